@@ -1,0 +1,148 @@
+//! What is known of a checkpoint after its headers were read: every tensor, no weight.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DType, Encoding, Finding, shape};
+
+/// The headers of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// The container.
+    pub format: Format,
+    /// Where in the container the tensors were: `model_state_dict`, `state_dict`, `bare`, ...
+    pub wrapper: String,
+    /// The model configuration stored in the file, if there is one, field by field.
+    pub config: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Strings and scalars stored beside the tensors.
+    pub metadata: BTreeMap<String, String>,
+    /// Every tensor of the model, in file order, under its real key.
+    pub tensors: Vec<Entry>,
+    /// What reading the headers brought to light.
+    pub findings: Vec<Finding>,
+}
+
+/// A container format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Zip archive with a pickle, as `torch.save` writes it.
+    Pytorch,
+    /// safetensors.
+    Safetensors,
+}
+
+/// One tensor of an index.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The real key in the file.
+    pub name: String,
+    /// Dimensions of the tensor of numbers (not of packed codes).
+    pub shape: Vec<usize>,
+    /// Where and how its numbers are stored.
+    pub stored: Stored,
+    /// The earlier entry that has the very same storage and shape, if any.
+    pub tied_to: Option<String>,
+}
+
+/// Where and how the numbers of a tensor are stored.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// Numbers of one dtype.
+    Strided(Strided),
+    /// torch's affine quantization: `value = (code - zero_point) * scale`.
+    Affine {
+        /// The codes: I8, U8 or I32.
+        codes: Strided,
+        /// The scales.
+        scales: AffineScales,
+    },
+    /// Codes and scales in the layout of `FORMAT.md`: one extent per [`Encoding::parts`].
+    Packed {
+        /// How the numbers are coded.
+        encoding: Encoding,
+        /// Where each part lies.
+        parts: Vec<Extent>,
+    },
+}
+
+/// torch's affine quantization parameters.
+#[derive(Clone, Debug)]
+pub enum AffineScales {
+    /// `torch.per_tensor_affine`.
+    PerTensor {
+        /// Scale, stored as a double.
+        scale: f64,
+        /// Zero point.
+        zero_point: i64,
+    },
+    /// `torch.per_channel_affine` along dimension 0.
+    PerRow {
+        /// One scale per row.
+        scales: Strided,
+        /// One zero point per row.
+        zero_points: Strided,
+    },
+}
+
+/// A view of a storage: where in the file, and which elements in which order.
+#[derive(Clone, Debug)]
+pub struct Strided {
+    /// Type of the elements.
+    pub dtype: DType,
+    /// Bytes of the storage in the file.
+    pub storage: Extent,
+    /// Index in the storage of the first element.
+    pub first: u64,
+    /// Elements to skip for one step along each dimension.
+    pub strides: Vec<u64>,
+}
+
+/// A range of bytes in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Extent {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+impl Entry {
+    /// Numbers in the tensor. Readers have checked that this does not overflow.
+    pub fn params(&self) -> u64 {
+        shape::elements(&self.shape).unwrap_or(0) as u64
+    }
+
+    /// Bytes of codes, scales and tables of this tensor alone (also when it is tied).
+    pub fn bytes(&self) -> u64 {
+        match &self.stored {
+            Stored::Strided(strided) => self.params() * strided.dtype.bytes() as u64,
+            Stored::Affine { codes, scales } => {
+                let scales = match scales {
+                    AffineScales::PerTensor { .. } => 4,
+                    AffineScales::PerRow { .. } => 4 * self.shape.first().map_or(1, |&n| n as u64),
+                };
+                self.params() * codes.dtype.bytes() as u64 + scales
+            }
+            Stored::Packed { parts, .. } => parts.iter().map(|part| part.len).sum(),
+        }
+    }
+
+    /// The dtype as people call it: `F32`, `QI8`, `NF4`, ...
+    pub fn dtype_name(&self) -> String {
+        match &self.stored {
+            Stored::Strided(strided) => strided.dtype.name().into(),
+            Stored::Affine { codes, .. } => format!("Q{}", codes.dtype.name()),
+            Stored::Packed { encoding, .. } => encoding.precision().name().to_uppercase(),
+        }
+    }
+}
+
+impl Index {
+    /// The tensor of that key.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.tensors.iter().find(|entry| entry.name == name)
+    }
+}

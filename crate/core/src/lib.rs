@@ -1,0 +1,28 @@
+//! The words that every floor of statepress shares.
+//!
+//! Formats and kernels speak about the same tensors, precisions and reports without knowing
+//! each other; what they share lives here. There is no IO, no arithmetic on tensors and no
+//! platform in this crate.
+
+pub mod dtype;
+pub mod encoding;
+pub mod finding;
+pub mod index;
+pub mod job;
+pub mod limits;
+pub mod precision;
+pub mod recipe;
+pub mod report;
+pub mod shape;
+pub mod source;
+pub mod spec;
+pub mod tensor;
+
+pub use dtype::DType;
+pub use encoding::{Encoding, Part};
+pub use finding::{Finding, Level};
+pub use index::{Entry, Index};
+pub use precision::Precision;
+pub use recipe::Recipe;
+pub use source::{Sink, Source};
+pub use tensor::{Packed, Tensor};

@@ -1,0 +1,20 @@
+//! Caps on what a hostile file may make us do. Each is far above every real checkpoint.
+
+/// Bytes of a header, directory or pickle that is read whole. The pickle of a 70B
+/// checkpoint is below 1 MB; safetensors caps its header at 100 MB.
+pub const HEADER_BYTES: u64 = 100 << 20;
+
+/// Tensors in one file.
+pub const TENSORS: usize = 1 << 20;
+
+/// Dimensions of a tensor.
+pub const DIMENSIONS: usize = 8;
+
+/// Nesting of values in a pickle.
+pub const PICKLE_DEPTH: usize = 64;
+
+/// Values that a pickle may create; also bounds its memo and its stack.
+pub const PICKLE_VALUES: usize = 1 << 23;
+
+/// Bytes read from a source at a time while a tensor is converted.
+pub const CHUNK_BYTES: usize = 1 << 16;

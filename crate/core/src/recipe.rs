@@ -1,0 +1,328 @@
+//! Recipes: what to do to a checkpoint, as JSON. One schema for the CLI, JS and the page.
+//!
+//! Rules are tried in order and the first match decides; patterns are globs over the real
+//! keys of the checkpoint, where `*` stands for any text (dots included) and `?` for one
+//! character. A tensor that no rule matches takes `otherwise` and is reported.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::{AbsmaxType, Granularity, ScaleType};
+use crate::{Encoding, Precision};
+
+/// What to do to a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Recipe {
+    /// Version of the schema: 1.
+    pub version: u32,
+    /// A short name; it goes into the produced file and the report.
+    pub name: String,
+    /// One line for people.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub description: Option<String>,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Step {
+    /// Remove structure.
+    Prune(Prune),
+    /// Store numbers in fewer bits.
+    Quantize(Quantize),
+}
+
+/// Remove structure. Part of the schema; a version that cannot do it refuses the recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Prune {
+    /// What is removed: `experts`.
+    pub kind: PruneKind,
+    /// The share that stays, above 0 and at most 1.
+    pub keep: f64,
+    /// How candidates are ranked.
+    pub by: PruneBy,
+}
+
+/// What a prune step removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub enum PruneKind {
+    /// Whole experts of MoE layers.
+    Experts,
+}
+
+/// How a prune step ranks candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub enum PruneBy {
+    /// How often the router chose them.
+    Usage,
+}
+
+/// Store numbers in fewer bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Quantize {
+    /// First match wins.
+    pub rules: Vec<Rule>,
+    /// The precision of tensors that no rule matches.
+    pub otherwise: Precision,
+    /// How `int8` is done.
+    #[serde(default)]
+    pub int8: Int8Options,
+    /// How `nf4` is done.
+    #[serde(default)]
+    pub nf4: Nf4Options,
+    /// How `int4` is done.
+    #[serde(default)]
+    pub int4: Int4Options,
+    /// Whether later weights make up for the rounding of earlier ones.
+    #[serde(default)]
+    pub error_compensation: ErrorCompensation,
+}
+
+/// Which tensors, which precision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// A glob over the checkpoint's real keys.
+    #[serde(rename = "match")]
+    pub pattern: String,
+    /// The precision of what matches.
+    pub precision: Precision,
+}
+
+/// INT8: `scale = c / 127` with `c` the largest or a high percentile of the magnitudes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Int8Options {
+    /// What one scale covers.
+    pub granularity: Granularity,
+    /// How the clipping point is found.
+    pub calibration: Calibration,
+    /// With `percentile`: which one, above 0 and at most 100.
+    pub percentile: f64,
+}
+
+/// How the INT8 clipping point is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "lowercase")]
+pub enum Calibration {
+    /// The largest magnitude.
+    #[default]
+    Minmax,
+    /// A percentile of the magnitudes; larger ones are clipped.
+    Percentile,
+}
+
+impl Default for Int8Options {
+    fn default() -> Self {
+        Self { granularity: Granularity::Row, calibration: Calibration::Minmax, percentile: 99.99 }
+    }
+}
+
+/// INT4: symmetric groups along rows, `scale = absmax / 7`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Int4Options {
+    /// Values of a row that share a scale: 16, 32, 64 or 128.
+    pub group: usize,
+    /// Only `true` is supported.
+    pub symmetric: bool,
+    /// The type of the scales.
+    pub scale: ScaleType,
+}
+
+impl Default for Int4Options {
+    fn default() -> Self {
+        Self { group: 32, symmetric: true, scale: ScaleType::Fp16 }
+    }
+}
+
+/// NF4 as in QLoRA and bitsandbytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Nf4Options {
+    /// Values that share an absmax: 32, 64, 128, 256, 512, 1024, 2048 or 4096.
+    pub block: usize,
+    /// Whether the absmax values are themselves quantized to 8 bits.
+    pub double_quant: bool,
+    /// The type of the absmax values when they are not.
+    pub absmax: ScaleType,
+}
+
+impl Default for Nf4Options {
+    fn default() -> Self {
+        Self { block: 64, double_quant: true, absmax: ScaleType::Fp32 }
+    }
+}
+
+/// Whether later weights make up for the rounding of earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorCompensation {
+    /// Round to nearest.
+    #[default]
+    None,
+}
+
+/// A recipe that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecipeError {
+    /// Not JSON of this schema.
+    #[error("not a recipe: {0}")]
+    Schema(String),
+    /// An option outside what is allowed.
+    #[error("recipe option {option} is {value}; allowed: {allowed}")]
+    Option {
+        /// Path of the option: `int4.group`.
+        option: String,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+impl Recipe {
+    /// Reads a recipe and checks its options.
+    pub fn from_json(json: &str) -> Result<Self, RecipeError> {
+        let recipe: Self = serde_json::from_str(json).map_err(|error| RecipeError::Schema(error.to_string()))?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Checks every option against what is allowed.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let refuse = |option: &str, value: String, allowed: &str| {
+            Err(RecipeError::Option { option: option.into(), value, allowed: allowed.into() })
+        };
+        if self.version != 1 {
+            return refuse("version", self.version.to_string(), "1");
+        }
+        for step in &self.steps {
+            match step {
+                Step::Prune(prune) if !(prune.keep > 0.0 && prune.keep <= 1.0) => {
+                    return refuse("prune.keep", prune.keep.to_string(), "above 0 and at most 1");
+                }
+                Step::Prune(_) => {}
+                Step::Quantize(quantize) => {
+                    let Quantize { int8, int4, nf4, .. } = quantize;
+                    if !(int8.percentile > 0.0 && int8.percentile <= 100.0) {
+                        let allowed = "above 0 and at most 100";
+                        return refuse("int8.percentile", int8.percentile.to_string(), allowed);
+                    }
+                    if ![16, 32, 64, 128].contains(&int4.group) {
+                        return refuse("int4.group", int4.group.to_string(), "16, 32, 64, 128");
+                    }
+                    if !int4.symmetric {
+                        return refuse("int4.symmetric", "false".into(), "true");
+                    }
+                    if !nf4.block.is_power_of_two() || !(32..=4096).contains(&nf4.block) {
+                        return refuse("nf4.block", nf4.block.to_string(), "a power of two from 32 to 4096");
+                    }
+                    if let Some(rule) = quantize.rules.iter().find(|rule| rule.pattern.is_empty()) {
+                        return refuse("rules.match", format!("{:?}", rule.pattern), "a glob over tensor names");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Quantize {
+    /// The encoding that a precision stands for under these options.
+    pub fn encoding(&self, precision: Precision) -> Encoding {
+        match precision {
+            Precision::Fp32 => Encoding::Fp32,
+            Precision::Fp16 => Encoding::Fp16,
+            Precision::Bf16 => Encoding::Bf16,
+            Precision::Int8 => Encoding::Int8 { granularity: self.int8.granularity },
+            Precision::Int4 => Encoding::Int4 { group: self.int4.group, scale: self.int4.scale },
+            Precision::Nf4 => Encoding::Nf4 {
+                block: self.nf4.block,
+                absmax: match (self.nf4.double_quant, self.nf4.absmax) {
+                    (true, _) => AbsmaxType::Double,
+                    (false, ScaleType::Fp16) => AbsmaxType::Fp16,
+                    (false, ScaleType::Fp32) => AbsmaxType::Fp32,
+                },
+            },
+        }
+    }
+}
+
+/// Whether `name` matches the glob `pattern` from end to end.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    // Greedy with one point of return: on a mismatch, the last star takes one more byte.
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut p, mut n) = (0, 0);
+    let mut star = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&c) if c == b'?' || c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, taken)) => {
+                    p = at + 1;
+                    n = taken + 1;
+                    star = Some((at, n));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&c| c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_cross_dots() {
+        assert!(matches("layers.*.ssm.D", "layers.0.ssm.ssm.D"));
+        assert!(matches("*embedding.weight", "position_embedding.weight"));
+        assert!(matches("*", ""));
+        assert!(matches("a?c*", "abc"));
+        assert!(!matches("norm*", "layers.0.norm"));
+        assert!(!matches("layers.*.D", "layers.0.Dx"));
+    }
+
+    #[test]
+    fn unknown_fields_and_bad_options_are_refused_by_name() {
+        let recipe = |quantize: &str| {
+            let json = format!(
+                r#"{{"version":1,"name":"t","steps":[{{"quantize":{{"rules":[],"otherwise":"int8"{quantize}}}}}]}}"#
+            );
+            Recipe::from_json(&json)
+        };
+        assert!(recipe("").is_ok());
+        let error = recipe(r#","int4":{"group":48}"#).unwrap_err().to_string();
+        assert_eq!(error, "recipe option int4.group is 48; allowed: 16, 32, 64, 128");
+        let error = recipe(r#","int3":{}"#).unwrap_err().to_string();
+        assert!(error.contains("int3"), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Where checkpoint bytes come from and where they go.
+
+/// Random access to the bytes of a file, whatever holds it: a slice, a file descriptor, a
+/// browser `File` read through `FileReaderSync`.
+pub trait Source {
+    /// Bytes in all.
+    fn len(&self) -> u64;
+
+    /// Fills `buffer` with the bytes at `offset`. Either all of it is filled, or it fails.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError>;
+
+    /// Whether there are no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where produced bytes go, in order.
+pub trait Sink {
+    /// Appends all of `bytes`.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError>;
+}
+
+/// Reading or writing failed below us.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// More bytes were asked for than there are.
+    #[error("{wanted} bytes at offset {offset} lie outside the {len} bytes there are")]
+    OutOfBounds {
+        /// First byte asked for.
+        offset: u64,
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes there are.
+        len: u64,
+    },
+    /// The platform refused, in its own words.
+    #[error("{0}")]
+    Platform(String),
+}
+
+impl Source for [u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        let found = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..)?.get(..buffer.len()));
+        match found {
+            Some(bytes) => {
+                buffer.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(SourceError::OutOfBounds {
+                offset,
+                wanted: buffer.len() as u64,
+                len: Source::len(self),
+            }),
+        }
+    }
+}
+
+impl Source for Vec<u8> {
+    fn len(&self) -> u64 {
+        Source::len(self.as_slice())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        self.as_slice().read_at(offset, buffer)
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! The examples are in this folder; each is about thirty lines.
