@@ -1,0 +1,74 @@
+//! The TypeScript twins of the report and recipe types: one committed file, kept equal to Rust.
+//!
+//! `UPDATE_TYPES=1 cargo test -p statepress-tests --test types` rewrites it.
+
+use std::any::TypeId;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use statepress_core::{job, recipe, report};
+use ts_rs::{Config, TS, TypeVisitor};
+
+const HEAD: &str = "\
+// What the commands answer and what a recipe is, generated from crate/core (see tests/rust/types.rs).
+// Do not edit: UPDATE_TYPES=1 cargo test -p statepress-tests --test types
+";
+
+/// Every type that is reachable from those visited, by name.
+struct Collected {
+    config: Config,
+    seen: HashSet<TypeId>,
+    declarations: BTreeMap<String, String>,
+}
+
+impl TypeVisitor for Collected {
+    fn visit<T: TS + 'static + ?Sized>(&mut self) {
+        if !self.seen.insert(TypeId::of::<T>()) {
+            return;
+        }
+        // Only derived types have a file of their own; numbers, lists and options do not.
+        if T::output_path().is_some() {
+            let docs = T::docs().unwrap_or_default();
+            let declaration = format!("{docs}export {}\n", T::decl(&self.config));
+            self.declarations.insert(T::ident(&self.config), declaration);
+        }
+        T::visit_dependencies(self);
+        T::visit_generics(self);
+    }
+}
+
+fn generated() -> String {
+    // Counts and bytes cross as JavaScript numbers: exact up to 2^53.
+    let config = Config::new().with_large_int("number");
+    let mut all = Collected { config, seen: HashSet::new(), declarations: BTreeMap::new() };
+    all.visit::<report::Inspection>();
+    all.visit::<report::Advice>();
+    all.visit::<report::Plan>();
+    all.visit::<report::CompressReport>();
+    all.visit::<report::Evaluation>();
+    all.visit::<report::Comparison>();
+    all.visit::<report::GeneratedToken>();
+    all.visit::<recipe::Recipe>();
+    all.visit::<job::Progress>();
+    let bodies: Vec<_> = all.declarations.into_values().collect();
+    let lines = bodies.join("\n").lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>();
+    format!("{HEAD}\n{lines}")
+}
+
+#[test]
+fn the_committed_typescript_types_are_those_of_the_rust_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/src/api/types/statepress.ts");
+    let generated = generated();
+    if std::env::var_os("UPDATE_TYPES").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = generated.lines().zip(committed.lines()).position(|(a, b)| a != b);
+    assert!(
+        generated == committed,
+        "{} is not current (first difference at line {}): run UPDATE_TYPES=1 cargo test -p statepress-tests --test types",
+        path.display(),
+        differs.map_or(generated.lines().count().min(committed.lines().count()), |line| line) + 1,
+    );
+}

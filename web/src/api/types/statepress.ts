@@ -1,0 +1,816 @@
+// What the commands answer and what a recipe is, generated from crate/core (see tests/rust/types.rs).
+// Do not edit: UPDATE_TYPES=1 cargo test -p statepress-tests --test types
+
+/**
+ * What to do with a checkpoint (`advise`).
+ */
+export type Advice = { 
+/**
+ * What the rules recommend, best first.
+ */
+recommended: Array<Recommendation>, 
+/**
+ * What they advise against.
+ */
+avoid: Array<Recommendation>, 
+/**
+ * What the rules are and where they contradict each other.
+ */
+findings: Array<Finding>, };
+
+/**
+ * Bytes of weights, scales and tables; tied ones once.
+ */
+export type Bytes = { 
+/**
+ * Bytes of the same, whole model in FP32: what published ratios compare with.
+ */
+fp32: number, 
+/**
+ * Bytes as opened.
+ */
+before: number, 
+/**
+ * Bytes after.
+ */
+after: number, 
+/**
+ * `before / after`.
+ */
+ratio: number, };
+
+/**
+ * How the INT8 clipping point is found.
+ */
+export type Calibration = "minmax" | "percentile";
+
+/**
+ * Sizes of two models.
+ */
+export type ComparedBytes = { 
+/**
+ * Weights, scales and tables of the base, tied once.
+ */
+a: number, 
+/**
+ * The same of the other.
+ */
+b: number, 
+/**
+ * `a / b`.
+ */
+ratio: number, 
+/**
+ * Bytes of the base's file.
+ */
+fileA: number, 
+/**
+ * Bytes of the other's file.
+ */
+fileB: number, };
+
+/**
+ * Two models on the same tokens (`compare`): the quality card. `a` is the base.
+ */
+export type Comparison = { 
+/**
+ * The base.
+ */
+a: Evaluation, 
+/**
+ * The other, normally the compressed one.
+ */
+b: Evaluation, 
+/**
+ * Sizes.
+ */
+bytes: ComparedBytes, 
+/**
+ * Percent; positive is worse.
+ */
+perplexityChange: number, 
+/**
+ * Standard error of the difference of the two mean NLLs over the same tokens.
+ */
+nllDifferenceStderr: number, 
+/**
+ * Kullback-Leibler divergence KL(a || b) per position, nats.
+ */
+kl: Distribution, 
+/**
+ * Share of positions where both put the same token first.
+ */
+top1Agreement: number, 
+/**
+ * Change of the probability of the right token, `p_b - p_a`.
+ */
+deltaP: DeltaP, 
+/**
+ * Drift along the window.
+ */
+byPosition: Array<PositionDrift>, 
+/**
+ * Drift through the layers.
+ */
+byLayer: Array<LayerDrift>, 
+/**
+ * Mean KL that rounding alone produces: `a` run window-wise against `a` run token by token.
+ */
+noiseFloor: number, 
+/**
+ * The seed's scorecard.
+ */
+verdict: Verdict, };
+
+/**
+ * What compressing did (`compress`): the plan, measured.
+ */
+export type CompressReport = { 
+/**
+ * Bytes of the produced file.
+ */
+fileBytes: number, 
+/**
+ * Wall time.
+ */
+seconds: number, 
+/**
+ * The most bytes of tensor buffers held at once while compressing.
+ */
+peakMemory: number, 
+/**
+ * The recipe in full.
+ */
+recipe: Recipe, 
+/**
+ * Tensors that a rule decided.
+ */
+matched: Matched, 
+/**
+ * Tensors that took `otherwise`.
+ */
+unmatched: Matched, 
+/**
+ * Bytes before and after.
+ */
+bytes: Bytes, 
+/**
+ * Element widths alone, without scales, against FP32: the way the research counted.
+ */
+nominal: Nominal, 
+/**
+ * Parameters and bytes after, by precision.
+ */
+precisions: Array<PrecisionShare>, 
+/**
+ * Every tensor that is written, in file order.
+ */
+tensors: Array<TensorPlan>, 
+/**
+ * Patterns that match nothing, shapes that refuse, too much unmatched.
+ */
+findings: Array<Finding>, };
+
+/**
+ * Change of the probability of the right token.
+ */
+export type DeltaP = { 
+/**
+ * Root mean square.
+ */
+rms: number, 
+/**
+ * 1st percentile: the worst losses.
+ */
+p01: number, 
+/**
+ * 99th percentile.
+ */
+p99: number, };
+
+/**
+ * A distribution in four numbers.
+ */
+export type Distribution = { mean: number, median: number, p99: number, max: number, };
+
+/**
+ * Whether later weights make up for the rounding of earlier ones.
+ */
+export type ErrorCompensation = "none";
+
+/**
+ * Perplexity of a model on a text (`evaluate`).
+ */
+export type Evaluation = { 
+/**
+ * Tokens predicted.
+ */
+tokens: number, 
+/**
+ * Mean negative log-likelihood, nats per token.
+ */
+nll: number, 
+/**
+ * Standard error of `nll` over tokens.
+ */
+nllStderr: number, 
+/**
+ * `exp(nll)`.
+ */
+perplexity: number, 
+/**
+ * Tokens of a window.
+ */
+window: number, 
+/**
+ * Windows evaluated.
+ */
+windows: number, 
+/**
+ * Tokens given that lie in no full window and were dropped.
+ */
+dropped: number, 
+/**
+ * Position `t` predicts token `t + offset`.
+ */
+offset: number, 
+/**
+ * What computed: `cpu`.
+ */
+backend: string, 
+/**
+ * Wall time.
+ */
+seconds: number, 
+/**
+ * Tokens put in over wall time.
+ */
+tokensPerSecond: number, 
+/**
+ * Mean NLL at offsets 0 to 3, when the offset was detected.
+ */
+nllByOffset?: Array<number>, 
+/**
+ * What was assumed or found odd.
+ */
+findings: Array<Finding>, };
+
+/**
+ * A family of models.
+ */
+export type Family = "itera-lite" | "transformer" | "mamba" | "mamba2" | "unknown";
+
+/**
+ * One field of a configuration.
+ */
+export type Field = { 
+/**
+ * A number, a boolean or a list of numbers.
+ */
+value: number | boolean | string | number[], 
+/**
+ * Where it comes from.
+ */
+origin: Origin, 
+/**
+ * The tensor, the config key or the rule that it comes from.
+ */
+from: string, };
+
+/**
+ * One thing worth telling, with the tensor that caused it.
+ */
+export type Finding = { 
+/**
+ * How loud it is.
+ */
+level: Level, 
+/**
+ * A stable kebab-case word for programs: `tied-again`, `unmatched`, ...
+ */
+code: string, 
+/**
+ * One sentence for people, lower case.
+ */
+message: string, 
+/**
+ * The tensor, where there is one.
+ */
+tensor?: string, };
+
+/**
+ * A container format.
+ */
+export type Format = "pytorch" | "safetensors";
+
+/**
+ * One generated token.
+ */
+export type GeneratedToken = { 
+/**
+ * Its id.
+ */
+id: number, 
+/**
+ * Its probability under the model (before temperature and top-k).
+ */
+probability: number, };
+
+/**
+ * What one INT8 scale covers.
+ */
+export type Granularity = "row" | "tensor";
+
+/**
+ * What a checkpoint is (`inspect`).
+ */
+export type Inspection = { 
+/**
+ * The container.
+ */
+format: Format, 
+/**
+ * Where in it the tensors were.
+ */
+wrapper: string, 
+/**
+ * The family of models.
+ */
+family: Family, 
+/**
+ * Parameters; tied ones once, buffers not at all.
+ */
+params: number, 
+/**
+ * Bytes of weights, scales and tables; tied ones once, buffers not at all.
+ */
+bytes: number, 
+/**
+ * Bytes of the file.
+ */
+fileBytes: number, 
+/**
+ * The recipe that produced the file, when it is one of ours.
+ */
+recipe?: Recipe, 
+/**
+ * Every tensor in file order.
+ */
+tensors: Array<TensorReport>, 
+/**
+ * Every configuration field with its origin.
+ */
+spec: { [key in string]: Field }, 
+/**
+ * What was assumed, skipped, refused or found odd.
+ */
+findings: Array<Finding>, };
+
+/**
+ * INT4: symmetric groups along rows, `scale = absmax / 7`.
+ */
+export type Int4Options = { 
+/**
+ * Values of a row that share a scale: 16, 32, 64 or 128.
+ */
+group: number, 
+/**
+ * Only `true` is supported.
+ */
+symmetric: boolean, 
+/**
+ * The type of the scales.
+ */
+scale: ScaleType, };
+
+/**
+ * INT8: `scale = c / 127` with `c` the largest or a high percentile of the magnitudes.
+ */
+export type Int8Options = { 
+/**
+ * What one scale covers.
+ */
+granularity: Granularity, 
+/**
+ * How the clipping point is found.
+ */
+calibration: Calibration, 
+/**
+ * With `percentile`: which one, above 0 and at most 100.
+ */
+percentile: number, };
+
+/**
+ * Drift after one layer.
+ */
+export type LayerDrift = { 
+/**
+ * `embedding`, `layers.0`, ...
+ */
+layer: string, 
+/**
+ * `||h_b - h_a|| / ||h_a||` over all positions of the residual stream.
+ */
+relativeError: number, };
+
+/**
+ * How loud a finding is.
+ */
+export type Level = "info" | "warning" | "error";
+
+/**
+ * How much a set of rules covers.
+ */
+export type Matched = { 
+/**
+ * Tensors.
+ */
+tensors: number, 
+/**
+ * Parameters.
+ */
+params: number, 
+/**
+ * Share of all parameters.
+ */
+percent: number, };
+
+/**
+ * NF4 as in QLoRA and bitsandbytes.
+ */
+export type Nf4Options = { 
+/**
+ * Values that share an absmax: 32, 64, 128, 256, 512, 1024, 2048 or 4096.
+ */
+block: number, 
+/**
+ * Whether the absmax values are themselves quantized to 8 bits.
+ */
+doubleQuant: boolean, 
+/**
+ * The type of the absmax values when they are not.
+ */
+absmax: ScaleType, };
+
+/**
+ * Sizes from element widths alone.
+ */
+export type Nominal = { 
+/**
+ * Bytes of the codes.
+ */
+bytes: number, 
+/**
+ * FP32 bytes over those.
+ */
+ratio: number, };
+
+/**
+ * Where the value of a field comes from.
+ */
+export type Origin = "read" | "counted" | "assumed" | "given";
+
+/**
+ * What a recipe will do (`plan`), or did (`compress`).
+ */
+export type Plan = { 
+/**
+ * The recipe in full.
+ */
+recipe: Recipe, 
+/**
+ * Tensors that a rule decided.
+ */
+matched: Matched, 
+/**
+ * Tensors that took `otherwise`.
+ */
+unmatched: Matched, 
+/**
+ * Bytes before and after.
+ */
+bytes: Bytes, 
+/**
+ * Element widths alone, without scales, against FP32: the way the research counted.
+ */
+nominal: Nominal, 
+/**
+ * Parameters and bytes after, by precision.
+ */
+precisions: Array<PrecisionShare>, 
+/**
+ * Every tensor that is written, in file order.
+ */
+tensors: Array<TensorPlan>, 
+/**
+ * Patterns that match nothing, shapes that refuse, too much unmatched.
+ */
+findings: Array<Finding>, };
+
+/**
+ * Drift in one stretch of the window.
+ */
+export type PositionDrift = { 
+/**
+ * First position of the stretch.
+ */
+from: number, 
+/**
+ * Position after its last.
+ */
+to: number, 
+/**
+ * Mean KL(a || b).
+ */
+kl: number, 
+/**
+ * Mean NLL of b minus that of a.
+ */
+nllChange: number, };
+
+/**
+ * How the numbers of a tensor are to be stored. What a precision needs beside its name
+ * (group, block, granularity) is in [`crate::Encoding`].
+ */
+export type Precision = "fp32" | "fp16" | "bf16" | "int8" | "int4" | "nf4";
+
+/**
+ * What a precision holds after compression.
+ */
+export type PrecisionShare = { 
+/**
+ * The precision.
+ */
+precision: Precision, 
+/**
+ * Parameters in it.
+ */
+params: number, 
+/**
+ * Their bytes, scales included.
+ */
+bytes: number, };
+
+/**
+ * How far a job is.
+ */
+export type Progress = { 
+/**
+ * What is being done: `compress`, `evaluate`, `compare`, ...
+ */
+stage: string, 
+/**
+ * Units done.
+ */
+done: number, 
+/**
+ * Units in all.
+ */
+total: number, 
+/**
+ * What is counted: `tensors`, `tokens`, ...
+ */
+unit: string, 
+/**
+ * The thing just finished, where it has a name.
+ */
+item?: string, };
+
+/**
+ * Remove structure. Part of the schema; a version that cannot do it refuses the recipe.
+ */
+export type Prune = { 
+/**
+ * What is removed: `experts`.
+ */
+kind: PruneKind, 
+/**
+ * The share that stays, above 0 and at most 1.
+ */
+keep: number, 
+/**
+ * How candidates are ranked.
+ */
+by: PruneBy, };
+
+/**
+ * How a prune step ranks candidates.
+ */
+export type PruneBy = "usage";
+
+/**
+ * What a prune step removes.
+ */
+export type PruneKind = "experts";
+
+/**
+ * Store numbers in fewer bits.
+ */
+export type Quantize = { 
+/**
+ * First match wins.
+ */
+rules: Array<Rule>, 
+/**
+ * The precision of tensors that no rule matches.
+ */
+otherwise: Precision, 
+/**
+ * How `int8` is done.
+ */
+int8: Int8Options, 
+/**
+ * How `nf4` is done.
+ */
+nf4: Nf4Options, 
+/**
+ * How `int4` is done.
+ */
+int4: Int4Options, 
+/**
+ * Whether later weights make up for the rounding of earlier ones.
+ */
+errorCompensation: ErrorCompensation, };
+
+/**
+ * What to do to a checkpoint.
+ */
+export type Recipe = { 
+/**
+ * Version of the schema: 1.
+ */
+version: number, 
+/**
+ * A short name; it goes into the produced file and the report.
+ */
+name: string, 
+/**
+ * One line for people.
+ */
+description?: string, 
+/**
+ * What is done, in order.
+ */
+steps: Array<Step>, };
+
+/**
+ * One piece of advice.
+ */
+export type Recommendation = { 
+/**
+ * Name of a built-in recipe, or of a technique that has none yet.
+ */
+recipe: string, 
+/**
+ * The rule behind it, and whether it was measured.
+ */
+why: string, 
+/**
+ * Predicted on this checkpoint where a recipe exists, else the rule's own claim.
+ */
+expectedRatio?: number, 
+/**
+ * Perplexity change in percent that the rule claims.
+ */
+expectedLoss?: number, 
+/**
+ * `low`, `medium` or `high`.
+ */
+risk: Risk, };
+
+/**
+ * How likely harm is.
+ */
+export type Risk = "low" | "medium" | "high";
+
+/**
+ * The difference between a tensor and what its codes decode to.
+ */
+export type RoundingError = { 
+/**
+ * Mean squared difference.
+ */
+mse: number, 
+/**
+ * Largest absolute difference.
+ */
+maxAbs: number, 
+/**
+ * Cosine of the angle between the two; 1 when both are zero.
+ */
+cosine: number, 
+/**
+ * Values that were clipped (percentile) or overflowed to infinity (FP16).
+ */
+clipped: number, };
+
+/**
+ * Which tensors, which precision.
+ */
+export type Rule = { 
+/**
+ * A glob over the checkpoint's real keys.
+ */
+match: string, 
+/**
+ * The precision of what matches.
+ */
+precision: Precision, };
+
+/**
+ * The type of stored INT4 scales.
+ */
+export type ScaleType = "fp16" | "fp32";
+
+/**
+ * One step of a recipe.
+ */
+export type Step = { "prune": Prune } | { "quantize": Quantize };
+
+/**
+ * One tensor of a plan.
+ */
+export type TensorPlan = { 
+/**
+ * The real key.
+ */
+name: string, 
+/**
+ * What it is stored in afterwards.
+ */
+precision: Precision, 
+/**
+ * The pattern that decided, or `otherwise`.
+ */
+rule: string, 
+/**
+ * Numbers in it.
+ */
+params: number, 
+/**
+ * Bytes as opened.
+ */
+bytesBefore: number, 
+/**
+ * Bytes after.
+ */
+bytesAfter: number, 
+/**
+ * What rounding did; only after compressing.
+ */
+error?: RoundingError, };
+
+/**
+ * One tensor of an inspection.
+ */
+export type TensorReport = { 
+/**
+ * The real key.
+ */
+name: string, 
+/**
+ * Dimensions, outermost first.
+ */
+shape: Array<number>, 
+/**
+ * `F32`, `BF16`, `QI8`, `NF4`, ...
+ */
+dtype: string, 
+/**
+ * Numbers in it.
+ */
+params: number, 
+/**
+ * Bytes of codes, scales and tables.
+ */
+bytes: number, 
+/**
+ * The earlier tensor that holds the same storage.
+ */
+tiedTo?: string, 
+/**
+ * True for tensors that are not weights (counters, masks).
+ */
+buffer?: boolean, };
+
+/**
+ * The seed's scorecard with its direction put right: `ratio = base / compressed`.
+ */
+export type Verdict = { 
+/**
+ * `success`: both targets; `partial`: size only; `failure`: else.
+ */
+result: VerdictResult, 
+/**
+ * The ratio that had to be reached.
+ */
+ratioTarget: number, 
+/**
+ * The perplexity change in percent that was allowed.
+ */
+lossTarget: number, };
+
+/**
+ * The three outcomes of the seed's scorecard.
+ */
+export type VerdictResult = "success" | "partial" | "failure";
