@@ -170,9 +170,12 @@ impl Encoding {
             Self::Fp32 | Self::Fp16 | Self::Bf16 => None,
             _ if shape.len() < 2 => Some(format!("a vector is not quantized (shape {shape:?})")),
             _ if shape.contains(&0) => Some(format!("the tensor is empty (shape {shape:?})")),
-            Self::Int4 { group, .. } if group == 0 || !cols.is_multiple_of(group) || !group.is_multiple_of(2) => {
+            Self::Int4 { group, .. }
+                if group == 0 || !cols.is_multiple_of(group) || !group.is_multiple_of(2) =>
+            {
                 Some(format!("rows of {cols} do not divide into groups of {group}"))
             }
+            Self::Nf4 { block: 0, .. } => Some("a block of 0 values holds nothing".into()),
             _ => None,
         }
     }

@@ -45,19 +45,15 @@ impl Source for [u8] {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        let found = usize::try_from(offset)
-            .ok()
-            .and_then(|start| self.get(start..)?.get(..buffer.len()));
+        let found = usize::try_from(offset).ok().and_then(|start| self.get(start..)?.get(..buffer.len()));
         match found {
             Some(bytes) => {
                 buffer.copy_from_slice(bytes);
                 Ok(())
             }
-            None => Err(SourceError::OutOfBounds {
-                offset,
-                wanted: buffer.len() as u64,
-                len: Source::len(self),
-            }),
+            None => {
+                Err(SourceError::OutOfBounds { offset, wanted: buffer.len() as u64, len: Source::len(self) })
+            }
         }
     }
 }
@@ -76,5 +72,17 @@ impl Sink for Vec<u8> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
         self.extend_from_slice(bytes);
         Ok(())
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        (**self).write(bytes)
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        (**self).write(bytes)
     }
 }

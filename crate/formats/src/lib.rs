@@ -1,1 +1,26 @@
-//! Under construction.
+//! Checkpoint containers: hostile bytes in, well-formed bytes out.
+//!
+//! [`open`] recognises a file by its content and reads its headers into an
+//! [`Index`](statepress_core::Index): every tensor with its place, no weight. [`read_tensor`] reads one tensor in
+//! the precision it is stored in. [`Writer`] writes safetensors, with quantized tensors in the layout that
+//! `FORMAT.md` beside this crate documents.
+//!
+//! Nothing here trusts a byte: no code of a pickle is run, every length is compared with the file before
+//! memory is asked for, and caps are in [`statepress_core::limits`].
+
+mod cursor;
+mod detect;
+mod error;
+mod findings;
+mod json;
+mod layouts;
+mod pytorch;
+mod safetensors;
+mod shape;
+mod tensor;
+mod view;
+
+pub use detect::open;
+pub use error::FormatError;
+pub use safetensors::{Layout, TensorSpec, Writer};
+pub use tensor::read_tensor;

@@ -1,0 +1,110 @@
+//! The one error of this crate. Messages are lower case and hold the offending name, value and limit.
+
+use statepress_core::source::SourceError;
+
+/// Why a file could not be opened, read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// The bytes could not be read or written at all.
+    #[error(transparent)]
+    Io(#[from] SourceError),
+    /// A file that is fine, but not one that this crate reads.
+    #[error("{what}: {help}")]
+    Unsupported {
+        /// What the file is.
+        what: String,
+        /// What would help.
+        help: String,
+    },
+    /// The file ends before it should.
+    #[error("{what} needs {needs} bytes, but there are {len}: the file is cut off, fetch it again")]
+    Truncated {
+        /// What is incomplete.
+        what: String,
+        /// Bytes it needs.
+        needs: u64,
+        /// Bytes there are.
+        len: u64,
+    },
+    /// The file contradicts its own format.
+    #[error("malformed {part}: {why}")]
+    Malformed {
+        /// The part of the file: `zip directory`, `pickle`, `safetensors header`, ...
+        part: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The header of one tensor contradicts itself or its bytes.
+    #[error("tensor `{tensor}`: {why}")]
+    Tensor {
+        /// The real key.
+        tensor: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The pickle asks for a function call. Nothing in a pickle is ever called.
+    #[error(
+        "the pickle asks to call `{name}`, which is refused: save plain tensors, numbers and strings only"
+    )]
+    RefusedGlobal {
+        /// Module and name.
+        name: String,
+    },
+    /// A whole `torch.nn.Module` was pickled.
+    #[error("a whole module was pickled (class `{class}`): save model.state_dict() instead")]
+    WholeModule {
+        /// The first class of `torch.nn` that was met.
+        class: String,
+    },
+    /// More than this crate is willing to read, or than the file can justify.
+    #[error("{what}: {value} is more than the limit of {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// How large it is.
+        value: u64,
+        /// How large it may be.
+        limit: u64,
+    },
+    /// The caller asked the writer for something it cannot write.
+    #[error("cannot write tensor `{tensor}`: {why}")]
+    Write {
+        /// Its name.
+        tensor: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl FormatError {
+    /// The stable word for programs, from a closed list.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "io",
+            Self::Unsupported { .. } => "unsupported-format",
+            Self::Truncated { .. } => "truncated",
+            Self::Malformed { .. } => "malformed",
+            Self::Tensor { .. } => "malformed-tensor",
+            Self::RefusedGlobal { .. } => "refused-global",
+            Self::WholeModule { .. } => "whole-module",
+            Self::TooLarge { .. } => "too-large",
+            Self::Write { .. } => "write-mismatch",
+        }
+    }
+
+    pub(crate) fn malformed(part: &'static str, why: impl Into<String>) -> Self {
+        Self::Malformed { part, why: why.into() }
+    }
+
+    pub(crate) fn tensor(tensor: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Tensor { tensor: tensor.into(), why: why.into() }
+    }
+
+    pub(crate) fn unsupported(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Unsupported { what: what.into(), help: help.into() }
+    }
+
+    pub(crate) fn write(tensor: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Write { tensor: tensor.into(), why: why.into() }
+    }
+}

@@ -1,0 +1,63 @@
+//! `X.weight_int8` with `X.scale`: INT8 rows as upstream's mixed-precision converter stores them.
+
+use std::collections::HashMap;
+
+use statepress_core::encoding::Granularity;
+use statepress_core::index::Stored;
+use statepress_core::{DType, Encoding, Entry, Finding};
+
+use crate::FormatError;
+use crate::view::contiguous_extent;
+
+/// Joins every `X.weight_int8` (I8 `[rows, ...]`) and its `X.scale` (F32 `[rows]`) into `X.weight`.
+pub(crate) fn join_weight_int8(
+    entries: Vec<Entry>,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<Entry>, FormatError> {
+    let places: HashMap<String, usize> =
+        entries.iter().enumerate().map(|(at, entry)| (entry.name.clone(), at)).collect();
+    let mut joined: Vec<Option<Entry>> = entries.iter().cloned().map(Some).collect();
+    let mut count = 0usize;
+    for (at, entry) in entries.iter().enumerate() {
+        let Some(base) = entry.name.strip_suffix(".weight_int8") else { continue };
+        let wrong = |why: String| FormatError::tensor(&entry.name, why);
+        let scale = format!("{base}.scale");
+        let name = format!("{base}.weight");
+        if places.contains_key(&name) {
+            return Err(wrong(format!("`{name}` is stored as well")));
+        }
+        let scale_at = *places.get(&scale).ok_or_else(|| wrong(format!("`{scale}` is missing")))?;
+        let (Stored::Strided(codes), Stored::Strided(scales)) = (&entry.stored, &entries[scale_at].stored)
+        else {
+            return Err(wrong(format!("it or `{scale}` is quantized itself")));
+        };
+        let rows = entry.shape.first().copied().unwrap_or(1);
+        if codes.dtype != DType::I8 || scales.dtype != DType::F32 || entries[scale_at].shape != [rows] {
+            return Err(wrong(format!(
+                "{} {:?} with a `scale` of {} {:?}, where I8 [rows, columns] and F32 [rows] are expected",
+                codes.dtype.name(),
+                entry.shape,
+                scales.dtype.name(),
+                entries[scale_at].shape
+            )));
+        }
+        let encoding = Encoding::Int8 { granularity: Granularity::Row };
+        if let Some(why) = encoding.refusal(&entry.shape) {
+            return Err(wrong(why));
+        }
+        let parts = vec![
+            contiguous_extent(&entry.name, &entry.shape, codes)?,
+            contiguous_extent(&scale, &[rows], scales)?,
+        ];
+        let stored = Stored::Packed { encoding, parts };
+        joined[at] = Some(Entry { name, shape: entry.shape.clone(), stored, tied_to: None });
+        joined[scale_at] = None;
+        count += 1;
+    }
+    if count > 0 {
+        let message =
+            format!("{count} weights are stored as INT8 codes with a scale per row (`weight_int8`, `scale`)");
+        findings.push(Finding::info("weight-int8", message));
+    }
+    Ok(joined.into_iter().flatten().collect())
+}

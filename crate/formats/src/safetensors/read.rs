@@ -1,0 +1,145 @@
+//! Reading the header of a safetensors file, with the checks of the reference implementation
+//! and two more: no key twice, no bytes that belong to nobody.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use statepress_core::index::{Extent, Format, Stored, Strided};
+use statepress_core::limits::{HEADER_BYTES, TENSORS};
+use statepress_core::{DType, Entry, Finding, Index, Source};
+
+use super::{METADATA, PREFIX_BYTES};
+use crate::cursor::{Cursor, range_end, read};
+use crate::json::{Pairs, unique_keys};
+use crate::layouts::{self, PackedTensors, join_weight_int8};
+use crate::shape::checked_elements;
+use crate::{FormatError, findings, view};
+
+const PART: &str = "safetensors header";
+
+/// One value of the header: a tensor, or the strings under `__metadata__`.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a tensor has `dtype`, `shape` and `data_offsets`, metadata are strings")]
+enum HeaderValue {
+    Tensor { dtype: String, shape: Vec<usize>, data_offsets: [u64; 2] },
+    Metadata(#[serde(deserialize_with = "unique_keys")] BTreeMap<String, String>),
+}
+
+/// A tensor whose offsets have not been compared with its neighbours yet.
+struct Array {
+    name: String,
+    dtype: DType,
+    shape: Vec<usize>,
+    begin: u64,
+    end: u64,
+}
+
+/// Reads the header.
+pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
+    let len = Cursor::new(source, PART, 0, PREFIX_BYTES)?.u64()?;
+    if len > HEADER_BYTES {
+        return Err(FormatError::TooLarge {
+            what: "bytes of the safetensors header".into(),
+            value: len,
+            limit: HEADER_BYTES,
+        });
+    }
+    let header = read(source, "the safetensors header", PREFIX_BYTES, len)?;
+    let pairs: Pairs<HeaderValue> =
+        serde_json::from_slice(&header).map_err(|error| FormatError::malformed(PART, error.to_string()))?;
+    drop(header);
+    if pairs.0.len() > TENSORS {
+        let (value, limit) = (pairs.0.len() as u64, TENSORS as u64);
+        return Err(FormatError::TooLarge { what: "tensors in the file".into(), value, limit });
+    }
+
+    let mut metadata = BTreeMap::new();
+    let mut arrays = Vec::new();
+    for (name, value) in pairs.0 {
+        match value {
+            HeaderValue::Metadata(strings) if name == METADATA => metadata = strings,
+            HeaderValue::Tensor { dtype, shape, data_offsets: [begin, end] } if name != METADATA => {
+                let dtype = DType::from_name(&dtype).ok_or_else(|| {
+                    FormatError::unsupported(
+                        format!("tensor `{name}` has the element type `{dtype}`"),
+                        "convert it to F32, F16 or BF16 first",
+                    )
+                })?;
+                arrays.push(Array { name, dtype, shape, begin, end });
+            }
+            _ => {
+                let why = format!("`{name}` is neither a tensor nor the metadata");
+                return Err(FormatError::malformed(PART, why));
+            }
+        }
+    }
+    let data = PREFIX_BYTES + len;
+    check_offsets(&mut arrays, data, source)?;
+
+    let entries = arrays.into_iter().map(|array| array.entry(data)).collect::<Result<_, _>>()?;
+    index(entries, metadata)
+}
+
+/// Sorts arrays by offset and checks that they fill the data from the first byte to the last.
+fn check_offsets(arrays: &mut [Array], data: u64, source: &dyn Source) -> Result<(), FormatError> {
+    arrays.sort_by_key(|array| (array.begin, array.end));
+    let mut end = 0;
+    for array in arrays {
+        if array.begin != end || array.end < array.begin {
+            let why = format!(
+                "its bytes {}..{} leave a hole or overlap: {end} was expected as the first",
+                array.begin, array.end
+            );
+            return Err(FormatError::tensor(&array.name, why));
+        }
+        end = array.end;
+    }
+    let file_end = range_end(source, "the data of the safetensors file", data, end)?;
+    if file_end != source.len() {
+        let why = format!("{} bytes after the last tensor belong to nobody", source.len() - file_end);
+        return Err(FormatError::malformed("safetensors file", why));
+    }
+    Ok(())
+}
+
+impl Array {
+    fn entry(self, data: u64) -> Result<Entry, FormatError> {
+        let expected = checked_elements(&self.name, &self.shape)? as u64 * self.dtype.bytes() as u64;
+        let len = self.end - self.begin;
+        if len != expected {
+            let (dtype, shape) = (self.dtype.name(), &self.shape);
+            let why = format!("{dtype} {shape:?} is {expected} bytes, but the header gives it {len}");
+            return Err(FormatError::tensor(self.name, why));
+        }
+        let storage = Extent { offset: data + self.begin, len };
+        let strides = view::row_major(&self.shape);
+        let stored = Stored::Strided(Strided { dtype: self.dtype, storage, first: 0, strides });
+        Ok(Entry { name: self.name, shape: self.shape, stored, tied_to: None })
+    }
+}
+
+/// Joins what belongs together and reads the metadata that this crate understands.
+fn index(mut entries: Vec<Entry>, mut metadata: BTreeMap<String, String>) -> Result<Index, FormatError> {
+    let mut found = Vec::new();
+    if let Some(json) = metadata.remove(layouts::KEY) {
+        entries = PackedTensors::parse(&json)?.join(entries)?;
+    }
+    entries = join_weight_int8(entries, &mut found)?;
+    found.extend(findings::precision_lost(&entries));
+    let config = metadata.get("config").map(|json| serde_json::from_str::<Map<String, Value>>(json));
+    let config = match config {
+        Some(Ok(config)) => {
+            metadata.remove("config");
+            Some(config)
+        }
+        Some(Err(error)) => {
+            let message = format!("the metadata key `config` is not a JSON object and was not used: {error}");
+            found.push(Finding::warning("config-unreadable", message));
+            None
+        }
+        None => None,
+    };
+    let wrapper = "bare".into();
+    Ok(Index { format: Format::Safetensors, wrapper, config, metadata, tensors: entries, findings: found })
+}

@@ -1,0 +1,173 @@
+//! Reading one tensor through its entry, in the precision it is stored in.
+//!
+//! Bytes are converted in chunks, so memory peaks at the tensor itself plus [`CHUNK_BYTES`],
+//! whatever the order of its elements in the file.
+
+use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
+use statepress_core::index::{AffineScales, Extent, Stored, Strided};
+use statepress_core::limits::CHUNK_BYTES;
+use statepress_core::tensor::{Absmax, Floats};
+use statepress_core::{DType, Encoding, Entry, Packed, Source, Tensor};
+
+use crate::FormatError;
+use crate::cursor::{range_end, reserve};
+use crate::shape::checked_elements;
+use crate::view::read_view;
+
+/// Reads one tensor.
+///
+/// Floats of 16 and 32 bits and packed tensors come as they are stored. Torch's INT8 comes as
+/// [`Packed::Int8`] where its zero points are 0 and the shape allows it, else as f32. Every other
+/// element type comes as f32.
+pub fn read_tensor(source: &dyn Source, entry: &Entry) -> Result<Tensor, FormatError> {
+    let data = match &entry.stored {
+        Stored::Strided(view) => read_numbers(source, entry, view)?,
+        Stored::Affine { codes, scales } => read_affine(source, entry, codes, scales)?,
+        Stored::Packed { encoding, parts } => read_packed(source, entry, *encoding, parts)?,
+    };
+    Ok(Tensor { shape: entry.shape.clone(), data })
+}
+
+fn read_numbers(source: &dyn Source, entry: &Entry, view: &Strided) -> Result<Packed, FormatError> {
+    Ok(match view.dtype {
+        DType::F16 => Packed::F16(read_view(source, &entry.name, &entry.shape, view, u16::from_le_bytes)?),
+        DType::Bf16 => Packed::Bf16(read_view(source, &entry.name, &entry.shape, view, u16::from_le_bytes)?),
+        _ => Packed::F32(read_f32(source, &entry.name, &entry.shape, view)?),
+    })
+}
+
+/// The elements of any integer type, or of f32 and f64, as f32.
+fn read_f32(
+    source: &dyn Source,
+    name: &str,
+    shape: &[usize],
+    view: &Strided,
+) -> Result<Vec<f32>, FormatError> {
+    match view.dtype {
+        DType::F32 => read_view(source, name, shape, view, f32::from_le_bytes),
+        DType::F64 => read_view(source, name, shape, view, |bytes| f64::from_le_bytes(bytes) as f32),
+        DType::I64 => read_view(source, name, shape, view, |bytes| i64::from_le_bytes(bytes) as f32),
+        DType::I32 => read_view(source, name, shape, view, |bytes| i32::from_le_bytes(bytes) as f32),
+        DType::I16 => read_view(source, name, shape, view, |bytes| f32::from(i16::from_le_bytes(bytes))),
+        DType::I8 => read_view(source, name, shape, view, |bytes| f32::from(i8::from_le_bytes(bytes))),
+        DType::U8 => read_view(source, name, shape, view, |[byte]| f32::from(byte)),
+        DType::Bool => read_view(source, name, shape, view, |[byte]| f32::from(u8::from(byte != 0))),
+        DType::F16 | DType::Bf16 => {
+            let why = format!("{} where f32 or integers are expected", view.dtype.name());
+            Err(FormatError::tensor(name, why))
+        }
+    }
+}
+
+/// Torch's affine quantization (`torch.per_tensor_affine`, `torch.per_channel_affine` along rows):
+/// `value = (code - zero_point) * scale` in f32, scale rounded to f32 first, as torch does.
+fn read_affine(
+    source: &dyn Source,
+    entry: &Entry,
+    codes: &Strided,
+    scales: &AffineScales,
+) -> Result<Packed, FormatError> {
+    let rows = entry.shape.first().copied().unwrap_or(1);
+    let (scales, zero_points, granularity) = match scales {
+        AffineScales::PerTensor { scale, zero_point } => {
+            (vec![*scale as f32], vec![*zero_point as f32], Granularity::Tensor)
+        }
+        AffineScales::PerRow { scales, zero_points } => (
+            read_f32(source, &entry.name, &[rows], scales)?,
+            read_f32(source, &entry.name, &[rows], zero_points)?,
+            Granularity::Row,
+        ),
+    };
+    let symmetric = zero_points.iter().all(|&zero_point| zero_point == 0.0);
+    let packs = Encoding::Int8 { granularity }.refusal(&entry.shape).is_none();
+    if codes.dtype == DType::I8 && symmetric && packs {
+        let codes = read_view(source, &entry.name, &entry.shape, codes, i8::from_le_bytes)?;
+        return Ok(Packed::Int8 { codes, scales });
+    }
+    let mut values = read_f32(source, &entry.name, &entry.shape, codes)?;
+    let per_scale = (values.len() / scales.len().max(1)).max(1);
+    for ((row, scale), zero_point) in values.chunks_mut(per_scale).zip(&scales).zip(&zero_points) {
+        row.iter_mut().for_each(|value| *value = (*value - zero_point) * scale);
+    }
+    Ok(Packed::F32(values))
+}
+
+fn read_packed(
+    source: &dyn Source,
+    entry: &Entry,
+    encoding: Encoding,
+    extents: &[Extent],
+) -> Result<Packed, FormatError> {
+    checked_elements(&entry.name, &entry.shape)?;
+    if let Some(why) = encoding.refusal(&entry.shape) {
+        return Err(FormatError::tensor(&entry.name, why));
+    }
+    let parts = encoding.parts(&entry.shape);
+    if parts.len() != extents.len() || parts.iter().zip(extents).any(|(part, at)| part.bytes() != at.len) {
+        return Err(FormatError::tensor(&entry.name, "its parts are not those of its encoding"));
+    }
+    let reader = |part: usize| Part { source, entry, extent: extents[part] };
+    Ok(match encoding {
+        Encoding::Fp32 => Packed::F32(reader(0).read(f32::from_le_bytes)?),
+        Encoding::Fp16 => Packed::F16(reader(0).read(u16::from_le_bytes)?),
+        Encoding::Bf16 => Packed::Bf16(reader(0).read(u16::from_le_bytes)?),
+        Encoding::Int8 { .. } => Packed::Int8 {
+            codes: reader(0).read(i8::from_le_bytes)?,
+            scales: reader(1).read(f32::from_le_bytes)?,
+        },
+        Encoding::Int4 { group, scale } => Packed::Int4 {
+            codes: reader(0).read(u8::from_le_bytes)?,
+            scales: match scale {
+                ScaleType::Fp16 => Floats::F16(reader(1).read(u16::from_le_bytes)?),
+                ScaleType::Fp32 => Floats::F32(reader(1).read(f32::from_le_bytes)?),
+            },
+            group,
+        },
+        Encoding::Nf4 { block, absmax } => {
+            let absmax = match absmax {
+                AbsmaxType::Fp16 => Absmax::Plain(Floats::F16(reader(1).read(u16::from_le_bytes)?)),
+                AbsmaxType::Fp32 => Absmax::Plain(Floats::F32(reader(1).read(f32::from_le_bytes)?)),
+                AbsmaxType::Double => Absmax::Double {
+                    codes: reader(1).read(u8::from_le_bytes)?,
+                    nested: reader(2).read(f32::from_le_bytes)?,
+                    offset: reader(3).read(f32::from_le_bytes)?.first().copied().unwrap_or(0.0),
+                },
+            };
+            Packed::Nf4 { codes: reader(0).read(u8::from_le_bytes)?, absmax, block }
+        }
+    })
+}
+
+/// One stored array of a packed tensor.
+struct Part<'a> {
+    source: &'a dyn Source,
+    entry: &'a Entry,
+    extent: Extent,
+}
+
+impl Part<'_> {
+    fn read<T, const N: usize>(&self, convert: impl Fn([u8; N]) -> T) -> Result<Vec<T>, FormatError> {
+        read_run(self.source, &self.entry.name, self.extent, convert)
+    }
+}
+
+/// The elements of `N` bytes that fill an extent.
+pub(crate) fn read_run<T, const N: usize>(
+    source: &dyn Source,
+    name: &str,
+    extent: Extent,
+    convert: impl Fn([u8; N]) -> T,
+) -> Result<Vec<T>, FormatError> {
+    let end = range_end(source, name, extent.offset, extent.len)?;
+    let mut values = reserve(name, usize::try_from(extent.len).unwrap_or(usize::MAX) / N)?;
+    let mut buffer = vec![0; CHUNK_BYTES.min(values.capacity().saturating_mul(N))];
+    let mut at = extent.offset;
+    while at < end {
+        let len = (end - at).min(buffer.len() as u64);
+        let chunk = &mut buffer[..len as usize];
+        source.read_at(at, chunk)?;
+        values.extend(chunk.as_chunks::<N>().0.iter().map(|&bytes| convert(bytes)));
+        at += len;
+    }
+    Ok(values)
+}
