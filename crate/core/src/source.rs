@@ -68,16 +68,16 @@ impl Source for Vec<u8> {
     }
 }
 
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        (**self).write(bytes)
+    }
+}
+
 impl Sink for Vec<u8> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
         self.extend_from_slice(bytes);
         Ok(())
-    }
-}
-
-impl<S: Sink + ?Sized> Sink for Box<S> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
-        (**self).write(bytes)
     }
 }
 
