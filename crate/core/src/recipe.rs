@@ -203,7 +203,8 @@ pub enum RecipeError {
 impl Recipe {
     /// Reads a recipe and checks its options.
     pub fn from_json(json: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = serde_json::from_str(json).map_err(|error| RecipeError::Schema(error.to_string()))?;
+        let recipe: Self =
+            serde_json::from_str(json).map_err(|error| RecipeError::Schema(error.to_string()))?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -238,7 +239,11 @@ impl Recipe {
                         return refuse("nf4.block", nf4.block.to_string(), "a power of two from 32 to 4096");
                     }
                     if let Some(rule) = quantize.rules.iter().find(|rule| rule.pattern.is_empty()) {
-                        return refuse("rules.match", format!("{:?}", rule.pattern), "a glob over tensor names");
+                        return refuse(
+                            "rules.match",
+                            format!("{:?}", rule.pattern),
+                            "a glob over tensor names",
+                        );
                     }
                 }
             }

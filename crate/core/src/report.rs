@@ -73,6 +73,8 @@ pub struct Plan {
     pub unmatched: Matched,
     /// Bytes before and after.
     pub bytes: Bytes,
+    /// Element widths alone, without scales, against FP32: the way the research counted.
+    pub nominal: Nominal,
     /// Parameters and bytes after, by precision.
     pub precisions: Vec<PrecisionShare>,
     /// Every tensor that is written, in file order.
@@ -106,6 +108,17 @@ pub struct Bytes {
     /// Bytes after.
     pub after: u64,
     /// `before / after`.
+    pub ratio: f64,
+}
+
+/// Sizes from element widths alone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Nominal {
+    /// Bytes of the codes.
+    pub bytes: u64,
+    /// FP32 bytes over those.
     pub ratio: f64,
 }
 

@@ -23,11 +23,22 @@ pub enum Packed {
     F16(Vec<u16>),
     Bf16(Vec<u16>),
     /// `codes[rows * cols]`; `scales` has one entry per row, or exactly one.
-    Int8 { codes: Vec<i8>, scales: Vec<f32> },
+    Int8 {
+        codes: Vec<i8>,
+        scales: Vec<f32>,
+    },
     /// `codes[rows * cols / 2]` in two's complement nibbles; `scales[rows * cols / group]`.
-    Int4 { codes: Vec<u8>, scales: Floats, group: usize },
+    Int4 {
+        codes: Vec<u8>,
+        scales: Floats,
+        group: usize,
+    },
     /// `codes[ceil(n / 2)]`, flattened; `absmax` has one entry per block of the flattened tensor.
-    Nf4 { codes: Vec<u8>, absmax: Absmax, block: usize },
+    Nf4 {
+        codes: Vec<u8>,
+        absmax: Absmax,
+        block: usize,
+    },
 }
 
 /// A list of floats in the type it is stored in.
@@ -44,7 +55,11 @@ pub enum Floats {
 pub enum Absmax {
     Plain(Floats),
     /// Double quantization: `absmax[i] = dynamic_table[codes[i]] * nested[i / 256] + offset`.
-    Double { codes: Vec<u8>, nested: Vec<f32>, offset: f32 },
+    Double {
+        codes: Vec<u8>,
+        nested: Vec<f32>,
+        offset: f32,
+    },
 }
 
 impl Tensor {

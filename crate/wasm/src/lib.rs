@@ -1,1 +1,210 @@
-//! Under construction.
+//! The wasm door: converts between JavaScript and [`statepress`], and forwards. No logic.
+
+mod convert;
+mod jobs;
+mod streams;
+
+use js_sys::{Object, Uint32Array};
+use serde::Deserialize;
+use statepress::{AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, Offset, OpenOptions, Target};
+use wasm_bindgen::prelude::*;
+
+use convert::{fail, from_js, recipe, to_js};
+use jobs::{CompareJob, CompressJob, EvaluateJob, Generator, LoadJob};
+use streams::{JsSink, JsSource, SinkObject, SourceObject};
+
+type Result<T> = std::result::Result<T, JsValue>;
+
+/// The instruction set this module was compiled for.
+#[wasm_bindgen]
+pub fn build() -> String {
+    let build = if cfg!(target_feature = "relaxed-simd") {
+        "relaxed"
+    } else if cfg!(target_feature = "simd128") {
+        "simd"
+    } else {
+        "base"
+    };
+    build.into()
+}
+
+/// The built-in recipes.
+#[wasm_bindgen]
+pub fn recipes() -> Result<JsValue> {
+    to_js(&statepress::recipes::builtin().map_err(fail)?)
+}
+
+/// An opened checkpoint.
+#[wasm_bindgen]
+pub struct Checkpoint(statepress::Checkpoint);
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsOpenOptions {
+    config: Option<convert::JsonObject>,
+    set: Option<convert::JsonObject>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsAdviseOptions {
+    target: Option<JsTarget>,
+    max_loss: Option<f64>,
+    max_size: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum JsTarget {
+    Gpu,
+    Cpu,
+    Edge,
+}
+
+#[wasm_bindgen]
+impl Checkpoint {
+    /// Opens `source`, reading headers only.
+    pub fn open(source: SourceObject, options: JsValue) -> Result<Checkpoint> {
+        let JsOpenOptions { config, set } = from_js("open", options)?;
+        let options = OpenOptions {
+            config: config.map(|object| object.0),
+            set: set.map(|object| object.0).unwrap_or_default(),
+            clock: statepress::Clock::new(convert::now),
+        };
+        Ok(Self(statepress::Checkpoint::open(JsSource::new(source), options).map_err(fail)?))
+    }
+
+    /// What it is.
+    pub fn inspection(&self) -> Result<JsValue> {
+        to_js(&self.0.inspection())
+    }
+
+    /// What to do with it.
+    pub fn advise(&self, options: JsValue) -> Result<JsValue> {
+        let JsAdviseOptions { target, max_loss, max_size } = from_js("advise", options)?;
+        let target = target.map(|target| match target {
+            JsTarget::Gpu => Target::Gpu,
+            JsTarget::Cpu => Target::Cpu,
+            JsTarget::Edge => Target::Edge,
+        });
+        let options = AdviseOptions { target, max_loss, max_size: max_size.map(|bytes| bytes as u64) };
+        to_js(&self.0.advise(&options).map_err(fail)?)
+    }
+
+    /// What a recipe (an object, or the name of a built-in one) will do.
+    pub fn plan(&self, wanted: JsValue) -> Result<JsValue> {
+        to_js(&self.0.plan(&recipe(wanted)?).map_err(fail)?)
+    }
+
+    /// Compresses into a sink, one tensor a step.
+    pub fn compress(&self, wanted: JsValue, sink: SinkObject) -> Result<CompressJob> {
+        let job = self.0.compress(&recipe(wanted)?, Box::new(JsSink(sink))).map_err(fail)?;
+        Ok(CompressJob::new(job))
+    }
+
+    /// Loads the model, one tensor a step.
+    pub fn load(&self) -> Result<LoadJob> {
+        Ok(LoadJob::new(self.0.load().map_err(fail)?))
+    }
+}
+
+/// A model in memory.
+#[wasm_bindgen]
+pub struct Model(statepress::Model);
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsEvaluateOptions {
+    window: Option<usize>,
+    limit: Option<usize>,
+    offset: Option<JsOffset>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum JsOffset {
+    Given(usize),
+    Named(JsOffsetName),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum JsOffsetName {
+    Detect,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsCompareOptions {
+    window: Option<usize>,
+    limit: Option<usize>,
+    offset: Option<usize>,
+    ratio_target: Option<f64>,
+    loss_target: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsGenerateOptions {
+    max_tokens: Option<usize>,
+    temperature: Option<f32>,
+    top_k: Option<usize>,
+    seed: Option<f64>,
+    suppress_from: Option<u32>,
+}
+
+#[wasm_bindgen]
+impl Model {
+    /// Sizes, the prediction offset and findings.
+    pub fn info(&self) -> Result<Object> {
+        convert::info(&self.0.info)
+    }
+
+    /// Perplexity; a step is a window.
+    pub fn evaluate(&self, ids: Uint32Array, options: JsValue) -> Result<EvaluateJob> {
+        let JsEvaluateOptions { window, limit, offset } = from_js("evaluate", options)?;
+        let offset = match offset {
+            None => Offset::Model,
+            Some(JsOffset::Given(offset)) => Offset::Given(offset),
+            Some(JsOffset::Named(JsOffsetName::Detect)) => Offset::Detect,
+        };
+        let options = EvaluateOptions { window, limit, offset };
+        let job = statepress::Evaluate::new(&self.0, &ids.to_vec(), &options, convert::now).map_err(fail)?;
+        Ok(EvaluateJob::new(job))
+    }
+
+    /// The quality card of `other` against this model; a step is a window.
+    pub fn compare(&self, other: &Model, ids: Uint32Array, options: JsValue) -> Result<CompareJob> {
+        let given: JsCompareOptions = from_js("compare", options)?;
+        let usual = CompareOptions::default();
+        let options = CompareOptions {
+            window: given.window,
+            limit: given.limit,
+            offset: given.offset,
+            ratio_target: given.ratio_target.unwrap_or(usual.ratio_target),
+            loss_target: given.loss_target.unwrap_or(usual.loss_target),
+        };
+        let job = statepress::Compare::new(&self.0, &other.0, &ids.to_vec(), options, convert::now).map_err(fail)?;
+        Ok(CompareJob::new(job))
+    }
+
+    /// Continues a prompt; a step is a token.
+    pub fn generate(&self, ids: Uint32Array, options: JsValue) -> Result<Generator> {
+        let given: JsGenerateOptions = from_js("generate", options)?;
+        let usual = GenerateOptions::default();
+        let options = GenerateOptions {
+            max_tokens: given.max_tokens.unwrap_or(usual.max_tokens),
+            temperature: given.temperature.unwrap_or(usual.temperature),
+            top_k: given.top_k,
+            seed: given.seed.map_or(usual.seed, |seed| seed as u64),
+            suppress_from: given.suppress_from,
+        };
+        Ok(Generator::new(statepress::Generate::new(&self.0, &ids.to_vec(), options).map_err(fail)?))
+    }
+
+    /// Logits of every position, `[tokens, vocab]`.
+    pub fn logits(&self, ids: Uint32Array) -> Result<js_sys::Float32Array> {
+        let logits = self.0.sequence_logits(&ids.to_vec()).map_err(fail)?;
+        Ok(js_sys::Float32Array::from(logits.as_slice()))
+    }
+}

@@ -1,0 +1,108 @@
+//! An opened checkpoint: everything the commands ask of it.
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use statepress_core::report::{Advice, Inspection, Plan, TensorReport};
+use statepress_core::{Index, Recipe, Sink, Source};
+use statepress_engine::advise::{AdviseOptions, advise};
+use statepress_engine::models::{Load, Model};
+use statepress_engine::spec::{Hints, ModelSpec, infer, is_buffer};
+use statepress_engine::techniques::compress::Compress;
+use statepress_engine::techniques::plan::plan;
+
+use crate::files::MemorySink;
+use crate::{Clock, Error};
+
+/// What the user and files beside the checkpoint say about it.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// A `config.json` that lies beside the weights.
+    pub config: Option<Map<String, Value>>,
+    /// Values for what the file does not say: `top_k_experts`, `prediction_offset`, ...
+    pub set: Map<String, Value>,
+    /// How time is told.
+    pub clock: Clock,
+}
+
+/// A checkpoint whose headers have been read.
+pub struct Checkpoint {
+    source: Rc<dyn Source>,
+    index: Rc<Index>,
+    spec: ModelSpec,
+    clock: Clock,
+}
+
+impl Checkpoint {
+    /// Reads headers and understands them; no weight is read.
+    pub fn open(source: impl Source + 'static, options: OpenOptions) -> Result<Self, Error> {
+        let index = statepress_formats::open(&source)?;
+        let hints = Hints { config: options.config, set: options.set, file_bytes: source.len() };
+        let spec = infer(&index, &hints)?;
+        Ok(Self { source: Rc::new(source), index: Rc::new(index), spec, clock: options.clock })
+    }
+
+    /// What the checkpoint is.
+    pub fn inspection(&self) -> Inspection {
+        let tensors: Vec<TensorReport> = self
+            .index
+            .tensors
+            .iter()
+            .map(|entry| TensorReport {
+                name: entry.name.clone(),
+                shape: entry.shape.clone(),
+                dtype: entry.dtype_name(),
+                params: entry.params(),
+                bytes: entry.bytes(),
+                tied_to: entry.tied_to.clone(),
+                buffer: is_buffer(&entry.name),
+            })
+            .collect();
+        let weights = || tensors.iter().filter(|tensor| tensor.tied_to.is_none() && !tensor.buffer);
+        let findings = self.index.findings.iter().chain(&self.spec.findings).cloned().collect();
+        Inspection {
+            format: self.index.format,
+            wrapper: self.index.wrapper.clone(),
+            family: self.spec.family,
+            params: weights().map(|tensor| tensor.params).sum(),
+            bytes: weights().map(|tensor| tensor.bytes).sum(),
+            file_bytes: self.source.len(),
+            recipe: self.index.metadata.get("recipe").and_then(|json| Recipe::from_json(json).ok()),
+            spec: self.spec.fields.clone(),
+            tensors,
+            findings,
+        }
+    }
+
+    /// What to do with it.
+    pub fn advise(&self, options: &AdviseOptions) -> Result<Advice, Error> {
+        Ok(advise(&self.index, &self.spec, options)?)
+    }
+
+    /// What a recipe will do; arithmetic on the index, cheap enough for every slider move.
+    pub fn plan(&self, recipe: &Recipe) -> Result<Plan, Error> {
+        Ok(plan(&self.index, recipe, &[])?.plan)
+    }
+
+    /// Compresses into a sink, one tensor a step. The sink is dropped when the job is.
+    pub fn compress(&self, recipe: &Recipe, sink: Box<dyn Sink>) -> Result<Compress, Error> {
+        let Self { source, index, spec, clock } = self;
+        Ok(Compress::new(source.clone(), index.clone(), spec, recipe, sink, clock.seconds())?)
+    }
+
+    /// Compresses into memory; the bytes can be taken once the job is done.
+    pub fn compress_to_memory(&self, recipe: &Recipe) -> Result<(Compress, MemorySink), Error> {
+        let sink = MemorySink::default();
+        Ok((self.compress(recipe, Box::new(sink.clone()))?, sink))
+    }
+
+    /// Loads the model, one tensor a step.
+    pub fn load(&self) -> Result<Load, Error> {
+        Ok(Load::new(self.source.clone(), self.index.clone(), self.spec.clone())?)
+    }
+
+    /// Loads the model in one go.
+    pub fn model(&self) -> Result<Model, Error> {
+        Ok(statepress_core::job::run(self.load()?, |_| {})?)
+    }
+}

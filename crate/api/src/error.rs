@@ -1,0 +1,50 @@
+//! Every error a user can meet, with a stable code.
+
+use statepress_core::recipe::RecipeError;
+use statepress_core::source::SourceError;
+use statepress_engine::EngineError;
+use statepress_formats::FormatError;
+
+/// An error of statepress. [`Error::code`] is for programs, the message for people.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// From the engine, or from the formats below it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file could not be opened.
+    #[error("{path}: {reason}")]
+    File {
+        /// The path.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// A kebab-case word from a closed list.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Engine(error) => error.code(),
+            Self::File { .. } => "io",
+        }
+    }
+}
+
+impl From<FormatError> for Error {
+    fn from(error: FormatError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<RecipeError> for Error {
+    fn from(error: RecipeError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<SourceError> for Error {
+    fn from(error: SourceError) -> Self {
+        Self::Engine(error.into())
+    }
+}

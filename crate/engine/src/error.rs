@@ -1,0 +1,107 @@
+//! What can go wrong in the engine.
+
+use statepress_core::recipe::RecipeError;
+use statepress_core::source::SourceError;
+use statepress_formats::FormatError;
+use statepress_kernels::KernelError;
+
+/// An error of the engine. Messages name the tensor or option and what is allowed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The container could not be read or written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A tensor could not be coded.
+    #[error("tensor {tensor}: {error}")]
+    Codec {
+        /// The tensor.
+        tensor: String,
+        /// The reason.
+        error: KernelError,
+    },
+    /// Bytes could not be read or written.
+    #[error(transparent)]
+    Io(#[from] SourceError),
+    /// The recipe cannot be followed.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A recipe that asks for something this version cannot do.
+    #[error("recipe step {step} is not supported yet: {hint}")]
+    UnsupportedStep {
+        /// The step.
+        step: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// No built-in recipe of that name.
+    #[error("no recipe is named {name:?}; there are: {known}")]
+    UnknownRecipe {
+        /// What was asked for.
+        name: String,
+        /// Every name there is.
+        known: String,
+    },
+    /// The keys belong to no model this version can run.
+    #[error("{reason}")]
+    UnknownModel {
+        /// What was found instead.
+        reason: String,
+    },
+    /// Strict loading: keys that are missing or that nobody expects.
+    #[error("the keys do not fit the model: missing [{}], unexpected [{}]", missing.join(", "), unexpected.join(", "))]
+    Keys {
+        /// Keys that the model needs.
+        missing: Vec<String>,
+        /// Keys that the model has no place for.
+        unexpected: Vec<String>,
+    },
+    /// A tensor whose shape contradicts the others.
+    #[error("tensor {tensor} has shape {found:?}; {expected} was expected")]
+    Shape {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// What the other tensors say.
+        expected: String,
+    },
+    /// An option outside what is allowed.
+    #[error("option {option} is {value}; allowed: {allowed}")]
+    Option {
+        /// The option.
+        option: String,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// Token ids that the model cannot take.
+    #[error("{0}")]
+    Ids(String),
+    /// An evaluation that produced no number.
+    #[error("the evaluation failed: {0}")]
+    Evaluation(String),
+}
+
+impl EngineError {
+    pub(crate) fn option(option: &str, value: impl ToString, allowed: impl Into<String>) -> Self {
+        Self::Option { option: option.into(), value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// A stable kebab-case word from a closed list.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Format(error) => error.code(),
+            Self::Codec { .. } => "bad-tensor",
+            Self::Io(_) => "io",
+            Self::Recipe(_) | Self::UnknownRecipe { .. } => "bad-recipe",
+            Self::UnsupportedStep { .. } => "unsupported-step",
+            Self::UnknownModel { .. } => "unknown-model",
+            Self::Keys { .. } => "bad-keys",
+            Self::Shape { .. } => "bad-shape",
+            Self::Option { .. } => "bad-option",
+            Self::Ids(_) => "bad-ids",
+            Self::Evaluation(_) => "evaluation-failed",
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The quality card: two models on the same tokens.
+
+use statepress_core::job::{Job, Progress};
+use statepress_core::report::{
+    ComparedBytes, Comparison, DeltaP, Distribution, LayerDrift, PositionDrift, Verdict, VerdictResult,
+};
+use statepress_kernels::ops::softmax;
+
+use super::windows::{LOGIT_ROWS, Sums, Windows};
+use crate::models::{Model, Trace, Workspace};
+use crate::{Clock, EngineError};
+
+/// Stretches that the window is divided into for the drift by position.
+const STRETCHES: usize = 16;
+
+/// The most positions on which the noise floor is measured.
+const NOISE_POSITIONS: usize = 64;
+
+/// How to compare.
+#[derive(Clone, Debug)]
+pub struct CompareOptions {
+    /// Tokens of a window; the smaller of the models' positions if absent.
+    pub window: Option<usize>,
+    /// Use at most this many tokens of the text.
+    pub limit: Option<usize>,
+    /// Which token a position predicts; the base's own if absent.
+    pub offset: Option<usize>,
+    /// The seed's size target: base bytes over compressed bytes.
+    pub ratio_target: f64,
+    /// The seed's quality target: perplexity change in percent.
+    pub loss_target: f64,
+}
+
+impl Default for CompareOptions {
+    fn default() -> Self {
+        Self { window: None, limit: None, offset: None, ratio_target: 1.5, loss_target: 5.0 }
+    }
+}
+
+/// A comparison under way; a step is a window through both models.
+pub struct Compare {
+    a: Side,
+    b: Side,
+    windows: Windows,
+    options: CompareOptions,
+    offset: usize,
+    next: usize,
+    kl: Vec<f32>,
+    delta_p: Vec<f32>,
+    agree: u64,
+    /// Sum and sum of squares of `nll_b - nll_a` over positions.
+    difference: (f64, f64),
+    stretches: Vec<Stretch>,
+    layers: Vec<LayerSums>,
+    noise_floor: f64,
+    clock: Clock,
+}
+
+/// One of the two models with its buffers.
+struct Side {
+    model: Model,
+    workspace: Workspace,
+    logits: Vec<f32>,
+    layers: Residuals,
+    sums: Sums,
+}
+
+/// The residual stream after the embedding and after each layer of one window.
+#[derive(Default)]
+struct Residuals(Vec<(String, Vec<f32>)>);
+
+impl Trace for Residuals {
+    fn record(&mut self, layer: Option<usize>, quantity: &'static str, values: &[f32]) {
+        match (layer, quantity) {
+            (None, "embed") => self.0.push(("embedding".into(), values.to_vec())),
+            (Some(n), "moe" | "block") => self.0.push((format!("layers.{n}"), values.to_vec())),
+            _ => {}
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Stretch {
+    count: u64,
+    kl: f64,
+    nll_change: f64,
+}
+
+#[derive(Clone, Default)]
+struct LayerSums {
+    layer: String,
+    difference: f64,
+    norm: f64,
+}
+
+impl Side {
+    fn new(model: &Model) -> Self {
+        Self {
+            model: model.clone(),
+            workspace: Workspace::default(),
+            logits: Vec::new(),
+            layers: Residuals::default(),
+            sums: Sums::default(),
+        }
+    }
+
+    fn forward(&mut self, ids: &[u32], clock: Clock) -> Result<Vec<f32>, EngineError> {
+        let started = clock();
+        self.layers.0.clear();
+        self.model.forward(ids, &mut self.model.start(), &mut self.workspace, &mut self.layers)?;
+        self.sums.seconds += clock() - started;
+        self.sums.tokens_in += ids.len() as u64;
+        Ok(std::mem::take(&mut self.workspace.hidden))
+    }
+
+    fn logits(&mut self, hidden: &[f32], clock: Clock) {
+        let started = clock();
+        self.model.logits(hidden, &mut self.workspace, &mut self.logits);
+        self.sums.seconds += clock() - started;
+    }
+}
+
+impl Compare {
+    /// Prepares a comparison; `a` is the base.
+    pub fn new(a: &Model, b: &Model, ids: &[u32], options: CompareOptions, clock: Clock) -> Result<Self, EngineError> {
+        if a.info.vocab_size != b.info.vocab_size {
+            return Err(EngineError::Ids(format!(
+                "the vocabularies differ: {} and {} tokens",
+                a.info.vocab_size, b.info.vocab_size
+            )));
+        }
+        let smaller = if a.info.max_tokens <= b.info.max_tokens { a } else { b };
+        let offset = options.offset.unwrap_or(a.info.offset);
+        let windows = Windows::new(ids, options.window, options.limit, offset, &smaller.info)?;
+        Ok(Self {
+            a: Side::new(a),
+            b: Side::new(b),
+            stretches: vec![Stretch::default(); STRETCHES.min(windows.window)],
+            windows,
+            options,
+            offset,
+            next: 0,
+            kl: Vec::new(),
+            delta_p: Vec::new(),
+            agree: 0,
+            difference: (0.0, 0.0),
+            layers: Vec::new(),
+            noise_floor: 0.0,
+            clock,
+        })
+    }
+
+    fn window(&mut self) -> Result<(), EngineError> {
+        let ids = self.windows.get(self.next);
+        let hidden_a = self.a.forward(ids, self.clock)?;
+        let hidden_b = self.b.forward(ids, self.clock)?;
+        add_drift(&mut self.layers, &self.a.layers, &self.b.layers);
+        let (da, db) = (self.a.model.hidden_size(), self.b.model.hidden_size());
+        let (vocab_size, window) = (self.a.model.info.vocab_size, self.windows.window);
+        let scored = window - self.offset;
+        for from in (0..scored).step_by(LOGIT_ROWS) {
+            let to = scored.min(from + LOGIT_ROWS);
+            self.a.logits(&hidden_a[from * da..to * da], self.clock);
+            self.b.logits(&hidden_b[from * db..to * db], self.clock);
+            let rows = self.a.logits.chunks_exact(vocab_size).zip(self.b.logits.chunks_exact(vocab_size));
+            for (t, (row_a, row_b)) in (from..to).zip(rows) {
+                let label = ids[t + self.offset] as usize;
+                let pair = softmax::compare(row_a, row_b, label);
+                if !(pair.kl.is_finite() && pair.nll_a.is_finite() && pair.nll_b.is_finite()) {
+                    return Err(EngineError::Evaluation(format!(
+                        "window {}, position {t}: the logits are not numbers",
+                        self.next
+                    )));
+                }
+                self.a.sums.add(pair.nll_a);
+                self.b.sums.add(pair.nll_b);
+                // Rounding can leave a divergence of equal distributions just below zero.
+                let kl = pair.kl.max(0.0);
+                self.kl.push(kl);
+                self.delta_p.push((-pair.nll_b).exp() - (-pair.nll_a).exp());
+                self.agree += u64::from(pair.argmax_a == pair.argmax_b);
+                let stretch = &mut self.stretches[t * STRETCHES.min(window) / window];
+                stretch.count += 1;
+                stretch.kl += f64::from(kl);
+                let change = f64::from(pair.nll_b - pair.nll_a);
+                stretch.nll_change += change;
+                self.difference.0 += change;
+                self.difference.1 += change * change;
+            }
+        }
+        if self.next == 0 {
+            self.noise_floor = self.noise_floor(&hidden_a)?;
+        }
+        self.a.workspace.hidden = hidden_a;
+        self.b.workspace.hidden = hidden_b;
+        Ok(())
+    }
+
+    /// Runs the base token by token over the start of the first window, and takes the mean KL
+    /// to its own whole-window run: what the order of additions and the single-token kernels
+    /// alone produce.
+    fn noise_floor(&mut self, hidden: &[f32]) -> Result<f64, EngineError> {
+        let d = self.a.model.hidden_size();
+        let ids = &self.windows.get(0)[..NOISE_POSITIONS.min(self.windows.window)];
+        let mut state = self.a.model.start();
+        let mut workspace = Workspace::default();
+        let (mut whole, mut single) = (Vec::new(), Vec::new());
+        let mut sum = 0.0;
+        for (t, id) in ids.iter().enumerate() {
+            self.a.model.forward(&[*id], &mut state, &mut workspace, &mut ())?;
+            let row = std::mem::take(&mut workspace.hidden);
+            self.a.model.logits(&row, &mut workspace, &mut single);
+            workspace.hidden = row;
+            // Two rows, so that the many-token kernel computes this one too.
+            let at = t.min(hidden.len() / d - 2);
+            self.a.model.logits(&hidden[at * d..][..2 * d], &mut workspace, &mut whole);
+            let whole = &whole[(t - at) * single.len()..][..single.len()];
+            sum += f64::from(softmax::compare(whole, &single, 0).kl.max(0.0));
+        }
+        Ok(sum / ids.len() as f64)
+    }
+}
+
+impl Job for Compare {
+    type Output = Comparison;
+    type Error = EngineError;
+
+    fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+        if self.next == self.windows.count {
+            return Ok(None);
+        }
+        self.window()?;
+        self.next += 1;
+        Ok(Some(Progress {
+            stage: "compare".into(),
+            done: (self.next * self.windows.window) as f64,
+            total: (self.windows.count * self.windows.window) as f64,
+            unit: "tokens".into(),
+            item: None,
+        }))
+    }
+
+    fn finish(self) -> Result<Comparison, EngineError> {
+        let Self { a, b, windows, options, offset, kl, delta_p, agree, difference, .. } = self;
+        let (stretches, layers, noise_floor) = (self.stretches, self.layers, self.noise_floor);
+        let (info_a, info_b) = (a.model.info.clone(), b.model.info.clone());
+        let n = kl.len().max(1) as f64;
+        let variance = difference.1 / n - (difference.0 / n).powi(2);
+        let nll_difference_stderr = (variance.max(0.0) / n).sqrt();
+        let a = a.sums.finish(&windows, offset, &info_a)?;
+        let b = b.sums.finish(&windows, offset, &info_b)?;
+        let perplexity_change = 100.0 * (b.perplexity / a.perplexity - 1.0);
+        let bytes = ComparedBytes {
+            a: info_a.bytes,
+            b: info_b.bytes,
+            ratio: info_a.bytes as f64 / info_b.bytes.max(1) as f64,
+            file_a: info_a.file_bytes,
+            file_b: info_b.file_bytes,
+        };
+        let small = bytes.ratio >= options.ratio_target;
+        let result = match (small, perplexity_change <= options.loss_target) {
+            (true, true) => VerdictResult::Success,
+            (true, false) => VerdictResult::Partial,
+            (false, _) => VerdictResult::Failure,
+        };
+        let n = stretches.len();
+        let by_position = stretches.iter().enumerate().filter(|(_, stretch)| stretch.count > 0).map(|(i, stretch)| {
+            PositionDrift {
+                from: (i * windows.window).div_ceil(n),
+                to: ((i + 1) * windows.window).div_ceil(n).min(windows.window - offset),
+                kl: stretch.kl / stretch.count as f64,
+                nll_change: stretch.nll_change / stretch.count as f64,
+            }
+        });
+        let by_layer = layers.into_iter().map(|sums| LayerDrift {
+            relative_error: (sums.difference / sums.norm.max(f64::MIN_POSITIVE)).sqrt(),
+            layer: sums.layer,
+        });
+        Ok(Comparison {
+            by_position: by_position.collect(),
+            by_layer: by_layer.collect(),
+            top1_agreement: agree as f64 / kl.len().max(1) as f64,
+            kl: distribution(kl),
+            delta_p: delta_p_summary(delta_p),
+            a,
+            b,
+            bytes,
+            perplexity_change,
+            nll_difference_stderr,
+            noise_floor,
+            verdict: Verdict { result, ratio_target: options.ratio_target, loss_target: options.loss_target },
+        })
+    }
+}
+
+fn add_drift(layers: &mut Vec<LayerSums>, a: &Residuals, b: &Residuals) {
+    // Models of unequal depth or width have no layers to compare.
+    let comparable = a.0.len() == b.0.len() && a.0.iter().zip(&b.0).all(|(a, b)| a.1.len() == b.1.len());
+    if !comparable {
+        return;
+    }
+    layers.resize(a.0.len(), LayerSums::default());
+    for ((sums, (name, x)), (_, y)) in layers.iter_mut().zip(&a.0).zip(&b.0) {
+        sums.layer.clone_from(name);
+        for (x, y) in x.iter().zip(y) {
+            sums.difference += f64::from(y - x) * f64::from(y - x);
+            sums.norm += f64::from(*x) * f64::from(*x);
+        }
+    }
+}
+
+fn sorted(mut values: Vec<f32>) -> Vec<f32> {
+    values.sort_unstable_by(f32::total_cmp);
+    values
+}
+
+/// The value below which a share `p` of the sorted values lies (nearest rank).
+fn quantile(sorted: &[f32], p: f64) -> f64 {
+    let rank = (p * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).map_or(0.0, |&value| f64::from(value))
+}
+
+fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64
+}
+
+fn distribution(kl: Vec<f32>) -> Distribution {
+    let mean = mean(&kl);
+    let sorted = sorted(kl);
+    Distribution { mean, median: quantile(&sorted, 0.5), p99: quantile(&sorted, 0.99), max: quantile(&sorted, 1.0) }
+}
+
+fn delta_p_summary(delta_p: Vec<f32>) -> DeltaP {
+    let squares: f64 = delta_p.iter().map(|&d| f64::from(d) * f64::from(d)).sum();
+    let rms = (squares / delta_p.len().max(1) as f64).sqrt();
+    let sorted = sorted(delta_p);
+    DeltaP { rms, p01: quantile(&sorted, 0.01), p99: quantile(&sorted, 0.99) }
+}

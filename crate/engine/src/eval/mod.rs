@@ -1,0 +1,12 @@
+//! Judging quality on a text.
+//!
+//! Protocol: windows of `window` tokens from token 0, not overlapping, no BOS, the incomplete
+//! last window dropped, state reset per window, natural logarithm. Position `t` is scored
+//! against token `t + offset` of the same window.
+
+pub mod compare;
+pub mod evaluate;
+mod windows;
+
+pub use compare::{Compare, CompareOptions};
+pub use evaluate::{Evaluate, EvaluateOptions, Offset};

@@ -1,0 +1,118 @@
+//! Cutting a text into windows, and the running sums over them.
+
+use statepress_core::Finding;
+use statepress_core::report::Evaluation;
+
+use crate::EngineError;
+use crate::models::Info;
+
+/// Rows of logits that are held at a time: 32 rows of 50,000 are 6 MB.
+pub(super) const LOGIT_ROWS: usize = 32;
+
+/// A text cut into windows.
+pub(super) struct Windows {
+    ids: Vec<u32>,
+    pub window: usize,
+    pub count: usize,
+    pub dropped: u64,
+}
+
+impl Windows {
+    /// Cuts at most `limit` tokens of `ids`.
+    pub fn new(
+        ids: &[u32],
+        window: Option<usize>,
+        limit: Option<usize>,
+        max_offset: usize,
+        info: &Info,
+    ) -> Result<Self, EngineError> {
+        let window = window.unwrap_or(info.max_tokens);
+        let least = max_offset + 1;
+        if !(least..=info.max_tokens).contains(&window) {
+            let allowed = format!("{least} to {} (the model's positions)", info.max_tokens);
+            return Err(EngineError::option("window", window, allowed));
+        }
+        let used = ids.len().min(limit.unwrap_or(usize::MAX));
+        let count = used / window;
+        if count == 0 {
+            return Err(EngineError::Ids(format!(
+                "{used} tokens do not fill one window of {window}: give a longer text or a smaller window"
+            )));
+        }
+        let dropped = (used - count * window) as u64;
+        Ok(Self { ids: ids[..count * window].to_vec(), window, count, dropped })
+    }
+
+    /// The tokens of window `n`.
+    pub fn get(&self, n: usize) -> &[u32] {
+        &self.ids[n * self.window..][..self.window]
+    }
+}
+
+/// Sums of negative log-likelihoods.
+#[derive(Clone, Default)]
+pub(super) struct Sums {
+    tokens: u64,
+    nll: f64,
+    squares: f64,
+    /// Time spent in the model.
+    pub seconds: f64,
+    /// Tokens put in.
+    pub tokens_in: u64,
+}
+
+impl Sums {
+    pub fn add(&mut self, nll: f32) {
+        let nll = f64::from(nll);
+        self.tokens += 1;
+        self.nll += nll;
+        self.squares += nll * nll;
+    }
+
+    /// Mean negative log-likelihood.
+    pub fn mean(&self) -> f64 {
+        self.nll / self.tokens.max(1) as f64
+    }
+
+    /// The report. A mean that is no number is an error, never infinity.
+    pub fn finish(self, windows: &Windows, offset: usize, info: &Info) -> Result<Evaluation, EngineError> {
+        let n = self.tokens as f64;
+        let nll = self.mean();
+        if self.tokens == 0 || !nll.is_finite() {
+            return Err(EngineError::Evaluation(format!(
+                "the mean log-likelihood of {} tokens is not a number: a weight or an activation overflowed",
+                self.tokens
+            )));
+        }
+        let variance = (self.squares / n - nll * nll).max(0.0);
+        let perplexity = nll.exp();
+        let mut findings = info.findings.clone();
+        if perplexity > info.vocab_size as f64 {
+            let message = format!(
+                "perplexity {perplexity:.0} is worse than guessing uniformly over {} tokens: is the tokenizer, \
+                 the prediction offset or an assumed field wrong?",
+                info.vocab_size
+            );
+            findings.push(Finding::warning("worse-than-uniform", message));
+        }
+        if windows.dropped > 0 {
+            let message = format!("the last {} tokens fill no window and were dropped", windows.dropped);
+            findings.push(Finding::info("dropped", message));
+        }
+        Ok(Evaluation {
+            tokens: self.tokens,
+            nll,
+            nll_stderr: (variance / n).sqrt(),
+            perplexity,
+            window: windows.window,
+            windows: windows.count,
+            dropped: windows.dropped,
+            offset,
+            backend: "cpu".into(),
+            seconds: self.seconds,
+            tokens_per_second: self.tokens_in as f64 / self.seconds.max(1e-9),
+            nll_by_offset: None,
+            findings,
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! What is done to checkpoints: recipes, the plan they stand for, and carrying it out.
+
+mod builtin;
+pub mod compress;
+pub mod plan;
+pub mod tying;
+
+pub use builtin::{builtin, find};

@@ -1,0 +1,223 @@
+//! What a recipe will do to a checkpoint, by arithmetic on the index alone.
+
+use statepress_core::index::Stored;
+use statepress_core::recipe::{self, Quantize, Step};
+use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
+use statepress_core::{DType, Encoding, Entry, Finding, Index, Precision, Recipe};
+
+use crate::EngineError;
+use crate::spec::{is_buffer, is_mask};
+
+/// Above this share of unmatched parameters a plan warns.
+const UNMATCHED_WARNING: f64 = 30.0;
+
+/// What happens to one tensor.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Position in the index.
+    pub position: usize,
+    /// How it will be stored.
+    pub encoding: Encoding,
+    /// Whether it is a weight; buffers are carried along but not counted.
+    pub counted: bool,
+}
+
+/// A plan for users and the decisions behind it, in file order.
+pub struct Planned {
+    /// The report.
+    pub plan: Plan,
+    /// One decision for every tensor that is written.
+    pub decisions: Vec<Decision>,
+}
+
+/// Decides every tensor. `tied` names tensors whose numbers are known to be another's: they are
+/// neither counted nor written.
+pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, EngineError> {
+    recipe.check()?;
+    let quantize = quantize_step(recipe)?;
+    let mut findings = Vec::new();
+    let mut tensors = Vec::new();
+    let mut decisions = Vec::new();
+    let (mut matched, mut unmatched) = (Matched::default(), Matched::default());
+    let mut used = vec![false; quantize.map_or(0, |quantize| quantize.rules.len())];
+    let mut nominal = 0;
+
+    for (position, entry) in index.tensors.iter().enumerate() {
+        if entry.tied_to.is_some() || tied.contains(&entry.name) {
+            continue;
+        }
+        if is_buffer(&entry.name) {
+            if is_mask(&entry.name) {
+                let finding = Finding::info("mask-left-out", "a mask that every loader makes anew is not written");
+                findings.push(finding.about(&entry.name));
+            } else {
+                decisions.push(Decision { position, encoding: Encoding::Fp32, counted: false });
+            }
+            continue;
+        }
+        let (encoding, rule) = match quantize {
+            None => (stored_encoding(entry), "(no quantize step)"),
+            Some(quantize) => {
+                let rule = quantize.rules.iter().position(|rule| recipe::matches(&rule.pattern, &entry.name));
+                let (count, precision, pattern) = match rule {
+                    Some(rule) => {
+                        used[rule] = true;
+                        let rule = &quantize.rules[rule];
+                        (&mut matched, rule.precision, rule.pattern.as_str())
+                    }
+                    None => (&mut unmatched, quantize.otherwise, "otherwise"),
+                };
+                count.tensors += 1;
+                count.params += entry.params();
+                (decide(entry, quantize, precision, &mut findings), pattern)
+            }
+        };
+        nominal += entry.params() * element_bits(encoding) / 8;
+        tensors.push(TensorPlan {
+            name: entry.name.clone(),
+            precision: encoding.precision(),
+            rule: rule.into(),
+            params: entry.params(),
+            bytes_before: entry.bytes(),
+            bytes_after: encoding.bytes(&entry.shape),
+            error: None,
+        });
+        decisions.push(Decision { position, encoding, counted: true });
+    }
+
+    let params: u64 = tensors.iter().map(|tensor| tensor.params).sum();
+    let percent = |part: u64| if params == 0 { 0.0 } else { 100.0 * part as f64 / params as f64 };
+    matched.percent = percent(matched.params);
+    unmatched.percent = percent(unmatched.params);
+    if let Some(quantize) = quantize {
+        report_coverage(quantize, &used, &unmatched, &mut findings);
+    }
+    let before = tensors.iter().map(|tensor| tensor.bytes_before).sum();
+    let after = tensors.iter().map(|tensor| tensor.bytes_after).sum();
+    if after > before {
+        let message = format!("the result is larger than what was opened: {after} bytes against {before}");
+        findings.push(Finding::warning("grows", message));
+    }
+    let plan = Plan {
+        recipe: recipe.clone(),
+        matched,
+        unmatched,
+        bytes: Bytes { fp32: 4 * params, before, after, ratio: ratio(before, after) },
+        nominal: Nominal { bytes: nominal, ratio: ratio(4 * params, nominal) },
+        precisions: shares(&tensors),
+        tensors,
+        findings,
+    };
+    Ok(Planned { plan, decisions })
+}
+
+fn ratio(before: u64, after: u64) -> f64 {
+    if after == 0 { 1.0 } else { before as f64 / after as f64 }
+}
+
+/// The quantize step of a recipe; `None` when it changes nothing.
+pub(crate) fn quantize_step(recipe: &Recipe) -> Result<Option<&Quantize>, EngineError> {
+    let mut found = None;
+    for step in &recipe.steps {
+        match step {
+            Step::Prune(_) => {
+                let hint = "quantize steps are".to_string();
+                return Err(EngineError::UnsupportedStep { step: "prune".into(), hint });
+            }
+            Step::Quantize(_) if found.is_some() => {
+                let hint = "a recipe has one quantize step; merge the rules".to_string();
+                return Err(EngineError::UnsupportedStep { step: "second quantize".into(), hint });
+            }
+            Step::Quantize(quantize) => found = Some(quantize),
+        }
+    }
+    Ok(found)
+}
+
+/// The encoding of a tensor under a precision, or what a refusing shape takes instead.
+fn decide(entry: &Entry, quantize: &Quantize, precision: Precision, findings: &mut Vec<Finding>) -> Encoding {
+    if entry.params() == 0 {
+        return Encoding::Fp32;
+    }
+    let asked = quantize.encoding(precision);
+    // 4-bit groups that do not fit a row fall back to 8 bits, vectors to full precision.
+    for encoding in [asked, quantize.encoding(Precision::Int8), Encoding::Fp32] {
+        let Some(_) = encoding.refusal(&entry.shape) else {
+            if encoding != asked
+                && let Some(reason) = asked.refusal(&entry.shape)
+            {
+                let instead = encoding.precision().name();
+                let message = format!("{} refused: {reason}; stored as {instead}", precision.name());
+                findings.push(Finding::warning("refused", message).about(&entry.name));
+            }
+            return encoding;
+        };
+    }
+    Encoding::Fp32
+}
+
+/// The encoding that keeps a tensor as it is stored.
+pub(crate) fn stored_encoding(entry: &Entry) -> Encoding {
+    use statepress_core::encoding::Granularity;
+    use statepress_core::index::AffineScales;
+    match &entry.stored {
+        Stored::Strided(strided) => match strided.dtype {
+            DType::F16 => Encoding::Fp16,
+            DType::Bf16 => Encoding::Bf16,
+            _ => Encoding::Fp32,
+        },
+        Stored::Affine { scales, .. } => match scales {
+            AffineScales::PerTensor { zero_point: 0, .. } => Encoding::Int8 { granularity: Granularity::Tensor },
+            AffineScales::PerTensor { .. } => Encoding::Fp32,
+            AffineScales::PerRow { .. } => Encoding::Int8 { granularity: Granularity::Row },
+        },
+        Stored::Packed { encoding, .. } => *encoding,
+    }
+}
+
+const fn element_bits(encoding: Encoding) -> u64 {
+    match encoding.precision() {
+        Precision::Fp32 => 32,
+        Precision::Fp16 | Precision::Bf16 => 16,
+        Precision::Int8 => 8,
+        Precision::Int4 | Precision::Nf4 => 4,
+    }
+}
+
+fn report_coverage(quantize: &Quantize, used: &[bool], unmatched: &Matched, findings: &mut Vec<Finding>) {
+    for (rule, _) in quantize.rules.iter().zip(used).filter(|(_, used)| !**used) {
+        let message = format!("pattern {} decides no tensor", rule.pattern);
+        findings.push(Finding::info("unused-pattern", message));
+    }
+    if unmatched.tensors > 0 {
+        let message = format!(
+            "{} tensors with {} parameters ({:.1} %) match no pattern and take {}",
+            unmatched.tensors,
+            unmatched.params,
+            unmatched.percent,
+            quantize.otherwise.name()
+        );
+        let loud = unmatched.percent > UNMATCHED_WARNING;
+        let message = if loud { format!("{message}: over {UNMATCHED_WARNING} %, is the recipe for another model?") } else { message };
+        findings.push(if loud { Finding::warning("unmatched", message) } else { Finding::info("unmatched", message) });
+    }
+}
+
+fn shares(tensors: &[TensorPlan]) -> Vec<PrecisionShare> {
+    let mut shares: Vec<PrecisionShare> = Vec::new();
+    for tensor in tensors {
+        match shares.iter_mut().find(|share| share.precision == tensor.precision) {
+            Some(share) => {
+                share.params += tensor.params;
+                share.bytes += tensor.bytes_after;
+            }
+            None => shares.push(PrecisionShare {
+                precision: tensor.precision,
+                params: tensor.params,
+                bytes: tensor.bytes_after,
+            }),
+        }
+    }
+    shares.sort_by_key(|share| share.precision);
+    shares
+}

@@ -1,0 +1,96 @@
+//! Values across the border.
+
+use js_sys::{Object, Reflect};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use statepress::{Recipe, recipes};
+use wasm_bindgen::prelude::*;
+
+use crate::Result;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    fn performance_now() -> f64;
+}
+
+/// Seconds since some fixed moment.
+pub fn now() -> f64 {
+    performance_now() / 1000.0
+}
+
+/// A JSON object. serde-wasm-bindgen gives whole JavaScript numbers as floats; they are made
+/// whole again, because options such as `top_k_experts` are counts.
+pub struct JsonObject(pub serde_json::Map<String, serde_json::Value>);
+
+impl<'de> Deserialize<'de> for JsonObject {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut map = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
+        map.values_mut().for_each(make_whole);
+        Ok(Self(map))
+    }
+}
+
+fn make_whole(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Number(number) => {
+            if let Some(float) = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15) {
+                *value = (float as i64).into();
+            }
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(make_whole),
+        serde_json::Value::Object(map) => map.values_mut().for_each(make_whole),
+        _ => {}
+    }
+}
+
+/// A plain JavaScript value of a report.
+pub fn to_js(value: &impl Serialize) -> Result<JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
+    value.serialize(&serializer).map_err(|error| js_error("internal", &error.to_string()))
+}
+
+/// Options; `undefined` and `null` are the defaults.
+pub fn from_js<T: DeserializeOwned + Default>(what: &str, value: JsValue) -> Result<T> {
+    if value.is_undefined() || value.is_null() {
+        return Ok(T::default());
+    }
+    serde_wasm_bindgen::from_value(value).map_err(|error| js_error("bad-option", &format!("{what} options: {error}")))
+}
+
+/// A recipe object, or the name of a built-in one.
+pub fn recipe(value: JsValue) -> Result<Recipe> {
+    if let Some(name) = value.as_string() {
+        return recipes::find(&name).map_err(fail);
+    }
+    let json = js_sys::JSON::stringify(&value)?;
+    let json = json.as_string().ok_or_else(|| js_error("bad-recipe", "not a recipe: not an object"))?;
+    Recipe::from_json(&json).map_err(|error| fail(statepress::Error::from(error)))
+}
+
+/// What is worth knowing about a loaded model.
+pub fn info(info: &statepress::Info) -> Result<Object> {
+    let object = Object::new();
+    let set = |key: &str, value: JsValue| Reflect::set(&object, &key.into(), &value);
+    set("bytes", (info.bytes as f64).into())?;
+    set("fileBytes", (info.file_bytes as f64).into())?;
+    set("vocabSize", (info.vocab_size as f64).into())?;
+    set("maxTokens", (info.max_tokens as f64).into())?;
+    set("offset", (info.offset as f64).into())?;
+    set("backend", "cpu".into())?;
+    set("findings", to_js(&info.findings)?)?;
+    Ok(object)
+}
+
+/// A JavaScript `Error` with the code and the message of ours.
+pub fn fail(error: impl Into<statepress::Error>) -> JsValue {
+    let error = error.into();
+    js_error(error.code(), &error.to_string())
+}
+
+fn js_error(code: &str, message: &str) -> JsValue {
+    let error = js_sys::Error::new(message);
+    // Setting a property of a fresh Error cannot fail.
+    let _ = Reflect::set(&error, &"code".into(), &code.into());
+    error.into()
+}

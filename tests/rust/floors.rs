@@ -1,0 +1,57 @@
+//! The architecture's arrows, kept by a machine: which crate may know which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Direct dependencies of every member of the workspace, by `cargo metadata`.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline", "--manifest-path", manifest])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_string();
+    packages.map(|package| (name(package), package["dependencies"].as_array().unwrap().iter().map(name).collect())).collect()
+}
+
+#[test]
+fn arrows_point_down_only() {
+    let dependencies = dependencies();
+    let allowed = BTreeMap::from([
+        ("statepress-core", vec![]),
+        ("statepress-formats", vec!["statepress-core"]),
+        ("statepress-kernels", vec!["statepress-core"]),
+        ("statepress-engine", vec!["statepress-core", "statepress-formats", "statepress-kernels"]),
+        ("statepress", vec!["statepress-core", "statepress-formats", "statepress-engine"]),
+        ("statepress-wasm", vec!["statepress"]),
+        ("statepress-examples", vec!["statepress"]),
+    ]);
+    for (member, allowed) in &allowed {
+        let ours = dependencies[*member].iter().filter(|name| name.starts_with("statepress"));
+        for name in ours {
+            assert!(allowed.contains(&name.as_str()), "{member} must not know {name}");
+        }
+    }
+    for member in dependencies.keys().filter(|name| *name != "statepress-tests") {
+        assert!(allowed.contains_key(member.as_str()), "{member} has no floor");
+    }
+}
+
+#[test]
+fn platforms_stay_in_their_one_crate() {
+    for (member, names) in dependencies() {
+        for (crate_name, homes) in [
+            ("wgpu", &["statepress-gpu"][..]),
+            ("burn", &["statepress-distill"]),
+            ("js-sys", &["statepress-wasm"]),
+            ("web-sys", &["statepress-wasm"]),
+            ("wasm-bindgen", &["statepress-wasm"]),
+            ("serde-wasm-bindgen", &["statepress-wasm"]),
+        ] {
+            assert!(!names.contains(crate_name) || homes.contains(&member.as_str()), "{member} must not say {crate_name}");
+        }
+    }
+}

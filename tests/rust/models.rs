@@ -1,0 +1,219 @@
+//! Models against PyTorch: logits, every intermediate value, recurrent state, greedy text.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use statepress::{Generate, GenerateOptions, LayerState, Model, Trace, Workspace};
+use statepress_tests::files::{fixture, load, open, shared};
+use statepress_tests::golden::{Golden, assert_close};
+
+/// `|a - b| / (1 + |b|)` for float32 against PyTorch's float32; NumPy's differs by up to 2.2e-5.
+const TOLERANCE: f32 = 1e-4;
+
+/// Collects every intermediate value under the goldens' names.
+#[derive(Default)]
+struct Values(BTreeMap<String, Vec<f32>>);
+
+impl Trace for Values {
+    fn record(&mut self, layer: Option<usize>, quantity: &'static str, values: &[f32]) {
+        let name = match (layer, quantity) {
+            (None, quantity) => quantity.to_string(),
+            (Some(n), "block") => format!("block{n}"),
+            (Some(n), "ln1" | "ln2" | "qkv" | "attention" | "ffn") => format!("block{n}.{quantity}"),
+            (Some(n), quantity) => format!("layer{n}.{quantity}"),
+        };
+        self.0.entry(name).or_default().extend_from_slice(values);
+    }
+}
+
+/// Checks one sequence in both forms: whole, and one token at a time.
+fn check_sequence(model: &Model, golden: &Golden, sequence: &str) {
+    let ids = golden.ids(&format!("{sequence}/ids"));
+    let form = |chunk: usize| {
+        let (mut state, mut ws, mut values) = (model.start(), Workspace::default(), Values::default());
+        let (mut logits, mut all) = (Vec::new(), Vec::new());
+        for ids in ids.chunks(chunk) {
+            model.forward(ids, &mut state, &mut ws, &mut values).unwrap();
+            let hidden = std::mem::take(&mut ws.hidden);
+            model.logits(&hidden, &mut ws, &mut logits);
+            all.extend_from_slice(&logits);
+        }
+        (state, values, all)
+    };
+    for (name, chunk) in [("whole", ids.len()), ("recurrent", 1), ("in parts", 3)] {
+        let (state, values, logits) = form(chunk);
+        check_values(&format!("{sequence} {name}"), golden, sequence, &values, model);
+        check_logits(&format!("{sequence} {name}"), golden, sequence, &logits, &ids, model.info.vocab_size);
+        for (n, layer) in state.layers.iter().enumerate() {
+            let key = |suffix: &str| format!("{sequence}/layer{n}.state.{suffix}");
+            if let (LayerState::Ssm { conv_tail, h }, true) = (layer, golden.has(&key("h"))) {
+                assert_close(&key("h"), h, &golden.f32(&key("h")), TOLERANCE);
+                assert_close(&key("conv_tail"), conv_tail, &golden.f32(&key("conv_tail")), TOLERANCE);
+            }
+        }
+    }
+}
+
+fn check_values(what: &str, golden: &Golden, sequence: &str, values: &Values, model: &Model) {
+    let prefix = format!("{sequence}/");
+    let mut checked = 0;
+    for name in golden.names() {
+        let Some(quantity) = name.strip_prefix(&prefix) else { continue };
+        let Some(found) = values.0.get(quantity) else { continue };
+        assert_close(&format!("{what} {quantity}"), found, &golden.f32(&name), TOLERANCE);
+        checked += 1;
+    }
+    if golden.has(&format!("{prefix}embed")) {
+        assert!(checked >= 2 + 5 * model.start().layers.len(), "{what}: only {checked} quantities were compared");
+    }
+}
+
+fn check_logits(what: &str, golden: &Golden, sequence: &str, logits: &[f32], ids: &[u32], vocab: usize) {
+    let key = |suffix: &str| format!("{sequence}/{suffix}");
+    let rows = || logits.chunks_exact(vocab);
+    if golden.has(&key("logits")) {
+        assert_close(what, logits, &golden.f32(&key("logits")), TOLERANCE);
+    }
+    if golden.has(&key("logits_last")) {
+        assert_close(what, rows().last().unwrap(), &golden.f32(&key("logits_last")), TOLERANCE);
+    }
+    let log_sum_exp = |row: &[f32]| {
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|x| f64::from(x - largest).exp()).sum();
+        (f64::from(largest) + sum.ln()) as f32
+    };
+    if golden.has(&key("logsumexp")) {
+        let found: Vec<f32> = rows().map(log_sum_exp).collect();
+        assert_close(what, &found, &golden.f32(&key("logsumexp")), TOLERANCE);
+    }
+    if golden.has(&key("argmax")) {
+        let argmax = |row: &[f32]| (0..row.len()).reduce(|best, i| if row[i] > row[best] { i } else { best });
+        let found: Vec<u32> = rows().map(|row| argmax(row).unwrap() as u32).collect();
+        assert_eq!(found, golden.ids(&key("argmax")), "{what} argmax");
+    }
+    for offset in [1, 2] {
+        let name = key(&format!("logprob_offset{offset}"));
+        if golden.has(&name) {
+            let found: Vec<f32> =
+                rows().zip(&ids[offset.min(ids.len())..]).map(|(row, &label)| row[label as usize] - log_sum_exp(row)).collect();
+            assert_close(&format!("{what} {name}"), &found, &golden.f32(&name), TOLERANCE);
+        }
+    }
+}
+
+fn check_file(path: &Path, golden: &Golden, set: &[(&str, u64)]) {
+    let model = load(path, set);
+    let mut sequences: Vec<String> = golden
+        .names()
+        .iter()
+        .filter_map(|name| name.strip_suffix("/ids"))
+        .filter(|sequence| !sequence.starts_with("batch"))
+        .map(str::to_string)
+        .collect();
+    sequences.sort();
+    assert!(sequences.len() >= 5, "{}", path.display());
+    for sequence in sequences {
+        check_sequence(&model, golden, &sequence);
+    }
+}
+
+/// Every fixture that is to be read, with the golden of its weights.
+#[test]
+fn fixtures_in_every_format_give_the_golden_logits() {
+    let manifest = std::fs::read_to_string(fixture("fixtures/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let mut checked = 0;
+    for (family, about) in manifest["families"].as_object().unwrap() {
+        for (file, about) in about["files"].as_object().unwrap() {
+            if file.contains(".legacy.") {
+                continue;
+            }
+            let golden = match about["weights"].as_str().unwrap() {
+                "f32" => format!("fixtures/{family}.golden.safetensors"),
+                other => format!("fixtures/{family}.{other}.golden.safetensors"),
+            };
+            let set: &[(&str, u64)] = match family.as_str() {
+                "il_odd" if !file.contains("wrap_config") => &[("top_k_experts", 1)],
+                _ => &[],
+            };
+            check_file(&fixture(&format!("fixtures/{file}")), &Golden::open(&fixture(&golden)), set);
+            checked += 1;
+        }
+    }
+    assert!(checked >= 50, "only {checked} files");
+}
+
+#[test]
+fn what_no_file_stores_can_be_set() {
+    for (file, golden, field, value) in [
+        ("il_odd.zip.pt", "il_odd.topk2", "top_k_experts", 2),
+        ("il_odd.zip.pt", "il_odd.topk3", "top_k_experts", 3),
+        ("tf.zip.pt", "tf.heads1", "num_attention_heads", 1),
+        ("tf.zip.pt", "tf.heads2", "num_attention_heads", 2),
+        ("tf.zip.pt", "tf.heads8", "num_attention_heads", 8),
+    ] {
+        let golden = Golden::open(&fixture(&format!("fixtures/{golden}.golden.safetensors")));
+        check_file(&fixture(&format!("fixtures/{file}")), &golden, &[(field, value)]);
+    }
+}
+
+fn greedy(model: &Model, prompt: &[u32]) -> Vec<u32> {
+    let options = GenerateOptions { max_tokens: 24, ..GenerateOptions::default() };
+    let mut generate = Generate::new(model, prompt, options).unwrap();
+    let mut ids = prompt.to_vec();
+    while let Some(token) = generate.step().unwrap() {
+        ids.push(token.id);
+    }
+    ids
+}
+
+/// The four public checkpoints; the smallest ships with the tests.
+#[test]
+fn real_checkpoints_match_in_every_quantity_and_continue_the_same_texts() {
+    for (name, file) in [
+        ("micro_distilled", "itera_lite_micro_distilled.pt"),
+        ("micro_int4_fake", "itera_lite_int4.pt"),
+        ("tiny2000_int8_dequant", "itera_lite_tiny_int8.pt"),
+        ("tiny8000_mixed_no_experts", "itera_lite_mixed_precision.pt"),
+    ] {
+        let path = match name {
+            "micro_distilled" => Some(fixture(&format!("itera-lite/{file}"))),
+            _ => shared(&format!("checkpoints/itera-lite/{file}")),
+        };
+        let Some(path) = path else { continue };
+        let golden = Golden::open(&fixture(&format!("models/{name}.safetensors")));
+        let model = load(&path, &[]);
+        assert_eq!(model.info.offset, 2, "{name} is known to predict two tokens ahead");
+        for sequence in ["rand1", "rand2", "rand5", "rand64", "rand128", "rand16", "story", "story16"] {
+            if golden.has(&format!("{sequence}/ids")) {
+                check_sequence(&model, &golden, sequence);
+            }
+        }
+        if golden.has("greedy/prompt") {
+            let prompt = golden.ids("greedy/prompt");
+            assert_eq!(greedy(&model, &prompt), golden.ids("greedy/offset2"), "{name} at offset 2");
+            let model = load(&path, &[("prediction_offset", 1)]);
+            assert_eq!(greedy(&model, &prompt), golden.ids("greedy/offset1"), "{name} at offset 1");
+        }
+    }
+}
+
+#[test]
+fn keys_that_do_not_fit_are_all_named() {
+    let checkpoint = open(&fixture("fixtures/il_moe.no_experts.pt"), &[]);
+    let findings = checkpoint.inspection().findings;
+    let lost = findings.iter().filter(|finding| finding.code == "no-experts").count();
+    assert_eq!(lost, 2, "{findings:?}");
+
+    let error = match statepress::Checkpoint::open(
+        statepress::FileSource::open(fixture("models/heldout_ids.safetensors")).unwrap(),
+        statepress::OpenOptions::default(),
+    )
+    .unwrap()
+    .load()
+    {
+        Ok(_) => panic!("a file of token ids is no model"),
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("no model of a known family") && error.contains("ids"), "{error}");
+}

@@ -1,0 +1,200 @@
+//! Compressing and judging: perplexity against PyTorch's, the produced bytes, the quality card.
+
+use statepress::{
+    Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, Model, Offset, OpenOptions, Recipe, recipes, report, run,
+};
+use statepress_tests::files::{demo, fixture, load, open, shared};
+use statepress_tests::golden::{Golden, assert_close};
+
+fn now() -> f64 {
+    statepress::Clock::default().seconds()()
+}
+
+fn evaluate(model: &Model, ids: &[u32], options: &EvaluateOptions) -> report::Evaluation {
+    run(Evaluate::new(model, ids, options, now).unwrap(), |_| {}).unwrap()
+}
+
+fn compress(checkpoint: &Checkpoint, recipe: &Recipe) -> (report::CompressReport, Vec<u8>) {
+    let (job, bytes) = checkpoint.compress_to_memory(recipe).unwrap();
+    (run(job, |_| {}).unwrap(), bytes.take())
+}
+
+fn reopen(bytes: Vec<u8>) -> Checkpoint {
+    Checkpoint::open(bytes, OpenOptions::default()).unwrap()
+}
+
+/// Two windows of the test text, position by position, against PyTorch's values.
+#[test]
+fn the_demo_model_matches_pytorch() {
+    let golden = Golden::open(&fixture("trained/itera-tiny.safetensors"));
+    let model = load(&demo().join("model.safetensors"), &[("top_k_experts", 2), ("prediction_offset", 1)]);
+    let (ids, expected, sums) = (golden.ids("input_ids"), golden.f32("nll"), golden.f32("logsumexp"));
+    for window in 0..2 {
+        let ids = &ids[window * 256..][..256];
+        let logits = model.sequence_logits(ids).unwrap();
+        let mut found = Vec::new();
+        let mut found_sums = Vec::new();
+        for (t, row) in logits.chunks_exact(8000).enumerate() {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = row.iter().map(|x| f64::from(x - largest).exp()).sum();
+            let log_sum_exp = f64::from(largest) + sum.ln();
+            found_sums.push(log_sum_exp as f32);
+            if t < 255 {
+                found.push((log_sum_exp - f64::from(row[ids[t + 1] as usize])) as f32);
+            }
+        }
+        assert_close("nll", &found, &expected[window * 255..][..255], 1e-4);
+        assert_close("logsumexp", &found_sums, &sums[window * 256..][..256], 1e-4);
+        let evaluation = evaluate(&model, ids, &EvaluateOptions::default());
+        let mean = expected[window * 255..][..255].iter().map(|&nll| f64::from(nll)).sum::<f64>() / 255.0;
+        assert!((evaluation.nll - mean).abs() < 1e-4, "{} against {mean}", evaluation.nll);
+        assert_eq!(evaluation.tokens, 255);
+    }
+}
+
+fn test_ids() -> Option<Vec<u32>> {
+    let bytes = std::fs::read(shared("data/wikitext2-test.bpe8000.u16.bin")?).unwrap();
+    Some(bytes.as_chunks().0.iter().map(|bytes| u32::from(u16::from_le_bytes(*bytes))).collect())
+}
+
+/// The whole test text: the figure in `metrics.json` within 0.01 %.
+#[test]
+fn perplexity_of_the_demo_model_is_the_published_one() {
+    let Some(ids) = test_ids() else { return };
+    let metrics = std::fs::read_to_string(fixture("trained/itera-tiny.metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
+    let expected = metrics["test"]["ppl"].as_f64().unwrap();
+    let model = load(&demo().join("model.safetensors"), &[]);
+    let found = evaluate(&model, &ids, &EvaluateOptions { window: Some(256), ..Default::default() });
+    assert_eq!(found.tokens, metrics["test"]["tokens_predicted"].as_u64().unwrap());
+    assert!((found.perplexity / expected - 1.0).abs() < 1e-4, "{} against {expected}", found.perplexity);
+}
+
+/// Held-out perplexity of the distilled model at every offset, as PyTorch measured it. There
+/// every position of a window is scored, so windows overlap by the offset here.
+#[test]
+fn the_prediction_offset_is_detected() {
+    let ids = Golden::open(&fixture("models/heldout_ids.safetensors")).ids("ids");
+    let model = load(&fixture("itera-lite/itera_lite_micro_distilled.pt"), &[("prediction_offset", 1)]);
+    let options = EvaluateOptions { offset: Offset::Detect, ..Default::default() };
+    let found = evaluate(&model, &ids, &options);
+    assert_eq!(found.offset, 2);
+    assert!(found.findings.iter().any(|finding| finding.code == "offset"), "{:?}", found.findings);
+    let by_offset: Vec<f64> = found.nll_by_offset.unwrap().iter().map(|nll| nll.exp()).collect();
+    for (offset, expected) in [2190.97, 913.92, 2.4124, 2647.30].into_iter().enumerate() {
+        // Fewer positions of each window are scored than in the reference: 128 - offset of 128.
+        assert!((by_offset[offset] / expected - 1.0).abs() < 0.05, "offset {offset}: {}", by_offset[offset]);
+    }
+    let wrong = evaluate(&model, &ids, &EvaluateOptions { limit: Some(1280), ..Default::default() });
+    assert!(wrong.perplexity > 500.0);
+}
+
+/// itera-lite.md 5.4 on the distilled model: bytes exactly, perplexity to the third decimal.
+#[test]
+fn recipes_cost_what_the_research_should_have_measured() {
+    let json = std::fs::read_to_string(fixture("misc/quality.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let ids = Golden::open(&fixture("models/heldout_ids.safetensors")).ids("ids");
+    let checkpoint = open(&fixture("itera-lite/itera_lite_micro_distilled.pt"), &[]);
+    for (recipe, row) in [
+        ("fp16", "f16 everything"),
+        ("bf16", "bf16 everything"),
+    ] {
+        let expected = &json["models"]["micro_distilled"][row];
+        let (report, bytes) = compress(&checkpoint, &recipes::find(recipe).unwrap());
+        assert_eq!(report.plan.bytes.after, expected["bytes"].as_u64().unwrap(), "{recipe}");
+        let model = reopen(bytes).model().unwrap();
+        assert_eq!(model.info.bytes, report.plan.bytes.after);
+        assert_eq!(model.info.offset, 2, "the offset travels with the file");
+        // Every position scored at offset 2, as the reference does: labels reach past the window.
+        let mut sum = 0.0;
+        let mut positions = 0;
+        for start in (0..).step_by(128).take_while(|start| start + 130 < ids.len()) {
+            let logits = model.sequence_logits(&ids[start..start + 128]).unwrap();
+            for (t, row) in logits.chunks_exact(2000).enumerate() {
+                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let total: f64 = row.iter().map(|x| f64::from(x - largest).exp()).sum();
+                sum += f64::from(largest) + total.ln() - f64::from(row[ids[start + t + 2] as usize]);
+                positions += 1;
+            }
+        }
+        assert_eq!(positions, 2816);
+        let perplexity = (sum / f64::from(positions)).exp();
+        let expected = expected["ppl"].as_f64().unwrap();
+        assert!((perplexity / expected - 1.0).abs() < 1e-4, "{recipe}: {perplexity} against {expected}");
+    }
+}
+
+#[test]
+fn produced_files_are_the_same_bytes_each_time_and_reopen_as_themselves() {
+    let checkpoint = open(&fixture("fixtures/il_moe.zip.pt"), &[]);
+    for recipe in recipes::builtin().unwrap() {
+        let (report, bytes) = compress(&checkpoint, &recipe);
+        assert_eq!(report.file_bytes, bytes.len() as u64);
+        assert_eq!(compress(&checkpoint, &recipe).1, bytes, "{}", recipe.name);
+        let again = reopen(bytes);
+        let inspection = again.inspection();
+        assert_eq!(inspection.bytes, report.plan.bytes.after, "{}", recipe.name);
+        assert_eq!(inspection.recipe.as_ref(), Some(&recipe));
+        assert_eq!(inspection.params, 16_336);
+        let assumed = &inspection.spec["top_k_experts"];
+        assert_eq!(assumed.origin, statepress::spec::Origin::Assumed, "an assumption does not become a fact");
+        let model = again.model().unwrap();
+        assert_eq!(model.sequence_logits(&[1, 2, 3]).unwrap().len(), 150);
+    }
+}
+
+#[test]
+fn the_quality_card_of_a_model_against_itself_is_clean_and_of_a_worse_one_is_not() {
+    let ids = Golden::open(&fixture("models/heldout_ids.safetensors")).ids("ids");
+    let checkpoint = open(&fixture("itera-lite/itera_lite_micro_distilled.pt"), &[]);
+    let base = checkpoint.model().unwrap();
+    let compare = |other: &Model| {
+        let job = Compare::new(&base, other, &ids, CompareOptions::default(), now).unwrap();
+        run(job, |_| {}).unwrap()
+    };
+    let same = compare(&base);
+    assert_eq!(same.kl.max, 0.0);
+    assert_eq!(same.top1_agreement, 1.0);
+    assert_eq!(same.perplexity_change, 0.0);
+    assert!(same.by_layer.iter().all(|layer| layer.relative_error == 0.0) && same.by_layer.len() == 4);
+    assert!(same.noise_floor > 0.0 && same.noise_floor < 1e-8, "{}", same.noise_floor);
+    assert_eq!(same.verdict.result, report::VerdictResult::Failure, "nothing was compressed");
+
+    let (_, bytes) = compress(&checkpoint, &recipes::find("int4").unwrap());
+    let int4 = compare(&reopen(bytes).model().unwrap());
+    assert!(int4.kl.mean > 1e-4 && int4.kl.mean < 0.1, "{:?}", int4.kl);
+    assert!(int4.kl.median <= int4.kl.p99 && int4.kl.p99 <= int4.kl.max);
+    assert!(int4.top1_agreement > 0.9 && int4.top1_agreement < 1.0);
+    assert!(int4.by_layer.iter().all(|layer| layer.relative_error > 0.0 && layer.relative_error < 0.5));
+    assert_eq!(int4.by_position.len(), 16);
+    assert_eq!(int4.by_position[15].to, 126, "the last two positions of a window have no label");
+    let weighted: f64 = int4.by_position.iter().map(|drift| drift.kl * (drift.to - drift.from) as f64).sum();
+    assert!((weighted / 126.0 / int4.kl.mean - 1.0).abs() < 1e-3, "{weighted}");
+    assert!(int4.a.tokens == int4.b.tokens && int4.a.tokens == 22 * 126);
+    assert_eq!(int4.verdict.result, report::VerdictResult::Success, "{:?}", int4);
+}
+
+#[test]
+fn a_failed_evaluation_is_an_error() {
+    let mut bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
+    // The last f32 of the file belongs to some weight: make it infinite.
+    let at = bytes.len() - 4;
+    bytes[at..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    let model = Checkpoint::open(bytes, OpenOptions::default()).unwrap().model().unwrap();
+    let job = Evaluate::new(&model, &[1; 48], &EvaluateOptions::default(), now).unwrap();
+    let error = run(job, |_| {}).unwrap_err();
+    assert_eq!(error.code(), "evaluation-failed", "{error}");
+}
+
+#[test]
+fn short_texts_and_wide_windows_are_refused_with_what_is_allowed() {
+    let model = load(&fixture("fixtures/il_ffn.zip.pt"), &[]);
+    let error = |ids: &[u32], window| {
+        let options = EvaluateOptions { window, ..Default::default() };
+        Evaluate::new(&model, ids, &options, now).err().unwrap().to_string()
+    };
+    assert!(error(&[1; 48], Some(25)).contains("2 to 24"), "{}", error(&[1; 48], Some(25)));
+    assert!(error(&[1; 10], None).contains("do not fill one window of 24"));
+    assert!(model.sequence_logits(&[50]).unwrap_err().to_string().contains("vocabulary of 50"));
+}

@@ -1,0 +1,145 @@
+//! Recipes: plans against the research's own counts, and the bytes of the yardstick.
+
+use statepress::{Level, Recipe, recipes};
+use statepress_tests::files::{demo, fixture, open, shared};
+
+fn recipe(rules: &[(&str, &str)], options: &str) -> Recipe {
+    let rules: Vec<String> =
+        rules.iter().map(|(pattern, precision)| format!(r#"{{"match":"{pattern}","precision":"{precision}"}}"#)).collect();
+    let json = format!(
+        r#"{{"version":1,"name":"test","steps":[{{"quantize":{{"rules":[{}],"otherwise":"fp32"{options}}}}}]}}"#,
+        rules.join(",")
+    );
+    Recipe::from_json(&json).unwrap()
+}
+
+/// Tensors of two dimensions in an Itera-Lite checkpoint, whatever the precision.
+fn matrices(tables: &str, rest: &str, options: &str) -> Recipe {
+    let fp32 = ["*norm*", "*.bias", "*conv1d*", "*A_log", "*.ssm.D"].map(|pattern| (pattern, "fp32"));
+    let mut rules = vec![("*embedding.weight", tables)];
+    rules.extend(fp32);
+    rules.push(("*", rest));
+    recipe(&rules, options)
+}
+
+/// Every row of the yardstick that is about itera-tiny, as a recipe.
+pub fn yardstick() -> Vec<(&'static str, Recipe)> {
+    let fp16_absmax = r#","nf4":{"block":64,"doubleQuant":false,"absmax":"fp16"}"#;
+    let mixer = [("*embedding.weight", "int8"), ("layers.*.ssm.*", "fp16")];
+    vec![
+        ("fp32", recipes::find("none").unwrap()),
+        ("fp16_all", recipes::find("fp16").unwrap()),
+        ("mixed_int8emb_fp16mixer_fp32rest", recipe(&mixer, "")),
+        ("int8_per_row_all_2d", matrices("int8", "int8", "")),
+        ("nf4_b64_2d_except_emb(fp32_emb)", matrices("fp32", "nf4", fp16_absmax)),
+        ("nf4_b64_2d_plus_int8row_emb", matrices("int8", "nf4", fp16_absmax)),
+        ("nf4_b64_all_2d", matrices("nf4", "nf4", fp16_absmax)),
+        ("int4_sym_b32_all_2d", matrices("int4", "int4", "")),
+    ]
+}
+
+#[test]
+fn bytes_are_those_of_the_yardstick_to_the_byte() {
+    let json = std::fs::read_to_string(fixture("trained/yardstick.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = json["models"]["itera-tiny"]["rows"].as_array().unwrap();
+    let checkpoint = open(&demo().join("model.safetensors"), &[]);
+    let recipes = yardstick();
+    assert_eq!(rows.len(), recipes.len());
+    for row in rows {
+        let (name, recipe) = recipes.iter().find(|(name, _)| row["variant"] == *name).unwrap();
+        let plan = checkpoint.plan(recipe).unwrap();
+        assert_eq!(plan.bytes.after, row["bytes"].as_u64().unwrap(), "{name}");
+        assert_eq!(plan.bytes.fp32, 7_611_520);
+    }
+}
+
+/// itera-lite.md 4.5: the two upstream maps on the model whose experts were lost.
+#[test]
+fn the_seed_maps_give_the_seed_counts_and_their_warning() {
+    let Some(path) = shared("checkpoints/itera-lite/itera_lite_mixed_precision.pt") else { return };
+    let checkpoint = open(&path, &[]);
+    for (name, expected, ratio) in [
+        ("seed-conservative", [("fp32", 313_600), ("fp16", 400_416), ("int8", 1_040_384)], 2.2669),
+        ("seed-aggressive", [("fp32", 313_600), ("fp16", 7_200), ("int8", 1_433_600)], 2.597),
+    ] {
+        let plan = checkpoint.plan(&recipes::find(name).unwrap()).unwrap();
+        let found: Vec<_> = plan.precisions.iter().map(|share| (share.precision.name(), share.params)).collect();
+        assert_eq!(found, expected, "{name}");
+        assert!((plan.nominal.ratio - ratio).abs() < 1e-3, "{name}: {}", plan.nominal.ratio);
+        assert_eq!(plan.unmatched.params, 313_600);
+        let unused = plan.findings.iter().filter(|finding| finding.code == "unused-pattern").count();
+        assert_eq!(unused, 9, "{name}");
+    }
+}
+
+/// The maps' counts on the complete micro model, which ships with the tests: there over 27 % of
+/// the parameters match no pattern.
+#[test]
+fn the_seed_maps_count_the_micro_model_as_upstream_would() {
+    let checkpoint = open(&fixture("itera-lite/itera_lite_micro_distilled.pt"), &[]);
+    let plan = checkpoint.plan(&recipes::find("seed-conservative").unwrap()).unwrap();
+    let found: Vec<_> = plan.precisions.iter().map(|share| share.params).collect();
+    assert_eq!(found, [81_024, 76_440, 136_192]);
+    assert!((plan.nominal.ratio - 1.916).abs() < 1e-3, "{}", plan.nominal.ratio);
+    let plan = checkpoint.plan(&recipes::find("seed-aggressive").unwrap()).unwrap();
+    assert!((plan.nominal.ratio - 2.178).abs() < 1e-3, "{}", plan.nominal.ratio);
+}
+
+/// Every parameter of four models, one by one, against the precision upstream's maps give it.
+#[test]
+fn the_seed_maps_decide_every_parameter_as_upstream_does() {
+    let json = std::fs::read_to_string(fixture("misc/precision_maps.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let mut checked = 0;
+    for model in json["models"].as_object().unwrap().values() {
+        for map in ["conservative", "aggressive"] {
+            let recipe = recipes::find(&format!("seed-{map}")).unwrap();
+            let statepress::recipe::Step::Quantize(quantize) = &recipe.steps[0] else { panic!("one quantize step") };
+            for row in model[map]["keys"].as_array().unwrap() {
+                let name = row[0].as_str().unwrap();
+                let rule = quantize.rules.iter().find(|rule| statepress::recipe::matches(&rule.pattern, name));
+                let precision = rule.map_or(quantize.otherwise, |rule| rule.precision);
+                assert_eq!(precision.name(), row[3].as_str().unwrap(), "{map}: {name}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 300, "{checked}");
+}
+
+#[test]
+fn builtin_recipes_decide_every_tensor_on_purpose() {
+    let checkpoint = open(&demo().join("model.safetensors"), &[]);
+    for recipe in recipes::builtin().unwrap() {
+        if recipe.name.starts_with("seed-") {
+            continue;
+        }
+        let plan = checkpoint.plan(&recipe).unwrap();
+        assert_eq!(plan.unmatched.tensors, 0, "{}", recipe.name);
+        let loud: Vec<_> = plan.findings.iter().filter(|finding| finding.level != Level::Info).collect();
+        assert!(loud.is_empty(), "{}: {loud:?}", recipe.name);
+    }
+}
+
+#[test]
+fn too_much_unmatched_is_a_warning_and_refused_shapes_say_what_was_done() {
+    let checkpoint = open(&fixture("fixtures/il_odd.zip.pt"), &[]);
+    let plan = checkpoint.plan(&recipe(&[("embedding.weight", "int8")], "")).unwrap();
+    assert!(plan.unmatched.percent > 30.0);
+    let warning = plan.findings.iter().find(|finding| finding.code == "unmatched").unwrap();
+    assert_eq!(warning.level, Level::Warning, "{warning:?}");
+
+    let plan = checkpoint.plan(&recipes::find("int4").unwrap()).unwrap();
+    let refused = plan.findings.iter().find(|finding| finding.tensor.as_deref() == Some("embedding.weight")).unwrap();
+    assert_eq!(refused.message, "int4 refused: rows of 12 do not divide into groups of 32; stored as int8");
+}
+
+#[test]
+fn a_recipe_that_cannot_be_followed_is_refused_by_name() {
+    let checkpoint = open(&fixture("fixtures/il_ffn.zip.pt"), &[]);
+    let json = r#"{"version":1,"name":"p","steps":[{"prune":{"kind":"experts","keep":0.5,"by":"usage"}}]}"#;
+    let error = checkpoint.plan(&Recipe::from_json(json).unwrap()).unwrap_err();
+    assert_eq!(error.code(), "unsupported-step");
+    assert!(error.to_string().contains("prune"), "{error}");
+}

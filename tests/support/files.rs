@@ -1,0 +1,46 @@
+//! Where test data is: fixtures in the repository, and larger checkpoints beside it.
+
+use std::path::{Path, PathBuf};
+
+use statepress::{Checkpoint, FileSource, Model, OpenOptions};
+
+/// A file that ships with the tests.
+pub fn fixture(path: &str) -> PathBuf {
+    let path = root().join("tests/fixtures").join(path);
+    assert!(path.exists(), "{} is missing", path.display());
+    path
+}
+
+/// The demo checkpoint's folder.
+pub fn demo() -> PathBuf {
+    root().join("examples/demo/itera-tiny")
+}
+
+/// A file of the data folder beside the repository (or in `STATEPRESS_SHARED`): checkpoints too
+/// large to ship. `None` when this machine has none; the caller says so.
+pub fn shared(path: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("STATEPRESS_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    let path = folder.join(path);
+    let found = path.exists();
+    if !found {
+        eprintln!("not checked: {path:?} is not on this machine");
+    }
+    found.then_some(path)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Opens a checkpoint with `--set` options given as `field=number`.
+pub fn open(path: &Path, set: &[(&str, u64)]) -> Checkpoint {
+    let set = set.iter().map(|(name, value)| ((*name).to_string(), (*value).into())).collect();
+    let options = OpenOptions { set, ..OpenOptions::default() };
+    let source = FileSource::open(path).unwrap();
+    Checkpoint::open(source, options).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Opens and loads a checkpoint.
+pub fn load(path: &Path, set: &[(&str, u64)]) -> Model {
+    open(path, set).model().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
