@@ -12,6 +12,7 @@ use crate::FormatError;
 pub(crate) struct Cursor<'a> {
     source: &'a dyn Source,
     what: &'static str,
+    begin: u64,
     /// Offset in the source of the byte after `window`.
     next: u64,
     end: u64,
@@ -29,12 +30,17 @@ impl<'a> Cursor<'a> {
         len: u64,
     ) -> Result<Self, FormatError> {
         let end = range_end(source, what, offset, len)?;
-        Ok(Self { source, what, next: offset, end, window: Vec::new(), used: 0 })
+        Ok(Self { source, what, begin: offset, next: offset, end, window: Vec::new(), used: 0 })
     }
 
     /// Bytes not consumed yet.
     pub(crate) fn left(&self) -> u64 {
         (self.end - self.next) + (self.window.len() - self.used) as u64
+    }
+
+    /// Bytes consumed.
+    pub(crate) fn position(&self) -> u64 {
+        self.end - self.begin - self.left()
     }
 
     pub(crate) fn u8(&mut self) -> Result<u8, FormatError> {
@@ -66,6 +72,19 @@ impl<'a> Cursor<'a> {
         let mut bytes = zeroed(self.what, len)?;
         self.copy(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Passes over `len` bytes without reading them.
+    pub(crate) fn skip(&mut self, len: u64) -> Result<(), FormatError> {
+        self.need(len)?;
+        let ready = (self.window.len() - self.used) as u64;
+        if len <= ready {
+            self.used += len as usize;
+        } else {
+            self.used = self.window.len();
+            self.next += len - ready;
+        }
+        Ok(())
     }
 
     /// The bytes up to the next newline, which is consumed and left out.
@@ -121,7 +140,7 @@ pub(crate) fn range_end(source: &dyn Source, what: &str, offset: u64, len: u64) 
     if end <= source.len() {
         return Ok(end);
     }
-    Err(FormatError::Truncated { what: what.into(), needs: end, len: source.len() })
+    Err(FormatError::Truncated { what: format!("{what} reaches to byte {end}"), len: source.len() })
 }
 
 /// `len` bytes from `offset`.
@@ -166,6 +185,18 @@ mod tests {
         assert!(cursor.u64().unwrap_err().to_string().contains("8 bytes are announced where 4 are left"));
         assert_eq!(cursor.u32().unwrap().to_le_bytes(), bytes[CHUNK_BYTES + 3..]);
         assert_eq!(cursor.u8().unwrap_err().code(), "malformed");
+    }
+
+    #[test]
+    fn skips_within_and_beyond_the_window() {
+        let bytes: Vec<u8> = (0..3 * CHUNK_BYTES).map(|i| (i >> 8) as u8).collect();
+        let mut cursor = Cursor::new(&bytes, "range", 0, bytes.len() as u64).unwrap();
+        cursor.u8().unwrap();
+        cursor.skip(0x1ff).unwrap();
+        assert_eq!(cursor.u8().unwrap(), 2);
+        cursor.skip(2 * CHUNK_BYTES as u64 - 0x201).unwrap();
+        assert_eq!((cursor.position(), cursor.u8().unwrap()), (2 * CHUNK_BYTES as u64, 0));
+        assert_eq!(cursor.skip(CHUNK_BYTES as u64).unwrap_err().code(), "malformed");
     }
 
     #[test]

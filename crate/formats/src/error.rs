@@ -17,12 +17,10 @@ pub enum FormatError {
         help: String,
     },
     /// The file ends before it should.
-    #[error("{what} needs {needs} bytes, but there are {len}: the file is cut off, fetch it again")]
+    #[error("{what}: the file of {len} bytes is cut off, fetch it again")]
     Truncated {
-        /// What is incomplete.
+        /// What is missing.
         what: String,
-        /// Bytes it needs.
-        needs: u64,
         /// Bytes there are.
         len: u64,
     },

@@ -11,3 +11,13 @@ pub(crate) fn precision_lost(entries: &[Entry]) -> Option<Finding> {
     let message = format!("{count} float64 tensors are read as float32: digits beyond the seventh are lost");
     Some(Finding::warning("float64-narrowed", message).about(&first.name))
 }
+
+/// The first names of a list, and how many more there are.
+pub(crate) fn list(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

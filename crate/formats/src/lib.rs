@@ -14,11 +14,13 @@ mod error;
 mod findings;
 mod json;
 mod layouts;
+mod pickle;
 mod pytorch;
 mod safetensors;
 mod shape;
 mod tensor;
 mod view;
+mod zip;
 
 pub use detect::open;
 pub use error::FormatError;

@@ -1,1 +1,192 @@
-//! zip
+//! The directory of a zip archive, and where the bytes of its stored members lie.
+//!
+//! Sizes come from the central directory, because torch leaves those of local headers at zero.
+//! Compressed members are refused: torch stores, and a bomb cannot hide in what is not unpacked.
+//! Source: PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3 (zip64).
+
+use std::collections::BTreeMap;
+
+use statepress_core::Source;
+use statepress_core::index::Extent;
+use statepress_core::limits::HEADER_BYTES;
+
+use crate::FormatError;
+use crate::cursor::{Cursor, read};
+
+const PART: &str = "zip directory";
+
+const LOCAL: u32 = 0x0403_4b50;
+const CENTRAL: u32 = 0x0201_4b50;
+const END: [u8; 4] = *b"PK\x05\x06";
+const ZIP64_END: u32 = 0x0606_4b50;
+const ZIP64_LOCATOR: u32 = 0x0706_4b50;
+
+/// Bytes of the end record without its comment, of the zip64 locator and of the zip64 end record.
+const END_BYTES: u64 = 22;
+const LOCATOR_BYTES: u64 = 20;
+const ZIP64_END_BYTES: u64 = 56;
+
+/// The extra field that holds 64-bit sizes and offsets.
+const ZIP64_EXTRA: u16 = 1;
+
+/// An archive by its directory.
+pub(crate) struct Archive<'a> {
+    source: &'a dyn Source,
+    members: BTreeMap<String, Member>,
+}
+
+struct Member {
+    encrypted: bool,
+    method: u16,
+    packed: u64,
+    size: u64,
+    /// Offset of the local header.
+    header: u64,
+}
+
+impl<'a> Archive<'a> {
+    /// Reads the directory.
+    pub(crate) fn open(source: &'a dyn Source) -> Result<Self, FormatError> {
+        let (count, size, offset) = find_directory(source)?;
+        if size > HEADER_BYTES {
+            let what = "bytes of the zip directory".into();
+            return Err(FormatError::TooLarge { what, value: size, limit: HEADER_BYTES });
+        }
+        let mut cursor = Cursor::new(source, PART, offset, size)?;
+        let mut members = BTreeMap::new();
+        for _ in 0..count {
+            let (name, member) = read_member(&mut cursor)?;
+            if members.contains_key(&name) {
+                return Err(FormatError::malformed(PART, format!("`{name}` occurs twice")));
+            }
+            members.insert(name, member);
+        }
+        Ok(Self { source, members })
+    }
+
+    /// The names of all members, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
+    }
+
+    /// Where the bytes of a member lie, if there is such a member.
+    pub(crate) fn extent(&self, name: &str) -> Result<Option<Extent>, FormatError> {
+        let Some(member) = self.members.get(name) else { return Ok(None) };
+        if member.encrypted || member.method != 0 {
+            let how = if member.encrypted { "encrypted" } else { "compressed" };
+            return Err(FormatError::unsupported(
+                format!("the zip member `{name}` is {how} (method {})", member.method),
+                "torch.save stores members as they are: unpack the archive and pack it again with `zip -0`",
+            ));
+        }
+        let wrong = |why: &str| FormatError::malformed(PART, format!("`{name}`: {why}"));
+        if member.packed != member.size {
+            return Err(wrong("it is stored, but its two sizes differ"));
+        }
+        let mut local = Cursor::new(self.source, "a local zip header", member.header, 30)?;
+        if local.u32()? != LOCAL {
+            return Err(wrong("there is no local header at its offset"));
+        }
+        local.array::<22>()?;
+        let (name_len, extra_len) = (u64::from(local.u16()?), u64::from(local.u16()?));
+        let at = member.header.saturating_add(30);
+        if read(self.source, "a local zip header", at, name_len)? != name.as_bytes() {
+            return Err(wrong("its local header has another name"));
+        }
+        let offset = at.saturating_add(name_len).saturating_add(extra_len);
+        crate::cursor::range_end(self.source, &format!("the zip member `{name}`"), offset, member.size)?;
+        Ok(Some(Extent { offset, len: member.size }))
+    }
+
+    /// The bytes of a small member, if there is such a member.
+    pub(crate) fn read_small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, FormatError> {
+        let Some(extent) = self.extent(name)? else { return Ok(None) };
+        if extent.len > limit {
+            let what = format!("bytes of the zip member `{name}`");
+            return Err(FormatError::TooLarge { what, value: extent.len, limit });
+        }
+        read(self.source, name, extent.offset, extent.len).map(Some)
+    }
+}
+
+/// The number of members, and the size and offset of the central directory.
+fn find_directory(source: &dyn Source) -> Result<(u64, u64, u64), FormatError> {
+    let tail_len = source.len().min(END_BYTES + u64::from(u16::MAX));
+    let tail_at = source.len() - tail_len;
+    let tail = read(source, PART, tail_at, tail_len)?;
+    let found = (0..tail.len().saturating_sub(END_BYTES as usize - 1)).rev().find(|&at| {
+        // The comment ends the file; anything else is a signature inside other bytes.
+        let comment = tail[at + 20..at + 22].iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
+        tail[at..at + 4] == END && at + END_BYTES as usize + comment == tail.len()
+    });
+    let Some(at) = found else {
+        let what = "a zip archive without its central directory".into();
+        return Err(FormatError::Truncated { what, len: source.len() });
+    };
+    let end_at = tail_at + at as u64;
+    let mut end = Cursor::new(source, PART, end_at + 10, 10)?;
+    let (count, size, offset) = (u64::from(end.u16()?), u64::from(end.u32()?), u64::from(end.u32()?));
+    let saturated =
+        count == u64::from(u16::MAX) || size == u64::from(u32::MAX) || offset == u64::from(u32::MAX);
+    if !saturated {
+        return Ok((count, size, offset));
+    }
+    let missing = || FormatError::malformed(PART, "its zip64 end record is missing");
+    let locator_at = end_at.checked_sub(LOCATOR_BYTES).ok_or_else(missing)?;
+    let mut locator = Cursor::new(source, PART, locator_at, LOCATOR_BYTES)?;
+    if locator.u32()? != ZIP64_LOCATOR {
+        return Err(missing());
+    }
+    locator.u32()?;
+    let mut end = Cursor::new(source, PART, locator.u64()?, ZIP64_END_BYTES)?;
+    if end.u32()? != ZIP64_END {
+        return Err(missing());
+    }
+    end.array::<28>()?;
+    Ok((end.u64()?, end.u64()?, end.u64()?))
+}
+
+/// One entry of the central directory.
+fn read_member(cursor: &mut Cursor<'_>) -> Result<(String, Member), FormatError> {
+    if cursor.u32()? != CENTRAL {
+        return Err(FormatError::malformed(PART, "an entry does not begin with its signature"));
+    }
+    cursor.array::<4>()?;
+    let encrypted = cursor.u16()? & 1 != 0;
+    let method = cursor.u16()?;
+    cursor.array::<8>()?;
+    let (packed, size) = (cursor.u32()?, cursor.u32()?);
+    let (name_len, extra_len, comment_len) = (cursor.u16()?, cursor.u16()?, cursor.u16()?);
+    cursor.array::<8>()?;
+    let header = cursor.u32()?;
+    let name = String::from_utf8_lossy(&cursor.take(name_len.into())?).into_owned();
+    let extra = cursor.take(extra_len.into())?;
+    cursor.take(comment_len.into())?;
+
+    // Saturated fields are in the zip64 extra field, in this order.
+    let mut wide = zip64_values(&extra);
+    let mut resolve = |narrow: u32| match narrow {
+        u32::MAX => wide.next().ok_or_else(|| {
+            FormatError::malformed(PART, format!("`{name}` has no zip64 field for its size or offset"))
+        }),
+        _ => Ok(u64::from(narrow)),
+    };
+    let size = resolve(size)?;
+    let packed = resolve(packed)?;
+    let header = resolve(header)?;
+    Ok((name, Member { encrypted, method, packed, size, header }))
+}
+
+/// The numbers of the zip64 extra field.
+fn zip64_values(mut extra: &[u8]) -> impl Iterator<Item = u64> {
+    let mut field: &[u8] = &[];
+    while let [id_low, id_high, len_low, len_high, rest @ ..] = extra {
+        let len = usize::from(u16::from_le_bytes([*len_low, *len_high])).min(rest.len());
+        let (data, next) = rest.split_at(len);
+        if u16::from_le_bytes([*id_low, *id_high]) == ZIP64_EXTRA {
+            field = data;
+        }
+        extra = next;
+    }
+    field.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect::<Vec<_>>().into_iter()
+}

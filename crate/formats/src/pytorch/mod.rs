@@ -1,9 +1,84 @@
-//! PyTorch zip checkpoints.
+//! PyTorch zip checkpoints: `<root>/data.pkl` and one member per storage.
+//! Source: `torch/serialization.py`; the variants in use are in the tests.
 
+mod dynamic;
+mod metadata;
+mod tensors;
+mod wrapper;
+
+use statepress_core::index::Format;
+use statepress_core::limits::HEADER_BYTES;
 use statepress_core::{Index, Source};
 
-use crate::FormatError;
+use crate::cursor::Cursor;
+use crate::zip::Archive;
+use crate::{FormatError, findings, layouts, pickle};
 
-pub(crate) fn open(_source: &dyn Source) -> Result<Index, FormatError> {
-    Err(FormatError::unsupported("a zip archive", "safetensors only so far"))
+/// Reads the directory and the pickle.
+pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
+    let archive = Archive::open(source)?;
+    let root = root(&archive)?;
+    refuse_torchscript(&archive, &root)?;
+    // Old files do not say; they are little-endian.
+    let order = archive.read_small(&format!("{root}byteorder"), 16)?.unwrap_or(b"little".into());
+    if order != b"little" {
+        return Err(FormatError::unsupported(
+            format!("the byte order of this file is `{}`", String::from_utf8_lossy(&order)),
+            "save it again on a little-endian machine",
+        ));
+    }
+    let extent = archive.extent(&format!("{root}data.pkl"))?;
+    let extent = extent.ok_or_else(|| FormatError::malformed("zip directory", "data.pkl is missing"))?;
+    if extent.len > HEADER_BYTES {
+        let what = "bytes of the pickle".into();
+        return Err(FormatError::TooLarge { what, value: extent.len, limit: HEADER_BYTES });
+    }
+    let pickle = pickle::load(Cursor::new(source, "pickle", extent.offset, extent.len)?)?;
+
+    let unwrapped = wrapper::unwrap(&pickle)?;
+    let mut found = Vec::new();
+    let mut storages = tensors::Storages::new(&archive, &root, source.len());
+    let entries = tensors::entries(&pickle.heap, &unwrapped, &mut storages, &mut found)?;
+    let entries = layouts::join_weight_int8(entries, &mut found)?;
+    found.extend(findings::precision_lost(&entries));
+    let beside = metadata::read(&pickle.heap, &unwrapped);
+    found.extend(beside.findings);
+    found.extend(storages.skipped(&pickle.heap, &beside.skipped));
+    Ok(Index {
+        format: Format::Pytorch,
+        wrapper: unwrapped.name.into(),
+        config: beside.config,
+        metadata: beside.metadata,
+        tensors: entries,
+        findings: found,
+    })
+}
+
+/// The folder of the one `data.pkl`, with its slash. Any name is fine.
+fn root(archive: &Archive<'_>) -> Result<String, FormatError> {
+    let mut roots = archive.names().filter_map(|name| {
+        let root = name.strip_suffix("data.pkl")?;
+        root.strip_suffix('/').filter(|folder| !folder.contains('/')).map(|_| root)
+    });
+    match (roots.next(), roots.next()) {
+        (Some(root), None) => Ok(root.into()),
+        (Some(_), Some(_)) => Err(FormatError::malformed("zip directory", "there is more than one data.pkl")),
+        (None, _) => Err(FormatError::unsupported(
+            "a zip archive without a data.pkl",
+            "save a state dict with torch.save(model.state_dict(), \"model.pt\")",
+        )),
+    }
+}
+
+fn refuse_torchscript(archive: &Archive<'_>, root: &str) -> Result<(), FormatError> {
+    let script = |name: &str| {
+        name.strip_prefix(root).is_some_and(|name| name.starts_with("code/") || name == "constants.pkl")
+    };
+    if !archive.names().any(script) {
+        return Ok(());
+    }
+    Err(FormatError::unsupported(
+        "a TorchScript archive (it holds a program)",
+        "save its weights with torch.save(torch.jit.load(\"model.pt\").state_dict(), \"weights.pt\")",
+    ))
 }

@@ -38,6 +38,7 @@ struct Array {
 /// Reads the header.
 pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
     let len = Cursor::new(source, PART, 0, PREFIX_BYTES)?.u64()?;
+    range_end(source, "the safetensors header", PREFIX_BYTES, len)?;
     if len > HEADER_BYTES {
         return Err(FormatError::TooLarge {
             what: "bytes of the safetensors header".into(),

@@ -1,0 +1,164 @@
+//! What lies beside the state dict: the configuration, scalars, and the state of a trainer,
+//! which is skipped.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Number, Value as Json};
+use statepress_core::Finding;
+use statepress_core::limits::PICKLE_DEPTH;
+
+use super::wrapper::Unwrapped;
+use crate::findings::list;
+use crate::pickle::{Heap, Node, Value};
+
+/// Bytes of one value that is kept as metadata, and of all of them.
+const VALUE_BYTES: usize = 1 << 16;
+const ALL_BYTES: usize = 1 << 20;
+
+/// Values that are looked at; bounds the walk over values that contain each other.
+const VALUES: usize = 1 << 20;
+
+/// What was found beside the state dict.
+#[derive(Default)]
+pub(super) struct Beside {
+    pub(super) config: Option<Map<String, Json>>,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) findings: Vec<Finding>,
+    /// Keys that hold tensors, or the state of an optimizer or a scheduler.
+    pub(super) skipped: Vec<String>,
+}
+
+/// Reads everything beside the state dict.
+pub(super) fn read(heap: &Heap, unwrapped: &Unwrapped) -> Beside {
+    let mut beside = Beside::default();
+    let mut bytes = 0usize;
+    let mut left_out = Vec::new();
+    let mut not_finite = Vec::new();
+    let mut walk = ToJson { heap, values: 0, not_finite: false };
+    let dict = unwrapped.outer.unwrap_or(unwrapped.state);
+    for &(key, value) in heap.dict(dict).unwrap_or_default() {
+        let Some(key) = heap.str(key) else { continue };
+        if value == unwrapped.state || value == Value::None {
+            continue;
+        }
+        let quantized = unwrapped.outer.is_none() && key.contains("._packed_params.");
+        if unwrapped.outer.is_none() && (heap.tensor(value).is_some() || quantized) {
+            continue;
+        }
+        if key.contains("optimizer") || key.contains("scheduler") {
+            beside.skipped.push(key.into());
+            continue;
+        }
+        walk.not_finite = false;
+        let json = match walk.convert(value, 0) {
+            Ok(json) => json,
+            Err(Refusal::Tensor) => {
+                beside.skipped.push(key.into());
+                continue;
+            }
+            Err(Refusal::TooMuch) => {
+                left_out.push(key.into());
+                continue;
+            }
+        };
+        if walk.not_finite {
+            not_finite.push(key.into());
+        }
+        match json {
+            Json::Object(fields) if key == "config" => beside.config = Some(fields),
+            json => {
+                let text = match json {
+                    Json::String(text) => text,
+                    json => json.to_string(),
+                };
+                bytes = bytes.saturating_add(key.len()).saturating_add(text.len());
+                if text.len() > VALUE_BYTES || bytes > ALL_BYTES {
+                    left_out.push(key.into());
+                } else {
+                    beside.metadata.insert(key.into(), text);
+                }
+            }
+        }
+    }
+    let mut tell = |code, what: &str, keys: &[String]| {
+        if !keys.is_empty() {
+            beside.findings.push(Finding::info(code, format!("{what}: {}", list(keys))));
+        }
+    };
+    tell("not-finite", "infinities or NaN were read as null in", &not_finite);
+    tell("metadata-skipped", "left out of the metadata, because too large or too deep", &left_out);
+    beside
+}
+
+/// Why a value does not become JSON.
+enum Refusal {
+    Tensor,
+    TooMuch,
+}
+
+struct ToJson<'a> {
+    heap: &'a Heap,
+    values: usize,
+    not_finite: bool,
+}
+
+impl ToJson<'_> {
+    fn convert(&mut self, value: Value, depth: usize) -> Result<Json, Refusal> {
+        self.values += 1;
+        if self.values > VALUES || depth > PICKLE_DEPTH {
+            return Err(Refusal::TooMuch);
+        }
+        let node = match value {
+            Value::None => return Ok(Json::Null),
+            Value::Bool(value) => return Ok(Json::Bool(value)),
+            Value::Int(value) => return Ok(Json::from(value)),
+            Value::Float(value) => return Ok(self.float(value)),
+            Value::Ref(_) => self.heap.node(value),
+        };
+        match node {
+            Some(Node::Str(text)) => self.text(text),
+            Some(Node::Bytes(len)) => Ok(Json::String(format!("{len} bytes"))),
+            Some(Node::Tuple(items) | Node::List(items)) => {
+                items.iter().map(|&item| self.convert(item, depth + 1)).collect()
+            }
+            Some(Node::Dict(pairs)) => self.object(pairs, depth),
+            // The fields of an instance; without fields, what it was made from.
+            Some(Node::Record { args, state: Value::None }) => self.convert(*args, depth + 1),
+            Some(Node::Record { state, .. }) => self.convert(*state, depth + 1),
+            Some(Node::Global(..)) => match self.heap.global(value) {
+                Some(name) => Ok(Json::String(name)),
+                None => Ok(Json::Null),
+            },
+            Some(Node::Tensor(_) | Node::Storage(_)) => Err(Refusal::Tensor),
+            None => Ok(Json::Null),
+        }
+    }
+
+    fn object(&mut self, pairs: &[(Value, Value)], depth: usize) -> Result<Json, Refusal> {
+        let mut object = Map::new();
+        for &(key, value) in pairs {
+            let key = match self.convert(key, depth + 1)? {
+                Json::String(key) => key,
+                other => other.to_string(),
+            };
+            object.insert(key, self.convert(value, depth + 1)?);
+        }
+        Ok(Json::Object(object))
+    }
+
+    fn text(&mut self, text: &str) -> Result<Json, Refusal> {
+        // A long string that is mentioned a thousand times must not become a thousand strings.
+        self.values = self.values.saturating_add(text.len() / 64);
+        Ok(Json::String(text.into()))
+    }
+
+    fn float(&mut self, value: f64) -> Json {
+        match Number::from_f64(value) {
+            Some(number) => Json::Number(number),
+            None => {
+                self.not_finite = true;
+                Json::Null
+            }
+        }
+    }
+}
