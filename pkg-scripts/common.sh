@@ -40,3 +40,11 @@ apt_install() {
 locked_version() {
   awk -v crate="$1" '$1 == "name" && $3 == "\"" crate "\"" { getline; gsub(/"/, "", $3); print $3; exit }' "$ROOT/Cargo.lock"
 }
+
+# Builds for wasm32 use the toolchain that setup has made, where rustup's own cannot.
+use_wasm_toolchain() {
+  if [ -e "$CACHE/wasm-toolchain" ]; then
+    RUSTUP_TOOLCHAIN=$(cat "$CACHE/wasm-toolchain")
+    export RUSTUP_TOOLCHAIN
+  fi
+}

@@ -4,15 +4,15 @@
 /**
  * What to do with a checkpoint (`advise`).
  */
-export type Advice = { 
+export type Advice = {
 /**
  * What the rules recommend, best first.
  */
-recommended: Array<Recommendation>, 
+recommended: Array<Recommendation>,
 /**
  * What they advise against.
  */
-avoid: Array<Recommendation>, 
+avoid: Array<Recommendation>,
 /**
  * What the rules are and where they contradict each other.
  */
@@ -21,19 +21,19 @@ findings: Array<Finding>, };
 /**
  * Bytes of weights, scales and tables; tied ones once.
  */
-export type Bytes = { 
+export type Bytes = {
 /**
  * Bytes of the same, whole model in FP32: what published ratios compare with.
  */
-fp32: number, 
+fp32: number,
 /**
  * Bytes as opened.
  */
-before: number, 
+before: number,
 /**
  * Bytes after.
  */
-after: number, 
+after: number,
 /**
  * `before / after`.
  */
@@ -47,23 +47,23 @@ export type Calibration = "minmax" | "percentile";
 /**
  * Sizes of two models.
  */
-export type ComparedBytes = { 
+export type ComparedBytes = {
 /**
  * Weights, scales and tables of the base, tied once.
  */
-a: number, 
+a: number,
 /**
  * The same of the other.
  */
-b: number, 
+b: number,
 /**
  * `a / b`.
  */
-ratio: number, 
+ratio: number,
 /**
  * Bytes of the base's file.
  */
-fileA: number, 
+fileA: number,
 /**
  * Bytes of the other's file.
  */
@@ -72,51 +72,51 @@ fileB: number, };
 /**
  * Two models on the same tokens (`compare`): the quality card. `a` is the base.
  */
-export type Comparison = { 
+export type Comparison = {
 /**
  * The base.
  */
-a: Evaluation, 
+a: Evaluation,
 /**
  * The other, normally the compressed one.
  */
-b: Evaluation, 
+b: Evaluation,
 /**
  * Sizes.
  */
-bytes: ComparedBytes, 
+bytes: ComparedBytes,
 /**
  * Percent; positive is worse.
  */
-perplexityChange: number, 
+perplexityChange: number,
 /**
  * Standard error of the difference of the two mean NLLs over the same tokens.
  */
-nllDifferenceStderr: number, 
+nllDifferenceStderr: number,
 /**
  * Kullback-Leibler divergence KL(a || b) per position, nats.
  */
-kl: Distribution, 
+kl: Distribution,
 /**
  * Share of positions where both put the same token first.
  */
-top1Agreement: number, 
+top1Agreement: number,
 /**
  * Change of the probability of the right token, `p_b - p_a`.
  */
-deltaP: DeltaP, 
+deltaP: DeltaP,
 /**
  * Drift along the window.
  */
-byPosition: Array<PositionDrift>, 
+byPosition: Array<PositionDrift>,
 /**
  * Drift through the layers.
  */
-byLayer: Array<LayerDrift>, 
+byLayer: Array<LayerDrift>,
 /**
  * Mean KL that rounding alone produces: `a` run window-wise against `a` run token by token.
  */
-noiseFloor: number, 
+noiseFloor: number,
 /**
  * The seed's scorecard.
  */
@@ -125,47 +125,47 @@ verdict: Verdict, };
 /**
  * What compressing did (`compress`): the plan, measured.
  */
-export type CompressReport = { 
+export type CompressReport = {
 /**
  * Bytes of the produced file.
  */
-fileBytes: number, 
+fileBytes: number,
 /**
  * Wall time.
  */
-seconds: number, 
+seconds: number,
 /**
  * The most bytes of tensor buffers held at once while compressing.
  */
-peakMemory: number, 
+peakMemory: number,
 /**
  * The recipe in full.
  */
-recipe: Recipe, 
+recipe: Recipe,
 /**
  * Tensors that a rule decided.
  */
-matched: Matched, 
+matched: Matched,
 /**
  * Tensors that took `otherwise`.
  */
-unmatched: Matched, 
+unmatched: Matched,
 /**
  * Bytes before and after.
  */
-bytes: Bytes, 
+bytes: Bytes,
 /**
  * Element widths alone, without scales, against FP32: the way the research counted.
  */
-nominal: Nominal, 
+nominal: Nominal,
 /**
  * Parameters and bytes after, by precision.
  */
-precisions: Array<PrecisionShare>, 
+precisions: Array<PrecisionShare>,
 /**
  * Every tensor that is written, in file order.
  */
-tensors: Array<TensorPlan>, 
+tensors: Array<TensorPlan>,
 /**
  * Patterns that match nothing, shapes that refuse, too much unmatched.
  */
@@ -174,15 +174,15 @@ findings: Array<Finding>, };
 /**
  * Change of the probability of the right token.
  */
-export type DeltaP = { 
+export type DeltaP = {
 /**
  * Root mean square.
  */
-rms: number, 
+rms: number,
 /**
  * 1st percentile: the worst losses.
  */
-p01: number, 
+p01: number,
 /**
  * 99th percentile.
  */
@@ -201,55 +201,55 @@ export type ErrorCompensation = "none";
 /**
  * Perplexity of a model on a text (`evaluate`).
  */
-export type Evaluation = { 
+export type Evaluation = {
 /**
  * Tokens predicted.
  */
-tokens: number, 
+tokens: number,
 /**
  * Mean negative log-likelihood, nats per token.
  */
-nll: number, 
+nll: number,
 /**
  * Standard error of `nll` over tokens.
  */
-nllStderr: number, 
+nllStderr: number,
 /**
  * `exp(nll)`.
  */
-perplexity: number, 
+perplexity: number,
 /**
  * Tokens of a window.
  */
-window: number, 
+window: number,
 /**
  * Windows evaluated.
  */
-windows: number, 
+windows: number,
 /**
  * Tokens given that lie in no full window and were dropped.
  */
-dropped: number, 
+dropped: number,
 /**
  * Position `t` predicts token `t + offset`.
  */
-offset: number, 
+offset: number,
 /**
  * What computed: `cpu`.
  */
-backend: string, 
+backend: string,
 /**
  * Wall time.
  */
-seconds: number, 
+seconds: number,
 /**
  * Tokens put in over wall time.
  */
-tokensPerSecond: number, 
+tokensPerSecond: number,
 /**
  * Mean NLL at offsets 0 to 3, when the offset was detected.
  */
-nllByOffset?: Array<number>, 
+nllByOffset?: Array<number>,
 /**
  * What was assumed or found odd.
  */
@@ -263,15 +263,15 @@ export type Family = "itera-lite" | "transformer" | "mamba" | "mamba2" | "unknow
 /**
  * One field of a configuration.
  */
-export type Field = { 
+export type Field = {
 /**
  * A number, a boolean or a list of numbers.
  */
-value: number | boolean | string | number[], 
+value: number | boolean | string | number[],
 /**
  * Where it comes from.
  */
-origin: Origin, 
+origin: Origin,
 /**
  * The tensor, the config key or the rule that it comes from.
  */
@@ -280,19 +280,19 @@ from: string, };
 /**
  * One thing worth telling, with the tensor that caused it.
  */
-export type Finding = { 
+export type Finding = {
 /**
  * How loud it is.
  */
-level: Level, 
+level: Level,
 /**
  * A stable kebab-case word for programs: `tied-again`, `unmatched`, ...
  */
-code: string, 
+code: string,
 /**
  * One sentence for people, lower case.
  */
-message: string, 
+message: string,
 /**
  * The tensor, where there is one.
  */
@@ -306,11 +306,11 @@ export type Format = "pytorch" | "safetensors";
 /**
  * One generated token.
  */
-export type GeneratedToken = { 
+export type GeneratedToken = {
 /**
  * Its id.
  */
-id: number, 
+id: number,
 /**
  * Its probability under the model (before temperature and top-k).
  */
@@ -324,43 +324,43 @@ export type Granularity = "row" | "tensor";
 /**
  * What a checkpoint is (`inspect`).
  */
-export type Inspection = { 
+export type Inspection = {
 /**
  * The container.
  */
-format: Format, 
+format: Format,
 /**
  * Where in it the tensors were.
  */
-wrapper: string, 
+wrapper: string,
 /**
  * The family of models.
  */
-family: Family, 
+family: Family,
 /**
  * Parameters; tied ones once, buffers not at all.
  */
-params: number, 
+params: number,
 /**
  * Bytes of weights, scales and tables; tied ones once, buffers not at all.
  */
-bytes: number, 
+bytes: number,
 /**
  * Bytes of the file.
  */
-fileBytes: number, 
+fileBytes: number,
 /**
  * The recipe that produced the file, when it is one of ours.
  */
-recipe?: Recipe, 
+recipe?: Recipe,
 /**
  * Every tensor in file order.
  */
-tensors: Array<TensorReport>, 
+tensors: Array<TensorReport>,
 /**
  * Every configuration field with its origin.
  */
-spec: { [key in string]: Field }, 
+spec: { [key in string]: Field },
 /**
  * What was assumed, skipped, refused or found odd.
  */
@@ -369,15 +369,15 @@ findings: Array<Finding>, };
 /**
  * INT4: symmetric groups along rows, `scale = absmax / 7`.
  */
-export type Int4Options = { 
+export type Int4Options = {
 /**
  * Values of a row that share a scale: 16, 32, 64 or 128.
  */
-group: number, 
+group: number,
 /**
  * Only `true` is supported.
  */
-symmetric: boolean, 
+symmetric: boolean,
 /**
  * The type of the scales.
  */
@@ -386,15 +386,15 @@ scale: ScaleType, };
 /**
  * INT8: `scale = c / 127` with `c` the largest or a high percentile of the magnitudes.
  */
-export type Int8Options = { 
+export type Int8Options = {
 /**
  * What one scale covers.
  */
-granularity: Granularity, 
+granularity: Granularity,
 /**
  * How the clipping point is found.
  */
-calibration: Calibration, 
+calibration: Calibration,
 /**
  * With `percentile`: which one, above 0 and at most 100.
  */
@@ -403,11 +403,11 @@ percentile: number, };
 /**
  * Drift after one layer.
  */
-export type LayerDrift = { 
+export type LayerDrift = {
 /**
  * `embedding`, `layers.0`, ...
  */
-layer: string, 
+layer: string,
 /**
  * `||h_b - h_a|| / ||h_a||` over all positions of the residual stream.
  */
@@ -421,15 +421,15 @@ export type Level = "info" | "warning" | "error";
 /**
  * How much a set of rules covers.
  */
-export type Matched = { 
+export type Matched = {
 /**
  * Tensors.
  */
-tensors: number, 
+tensors: number,
 /**
  * Parameters.
  */
-params: number, 
+params: number,
 /**
  * Share of all parameters.
  */
@@ -438,15 +438,15 @@ percent: number, };
 /**
  * NF4 as in QLoRA and bitsandbytes.
  */
-export type Nf4Options = { 
+export type Nf4Options = {
 /**
  * Values that share an absmax: 32, 64, 128, 256, 512, 1024, 2048 or 4096.
  */
-block: number, 
+block: number,
 /**
  * Whether the absmax values are themselves quantized to 8 bits.
  */
-doubleQuant: boolean, 
+doubleQuant: boolean,
 /**
  * The type of the absmax values when they are not.
  */
@@ -455,11 +455,11 @@ absmax: ScaleType, };
 /**
  * Sizes from element widths alone.
  */
-export type Nominal = { 
+export type Nominal = {
 /**
  * Bytes of the codes.
  */
-bytes: number, 
+bytes: number,
 /**
  * FP32 bytes over those.
  */
@@ -473,35 +473,35 @@ export type Origin = "read" | "counted" | "assumed" | "given";
 /**
  * What a recipe will do (`plan`), or did (`compress`).
  */
-export type Plan = { 
+export type Plan = {
 /**
  * The recipe in full.
  */
-recipe: Recipe, 
+recipe: Recipe,
 /**
  * Tensors that a rule decided.
  */
-matched: Matched, 
+matched: Matched,
 /**
  * Tensors that took `otherwise`.
  */
-unmatched: Matched, 
+unmatched: Matched,
 /**
  * Bytes before and after.
  */
-bytes: Bytes, 
+bytes: Bytes,
 /**
  * Element widths alone, without scales, against FP32: the way the research counted.
  */
-nominal: Nominal, 
+nominal: Nominal,
 /**
  * Parameters and bytes after, by precision.
  */
-precisions: Array<PrecisionShare>, 
+precisions: Array<PrecisionShare>,
 /**
  * Every tensor that is written, in file order.
  */
-tensors: Array<TensorPlan>, 
+tensors: Array<TensorPlan>,
 /**
  * Patterns that match nothing, shapes that refuse, too much unmatched.
  */
@@ -510,19 +510,19 @@ findings: Array<Finding>, };
 /**
  * Drift in one stretch of the window.
  */
-export type PositionDrift = { 
+export type PositionDrift = {
 /**
  * First position of the stretch.
  */
-from: number, 
+from: number,
 /**
  * Position after its last.
  */
-to: number, 
+to: number,
 /**
  * Mean KL(a || b).
  */
-kl: number, 
+kl: number,
 /**
  * Mean NLL of b minus that of a.
  */
@@ -537,15 +537,15 @@ export type Precision = "fp32" | "fp16" | "bf16" | "int8" | "int4" | "nf4";
 /**
  * What a precision holds after compression.
  */
-export type PrecisionShare = { 
+export type PrecisionShare = {
 /**
  * The precision.
  */
-precision: Precision, 
+precision: Precision,
 /**
  * Parameters in it.
  */
-params: number, 
+params: number,
 /**
  * Their bytes, scales included.
  */
@@ -554,23 +554,23 @@ bytes: number, };
 /**
  * How far a job is.
  */
-export type Progress = { 
+export type Progress = {
 /**
  * What is being done: `compress`, `evaluate`, `compare`, ...
  */
-stage: string, 
+stage: string,
 /**
  * Units done.
  */
-done: number, 
+done: number,
 /**
  * Units in all.
  */
-total: number, 
+total: number,
 /**
  * What is counted: `tensors`, `tokens`, ...
  */
-unit: string, 
+unit: string,
 /**
  * The thing just finished, where it has a name.
  */
@@ -579,15 +579,15 @@ item?: string, };
 /**
  * Remove structure. Part of the schema; a version that cannot do it refuses the recipe.
  */
-export type Prune = { 
+export type Prune = {
 /**
  * What is removed: `experts`.
  */
-kind: PruneKind, 
+kind: PruneKind,
 /**
  * The share that stays, above 0 and at most 1.
  */
-keep: number, 
+keep: number,
 /**
  * How candidates are ranked.
  */
@@ -606,27 +606,27 @@ export type PruneKind = "experts";
 /**
  * Store numbers in fewer bits.
  */
-export type Quantize = { 
+export type Quantize = {
 /**
  * First match wins.
  */
-rules: Array<Rule>, 
+rules: Array<Rule>,
 /**
  * The precision of tensors that no rule matches.
  */
-otherwise: Precision, 
+otherwise: Precision,
 /**
  * How `int8` is done.
  */
-int8: Int8Options, 
+int8: Int8Options,
 /**
  * How `nf4` is done.
  */
-nf4: Nf4Options, 
+nf4: Nf4Options,
 /**
  * How `int4` is done.
  */
-int4: Int4Options, 
+int4: Int4Options,
 /**
  * Whether later weights make up for the rounding of earlier ones.
  */
@@ -635,19 +635,19 @@ errorCompensation: ErrorCompensation, };
 /**
  * What to do to a checkpoint.
  */
-export type Recipe = { 
+export type Recipe = {
 /**
  * Version of the schema: 1.
  */
-version: number, 
+version: number,
 /**
  * A short name; it goes into the produced file and the report.
  */
-name: string, 
+name: string,
 /**
  * One line for people.
  */
-description?: string, 
+description?: string,
 /**
  * What is done, in order.
  */
@@ -656,23 +656,23 @@ steps: Array<Step>, };
 /**
  * One piece of advice.
  */
-export type Recommendation = { 
+export type Recommendation = {
 /**
  * Name of a built-in recipe, or of a technique that has none yet.
  */
-recipe: string, 
+recipe: string,
 /**
  * The rule behind it, and whether it was measured.
  */
-why: string, 
+why: string,
 /**
  * Predicted on this checkpoint where a recipe exists, else the rule's own claim.
  */
-expectedRatio?: number, 
+expectedRatio?: number,
 /**
  * Perplexity change in percent that the rule claims.
  */
-expectedLoss?: number, 
+expectedLoss?: number,
 /**
  * `low`, `medium` or `high`.
  */
@@ -686,19 +686,19 @@ export type Risk = "low" | "medium" | "high";
 /**
  * The difference between a tensor and what its codes decode to.
  */
-export type RoundingError = { 
+export type RoundingError = {
 /**
  * Mean squared difference.
  */
-mse: number, 
+mse: number,
 /**
  * Largest absolute difference.
  */
-maxAbs: number, 
+maxAbs: number,
 /**
  * Cosine of the angle between the two; 1 when both are zero.
  */
-cosine: number, 
+cosine: number,
 /**
  * Values that were clipped (percentile) or overflowed to infinity (FP16).
  */
@@ -707,11 +707,11 @@ clipped: number, };
 /**
  * Which tensors, which precision.
  */
-export type Rule = { 
+export type Rule = {
 /**
  * A glob over the checkpoint's real keys.
  */
-match: string, 
+match: string,
 /**
  * The precision of what matches.
  */
@@ -730,31 +730,31 @@ export type Step = { "prune": Prune } | { "quantize": Quantize };
 /**
  * One tensor of a plan.
  */
-export type TensorPlan = { 
+export type TensorPlan = {
 /**
  * The real key.
  */
-name: string, 
+name: string,
 /**
  * What it is stored in afterwards.
  */
-precision: Precision, 
+precision: Precision,
 /**
  * The pattern that decided, or `otherwise`.
  */
-rule: string, 
+rule: string,
 /**
  * Numbers in it.
  */
-params: number, 
+params: number,
 /**
  * Bytes as opened.
  */
-bytesBefore: number, 
+bytesBefore: number,
 /**
  * Bytes after.
  */
-bytesAfter: number, 
+bytesAfter: number,
 /**
  * What rounding did; only after compressing.
  */
@@ -763,31 +763,31 @@ error?: RoundingError, };
 /**
  * One tensor of an inspection.
  */
-export type TensorReport = { 
+export type TensorReport = {
 /**
  * The real key.
  */
-name: string, 
+name: string,
 /**
  * Dimensions, outermost first.
  */
-shape: Array<number>, 
+shape: Array<number>,
 /**
  * `F32`, `BF16`, `QI8`, `NF4`, ...
  */
-dtype: string, 
+dtype: string,
 /**
  * Numbers in it.
  */
-params: number, 
+params: number,
 /**
  * Bytes of codes, scales and tables.
  */
-bytes: number, 
+bytes: number,
 /**
  * The earlier tensor that holds the same storage.
  */
-tiedTo?: string, 
+tiedTo?: string,
 /**
  * True for tensors that are not weights (counters, masks).
  */
@@ -796,15 +796,15 @@ buffer?: boolean, };
 /**
  * The seed's scorecard with its direction put right: `ratio = base / compressed`.
  */
-export type Verdict = { 
+export type Verdict = {
 /**
  * `success`: both targets; `partial`: size only; `failure`: else.
  */
-result: VerdictResult, 
+result: VerdictResult,
 /**
  * The ratio that had to be reached.
  */
-ratioTarget: number, 
+ratioTarget: number,
 /**
  * The perplexity change in percent that was allowed.
  */

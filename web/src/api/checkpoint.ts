@@ -1,0 +1,92 @@
+// An opened checkpoint: what it is, what could be done to it, and doing it.
+
+import type { Data, Handle } from "../worker/protocol.js";
+import type { Environment } from "./environment.js";
+import { StatepressError } from "./errors.js";
+import { backendReason, Model } from "./model.js";
+import {
+  type AdviseOptions,
+  type LoadOptions,
+  present,
+  type RecipeInput,
+  type Running,
+  type SaveOptions,
+  type SaveTarget,
+} from "./options.js";
+import type { TokenizerChoice } from "./tokenizers.js";
+import type { Advice, CompressReport, Inspection, Plan } from "./types/statepress.js";
+
+/** An opened checkpoint. Only its headers were read. */
+export class Checkpoint {
+  /** What it is. */
+  readonly inspection: Inspection;
+  /** What compressing did, when it came from `compress`. */
+  readonly report: CompressReport | undefined;
+  /** @internal */
+  readonly tokenizer: TokenizerChoice;
+  readonly #environment: Environment;
+  readonly #handle: Handle;
+  readonly #produced: Data | undefined;
+
+  /** @internal */
+  constructor(
+    environment: Environment,
+    opened: { checkpoint: Handle; inspection: Inspection; report?: CompressReport; data?: Data },
+    tokenizer: TokenizerChoice,
+  ) {
+    this.#environment = environment;
+    this.#handle = opened.checkpoint;
+    this.#produced = opened.data;
+    this.inspection = opened.inspection;
+    this.report = opened.report;
+    this.tokenizer = tokenizer;
+  }
+
+  /** What the rules recommend for it. */
+  advise(options: AdviseOptions = {}): Promise<Advice> {
+    const asked = present(options, "target", "maxLoss", "maxSize");
+    return this.#environment.host.call("advise", { checkpoint: this.#handle, options: asked });
+  }
+
+  /** What a recipe will do to it, from its headers alone. */
+  plan(recipe: RecipeInput): Promise<Plan> {
+    return this.#environment.host.call("plan", { checkpoint: this.#handle, recipe });
+  }
+
+  /** Compresses it; the result is opened from the produced bytes, like any file. */
+  async compress(recipe: RecipeInput, options: Running = {}): Promise<Checkpoint> {
+    const opened = await this.#environment.host.call("compress", { checkpoint: this.#handle, recipe }, options);
+    return new Checkpoint(this.#environment, opened, this.tokenizer);
+  }
+
+  /** Saves what `compress` produced. Only "blob" answers with something: the Blob. */
+  async save(target: "blob", options?: SaveOptions): Promise<Blob>;
+  async save(target: SaveTarget, options?: SaveOptions): Promise<Blob | undefined>;
+  async save(target: SaveTarget, options: SaveOptions = {}): Promise<Blob | undefined> {
+    const format: string = options.format ?? "safetensors";
+    if (format !== "safetensors") {
+      throw new StatepressError("bad-option", `format is ${JSON.stringify(format)}; allowed: safetensors`, {
+        option: "format",
+        allowed: ["safetensors"],
+      });
+    }
+    if (this.#produced === undefined) {
+      const message = "this checkpoint was opened, not produced: compress it first (the recipe none only converts)";
+      throw new StatepressError("unsupported", message);
+    }
+    return this.#environment.save(this.#produced, target, options);
+  }
+
+  /** Loads the weights into a model that can be run. */
+  async load(options: LoadOptions = {}): Promise<Model> {
+    const reason = backendReason(options.backend);
+    const loaded = await this.#environment.host.call("load", { checkpoint: this.#handle }, options);
+    return new Model(this.#environment.host, loaded, this.tokenizer, reason);
+  }
+
+  /** Closes the file, and deletes a produced one that was not saved. Models loaded from it live on. */
+  dispose(): void {
+    // The host may have crashed, and its memory with it: there is nothing left to free then.
+    this.#environment.host.call("release", { handle: this.#handle }).catch(() => {});
+  }
+}

@@ -1,0 +1,29 @@
+// What differs between a page and Node for the library: where files come from and go to, and who does the work.
+
+import type { Data, Host } from "../worker/protocol.js";
+import type { Input, SaveOptions, SaveTarget } from "./options.js";
+
+/** A file before it is known what it is. */
+export interface NamedFile {
+  name: string;
+  data: Data;
+  /** Its size where it is known without reading. */
+  text(): Promise<string>;
+}
+
+/** The files an input stands for. */
+export interface Gathered {
+  /** Files that were named; all of them are looked at. */
+  given: NamedFile[];
+  /** Files of the folder around a single given file: only configuration and tokenizers are taken from them. */
+  beside: NamedFile[];
+}
+
+/** A page, a worker, or Node. */
+export interface Environment {
+  readonly host: Host;
+  gather(input: Input): Promise<Gathered>;
+  /** A single file for its text: a tokenizer. */
+  file(input: string | Blob): Promise<NamedFile>;
+  save(data: Data, target: SaveTarget, options: SaveOptions): Promise<Blob | undefined>;
+}

@@ -1,0 +1,86 @@
+// The one error that leaves the library: a code from a closed list, and the facts as fields.
+
+/** Every code a StatepressError can have. */
+export const codes = [
+  // Of the file: see FormatError in crate/formats.
+  "unsupported-format",
+  "truncated",
+  "malformed",
+  "malformed-tensor",
+  "refused-global",
+  "whole-module",
+  "too-large",
+  "write-mismatch",
+  // Of the model, the recipe, the options and the tokens: see EngineError in crate/engine.
+  "bad-tensor",
+  "bad-recipe",
+  "unsupported-step",
+  "unknown-model",
+  "bad-keys",
+  "bad-shape",
+  "bad-option",
+  "bad-ids",
+  "evaluation-failed",
+  // Of what only the library around them can see.
+  "bad-input",
+  "bad-tokenizer",
+  "no-tokenizer",
+  "unsupported",
+  "exists",
+  "io",
+  "aborted",
+  "crashed",
+  "internal",
+] as const;
+
+/** What went wrong, for programs. */
+export type ErrorCode = (typeof codes)[number];
+
+/** What went wrong, with the offending names and values as fields. */
+export class StatepressError extends Error {
+  override readonly name = "StatepressError";
+  /** What went wrong, for programs. */
+  readonly code: ErrorCode;
+  /** The offending names, values and limits: `tensor`, `option`, `allowed`, `offset`, ... */
+  readonly facts: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, facts: Record<string, unknown> = {}, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.facts = facts;
+    // The facts are fields of the error as well: `error.tensor` reads better than `error.facts.tensor`.
+    for (const [key, value] of Object.entries(facts)) {
+      if (!(key in this)) Object.defineProperty(this, key, { value, enumerable: true });
+    }
+  }
+
+  /** As `{"error": ...}` of the command line holds it. */
+  toJSON(): { code: ErrorCode; message: string } & Record<string, unknown> {
+    return { ...this.facts, code: this.code, message: this.message };
+  }
+}
+
+/** Any thrown value as a StatepressError. */
+export function asStatepressError(thrown: unknown): StatepressError {
+  if (thrown instanceof StatepressError) return thrown;
+  const overflow = thrown instanceof RangeError && thrown.message.includes("call stack");
+  if (thrown instanceof WebAssembly.RuntimeError || overflow) {
+    // A trap leaves the wasm memory in an unknown state: nothing may be asked of it any more.
+    return new StatepressError("crashed", `the wasm module stopped: ${thrown.message}`, {}, thrown);
+  }
+  if (thrown instanceof Error) {
+    const { code, message: _, stack: __, name: ___, ...facts } = thrown as Error & Record<string, unknown>;
+    if (codes.includes(code as ErrorCode)) return new StatepressError(code as ErrorCode, thrown.message, facts);
+    if (thrown.name === "AbortError") return new StatepressError("aborted", "stopped on request", {}, thrown);
+    if (typeof code === "string" && "syscall" in thrown) {
+      return new StatepressError("io", thrown.message, { system: code }, thrown);
+    }
+    return new StatepressError("internal", `${thrown.name}: ${thrown.message}`, {}, thrown);
+  }
+  return new StatepressError("internal", String(thrown));
+}
+
+/** Throws `aborted` when the signal has fired. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new StatepressError("aborted", "stopped on request");
+}

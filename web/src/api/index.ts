@@ -1,0 +1,12 @@
+// The types of the package, the same in a page and in Node.
+
+export { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
+export type { BenchOptions, BenchResult, Generation } from "../worker/protocol.js";
+export type { Build, ModelInfo } from "../worker/wasm.js";
+export { type CardLine, qualityCard } from "./card.js";
+export { Checkpoint } from "./checkpoint.js";
+export { codes, type ErrorCode, StatepressError } from "./errors.js";
+export type { Library } from "./library.js";
+export { Model } from "./model.js";
+export type * from "./options.js";
+export type * from "./types/statepress.js";

@@ -1,0 +1,79 @@
+// The library over an environment: open, compare, recipes.
+
+import { Checkpoint } from "./checkpoint.js";
+import type { Environment } from "./environment.js";
+import { StatepressError, throwIfAborted } from "./errors.js";
+import { sortFiles } from "./gather.js";
+import { Model } from "./model.js";
+import { type CompareOptions, type Input, type OpenOptions, present } from "./options.js";
+import { TokenizerChoice } from "./tokenizers.js";
+import type { Comparison, Recipe } from "./types/statepress.js";
+
+/** What a page and Node share. */
+export interface Library {
+  /** Opens a checkpoint: reads its headers and says what it is. */
+  open(input: Input, options?: OpenOptions): Promise<Checkpoint>;
+  /** The quality card: both on the same tokens. `a` is the base. */
+  compare(a: Checkpoint | Model, b: Checkpoint | Model, options: CompareOptions): Promise<Comparison>;
+  /** The built-in recipes. */
+  recipes(): Promise<Recipe[]>;
+}
+
+/** The library of an environment. */
+export function library(environment: Environment): Library {
+  return {
+    async open(input, options = {}) {
+      throwIfAborted(options.signal);
+      const files = await sortFiles(await environment.gather(input));
+      const tokenizer = await choose(environment, options.tokenizer, files.tokenizers);
+      throwIfAborted(options.signal);
+      const request = {
+        data: files.weights.data,
+        ...(files.config && { config: files.config }),
+        ...(options.set && { set: options.set }),
+      };
+      const opened = await environment.host.call("open", request, { signal: options.signal });
+      opened.inspection.findings.push(...files.findings);
+      return new Checkpoint(environment, opened, tokenizer);
+    },
+
+    async compare(a, b, options) {
+      const mine: Model[] = [];
+      const model = async (it: Checkpoint | Model) => {
+        if (it instanceof Model) return it;
+        const loaded = await it.load(options);
+        mine.push(loaded);
+        return loaded;
+      };
+      const input = options.text ?? options.ids;
+      if (input === undefined)
+        throw new StatepressError("bad-option", "compare needs a text or ids", { option: "text" });
+      const request = {
+        // The base's tokenizer, unless only the other one has any.
+        input: (a.tokenizer.known ? a : b).tokenizer.input(input),
+        options: present(options, "window", "limit", "offset", "ratioTarget", "lossTarget"),
+      };
+      try {
+        const base = await model(a);
+        const other = await model(b);
+        return await environment.host.call("compare", { a: base.handle, b: other.handle, ...request }, options);
+      } finally {
+        for (const loaded of mine) loaded.dispose();
+      }
+    },
+
+    recipes: () => environment.host.call("recipes", {}),
+  };
+}
+
+async function choose(
+  environment: Environment,
+  given: OpenOptions["tokenizer"],
+  found: Parameters<typeof TokenizerChoice.among>[0],
+): Promise<TokenizerChoice> {
+  if (given === undefined) return TokenizerChoice.among(found);
+  if (typeof given === "string" || given instanceof Blob) {
+    return TokenizerChoice.among([await environment.file(given)]);
+  }
+  return TokenizerChoice.given(given);
+}

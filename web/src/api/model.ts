@@ -1,0 +1,164 @@
+// A model in memory: encode, decode, generate, evaluate, logits.
+
+import type { BenchOptions, BenchResult, Generation, Handle, Host } from "../worker/protocol.js";
+import type { ModelInfo } from "../worker/wasm.js";
+import { StatepressError } from "./errors.js";
+import { type EvaluateOptions, type GenerateOptions, present, type Running, type Token } from "./options.js";
+import { asIds, type TokenizerChoice } from "./tokenizers.js";
+import type { Evaluation, GeneratedToken } from "./types/statepress.js";
+
+/** A model in memory. */
+export class Model {
+  /** Bytes in memory, vocabulary, longest sequence, offset, findings. */
+  readonly info: ModelInfo;
+  /** What computes, and why that was taken. */
+  readonly backend: { name: string; reason: string };
+  /** @internal */
+  readonly handle: Handle;
+  /** @internal */
+  readonly tokenizer: TokenizerChoice;
+  readonly #host: Host;
+
+  /** @internal */
+  constructor(host: Host, loaded: { model: Handle; info: ModelInfo }, tokenizer: TokenizerChoice, reason: string) {
+    this.#host = host;
+    this.handle = loaded.model;
+    this.info = loaded.info;
+    this.tokenizer = tokenizer;
+    this.backend = { name: loaded.info.backend, reason };
+  }
+
+  /** The ids of a text. */
+  encode(text: string): Uint32Array {
+    return this.tokenizer.get().encode(text);
+  }
+
+  /** The text of ids. */
+  decode(ids: ArrayLike<number>): string {
+    return this.tokenizer.get().decode(Array.from(ids));
+  }
+
+  /**
+   * Continues a prompt, token by token. Leaving the loop stops the work; an abort signal makes it throw `aborted`.
+   * What the generator returns at its end is how it went: speed, and why it ended.
+   */
+  async *generate(
+    prompt: string | ArrayLike<number>,
+    options: GenerateOptions = {},
+  ): AsyncGenerator<Token, Generation> {
+    const ids = typeof prompt === "string" ? this.encode(prompt) : asIds(prompt);
+    const decoder = this.tokenizer.known ? new TextStream(this, ids) : undefined;
+    const stop = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+
+    // The host pushes, the caller pulls: what has come and was not taken waits in `arrived`.
+    const arrived: GeneratedToken[] = [];
+    let wake = () => {};
+    let over = false;
+    const request = {
+      model: this.handle,
+      ids,
+      options: {
+        ...present(options, "maxTokens", "temperature", "topK", "seed"),
+        // Rows of the vocabulary that no text stands for are never sampled.
+        ...(this.tokenizer.known && { suppressFrom: this.tokenizer.get().size }),
+      },
+    };
+    const onTokens = (tokens: GeneratedToken[]) => {
+      arrived.push(...tokens);
+      wake();
+    };
+    const finished = this.#host.call("generate", request, { signal, onTokens }).finally(() => {
+      over = true;
+      wake();
+    });
+    // Handled below; an abandoned loop must not leave an unhandled rejection.
+    finished.catch(() => {});
+    try {
+      while (!over || arrived.length > 0) {
+        const token = arrived.shift();
+        if (token) {
+          yield { id: token.id, text: decoder?.next(token.id) ?? "", probability: token.probability };
+        } else {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      }
+      return await finished;
+    } finally {
+      stop.abort();
+    }
+  }
+
+  /** The logits of every position. */
+  async logits(ids: ArrayLike<number>): Promise<{ data: Float32Array; shape: [tokens: number, vocabulary: number] }> {
+    const data = await this.#host.call("logits", { model: this.handle, ids: asIds(ids) });
+    return { data, shape: [ids.length, this.info.vocabSize] };
+  }
+
+  /** Perplexity on a text or on ids. */
+  evaluate(input: string | ArrayLike<number>, options: EvaluateOptions = {}): Promise<Evaluation> {
+    const request = {
+      model: this.handle,
+      input: this.tokenizer.input(input),
+      options: present(options, "window", "limit", "offset"),
+    };
+    return this.#host.call("evaluate", request, options);
+  }
+
+  /** Speed of reading a prompt and of making tokens. */
+  bench(options: BenchOptions & Running = {}): Promise<BenchResult> {
+    const asked = present(options, "prefillTokens", "decodeTokens", "repeats");
+    return this.#host.call("bench", { model: this.handle, options: asked }, options);
+  }
+
+  /** Frees its memory. */
+  dispose(): void {
+    // The host may have crashed, and its memory with it: there is nothing left to free then.
+    this.#host.call("release", { handle: this.handle }).catch(() => {});
+  }
+}
+
+// The text that each new token adds. Byte-level tokens may end in the middle of a character: it is held back.
+class TextStream {
+  readonly #ids: number[];
+  #said: string;
+
+  constructor(
+    readonly model: Model,
+    prompt: Uint32Array,
+  ) {
+    this.#ids = Array.from(prompt);
+    this.#said = model.decode(this.#ids);
+  }
+
+  next(id: number): string {
+    this.#ids.push(id);
+    const all = this.model.decode(this.#ids);
+    if (all.endsWith("\ufffd")) return "";
+    const added = all.slice(this.#said.length);
+    this.#said = all;
+    return added;
+  }
+}
+
+/** Refuses backends that this version does not have; says why the one taken was taken. */
+export function backendReason(backend: string | undefined): string {
+  switch (backend ?? "auto") {
+    case "auto":
+      return "this version computes on the CPU only";
+    case "cpu":
+      return "as asked";
+    case "webgpu":
+      throw new StatepressError("unsupported", "this version has no webgpu backend; use auto or cpu", {
+        option: "backend",
+        allowed: ["auto", "cpu"],
+      });
+    default:
+      throw new StatepressError("bad-option", `backend is ${JSON.stringify(backend)}; allowed: auto, cpu, webgpu`, {
+        option: "backend",
+        allowed: ["auto", "cpu", "webgpu"],
+      });
+  }
+}

@@ -1,0 +1,77 @@
+// The package in Node: paths are opened, the work happens in this thread between looks at its event loop.
+//
+// STATEPRESS_BUILD=base|simd|relaxed overrides the choice of the wasm build.
+
+import { createReadStream } from "node:fs";
+import { copyFile, readdir, readFile, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { Readable } from "node:stream";
+import { LocalHost } from "../worker/host.js";
+import { nodePlatform } from "../worker/platform-node.js";
+import type { Environment, Gathered, NamedFile } from "./environment.js";
+import { StatepressError } from "./errors.js";
+import { library } from "./library.js";
+import type { SaveOptions } from "./options.js";
+import { place } from "./place.js";
+
+export * from "./index.js";
+
+function pathFile(path: string): NamedFile {
+  return { name: basename(path), data: { path }, text: () => readFile(path, "utf8") };
+}
+
+async function blobFile(blob: Blob): Promise<NamedFile> {
+  // There are no synchronous reads of a Blob in Node: its bytes are taken into memory.
+  const data = new Uint8Array(await blob.arrayBuffer());
+  return { name: nameOf(blob), data, text: () => blob.text() };
+}
+
+function nameOf(blob: Blob): string {
+  return "name" in blob && typeof blob.name === "string" ? blob.name : "checkpoint";
+}
+
+async function gatherPath(path: string): Promise<Gathered> {
+  const about = await stat(path).catch(() => {
+    throw new StatepressError("bad-input", `${path} does not exist or cannot be read`, { path });
+  });
+  const folder = about.isDirectory() ? path : dirname(path);
+  const files = async (except?: string) =>
+    (await readdir(folder, { withFileTypes: true }))
+      .filter((entry) => !entry.isDirectory() && entry.name !== except)
+      .map((entry) => pathFile(join(folder, entry.name)));
+  if (about.isDirectory()) return { given: await files(), beside: [] };
+  // A folder that may not be listed has nothing to offer beside the file.
+  return { given: [pathFile(path)], beside: await files(basename(path)).catch(() => []) };
+}
+
+async function savePath(from: string, to: string, options: SaveOptions): Promise<void> {
+  await place(to, options.force ?? false, (partial) => copyFile(from, partial));
+}
+
+const environment: Environment = {
+  host: new LocalHost(nodePlatform, process.env["STATEPRESS_BUILD"]),
+
+  async gather(input) {
+    if (typeof input === "string") return gatherPath(input);
+    if (input instanceof Uint8Array) {
+      const text = async () => new TextDecoder().decode(input);
+      return { given: [{ name: "checkpoint", data: input, text }], beside: [] };
+    }
+    if (input instanceof Blob) return { given: [await blobFile(input)], beside: [] };
+    const given = await Promise.all(Array.from(input, (it) => this.file(it)));
+    return { given, beside: [] };
+  },
+
+  file: async (input) => (typeof input === "string" ? pathFile(input) : blobFile(input)),
+
+  async save(data, target, options) {
+    if (!("path" in data)) throw new StatepressError("internal", "what Node produces is a file");
+    if (target === "blob") return new Blob([await readFile(data.path)]);
+    if (typeof target === "string") await savePath(data.path, target, options);
+    else if (target instanceof WritableStream) await Readable.toWeb(createReadStream(data.path)).pipeTo(target);
+    else throw new StatepressError("bad-input", 'Node saves to a path, a WritableStream or "blob"');
+    return undefined;
+  },
+};
+
+export const { open, compare, recipes } = library(environment);

@@ -1,0 +1,105 @@
+// The options of the library's calls, and what goes in and out of them.
+
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import type { Progress, Recipe } from "./types/statepress.js";
+
+/** What can be opened: a path to a file or a folder (Node), a file, or files that belong together. */
+export type Input = string | Blob | Uint8Array | FileList | readonly (string | Blob)[];
+
+/** A value for a configuration field that a checkpoint does not store. */
+export type FieldValue = number | boolean | number[];
+
+/** Options of every long call. */
+export interface Running {
+  /** Stops the work: the promise is rejected with the code `aborted`. */
+  signal?: AbortSignal | undefined;
+  /** Told how far the work is, at most once per frame. */
+  onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** Options of `open`. */
+export interface OpenOptions {
+  /** A tokenizer file (path or File), or a tokenizer. Without it one beside the weights is used if there is one. */
+  tokenizer?: string | Blob | Tokenizer | undefined;
+  /** Configuration fields that the checkpoint does not say; their origin becomes `given`. */
+  set?: Record<string, FieldValue> | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Options of `advise`. */
+export interface AdviseOptions {
+  target?: "gpu" | "cpu" | "edge" | undefined;
+  /** Perplexity change in percent that may be lost. */
+  maxLoss?: number | undefined;
+  /** Bytes of the file that may be reached. */
+  maxSize?: number | undefined;
+}
+
+/** The name of a built-in recipe, or a recipe. Options of a step that are left out have their defaults. */
+export type RecipeInput = string | Recipe | PartialRecipe;
+
+type PartialRecipe = Omit<Recipe, "steps"> & { steps: object[] };
+
+/** Options of `load`. */
+export interface LoadOptions extends Running {
+  /** What computes. This version has a CPU backend only, which `auto` takes. */
+  backend?: "auto" | "cpu" | "webgpu" | undefined;
+}
+
+/** The protocol of an evaluation. */
+export interface EvaluateOptions extends Running {
+  /** Tokens of a window; the model's longest sequence, else 256, when left out. */
+  window?: number | undefined;
+  /** Use only that many tokens from the start. */
+  limit?: number | undefined;
+  /** Position `t` predicts token `t + offset`; `detect` finds it by trying 0 to 3. */
+  offset?: number | "detect" | undefined;
+}
+
+/** What is evaluated on, with the protocol and the targets of the verdict. */
+export interface CompareOptions extends Omit<EvaluateOptions, "offset"> {
+  /** Position `t` predicts token `t + offset`. */
+  offset?: number | undefined;
+  text?: string | undefined;
+  ids?: ArrayLike<number> | undefined;
+  backend?: LoadOptions["backend"];
+  /** The ratio that counts as success. */
+  ratioTarget?: number | undefined;
+  /** The perplexity change in percent that is allowed. */
+  lossTarget?: number | undefined;
+}
+
+/** Options of `generate`. */
+export interface GenerateOptions {
+  maxTokens?: number | undefined;
+  /** 0 takes the likeliest token each time. */
+  temperature?: number | undefined;
+  /** Sample among the k likeliest only. */
+  topK?: number | undefined;
+  seed?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** One generated token. */
+export interface Token {
+  id: number;
+  /** The text it adds; empty while a character is incomplete, or when there is no tokenizer. */
+  text: string;
+  /** Its probability under the model, before temperature and top-k. */
+  probability: number;
+}
+
+/** Where a compressed checkpoint is saved: a path (Node), a file the user picked, a stream, or a Blob. */
+export type SaveTarget = string | FileSystemFileHandle | WritableStream<Uint8Array> | "blob";
+
+/** Options of `save`. */
+export interface SaveOptions {
+  format?: "safetensors" | undefined;
+  /** Replace an existing file at that path. */
+  force?: boolean | undefined;
+}
+
+/** The fields of `options` that are set: undefined must not reach the Rust side as a value. */
+export function present<T extends object>(options: T, ...names: (keyof T)[]): object {
+  return Object.fromEntries(names.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]));
+}

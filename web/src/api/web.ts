@@ -1,0 +1,55 @@
+// The package in a browser. In a page the work happens in a worker that is started at the first call; in a worker of
+// the user's own it happens right there, where synchronous reads of files are allowed.
+//
+// globalThis.STATEPRESS_BUILD = "base" | "simd" | "relaxed" overrides the choice of the wasm build.
+
+import { WorkerHost } from "../worker/client.js";
+import { LocalHost } from "../worker/host.js";
+import { webPlatform } from "../worker/platform-web.js";
+import type { Host } from "../worker/protocol.js";
+import type { Environment, NamedFile } from "./environment.js";
+import { StatepressError } from "./errors.js";
+import { library } from "./library.js";
+
+export * from "./index.js";
+
+function host(): Host {
+  const build = (globalThis as { STATEPRESS_BUILD?: string }).STATEPRESS_BUILD;
+  if ("FileReaderSync" in globalThis) return new LocalHost(webPlatform, build);
+  return new WorkerHost(() => new Worker(new URL("../worker/worker.js", import.meta.url), { type: "module" }), build);
+}
+
+function namedFile(blob: Blob): NamedFile {
+  return { name: blob instanceof File ? blob.name : "checkpoint", data: blob, text: () => blob.text() };
+}
+
+function noPaths(path: string): never {
+  throw new StatepressError("bad-input", `a page cannot open the path ${path}: fetch it and pass a File`, { path });
+}
+
+const environment: Environment = {
+  host: host(),
+
+  async gather(input) {
+    if (typeof input === "string") noPaths(input);
+    if (input instanceof Uint8Array) {
+      return { given: [namedFile(new Blob([input as Uint8Array<ArrayBuffer>]))], beside: [] };
+    }
+    if (input instanceof Blob) return { given: [namedFile(input)], beside: [] };
+    const given = Array.from(input, (it) => (typeof it === "string" ? noPaths(it) : namedFile(it)));
+    return { given, beside: [] };
+  },
+
+  file: async (input) => (typeof input === "string" ? noPaths(input) : namedFile(input)),
+
+  async save(data, target) {
+    if (!(data instanceof Blob)) throw new StatepressError("internal", "what a page produces is a Blob");
+    if (target === "blob") return data;
+    if (typeof target === "string") noPaths(target);
+    const stream = target instanceof WritableStream ? target : await target.createWritable();
+    await data.stream().pipeTo(stream as WritableStream<Uint8Array>);
+    return undefined;
+  },
+};
+
+export const { open, compare, recipes } = library(environment);

@@ -1,0 +1,128 @@
+// Results as text for people.
+
+import { type CardLine, grouped } from "../api/card.js";
+import type {
+  Advice,
+  CompressReport,
+  Evaluation,
+  Inspection,
+  Plan,
+  Recipe,
+  Recommendation,
+} from "../api/types/statepress.js";
+import type { BenchResult, Generation } from "../worker/protocol.js";
+import { table } from "./output.js";
+
+const shape = (dims: number[]) => `[${dims.join(", ")}]`;
+
+export function inspection(it: Inspection): string {
+  const facts = table([
+    ["format", `${it.format} (${it.wrapper})`],
+    ["family", it.family],
+    ["parameters", grouped(it.params)],
+    ["weights", `${grouped(it.bytes)} bytes of ${grouped(it.fileBytes)}`],
+    ...(it.recipe ? [["recipe", it.recipe.name]] : []),
+  ]);
+  const fields = Object.entries(it.spec).map(([name, { value, origin, from }]) => [
+    name,
+    JSON.stringify(value) ?? "",
+    origin,
+    from,
+  ]);
+  const tensors = it.tensors.map((tensor) => [
+    tensor.name,
+    shape(tensor.shape),
+    tensor.dtype,
+    grouped(tensor.bytes),
+    tensor.tiedTo ? `same as ${tensor.tiedTo}` : tensor.buffer ? "buffer" : "",
+  ]);
+  return [
+    facts,
+    table([["field", "value", "origin", "from"], ...fields]),
+    table([["tensor", "shape", "dtype", "bytes", ""], ...tensors], [3]),
+  ].join("\n\n");
+}
+
+export function advice(it: Advice): string {
+  const lines = (title: string, list: Recommendation[]) =>
+    list.flatMap(({ recipe, why, expectedRatio, expectedLoss, risk }) => [
+      `${title} ${recipe}${expectedRatio === undefined ? "" : `, ${expectedRatio.toFixed(2)}x`}${
+        expectedLoss === undefined ? "" : `, loss ${expectedLoss} %`
+      }, risk ${risk}`,
+      `    ${why}`,
+    ]);
+  return [...lines("recommended:", it.recommended), ...lines("avoid:", it.avoid)].join("\n");
+}
+
+export function plan(it: Plan): string {
+  const tensors = it.tensors.map((tensor) => [
+    tensor.name,
+    tensor.precision,
+    tensor.rule,
+    grouped(tensor.bytesBefore),
+    grouped(tensor.bytesAfter),
+    ...(tensor.error
+      ? [tensor.error.mse.toExponential(2), tensor.error.maxAbs.toExponential(2), tensor.error.cosine.toFixed(6)]
+      : []),
+  ]);
+  const measured = it.tensors.some((tensor) => tensor.error) ? ["mse", "largest error", "cosine"] : [];
+  const head = ["tensor", "precision", "rule", "bytes before", "bytes after", ...measured];
+  return `${table([head, ...tensors], [3, 4, 5, 6, 7])}\n\n${totals(it)}`;
+}
+
+function totals({ recipe, bytes, matched, unmatched }: Plan): string {
+  return table([
+    ["recipe", recipe.name],
+    ["bytes", `${grouped(bytes.before)} -> ${grouped(bytes.after)}, ${bytes.ratio.toFixed(2)}x`],
+    ["matched", `${grouped(matched.params)} parameters in ${matched.tensors} tensors, ${matched.percent.toFixed(1)} %`],
+    [
+      "unmatched",
+      `${grouped(unmatched.params)} parameters in ${unmatched.tensors} tensors, ${unmatched.percent.toFixed(1)} %`,
+    ],
+  ]);
+}
+
+export function compressed(it: CompressReport, file: string, reportFile: string): string {
+  return `${totals(it)}\n${table([
+    ["file", `${file}, ${grouped(it.fileBytes)} bytes`],
+    ["report", reportFile],
+    ["time", `${it.seconds.toFixed(2)} s, at most ${grouped(it.peakMemory)} bytes of tensors at once`],
+  ])}`;
+}
+
+export function evaluation(it: Evaluation): string {
+  return table([
+    ["perplexity", `${it.perplexity.toFixed(4)} ± ${(it.perplexity * it.nllStderr).toFixed(4)}`],
+    ["nll", `${it.nll.toFixed(6)} ± ${it.nllStderr.toFixed(6)} nats per token`],
+    ["tokens", `${grouped(it.tokens)} predicted in ${it.windows} windows of ${it.window}; ${it.dropped} dropped`],
+    ["offset", `${it.offset}`],
+    [
+      "speed",
+      `${grouped(Math.round(it.tokensPerSecond))} tokens per second (${it.backend}, ${it.seconds.toFixed(2)} s)`,
+    ],
+  ]);
+}
+
+export function card(lines: CardLine[], base: string, other: string): string {
+  return table([["", base, other], ...lines.map((line) => [line.label, line.base, line.compressed])], [1, 2]);
+}
+
+export function generated(it: Generation & { text: string; ids: number[] }, shown: boolean): string {
+  const { prefill, decode } = it.tokensPerSecond;
+  const speed = `(${it.ids.length} tokens, ${it.stop}; ${prefill.toFixed(0)} tokens/s prefill, ${decode.toFixed(0)} decode)`;
+  const text = it.text === "" ? it.ids.join(",") : it.text;
+  return shown ? speed : `${text}\n${speed}`;
+}
+
+export function bench(it: BenchResult & { compressBytesPerSecond: number; recipe: string }): string {
+  return table([
+    ["decode", `${it.decodeTokensPerSecond.toFixed(0)} tokens/s (${it.decodeTokens} tokens)`],
+    ["prefill", `${it.prefillTokensPerSecond.toFixed(0)} tokens/s (${it.prefillTokens} tokens)`],
+    ["compress", `${(it.compressBytesPerSecond / 1e6).toFixed(1)} MB/s (${it.recipe})`],
+    ["backend", `${it.backend}, ${it.build} build; median of ${it.repeats}`],
+  ]);
+}
+
+export function recipes(all: Recipe[]): string {
+  return table(all.map(({ name, description }) => [name, description ?? ""]));
+}

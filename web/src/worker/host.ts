@@ -1,0 +1,213 @@
+// Holds checkpoints and models, and answers the requests of the library about them.
+//
+// In a page it lives in a worker; in Node and in a user's own worker the library calls it directly.
+
+import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
+import type { GeneratedToken } from "../api/types/statepress.js";
+import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
+import { bench } from "./bench.js";
+import { Pace, run } from "./jobs.js";
+import type { OpenFile, Platform } from "./platform.js";
+import type { Context, Data, Generation, Handle, Host, Input, Requests, TokenizerFile } from "./protocol.js";
+import { chooseBuild, type Wasm, type WasmCheckpoint, type WasmModel } from "./wasm.js";
+
+type Answers = { [K in keyof Requests]: (request: Requests[K][0], context: Context) => Promise<Requests[K][1]> };
+
+/** Something of the wasm module that a handle names. */
+interface Held<T> {
+  object: T;
+  /** Requests that are using it: it is freed when none is. */
+  users: number;
+  released: boolean;
+  free(): void;
+}
+
+/** The host in the thread of its caller. */
+export class LocalHost implements Host {
+  readonly #platform: Platform;
+  readonly #build: string | undefined;
+  #wasm: Promise<Wasm> | undefined;
+  #next: Handle;
+  readonly #checkpoints = new Map<Handle, Held<WasmCheckpoint>>();
+  readonly #models = new Map<Handle, Held<WasmModel>>();
+  #tokenizer: { json: string; tokenizer: Tokenizer } | undefined;
+  #crash: StatepressError | undefined;
+
+  constructor(platform: Platform, build?: string, firstHandle: Handle = 1) {
+    this.#next = firstHandle;
+    this.#platform = platform;
+    this.#build = build;
+  }
+
+  async call<K extends keyof Requests>(
+    name: K,
+    request: Requests[K][0],
+    context: Context = {},
+  ): Promise<Requests[K][1]> {
+    try {
+      if (this.#crash) throw this.#crash;
+      throwIfAborted(context.signal);
+      return await this.#answers[name](request, context);
+    } catch (thrown) {
+      const error = asStatepressError(thrown);
+      if (error.code === "crashed") this.#crash = error;
+      throw error;
+    }
+  }
+
+  readonly #answers: Answers = {
+    open: ({ data, config, set }) => this.#open(data, { ...(config && { config }), ...(set && { set }) }, () => {}),
+
+    advise: ({ checkpoint, options }) => this.#with(this.#checkpoints, checkpoint, async (it) => it.advise(options)),
+
+    plan: ({ checkpoint, recipe }) => this.#with(this.#checkpoints, checkpoint, async (it) => it.plan(recipe)),
+
+    compress: ({ checkpoint, recipe }, context) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => {
+        const scratch = this.#platform.scratch();
+        try {
+          const report = await run(it.compress(recipe, scratch), context, this.#platform.breathe);
+          const data = scratch.finish();
+          const opened = await this.#open(data, {}, () => this.#platform.remove(data));
+          return { ...opened, report, data };
+        } catch (error) {
+          scratch.discard();
+          throw error;
+        }
+      }),
+
+    load: ({ checkpoint }, context) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => {
+        const object = await run(it.load(), context, this.#platform.breathe);
+        return { model: this.#hold(this.#models, object, () => object.free()), info: object.info() };
+      }),
+
+    evaluate: ({ model, input, options }, context) =>
+      this.#with(this.#models, model, async (it) =>
+        run(it.evaluate(this.#ids(input), options), context, this.#platform.breathe),
+      ),
+
+    compare: ({ a, b, input, options }, context) =>
+      this.#with(this.#models, a, (base) =>
+        this.#with(this.#models, b, async (other) =>
+          run(base.compare(other, this.#ids(input), options), context, this.#platform.breathe),
+        ),
+      ),
+
+    generate: ({ model, ids, options }, context) =>
+      this.#with(this.#models, model, (it) => this.#generate(it, ids, options, context)),
+
+    logits: ({ model, ids }) => this.#with(this.#models, model, async (it) => it.logits(ids)),
+
+    bench: ({ model, options }, context) =>
+      this.#with(this.#models, model, async (it) => {
+        const result = await bench(it, options, context, this.#platform.breathe);
+        return { ...result, build: (await this.#module()).build() };
+      }),
+
+    recipes: async () => (await this.#module()).recipes(),
+
+    release: async ({ handle }) => {
+      this.#release(this.#checkpoints, handle);
+      this.#release(this.#models, handle);
+      return undefined;
+    },
+  };
+
+  #module(): Promise<Wasm> {
+    this.#wasm ??= this.#platform.wasm(chooseBuild(this.#build));
+    return this.#wasm;
+  }
+
+  async #open(
+    data: Data,
+    options: { config?: object; set?: Record<string, number | boolean | number[]> },
+    after: () => void,
+  ) {
+    const wasm = await this.#module();
+    const file: OpenFile = this.#platform.open(data);
+    let object: WasmCheckpoint;
+    try {
+      object = wasm.Checkpoint.open(file, options);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    const free = () => {
+      object.free();
+      file.close();
+      after();
+    };
+    return { checkpoint: this.#hold(this.#checkpoints, object, free), inspection: object.inspection() };
+  }
+
+  async #generate(model: WasmModel, ids: Uint32Array, options: object, context: Context): Promise<Generation> {
+    const generator = model.generate(ids, options);
+    const pace = new Pace(this.#platform.breathe);
+    try {
+      const start = performance.now();
+      generator.prefill();
+      const prefill = performance.now() - start;
+      let tokens: GeneratedToken[] = [];
+      let decode = 0;
+      let decoded = 0;
+      for (;;) {
+        const before = performance.now();
+        const token = generator.step();
+        if (token === undefined) break;
+        decode += performance.now() - before;
+        decoded += 1;
+        tokens.push(token);
+        if (pace.due) {
+          context.onTokens?.(tokens);
+          tokens = [];
+          await pace.rest();
+          throwIfAborted(context.signal);
+        }
+      }
+      if (tokens.length > 0) context.onTokens?.(tokens);
+      const tokensPerSecond = { prefill: (1000 * ids.length) / prefill, decode: (1000 * decoded) / decode || 0 };
+      return { tokensPerSecond, stop: generator.stop() ?? "" };
+    } finally {
+      generator.free();
+    }
+  }
+
+  #ids(input: Input): Uint32Array {
+    return "ids" in input ? input.ids : this.#tokenizerOf(input.tokenizer).encode(input.text);
+  }
+
+  // One is enough: all requests about a checkpoint come with the same file.
+  #tokenizerOf(file: TokenizerFile): Tokenizer {
+    if (this.#tokenizer?.json !== file.json) {
+      this.#tokenizer = { json: file.json, tokenizer: readTokenizer(file.name, file.json) };
+    }
+    return this.#tokenizer.tokenizer;
+  }
+
+  #hold<T>(kept: Map<Handle, Held<T>>, object: T, free: () => void): Handle {
+    const handle = this.#next++;
+    kept.set(handle, { object, users: 0, released: false, free });
+    return handle;
+  }
+
+  async #with<T, R>(kept: Map<Handle, Held<T>>, handle: Handle, use: (object: T) => Promise<R>): Promise<R> {
+    const held = kept.get(handle);
+    if (!held) throw new StatepressError("bad-input", "this checkpoint or model has been disposed of");
+    held.users += 1;
+    try {
+      return await use(held.object);
+    } finally {
+      held.users -= 1;
+      if (held.released && held.users === 0) held.free();
+    }
+  }
+
+  #release<T>(kept: Map<Handle, Held<T>>, handle: Handle): void {
+    const held = kept.get(handle);
+    if (!held) return;
+    kept.delete(handle);
+    held.released = true;
+    if (held.users === 0) held.free();
+  }
+}

@@ -1,0 +1,110 @@
+// The platform of Node: files are read by descriptor, produced bytes go to a temporary file.
+
+import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { StatepressError } from "../api/errors.js";
+import type { OpenFile, Platform, Scratch } from "./platform.js";
+import { loadWasm } from "./wasm.js";
+
+/** The platform of Node. */
+export const nodePlatform: Platform = {
+  open: (data) => {
+    if (data instanceof Uint8Array) return new BytesFile(data);
+    if ("path" in data) return new PathFile(data.path);
+    throw new StatepressError("internal", "Blobs are turned to bytes before they come here");
+  },
+  scratch: () => new TemporaryFile(),
+  remove: (data) => {
+    if ("path" in data) removeTemporary(data.path);
+  },
+  wasm: (build) => loadWasm(build, (url) => readFile(url)),
+  breathe: () => new Promise((resolve) => setImmediate(resolve)),
+};
+
+function outside(offset: number, wanted: number, size: number): RangeError {
+  return new RangeError(`${wanted} bytes at offset ${offset} lie outside the ${size} bytes there are`);
+}
+
+class BytesFile implements OpenFile {
+  readonly size: number;
+
+  constructor(readonly bytes: Uint8Array) {
+    this.size = bytes.length;
+  }
+
+  readAt(offset: number, buffer: Uint8Array): void {
+    if (offset + buffer.length > this.size) throw outside(offset, buffer.length, this.size);
+    buffer.set(this.bytes.subarray(offset, offset + buffer.length));
+  }
+
+  close(): void {}
+}
+
+class PathFile implements OpenFile {
+  readonly size: number;
+  readonly #descriptor: number;
+
+  constructor(path: string) {
+    this.#descriptor = openSync(path, "r");
+    this.size = fstatSync(this.#descriptor).size;
+  }
+
+  readAt(offset: number, buffer: Uint8Array): void {
+    let done = 0;
+    while (done < buffer.length) {
+      const read = readSync(this.#descriptor, buffer, done, buffer.length - done, offset + done);
+      if (read === 0) throw outside(offset, buffer.length, this.size);
+      done += read;
+    }
+  }
+
+  close(): void {
+    closeSync(this.#descriptor);
+  }
+}
+
+// Folders of temporary files that exist: removed when the process ends, however it ends in JavaScript.
+const temporary = new Set<string>();
+
+process.on("exit", () => {
+  for (const folder of temporary) rmSync(folder, { recursive: true, force: true });
+});
+
+function removeTemporary(path: string): void {
+  const folder = dirname(path);
+  if (temporary.delete(folder)) rmSync(folder, { recursive: true, force: true });
+}
+
+class TemporaryFile implements Scratch {
+  readonly #path: string;
+  #descriptor: number | undefined;
+
+  constructor() {
+    const folder = mkdtempSync(join(tmpdir(), "statepress-"));
+    temporary.add(folder);
+    this.#path = join(folder, "compressed.safetensors");
+    this.#descriptor = openSync(this.#path, "wx");
+  }
+
+  write(bytes: Uint8Array): void {
+    if (this.#descriptor === undefined) throw new StatepressError("internal", "written after its end");
+    for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
+  }
+
+  finish(): { path: string } {
+    this.#close();
+    return { path: this.#path };
+  }
+
+  discard(): void {
+    this.#close();
+    removeTemporary(this.#path);
+  }
+
+  #close(): void {
+    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+  }
+}

@@ -1,0 +1,26 @@
+// What the host needs of the place it runs in: files, scratch space, the module, and a pause.
+
+import type { Data } from "./protocol.js";
+import type { Build, Sink, Source, Wasm } from "./wasm.js";
+
+/** An opened file. */
+export interface OpenFile extends Source {
+  close(): void;
+}
+
+/** A file being produced: complete with finish(), gone with discard(). */
+export interface Scratch extends Sink {
+  finish(): Data;
+  discard(): void;
+}
+
+/** The place the host runs in. */
+export interface Platform {
+  open(data: Data): OpenFile;
+  scratch(): Scratch;
+  /** Deletes what a Scratch has produced. */
+  remove(data: Data): void;
+  wasm(build: Build): Promise<Wasm>;
+  /** Lets messages and timers run. */
+  breathe(): Promise<void>;
+}

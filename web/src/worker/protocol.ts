@@ -1,0 +1,107 @@
+// What the library asks of the host that holds checkpoints and models, in a worker or in the same thread.
+//
+// Weights never cross: checkpoints and models are numbers here, files are handles, produced files are Blobs or paths.
+
+import type {
+  Advice,
+  Comparison,
+  CompressReport,
+  Evaluation,
+  GeneratedToken,
+  Inspection,
+  Plan,
+  Progress,
+  Recipe,
+} from "../api/types/statepress.js";
+import type { Build, ModelInfo } from "./wasm.js";
+
+/** Bytes somewhere: in a page a Blob, in Node a path or memory. */
+export type Data = Blob | Uint8Array | { path: string };
+
+/** The text of a tokenizer file. */
+export interface TokenizerFile {
+  name: string;
+  json: string;
+}
+
+/** Names a checkpoint or a model that the host holds. */
+export type Handle = number;
+
+/** What is put through a model: ids, or a text for the host to encode. */
+export type Input = { ids: Uint32Array } | { text: string; tokenizer: TokenizerFile };
+
+/** What each request takes and answers. */
+export interface Requests {
+  open: [
+    { data: Data; config?: object; set?: Record<string, number | boolean | number[]> },
+    { checkpoint: Handle; inspection: Inspection },
+  ];
+  advise: [{ checkpoint: Handle; options: object }, Advice];
+  plan: [{ checkpoint: Handle; recipe: object | string }, Plan];
+  compress: [
+    { checkpoint: Handle; recipe: object | string },
+    { checkpoint: Handle; inspection: Inspection; report: CompressReport; data: Data },
+  ];
+  load: [{ checkpoint: Handle }, { model: Handle; info: ModelInfo }];
+  evaluate: [{ model: Handle; input: Input; options: object }, Evaluation];
+  compare: [{ a: Handle; b: Handle; input: Input; options: object }, Comparison];
+  generate: [{ model: Handle; ids: Uint32Array; options: object }, Generation];
+  logits: [{ model: Handle; ids: Uint32Array }, Float32Array];
+  bench: [{ model: Handle; options: BenchOptions }, BenchResult];
+  recipes: [Record<never, never>, Recipe[]];
+  release: [{ handle: Handle }, undefined];
+}
+
+/** How a generation went. */
+export interface Generation {
+  /** While the prompt was taken in, and while tokens were made. */
+  tokensPerSecond: { prefill: number; decode: number };
+  /** Why it ended: `max-tokens`, or `context-full` at the model's longest sequence. */
+  stop: string;
+}
+
+/** How a model is timed. */
+export interface BenchOptions {
+  /** Tokens of the prompt; the model's longest sequence less what is decoded when left out. */
+  prefillTokens?: number | undefined;
+  /** Tokens made one at a time. */
+  decodeTokens?: number | undefined;
+  /** How often; the median is reported. */
+  repeats?: number | undefined;
+}
+
+/** How fast a model is: medians. */
+export interface BenchResult {
+  prefillTokensPerSecond: number;
+  decodeTokensPerSecond: number;
+  prefillTokens: number;
+  decodeTokens: number;
+  repeats: number;
+  backend: string;
+  build: Build;
+}
+
+/** What goes on beside a request. */
+export interface Context {
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: Progress) => void) | undefined;
+  onTokens?: ((tokens: GeneratedToken[]) => void) | undefined;
+}
+
+/** Whoever holds the checkpoints and models. */
+export interface Host {
+  call<K extends keyof Requests>(name: K, request: Requests[K][0], context?: Context): Promise<Requests[K][1]>;
+}
+
+/** Page to worker. */
+export type ToWorker =
+  | { type: "start"; build: string | undefined; firstHandle: Handle }
+  | { type: "call"; id: number; name: keyof Requests; request: unknown; progress: boolean }
+  | { type: "abort"; id: number };
+
+/** Worker to page. */
+export type FromWorker =
+  | { type: "answer"; id: number; answer: unknown }
+  | { type: "error"; id: number; error: { code: string; message: string; facts: Record<string, unknown> } }
+  | { type: "progress"; id: number; progress: Progress }
+  | { type: "tokens"; id: number; tokens: GeneratedToken[] };

@@ -1,0 +1,150 @@
+// The wasm module as TypeScript sees it, the choice among its three builds, and how it is loaded.
+//
+// The classes are handles to memory of the module: free() gives it back; jobs are consumed by finish().
+
+import { StatepressError } from "../api/errors.js";
+import type {
+  Advice,
+  Comparison,
+  CompressReport,
+  Evaluation,
+  Finding,
+  GeneratedToken,
+  Inspection,
+  Plan,
+  Progress,
+  Recipe,
+} from "../api/types/statepress.js";
+
+/** One of the three builds: plain wasm, with SIMD, with relaxed SIMD as well. */
+export type Build = "base" | "simd" | "relaxed";
+
+/** Random access to the bytes of a file. Short reads are errors. */
+export interface Source {
+  size: number;
+  readAt(offset: number, buffer: Uint8Array): void;
+}
+
+/** Where produced bytes go, in order. The bytes are only valid during the call. */
+export interface Sink {
+  write(bytes: Uint8Array): void;
+}
+
+/** Work in steps: undefined says that nothing is left and finish() may be asked. */
+export interface Job<T> {
+  step(): Progress | undefined;
+  finish(): T;
+  free(): void;
+}
+
+/** What a model is once it is in memory. */
+export interface ModelInfo {
+  /** Bytes of weights, scales and tables in memory. */
+  bytes: number;
+  /** Bytes of the file they came from. */
+  fileBytes: number;
+  vocabSize: number;
+  /** The longest sequence. */
+  maxTokens: number;
+  /** Position `t` predicts token `t + offset`. */
+  offset: number;
+  backend: string;
+  findings: Finding[];
+}
+
+/** An opened checkpoint: its headers. */
+export interface WasmCheckpoint {
+  inspection(): Inspection;
+  advise(options: object): Advice;
+  plan(recipe: object | string): Plan;
+  compress(recipe: object | string, sink: Sink): Job<CompressReport>;
+  load(): Job<WasmModel>;
+  free(): void;
+}
+
+/** A model in memory. */
+export interface WasmModel {
+  info(): ModelInfo;
+  evaluate(ids: Uint32Array, options: object): Job<Evaluation>;
+  compare(other: WasmModel, ids: Uint32Array, options: object): Job<Comparison>;
+  generate(ids: Uint32Array, options: object): WasmGenerator;
+  logits(ids: Uint32Array): Float32Array;
+  free(): void;
+}
+
+/** One token a step, after the prompt was taken in. */
+export interface WasmGenerator {
+  prefill(): void;
+  step(): GeneratedToken | undefined;
+  /** Why generation ended; undefined before. */
+  stop(): string | undefined;
+  free(): void;
+}
+
+/** What a build exports. */
+export interface Wasm {
+  Checkpoint: {
+    open(
+      source: Source,
+      options: { config?: object; set?: Record<string, number | boolean | number[]> },
+    ): WasmCheckpoint;
+  };
+  recipes(): Recipe[];
+  build(): Build;
+}
+
+/** The glue of wasm-bindgen: `default` instantiates. */
+interface Glue extends Wasm {
+  default(options: { module_or_path: URL | BufferSource }): Promise<unknown>;
+}
+
+// The smallest modules that hold one instruction of each kind: i8x16.popcnt and i8x16.relaxed_swizzle.
+const SIMD = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+];
+const RELAXED = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,
+  253, 128, 2, 11,
+];
+
+/** The best build that this engine can run. */
+export function bestBuild(): Build {
+  const runs = (bytes: number[]) => WebAssembly.validate(new Uint8Array(bytes));
+  if (runs(RELAXED)) return "relaxed";
+  return runs(SIMD) ? "simd" : "base";
+}
+
+/** A build by name, or the best one when none is named. */
+export function chooseBuild(name: string | undefined): Build {
+  if (name === undefined || name === "" || name === "auto") return bestBuild();
+  if (name === "base" || name === "simd" || name === "relaxed") return name;
+  throw new StatepressError("bad-option", `build is ${JSON.stringify(name)}; allowed: auto, base, simd, relaxed`, {
+    option: "build",
+    allowed: ["auto", "base", "simd", "relaxed"],
+  });
+}
+
+/** Loads a build; `read` fetches the module's bytes where fetch() cannot. */
+export async function loadWasm(build: Build, read?: (url: URL) => Promise<BufferSource>): Promise<Wasm> {
+  const glue = (await glueOf(build)) as unknown as Glue;
+  const url = new URL(`../../wasm/${build}/statepress_wasm_bg.wasm`, import.meta.url);
+  try {
+    await glue.default({ module_or_path: read ? await read(url) : url });
+  } catch (error) {
+    const message = `the ${build} build of the wasm module cannot be loaded: ${(error as Error).message}`;
+    throw new StatepressError("unsupported", message, { build }, error);
+  }
+  return glue;
+}
+
+// Spelled out, so that bundlers see what is loaded.
+function glueOf(build: Build): Promise<unknown> {
+  switch (build) {
+    case "base":
+      return import("../../wasm/base/statepress_wasm.js");
+    case "simd":
+      return import("../../wasm/simd/statepress_wasm.js");
+    case "relaxed":
+      return import("../../wasm/relaxed/statepress_wasm.js");
+  }
+}
