@@ -178,11 +178,11 @@ fn the_quality_card_of_a_model_against_itself_is_clean_and_of_a_worse_one_is_not
 #[test]
 fn a_failed_evaluation_is_an_error() {
     let mut bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
-    // The last f32 of the file belongs to some weight: make it infinite.
-    let at = bytes.len() - 4;
-    bytes[at..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    // The data starts with the embedding: make the first number of token 0 infinite.
+    let at = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[at..at + 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
     let model = Checkpoint::open(bytes, OpenOptions::default()).unwrap().model().unwrap();
-    let job = Evaluate::new(&model, &[1; 48], &EvaluateOptions::default(), now).unwrap();
+    let job = Evaluate::new(&model, &[0; 48], &EvaluateOptions::default(), now).unwrap();
     let error = run(job, |_| {}).unwrap_err();
     assert_eq!(error.code(), "evaluation-failed", "{error}");
 }

@@ -27,9 +27,9 @@ pub enum Encoding {
         /// What one scale covers.
         granularity: Granularity,
     },
-    /// `value = code * scale`, codes -8..=7, one scale per `group` values of a row.
+    /// `value = code * scale`, codes -8..=7, one scale per `group` values of the flattened tensor.
     Int4 {
-        /// Values of a row that share a scale; it divides the row.
+        /// Values that share a scale: a part of a row, or several whole rows.
         group: usize,
         /// The type of the scales.
         scale: ScaleType,
@@ -134,10 +134,12 @@ impl Encoding {
                     ScaleType::Fp16 => DType::F16,
                     ScaleType::Fp32 => DType::F32,
                 };
-                vec![
-                    part("", DType::U8, vec![rows, cols / 2]),
-                    part(".scale", dtype, vec![rows, cols / group]),
-                ]
+                let scales = if cols.is_multiple_of(group) {
+                    vec![rows, cols / group]
+                } else {
+                    vec![rows * cols / group]
+                };
+                vec![part("", DType::U8, vec![rows, cols / 2]), part(".scale", dtype, scales)]
             }
             Self::Nf4 { block, absmax } => {
                 let n = rows * cols;
@@ -165,15 +167,20 @@ impl Encoding {
 
     /// Why a tensor of `shape` cannot take this encoding, if it cannot.
     pub fn refusal(self, shape: &[usize]) -> Option<String> {
-        let (_, cols) = shape::matrix(shape);
+        let (rows, cols) = shape::matrix(shape);
+        let whole = |group: usize| {
+            let within = cols.is_multiple_of(group);
+            within
+                || (group.is_multiple_of(cols)
+                    && (rows * cols).is_multiple_of(group)
+                    && cols.is_multiple_of(2))
+        };
         match self {
             Self::Fp32 | Self::Fp16 | Self::Bf16 => None,
             _ if shape.len() < 2 => Some(format!("a vector is not quantized (shape {shape:?})")),
             _ if shape.contains(&0) => Some(format!("the tensor is empty (shape {shape:?})")),
-            Self::Int4 { group, .. }
-                if group == 0 || !cols.is_multiple_of(group) || !group.is_multiple_of(2) =>
-            {
-                Some(format!("rows of {cols} do not divide into groups of {group}"))
+            Self::Int4 { group, .. } if group < 2 || !group.is_multiple_of(2) || !whole(group) => {
+                Some(format!("rows of {cols} and groups of {group} do not divide"))
             }
             Self::Nf4 { block: 0, .. } => Some("a block of 0 values holds nothing".into()),
             _ => None,
@@ -198,9 +205,11 @@ mod tests {
     #[test]
     fn shapes_that_cannot_be_coded_are_refused_with_the_reason() {
         let int4 = Encoding::Int4 { group: 32, scale: ScaleType::Fp16 };
-        assert_eq!(int4.refusal(&[8, 48]).unwrap(), "rows of 48 do not divide into groups of 32");
+        assert_eq!(int4.refusal(&[8, 48]).unwrap(), "rows of 48 and groups of 32 do not divide");
         assert!(int4.refusal(&[64]).unwrap().contains("vector"));
         assert!(int4.refusal(&[8, 64]).is_none());
+        assert!(int4.refusal(&[256, 8]).is_none(), "a group covers four whole rows");
+        assert!(int4.refusal(&[3, 8]).is_some(), "the last group would be short");
         assert!(Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 }.refusal(&[3, 5]).is_none());
     }
 }

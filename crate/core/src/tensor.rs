@@ -27,7 +27,8 @@ pub enum Packed {
         codes: Vec<i8>,
         scales: Vec<f32>,
     },
-    /// `codes[rows * cols / 2]` in two's complement nibbles; `scales[rows * cols / group]`.
+    /// `codes[rows * cols / 2]` in two's complement nibbles; `scales[rows * cols / group]`,
+    /// one per group of the flattened tensor.
     Int4 {
         codes: Vec<u8>,
         scales: Floats,
