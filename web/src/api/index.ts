@@ -1,4 +1,4 @@
-// The types of the package, the same in a page and in Node.
+// What a page and Node have in common: classes and types. node.ts and web.ts add open, compare and recipes.
 
 export { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 export type { BenchOptions, BenchResult, Generation } from "../worker/protocol.js";
