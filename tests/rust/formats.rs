@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use statepress_core::index::{Format, Stored};
-use statepress_core::{Entry, Index, Packed};
+use statepress_core::{Entry, Index, Packed, Source};
 use statepress_formats::{open, read_tensor};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/fixtures/");
@@ -45,8 +45,8 @@ fn reference(name: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
 }
 
 /// The numbers of an entry as f32.
-fn numbers(bytes: &Vec<u8>, entry: &Entry) -> Vec<f32> {
-    let tensor = read_tensor(bytes, entry).unwrap_or_else(|error| panic!("{error}"));
+fn numbers(source: &dyn Source, entry: &Entry) -> Vec<f32> {
+    let tensor = read_tensor(source, entry).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(tensor.shape, entry.shape);
     let cols = tensor.matrix().1.max(1);
     match tensor.data {
@@ -189,7 +189,8 @@ fn dynamic_int8_modules_become_weights_and_biases() {
         let names: Vec<_> = index.tensors.iter().map(|entry| entry.name.clone()).collect();
         let mut expected: Vec<_> = float.keys().cloned().collect();
         let mut sorted = names.clone();
-        (sorted.sort(), expected.sort());
+        sorted.sort();
+        expected.sort();
         assert_eq!(sorted, expected, "{name}");
         let mut quantized = 0;
         for entry in &index.tensors {

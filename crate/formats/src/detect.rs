@@ -67,6 +67,9 @@ fn kind(head: &[u8]) -> Kind {
     let starts = |word: &[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     match head {
         [] => Kind::Empty,
+        // A plausible length and the start of JSON. It comes first because the length may look
+        // like the signature of something else: 640 is that of a pickle of protocol 2.
+        [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Kind::Safetensors,
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Kind::Zip,
         [b'G', b'G', b'U', b'F', ..] => Kind::Gguf,
         [0x1f, 0x8b, ..] => Kind::Gzip,
@@ -88,6 +91,13 @@ mod tests {
         let error = open(&bytes.to_vec()).unwrap_err();
         assert_eq!(error.code(), "unsupported-format", "{error}");
         error.to_string()
+    }
+
+    #[test]
+    fn a_header_length_is_not_a_signature() {
+        assert_eq!(kind(b"\x80\x02\0\0\0\0\0\0{\"a\""), Kind::Safetensors);
+        assert_eq!(kind(b"\x1f\x8b\0\0\0\0\0\0{\"a\""), Kind::Safetensors);
+        assert_eq!(kind(b"\x80\x02}q\0(X\x01{"), Kind::Pickle);
     }
 
     #[test]

@@ -61,6 +61,10 @@ impl<'a> Archive<'a> {
             }
             members.insert(name, member);
         }
+        if cursor.left() > 0 {
+            let why = format!("it has {} bytes after its last entry", cursor.left());
+            return Err(FormatError::malformed(PART, why));
+        }
         Ok(Self { source, members })
     }
 

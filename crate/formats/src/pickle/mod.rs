@@ -9,6 +9,8 @@ mod literal;
 mod machine;
 mod opcode;
 mod rebuild;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub(crate) use machine::load;
