@@ -1,0 +1,173 @@
+// The library in a page and in a worker of the user's own: abort, crash, builds, streams.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch } from "../support/browser.mjs";
+
+let session;
+let page;
+let problems;
+
+before(async () => {
+  session = await launch();
+  ({ page, problems } = await session.open());
+  // The library and the demo's files, for all tests.
+  await page.evaluate(async () => {
+    window.lib = await import("/statepress/dist/api/web.js");
+    const fetched = async (name) => new File([await (await fetch(`/demo/itera-tiny/${name}`)).blob()], name);
+    window.files = await Promise.all(["model.safetensors", "config.json", "tokenizer.json"].map(fetched));
+    window.text = await (await fetch("/demo/heldout.txt")).text();
+    window.refused = (promise) =>
+      promise.then(
+        () => "resolved",
+        ({ name, code, message }) => ({ name, code, message }),
+      );
+  });
+});
+after(() => session.close());
+
+test("the work happens in a worker, and the page stays awake", async () => {
+  const frames = await page.evaluate(async () => {
+    const checkpoint = await lib.open(files);
+    const model = await checkpoint.load();
+    let longest = 0;
+    let last = performance.now();
+    let going = true;
+    const tick = () => {
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+      if (going) setTimeout(tick, 0);
+    };
+    tick();
+    const progress = [];
+    const { perplexity } = await model.evaluate(text.slice(0, 20000), {
+      onProgress: ({ done }) => progress.push(done),
+    });
+    going = false;
+    model.dispose();
+    checkpoint.dispose();
+    return { longest, perplexity, progress };
+  });
+  assert.ok(page.workers().length === 1, "one worker for all calls");
+  assert.ok(frames.longest < 500, `the page was blocked for ${frames.longest} ms`);
+  assert.ok(frames.perplexity > 40 && frames.perplexity < 120);
+  assert.ok(frames.progress.length > 2);
+});
+
+test("aborting rejects with its code, in the worker too", async () => {
+  const errors = await page.evaluate(async () => {
+    const checkpoint = await lib.open(files);
+    const model = await checkpoint.load();
+    const stop = new AbortController();
+    const first = await refused(model.evaluate(text, { signal: stop.signal, onProgress: () => stop.abort() }));
+    const second = await refused(checkpoint.compress("int8", { signal: AbortSignal.abort() }));
+    let tokens = 0;
+    for await (const token of model.generate("The", { maxTokens: 200 })) {
+      tokens += token.text.length > 0 ? 1 : 0;
+      if (tokens === 3) break;
+    }
+    const { windows } = await model.evaluate(text.slice(0, 3000));
+    model.dispose();
+    checkpoint.dispose();
+    return { first, second, tokens, windows };
+  });
+  assert.equal(errors.first.code, "aborted");
+  assert.equal(errors.first.name, "StatepressError");
+  assert.equal(errors.second.code, "aborted");
+  assert.equal(errors.tokens, 3);
+  assert.ok(errors.windows > 0);
+});
+
+test("errors cross from the worker with code and words; paths are no business of a page", async () => {
+  const errors = await page.evaluate(async () => ({
+    format: await refused(lib.open(new Blob(["not a checkpoint at all"]))),
+    path: await refused(lib.open("/etc/model.pt")),
+    recipe: await refused(lib.open(files).then((it) => it.plan("int3"))),
+  }));
+  assert.equal(errors.format.name, "StatepressError");
+  assert.ok(errors.format.message.length > 10);
+  assert.equal(errors.path.code, "bad-input");
+  assert.equal(errors.recipe.code, "bad-recipe");
+});
+
+test("a compressed checkpoint is saved to a stream and to a file of the page's own file system", async () => {
+  const sizes = await page.evaluate(async () => {
+    const checkpoint = await lib.open(files);
+    const compressed = await checkpoint.compress("nf4");
+    let streamed = 0;
+    const write = (part) => {
+      streamed += part.length;
+    };
+    await compressed.save(new WritableStream({ write }));
+    const root = await navigator.storage.getDirectory();
+    const handle = await root.getFileHandle("nf4.safetensors", { create: true });
+    await compressed.save(handle);
+    const stored = (await handle.getFile()).size;
+    await root.removeEntry("nf4.safetensors");
+    const blob = await compressed.save("blob");
+    checkpoint.dispose();
+    compressed.dispose();
+    return { streamed, stored, blob: blob.size, reported: compressed.report.fileBytes };
+  });
+  const { reported, ...rest } = sizes;
+  assert.deepEqual(rest, { streamed: reported, stored: reported, blob: reported });
+});
+
+test("a worker that dies fails every pending call, and the next call starts another", async () => {
+  const outcome = await page.evaluate(async () => {
+    // A library of its own, whose worker's script cannot be loaded: the first life ends at once.
+    const { WorkerHost } = await import("/statepress/dist/worker/client.js");
+    let lives = 0;
+    const host = new WorkerHost(() => {
+      const script = lives++ === 0 ? "/statepress/dist/worker/missing.js" : "/statepress/dist/worker/worker.js";
+      return new Worker(script, { type: "module" });
+    });
+    const pending = await Promise.all([refused(host.call("recipes", {})), refused(host.call("recipes", {}))]);
+    const recipes = await host.call("recipes", {});
+    return { codes: pending.map(({ code }) => code), recipes: recipes.length, lives };
+  });
+  assert.deepEqual(outcome.codes, ["crashed", "crashed"]);
+  assert.equal(outcome.lives, 2);
+  assert.ok(outcome.recipes > 5);
+});
+
+test("the best build is taken, another one on request, and they agree", async () => {
+  const builds = await page.evaluate(async () => {
+    const results = {};
+    for (const build of ["", "base", "simd"]) {
+      // In a worker of the user's own the library works in place.
+      const script = `
+        globalThis.STATEPRESS_BUILD = "${build}";
+        onmessage = async ({ data: { files, text } }) => {
+          const { open } = await import("${location.origin}/statepress/dist/api/web.js");
+          const checkpoint = await open(files);
+          const model = await checkpoint.load();
+          const { nll } = await model.evaluate(text);
+          const bench = await model.bench({ repeats: 1, prefillTokens: 8, decodeTokens: 2 });
+          postMessage({ nll, build: bench.build });
+        };`;
+      const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })), {
+        type: "module",
+      });
+      results[build || "auto"] = await new Promise((resolve, reject) => {
+        worker.onmessage = ({ data }) => resolve(data);
+        worker.onerror = ({ message }) => reject(new Error(message));
+        worker.postMessage({ files, text: text.slice(0, 4000) });
+      });
+      worker.terminate();
+    }
+    return results;
+  });
+  assert.equal(builds.base.build, "base");
+  assert.equal(builds.simd.build, "simd");
+  assert.equal(builds.auto.build, "relaxed", "Chromium has relaxed SIMD");
+  for (const { nll } of Object.values(builds)) assert.ok(Math.abs(nll - builds.base.nll) < 1e-4);
+});
+
+test("nothing was logged as an error", () => {
+  // The worker that could not be loaded is the one exception.
+  assert.deepEqual(
+    problems.filter((text) => !/404|missing\.js/.test(text)),
+    [],
+  );
+});

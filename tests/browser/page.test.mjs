@@ -1,0 +1,153 @@
+// The page in Chromium, from drop to download: its bytes and its numbers are those of the command line.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { launch } from "../support/browser.mjs";
+import { cli, DEMO, fixture, HELDOUT, scratch } from "../support/node.mjs";
+
+const folder = scratch();
+const files = ["model.safetensors", "config.json", "tokenizer.json"].map((name) => join(DEMO, name));
+let session;
+
+before(async () => {
+  session = await launch();
+});
+after(() => session.close());
+
+/** Opens the demo's files and waits until the page offers recipes. */
+async function opened(paths = files) {
+  const { page, problems } = await session.open();
+  await page.setInputFiles("#files", paths);
+  await page.waitForSelector("#compressing:not([hidden])");
+  return { page, problems };
+}
+
+test("this Chromium has a WebGPU adapter", async () => {
+  const { page } = await session.open();
+  const adapter = await page.evaluate(async () => {
+    const found = await navigator.gpu?.requestAdapter();
+    return found ? found.info.vendor || found.info.description || "unnamed" : null;
+  });
+  assert.ok(adapter, "no adapter: are the flags in tests/support/browser.mjs still right for this Chromium?");
+  await page.close();
+});
+
+test("from files to download: the bytes and the numbers of the command line", async () => {
+  const { page, problems } = await opened([...files, HELDOUT]);
+  assert.match(await page.textContent("#facts"), /itera-lite, 1,902,880 parameters/);
+  await page.selectOption("#recipe", "mixed");
+  await page.click("#compress");
+  await page.waitForSelector("#card:not([hidden])");
+
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
+  assert.equal(download.suggestedFilename(), "mixed.safetensors");
+  const out = join(folder, "mixed.safetensors");
+  const compressed = await cli(["compress", DEMO, "-o", out, "--recipe", "mixed", "--json"]);
+  assert.equal(compressed.code, 0, compressed.stderr);
+  assert.ok(readFileSync(await download.path()).equals(readFileSync(out)), "the downloaded bytes are the command's");
+
+  const { json } = await cli(["compare", DEMO, out, "--text", HELDOUT, "--json"]);
+  const cells = async (id) => page.locator(`#card-${id} td`).allTextContents();
+  const perplexity = (it) => it.perplexity.toFixed(3);
+  assert.deepEqual(
+    await cells("bytes"),
+    [json.bytes.a, json.bytes.b].map((n) => n.toLocaleString("en")),
+  );
+  assert.deepEqual(await cells("ratio"), ["", `${json.bytes.ratio.toFixed(2)}x`]);
+  const shown = (await cells("perplexity")).map((text) => text.split(" ")[0]);
+  // Chromium may run the relaxed build, which rounds differently in the last places of f32.
+  for (const [i, it] of [json.a, json.b].entries()) {
+    assert.ok(Math.abs(Number(shown[i]) - it.perplexity) < 0.002, `${shown[i]} shown, ${perplexity(it)} computed`);
+  }
+  for (const [id, value] of [
+    ["kl-mean", json.kl.mean],
+    ["kl-median", json.kl.median],
+  ]) {
+    const [, text] = await cells(id);
+    assert.ok(Math.abs(Number(text) / value - 1) < 0.05, `${id}: ${text} shown, ${value} computed`);
+  }
+  assert.deepEqual(await cells("verdict"), ["", json.verdict.result]);
+  assert.match(await page.textContent("#protocol"), /heldout\.txt: \d+ windows of 256 tokens, cpu/);
+  assert.deepEqual(problems, []);
+  await page.close();
+});
+
+test("dropping works as picking does", async () => {
+  const { page } = await session.open();
+  const contents = files.map((path) => readFileSync(path).toString("base64"));
+  const transfer = await page.evaluateHandle(
+    (list) => {
+      const data = new DataTransfer();
+      for (const [name, base64] of list) {
+        data.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name));
+      }
+      return data;
+    },
+    contents.map((base64, i) => [files[i].split("/").at(-1), base64]),
+  );
+  await page.dispatchEvent("#drop", "drop", { dataTransfer: transfer });
+  await page.waitForSelector("#compressing:not([hidden])");
+  assert.match(await page.textContent("#planned"), /\d\.\d\dx/);
+  await page.close();
+});
+
+test("cancelling stops the work, says so, and the next run is complete", async () => {
+  const { page, problems } = await opened([...files, HELDOUT]);
+  await page.selectOption("#recipe", "nf4");
+  await page.click("#compress");
+  await page.waitForFunction(() => document.getElementById("stage").textContent.startsWith("compare"));
+  await page.click("#cancel");
+  await page.waitForFunction(() => document.getElementById("compress-problem").textContent === "Cancelled.");
+  assert.ok(await page.locator("#compress").isEnabled());
+  assert.ok(await page.locator("#card").isHidden());
+  await page.selectOption("#recipe", "int8");
+  await page.click("#compress");
+  await page.waitForSelector("#card:not([hidden])");
+  assert.equal(await page.textContent("#compress-problem"), "");
+  assert.deepEqual(problems, []);
+  await page.close();
+});
+
+test("a bad file is refused in words, at its place, and the page goes on", async () => {
+  const { page, problems } = await session.open();
+  await page.setInputFiles("#files", fixture("fixtures/reject.global_call.pt"));
+  const problem = page.locator("#open-problem");
+  await problem.filter({ hasText: /\w/ }).waitFor();
+  assert.ok(await page.locator("#compressing").isHidden());
+  assert.match(await problem.textContent(), /os\.|posix|builtins|print|\w+/);
+  await page.setInputFiles("#files", files.slice(1));
+  await problem.filter({ hasText: "no weights among 2 files" }).waitFor();
+  await page.setInputFiles("#files", files);
+  await page.waitForSelector("#compressing:not([hidden])");
+  assert.equal(await problem.textContent(), "");
+  assert.deepEqual(problems, []);
+  await page.close();
+});
+
+test("without a tokenizer the file is still offered, and the missing measurement explained", async () => {
+  const { page } = await opened(files.slice(0, 2));
+  await page.click("#compress");
+  await page.locator("#compress-problem").filter({ hasText: "tokenizer" }).waitFor();
+  assert.ok(await page.locator("#download").isVisible());
+  assert.ok(await page.locator("#card").isHidden());
+  await page.close();
+});
+
+test("the demo is one click, by keyboard too, and fits a telephone", async () => {
+  const { page } = await session.open("/", { viewport: { width: 390, height: 844 } });
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "demo");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#compressing:not([hidden])");
+  await page.focus("#compress");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#card:not([hidden])");
+  const overflow = await page.evaluate(
+    () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  );
+  assert.equal(overflow, 0, "no sideways scrolling");
+  await page.close();
+});

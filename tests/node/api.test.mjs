@@ -1,0 +1,263 @@
+// The library in Node, used as its documentation says: open, understand, plan, compress, save, load, measure.
+
+import assert from "node:assert/strict";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { codes, compare, Model, open, qualityCard, recipes, StatepressError } from "statepress";
+import { DEMO, fixture, HELDOUT, scratch } from "../support/node.mjs";
+
+const folder = scratch();
+const heldout = readFileSync(HELDOUT, "utf8");
+const short = heldout.slice(0, 6000);
+
+/** The error of a promise; its code must be that one. */
+async function refused(promise, code, words = /./) {
+  const error = await promise.then(
+    () => assert.fail(`expected ${code}`),
+    (thrown) => thrown,
+  );
+  assert.ok(error instanceof StatepressError, `${error}`);
+  assert.equal(error.code, code, error.message);
+  assert.ok(codes.includes(error.code));
+  assert.match(error.message, words);
+  return error;
+}
+
+test("a folder is opened by its headers, with its configuration and tokenizer", async () => {
+  const checkpoint = await open(DEMO);
+  const { inspection } = checkpoint;
+  assert.equal(inspection.format, "safetensors");
+  assert.equal(inspection.family, "itera-lite");
+  assert.equal(inspection.params, 1902880);
+  assert.equal(inspection.spec.top_k_experts.value, 2);
+  assert.equal(inspection.spec.top_k_experts.origin, "read");
+  assert.ok(inspection.tensors.length > 60);
+  checkpoint.dispose();
+});
+
+test("bytes, Files and lists of paths open as well; only what was given is used", async () => {
+  const path = join(DEMO, "model.safetensors");
+  const bytes = new Uint8Array(readFileSync(path));
+  const file = new File([bytes], "model.safetensors");
+  const list = [path, join(DEMO, "config.json")];
+  for (const input of [bytes, file, list]) {
+    const checkpoint = await open(input);
+    assert.equal(checkpoint.inspection.params, 1902880);
+    assert.equal(checkpoint.inspection.spec.top_k_experts.origin, input === list ? "read" : "assumed");
+    const model = await checkpoint.load();
+    assert.throws(() => model.encode("text"), { code: "no-tokenizer" });
+    model.dispose();
+    checkpoint.dispose();
+  }
+});
+
+test("fields that the checkpoint does not say can be given", async () => {
+  const checkpoint = await open(new Uint8Array(readFileSync(join(DEMO, "model.safetensors"))), {
+    set: { top_k_experts: 1 },
+  });
+  const { value, origin } = checkpoint.inspection.spec.top_k_experts;
+  assert.deepEqual({ value, origin }, { value: 1, origin: "given" });
+  checkpoint.dispose();
+});
+
+test("which file is meant is never guessed", async () => {
+  await refused(open(join(folder, "missing.pt")), "bad-input", /missing\.pt does not exist/);
+  await refused(open(fixture("fixtures")), "bad-input", /several files could be the weights/);
+  await refused(open(scratch()), "bad-input", /no weights among 0 files/);
+  // Four tokenizers lie beside this checkpoint: it opens, and text asks for a choice.
+  const ambiguous = await open(fixture("itera-lite/itera_lite_micro_distilled.pt"));
+  const model = await ambiguous.load();
+  assert.throws(() => model.encode("the fox"), { code: "no-tokenizer", message: /several tokenizers.*tokenizer_2000/ });
+  const named = await open(fixture("itera-lite/itera_lite_micro_distilled.pt"), {
+    tokenizer: fixture("itera-lite/tokenizer_2000.json"),
+  });
+  const other = await named.load();
+  assert.deepEqual(Array.from(other.encode("The fox")), [4, 16]);
+  for (const it of [ambiguous, model, named, other]) it.dispose();
+});
+
+test("model.safetensors is taken among several weights, and that is said", async () => {
+  const both = join(folder, "both");
+  mkdirSync(both);
+  for (const name of ["il_moe.safetensors", "il_moe.zip.pt"]) {
+    copyFileSync(fixture(`fixtures/${name}`), join(both, name === "il_moe.safetensors" ? "model.safetensors" : name));
+  }
+  const checkpoint = await open(both);
+  const finding = checkpoint.inspection.findings.find(({ code }) => code === "several-weights");
+  assert.match(finding.message, /model\.safetensors was taken.*not il_moe\.zip\.pt/);
+  checkpoint.dispose();
+});
+
+test("files that are no checkpoints are refused with their reason", async () => {
+  const reject = (name) => fixture(`fixtures/reject.${name}`);
+  const whole = await refused(open(reject("whole_module.pt")), "whole-module");
+  assert.equal(JSON.parse(JSON.stringify(whole)).code, "whole-module");
+  await refused(open(reject("global_call.pt")), "refused-global");
+  for (const name of ["truncated.pt", "truncated.legacy.pt", "header_len.safetensors", "plain_pickle.pt"]) {
+    await assert.rejects(open(reject(name)), StatepressError);
+  }
+  const gguf = join(folder, "m.gguf");
+  writeFileSync(gguf, Buffer.concat([Buffer.from("GGUF"), Buffer.alloc(64)]));
+  await refused(open(gguf), "unsupported-format", /GGUF/i);
+});
+
+test("a plan predicts exactly what compressing then does", async () => {
+  const checkpoint = await open(DEMO);
+  for (const { name } of await recipes()) {
+    const plan = await checkpoint.plan(name);
+    const compressed = await checkpoint.compress(name);
+    assert.deepEqual(compressed.report.bytes, plan.bytes, name);
+    assert.equal(compressed.inspection.bytes, plan.bytes.after, name);
+    assert.equal(compressed.report.tensors.length, plan.tensors.length);
+    compressed.dispose();
+  }
+  checkpoint.dispose();
+});
+
+test("recipes may be objects; bad ones are refused by field and limit", async () => {
+  const checkpoint = await open(DEMO);
+  const quantize = (extra) => ({
+    version: 1,
+    name: "mine",
+    steps: [{ quantize: { rules: [{ match: "*norm*", precision: "fp32" }], otherwise: "int4", ...extra } }],
+  });
+  const plan = await checkpoint.plan(quantize({ int4: { group: 64 } }));
+  assert.equal(plan.recipe.steps[0].quantize.int4.group, 64);
+  await refused(checkpoint.plan(quantize({ int4: { group: 48 } })), "bad-recipe", /int4\.group is 48/);
+  await refused(checkpoint.plan(quantize({ int3: {} })), "bad-recipe", /int3/);
+  await refused(checkpoint.plan("int3"), "bad-recipe", /int3/);
+  checkpoint.dispose();
+});
+
+test("compressed checkpoints are saved to a path, a Blob and a stream: the same bytes", async () => {
+  const checkpoint = await open(DEMO);
+  const compressed = await checkpoint.compress("int8");
+  const out = join(folder, "int8.safetensors");
+  await compressed.save(out);
+  const bytes = readFileSync(out);
+  assert.equal(bytes.length, compressed.report.fileBytes);
+  const blob = await compressed.save("blob");
+  assert.ok(bytes.equals(Buffer.from(await blob.arrayBuffer())));
+  const parts = [];
+  await compressed.save(new WritableStream({ write: (part) => void parts.push(part) }));
+  assert.ok(bytes.equals(Buffer.concat(parts)));
+
+  await refused(compressed.save(out), "exists", /--force/);
+  await compressed.save(out, { force: true });
+  await refused(compressed.save(join(folder, "x"), { format: "gguf" }), "bad-option", /safetensors/);
+  await refused(checkpoint.save(join(folder, "x")), "unsupported");
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.includes("partial")),
+    [],
+  );
+  // What was saved opens on its own, configuration and recipe included.
+  const again = await open(new Uint8Array(bytes));
+  assert.equal(again.inspection.recipe.name, "int8");
+  assert.equal(again.inspection.spec.top_k_experts.value, 2);
+  for (const it of [checkpoint, compressed, again]) it.dispose();
+});
+
+test("evaluating gives the numbers of the reference, and text the same as its ids", async () => {
+  const checkpoint = await open(DEMO);
+  const model = await checkpoint.load();
+  assert.equal(model.backend.name, "cpu");
+  const progress = [];
+  const evaluation = await model.evaluate(short, { window: 128, onProgress: (it) => progress.push(it) });
+  assert.equal(evaluation.window, 128);
+  assert.equal(evaluation.tokens, evaluation.windows * 127);
+  assert.ok(evaluation.perplexity > 40 && evaluation.perplexity < 120, `${evaluation.perplexity}`);
+  assert.ok(progress.length > 0 && progress.every(({ stage, done, total }) => stage === "evaluate" && done <= total));
+  const again = await model.evaluate(model.encode(short), { window: 128 });
+  assert.equal(again.nll, evaluation.nll);
+  await refused(model.evaluate([1, 2, 9000]), "bad-ids", /9000/);
+  await refused(model.evaluate([1, 2, -3]), "bad-ids", /-3/);
+  await refused(checkpoint.load({ backend: "webgpu" }), "unsupported", /webgpu/);
+  model.dispose();
+  checkpoint.dispose();
+});
+
+test("compare makes the quality card of what was produced", async () => {
+  const checkpoint = await open(DEMO);
+  const compressed = await checkpoint.compress("int8");
+  const comparison = await compare(checkpoint, compressed, { text: short });
+  assert.equal(comparison.bytes.a, checkpoint.inspection.bytes);
+  assert.equal(comparison.bytes.b, compressed.inspection.bytes);
+  assert.ok(comparison.bytes.ratio > 3.5);
+  assert.ok(Math.abs(comparison.perplexityChange) < 1);
+  assert.ok(comparison.kl.mean > 0 && comparison.kl.mean < 0.01);
+  assert.ok(comparison.top1Agreement > 0.9);
+  const card = Object.fromEntries(qualityCard(comparison).map((line) => [line.id, line]));
+  assert.equal(card.ratio.compressed, `${comparison.bytes.ratio.toFixed(2)}x`);
+  assert.match(card.perplexity.base, /^\d+\.\d+ ± \d/);
+  assert.equal(card.verdict.compressed, comparison.verdict.result);
+  await refused(compare(checkpoint, compressed, {}), "bad-option", /text or ids/);
+  checkpoint.dispose();
+  compressed.dispose();
+});
+
+test("generation streams, is repeatable, and stops when its loop is left", async () => {
+  const checkpoint = await open(DEMO);
+  const model = await checkpoint.load();
+  const all = async (options) => {
+    const tokens = [];
+    for await (const token of model.generate("The history of", { maxTokens: 24, ...options })) tokens.push(token);
+    return tokens;
+  };
+  const greedy = await all({ temperature: 0 });
+  assert.equal(greedy.length, 24);
+  const prompt = Array.from(model.encode("The history of"));
+  const whole = model.decode([...prompt, ...greedy.map(({ id }) => id)]);
+  assert.equal(`The history of${greedy.map(({ text }) => text).join("")}`, whole);
+  assert.ok(greedy.every(({ probability }) => probability > 0 && probability <= 1));
+  // The first token is the likeliest of the last position's logits.
+  const { data, shape } = await model.logits(prompt);
+  const last = data.subarray((shape[0] - 1) * shape[1]);
+  assert.equal(greedy[0].id, last.indexOf(last.reduce((a, b) => Math.max(a, b))));
+
+  const sampled = await all({ temperature: 1, topK: 40, seed: 7 });
+  assert.deepEqual(await all({ temperature: 1, topK: 40, seed: 7 }), sampled);
+  assert.notDeepEqual(await all({ temperature: 1, topK: 40, seed: 8 }), sampled);
+
+  for await (const _ of model.generate("The", { maxTokens: 200 })) break;
+  await refused(all({ temperature: -1 }), "bad-option", /temperature/);
+  const ids = model.generate(prompt, { maxTokens: 2, temperature: 0 });
+  assert.equal((await ids.next()).value.id, greedy[0].id);
+  assert.equal((await ids.next()).value.id, greedy[1].id);
+  const { done, value } = await ids.next();
+  assert.ok(done && value.stop === "max-tokens" && value.tokensPerSecond.decode > 0);
+  model.dispose();
+  checkpoint.dispose();
+});
+
+test("an abort signal stops long work, and the library goes on", async () => {
+  const checkpoint = await open(DEMO);
+  const model = await checkpoint.load();
+  const stop = new AbortController();
+  const evaluating = model.evaluate(heldout, { signal: stop.signal, onProgress: () => stop.abort() });
+  await refused(evaluating, "aborted");
+  await refused(checkpoint.compress("int8", { signal: AbortSignal.abort() }), "aborted");
+  const generating = new AbortController();
+  await refused(
+    (async () => {
+      const options = { maxTokens: 250, signal: generating.signal };
+      for await (const _ of model.generate("The", options)) generating.abort();
+    })(),
+    "aborted",
+  );
+  assert.equal((await model.evaluate(short)).windows > 0, true);
+  model.dispose();
+  checkpoint.dispose();
+});
+
+test("what was disposed of says so, and nothing else breaks", async () => {
+  const checkpoint = await open(DEMO);
+  const model = await checkpoint.load();
+  assert.ok(model instanceof Model);
+  checkpoint.dispose();
+  checkpoint.dispose();
+  assert.equal((await model.logits([1, 2, 3])).data.length, 3 * 8000);
+  model.dispose();
+  await refused(model.logits([1]), "bad-input", /disposed/);
+  await refused(checkpoint.plan("int8"), "bad-input", /disposed/);
+});

@@ -1,0 +1,280 @@
+// The command line as a stranger meets it: JSON, exit codes, messages, files it leaves and files it does not.
+
+import assert from "node:assert/strict";
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { codes } from "statepress";
+import { cli, DEMO, fixture, HELDOUT, readSafetensors, scratch, start } from "../support/node.mjs";
+
+const folder = scratch();
+
+/** Runs with --json and wants success. */
+async function done(...args) {
+  const { code, json, stderr } = await cli([...args, "--json"]);
+  assert.equal(code, 0, stderr);
+  assert.ok(json, "stdout is one JSON object");
+  return json;
+}
+
+/** Runs with --json and wants that failure: one line on stderr, the facts on stdout. */
+async function fails(code, words, ...args) {
+  const { code: exit, json, stderr } = await cli([...args, "--json", "--quiet"]);
+  assert.match(stderr, /^error: [^\n]+\n$/);
+  assert.match(stderr, words);
+  assert.equal(json.error.code, code);
+  assert.equal(exit, code === "usage" ? 2 : 1);
+  if (code !== "usage") assert.ok(codes.includes(code));
+  return json.error;
+}
+
+test("inspect, advise, plan and recipes answer with the fields of the contract", async () => {
+  const inspection = await done("inspect", DEMO);
+  for (const field of ["format", "wrapper", "family", "params", "bytes", "tensors", "spec", "findings"]) {
+    assert.ok(field in inspection, field);
+  }
+  const { value, origin, from } = inspection.spec.hidden_size;
+  assert.deepEqual([value, typeof origin, typeof from], [128, "string", "string"]);
+
+  const advice = await done("advise", DEMO, "--target", "cpu", "--max-loss", "3");
+  const { recipe, why, expectedRatio, risk } = advice.recommended[0];
+  assert.ok(recipe && why && expectedRatio > 1 && risk);
+  assert.ok(Array.isArray(advice.avoid));
+
+  const { recipes } = await done("recipes");
+  const names = recipes.map(({ name }) => name);
+  const builtin = ["none", "fp16", "bf16", "int8", "int4", "nf4", "mixed", "mixed-aggressive"];
+  for (const name of [...builtin, "seed-conservative", "seed-aggressive"]) assert.ok(names.includes(name), name);
+
+  const plan = await done("plan", DEMO, "--recipe", "int8");
+  for (const part of [plan.matched, plan.unmatched])
+    assert.deepEqual(Object.keys(part), ["tensors", "params", "percent"]);
+  assert.ok(plan.bytes.ratio > 3.5 && plan.tensors.every(({ name, precision, rule }) => name && precision && rule));
+
+  // A recipe from a file is the recipe.
+  const file = join(folder, "recipe.json");
+  writeFileSync(file, JSON.stringify(recipes.find(({ name }) => name === "int8")));
+  assert.deepEqual(await done("plan", DEMO, "--recipe", file), plan);
+});
+
+test("compress writes the file and its report, and never over anything without --force", async () => {
+  const out = join(folder, "int8.safetensors");
+  const report = await done("compress", DEMO, "-o", out, "--recipe", "int8");
+  assert.equal(readFileSync(out).length, report.fileBytes);
+  const written = JSON.parse(readFileSync(`${out}.report.json`, "utf8"));
+  assert.deepEqual({ ...written, file: out, reportFile: `${out}.report.json` }, report);
+  assert.ok(report.seconds > 0 && report.peakMemory > 0);
+  assert.ok(report.tensors.every(({ error }) => error === undefined || error.cosine > 0.99));
+
+  const before = readFileSync(out);
+  await fails("exists", /int8\.safetensors exists.*--force/, "compress", DEMO, "-o", out, "--recipe", "nf4");
+  assert.ok(before.equals(readFileSync(out)));
+  await done("compress", DEMO, "-o", out, "--recipe", "nf4", "--force");
+  assert.ok(readFileSync(out).length < before.length);
+  assert.equal((await done("inspect", out)).recipe.name, "nf4");
+});
+
+test("without --recipe the advice is followed, and said", async () => {
+  const out = join(folder, "advised.safetensors");
+  const { recommended } = await done("advise", DEMO);
+  const { code, stderr, json } = await cli(["compress", DEMO, "-o", out, "--json"]);
+  assert.equal(code, 0, stderr);
+  assert.equal(json.recipe.name, recommended[0].recipe);
+  assert.match(stderr, new RegExp(`recipe: ${recommended[0].recipe}, as advised`));
+});
+
+test("evaluate takes text, stdin and ids alike; compare makes the card", async () => {
+  const text = readFileSync(HELDOUT, "utf8").slice(0, 9000);
+  const file = join(folder, "text.txt");
+  writeFileSync(file, text);
+  const fromText = await done("evaluate", DEMO, "--text", file, "--window", "128");
+  const timeless = ({ seconds, tokensPerSecond, ...rest }) => rest;
+  const piped = await cli(["evaluate", DEMO, "--text", "-", "--window", "128", "--json"], { input: text });
+  assert.deepEqual(timeless(piped.json), timeless(fromText));
+
+  const ids = fixture("tokenizers/heldout.bpe8000.u16.bin");
+  const u16 = await done("evaluate", DEMO, "--ids", ids, "--limit", "1024");
+  assert.deepEqual([u16.window, u16.windows, u16.tokens, u16.backend], [256, 4, 4 * 255, "cpu"]);
+  assert.ok(Math.abs(Math.exp(u16.nll) - u16.perplexity) < 1e-9 && u16.nllStderr > 0);
+  const wide = join(folder, "ids.u32.bin");
+  const narrow = readFileSync(ids);
+  const values = Uint32Array.from({ length: 1024 }, (_, i) => narrow.readUInt16LE(2 * i));
+  writeFileSync(wide, new Uint8Array(values.buffer));
+  const u32 = await done("evaluate", DEMO, "--ids", wide, "--ids-type", "u32");
+  assert.deepEqual(timeless(u32), timeless(u16));
+
+  const out = join(folder, "mixed.safetensors");
+  await done("compress", DEMO, "-o", out, "--recipe", "mixed");
+  const card = await done("compare", DEMO, out, "--ids", ids, "--limit", "1024");
+  const fields = ["a", "b", "bytes", "perplexityChange", "kl", "top1Agreement", "deltaP", "byPosition", "byLayer"];
+  for (const field of [...fields, "noiseFloor"]) assert.ok(field in card, field);
+  assert.deepEqual(timeless(card.a), timeless(u16));
+  assert.ok(card.bytes.ratio > 1.5);
+});
+
+test("a model that predicts two tokens ahead is found out, and generates what it did in PyTorch", async () => {
+  const model = fixture("itera-lite/itera_lite_micro_distilled.pt");
+  const tokenizer = ["--tokenizer", fixture("itera-lite/tokenizer_2000.json")];
+  const held = readSafetensors(fixture("models/heldout_ids.safetensors"));
+  const ids = join(folder, "heldout2000.bin");
+  writeFileSync(ids, new Uint8Array(Uint16Array.from(Object.values(held)[0].values).buffer));
+  const found = await done("evaluate", model, "--ids", ids, "--offset", "detect");
+  assert.equal(found.offset, 2);
+  assert.ok(found.perplexity < 2.6, `${found.perplexity}`);
+
+  const prompt = ["--prompt", "once upon a time, there was a little fox. the fox loved", "--max-tokens", "12"];
+  const options = [...tokenizer, "--set", "prediction_offset=2", "--temperature", "0"];
+  const { text, ids: made, tokensPerSecond } = await done("generate", model, ...prompt, ...options);
+  assert.equal(text.trim(), "to play in the mountain. one day, the bird met a scary");
+  assert.equal(made.length, 12);
+  assert.ok(tokensPerSecond.prefill > 0 && tokensPerSecond.decode > 0);
+  await fails("no-tokenizer", /several tokenizers.*--tokenizer/, "generate", model, ...prompt);
+});
+
+test("bench says what was timed and with which build", async () => {
+  const bench = await done("bench", DEMO, "--repeats", "1", "--build", "base");
+  assert.deepEqual([bench.backend, bench.build], ["cpu", "base"]);
+  for (const field of ["decodeTokensPerSecond", "prefillTokensPerSecond", "compressBytesPerSecond"]) {
+    assert.ok(bench[field] > 0, field);
+  }
+  assert.notEqual((await done("bench", DEMO, "--repeats", "1")).build, "base");
+});
+
+test("results for people go to stdout, findings to stderr, and --quiet silences those", async () => {
+  const micro = fixture("itera-lite/itera_lite_micro_distilled.pt");
+  const loud = await cli(["inspect", micro]);
+  assert.match(loud.stdout, /family +itera-lite/);
+  assert.match(loud.stderr, /^(info|warning): /m);
+  const quiet = await cli(["inspect", micro, "--quiet"]);
+  assert.deepEqual([quiet.stderr, quiet.stdout], ["", loud.stdout]);
+  const out = join(folder, "people.safetensors");
+  const compressed = await cli(["compress", DEMO, "-o", out, "--recipe", "int8"]);
+  assert.match(compressed.stdout, /3\.\d\dx/);
+  assert.doesNotMatch(compressed.stderr, /█/, "no bar where there is no terminal");
+});
+
+test("usage errors: exit code 2, one line, and what would be right", async () => {
+  await fails("usage", /no command 'press'; there are inspect/, "press");
+  await fails("usage", /unknown option '--nope'/i, "inspect", DEMO, "--nope");
+  await fails("usage", /inspect takes FILE, 0 were given/, "inspect");
+  await fails("usage", /compare takes BASE and OTHER, 1 were given/, "compare", DEMO);
+  await fails("usage", /--output is needed/, "compress", DEMO);
+  await fails("usage", /--recipe is needed/, "plan", DEMO);
+  await fails("usage", /either --text or --ids/, "evaluate", DEMO);
+  await fails("usage", /either --text or --ids/, "evaluate", DEMO, "--text", HELDOUT, "--ids", HELDOUT);
+  await fails("usage", /--window takes a whole number/, "evaluate", DEMO, "--text", HELDOUT, "--window", "1.5");
+  await fails("usage", /--target is 'moon'; allowed: gpu, cpu, edge/, "advise", DEMO, "--target", "moon");
+  await fails("usage", /--set takes FIELD=VALUE/, "inspect", DEMO, "--set", "top_k_experts");
+  await fails("usage", /--set x: 'abc'/, "inspect", DEMO, "--set", "x=abc");
+  await fails("usage", /'x' is no token id/, "logits", DEMO, "--ids", "1,x", "-o", join(folder, "l"));
+  assert.equal((await cli([])).code, 2);
+});
+
+test("help is on stdout, with exit code 0", async () => {
+  const overview = await cli(["--help"]);
+  assert.equal(overview.code, 0);
+  for (const command of ["inspect", "advise", "plan", "compress", "evaluate", "compare", "generate", "logits"]) {
+    assert.match(overview.stdout, new RegExp(`^ +${command} `, "m"));
+    const { code, stdout } = await cli([command, "--help"]);
+    assert.equal(code, 0);
+    assert.match(stdout, /--json/);
+  }
+});
+
+test("bad input: exit code 1, one line, and the facts as JSON", async () => {
+  await fails("bad-input", /missing\.pt does not exist/, "inspect", join(folder, "missing.pt"));
+  await fails("refused-global", /error: /, "inspect", fixture("fixtures/reject.global_call.pt"));
+  await fails("bad-recipe", /int3/, "plan", DEMO, "--recipe", "int3");
+  await fails("bad-option", /build is "fast"/, "inspect", DEMO, "--build", "fast");
+  await fails("io", /nowhere\.txt cannot be read/, "evaluate", DEMO, "--text", join(folder, "nowhere.txt"));
+  await fails("unsupported", /webgpu/, "evaluate", DEMO, "--text", HELDOUT, "--backend", "webgpu");
+  await fails("unsupported", /calibrate/, "compress", DEMO, "-o", join(folder, "c"), "--calibrate", HELDOUT);
+  await fails("bad-ids", /8000|vocabulary/, "logits", DEMO, "--ids", "1,8000", "-o", join(folder, "l"));
+  await fails("io", /ENOENT/, "compress", DEMO, "-o", join(folder, "no/such/folder/x"), "--recipe", "int8");
+  const odd = join(folder, "odd.bin");
+  writeFileSync(odd, "abc");
+  await fails("bad-input", /3 bytes are no whole number of 16-bit ids/, "evaluate", DEMO, "--ids", odd);
+  writeFileSync(odd, Buffer.from([0xff, 0xfe, 0xfd]));
+  await fails("bad-input", /not UTF-8/, "evaluate", DEMO, "--text", odd);
+  const shards = join(folder, "model.safetensors.index.json");
+  writeFileSync(shards, JSON.stringify({ metadata: {}, weight_map: { a: "model-00001-of-00002.safetensors" } }));
+  await fails("unsupported-format", /shard/i, "inspect", shards);
+});
+
+// Zeros without end: a checkpoint of a little model with a table of 100,000 x 256, as a sparse file of 100 MB.
+function bigCheckpoint(path) {
+  const { tensors } = headerOf(fixture("fixtures/il_ffn.tied.safetensors"));
+  const wide = { 50: 100000, 16: 256 };
+  const header = {};
+  let end = 0;
+  for (const [name, { dtype, shape }] of Object.entries(tensors)) {
+    const dims = name === "embedding.weight" ? shape.map((dim) => wide[dim]) : shape;
+    const from = end;
+    end += dims.reduce((a, b) => a * b, 4);
+    header[name] = { dtype, shape: dims, data_offsets: [from, end] };
+  }
+  const json = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  const descriptor = openSync(path, "w");
+  writeSync(descriptor, Buffer.concat([length, json]));
+  ftruncateSync(descriptor, 8 + json.length + end);
+  closeSync(descriptor);
+}
+
+function headerOf(path) {
+  const bytes = readFileSync(path);
+  const { __metadata__, ...tensors } = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString());
+  return { tensors };
+}
+
+for (const [signal, exit] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+]) {
+  test(`${signal} while compressing leaves nothing behind`, async () => {
+    const temporary = scratch();
+    const target = scratch();
+    const big = join(temporary, "big.safetensors");
+    bigCheckpoint(big);
+    const args = ["compress", big, "-o", join(target, "out.safetensors"), "--recipe", "nf4"];
+    const { child, done: ended } = start(args, { env: { ...process.env, TMPDIR: temporary } });
+    const working = () => readdirSync(temporary).some((name) => name.startsWith("statepress-"));
+    while (!working() && child.exitCode === null) await sleep(2);
+    child.kill(signal);
+    const { code, stderr } = await ended;
+    assert.equal(code, exit, stderr);
+    assert.match(stderr, /stopped on request/);
+    assert.deepEqual(readdirSync(target), []);
+    assert.deepEqual(readdirSync(temporary), ["big.safetensors"]);
+  });
+}
+
+test("a failing write leaves nothing under the final name", async () => {
+  const target = scratch();
+  const out = join(target, "out.safetensors");
+  // The report cannot be written where a folder has its name: that is refused before any work.
+  const { code } = await cli(["compress", DEMO, "-o", out, "--recipe", "int8"], {
+    env: { ...process.env, TMPDIR: join(target, "missing") },
+  });
+  assert.equal(code, 1);
+  assert.ok(!existsSync(out));
+  assert.deepEqual(readdirSync(target), []);
+});
+
+test("a reader that has seen enough is no error", async () => {
+  const { child, done: ended } = start(["recipes", "--json"]);
+  child.stdout.destroy();
+  const { code } = await ended;
+  assert.equal(code, 0);
+});

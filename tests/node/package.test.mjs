@@ -1,0 +1,80 @@
+// What is shipped: the contents of the npm package, the example, the page's server.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { DEMO, HELDOUT, ROOT, scratch, start } from "../support/node.mjs";
+
+const run = promisify(execFile);
+
+test("the npm package holds the library, the three wasm builds and no tests or sources", async () => {
+  const { stdout } = await run("npm", ["pack", "--dry-run", "--json"], { cwd: join(ROOT, "web") });
+  const packed = JSON.parse(stdout);
+  const [{ files, size }] = Array.isArray(packed) ? packed : Object.values(packed);
+  const paths = files.map(({ path }) => path);
+  for (const build of ["base", "simd", "relaxed"]) {
+    assert.ok(paths.includes(`wasm/${build}/statepress_wasm_bg.wasm`), build);
+  }
+  for (const path of [
+    "dist/api/node.js",
+    "dist/api/web.d.ts",
+    "dist/worker/worker.js",
+    "dist/cli/main.js",
+    "README.md",
+  ]) {
+    assert.ok(paths.includes(path), path);
+  }
+  assert.deepEqual(
+    paths.filter((path) => /^src\/|test|node_modules/.test(path)),
+    [],
+  );
+  assert.ok(size < 2 << 20, `${size} bytes packed`);
+});
+
+test("each wasm build stays within its budget, and only the right ones hold SIMD instructions", async () => {
+  const tools = join(ROOT, "web/node_modules/.bin/wasm-dis");
+  for (const build of ["base", "simd", "relaxed"]) {
+    const path = join(ROOT, `web/wasm/${build}/statepress_wasm_bg.wasm`);
+    assert.ok(statSync(path).size < 1 << 20, `${build}: ${statSync(path).size} bytes`);
+    const { stdout } = await run(tools, ["--all-features", path], { maxBuffer: 1 << 30 });
+    assert.equal(/\b[fi]\d+x\d+\./.test(stdout), build !== "base", `${build}: SIMD`);
+    if (build !== "relaxed") assert.doesNotMatch(stdout, /relaxed/);
+  }
+});
+
+test("the Node example does what it says", async () => {
+  const out = join(scratch(), "out.safetensors");
+  const example = join(ROOT, "examples/node/compress.mjs");
+  const { stdout } = await run(process.execPath, [example, DEMO, HELDOUT, out, "int8"]);
+  assert.match(stdout, /itera-lite, 1902880 parameters/);
+  assert.match(stdout, /perplexity change +[+-]?\d/);
+  assert.ok(existsSync(out));
+  assert.ok(readFileSync(example, "utf8").split("\n").length <= 40);
+});
+
+test("serve answers on the loopback interface with the right types, and with nothing outside its folders", async () => {
+  const { child, done } = start(["serve", "--port", "0", "--json"]);
+  const url = await new Promise((resolve, reject) => {
+    child.stdout.once("data", (text) => resolve(JSON.parse(text).url));
+    done.then(({ stderr }) => reject(new Error(stderr)));
+  });
+  assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/$/);
+  const type = async (path) => {
+    const response = await fetch(new URL(path, url));
+    await response.arrayBuffer();
+    return `${response.status} ${response.headers.get("content-type")}`;
+  };
+  assert.equal(await type("/"), "200 text/html; charset=utf-8");
+  assert.equal(await type("/page.js"), "200 text/javascript; charset=utf-8");
+  assert.equal(await type("/statepress/dist/api/web.js"), "200 text/javascript; charset=utf-8");
+  assert.equal(await type("/statepress/wasm/simd/statepress_wasm_bg.wasm"), "200 application/wasm");
+  assert.equal(await type("/demo/heldout.txt"), "200 text/plain; charset=utf-8");
+  for (const path of ["/%2e%2e/package.json", "/demo/%2e%2e/page/page.js", "/statepress/package.json", "/nothing"]) {
+    assert.match(await type(path), /^404/, path);
+  }
+  child.kill("SIGINT");
+  assert.equal((await done).code, 130);
+});

@@ -1,0 +1,45 @@
+// What the browser tests share: a Chromium with a software WebGPU adapter, and the page's server.
+
+import { chromium } from "playwright-core";
+import { start } from "./node.mjs";
+
+// Headless, without any GPU: SwiftShader gives a WebGPU adapter. The rest keeps it from the network.
+const FLAGS = [
+  "--no-sandbox",
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/** Starts the server and the browser; close() ends both. */
+export async function launch() {
+  if (!process.env.CHROMIUM)
+    throw new Error("CHROMIUM must hold the path of a Chromium: pkg-scripts/browser prints one");
+  const { child, done } = start(["serve", "--port", "0", "--json"]);
+  const url = await new Promise((resolve, reject) => {
+    child.stdout.once("data", (text) => resolve(JSON.parse(text).url));
+    done.then(({ stderr }) => reject(new Error(stderr)));
+  });
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
+  return {
+    url,
+    browser,
+    /** A fresh page at the address; what goes wrong in it fails the test that asks. */
+    async open(path = "/", options = {}) {
+      const page = await browser.newPage(options);
+      page.setDefaultTimeout(120_000);
+      const problems = [];
+      page.on("pageerror", (error) => problems.push(String(error)));
+      page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+      await page.goto(new URL(path, url).href);
+      return { page, problems };
+    },
+    async close() {
+      await browser.close();
+      child.kill("SIGINT");
+      await done;
+    },
+  };
+}
