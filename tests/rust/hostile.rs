@@ -146,7 +146,8 @@ fn the_crafted_archive_is_sound() {
 
 #[test]
 fn tensors_beyond_their_storage_are_refused() {
-    let cases: [(u8, u8, &[u8], &[u8], &str); 6] = [
+    type Case<'a> = (u8, u8, &'a [u8], &'a [u8], &'a str);
+    let cases: [Case; 6] = [
         (6, 3, b"K\x02K\x02", b"K\x02K\x01", "reaches past its storage of 6 elements"),
         (7, 0, b"K\x02", b"K\x01", "gives it 7 elements of F32, the archive 24 bytes"),
         (6, 0, b"J\xff\xff\x00\x00K\xff", b"K\x00K\x00", "is more than the limit of"),
@@ -160,6 +161,33 @@ fn tensors_beyond_their_storage_are_refused() {
     }
     let missing = zip(&[("m/data.pkl", &pickle(6, 0, b"K\x06", b"K\x01", b"N"))], |_| ());
     assert!(refusal(&missing).to_string().contains("`m/data/0` is missing"));
+}
+
+#[test]
+fn overlapping_members_are_refused() {
+    let tensor = |name: char, key: char, elements: i32| {
+        let mut out =
+            format!("X\x01\0\0\0{name}ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage").into_bytes();
+        out.extend(format!("ctorch\nFloatStorage\nX\x01\0\0\0{key}X\x03\0\0\0cpuJ").bytes());
+        out.extend(elements.to_le_bytes());
+        out.extend(b"tQK\0K\x01\x85K\x01\x85\x89NtR");
+        out
+    };
+    // The bytes of storage 0 are the whole member of storage 1, and two more to fill an element.
+    let inner = zip(&[("m/data/1", &[0; 40_000])], |_| ());
+    let inner = &inner[..30 + 8 + 40_000 + 2];
+    let pickle = [b"\x80\x02}(".to_vec(), tensor('a', '0', 10_010), tensor('b', '1', 10_000), b"u.".to_vec()];
+    let members: [(&str, &[u8]); 3] =
+        [("m/data/0", inner), ("m/data/1", &[]), ("m/data.pkl", &pickle.concat())];
+    let bytes = zip(&members, |entry| {
+        if entry.ends_with(b"m/data/1") {
+            entry[20..24].copy_from_slice(&40_000u32.to_le_bytes());
+            entry[24..28].copy_from_slice(&40_000u32.to_le_bytes());
+            entry[42..46].copy_from_slice(&38u32.to_le_bytes());
+        }
+    });
+    let error = refusal(&bytes);
+    assert!(error.to_string().contains("overlap in the archive: 80040 is more than the limit of"), "{error}");
 }
 
 #[test]

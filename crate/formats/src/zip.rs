@@ -11,17 +11,19 @@ use statepress_core::index::Extent;
 use statepress_core::limits::HEADER_BYTES;
 
 use crate::FormatError;
-use crate::cursor::{Cursor, read};
+use crate::cursor::{Cursor, range_end, read};
 
 const PART: &str = "zip directory";
 
-const LOCAL: u32 = 0x0403_4b50;
-const CENTRAL: u32 = 0x0201_4b50;
+const LOCAL: [u8; 4] = *b"PK\x03\x04";
+const CENTRAL: [u8; 4] = *b"PK\x01\x02";
 const END: [u8; 4] = *b"PK\x05\x06";
-const ZIP64_END: u32 = 0x0606_4b50;
-const ZIP64_LOCATOR: u32 = 0x0706_4b50;
+const ZIP64_END: [u8; 4] = *b"PK\x06\x06";
+const ZIP64_LOCATOR: [u8; 4] = *b"PK\x06\x07";
 
-/// Bytes of the end record without its comment, of the zip64 locator and of the zip64 end record.
+/// Bytes of a local header without its name, of the end record without its comment, of the zip64
+/// locator and of the zip64 end record.
+const LOCAL_BYTES: u64 = 30;
 const END_BYTES: u64 = 22;
 const LOCATOR_BYTES: u64 = 20;
 const ZIP64_END_BYTES: u64 = 56;
@@ -87,18 +89,19 @@ impl<'a> Archive<'a> {
         if member.packed != member.size {
             return Err(wrong("it is stored, but its two sizes differ"));
         }
-        let mut local = Cursor::new(self.source, "a local zip header", member.header, 30)?;
-        if local.u32()? != LOCAL {
+        // One read for what is expected: each may cost a call into the platform.
+        let expected = LOCAL_BYTES.saturating_add(name.len() as u64);
+        let local = read(self.source, "a local zip header", member.header, expected)?;
+        let (fixed, local_name) = local.split_at(LOCAL_BYTES as usize);
+        if fixed[..4] != LOCAL {
             return Err(wrong("there is no local header at its offset"));
         }
-        local.array::<22>()?;
-        let (name_len, extra_len) = (u64::from(local.u16()?), u64::from(local.u16()?));
-        let at = member.header.saturating_add(30);
-        if read(self.source, "a local zip header", at, name_len)? != name.as_bytes() {
+        let short = |at: usize| u64::from(u16::from_le_bytes([fixed[at], fixed[at + 1]]));
+        if short(26) != name.len() as u64 || local_name != name.as_bytes() {
             return Err(wrong("its local header has another name"));
         }
-        let offset = at.saturating_add(name_len).saturating_add(extra_len);
-        crate::cursor::range_end(self.source, &format!("the zip member `{name}`"), offset, member.size)?;
+        let offset = member.header.saturating_add(expected).saturating_add(short(28));
+        range_end(self.source, &format!("the zip member `{name}`"), offset, member.size)?;
         Ok(Some(Extent { offset, len: member.size }))
     }
 
@@ -138,12 +141,12 @@ fn find_directory(source: &dyn Source) -> Result<(u64, u64, u64), FormatError> {
     let missing = || FormatError::malformed(PART, "its zip64 end record is missing");
     let locator_at = end_at.checked_sub(LOCATOR_BYTES).ok_or_else(missing)?;
     let mut locator = Cursor::new(source, PART, locator_at, LOCATOR_BYTES)?;
-    if locator.u32()? != ZIP64_LOCATOR {
+    if locator.array()? != ZIP64_LOCATOR {
         return Err(missing());
     }
     locator.u32()?;
     let mut end = Cursor::new(source, PART, locator.u64()?, ZIP64_END_BYTES)?;
-    if end.u32()? != ZIP64_END {
+    if end.array()? != ZIP64_END {
         return Err(missing());
     }
     end.array::<28>()?;
@@ -152,7 +155,7 @@ fn find_directory(source: &dyn Source) -> Result<(u64, u64, u64), FormatError> {
 
 /// One entry of the central directory.
 fn read_member(cursor: &mut Cursor<'_>) -> Result<(String, Member), FormatError> {
-    if cursor.u32()? != CENTRAL {
+    if cursor.array()? != CENTRAL {
         return Err(FormatError::malformed(PART, "an entry does not begin with its signature"));
     }
     cursor.array::<4>()?;

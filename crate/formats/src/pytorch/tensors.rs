@@ -21,11 +21,14 @@ pub(super) struct Storages<'a> {
     root: &'a str,
     file_bytes: u64,
     found: HashMap<String, Extent>,
+    /// Bytes of the storages found. Members of an archive may overlap; these may not be more
+    /// than the file.
+    found_bytes: u64,
 }
 
 impl<'a> Storages<'a> {
     pub(super) fn new(archive: &'a Archive<'a>, root: &'a str, file_bytes: u64) -> Self {
-        Self { archive, root, file_bytes, found: HashMap::new() }
+        Self { archive, root, file_bytes, found: HashMap::new(), found_bytes: 0 }
     }
 
     /// Where a storage lies. Its size is what the pickle says, or the file is malformed.
@@ -37,6 +40,14 @@ impl<'a> Storages<'a> {
                 let extent = self.archive.extent(&member)?.ok_or_else(|| {
                     FormatError::malformed("zip directory", format!("the storage `{member}` is missing"))
                 })?;
+                self.found_bytes = self.found_bytes.saturating_add(extent.len);
+                if self.found_bytes > self.file_bytes {
+                    return Err(FormatError::TooLarge {
+                        what: "bytes of storages, which overlap in the archive".into(),
+                        value: self.found_bytes,
+                        limit: self.file_bytes,
+                    });
+                }
                 self.found.insert(storage.key.clone(), extent);
                 extent
             }

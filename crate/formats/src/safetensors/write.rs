@@ -28,7 +28,8 @@ pub struct TensorSpec {
 pub struct Layout {
     tensors: Vec<TensorSpec>,
     header: Vec<u8>,
-    data_bytes: u64,
+    /// Bytes of the whole file.
+    bytes: u64,
 }
 
 impl Layout {
@@ -64,12 +65,14 @@ impl Layout {
         let mut header = serde_json::to_vec(&header).map_err(json_error)?;
         // Spaces, so that the data begin at a multiple of eight bytes, as the reference writer does.
         header.resize(header.len().next_multiple_of(8), b' ');
-        Ok(Self { tensors: tensors.to_vec(), header, data_bytes })
+        let bytes = (PREFIX_BYTES + header.len() as u64).checked_add(data_bytes);
+        let bytes = bytes.ok_or_else(|| FormatError::write(METADATA, "the file overflows"))?;
+        Ok(Self { tensors: tensors.to_vec(), header, bytes })
     }
 
     /// Bytes of the whole file.
     pub fn bytes(&self) -> u64 {
-        PREFIX_BYTES + self.header.len() as u64 + self.data_bytes
+        self.bytes
     }
 }
 
