@@ -153,8 +153,9 @@ pub(crate) fn read(source: &dyn Source, what: &str, offset: u64, len: u64) -> Re
 
 /// `len` zeros, or an error where memory has no room for them.
 fn zeroed(what: &str, len: u64) -> Result<Vec<u8>, FormatError> {
-    let mut bytes = reserve(what, usize::try_from(len).unwrap_or(usize::MAX))?;
-    bytes.resize(bytes.capacity().min(len as usize), 0);
+    let count = usize::try_from(len).unwrap_or(usize::MAX);
+    let mut bytes = reserve(what, count)?;
+    bytes.resize(count, 0);
     Ok(bytes)
 }
 

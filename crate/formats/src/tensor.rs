@@ -171,3 +171,58 @@ pub(crate) fn read_run<T, const N: usize>(
     }
     Ok(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: [u8; 6] = [0, 1, 2, 253, 254, 255];
+
+    /// A view of `BYTES`, of floats from offset 6, or of i64 from offset 14.
+    fn view(dtype: DType, offset: u64, elements: u64, strides: &[u64]) -> Strided {
+        let storage = Extent { offset, len: elements * dtype.bytes() as u64 };
+        Strided { dtype, storage, first: 0, strides: strides.to_vec() }
+    }
+
+    fn read(shape: &[usize], codes: Strided, scales: AffineScales) -> Packed {
+        let mut bytes = BYTES.to_vec();
+        bytes.extend([0.5f32, 2.0].iter().flat_map(|scale| scale.to_le_bytes()));
+        bytes.extend([0i64, 3].iter().flat_map(|zero_point| zero_point.to_le_bytes()));
+        let stored = Stored::Affine { codes, scales };
+        let entry = Entry { name: "w".into(), shape: shape.to_vec(), stored, tied_to: None };
+        read_tensor(&bytes, &entry).unwrap().data
+    }
+
+    #[test]
+    fn symmetric_int8_stays_packed() {
+        let per_tensor = AffineScales::PerTensor { scale: 0.5, zero_point: 0 };
+        let codes = view(DType::I8, 0, 6, &[3, 1]);
+        let expected = Packed::Int8 { codes: vec![0, 1, 2, -3, -2, -1], scales: vec![0.5] };
+        assert_eq!(read(&[2, 3], codes, per_tensor), expected);
+    }
+
+    #[test]
+    fn what_int8_cannot_hold_is_dequantized() {
+        let shifted = AffineScales::PerTensor { scale: 0.5, zero_point: 1 };
+        let read_shifted = read(&[2, 3], view(DType::U8, 0, 6, &[3, 1]), shifted);
+        assert_eq!(read_shifted, Packed::F32(vec![-0.5, 0.0, 0.5, 126.0, 126.5, 127.0]));
+        let per_row = AffineScales::PerRow {
+            scales: view(DType::F32, 6, 2, &[1]),
+            zero_points: view(DType::I64, 14, 2, &[1]),
+        };
+        let read_rows = read(&[2, 3], view(DType::I8, 0, 6, &[3, 1]), per_row);
+        assert_eq!(read_rows, Packed::F32(vec![0.0, 0.5, 1.0, -12.0, -10.0, -8.0]));
+        let vector = AffineScales::PerTensor { scale: 2.0, zero_point: 0 };
+        assert_eq!(read(&[2], view(DType::I8, 0, 6, &[1]), vector), Packed::F32(vec![0.0, 2.0]));
+    }
+
+    #[test]
+    fn packed_parts_must_be_those_of_the_encoding() {
+        let encoding = Encoding::Int8 { granularity: Granularity::Row };
+        let parts = vec![Extent { offset: 0, len: 6 }, Extent { offset: 6, len: 4 }];
+        let stored = Stored::Packed { encoding, parts };
+        let entry = Entry { name: "w".into(), shape: vec![2, 3], stored, tied_to: None };
+        let error = read_tensor(&vec![0u8; 20], &entry).unwrap_err();
+        assert_eq!(error.to_string(), "tensor `w`: its parts are not those of its encoding");
+    }
+}

@@ -61,3 +61,45 @@ pub(crate) fn join_weight_int8(
     }
     Ok(joined.into_iter().flatten().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use statepress_core::index::{Extent, Strided};
+
+    use super::*;
+
+    fn entry(name: &str, dtype: DType, shape: &[usize], offset: u64) -> Entry {
+        let len = (shape.iter().product::<usize>() * dtype.bytes()) as u64;
+        let strides = crate::view::row_major(shape);
+        let stored = Stored::Strided(Strided { dtype, storage: Extent { offset, len }, first: 0, strides });
+        Entry { name: name.into(), shape: shape.to_vec(), stored, tied_to: None }
+    }
+
+    fn join(entries: &[Entry]) -> Result<Vec<Entry>, FormatError> {
+        join_weight_int8(entries.to_vec(), &mut Vec::new())
+    }
+
+    #[test]
+    fn codes_and_scale_are_one_weight_at_the_place_of_the_codes() {
+        let codes = entry("x.weight_int8", DType::I8, &[2, 3], 10);
+        let scale = entry("x.scale", DType::F32, &[2], 16);
+        let bias = entry("x.bias", DType::F32, &[2], 24);
+        let joined = join(&[bias, codes, scale]).unwrap();
+        let names: Vec<_> = joined.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["x.bias", "x.weight"]);
+        let Stored::Packed { parts, .. } = &joined[1].stored else { panic!("{:?}", joined[1]) };
+        assert_eq!(parts[..], [Extent { offset: 10, len: 6 }, Extent { offset: 16, len: 8 }]);
+    }
+
+    #[test]
+    fn codes_without_their_scale_are_refused() {
+        let codes = entry("x.weight_int8", DType::I8, &[2, 3], 0);
+        let said = |entries: &[Entry]| join(entries).unwrap_err().to_string();
+        assert!(said(std::slice::from_ref(&codes)).contains("`x.weight_int8`: `x.scale` is missing"));
+        let short = entry("x.scale", DType::F32, &[1], 6);
+        assert!(said(&[codes.clone(), short]).contains("a `scale` of F32 [1]"));
+        let scale = entry("x.scale", DType::F32, &[2], 6);
+        let weight = entry("x.weight", DType::F32, &[2, 3], 14);
+        assert!(said(&[codes, scale, weight]).contains("`x.weight` is stored as well"));
+    }
+}

@@ -66,6 +66,10 @@ pub(super) fn read(heap: &Heap, unwrapped: &Unwrapped) -> Beside {
         }
         match json {
             Json::Object(fields) if key == "config" => beside.config = Some(fields),
+            _ if key == "config" => {
+                let message = "`config` is neither a dict nor an object with fields, and was not used";
+                beside.findings.push(Finding::warning("config-unreadable", message));
+            }
             json => {
                 let text = match json {
                     Json::String(text) => text,
@@ -160,5 +164,54 @@ impl ToJson<'_> {
                 Json::Null
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cursor::Cursor;
+    use crate::pickle;
+    use crate::pytorch::wrapper;
+
+    /// What lies beside the state dict `{}` in a dict with these items, in opcodes.
+    fn beside(items: &[u8]) -> Beside {
+        let pickle = [b"}(X\x10\0\0\0model_state_dict}".as_slice(), items, b"u."].concat();
+        let pickle = pickle::load(Cursor::new(&pickle, "pickle", 0, pickle.len() as u64).unwrap()).unwrap();
+        read(&pickle.heap, &wrapper::unwrap(&pickle).unwrap())
+    }
+
+    #[test]
+    fn scalars_are_text_and_containers_are_json() {
+        let found = beside(
+            b"\x8c\x05epochK\x03\x8c\x04name\x8c\x01x\x8c\x04seed\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0",
+        );
+        assert_eq!(found.metadata["epoch"], "3");
+        assert_eq!(found.metadata["name"], "x");
+        assert_eq!(found.metadata["seed"], "18446744073709551615");
+        let found = beside(b"\x8c\x04maps}K\x01]\x88as\x8c\x03setc__main__\nMode\n\x8c\x01b\x85R");
+        assert!(found.findings.is_empty());
+        assert_eq!(found.metadata["maps"], r#"{"1":[true]}"#);
+        assert_eq!(found.metadata["set"], r#"["b"]"#, "an instance without fields is what it was made from");
+    }
+
+    #[test]
+    fn what_json_cannot_say_is_null_and_told() {
+        let inf = [b'G', 0x7f, 0xf0, 0, 0, 0, 0, 0, 0];
+        let found = beside(&[b"\x8c\x06config}\x8c\x01a".as_slice(), &inf, b"s"].concat());
+        assert_eq!(found.config.unwrap()["a"], Json::Null);
+        assert_eq!(found.findings[0].code, "not-finite");
+        assert!(found.findings[0].message.contains("`config`"));
+    }
+
+    #[test]
+    fn what_is_not_metadata_is_told() {
+        let found = beside(b"\x8c\x13optimizer_statedict}\x8c\x06configK\x01");
+        assert_eq!(found.skipped, ["optimizer_statedict"]);
+        assert_eq!((found.config, found.findings[0].code.as_str()), (None, "config-unreadable"));
+        let long = [b"\x8c\x04textX\x01\0\x01\0".as_slice(), &[b'a'; (1 << 16) + 1]].concat();
+        let found = beside(&long);
+        assert!(found.metadata.is_empty());
+        assert_eq!(found.findings[0].code, "metadata-skipped");
     }
 }
