@@ -1,1 +1,13 @@
-//! Under construction.
+//! The arithmetic: quantization codecs and model ops.
+//!
+//! Every codec and op is a folder with a plain reference beside what runs; one test body holds
+//! them together on every build. Instruction sets are named in [`lanes`] alone. There is no
+//! tensor framework and no GPU API in this crate.
+
+pub mod codecs;
+mod error;
+pub mod lanes;
+pub mod linear;
+pub mod ops;
+
+pub use error::KernelError;

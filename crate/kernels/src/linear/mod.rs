@@ -1,0 +1,49 @@
+//! Products of a packed matrix with one token or many.
+//!
+//! A matrix `[rows, cols]` is held in *panels* of eight rows. A panel keeps the bytes of its
+//! precision and interleaves the rows, so that a kernel reads one sequential stream and has the
+//! same column of all eight rows in neighbouring lanes. Rows that are missing in the last panel
+//! are zeros.
+//!
+//! - One token: the product runs on the packed bytes. Floats are widened in registers; integer
+//!   codes meet activations that are integers too ([`activations`]), which needs fewer
+//!   instructions than f32 and costs an error far below that of the codes themselves.
+//! - Many tokens: one panel at a time is decoded into a few kilobytes of f32 and multiplied with
+//!   all tokens in register tiles ([`product`]). Activations stay f32, and the result is that of
+//!   dequantized weights up to the order of additions.
+//!
+//! There is never a dequantized copy of a matrix.
+
+mod activations;
+mod panels;
+mod product;
+pub mod reference;
+mod weights;
+
+pub use weights::Weights;
+
+use activations::Integers;
+
+/// Rows of a panel.
+pub(crate) const PANEL: usize = 8;
+
+/// Buffers that one product after another reuses: nothing is allocated once they have grown.
+#[derive(Default)]
+pub struct Scratch {
+    integers: Integers,
+    panel: Vec<[f32; PANEL]>,
+    tokens: Vec<f32>,
+}
+
+/// `out[t] = W x[t]` for every token: `x` is `[n, cols]`, `out` `[n, rows]`.
+pub fn linear(w: &Weights, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+    let (rows, cols) = (w.rows(), w.cols());
+    debug_assert_eq!(x.len() * rows, out.len() * cols);
+    if rows == 0 || cols == 0 {
+        out.fill(0.0);
+    } else if x.len() == cols {
+        w.panels().with_token(x, out, scratch);
+    } else {
+        product::with_tokens(w, x, out, scratch);
+    }
+}

@@ -1,0 +1,153 @@
+//! Panels of 4-bit codes, in tiles of eight rows by eight columns, with a scale per row and
+//! group of columns.
+//!
+//! A file's groups run over the flattened matrix. Here a row has its own scales, one per
+//! `group = gcd(cols, group of the file)` columns, so a file's group that covers several rows is
+//! repeated. Scales are f32 whatever the file has: 4.5 bits a weight for groups of 64, 5 for 32.
+//!
+//! One token: `y = sum over groups of (scale[row] * activation scale * sum of integer products)`.
+//! Where groups do not consist of whole tiles, panels are decoded for one token too.
+
+use super::super::activations::{Block, TILE};
+use super::super::product;
+use super::{PANEL, Panels, Scratch, each_panel};
+use crate::lanes::{F32x4, F32x8, I32x4, load8, store8};
+
+/// Most tiles of an activation block: what [`Code::dot`] must be able to add up.
+pub(in crate::linear) const MAX_TILES: usize = 4;
+
+/// What distinguishes the 4-bit codes: where a tile keeps them, and what they stand for.
+pub(in crate::linear) trait Code {
+    /// The largest magnitude of an activation for which `dot` cannot overflow.
+    const LEVEL: f32;
+    /// What one unit of the integer that a code stands for is worth, before the group's scale.
+    const UNIT: f32;
+    /// A tile of zeros.
+    const ZERO: [u8; 32];
+
+    /// Puts a code into a tile that has [`Self::ZERO`]'s there.
+    fn put(tile: &mut [u8; 32], row: usize, col: usize, code: u8);
+
+    /// The code at a place.
+    fn get(tile: &[u8; 32], row: usize, col: usize) -> u8;
+
+    /// The number that a code stands for, before the group's scale.
+    fn value(code: u8) -> f32;
+
+    /// The numbers of a tile, `[col][row]`, before the group's scale.
+    fn decode(tile: &[u8; 32]) -> [[f32; PANEL]; TILE];
+
+    /// Sums of the integer products of at most [`MAX_TILES`] tiles, one per row.
+    fn dot(tiles: &[[u8; 32]], x: &[[[i16; 2]; TILE / 2]], block: &Block) -> [I32x4; 2];
+}
+
+/// A matrix of 4-bit codes.
+pub(in crate::linear) struct FourBit<C> {
+    cols: usize,
+    group: usize,
+    tiles: Vec<[u8; 32]>,
+    /// `[panel][group][8]`.
+    scales: Vec<[f32; PANEL]>,
+    code: std::marker::PhantomData<C>,
+}
+
+impl<C: Code> FourBit<C> {
+    /// `code(i)` is that of element `i` of the flattened matrix, `scale(i)` its scale; scales
+    /// change only at multiples of `group`.
+    pub fn new(
+        rows: usize,
+        cols: usize,
+        group: usize,
+        code: impl Fn(usize) -> u8,
+        scale: impl Fn(usize) -> f32,
+    ) -> Self {
+        let group = gcd(cols, group);
+        let (panels, tiles_per_row, groups) = (rows.div_ceil(PANEL), cols.div_ceil(TILE), cols / group);
+        let mut tiles = vec![C::ZERO; panels * tiles_per_row];
+        let mut scales = vec![[0.0; PANEL]; panels * groups];
+        for row in 0..rows {
+            let (panel, lane) = (row / PANEL, row % PANEL);
+            for col in 0..cols {
+                let tile = &mut tiles[panel * tiles_per_row + col / TILE];
+                C::put(tile, lane, col % TILE, code(row * cols + col));
+            }
+            for (at, scales) in scales[panel * groups..][..groups].iter_mut().enumerate() {
+                scales[lane] = scale(row * cols + at * group);
+            }
+        }
+        Self { cols, group, tiles, scales, code: std::marker::PhantomData }
+    }
+
+    fn panel(&self, panel: usize) -> (&[[u8; 32]], &[[f32; PANEL]]) {
+        let (tiles, groups) = (self.cols.div_ceil(TILE), self.cols / self.group);
+        (&self.tiles[panel * tiles..][..tiles], &self.scales[panel * groups..][..groups])
+    }
+
+    /// The product with one token where groups are whole tiles.
+    fn dot(&self, panel: usize, scratch: &Scratch, tiles_per_block: usize) -> F32x8 {
+        let integers = &scratch.integers;
+        let (tiles, scales) = self.panel(panel);
+        let blocks_per_group = self.group / TILE / tiles_per_block;
+        let mut sums = [F32x4::ZERO; 2];
+        let blocks = tiles.chunks(tiles_per_block).zip(integers.tiles.chunks(tiles_per_block));
+        let blocks = blocks.zip(&integers.blocks);
+        let scales = scales.iter().flat_map(|scales| std::iter::repeat_n(scales, blocks_per_group));
+        for (((tiles, x), block), scales) in blocks.zip(scales) {
+            let [low, high] = C::dot(tiles, x, block);
+            let ([low_scale, high_scale], unit) = (load8(scales), F32x4::splat(block.scale * C::UNIT));
+            sums = [
+                (low.to_f32() * unit).mul_add(low_scale, sums[0]),
+                (high.to_f32() * unit).mul_add(high_scale, sums[1]),
+            ];
+        }
+        sums
+    }
+}
+
+impl<C: Code> Panels for FourBit<C> {
+    fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]] {
+        let (tiles, scales) = self.panel(panel);
+        for (at, (columns, tile)) in buffer.chunks_mut(TILE).zip(tiles).enumerate() {
+            let numbers = C::decode(tile);
+            for (i, (column, numbers)) in columns.iter_mut().zip(&numbers).enumerate() {
+                let [low, high] = load8(&scales[(at * TILE + i) / self.group]);
+                let numbers = load8(numbers);
+                *column = store8([numbers[0] * low, numbers[1] * high]);
+            }
+        }
+        buffer
+    }
+
+    fn with_token(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        if self.group.is_multiple_of(TILE) {
+            let tiles_per_block = gcd(self.group / TILE, MAX_TILES);
+            scratch.integers.quantize(x, tiles_per_block, C::LEVEL);
+            each_panel(out, |panel| self.dot(panel, scratch, tiles_per_block));
+        } else {
+            let buffer = &mut scratch.panel;
+            buffer.resize(self.cols, [0.0; PANEL]);
+            each_panel(out, |panel| {
+                let weights = self.decode(panel, buffer);
+                let [sum] = product::tile(weights, x.as_chunks::<1>().0);
+                sum
+            });
+        }
+    }
+
+    fn row(&self, row: usize, out: &mut [f32]) {
+        let (tiles, scales) = self.panel(row / PANEL);
+        for (col, out) in out.iter_mut().enumerate() {
+            let code = C::get(&tiles[col / TILE], row % PANEL, col % TILE);
+            *out = C::value(code) * scales[col / self.group][row % PANEL];
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.tiles) + size_of_val(&*self.scales)
+    }
+}
+
+/// The greatest common divisor of two numbers above zero.
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,100 @@
+//! Panels of INT8 codes, in tiles of eight rows by eight columns.
+//!
+//! A tile is four groups of 16 bytes, one per pair of columns; a group holds the pair of row 0,
+//! of row 1, ... Widened to 16 bits, eight bytes are what one dot product of pairs takes: four
+//! rows by two columns. Missing columns are zeros.
+//!
+//! One token: `y = scale[row] * sum over blocks of (activation scale * sum of integer products)`.
+//! A block has 64 columns; its sum is at most 64 * 128 * 32767 < 2^31.
+
+use super::super::activations::TILE;
+use super::{PANEL, Panels, Scratch, each_panel, interleave};
+use crate::lanes::{F32x4, I16x8, I32x4, load8};
+
+const TILES_PER_BLOCK: usize = 8;
+const LEVEL: f32 = 32767.0;
+
+type Tile = [[[i8; 8]; 2]; TILE / 2];
+
+/// A matrix of INT8 codes with a scale per row.
+pub(in crate::linear) struct Int8 {
+    cols: usize,
+    tiles: Vec<Tile>,
+    scales: Vec<[f32; PANEL]>,
+}
+
+impl Int8 {
+    /// `scales` has one entry per row, or one for all.
+    pub fn new(codes: &[i8], scales: &[f32], rows: usize, cols: usize) -> Self {
+        let mut tiles = vec![Tile::default(); rows.div_ceil(PANEL) * cols.div_ceil(TILE)];
+        interleave(codes, cols, |panel, row, col, code| {
+            let tile = &mut tiles[panel * cols.div_ceil(TILE) + col / TILE];
+            tile[col % TILE / 2][row / 4][row % 4 * 2 + col % 2] = code;
+        });
+        let scale =
+            |row: usize| if scales.len() == 1 { scales[0] } else { scales.get(row).copied().unwrap_or(0.0) };
+        let panels = 0..rows.div_ceil(PANEL);
+        let scales = panels.map(|panel| std::array::from_fn(|row| scale(panel * PANEL + row))).collect();
+        Self { cols, tiles, scales }
+    }
+
+    fn panel(&self, panel: usize) -> &[Tile] {
+        let tiles = self.cols.div_ceil(TILE);
+        &self.tiles[panel * tiles..][..tiles]
+    }
+}
+
+impl Panels for Int8 {
+    fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]] {
+        let [low, high] = load8(&self.scales[panel]);
+        for (columns, tile) in buffer.chunks_mut(TILE).zip(self.panel(panel)) {
+            for (columns, [a, b]) in columns.chunks_mut(2).zip(tile) {
+                let (a, b) = (I16x8::widen(a), I16x8::widen(b));
+                let pair = [[a.even().to_f32(), b.even().to_f32()], [a.odd().to_f32(), b.odd().to_f32()]];
+                for (column, [a, b]) in columns.iter_mut().zip(pair) {
+                    *column = crate::lanes::store8([a * low, b * high]);
+                }
+            }
+        }
+        buffer
+    }
+
+    fn with_token(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let integers = &mut scratch.integers;
+        integers.quantize(x, TILES_PER_BLOCK, LEVEL);
+        each_panel(out, |panel| {
+            let mut sums = [F32x4::ZERO; 2];
+            let blocks =
+                self.panel(panel).chunks(TILES_PER_BLOCK).zip(integers.tiles.chunks(TILES_PER_BLOCK));
+            for ((tiles, x), block) in blocks.zip(&integers.blocks) {
+                let mut low = I32x4::ZERO;
+                let mut high = I32x4::ZERO;
+                for (tile, x) in tiles.iter().zip(x) {
+                    for ([a, b], &x) in tile.iter().zip(x) {
+                        let x = I16x8::splat_pair(x);
+                        low = low + I16x8::widen(a).dot(x);
+                        high = high + I16x8::widen(b).dot(x);
+                    }
+                }
+                let scale = F32x4::splat(block.scale);
+                sums = [low.to_f32().mul_add(scale, sums[0]), high.to_f32().mul_add(scale, sums[1])];
+            }
+            let [low, high] = load8(&self.scales[panel]);
+            [sums[0] * low, sums[1] * high]
+        });
+    }
+
+    fn row(&self, row: usize, out: &mut [f32]) {
+        let (panel, row) = (row / PANEL, row % PANEL);
+        let scale = self.scales[panel][row];
+        for (out, tile) in out.chunks_mut(TILE).zip(self.panel(panel)) {
+            for (col, out) in out.iter_mut().enumerate() {
+                *out = f32::from(tile[col / 2][row / 4][row % 4 * 2 + col % 2]) * scale;
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.tiles) + size_of_val(&*self.scales)
+    }
+}

@@ -1,0 +1,48 @@
+//! Panels of each precision: how eight interleaved rows are kept, decoded and multiplied.
+
+mod float;
+mod four_bit;
+mod int4;
+mod int8;
+mod nf4;
+
+pub(super) use float::{Brain, Floats, Half};
+pub(super) use four_bit::FourBit;
+pub(super) use int4::Int4;
+pub(super) use int8::Int8;
+pub(super) use nf4::Nf4;
+
+use super::{PANEL, Scratch, product};
+use crate::lanes::F32x8;
+
+/// A matrix in panels.
+pub(super) trait Panels {
+    /// The numbers of a panel, `[cols][8]`. `buffer` has that size and may hold them.
+    fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]];
+
+    /// The product with one token.
+    fn with_token(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch);
+
+    /// The numbers of one row.
+    fn row(&self, row: usize, out: &mut [f32]);
+
+    /// Bytes in memory.
+    fn bytes(&self) -> usize;
+}
+
+/// Stores the product of every panel, eight rows each.
+#[inline(always)]
+fn each_panel(out: &mut [f32], mut dot: impl FnMut(usize) -> F32x8) {
+    for (panel, out) in out.chunks_mut(PANEL).enumerate() {
+        product::store(dot(panel), out);
+    }
+}
+
+/// Rearranges a row-major matrix: `place(panel, row of it, column, value)` for every value.
+fn interleave<T: Copy>(values: &[T], cols: usize, mut place: impl FnMut(usize, usize, usize, T)) {
+    for (row, values) in values.chunks_exact(cols).enumerate() {
+        for (col, &value) in values.iter().enumerate() {
+            place(row / PANEL, row % PANEL, col, value);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A matrix in the layout it runs from.
+
+use statepress_core::{Encoding, Packed, Tensor};
+
+use super::PANEL;
+use super::panels::{Brain, Floats, FourBit, Half, Int4, Int8, Nf4, Panels};
+use crate::KernelError;
+use crate::codecs::{self, int4, nf4, nibbles};
+
+/// A matrix `[rows, cols]` that stays packed.
+pub struct Weights {
+    rows: usize,
+    cols: usize,
+    encoding: Encoding,
+    panels: Box<dyn Panels>,
+}
+
+impl Weights {
+    /// Rearranges a tensor's packed numbers; the tensor is gone afterwards.
+    ///
+    /// A binary16 matrix with infinities or NaN, which only damaged files have, is kept as f32:
+    /// the fast way of widening 16 bits has none, and the damage must show in the results.
+    ///
+    /// # Errors
+    /// If codes or scales do not have the lengths that the shape needs.
+    pub fn new(tensor: Tensor) -> Result<Self, KernelError> {
+        codecs::check(&tensor)?;
+        let (rows, cols) = tensor.matrix();
+        let encoding = tensor.encoding();
+        let panels: Box<dyn Panels> = match tensor.data {
+            Packed::F32(values) => Box::new(Floats::<[f32; PANEL]>::new(&values, rows, cols)),
+            Packed::F16(bits) if bits.iter().any(|bits| bits & 0x7c00 == 0x7c00) => {
+                let mut values = vec![0.0; bits.len()];
+                codecs::half16::decode_f16(&bits, &mut values);
+                Box::new(Floats::<[f32; PANEL]>::new(&values, rows, cols))
+            }
+            Packed::F16(bits) => Box::new(Floats::<Half>::new(&bits, rows, cols)),
+            Packed::Bf16(bits) => Box::new(Floats::<Brain>::new(&bits, rows, cols)),
+            Packed::Int8 { codes, scales } => Box::new(Int8::new(&codes, &scales, rows, cols)),
+            Packed::Int4 { codes, scales, group } => {
+                let code = |i| nibbles::get(&codes, i);
+                let scale = |i: usize| int4::get(&scales, i / group);
+                Box::new(FourBit::<Int4>::new(rows, cols, group, code, scale))
+            }
+            Packed::Nf4 { codes, absmax, block } => {
+                let code = |i| nibbles::get(&codes, i);
+                let scale = |i: usize| nf4::block_absmax(&absmax, i / block);
+                Box::new(FourBit::<Nf4>::new(rows, cols, block, code, scale))
+            }
+        };
+        Ok(Self { rows, cols, encoding, panels })
+    }
+
+    /// Outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How the numbers are coded.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.panels.bytes()
+    }
+
+    /// The numbers of one row, such as an embedding; `row < rows`, and `out` is `[cols]`.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        self.panels.row(row, out);
+    }
+
+    pub(super) fn panels(&self) -> &dyn Panels {
+        &*self.panels
+    }
+}

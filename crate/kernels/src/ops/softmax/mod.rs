@@ -1,0 +1,80 @@
+//! Over a row of logits: log-sum-exp, argmax, and the divergence of two rows.
+
+pub mod reference;
+
+use crate::lanes::{F32x4, math};
+
+/// `ln sum e^x`, without overflow.
+pub fn log_sum_exp(x: &[f32]) -> f32 {
+    let (largest, sum) = scaled_sum(x);
+    largest + sum.ln()
+}
+
+/// The index of the largest value, the first of equals.
+pub fn argmax(x: &[f32]) -> usize {
+    let largest = largest(x);
+    x.iter().position(|&x| x == largest).unwrap_or(0)
+}
+
+/// What two models say of the same position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pair {
+    /// KL(a || b), nats.
+    pub kl: f32,
+    /// Negative log-likelihood of the label under a.
+    pub nll_a: f32,
+    /// The same under b.
+    pub nll_b: f32,
+    /// The likeliest token of a.
+    pub argmax_a: usize,
+    /// The likeliest token of b.
+    pub argmax_b: usize,
+}
+
+/// Compares two rows of logits.
+///
+/// KL(a || b) = sum p (e^x - 1 - x) with `p` the probabilities of a and `x` the difference of
+/// log-probabilities: the added terms sum to zero, every summand is positive, and a rounding of
+/// the normalisers does not matter to first order, so divergences of 1e-7 are still right.
+pub fn compare(a: &[f32], b: &[f32], label: usize) -> Pair {
+    let (lse_a, lse_b) = (log_sum_exp(a), log_sum_exp(b));
+    let shift_a = F32x4::splat(lse_a);
+    let shift = F32x4::splat(lse_b - lse_a);
+    let term = |a: F32x4, b: F32x4| math::exp(a - shift_a) * math::exp_m1_mx(b - a - shift);
+    let ((a4, a1), (b4, b1)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+    let pairs = a4.iter().zip(b4).map(|(a, b)| term(F32x4::load(a), F32x4::load(b)));
+    let sum = pairs.fold(F32x4::ZERO, |sum, term| sum + term).sum();
+    let rest: f32 =
+        a1.iter().zip(b1).map(|(&a, &b)| term(F32x4::splat(a), F32x4::splat(b)).to_array()[0]).sum();
+    Pair {
+        kl: sum + rest,
+        nll_a: lse_a - a[label],
+        nll_b: lse_b - b[label],
+        argmax_a: argmax(a),
+        argmax_b: argmax(b),
+    }
+}
+
+fn largest(x: &[f32]) -> f32 {
+    let (chunks, tail) = x.as_chunks::<4>();
+    let low = F32x4::splat(f32::NEG_INFINITY);
+    let largest = chunks.iter().fold(low, |largest, chunk| largest.max(F32x4::load(chunk))).largest();
+    tail.iter().copied().fold(largest, |largest, x| if x > largest { x } else { largest })
+}
+
+/// The largest value, and the sum of `e^(x - largest)`. A NaN or an infinity anywhere makes the
+/// sum NaN, so that a broken model is seen.
+fn scaled_sum(x: &[f32]) -> (f32, f32) {
+    let largest = largest(x);
+    let shift = F32x4::splat(largest);
+    let (chunks, tail) = x.as_chunks::<4>();
+    let (mut sum, mut finite) = (F32x4::ZERO, F32x4::ZERO);
+    for chunk in chunks {
+        let x = F32x4::load(chunk);
+        sum = sum + math::exp(x - shift);
+        // Zero for numbers, NaN for anything else.
+        finite = finite + x * F32x4::ZERO;
+    }
+    let tail: f32 = tail.iter().map(|&x| math::exp(F32x4::splat(x - largest)).to_array()[0] + x * 0.0).sum();
+    (largest, sum.sum() + finite.sum() + tail)
+}
