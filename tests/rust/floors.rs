@@ -14,7 +14,11 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap().iter();
     let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_string();
-    packages.map(|package| (name(package), package["dependencies"].as_array().unwrap().iter().map(name).collect())).collect()
+    packages
+        .map(|package| {
+            (name(package), package["dependencies"].as_array().unwrap().iter().map(name).collect())
+        })
+        .collect()
 }
 
 #[test]
@@ -51,7 +55,10 @@ fn platforms_stay_in_their_one_crate() {
             ("wasm-bindgen", &["statepress-wasm"]),
             ("serde-wasm-bindgen", &["statepress-wasm"]),
         ] {
-            assert!(!names.contains(crate_name) || homes.contains(&member.as_str()), "{member} must not say {crate_name}");
+            assert!(
+                !names.contains(crate_name) || homes.contains(&member.as_str()),
+                "{member} must not say {crate_name}"
+            );
         }
     }
 }

@@ -10,6 +10,10 @@ use statepress_tests::golden::{Golden, assert_close};
 /// `|a - b| / (1 + |b|)` for float32 against PyTorch's float32; NumPy's differs by up to 2.2e-5.
 const TOLERANCE: f32 = 1e-4;
 
+/// The same where single tokens meet integer codes with activations rounded to 16 bits: random
+/// recurrences amplify that rounding fifty times over 24 tokens, trained ones hardly.
+const FAST_TOLERANCE: f32 = 5e-3;
+
 /// Collects every intermediate value under the goldens' names.
 #[derive(Default)]
 struct Values(BTreeMap<String, Vec<f32>>);
@@ -27,10 +31,10 @@ impl Trace for Values {
 }
 
 /// Checks one sequence in both forms: whole, and one token at a time.
-fn check_sequence(model: &Model, golden: &Golden, sequence: &str) {
+fn check_sequence(model: &Model, golden: &Golden, sequence: &str, fast: f32) {
     let ids = golden.ids(&format!("{sequence}/ids"));
-    let form = |chunk: usize| {
-        let (mut state, mut ws, mut values) = (model.start(), Workspace::default(), Values::default());
+    let form = |chunk: usize, mut ws: Workspace| {
+        let (mut state, mut values) = (model.start(), Values::default());
         let (mut logits, mut all) = (Vec::new(), Vec::new());
         for ids in ids.chunks(chunk) {
             model.forward(ids, &mut state, &mut ws, &mut values).unwrap();
@@ -40,63 +44,81 @@ fn check_sequence(model: &Model, golden: &Golden, sequence: &str) {
         }
         (state, values, all)
     };
-    for (name, chunk) in [("whole", ids.len()), ("recurrent", 1), ("in parts", 3)] {
-        let (state, values, logits) = form(chunk);
-        check_values(&format!("{sequence} {name}"), golden, sequence, &values, model);
-        check_logits(&format!("{sequence} {name}"), golden, sequence, &logits, &ids, model.info.vocab_size);
+    for (name, chunk, workspace, tolerance) in [
+        ("whole", ids.len(), Workspace::exact(), TOLERANCE),
+        ("in parts", 3, Workspace::exact(), TOLERANCE),
+        ("recurrent", 1, Workspace::exact(), TOLERANCE),
+        ("recurrent, fast", 1, Workspace::default(), fast),
+    ] {
+        let (state, values, logits) = form(chunk, workspace);
+        let check = Check { what: format!("{sequence} {name}"), golden, sequence, tolerance };
+        check.values(&values, model);
+        check.logits(&logits, &ids, model.info.vocab_size);
         for (n, layer) in state.layers.iter().enumerate() {
             let key = |suffix: &str| format!("{sequence}/layer{n}.state.{suffix}");
             if let (LayerState::Ssm { conv_tail, h }, true) = (layer, golden.has(&key("h"))) {
-                assert_close(&key("h"), h, &golden.f32(&key("h")), TOLERANCE);
-                assert_close(&key("conv_tail"), conv_tail, &golden.f32(&key("conv_tail")), TOLERANCE);
+                assert_close(&key("h"), h, &golden.f32(&key("h")), tolerance);
+                assert_close(&key("conv_tail"), conv_tail, &golden.f32(&key("conv_tail")), tolerance);
             }
         }
     }
 }
 
-fn check_values(what: &str, golden: &Golden, sequence: &str, values: &Values, model: &Model) {
-    let prefix = format!("{sequence}/");
-    let mut checked = 0;
-    for name in golden.names() {
-        let Some(quantity) = name.strip_prefix(&prefix) else { continue };
-        let Some(found) = values.0.get(quantity) else { continue };
-        assert_close(&format!("{what} {quantity}"), found, &golden.f32(&name), TOLERANCE);
-        checked += 1;
-    }
-    if golden.has(&format!("{prefix}embed")) {
-        assert!(checked >= 2 + 5 * model.start().layers.len(), "{what}: only {checked} quantities were compared");
-    }
+/// What one sequence in one form is held against.
+struct Check<'a> {
+    what: String,
+    golden: &'a Golden,
+    sequence: &'a str,
+    tolerance: f32,
 }
 
-fn check_logits(what: &str, golden: &Golden, sequence: &str, logits: &[f32], ids: &[u32], vocab: usize) {
-    let key = |suffix: &str| format!("{sequence}/{suffix}");
-    let rows = || logits.chunks_exact(vocab);
-    if golden.has(&key("logits")) {
-        assert_close(what, logits, &golden.f32(&key("logits")), TOLERANCE);
+impl Check<'_> {
+    fn values(&self, values: &Values, model: &Model) {
+        let Self { what, golden, sequence, tolerance } = self;
+        let prefix = format!("{sequence}/");
+        let mut checked = 0;
+        for name in golden.names() {
+            let Some(quantity) = name.strip_prefix(&prefix) else { continue };
+            let Some(found) = values.0.get(quantity) else { continue };
+            assert_close(&format!("{what} {quantity}"), found, &golden.f32(&name), *tolerance);
+            checked += 1;
+        }
+        if golden.has(&format!("{prefix}embed")) {
+            assert!(
+                checked >= 2 + 5 * model.start().layers.len(),
+                "{what}: only {checked} quantities were compared"
+            );
+        }
     }
-    if golden.has(&key("logits_last")) {
-        assert_close(what, rows().last().unwrap(), &golden.f32(&key("logits_last")), TOLERANCE);
-    }
-    let log_sum_exp = |row: &[f32]| {
-        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = row.iter().map(|x| f64::from(x - largest).exp()).sum();
-        (f64::from(largest) + sum.ln()) as f32
-    };
-    if golden.has(&key("logsumexp")) {
-        let found: Vec<f32> = rows().map(log_sum_exp).collect();
-        assert_close(what, &found, &golden.f32(&key("logsumexp")), TOLERANCE);
-    }
-    if golden.has(&key("argmax")) {
-        let argmax = |row: &[f32]| (0..row.len()).reduce(|best, i| if row[i] > row[best] { i } else { best });
-        let found: Vec<u32> = rows().map(|row| argmax(row).unwrap() as u32).collect();
-        assert_eq!(found, golden.ids(&key("argmax")), "{what} argmax");
-    }
-    for offset in [1, 2] {
-        let name = key(&format!("logprob_offset{offset}"));
-        if golden.has(&name) {
+
+    fn logits(&self, logits: &[f32], ids: &[u32], vocab: usize) {
+        let Self { what, golden, sequence, tolerance } = self;
+        let key = |suffix: &str| format!("{sequence}/{suffix}");
+        let close = |suffix: &str, found: &[f32]| {
+            if golden.has(&key(suffix)) {
+                assert_close(&format!("{what} {suffix}"), found, &golden.f32(&key(suffix)), *tolerance);
+            }
+        };
+        let rows = || logits.chunks_exact(vocab);
+        close("logits", logits);
+        close("logits_last", rows().last().unwrap());
+        let log_sum_exp = |row: &[f32]| {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = row.iter().map(|x| f64::from(x - largest).exp()).sum();
+            (f64::from(largest) + sum.ln()) as f32
+        };
+        close("logsumexp", &rows().map(log_sum_exp).collect::<Vec<_>>());
+        if golden.has(&key("argmax")) {
+            let argmax =
+                |row: &[f32]| (0..row.len()).reduce(|best, i| if row[i] > row[best] { i } else { best });
+            let found: Vec<u32> = rows().map(|row| argmax(row).unwrap() as u32).collect();
+            assert_eq!(found, golden.ids(&key("argmax")), "{what} argmax");
+        }
+        for offset in [1, 2] {
+            let labels = &ids[offset.min(ids.len())..];
             let found: Vec<f32> =
-                rows().zip(&ids[offset.min(ids.len())..]).map(|(row, &label)| row[label as usize] - log_sum_exp(row)).collect();
-            assert_close(&format!("{what} {name}"), &found, &golden.f32(&name), TOLERANCE);
+                rows().zip(labels).map(|(row, &label)| row[label as usize] - log_sum_exp(row)).collect();
+            close(&format!("logprob_offset{offset}"), &found);
         }
     }
 }
@@ -113,8 +135,14 @@ fn check_file(path: &Path, golden: &Golden, set: &[(&str, u64)]) {
     sequences.sort();
     assert!(sequences.len() >= 5, "{}", path.display());
     for sequence in sequences {
-        check_sequence(&model, golden, &sequence);
+        check_sequence(&model, golden, &sequence, fast_tolerance(path));
     }
+}
+
+fn fast_tolerance(path: &Path) -> f32 {
+    let coded =
+        open(path, &[]).inspection().tensors.iter().any(|tensor| ["QI8", "INT8"].contains(&&*tensor.dtype));
+    if coded { FAST_TOLERANCE } else { TOLERANCE }
 }
 
 /// Every fixture that is to be read, with the golden of its weights.
@@ -186,7 +214,7 @@ fn real_checkpoints_match_in_every_quantity_and_continue_the_same_texts() {
         assert_eq!(model.info.offset, 2, "{name} is known to predict two tokens ahead");
         for sequence in ["rand1", "rand2", "rand5", "rand64", "rand128", "rand16", "story", "story16"] {
             if golden.has(&format!("{sequence}/ids")) {
-                check_sequence(&model, &golden, sequence);
+                check_sequence(&model, &golden, sequence, fast_tolerance(&path));
             }
         }
         if golden.has("greedy/prompt") {

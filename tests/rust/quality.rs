@@ -1,7 +1,8 @@
 //! Compressing and judging: perplexity against PyTorch's, the produced bytes, the quality card.
 
 use statepress::{
-    Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, Model, Offset, OpenOptions, Recipe, recipes, report, run,
+    Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, Model, Offset, OpenOptions, Recipe,
+    recipes, report, run,
 };
 use statepress_tests::files::{demo, fixture, load, open, shared};
 use statepress_tests::golden::{Golden, assert_close};
@@ -96,10 +97,7 @@ fn recipes_cost_what_the_research_should_have_measured() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let ids = Golden::open(&fixture("models/heldout_ids.safetensors")).ids("ids");
     let checkpoint = open(&fixture("itera-lite/itera_lite_micro_distilled.pt"), &[]);
-    for (recipe, row) in [
-        ("fp16", "f16 everything"),
-        ("bf16", "bf16 everything"),
-    ] {
+    for (recipe, row) in [("fp16", "f16 everything"), ("bf16", "bf16 everything")] {
         let expected = &json["models"]["micro_distilled"][row];
         let (report, bytes) = compress(&checkpoint, &recipes::find(recipe).unwrap());
         assert_eq!(report.plan.bytes.after, expected["bytes"].as_u64().unwrap(), "{recipe}");
@@ -165,7 +163,8 @@ fn the_quality_card_of_a_model_against_itself_is_clean_and_of_a_worse_one_is_not
     let int4 = compare(&reopen(bytes).model().unwrap());
     assert!(int4.kl.mean > 1e-4 && int4.kl.mean < 0.1, "{:?}", int4.kl);
     assert!(int4.kl.median <= int4.kl.p99 && int4.kl.p99 <= int4.kl.max);
-    assert!(int4.top1_agreement > 0.9 && int4.top1_agreement < 1.0);
+    assert!(int4.top1_agreement > 0.8 && int4.top1_agreement < 1.0, "{}", int4.top1_agreement);
+    assert!(int4.delta_p.rms > 0.0 && int4.delta_p.p01 < 0.0 && int4.delta_p.p99 > 0.0, "{:?}", int4.delta_p);
     assert!(int4.by_layer.iter().all(|layer| layer.relative_error > 0.0 && layer.relative_error < 0.5));
     assert_eq!(int4.by_position.len(), 16);
     assert_eq!(int4.by_position[15].to, 126, "the last two positions of a window have no label");

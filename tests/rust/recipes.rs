@@ -4,8 +4,10 @@ use statepress::{Level, Recipe, recipes};
 use statepress_tests::files::{demo, fixture, open, shared};
 
 fn recipe(rules: &[(&str, &str)], options: &str) -> Recipe {
-    let rules: Vec<String> =
-        rules.iter().map(|(pattern, precision)| format!(r#"{{"match":"{pattern}","precision":"{precision}"}}"#)).collect();
+    let rules: Vec<String> = rules
+        .iter()
+        .map(|(pattern, precision)| format!(r#"{{"match":"{pattern}","precision":"{precision}"}}"#))
+        .collect();
     let json = format!(
         r#"{{"version":1,"name":"test","steps":[{{"quantize":{{"rules":[{}],"otherwise":"fp32"{options}}}}}]}}"#,
         rules.join(",")
@@ -64,7 +66,8 @@ fn the_seed_maps_give_the_seed_counts_and_their_warning() {
         ("seed-aggressive", [("fp32", 313_600), ("fp16", 7_200), ("int8", 1_433_600)], 2.597),
     ] {
         let plan = checkpoint.plan(&recipes::find(name).unwrap()).unwrap();
-        let found: Vec<_> = plan.precisions.iter().map(|share| (share.precision.name(), share.params)).collect();
+        let found: Vec<_> =
+            plan.precisions.iter().map(|share| (share.precision.name(), share.params)).collect();
         assert_eq!(found, expected, "{name}");
         assert!((plan.nominal.ratio - ratio).abs() < 1e-3, "{name}: {}", plan.nominal.ratio);
         assert_eq!(plan.unmatched.params, 313_600);
@@ -95,10 +98,13 @@ fn the_seed_maps_decide_every_parameter_as_upstream_does() {
     for model in json["models"].as_object().unwrap().values() {
         for map in ["conservative", "aggressive"] {
             let recipe = recipes::find(&format!("seed-{map}")).unwrap();
-            let statepress::recipe::Step::Quantize(quantize) = &recipe.steps[0] else { panic!("one quantize step") };
+            let statepress::recipe::Step::Quantize(quantize) = &recipe.steps[0] else {
+                panic!("one quantize step")
+            };
             for row in model[map]["keys"].as_array().unwrap() {
                 let name = row[0].as_str().unwrap();
-                let rule = quantize.rules.iter().find(|rule| statepress::recipe::matches(&rule.pattern, name));
+                let rule =
+                    quantize.rules.iter().find(|rule| statepress::recipe::matches(&rule.pattern, name));
                 let precision = rule.map_or(quantize.otherwise, |rule| rule.precision);
                 assert_eq!(precision.name(), row[3].as_str().unwrap(), "{map}: {name}");
                 checked += 1;
@@ -131,7 +137,8 @@ fn too_much_unmatched_is_a_warning_and_refused_shapes_say_what_was_done() {
     assert_eq!(warning.level, Level::Warning, "{warning:?}");
 
     let plan = checkpoint.plan(&recipes::find("int4").unwrap()).unwrap();
-    let refused = plan.findings.iter().find(|finding| finding.tensor.as_deref() == Some("embedding.weight")).unwrap();
+    let refused =
+        plan.findings.iter().find(|finding| finding.tensor.as_deref() == Some("embedding.weight")).unwrap();
     assert_eq!(refused.message, "int4 refused: rows of 12 and groups of 32 do not divide; stored as int8");
 }
 

@@ -19,7 +19,8 @@ pub fn demo() -> PathBuf {
 /// A file of the data folder beside the repository (or in `STATEPRESS_SHARED`): checkpoints too
 /// large to ship. `None` when this machine has none; the caller says so.
 pub fn shared(path: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("STATEPRESS_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    let folder =
+        std::env::var_os("STATEPRESS_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
     let path = folder.join(path);
     let found = path.exists();
     if !found {

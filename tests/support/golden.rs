@@ -69,11 +69,16 @@ impl Golden {
 pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
     let error = |a: f32, b: f32| (a - b).abs() / (1.0 + b.abs());
-    let worst = found.iter().zip(expected).enumerate().max_by(|(_, a), (_, b)| {
-        error(*a.0, *a.1).total_cmp(&error(*b.0, *b.1))
-    });
+    let worst = found
+        .iter()
+        .zip(expected)
+        .enumerate()
+        .max_by(|(_, a), (_, b)| error(*a.0, *a.1).total_cmp(&error(*b.0, *b.1)));
     if let Some((at, (&a, &b))) = worst {
         let worst = error(a, b);
-        assert!(worst <= tolerance, "{what}: element {at} is {a}, expected {b} (error {worst:e} > {tolerance:e})");
+        assert!(
+            worst <= tolerance,
+            "{what}: element {at} is {a}, expected {b} (error {worst:e} > {tolerance:e})"
+        );
     }
 }

@@ -3,3 +3,9 @@
 #[cfg(not(target_family = "wasm"))]
 pub mod files;
 pub mod golden;
+
+/// `#[test]`, on every target: one body runs natively and in wasm.
+#[cfg(not(target_family = "wasm"))]
+pub use core::prelude::v1::test;
+#[cfg(target_family = "wasm")]
+pub use wasm_bindgen_test::wasm_bindgen_test as test;

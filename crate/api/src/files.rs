@@ -21,7 +21,10 @@ impl FileSource {
     /// Opens a file for reading.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let fail = |error: std::io::Error| Error::File { path: path.display().to_string(), reason: error.to_string() };
+        let fail = |error: std::io::Error| Error::File {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
         let file = File::open(path).map_err(fail)?;
         let metadata = file.metadata().map_err(fail)?;
         if !metadata.is_file() {

@@ -14,7 +14,7 @@ pub const DIMENSIONS: usize = 8;
 pub const PICKLE_DEPTH: usize = 64;
 
 /// Values that a pickle may create; also bounds its memo and its stack.
-pub const PICKLE_VALUES: usize = 1 << 23;
+pub const PICKLE_VALUES: usize = 1 << 21;
 
 /// Bytes read from a source at a time while a tensor is converted.
 pub const CHUNK_BYTES: usize = 1 << 16;

@@ -44,12 +44,42 @@ struct Measured {
 
 /// Ordered by preference where nothing else decides: smallest harm per byte first.
 const MEASURED: [Measured; 6] = [
-    Measured { recipe: "int8", loss: 0.0, risk: Risk::Low, rule: "research 6.3: \"mobile: INT8 per channel\"; its \"CPU: avoid INT8\" is refuted by measurement" },
-    Measured { recipe: "mixed", loss: 0.0, risk: Risk::Low, rule: "research 6.2: \"SSM: mixed precision, INT8 tables, FP16 core, expected 2-2.5x\"" },
-    Measured { recipe: "mixed-aggressive", loss: 0.6, risk: Risk::Low, rule: "research 6.3: \"SSM needing more: INT4 on non-critical layers, +5-10 %\"; measured far lower" },
-    Measured { recipe: "nf4", loss: 2.0, risk: Risk::Medium, rule: "research 6.3: \"fallback NF4, +10-20 %\"; measured lower" },
-    Measured { recipe: "int4", loss: 2.8, risk: Risk::Medium, rule: "research 6.1: \"INT4: good, risky below 10M parameters\"; measured +2.8 %" },
-    Measured { recipe: "fp16", loss: 0.0, risk: Risk::Low, rule: "research 6.2: \"mobile, edge: INT8, then FP16\"" },
+    Measured {
+        recipe: "int8",
+        loss: 0.0,
+        risk: Risk::Low,
+        rule: "research 6.3: \"mobile: INT8 per channel\"; its \"CPU: avoid INT8\" is refuted by measurement",
+    },
+    Measured {
+        recipe: "mixed",
+        loss: 0.0,
+        risk: Risk::Low,
+        rule: "research 6.2: \"SSM: mixed precision, INT8 tables, FP16 core, expected 2-2.5x\"",
+    },
+    Measured {
+        recipe: "mixed-aggressive",
+        loss: 0.6,
+        risk: Risk::Low,
+        rule: "research 6.3: \"SSM needing more: INT4 on non-critical layers, +5-10 %\"; measured far lower",
+    },
+    Measured {
+        recipe: "nf4",
+        loss: 2.0,
+        risk: Risk::Medium,
+        rule: "research 6.3: \"fallback NF4, +10-20 %\"; measured lower",
+    },
+    Measured {
+        recipe: "int4",
+        loss: 2.8,
+        risk: Risk::Medium,
+        rule: "research 6.1: \"INT4: good, risky below 10M parameters\"; measured +2.8 %",
+    },
+    Measured {
+        recipe: "fp16",
+        loss: 0.0,
+        risk: Risk::Low,
+        rule: "research 6.2: \"mobile, edge: INT8, then FP16\"",
+    },
 ];
 
 /// Applies the rules to a checkpoint.
@@ -74,7 +104,10 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
         if *loss > max_loss {
             avoid.push(advice(format!("over the allowed {max_loss} %: {measured}")));
         } else if let Some(max_size) = options.max_size.filter(|&max_size| planned.bytes.after > max_size) {
-            avoid.push(advice(format!("{} bytes, over the allowed {max_size}: {measured}", planned.bytes.after)));
+            avoid.push(advice(format!(
+                "{} bytes, over the allowed {max_size}: {measured}",
+                planned.bytes.after
+            )));
         } else if planned.bytes.after >= planned.bytes.before {
             avoid.push(advice(format!("does not make this file smaller: {measured}")));
         } else {
@@ -82,10 +115,14 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
         }
     }
     if options.max_size.is_some() || options.max_loss.is_some() {
-        recommended.sort_by(|a, b| b.expected_ratio.unwrap_or(0.0).total_cmp(&a.expected_ratio.unwrap_or(0.0)));
+        recommended
+            .sort_by(|a, b| b.expected_ratio.unwrap_or(0.0).total_cmp(&a.expected_ratio.unwrap_or(0.0)));
     }
     if recommended.is_empty() {
-        findings.push(Finding::warning("nothing-fits", "no built-in recipe meets the limits: allow more loss or bytes"));
+        findings.push(Finding::warning(
+            "nothing-fits",
+            "no built-in recipe meets the limits: allow more loss or bytes",
+        ));
     }
     techniques_without_recipe(spec, options, max_loss, &mut recommended, &mut avoid);
     findings.push(Finding::info(
@@ -96,7 +133,6 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
     ));
     Ok(Advice { recommended, avoid, findings })
 }
-
 
 /// What the research recommends that no built-in recipe does.
 fn techniques_without_recipe(

@@ -165,7 +165,11 @@ impl Generate {
         }
         let largest = allowed[softmax::argmax(allowed)];
         let weight = |logit: f32| {
-            if logit >= threshold { f64::from((logit - largest) / self.options.temperature).exp() } else { 0.0 }
+            if logit >= threshold {
+                f64::from((logit - largest) / self.options.temperature).exp()
+            } else {
+                0.0
+            }
         };
         let total: f64 = allowed.iter().map(|&logit| weight(logit)).sum();
         let mut left = self.random.f64() * total;

@@ -97,7 +97,7 @@ impl Side {
     fn new(model: &Model) -> Self {
         Self {
             model: model.clone(),
-            workspace: Workspace::default(),
+            workspace: Workspace::exact(),
             logits: Vec::new(),
             layers: Residuals::default(),
             sums: Sums::default(),
@@ -122,7 +122,13 @@ impl Side {
 
 impl Compare {
     /// Prepares a comparison; `a` is the base.
-    pub fn new(a: &Model, b: &Model, ids: &[u32], options: CompareOptions, clock: Clock) -> Result<Self, EngineError> {
+    pub fn new(
+        a: &Model,
+        b: &Model,
+        ids: &[u32],
+        options: CompareOptions,
+        clock: Clock,
+    ) -> Result<Self, EngineError> {
         if a.info.vocab_size != b.info.vocab_size {
             return Err(EngineError::Ids(format!(
                 "the vocabularies differ: {} and {} tokens",
@@ -211,11 +217,8 @@ impl Compare {
             let row = std::mem::take(&mut workspace.hidden);
             self.a.model.logits(&row, &mut workspace, &mut single);
             workspace.hidden = row;
-            // Two rows, so that the many-token kernel computes this one too.
-            let at = t.min(hidden.len() / d - 2);
-            self.a.model.logits(&hidden[at * d..][..2 * d], &mut workspace, &mut whole);
-            let whole = &whole[(t - at) * single.len()..][..single.len()];
-            sum += f64::from(softmax::compare(whole, &single, 0).kl.max(0.0));
+            self.a.model.logits(&hidden[t * d..][..d], &mut self.a.workspace, &mut whole);
+            sum += f64::from(softmax::compare(&whole, &single, 0).kl.max(0.0));
         }
         Ok(sum / ids.len() as f64)
     }
@@ -264,14 +267,15 @@ impl Job for Compare {
             (false, _) => VerdictResult::Failure,
         };
         let n = stretches.len();
-        let by_position = stretches.iter().enumerate().filter(|(_, stretch)| stretch.count > 0).map(|(i, stretch)| {
-            PositionDrift {
-                from: (i * windows.window).div_ceil(n),
-                to: ((i + 1) * windows.window).div_ceil(n).min(windows.window - offset),
-                kl: stretch.kl / stretch.count as f64,
-                nll_change: stretch.nll_change / stretch.count as f64,
-            }
-        });
+        let by_position =
+            stretches.iter().enumerate().filter(|(_, stretch)| stretch.count > 0).map(|(i, stretch)| {
+                PositionDrift {
+                    from: (i * windows.window).div_ceil(n),
+                    to: ((i + 1) * windows.window).div_ceil(n).min(windows.window - offset),
+                    kl: stretch.kl / stretch.count as f64,
+                    nll_change: stretch.nll_change / stretch.count as f64,
+                }
+            });
         let by_layer = layers.into_iter().map(|sums| LayerDrift {
             relative_error: (sums.difference / sums.norm.max(f64::MIN_POSITIVE)).sqrt(),
             layer: sums.layer,
@@ -327,7 +331,12 @@ fn mean(values: &[f32]) -> f64 {
 fn distribution(kl: Vec<f32>) -> Distribution {
     let mean = mean(&kl);
     let sorted = sorted(kl);
-    Distribution { mean, median: quantile(&sorted, 0.5), p99: quantile(&sorted, 0.99), max: quantile(&sorted, 1.0) }
+    Distribution {
+        mean,
+        median: quantile(&sorted, 0.5),
+        p99: quantile(&sorted, 0.99),
+        max: quantile(&sorted, 1.0),
+    }
 }
 
 fn delta_p_summary(delta_p: Vec<f32>) -> DeltaP {

@@ -49,7 +49,12 @@ pub struct Evaluate {
 
 impl Evaluate {
     /// Prepares an evaluation of `model` on `ids`.
-    pub fn new(model: &Model, ids: &[u32], options: &EvaluateOptions, clock: Clock) -> Result<Self, EngineError> {
+    pub fn new(
+        model: &Model,
+        ids: &[u32],
+        options: &EvaluateOptions,
+        clock: Clock,
+    ) -> Result<Self, EngineError> {
         let offsets = match options.offset {
             Offset::Model => vec![model.info.offset],
             Offset::Given(offset) => vec![offset],
@@ -63,7 +68,7 @@ impl Evaluate {
             sums: vec![Sums::default(); offsets.len()],
             offsets,
             next: 0,
-            workspace: Workspace::default(),
+            workspace: Workspace::exact(),
             logits: Vec::new(),
             clock,
         })

@@ -12,6 +12,7 @@
 //! ```
 
 use statepress_kernels::linear::{Weights, linear};
+use statepress_kernels::ops::gate::gelu;
 use statepress_kernels::ops::{conv1d, gate, route, scan};
 
 use super::load::{Norm, Parts};
@@ -91,7 +92,9 @@ impl IteraLite {
         trace.record(None, "embed", &ws.hidden);
         for (n, (layer, memory)) in self.layers.iter().zip(&mut state.layers).enumerate() {
             if let LayerState::Ssm { conv_tail, h } = memory {
-                layer.ssm.forward(conv_tail, h, ws, &mut |quantity, values| trace.record(Some(n), quantity, values));
+                layer.ssm.forward(conv_tail, h, ws, &mut |quantity, values| {
+                    trace.record(Some(n), quantity, values)
+                });
             }
             if let Some((norm, mixer)) = &layer.sublayer {
                 norm.apply(&ws.hidden, &mut ws.buffers.norm);
@@ -138,7 +141,8 @@ impl Ssm {
         let key = |suffix: &str| format!("layers.{n}.ssm.{suffix}");
         let taps = parts.vector(&key("conv1d.weight"))?;
         let (inner, k) = (spec.inner_size, spec.conv_kernel);
-        let conv_taps = (0..k).flat_map(|j| (0..inner).map(move |i| (i, j))).map(|(i, j)| taps[i * k + j]).collect();
+        let conv_taps =
+            (0..k).flat_map(|j| (0..inner).map(move |i| (i, j))).map(|(i, j)| taps[i * k + j]).collect();
         Ok(Self {
             norm: parts.norm(&key("norm"), NORM_EPS)?,
             in_proj: parts.matrix(&key("in_proj.weight"))?,
@@ -171,18 +175,22 @@ impl Ssm {
 
         let n = buffers.wide.len() / (2 * inner);
         buffers.conv.resize(n * inner, 0.0);
-        conv1d::causal(&buffers.wide, 2 * inner, conv_tail, &self.conv_taps, &self.conv_bias, &mut buffers.conv);
+        conv1d::causal(
+            &buffers.wide,
+            2 * inner,
+            conv_tail,
+            &self.conv_taps,
+            &self.conv_bias,
+            &mut buffers.conv,
+        );
         trace("ssm.conv_out", &buffers.conv);
         gate::silu(&mut buffers.conv);
         trace("ssm.scan_in", &buffers.conv);
 
         project(&self.delta_proj, &buffers.conv, &mut buffers.mixed, kernels);
-        for row in buffers.mixed.chunks_exact_mut(self.delta_bias.len()) {
-            add(row, &self.delta_bias);
-        }
-        trace("ssm.delta_raw", &buffers.mixed);
         buffers.step.resize(n, 0.0);
-        gate::softplus_mean(&buffers.mixed, &mut buffers.step);
+        gate::softplus_mean(&mut buffers.mixed, &self.delta_bias, &mut buffers.step);
+        trace("ssm.delta_raw", &buffers.mixed);
 
         project(&self.b, &buffers.conv, &mut buffers.driven, kernels);
         buffers.states.resize(n * h.len(), 0.0);
@@ -207,7 +215,7 @@ impl Mixer {
         match self {
             Self::Ffn(ffn) => {
                 project(&ffn.w1, &buffers.norm, &mut buffers.wide, kernels);
-                gate::gelu(&mut buffers.wide);
+                gelu(&mut buffers.wide);
                 project(&ffn.w2, &buffers.wide, &mut buffers.out, kernels);
                 add(hidden, &buffers.out);
             }
@@ -228,7 +236,7 @@ impl Mixer {
                         continue;
                     }
                     project(&expert.w1, &buffers.gathered, &mut buffers.wide, kernels);
-                    statepress_kernels::ops::gate::gelu(&mut buffers.wide);
+                    gelu(&mut buffers.wide);
                     buffers.expert.resize(buffers.gathered.len(), 0.0);
                     linear(&expert.w2, &buffers.wide, &mut buffers.expert, kernels);
                     for ((at, route), row) in chosen().zip(buffers.expert.chunks_exact(d)) {

@@ -97,7 +97,8 @@ pub(super) struct Parts {
 impl Parts {
     fn put(&mut self, key: &str, tensor: Tensor) -> Result<(), EngineError> {
         if tensor.shape.len() == 2 {
-            let weights = Weights::new(tensor).map_err(|error| EngineError::Codec { tensor: key.into(), error })?;
+            let weights =
+                Weights::new(tensor).map_err(|error| EngineError::Codec { tensor: key.into(), error })?;
             self.matrices.insert(key.into(), weights);
         } else {
             self.vectors.insert(key.into(), codecs::decode(&tensor));

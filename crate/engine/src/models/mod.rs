@@ -107,6 +107,16 @@ pub(crate) struct Buffers {
     pub expert: Vec<f32>,
 }
 
+impl Workspace {
+    /// One whose results are those of dequantized weights and f32 activations for single tokens
+    /// too, where the fast path rounds activations to 16 bits (or 13, for 4-bit weights).
+    pub fn exact() -> Self {
+        let mut workspace = Self::default();
+        workspace.kernels.exact = true;
+        workspace
+    }
+}
+
 impl Model {
     /// An empty memory.
     pub fn start(&self) -> State {
@@ -161,7 +171,7 @@ impl Model {
         if ids.is_empty() {
             return Err(EngineError::Ids("no token ids were given".into()));
         }
-        let (mut workspace, mut logits) = (Workspace::default(), Vec::new());
+        let (mut workspace, mut logits) = (Workspace::exact(), Vec::new());
         self.forward(ids, &mut self.start(), &mut workspace, &mut ())?;
         let hidden = std::mem::take(&mut workspace.hidden);
         self.logits(&hidden, &mut workspace, &mut logits);

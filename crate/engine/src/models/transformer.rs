@@ -70,7 +70,8 @@ impl Transformer {
                 project(&block.qkv, &buffers.norm, &mut buffers.wide, kernels);
                 trace.record(Some(n), "qkv", &buffers.wide);
                 buffers.mixed.resize(hidden.len(), 0.0);
-                attention::causal(&buffers.wide, self.n_heads, keys, values, &mut buffers.mixed);
+                let d = self.head().cols();
+                attention::causal(&buffers.wide, d, self.n_heads, keys, values, &mut buffers.mixed);
                 project(&block.out_proj, &buffers.mixed, &mut buffers.out, kernels);
                 trace.record(Some(n), "attention", &buffers.out);
                 add(hidden, &buffers.out);

@@ -29,7 +29,8 @@ impl Names {
             !index.tensors.is_empty() && index.tensors.iter().all(|entry| entry.name.starts_with(prefix))
         });
         if let Some(prefix) = prefix {
-            findings.push(Finding::info("prefix", format!("every key starts with {prefix}; read without it")));
+            findings
+                .push(Finding::info("prefix", format!("every key starts with {prefix}; read without it")));
         }
         let mut positions = BTreeMap::new();
         let mut renamed = 0;
@@ -70,7 +71,11 @@ impl Names {
     }
 
     /// The shape of a canonical key, which must have `N` dimensions.
-    pub(crate) fn shape<const N: usize>(&self, index: &Index, canonical: &str) -> Result<[usize; N], EngineError> {
+    pub(crate) fn shape<const N: usize>(
+        &self,
+        index: &Index,
+        canonical: &str,
+    ) -> Result<[usize; N], EngineError> {
         let entry = self
             .get(index, canonical)
             .ok_or_else(|| EngineError::Keys { missing: vec![canonical.into()], unexpected: Vec::new() })?;
@@ -107,10 +112,9 @@ impl Names {
             .collect();
         match (0..indexes.len()).find(|index| !indexes.contains(index)) {
             None => Ok(indexes.len()),
-            Some(gap) => Err(EngineError::Keys {
-                missing: vec![format!("{prefix}{gap}.*")],
-                unexpected: Vec::new(),
-            }),
+            Some(gap) => {
+                Err(EngineError::Keys { missing: vec![format!("{prefix}{gap}.*")], unexpected: Vec::new() })
+            }
         }
     }
 

@@ -42,7 +42,9 @@ impl<'a> Collector<'a> {
             {
                 self.findings.push(Finding::warning(
                     "config-disagrees",
-                    format!("{place} says {name} = {claimed}, the shapes say {value}: the shapes are believed"),
+                    format!(
+                        "{place} says {name} = {claimed}, the shapes say {value}: the shapes are believed"
+                    ),
                 ));
             }
         }
@@ -58,8 +60,10 @@ impl<'a> Collector<'a> {
             field
         } else {
             let value = default.into();
-            self.findings
-                .push(Finding::warning("assumed", format!("{name} is not in the file: assumed {value} ({why})")));
+            self.findings.push(Finding::warning(
+                "assumed",
+                format!("{name} is not in the file: assumed {value} ({why})"),
+            ));
             Field { value, origin: Origin::Assumed, from: why.into() }
         };
         let value = field.value.clone();
@@ -78,7 +82,11 @@ impl<'a> Collector<'a> {
         let value = self.free(name, default, why);
         let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
         count.filter(|count| allowed.contains(count)).ok_or_else(|| {
-            EngineError::option(name, &value, format!("a whole number from {} to {}", allowed.start(), allowed.end()))
+            EngineError::option(
+                name,
+                &value,
+                format!("a whole number from {} to {}", allowed.start(), allowed.end()),
+            )
         })
     }
 

@@ -185,7 +185,8 @@ fn sublayer(
             sizes.push(size);
         }
         if experts == 0 {
-            let message = format!("layer {n} is a mixture of experts without experts: it acts as the identity");
+            let message =
+                format!("layer {n} is a mixture of experts without experts: it acts as the identity");
             fields.finding(Finding::warning("no-experts", message).about(key("layer.router.gate.weight")));
         }
         Ok(Sublayer::Moe { sizes, top_k: 0 })
@@ -212,7 +213,11 @@ fn report_layers(fields: &mut Collector, layers: &[IteraLiteLayer], d: usize) {
     };
     put("ssm_inner_size", "rows of in_proj / 2", layers.iter().map(|layer| layer.inner_size).collect());
     put("ssm_state_size", "length of A_log", layers.iter().map(|layer| layer.state_size).collect());
-    put("ssm_conv_kernel", "third dimension of conv1d.weight", layers.iter().map(|l| l.conv_kernel).collect());
+    put(
+        "ssm_conv_kernel",
+        "third dimension of conv1d.weight",
+        layers.iter().map(|l| l.conv_kernel).collect(),
+    );
     if layers.iter().all(|layer| layer.inner_size.is_multiple_of(d.max(1))) {
         let expand = layers.iter().map(|layer| layer.inner_size / d.max(1)).collect();
         put("ssm_expand_factor", "inner width / hidden size", expand);
@@ -239,7 +244,9 @@ fn report_layers(fields: &mut Collector, layers: &[IteraLiteLayer], d: usize) {
 impl IteraLiteSpec {
     pub(super) fn expected_keys(&self) -> BTreeSet<String> {
         let mut keys: BTreeSet<String> =
-            ["embedding.weight", "position_embedding.weight", "norm.weight", "norm.bias"].map(String::from).into();
+            ["embedding.weight", "position_embedding.weight", "norm.weight", "norm.bias"]
+                .map(String::from)
+                .into();
         if !self.head_absent {
             keys.insert("lm_head.weight".into());
         }

@@ -25,10 +25,9 @@ pub(crate) fn default_offset(file_bytes: u64, vocab_size: usize, n_layers: usize
         .iter()
         .find(|known| (known.bytes, known.vocab_size, known.n_layers) == (file_bytes, vocab_size, n_layers));
     match found {
-        Some(known) => (
-            2,
-            format!("by its size this is the public {}, which predicts two tokens ahead", known.file),
-        ),
+        Some(known) => {
+            (2, format!("by its size this is the public {}, which predicts two tokens ahead", known.file))
+        }
         None => (1, "next-token prediction is usual; detect it on a text with offset \"detect\"".into()),
     }
 }

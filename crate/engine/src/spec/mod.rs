@@ -128,7 +128,9 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
 }
 
 fn family(names: &Names) -> Family {
-    let any = |prefix: &str, suffix: &str| names.iter().any(|name| name.starts_with(prefix) && name.ends_with(suffix));
+    let any = |prefix: &str, suffix: &str| {
+        names.iter().any(|name| name.starts_with(prefix) && name.ends_with(suffix))
+    };
     if any("layers.", ".ssm.in_proj.weight") {
         Family::IteraLite
     } else if any("blocks.", ".attention.qkv.weight") {

@@ -30,7 +30,11 @@ pub struct TransformerSpec {
     pub head_absent: bool,
 }
 
-pub(super) fn infer(index: &Index, names: &Names, fields: &mut Collector) -> Result<TransformerSpec, EngineError> {
+pub(super) fn infer(
+    index: &Index,
+    names: &Names,
+    fields: &mut Collector,
+) -> Result<TransformerSpec, EngineError> {
     let [vocab_size, d] = names.shape(index, "embedding.weight")?;
     let [max_seq_length, _] = names.shape(index, "position_embedding.weight")?;
     names.expect(index, "position_embedding.weight", [max_seq_length, d])?;
@@ -59,7 +63,8 @@ pub(super) fn infer(index: &Index, names: &Names, fields: &mut Collector) -> Res
         names.expect(index, norm, [d])?;
     }
 
-    let default = if d.is_multiple_of(4) { 4 } else { (1..=d / 16).rev().find(|h| d.is_multiple_of(*h)).unwrap_or(1) };
+    let default =
+        if d.is_multiple_of(4) { 4 } else { (1..=d / 16).rev().find(|h| d.is_multiple_of(*h)).unwrap_or(1) };
     let why = "4 if it divides the hidden size, else the most heads of 16 channels or more";
     let n_heads = fields.free_count("num_attention_heads", default, why, 1..=d)?;
     if !d.is_multiple_of(n_heads) {
@@ -87,7 +92,9 @@ pub(super) fn infer(index: &Index, names: &Names, fields: &mut Collector) -> Res
 impl TransformerSpec {
     pub(super) fn expected_keys(&self) -> BTreeSet<String> {
         let mut keys: BTreeSet<String> =
-            ["embedding.weight", "position_embedding.weight", "norm.weight", "norm.bias"].map(String::from).into();
+            ["embedding.weight", "position_embedding.weight", "norm.weight", "norm.bias"]
+                .map(String::from)
+                .into();
         if !self.head_absent {
             keys.insert("lm_head.weight".into());
         }

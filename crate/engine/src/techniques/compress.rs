@@ -48,7 +48,9 @@ impl Compress {
             && let Some(head) = spec.names.get(&index, "lm_head.weight")
         {
             findings.extend(tying::finding(tying, &head.name));
-            findings.push(Finding::info("tied-again", "not written: readers take embedding.weight").about(&head.name));
+            findings.push(
+                Finding::info("tied-again", "not written: readers take embedding.weight").about(&head.name),
+            );
             tied.push(head.name.clone());
         }
         let mut planned = plan(&index, recipe, &tied)?;
@@ -64,7 +66,7 @@ impl Compress {
             .collect();
         let clip = match quantize_step(recipe)? {
             Some(quantize) if quantize.int8.calibration == Calibration::Percentile => {
-                Clip::Percentile(quantize.int8.percentile as f32)
+                Clip::Percentile(quantize.int8.percentile)
             }
             _ => Clip::Absmax,
         };
@@ -93,11 +95,16 @@ impl Compress {
             RoundingError { clipped: encoded.clipped, ..rounding_error(&values, &encoded.tensor) }
         };
         if error.clipped > 0 {
-            let message = format!("{} values do not fit {} and were clipped", error.clipped, decision.encoding.precision().name());
+            let message = format!(
+                "{} values do not fit {} and were clipped",
+                error.clipped,
+                decision.encoding.precision().name()
+            );
             self.planned.plan.findings.push(Finding::warning("clipped", message).about(&entry.name));
         }
         if decision.counted
-            && let Some(report) = self.planned.plan.tensors.iter_mut().find(|tensor| tensor.name == entry.name)
+            && let Some(report) =
+                self.planned.plan.tensors.iter_mut().find(|tensor| tensor.name == entry.name)
         {
             report.error = Some(error);
         }
@@ -155,7 +162,8 @@ fn metadata(recipe: &Recipe, fields: &Fields) -> Result<BTreeMap<String, String>
 fn rounding_error(values: &[f32], coded: &Tensor) -> RoundingError {
     let (_, cols) = coded.matrix();
     let mut row = vec![0.0; cols];
-    let (mut squares, mut max_abs, mut dot, mut norm_a, mut norm_b) = (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
+    let (mut squares, mut max_abs, mut dot, mut norm_a, mut norm_b) =
+        (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
     for (r, original) in values.chunks(cols.max(1)).enumerate() {
         codecs::decode_row(coded, r, &mut row);
         for (&a, &b) in original.iter().zip(&row) {

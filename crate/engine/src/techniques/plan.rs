@@ -48,7 +48,8 @@ pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, 
         }
         if is_buffer(&entry.name) {
             if is_mask(&entry.name) {
-                let finding = Finding::info("mask-left-out", "a mask that every loader makes anew is not written");
+                let finding =
+                    Finding::info("mask-left-out", "a mask that every loader makes anew is not written");
                 findings.push(finding.about(&entry.name));
             } else {
                 decisions.push(Decision { position, encoding: Encoding::Fp32, counted: false });
@@ -167,7 +168,9 @@ pub(crate) fn stored_encoding(entry: &Entry) -> Encoding {
             _ => Encoding::Fp32,
         },
         Stored::Affine { scales, .. } => match scales {
-            AffineScales::PerTensor { zero_point: 0, .. } => Encoding::Int8 { granularity: Granularity::Tensor },
+            AffineScales::PerTensor { zero_point: 0, .. } => {
+                Encoding::Int8 { granularity: Granularity::Tensor }
+            }
             AffineScales::PerTensor { .. } => Encoding::Fp32,
             AffineScales::PerRow { .. } => Encoding::Int8 { granularity: Granularity::Row },
         },
@@ -198,8 +201,16 @@ fn report_coverage(quantize: &Quantize, used: &[bool], unmatched: &Matched, find
             quantize.otherwise.name()
         );
         let loud = unmatched.percent > UNMATCHED_WARNING;
-        let message = if loud { format!("{message}: over {UNMATCHED_WARNING} %, is the recipe for another model?") } else { message };
-        findings.push(if loud { Finding::warning("unmatched", message) } else { Finding::info("unmatched", message) });
+        let message = if loud {
+            format!("{message}: over {UNMATCHED_WARNING} %, is the recipe for another model?")
+        } else {
+            message
+        };
+        findings.push(if loud {
+            Finding::warning("unmatched", message)
+        } else {
+            Finding::info("unmatched", message)
+        });
     }
 }
 

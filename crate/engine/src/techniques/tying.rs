@@ -26,7 +26,9 @@ pub enum Tying {
 
 /// Compares head and table. Reads both only when the index cannot tell.
 pub fn tying(source: &dyn Source, index: &Index, names: &Names) -> Result<Tying, EngineError> {
-    let (Some(table), Some(head)) = (names.get(index, "embedding.weight"), names.get(index, "lm_head.weight")) else {
+    let (Some(table), Some(head)) =
+        (names.get(index, "embedding.weight"), names.get(index, "lm_head.weight"))
+    else {
         return Ok(if names.has("embedding.weight") { Tying::Shared } else { Tying::Separate });
     };
     if head.tied_to.is_some() {
@@ -35,7 +37,8 @@ pub fn tying(source: &dyn Source, index: &Index, names: &Names) -> Result<Tying,
     if head.shape != table.shape {
         return Ok(Tying::Separate);
     }
-    let (per_tensor, plain) = (matches!(head.stored, Stored::Affine { .. }), matches!(table.stored, Stored::Strided(_)));
+    let (per_tensor, plain) =
+        (matches!(head.stored, Stored::Affine { .. }), matches!(table.stored, Stored::Strided(_)));
     if !per_tensor && head.dtype_name() != table.dtype_name() {
         return Ok(Tying::Separate);
     }
@@ -59,10 +62,9 @@ fn is_rounding(values: &[f32], codes: &[i8], scales: &[f32]) -> bool {
     row > 0
         && values.chunks(row).zip(codes.chunks(row)).zip(scales).all(|((values, codes), &scale)| {
             let inverse = 1.0 / scale;
-            values
-                .iter()
-                .zip(codes)
-                .all(|(value, &code)| (value * inverse).round_ties_even().clamp(-128.0, 127.0) == f32::from(code))
+            values.iter().zip(codes).all(|(value, &code)| {
+                (value * inverse).round_ties_even().clamp(-128.0, 127.0) == f32::from(code)
+            })
         })
 }
 
@@ -75,4 +77,3 @@ pub fn finding(tying: Tying, head: &str) -> Option<Finding> {
     };
     Some(Finding::info("tied-copy", message).about(head))
 }
-

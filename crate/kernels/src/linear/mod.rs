@@ -30,6 +30,8 @@ pub(crate) const PANEL: usize = 8;
 /// Buffers that one product after another reuses: nothing is allocated once they have grown.
 #[derive(Default)]
 pub struct Scratch {
+    /// Multiply one token as many are: no integer activations, at the cost of speed.
+    pub exact: bool,
     integers: Integers,
     panel: Vec<[f32; PANEL]>,
     tokens: Vec<f32>,
@@ -41,7 +43,7 @@ pub fn linear(w: &Weights, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
     debug_assert_eq!(x.len() * rows, out.len() * cols);
     if rows == 0 || cols == 0 {
         out.fill(0.0);
-    } else if x.len() == cols {
+    } else if x.len() == cols && !scratch.exact {
         w.panels().with_token(x, out, scratch);
     } else {
         product::with_tokens(w, x, out, scratch);

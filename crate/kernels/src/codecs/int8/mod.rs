@@ -1,0 +1,66 @@
+//! INT8, symmetric: `code = clamp(round_half_even(value / scale), -128, 127)`,
+//! `scale = c / 127`, with `c` the largest magnitude of the row or tensor, or a percentile of
+//! its magnitudes. A row of zeros has scale 1.
+
+use statepress_core::Packed;
+use statepress_core::encoding::Granularity;
+
+use super::Clip;
+
+/// Codes a matrix; also counts the values beyond the clipping point.
+pub fn encode(
+    values: &[f32],
+    rows: usize,
+    cols: usize,
+    granularity: Granularity,
+    clip: Clip,
+) -> (Packed, u64) {
+    let per_scale = match granularity {
+        Granularity::Row => cols,
+        Granularity::Tensor => rows * cols,
+    };
+    let mut codes = Vec::with_capacity(values.len());
+    let mut scales = Vec::with_capacity(values.len() / per_scale.max(1));
+    let mut clipped = 0;
+    let mut sorted = Vec::new();
+    for values in values.chunks(per_scale.max(1)) {
+        let limit = match clip {
+            Clip::Absmax => absmax(values),
+            Clip::Percentile(percentile) => quantile(values, percentile, &mut sorted),
+        };
+        let scale = if limit > 0.0 && limit / 127.0 > 0.0 { limit / 127.0 } else { 1.0 };
+        scales.push(scale);
+        clipped += values.iter().filter(|value| value.abs() > limit).count() as u64;
+        codes.extend(values.iter().map(|value| (value / scale).round_ties_even().clamp(-128.0, 127.0) as i8));
+    }
+    (Packed::Int8 { codes, scales }, clipped)
+}
+
+/// The largest magnitude.
+pub(super) fn absmax(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
+}
+
+/// The percentile of the magnitudes as `torch.quantile` interpolates it: the rank and the
+/// interpolation are in f32.
+fn quantile(values: &[f32], percentile: f64, sorted: &mut Vec<f32>) -> f32 {
+    sorted.clear();
+    sorted.extend(values.iter().map(|value| value.abs()));
+    sorted.sort_unstable_by(f32::total_cmp);
+    let rank = (percentile / 100.0) as f32 * (sorted.len() - 1) as f32;
+    let below = rank.floor();
+    let (low, high) = (sorted[below as usize], sorted[(below as usize + 1).min(sorted.len() - 1)]);
+    lerp(low, high, rank - below)
+}
+
+/// `torch.lerp`: from whichever end is nearer, rounded once.
+fn lerp(low: f32, high: f32, weight: f32) -> f32 {
+    if weight < 0.5 { weight.mul_add(high - low, low) } else { (low - high).mul_add(1.0 - weight, high) }
+}
+
+/// Decodes `codes`, which start at element `first` of the tensor; a scale covers `per_scale`.
+pub fn decode(codes: &[i8], scales: &[f32], per_scale: usize, first: usize, out: &mut [f32]) {
+    for (i, (out, &code)) in out.iter_mut().zip(codes).enumerate() {
+        *out = f32::from(code) * scales[(first + i) / per_scale.max(1)];
+    }
+}

@@ -1,0 +1,27 @@
+//! What can go wrong in a kernel.
+
+/// A tensor that cannot be coded or run.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum KernelError {
+    /// The shape cannot take the encoding.
+    #[error("{0}")]
+    Shape(String),
+    /// Codes or scales of the wrong length.
+    #[error("{part} has {found} elements; the shape needs {expected}")]
+    Length {
+        /// `codes`, `scales`, ...
+        part: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there must be.
+        expected: usize,
+    },
+    /// A number that no code stands for.
+    #[error("element {index} is {value}: only finite numbers can be quantized")]
+    NotFinite {
+        /// Position in the flattened tensor.
+        index: usize,
+        /// The number.
+        value: f32,
+    },
+}
