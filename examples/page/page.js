@@ -105,7 +105,10 @@ async function compressAndCompare() {
     compressed = await checkpoint.compress($("recipe").value, { signal, onProgress });
     await offer(compressed);
     const own = text ?? (await fetchFile("/demo/heldout.txt", "heldout.txt"));
-    const comparison = await compare(checkpoint, compressed, { text: await own.text(), signal, onProgress });
+    // How far ahead a model predicts is hardly ever in its file, and everything measured depends on it.
+    const assumed = checkpoint.inspection.spec.prediction_offset?.origin === "assumed";
+    const options = { offset: assumed ? "detect" : undefined, signal, onProgress };
+    const comparison = await compare(checkpoint, compressed, { text: await own.text(), ...options });
     showCard(comparison, own.name);
     showFindings([...compressed.report.findings, ...comparison.b.findings]);
   });
@@ -130,8 +133,9 @@ async function offer(compressed) {
 }
 
 function showCard(comparison, textName) {
-  const { window, windows, backend } = comparison.a;
-  $("protocol").textContent = `Measured on ${textName}: ${windows} windows of ${window} tokens, ${backend}.`;
+  const { window, windows, offset, backend } = comparison.a;
+  const protocol = `${windows} windows of ${window} tokens, predicting ${offset} ahead, ${backend}`;
+  $("protocol").textContent = `Measured on ${textName}: ${protocol}.`;
   const rows = qualityCard(comparison).map(({ id, label, base, compressed }) => {
     const row = document.createElement("tr");
     row.id = `card-${id}`;

@@ -69,7 +69,7 @@ test("from files to download: the bytes and the numbers of the command line", as
     assert.ok(Math.abs(Number(text) / value - 1) < 0.05, `${id}: ${text} shown, ${value} computed`);
   }
   assert.deepEqual(await cells("verdict"), ["", json.verdict.result]);
-  assert.match(await page.textContent("#protocol"), /heldout\.txt: \d+ windows of 256 tokens, cpu/);
+  assert.match(await page.textContent("#protocol"), /heldout\.txt: \d+ windows of 256 tokens, predicting 1 ahead, cpu/);
   assert.deepEqual(problems, []);
   await page.close();
 });

@@ -132,6 +132,9 @@ test("a model that predicts two tokens ahead is found out, and generates what it
   assert.equal(found.offset, 2);
   assert.ok(found.perplexity < 2.6, `${found.perplexity}`);
 
+  const card = await done("compare", model, model, "--ids", ids, "--offset", "detect", "--limit", "1024");
+  assert.deepEqual([card.a.offset, card.kl.max, card.top1Agreement], [2, 0, 1]);
+
   const prompt = ["--prompt", "once upon a time, there was a little fox. the fox loved", "--max-tokens", "12"];
   const options = [...tokenizer, "--set", "prediction_offset=2", "--temperature", "0"];
   const { text, ids: made, tokensPerSecond } = await done("generate", model, ...prompt, ...options);

@@ -55,8 +55,9 @@ test("the Node example does what it says", async () => {
   assert.ok(readFileSync(example, "utf8").split("\n").length <= 40);
 });
 
-test("serve answers on the loopback interface with the right types, and with nothing outside its folders", async () => {
+test("serve answers on the loopback interface with the right types, and with nothing outside its folders", async (t) => {
   const { child, done } = start(["serve", "--port", "0", "--json"]);
+  t.after(() => child.kill());
   const url = await new Promise((resolve, reject) => {
     child.stdout.once("data", (text) => resolve(JSON.parse(text).url));
     done.then(({ stderr }) => reject(new Error(stderr)));

@@ -21,6 +21,10 @@ const WEIGHTS = /\.(pt|pth|bin|ckpt|safetensors|gguf)$|\.index\.json$/i;
 export async function sortFiles({ given, beside }: Gathered): Promise<CheckpointFiles> {
   const findings: Finding[] = [];
   const weights = theWeights(given, findings);
+  if (weights.name.endsWith(".index.json")) {
+    const message = `${weights.name} is the index of a sharded checkpoint: join its shards into one safetensors file`;
+    throw new StatepressError("unsupported-format", message, { file: weights.name });
+  }
   const others = [...given.filter((file) => file !== weights), ...beside];
   const config = others.find((file) => file.name === "config.json");
   if (config && beside.includes(config)) {
@@ -41,7 +45,7 @@ function theWeights(given: NamedFile[], findings: Finding[]): NamedFile {
   // A single file is the weights whatever its name: its content decides.
   if (given.length === 1 && only && !isTokenizerName(only.name)) return only;
   const candidates = given.filter((file) => WEIGHTS.test(file.name));
-  // A folder of shards has one index that stands for them all.
+  // A folder of shards has one index that stands for them all, and for the reason why it cannot be opened.
   const index = candidates.filter((file) => file.name.endsWith(".index.json"));
   if (index.length === 1 && index[0]) return index[0];
   const usual = candidates.filter((file) => file.name === "model.safetensors");

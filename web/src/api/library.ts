@@ -1,5 +1,6 @@
 // The library over an environment: open, compare, recipes.
 
+import type { Input as Tokens } from "../worker/protocol.js";
 import { Checkpoint } from "./checkpoint.js";
 import type { Environment } from "./environment.js";
 import { StatepressError, throwIfAborted } from "./errors.js";
@@ -48,15 +49,15 @@ export function library(environment: Environment): Library {
       const input = options.text ?? options.ids;
       if (input === undefined)
         throw new StatepressError("bad-option", "compare needs a text or ids", { option: "text" });
-      const request = {
-        // The base's tokenizer, unless only the other one has any.
-        input: (a.tokenizer.known ? a : b).tokenizer.input(input),
-        options: present(options, "window", "limit", "offset", "ratioTarget", "lossTarget"),
-      };
+      // The base's tokenizer, unless only the other one has any.
+      const tokens = (a.tokenizer.known ? a : b).tokenizer.input(input);
       try {
         const base = await model(a);
         const other = await model(b);
-        return await environment.host.call("compare", { a: base.handle, b: other.handle, ...request }, options);
+        const offset = options.offset === "detect" ? await detect(environment, base, tokens, options) : options.offset;
+        const asked = present({ ...options, offset }, "window", "limit", "offset", "ratioTarget", "lossTarget");
+        const request = { a: base.handle, b: other.handle, input: tokens, options: asked };
+        return await environment.host.call("compare", request, options);
       } finally {
         for (const loaded of mine) loaded.dispose();
       }
@@ -64,6 +65,16 @@ export function library(environment: Environment): Library {
 
     recipes: () => environment.host.call("recipes", {}),
   };
+}
+
+/** Tokens on which the prediction offset is looked for: wrong offsets are worse by far than any noise. */
+const DETECTION = 4096;
+
+async function detect(environment: Environment, base: Model, tokens: Tokens, options: CompareOptions): Promise<number> {
+  const limit = Math.min(options.limit ?? DETECTION, DETECTION);
+  const asked = present({ ...options, limit }, "window", "limit", "offset");
+  const request = { model: base.handle, input: tokens, options: asked };
+  return (await environment.host.call("evaluate", request, options)).offset;
 }
 
 async function choose(

@@ -98,7 +98,7 @@ export class Model {
   }
 
   /** Perplexity on a text or on ids. */
-  evaluate(input: string | ArrayLike<number>, options: EvaluateOptions = {}): Promise<Evaluation> {
+  async evaluate(input: string | ArrayLike<number>, options: EvaluateOptions = {}): Promise<Evaluation> {
     const request = {
       model: this.handle,
       input: this.tokenizer.input(input),

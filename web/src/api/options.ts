@@ -57,9 +57,7 @@ export interface EvaluateOptions extends Running {
 }
 
 /** What is evaluated on, with the protocol and the targets of the verdict. */
-export interface CompareOptions extends Omit<EvaluateOptions, "offset"> {
-  /** Position `t` predicts token `t + offset`. */
-  offset?: number | undefined;
+export interface CompareOptions extends EvaluateOptions {
   text?: string | undefined;
   ids?: ArrayLike<number> | undefined;
   backend?: LoadOptions["backend"];

@@ -35,7 +35,7 @@ export const OPTIONS = {
   "ids-type": { value: "TYPE", help: "u16 or u32 (default: u16 when the vocabulary fits)" },
   window: { value: "N", help: "tokens of a window (default: the model's longest sequence, else 256)" },
   limit: { value: "TOKENS", help: "use only that many tokens from the start" },
-  offset: { value: "N", help: "position t predicts token t + N (evaluate: or detect, which tries 0 to 3)" },
+  offset: { value: "N", help: "position t predicts token t + N; detect tries 0 to 3" },
   backend: { value: "NAME", help: "what computes: auto, cpu (default auto)" },
   "ratio-target": { value: "X", help: "ratio that counts as success" },
   "loss-target": { value: "PERCENT", help: "perplexity change that is allowed" },

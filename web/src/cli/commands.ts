@@ -25,7 +25,11 @@ const running = ({ output, signal }: Run) => ({ signal, onProgress: output.progr
 
 const backend = (args: Args) => args.one("backend", "auto", "cpu", "webgpu");
 
-const protocol = (args: Args) => ({ window: args.count("window"), limit: args.count("limit") });
+const protocol = (args: Args) => ({
+  window: args.count("window"),
+  limit: args.count("limit"),
+  offset: args.text("offset") === "detect" ? ("detect" as const) : args.count("offset"),
+});
 
 // The text or the ids that were named; exactly one of the two.
 async function evaluated(args: Args, vocabSize: number): Promise<{ text: string } | { ids: Uint32Array }> {
@@ -110,8 +114,7 @@ async function recommended({ output }: Run, checkpoint: Checkpoint): Promise<str
 
 export async function evaluate(run: Run, file: string): Promise<void> {
   const { args, output } = run;
-  const offset = args.text("offset") === "detect" ? ("detect" as const) : args.count("offset");
-  const asked = { backend: backend(args), offset, ...protocol(args), ...running(run) };
+  const asked = { backend: backend(args), ...protocol(args), ...running(run) };
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const model = await checkpoint.load(asked);
@@ -126,7 +129,6 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<void
   const { args, output } = run;
   const asked = {
     backend: backend(args),
-    offset: args.count("offset"),
     ratioTarget: args.number("ratio-target"),
     lossTarget: args.number("loss-target"),
     ...protocol(args),

@@ -5,6 +5,8 @@ import type { Finding, Progress } from "../api/types/statepress.js";
 /** Results on stdout; progress, findings and errors on stderr. */
 export class Output {
   #bar = false;
+  // Reports repeat what inspecting has found: each thing is said once.
+  readonly #said = new Set<string>();
 
   constructor(
     readonly json: boolean,
@@ -21,7 +23,9 @@ export class Output {
     if (this.quiet) return;
     this.clear();
     for (const { level, code, message, tensor } of findings) {
-      process.stderr.write(`${level}: ${message}${tensor ? ` [${tensor}]` : ""} (${code})\n`);
+      const line = `${level}: ${message}${tensor ? ` [${tensor}]` : ""} (${code})\n`;
+      if (!this.#said.has(line)) process.stderr.write(line);
+      this.#said.add(line);
     }
   }
 

@@ -67,11 +67,11 @@ export function plan(it: Plan): string {
   ]);
   const measured = it.tensors.some((tensor) => tensor.error) ? ["mse", "largest error", "cosine"] : [];
   const head = ["tensor", "precision", "rule", "bytes before", "bytes after", ...measured];
-  return `${table([head, ...tensors], [3, 4, 5, 6, 7])}\n\n${totals(it)}`;
+  return `${table([head, ...tensors], [3, 4, 5, 6, 7])}\n\n${table(totals(it))}`;
 }
 
-function totals({ recipe, bytes, matched, unmatched }: Plan): string {
-  return table([
+function totals({ recipe, bytes, matched, unmatched }: Plan): string[][] {
+  return [
     ["recipe", recipe.name],
     ["bytes", `${grouped(bytes.before)} -> ${grouped(bytes.after)}, ${bytes.ratio.toFixed(2)}x`],
     ["matched", `${grouped(matched.params)} parameters in ${matched.tensors} tensors, ${matched.percent.toFixed(1)} %`],
@@ -79,15 +79,16 @@ function totals({ recipe, bytes, matched, unmatched }: Plan): string {
       "unmatched",
       `${grouped(unmatched.params)} parameters in ${unmatched.tensors} tensors, ${unmatched.percent.toFixed(1)} %`,
     ],
-  ]);
+  ];
 }
 
 export function compressed(it: CompressReport, file: string, reportFile: string): string {
-  return `${totals(it)}\n${table([
+  return table([
+    ...totals(it),
     ["file", `${file}, ${grouped(it.fileBytes)} bytes`],
     ["report", reportFile],
     ["time", `${it.seconds.toFixed(2)} s, at most ${grouped(it.peakMemory)} bytes of tensors at once`],
-  ])}`;
+  ]);
 }
 
 export function evaluation(it: Evaluation): string {
