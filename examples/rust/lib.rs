@@ -1,1 +1,1 @@
-//! The examples are in this folder; each is about thirty lines.
+//! The Rust examples are beside this file; each is about thirty lines.

@@ -82,14 +82,10 @@ impl Compress {
             self.writer.write(&entry.name, &tensor)?;
             RoundingError { cosine: 1.0, ..RoundingError::default() }
         } else {
-            let stored_bytes = tensor.bytes();
-            let values = match tensor.data {
-                Packed::F32(values) => values,
-                _ => codecs::decode(&tensor),
-            };
+            let (values, while_decoding) = numbers(tensor);
             let encoded = codecs::encode(&values, &entry.shape, decision.encoding, self.clip)
                 .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
-            let held = stored_bytes.max(encoded.tensor.bytes()) + 4 * values.len() as u64;
+            let held = while_decoding.max(4 * values.len() as u64 + encoded.tensor.bytes());
             self.peak_memory = self.peak_memory.max(held);
             self.writer.write(&entry.name, &encoded.tensor)?;
             RoundingError { clipped: encoded.clipped, ..rounding_error(&values, &encoded.tensor) }
@@ -137,6 +133,19 @@ impl Job for Compress {
             seconds: (self.clock)() - self.started,
             peak_memory: self.peak_memory,
         })
+    }
+}
+
+/// The numbers of a tensor, and the bytes held while they were made.
+fn numbers(tensor: Tensor) -> (Vec<f32>, u64) {
+    let stored = tensor.bytes();
+    match tensor.data {
+        Packed::F32(values) => (values, stored),
+        _ => {
+            let values = codecs::decode(&tensor);
+            let held = stored + 4 * values.len() as u64;
+            (values, held)
+        }
     }
 }
 

@@ -1,0 +1,48 @@
+//! Compresses the demo model by every yardstick method and evaluates the produced bytes on a
+//! text of token ids, next to the published figures.
+//!
+//! ```text
+//! cargo run --release -p statepress-tests --bin yardstick -- ids.u16.bin [tokens]
+//! ```
+//!
+//! The published perplexities are of the whole WikiText-2 test text in windows of 256.
+
+use statepress::{Checkpoint, Clock, Evaluate, EvaluateOptions, OpenOptions, run};
+use statepress_tests::files::{demo, fixture, open};
+use statepress_tests::yardstick::yardstick;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().ok_or("usage: yardstick ids.u16.bin [tokens]")?;
+    let limit = arguments.next().map(|tokens| tokens.parse()).transpose()?;
+    let bytes = std::fs::read(path)?;
+    let ids: Vec<u32> = bytes.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes).into()).collect();
+
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(fixture("trained/yardstick.json"))?)?;
+    let rows = json["models"]["itera-tiny"]["rows"].as_array().ok_or("the yardstick has no rows")?;
+    let checkpoint = open(&demo().join("model.safetensors"), &[]);
+    println!(
+        "{:36} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8}",
+        "method", "bytes", "published", "ppl", "published", "differ %", "tokens/s"
+    );
+    for (name, recipe) in yardstick() {
+        let row =
+            rows.iter().find(|row| row["variant"] == name).ok_or("a method that is not in the yardstick")?;
+        let (job, produced) = checkpoint.compress_to_memory(&recipe)?;
+        run(job, |_| {})?;
+        let model = Checkpoint::open(produced.take(), OpenOptions::default())?.model()?;
+        let options = EvaluateOptions { window: Some(256), limit, ..EvaluateOptions::default() };
+        let found = run(Evaluate::new(&model, &ids, &options, Clock::default().seconds())?, |_| {})?;
+        let published = row["ppl"].as_f64().ok_or("a row without perplexity")?;
+        println!(
+            "{name:36} {:>9} {:>9} {:>9.3} {published:>9.3} {:>8.3} {:>8.0}",
+            model.info.bytes,
+            row["bytes"],
+            found.perplexity,
+            100.0 * (found.perplexity / published - 1.0),
+            found.tokens_per_second
+        );
+    }
+    Ok(())
+}

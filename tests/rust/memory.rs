@@ -1,0 +1,39 @@
+//! Compressing holds one tensor and its codes at a time: measured at the allocator.
+
+use peak_alloc::PeakAlloc;
+use statepress::{Checkpoint, FileSource, OpenOptions, Sink, SourceError, recipes, run};
+use statepress_tests::files::demo;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// Bytes of the largest tensor of the demo model: the embedding table, `[8000, 128]` in FP32.
+const LARGEST: usize = 8000 * 128 * 4;
+
+/// What the header, the plan and a chunk of file may take beside tensors.
+const BLOCK: usize = 1 << 19;
+
+/// Counts what is written, and keeps nothing.
+struct Counter(u64);
+
+impl Sink for Counter {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.0 += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// One test, because the allocator counts the whole process.
+#[test]
+fn compressing_needs_less_than_two_tensors_of_memory() {
+    let source = FileSource::open(demo().join("model.safetensors")).unwrap();
+    let checkpoint = Checkpoint::open(source, OpenOptions::default()).unwrap();
+    for recipe in recipes::builtin().unwrap() {
+        ALLOCATOR.reset_peak_usage();
+        let before = ALLOCATOR.current_usage();
+        let report = run(checkpoint.compress(&recipe, Box::new(Counter(0))).unwrap(), |_| {}).unwrap();
+        let peak = ALLOCATOR.peak_usage() - before;
+        assert!(peak < 2 * LARGEST + BLOCK, "{}: {peak} bytes", recipe.name);
+        assert!(peak as u64 >= report.peak_memory, "{}: {peak} against {}", recipe.name, report.peak_memory);
+    }
+}
