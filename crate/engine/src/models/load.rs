@@ -122,9 +122,9 @@ impl Parts {
     }
 
     /// Takes `PREFIX.weight` and `PREFIX.bias` of a LayerNorm.
-    pub fn norm(&mut self, prefix: &str, eps: f32) -> Result<Norm, EngineError> {
+    pub fn norm(&mut self, prefix: &str, eps: f64) -> Result<Norm, EngineError> {
         let (weight, bias) = (format!("{prefix}.weight"), format!("{prefix}.bias"));
-        Ok(Norm { weight: self.vector(&weight)?, bias: self.vector(&bias)?, eps })
+        Ok(Norm { weight: self.vector(&weight)?, bias: self.vector(&bias)?, eps: eps as f32 })
     }
 }
 

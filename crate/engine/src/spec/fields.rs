@@ -91,10 +91,10 @@ impl<'a> Collector<'a> {
     }
 
     /// `layer_norm_eps`.
-    pub fn free_eps(&mut self, default: f32) -> Result<f32, EngineError> {
-        let eps = self.free("layer_norm_eps", f64::from(default), "upstream's default");
+    pub fn free_eps(&mut self, default: f64) -> Result<f64, EngineError> {
+        let eps = self.free("layer_norm_eps", default, "upstream's default");
         match eps.as_f64() {
-            Some(eps) if eps > 0.0 && eps < 1.0 => Ok(eps as f32),
+            Some(eps) if eps > 0.0 && eps < 1.0 => Ok(eps),
             _ => Err(EngineError::option("layer_norm_eps", eps, "a number between 0 and 1")),
         }
     }

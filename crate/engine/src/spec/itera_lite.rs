@@ -23,7 +23,7 @@ pub struct IteraLiteSpec {
     /// T: rows of the position embedding.
     pub max_seq_length: usize,
     /// eps of the final norm; the norms inside blocks always use 1e-5.
-    pub layer_norm_eps: f32,
+    pub layer_norm_eps: f64,
     /// Position `t` predicts token `t + offset`.
     pub offset: usize,
     /// Whether the file has no `lm_head.weight` of its own name.
@@ -65,7 +65,7 @@ pub enum Sublayer {
 }
 
 /// The eps of every norm inside a block, and the default of the final one.
-pub(crate) const NORM_EPS: f32 = 1e-5;
+pub(crate) const NORM_EPS: f64 = 1e-5;
 
 pub(super) fn infer(
     index: &Index,

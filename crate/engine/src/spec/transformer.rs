@@ -23,7 +23,7 @@ pub struct TransformerSpec {
     /// I: FFN width per layer.
     pub ffn_sizes: Vec<usize>,
     /// eps of every norm.
-    pub layer_norm_eps: f32,
+    pub layer_norm_eps: f64,
     /// Position `t` predicts token `t + offset`.
     pub offset: usize,
     /// Whether the file has no `lm_head.weight` of its own name.

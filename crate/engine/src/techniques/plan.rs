@@ -8,8 +8,8 @@ use statepress_core::{DType, Encoding, Entry, Finding, Index, Precision, Recipe}
 use crate::EngineError;
 use crate::spec::{is_buffer, is_mask};
 
-/// Above this share of unmatched parameters a plan warns.
-const UNMATCHED_WARNING: f64 = 30.0;
+/// Above this share of unmatched parameters the recipe is probably for another model.
+const UNMATCHED_ALARM: f64 = 30.0;
 
 /// What happens to one tensor.
 #[derive(Clone, Debug)]
@@ -193,24 +193,17 @@ fn report_coverage(quantize: &Quantize, used: &[bool], unmatched: &Matched, find
         findings.push(Finding::info("unused-pattern", message));
     }
     if unmatched.tensors > 0 {
-        let message = format!(
+        let mut message = format!(
             "{} tensors with {} parameters ({:.1} %) match no pattern and take {}",
             unmatched.tensors,
             unmatched.params,
             unmatched.percent,
             quantize.otherwise.name()
         );
-        let loud = unmatched.percent > UNMATCHED_WARNING;
-        let message = if loud {
-            format!("{message}: over {UNMATCHED_WARNING} %, is the recipe for another model?")
-        } else {
-            message
-        };
-        findings.push(if loud {
-            Finding::warning("unmatched", message)
-        } else {
-            Finding::info("unmatched", message)
-        });
+        if unmatched.percent > UNMATCHED_ALARM {
+            message += &format!(": over {UNMATCHED_ALARM} %, is the recipe for another model?");
+        }
+        findings.push(Finding::warning("unmatched", message));
     }
 }
 
