@@ -51,22 +51,16 @@ impl F32x4 {
         Self(from_fn(|i| self.0[i] * by.0[i] + to.0[i]))
     }
 
-    /// The larger; NaN if either is.
+    /// The larger, or `self` where the two do not compare.
     #[inline(always)]
     pub fn max(self, other: Self) -> Self {
-        Self(from_fn(|i| {
-            let (a, b) = (self.0[i], other.0[i]);
-            if a > b || a.is_nan() { a } else { b }
-        }))
+        Self(from_fn(|i| if self.0[i] < other.0[i] { other.0[i] } else { self.0[i] }))
     }
 
-    /// The smaller; NaN if either is.
+    /// The smaller, or `self` where the two do not compare.
     #[inline(always)]
     pub fn min(self, other: Self) -> Self {
-        Self(from_fn(|i| {
-            let (a, b) = (self.0[i], other.0[i]);
-            if a < b || a.is_nan() { a } else { b }
-        }))
+        Self(from_fn(|i| if other.0[i] < self.0[i] { other.0[i] } else { self.0[i] }))
     }
 
     /// Without the sign.
@@ -103,11 +97,11 @@ impl F32x4 {
         I32x4(from_fn(|i| -i32::from(self.0[i] == other.0[i])))
     }
 
-    /// The largest of all lanes; NaN if there is one.
+    /// The largest of all lanes, if they compare.
     #[inline(always)]
     pub fn largest(self) -> f32 {
         let [a, b, c, d] = self.to_array();
-        Self::splat(a).max(Self::splat(b)).max(Self::splat(c).max(Self::splat(d))).to_array()[0]
+        a.max(b).max(c.max(d))
     }
 
     /// The sum of all lanes.
@@ -150,6 +144,12 @@ impl I32x4 {
     #[inline(always)]
     pub fn from_bits(self) -> F32x4 {
         F32x4(self.0.map(|x| f32::from_bits(x as u32)))
+    }
+
+    /// The larger.
+    #[inline(always)]
+    pub fn max(self, other: Self) -> Self {
+        Self(from_fn(|i| self.0[i].max(other.0[i])))
     }
 
     /// Shifted left.
@@ -221,10 +221,11 @@ impl I16x8 {
         Self(from_fn(|i| clamp(if i < 4 { low.0[i] } else { high.0[i - 4] })))
     }
 
-    /// To memory.
+    /// To memory, as neighbouring pairs.
     #[inline(always)]
-    pub fn to_array(self) -> [i16; 8] {
-        self.0
+    pub fn to_pairs(self) -> [[i16; 2]; 4] {
+        let [a, b, c, d, e, f, g, h] = self.0;
+        [[a, b], [c, d], [e, f], [g, h]]
     }
 
     /// Bits that both have.

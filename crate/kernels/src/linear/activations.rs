@@ -4,7 +4,7 @@
 //! its own block only. The rounding error is that of 13 to 15 bits: 1e-5 to 4e-5 of the block's
 //! largest value.
 
-use crate::lanes::{F32x4, I16x8};
+use crate::lanes::{F32x4, I16x8, I32x4, load8};
 
 /// Columns that a tile of any integer codec has, and to which activations are padded.
 pub(super) const TILE: usize = 8;
@@ -30,42 +30,50 @@ pub(super) struct Block {
 impl Integers {
     /// Rounds `x` to integers of at most `level` by magnitude, in blocks of `tiles_per_block`.
     pub fn quantize(&mut self, x: &[f32], tiles_per_block: usize, level: f32) {
-        self.tiles.clear();
+        self.tiles.resize(x.len().div_ceil(TILE), [[0; 2]; TILE / 2]);
         self.blocks.clear();
-        for block in x.chunks(tiles_per_block * TILE) {
-            let (whole, rest) = block.as_chunks::<TILE>();
-            let mut last = [0.0; TILE];
-            last[..rest.len()].copy_from_slice(rest);
-            let tiles = || whole.iter().chain((!rest.is_empty()).then_some(&last));
+        for (x, tiles) in x.chunks(tiles_per_block * TILE).zip(self.tiles.chunks_mut(tiles_per_block)) {
+            let (whole, rest) = x.as_chunks::<TILE>();
+            let mut last = [[0.0; TILE]];
+            last[0][..rest.len()].copy_from_slice(rest);
+            let (tiles, last_tile) = tiles.split_at_mut(whole.len());
 
-            let mut largest = F32x4::ZERO;
-            for tile in tiles() {
-                let [low, high] = crate::lanes::load8(tile);
-                largest = largest.max(low.abs()).max(high.abs());
-            }
-            let largest = largest.largest();
-            if !largest.is_finite() || largest == 0.0 {
-                // Zero times anything that is not finite is NaN.
-                let scale = largest * 0.0;
-                self.tiles.extend(tiles().map(|_| [[0; 2]; TILE / 2]));
-                self.blocks.push(Block { scale, sum: 0 });
-                continue;
-            }
-            // A subnormal `largest` would overflow the reciprocal; such values count as zero.
-            let to_units = F32x4::splat((level / largest).min(f32::MAX));
-            let mut sum = crate::lanes::I32x4::ZERO;
-            for tile in tiles() {
-                let [low, high] = crate::lanes::load8(tile);
-                let units = I16x8::narrow((low * to_units).round(), (high * to_units).round());
-                sum = sum + units.dot(I16x8::splat(1));
-                let units = units.to_array();
-                let (pairs, _) = units.as_chunks::<2>();
-                self.tiles.push([pairs[0], pairs[1], pairs[2], pairs[3]]);
-            }
-            let sum = sum.to_array().iter().sum();
-            self.blocks.push(Block { scale: largest / level, sum });
+            let largest = f32::from_bits(largest(whole).max(largest(&last)));
+            // A subnormal `largest` would overflow the quotient; such values count as zero.
+            let to_units = if largest < f32::MIN_POSITIVE { 0.0 } else { level / largest };
+            let sum = round(whole, to_units, tiles) + round(&last, to_units, last_tile);
+            // NaN if there is a NaN or an infinity, which is the sum of no integers.
+            let scale = if largest.is_finite() { largest / level } else { f32::NAN };
+            self.blocks.push(Block { scale, sum });
         }
     }
+}
+
+/// The bits of the largest magnitude. As integers they have the order of the numbers, with NaN
+/// above infinity.
+#[inline(always)]
+fn largest(x: &[[f32; TILE]]) -> u32 {
+    let sign = I32x4::splat(i32::MAX);
+    let mut bits = I32x4::ZERO;
+    for x in x {
+        let [low, high] = load8(x);
+        bits = bits.max(low.to_bits().and(sign)).max(high.to_bits().and(sign));
+    }
+    bits.to_array().into_iter().fold(0, i32::max) as u32
+}
+
+/// Rounds into as many tiles as there are, and adds the integers up.
+#[inline(always)]
+fn round(x: &[[f32; TILE]], to_units: f32, tiles: &mut [[[i16; 2]; TILE / 2]]) -> i32 {
+    let (to_units, one) = (F32x4::splat(to_units), I16x8::splat(1));
+    let mut sum = I32x4::ZERO;
+    for (x, tile) in x.iter().zip(tiles) {
+        let [low, high] = load8(x);
+        let units = I16x8::narrow((low * to_units).round(), (high * to_units).round());
+        sum = sum + units.dot(one);
+        *tile = units.to_pairs();
+    }
+    sum.to_array().iter().sum()
 }
 
 #[cfg(test)]

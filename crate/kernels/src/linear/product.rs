@@ -13,7 +13,7 @@ use crate::lanes::{F32x4, F32x8, load8, store8};
 
 /// Tokens of a tile: 12 accumulators of 4 lanes, 2 of weights and 1 of activations fill the 16
 /// vector registers of x86-64.
-const TOKENS: usize = 6;
+const TOKENS: usize = 4;
 
 pub(super) fn with_tokens(w: &Weights, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
     let (rows, cols) = (w.rows(), w.cols());

@@ -18,12 +18,13 @@ pub(in crate::linear) const MAX_TILES: usize = 4;
 
 /// What distinguishes the 4-bit codes: where a tile keeps them, and what they stand for.
 pub(in crate::linear) trait Code {
-    /// The largest magnitude of an activation for which `dot` cannot overflow.
-    const LEVEL: f32;
     /// What one unit of the integer that a code stands for is worth, before the group's scale.
     const UNIT: f32;
     /// A tile of zeros.
     const ZERO: [u8; 32];
+
+    /// The largest integer activation for which `dot` cannot overflow in a block of `columns`.
+    fn level(columns: usize) -> f32;
 
     /// Puts a code into a tile that has [`Self::ZERO`]'s there.
     fn put(tile: &mut [u8; 32], row: usize, col: usize, code: u8);
@@ -121,7 +122,7 @@ impl<C: Code> Panels for FourBit<C> {
     fn with_token(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         if self.group.is_multiple_of(TILE) {
             let tiles_per_block = gcd(self.group / TILE, MAX_TILES);
-            scratch.integers.quantize(x, tiles_per_block, C::LEVEL);
+            scratch.integers.quantize(x, tiles_per_block, C::level(tiles_per_block * TILE));
             each_panel(out, |panel| self.dot(panel, scratch, tiles_per_block));
         } else {
             let buffer = &mut scratch.panel;

@@ -23,9 +23,12 @@ fn place(row: usize, col: usize) -> (usize, usize) {
 }
 
 impl Code for Int4 {
-    const LEVEL: f32 = 32767.0;
     const UNIT: f32 = 1.0;
     const ZERO: [u8; 32] = [0x88; 32];
+
+    fn level(_: usize) -> f32 {
+        f32::from(i16::MAX)
+    }
 
     fn put(tile: &mut [u8; 32], row: usize, col: usize, code: u8) {
         let (byte, shift) = place(row, col);

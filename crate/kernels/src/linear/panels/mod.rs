@@ -40,7 +40,7 @@ fn each_panel(out: &mut [f32], mut dot: impl FnMut(usize) -> F32x8) {
 
 /// Rearranges a row-major matrix: `place(panel, row of it, column, value)` for every value.
 fn interleave<T: Copy>(values: &[T], cols: usize, mut place: impl FnMut(usize, usize, usize, T)) {
-    for (row, values) in values.chunks_exact(cols).enumerate() {
+    for (row, values) in values.chunks_exact(cols.max(1)).enumerate() {
         for (col, &value) in values.iter().enumerate() {
             place(row / PANEL, row % PANEL, col, value);
         }

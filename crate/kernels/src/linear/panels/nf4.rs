@@ -5,8 +5,9 @@
 //! pair. A table lookup turns sixteen codes into 16-bit integers, in the order in which a dot
 //! product of pairs takes them.
 //!
-//! The integers are the table times 8191, rounded: an error of at most 6e-5 of the absmax. With
-//! activations up to 8191 as well, 32 columns add up to less than 2^31.
+//! The integers are the table times 7854, rounded. Of all factors up to 8191 this one rounds best:
+//! rms 1.9e-5, at most 4.3e-5 of the absmax. For 32 columns activations have 13 bits, so that sums
+//! stay below 2^31; for fewer columns they have more.
 
 use super::super::activations::{Block, TILE};
 use super::PANEL;
@@ -16,7 +17,7 @@ use crate::lanes::{I16x8, I32x4, U8x16};
 
 pub(in crate::linear) struct Nf4;
 
-const UNITS: f32 = 8191.0;
+const UNITS: f32 = 7854.0;
 
 /// Low and high bytes of the table in units.
 const BYTES: [[u8; 16]; 2] = {
@@ -37,9 +38,13 @@ fn place(row: usize, col: usize) -> (usize, usize) {
 }
 
 impl Code for Nf4 {
-    const LEVEL: f32 = 8191.0;
     const UNIT: f32 = 1.0 / UNITS;
     const ZERO: [u8; 32] = [ZERO | ZERO << 4; 32];
+
+    fn level(columns: usize) -> f32 {
+        let bound = i32::MAX as usize / (UNITS as usize * columns);
+        bound.min(i16::MAX as usize) as f32
+    }
 
     fn put(tile: &mut [u8; 32], row: usize, col: usize, code: u8) {
         let (byte, shift) = place(row, col);

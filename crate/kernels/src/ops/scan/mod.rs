@@ -1,5 +1,7 @@
 //! The recurrence of a diagonal state-space model: `h = exp(dt A) h + dt (B a)`.
 
+pub mod reference;
+
 /// Runs the recurrence over `n` positions, one after the other.
 ///
 /// `dt` is `[n]`, `driven` = `B a` is `[n, N]`, `a` is `[N]` and negative, `h` is `[N]` and is

