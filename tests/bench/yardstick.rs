@@ -2,7 +2,7 @@
 //! text of token ids, next to the published figures.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --bin yardstick -- ids.u16.bin [tokens]
+//! cargo run --release -p statepress-tests --example yardstick -- ids.u16.bin [tokens]
 //! ```
 //!
 //! The published perplexities are of the whole WikiText-2 test text in windows of 256.

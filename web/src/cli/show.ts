@@ -1,5 +1,6 @@
 // Results as text for people.
 
+import { basename } from "node:path";
 import { type CardLine, grouped } from "../api/card.js";
 import type {
   Advice,
@@ -105,7 +106,10 @@ export function evaluation(it: Evaluation): string {
 }
 
 export function card(lines: CardLine[], base: string, other: string): string {
-  return table([["", base, other], ...lines.map((line) => [line.label, line.base, line.compressed])], [1, 2]);
+  return table(
+    [["", basename(base), basename(other)], ...lines.map((line) => [line.label, line.base, line.compressed])],
+    [1, 2],
+  );
 }
 
 export function generated(it: Generation & { text: string; ids: number[] }, shown: boolean): string {
