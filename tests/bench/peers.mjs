@@ -148,7 +148,8 @@ function best(rivals) {
 /** The same in every language: a linear congruential generator. */
 function pseudoRandomIds(n, vocab) {
   let x = 7n;
-  return Array.from({ length: n }, () =>
-    Number(((x = (x * 1103515245n + 12345n) % 2147483648n) >> 8n) % BigInt(vocab)),
-  );
+  return Array.from({ length: n }, () => {
+    x = (x * 1103515245n + 12345n) % 2147483648n;
+    return Number((x >> 8n) % BigInt(vocab));
+  });
 }
