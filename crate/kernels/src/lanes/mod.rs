@@ -33,6 +33,14 @@ pub fn store8(x: F32x8) -> [f32; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
+/// Rows as columns.
+#[inline(always)]
+pub fn transpose([a, b, c, d]: [F32x4; 4]) -> [F32x4; 4] {
+    let ([ac0, ac1], [bd0, bd1]) = (a.interleave(c), b.interleave(d));
+    let ([first, second], [third, fourth]) = (ac0.interleave(bd0), ac1.interleave(bd1));
+    [first, second, third, fourth]
+}
+
 /// Up to four numbers, then zeros.
 #[inline(always)]
 pub fn padded(x: &[f32]) -> [f32; 4] {

@@ -97,6 +97,13 @@ impl F32x4 {
         I32x4(from_fn(|i| -i32::from(self.0[i] == other.0[i])))
     }
 
+    /// `[a0, b0, a1, b1]` and `[a2, b2, a3, b3]`.
+    #[inline(always)]
+    pub fn interleave(self, other: Self) -> [Self; 2] {
+        let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (self.0, other.0);
+        [Self([a0, b0, a1, b1]), Self([a2, b2, a3, b3])]
+    }
+
     /// The largest of all lanes, if they compare.
     #[inline(always)]
     pub fn largest(self) -> f32 {

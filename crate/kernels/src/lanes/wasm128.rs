@@ -104,6 +104,13 @@ impl F32x4 {
         I32x4(f32x4_eq(self.0, other.0))
     }
 
+    /// `[a0, b0, a1, b1]` and `[a2, b2, a3, b3]`.
+    #[inline(always)]
+    pub fn interleave(self, other: Self) -> [Self; 2] {
+        let (a, b) = (self.0, other.0);
+        [Self(i32x4_shuffle::<0, 4, 1, 5>(a, b)), Self(i32x4_shuffle::<2, 6, 3, 7>(a, b))]
+    }
+
     /// The largest of all lanes, if they compare.
     #[inline(always)]
     pub fn largest(self) -> f32 {

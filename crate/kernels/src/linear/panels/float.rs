@@ -1,56 +1,51 @@
-//! Panels of floats, `[panel][col][8]`. 16-bit floats stay 16 bits wide.
+//! Panels of floats, `[panel][cols / 8][row][8]`. 16-bit floats stay 16 bits wide.
 //!
-//! Eight 16-bit patterns hold row `i` at `2 i` and row `4 + i` at `2 i + 1`, so that either half
-//! of the rows is a shift or a mask of 32-bit lanes away from being f32.
+//! With eight columns of a row in neighbouring lanes, activations are loaded as vectors too, and
+//! each row has its own sum; the lanes of the sums are added up at the end of a panel.
+//!
+//! Eight 16-bit patterns hold column `i` at `2 i` and column `4 + i` at `2 i + 1`, so that either
+//! half is a shift or a mask of 32-bit lanes away from being f32.
 
-use super::{PANEL, Panels, Scratch, each_panel, interleave};
-use crate::lanes::{F32x4, F32x8, I32x4, load8, store8};
+use super::super::activations::TILE;
+use super::{Aligned, PANEL, Panels, Scratch, each_panel, interleave};
+use crate::lanes::{F32x4, F32x8, I32x4, load8, store8, transpose};
 
-/// Eight floats of one column, one per row of the panel.
-pub(in crate::linear) trait Column: Copy + Default {
+/// Eight floats of one row.
+pub(in crate::linear) trait Eight: Copy + Default {
     /// One number as checkpoints store it.
     type Stored: Copy;
 
-    fn put(&mut self, row: usize, value: Self::Stored);
+    fn put(&mut self, col: usize, value: Self::Stored);
 
     fn load(&self) -> F32x8;
-
-    /// Columns that are f32 as they stand.
-    fn plain(_: &[Self]) -> Option<&[[f32; PANEL]]> {
-        None
-    }
 }
 
 /// binary16 without infinities and NaN.
 #[derive(Clone, Copy, Default)]
-pub(in crate::linear) struct Half([u16; PANEL]);
+pub(in crate::linear) struct Half([u16; TILE]);
 
 /// bfloat16.
 #[derive(Clone, Copy, Default)]
-pub(in crate::linear) struct Brain([u16; PANEL]);
+pub(in crate::linear) struct Brain([u16; TILE]);
 
-impl Column for [f32; PANEL] {
+impl Eight for [f32; TILE] {
     type Stored = f32;
 
-    fn put(&mut self, row: usize, value: f32) {
-        self[row] = value;
+    fn put(&mut self, col: usize, value: f32) {
+        self[col] = value;
     }
 
     #[inline(always)]
     fn load(&self) -> F32x8 {
         load8(self)
     }
-
-    fn plain(columns: &[Self]) -> Option<&[[f32; PANEL]]> {
-        Some(columns)
-    }
 }
 
-impl Column for Half {
+impl Eight for Half {
     type Stored = u16;
 
-    fn put(&mut self, row: usize, value: u16) {
-        self.0[row % 4 * 2 + row / 4] = value;
+    fn put(&mut self, col: usize, value: u16) {
+        self.0[col % 4 * 2 + col / 4] = value;
     }
 
     /// A binary16 pattern moved three bits down from the top of 32 is the f32 pattern of the same
@@ -63,11 +58,11 @@ impl Column for Half {
     }
 }
 
-impl Column for Brain {
+impl Eight for Brain {
     type Stored = u16;
 
-    fn put(&mut self, row: usize, value: u16) {
-        self.0[row % 4 * 2 + row / 4] = value;
+    fn put(&mut self, col: usize, value: u16) {
+        self.0[col % 4 * 2 + col / 4] = value;
     }
 
     #[inline(always)]
@@ -79,74 +74,89 @@ impl Column for Brain {
 /// The even and the odd 16-bit patterns, each at the top of 32 bits; low bits of the odd ones are
 /// cleared.
 #[inline(always)]
-fn split(bits: &[u16; PANEL]) -> [I32x4; 2] {
+fn split(bits: &[u16; TILE]) -> [I32x4; 2] {
     let both = I32x4::load16(bits);
     [both.shl::<16>(), both.and(I32x4::splat(0xffff_0000_u32 as i32))]
 }
 
-/// A matrix of floats.
-pub(in crate::linear) struct Floats<C> {
+/// A matrix of floats; missing columns of the last tile are zeros.
+pub(in crate::linear) struct Floats<E> {
     cols: usize,
-    columns: Vec<C>,
+    tiles: Vec<Aligned<[E; PANEL]>>,
 }
 
-impl<C: Column> Floats<C> {
-    pub fn new(values: &[C::Stored], rows: usize, cols: usize) -> Self {
-        let mut columns = vec![C::default(); rows.div_ceil(PANEL) * cols];
-        interleave(values, cols, |panel, row, col, value| columns[panel * cols + col].put(row, value));
-        Self { cols, columns }
+impl<E: Eight> Floats<E> {
+    pub fn new(values: &[E::Stored], rows: usize, cols: usize) -> Self {
+        let across = cols.div_ceil(TILE);
+        let mut tiles = vec![Aligned([E::default(); PANEL]); rows.div_ceil(PANEL) * across];
+        interleave(values, cols, |panel, row, col, value| {
+            tiles[panel * across + col / TILE].0[row].put(col % TILE, value);
+        });
+        Self { cols, tiles }
     }
 
-    fn panel(&self, panel: usize) -> &[C] {
-        &self.columns[panel * self.cols..][..self.cols]
+    fn panel(&self, panel: usize) -> &[Aligned<[E; PANEL]>] {
+        let across = self.cols.div_ceil(TILE);
+        &self.tiles[panel * across..][..across]
     }
 }
 
-impl<C: Column> Panels for Floats<C> {
+impl<E: Eight> Panels for Floats<E> {
     fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]] {
-        let columns = self.panel(panel);
-        if let Some(plain) = C::plain(columns) {
-            return plain;
-        }
-        for (numbers, column) in buffer.iter_mut().zip(columns) {
-            *numbers = store8(column.load());
+        for (columns, tile) in buffer.chunks_mut(TILE).zip(self.panel(panel)) {
+            let [a, b, c, d, e, f, g, h] = tile.0.map(|row| row.load());
+            for (half, columns) in columns.chunks_mut(4).enumerate() {
+                let low = transpose([a[half], b[half], c[half], d[half]]);
+                let high = transpose([e[half], f[half], g[half], h[half]]);
+                for (column, (low, high)) in columns.iter_mut().zip(low.into_iter().zip(high)) {
+                    *column = store8([low, high]);
+                }
+            }
         }
         buffer
     }
 
     fn with_token(&self, x: &[f32], out: &mut [f32], _: &mut Scratch) {
-        /// Columns in flight: with two vectors each, enough sums to hide the latency of adding.
-        const UNROLL: usize = 4;
-        let (x, x_rest) = x.as_chunks::<UNROLL>();
+        let (x, rest) = x.as_chunks::<TILE>();
+        let mut last = [0.0; TILE];
+        last[..rest.len()].copy_from_slice(rest);
         each_panel(out, |panel| {
-            let (columns, rest) = self.panel(panel).as_chunks::<UNROLL>();
-            let mut sums = [[F32x4::ZERO; 2]; UNROLL];
-            let mut add = |sum: usize, column: &C, x: f32| {
-                let ([low, high], x) = (column.load(), F32x4::splat(x));
-                sums[sum] = [low.mul_add(x, sums[sum][0]), high.mul_add(x, sums[sum][1])];
-            };
-            for (columns, x) in columns.iter().zip(x) {
-                for i in 0..UNROLL {
-                    add(i, &columns[i], x[i]);
+            let mut sums = [F32x4::ZERO; PANEL];
+            let mut add = |tile: &Aligned<[E; PANEL]>, x: &[f32; TILE]| {
+                let x = load8(x);
+                for (sum, row) in sums.iter_mut().zip(&tile.0) {
+                    let row = row.load();
+                    *sum = row[1].mul_add(x[1], row[0].mul_add(x[0], *sum));
                 }
+            };
+            let tiles = self.panel(panel);
+            for (tile, x) in tiles.iter().zip(x) {
+                add(tile, x);
             }
-            for (i, (column, &x)) in rest.iter().zip(x_rest).enumerate() {
-                add(i, column, x);
+            if let Some(tile) = tiles.get(x.len()) {
+                add(tile, &last);
             }
-            let [a, b, c, d] = sums;
-            [(a[0] + b[0]) + (c[0] + d[0]), (a[1] + b[1]) + (c[1] + d[1])]
+            let [a, b, c, d, e, f, g, h] = sums;
+            [add_lanes([a, b, c, d]), add_lanes([e, f, g, h])]
         });
     }
 
     fn row(&self, row: usize, out: &mut [f32]) {
-        for (out, column) in out.iter_mut().zip(self.panel(row / PANEL)) {
-            *out = store8(column.load())[row % PANEL];
+        for (out, tile) in out.chunks_mut(TILE).zip(self.panel(row / PANEL)) {
+            out.copy_from_slice(&store8(tile.0[row % PANEL].load())[..out.len()]);
         }
     }
 
     fn bytes(&self) -> usize {
-        size_of_val(&*self.columns)
+        size_of_val(&*self.tiles)
     }
+}
+
+/// The sum of the lanes of each.
+#[inline(always)]
+fn add_lanes(vectors: [F32x4; 4]) -> F32x4 {
+    let [a, b, c, d] = transpose(vectors);
+    (a + b) + (c + d)
 }
 
 #[cfg(test)]
@@ -157,10 +167,10 @@ mod tests {
     #[test]
     fn every_finite_half_is_exact() {
         for bits in (0..=u16::MAX).filter(|&bits| f16::from_bits(bits).is_finite()) {
-            let mut column = Half::default();
-            column.put(5, bits);
-            column.put(2, bits ^ 1);
-            let loaded = store8(column.load());
+            let mut eight = Half::default();
+            eight.put(5, bits);
+            eight.put(2, bits ^ 1);
+            let loaded = store8(eight.load());
             assert_eq!(loaded[5].to_bits(), f16::from_bits(bits).to_f32().to_bits(), "{bits:#x}");
             assert_eq!(loaded[2].to_bits(), f16::from_bits(bits ^ 1).to_f32().to_bits());
             assert_eq!(loaded[0], 0.0);

@@ -10,7 +10,7 @@
 
 use super::super::activations::{Block, TILE};
 use super::super::product;
-use super::{PANEL, Panels, Scratch, each_panel};
+use super::{Aligned, PANEL, Panels, Scratch, each_panel};
 use crate::lanes::{F32x4, F32x8, I32x4, load8, store8};
 
 /// Most tiles of an activation block: what [`Code::dot`] must be able to add up.
@@ -39,14 +39,14 @@ pub(in crate::linear) trait Code {
     fn decode(tile: &[u8; 32]) -> [[f32; PANEL]; TILE];
 
     /// Sums of the integer products of at most [`MAX_TILES`] tiles, one per row.
-    fn dot(tiles: &[[u8; 32]], x: &[[[i16; 2]; TILE / 2]], block: &Block) -> [I32x4; 2];
+    fn dot(tiles: &[Aligned<[u8; 32]>], x: &[[[i16; 2]; TILE / 2]], block: &Block) -> [I32x4; 2];
 }
 
 /// A matrix of 4-bit codes.
 pub(in crate::linear) struct FourBit<C> {
     cols: usize,
     group: usize,
-    tiles: Vec<[u8; 32]>,
+    tiles: Vec<Aligned<[u8; 32]>>,
     /// `[panel][group][8]`.
     scales: Vec<[f32; PANEL]>,
     code: std::marker::PhantomData<C>,
@@ -64,13 +64,13 @@ impl<C: Code> FourBit<C> {
     ) -> Self {
         let group = gcd(cols, group);
         let (panels, tiles_per_row, groups) = (rows.div_ceil(PANEL), cols.div_ceil(TILE), cols / group);
-        let mut tiles = vec![C::ZERO; panels * tiles_per_row];
+        let mut tiles = vec![Aligned(C::ZERO); panels * tiles_per_row];
         let mut scales = vec![[0.0; PANEL]; panels * groups];
         for row in 0..rows {
             let (panel, lane) = (row / PANEL, row % PANEL);
             for col in 0..cols {
                 let tile = &mut tiles[panel * tiles_per_row + col / TILE];
-                C::put(tile, lane, col % TILE, code(row * cols + col));
+                C::put(&mut tile.0, lane, col % TILE, code(row * cols + col));
             }
             for (at, scales) in scales[panel * groups..][..groups].iter_mut().enumerate() {
                 scales[lane] = scale(row * cols + at * group);
@@ -79,7 +79,7 @@ impl<C: Code> FourBit<C> {
         Self { cols, group, tiles, scales, code: std::marker::PhantomData }
     }
 
-    fn panel(&self, panel: usize) -> (&[[u8; 32]], &[[f32; PANEL]]) {
+    fn panel(&self, panel: usize) -> (&[Aligned<[u8; 32]>], &[[f32; PANEL]]) {
         let (tiles, groups) = (self.cols.div_ceil(TILE), self.cols / self.group);
         (&self.tiles[panel * tiles..][..tiles], &self.scales[panel * groups..][..groups])
     }
@@ -109,7 +109,7 @@ impl<C: Code> Panels for FourBit<C> {
     fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]] {
         let (tiles, scales) = self.panel(panel);
         for (at, (columns, tile)) in buffer.chunks_mut(TILE).zip(tiles).enumerate() {
-            let numbers = C::decode(tile);
+            let numbers = C::decode(&tile.0);
             for (i, (column, numbers)) in columns.iter_mut().zip(&numbers).enumerate() {
                 let [low, high] = load8(&scales[(at * TILE + i) / self.group]);
                 let numbers = load8(numbers);
@@ -138,7 +138,7 @@ impl<C: Code> Panels for FourBit<C> {
     fn row(&self, row: usize, out: &mut [f32]) {
         let (tiles, scales) = self.panel(row / PANEL);
         for (col, out) in out.iter_mut().enumerate() {
-            let code = C::get(&tiles[col / TILE], row % PANEL, col % TILE);
+            let code = C::get(&tiles[col / TILE].0, row % PANEL, col % TILE);
             *out = C::value(code) * scales[col / self.group][row % PANEL];
         }
     }

@@ -10,8 +10,8 @@
 //! loses nothing.
 
 use super::super::activations::{Block, TILE};
-use super::PANEL;
 use super::four_bit::Code;
+use super::{Aligned, PANEL};
 use crate::lanes::{I16x8, I32x4};
 
 pub(in crate::linear) struct Int4;
@@ -56,14 +56,14 @@ impl Code for Int4 {
     }
 
     #[inline(always)]
-    fn dot(tiles: &[[u8; 32]], x: &[[[i16; 2]; TILE / 2]], block: &Block) -> [I32x4; 2] {
+    fn dot(tiles: &[Aligned<[u8; 32]>], x: &[[[i16; 2]; TILE / 2]], block: &Block) -> [I32x4; 2] {
         // Sums of nibbles 0 and 3, of nibble 1, of nibble 2; what 8 adds to every code is taken
         // off at the start.
         let mut ones = [I32x4::splat(-8 * block.sum); 2];
         let (mut sixteens, mut most) = ([I32x4::ZERO; 2], [I32x4::ZERO; 2]);
         for (tile, x) in tiles.iter().zip(x) {
             let x = x.map(I16x8::splat_pair);
-            let (halves, _) = tile.as_chunks::<16>();
+            let (halves, _) = tile.0.as_chunks::<16>();
             for (half, bytes) in halves.iter().enumerate() {
                 let codes = I16x8::load_bytes(bytes);
                 ones[half] = ones[half] + codes.and(I16x8::splat(0x000f)).dot(x[0]);

@@ -8,13 +8,13 @@
 //! A block has 64 columns; its sum is at most 64 * 128 * 32767 < 2^31.
 
 use super::super::activations::TILE;
-use super::{PANEL, Panels, Scratch, each_panel, interleave};
+use super::{Aligned, PANEL, Panels, Scratch, each_panel, interleave};
 use crate::lanes::{F32x4, I16x8, I32x4, load8};
 
 const TILES_PER_BLOCK: usize = 8;
 const LEVEL: f32 = 32767.0;
 
-type Tile = [[[i8; 8]; 2]; TILE / 2];
+type Tile = Aligned<[[[i8; 8]; 2]; TILE / 2]>;
 
 /// A matrix of INT8 codes with a scale per row.
 pub(in crate::linear) struct Int8 {
@@ -26,10 +26,10 @@ pub(in crate::linear) struct Int8 {
 impl Int8 {
     /// `scales` has one entry per row, or one for all.
     pub fn new(codes: &[i8], scales: &[f32], rows: usize, cols: usize) -> Self {
-        let mut tiles = vec![Tile::default(); rows.div_ceil(PANEL) * cols.div_ceil(TILE)];
+        let mut tiles = vec![Aligned([[[0; 8]; 2]; TILE / 2]); rows.div_ceil(PANEL) * cols.div_ceil(TILE)];
         interleave(codes, cols, |panel, row, col, code| {
             let tile = &mut tiles[panel * cols.div_ceil(TILE) + col / TILE];
-            tile[col % TILE / 2][row / 4][row % 4 * 2 + col % 2] = code;
+            tile.0[col % TILE / 2][row / 4][row % 4 * 2 + col % 2] = code;
         });
         let scale =
             |row: usize| if scales.len() == 1 { scales[0] } else { scales.get(row).copied().unwrap_or(0.0) };
@@ -48,7 +48,7 @@ impl Panels for Int8 {
     fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]] {
         let [low, high] = load8(&self.scales[panel]);
         for (columns, tile) in buffer.chunks_mut(TILE).zip(self.panel(panel)) {
-            for (columns, [a, b]) in columns.chunks_mut(2).zip(tile) {
+            for (columns, [a, b]) in columns.chunks_mut(2).zip(&tile.0) {
                 let (a, b) = (I16x8::widen(a), I16x8::widen(b));
                 let pair = [[a.even().to_f32(), b.even().to_f32()], [a.odd().to_f32(), b.odd().to_f32()]];
                 for (column, [a, b]) in columns.iter_mut().zip(pair) {
@@ -70,7 +70,7 @@ impl Panels for Int8 {
                 let mut low = I32x4::ZERO;
                 let mut high = I32x4::ZERO;
                 for (tile, x) in tiles.iter().zip(x) {
-                    for ([a, b], &x) in tile.iter().zip(x) {
+                    for ([a, b], &x) in tile.0.iter().zip(x) {
                         let x = I16x8::splat_pair(x);
                         low = low + I16x8::widen(a).dot(x);
                         high = high + I16x8::widen(b).dot(x);
@@ -89,7 +89,7 @@ impl Panels for Int8 {
         let scale = self.scales[panel][row];
         for (out, tile) in out.chunks_mut(TILE).zip(self.panel(panel)) {
             for (col, out) in out.iter_mut().enumerate() {
-                *out = f32::from(tile[col / 2][row / 4][row % 4 * 2 + col % 2]) * scale;
+                *out = f32::from(tile.0[col / 2][row / 4][row % 4 * 2 + col % 2]) * scale;
             }
         }
     }

@@ -10,8 +10,8 @@
 //! stay below 2^31; for fewer columns they have more.
 
 use super::super::activations::{Block, TILE};
-use super::PANEL;
 use super::four_bit::Code;
+use super::{Aligned, PANEL};
 use crate::codecs::nf4::{TABLE, ZERO};
 use crate::lanes::{I16x8, I32x4, U8x16};
 
@@ -71,18 +71,17 @@ impl Code for Nf4 {
     }
 
     #[inline(always)]
-    fn dot(tiles: &[[u8; 32]], x: &[[[i16; 2]; TILE / 2]], _: &Block) -> [I32x4; 2] {
+    fn dot(tiles: &[Aligned<[u8; 32]>], x: &[[[i16; 2]; TILE / 2]], _: &Block) -> [I32x4; 2] {
         let (low, high) = (U8x16::load(&BYTES[0]), U8x16::load(&BYTES[1]));
         let mut sums = [I32x4::ZERO; 2];
         for (tile, x) in tiles.iter().zip(x) {
-            let (halves, _) = tile.as_chunks::<16>();
-            let (pairs, _) = x.as_chunks::<2>();
-            for (half, x) in halves.iter().zip(pairs) {
-                let codes = U8x16::load(half);
-                for (codes, &x) in [codes.low_nibbles(), codes.high_nibbles()].into_iter().zip(x) {
-                    let ([a, b], x) = (codes.lookup(low, high), I16x8::splat_pair(x));
-                    sums = [sums[0] + a.dot(x), sums[1] + b.dot(x)];
-                }
+            let (halves, _) = tile.0.as_chunks::<16>();
+            let [first, second] = [U8x16::load(&halves[0]), U8x16::load(&halves[1])];
+            let codes =
+                [first.low_nibbles(), first.high_nibbles(), second.low_nibbles(), second.high_nibbles()];
+            for i in 0..TILE / 2 {
+                let ([a, b], x) = (codes[i].lookup(low, high), I16x8::splat_pair(x[i]));
+                sums = [sums[0] + a.dot(x), sums[1] + b.dot(x)];
             }
         }
         sums
