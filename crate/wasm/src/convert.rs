@@ -55,7 +55,8 @@ pub fn from_js<T: DeserializeOwned + Default>(what: &str, value: JsValue) -> Res
     if value.is_undefined() || value.is_null() {
         return Ok(T::default());
     }
-    serde_wasm_bindgen::from_value(value).map_err(|error| js_error("bad-option", &format!("{what} options: {error}")))
+    serde_wasm_bindgen::from_value(value)
+        .map_err(|error| js_error("bad-option", &format!("{what} options: {error}")))
 }
 
 /// A recipe object, or the name of a built-in one.

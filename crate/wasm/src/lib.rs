@@ -6,7 +6,9 @@ mod streams;
 
 use js_sys::{Object, Uint32Array};
 use serde::Deserialize;
-use statepress::{AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, Offset, OpenOptions, Target};
+use statepress::{
+    AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, Offset, OpenOptions, Target,
+};
 use wasm_bindgen::prelude::*;
 
 use convert::{fail, from_js, recipe, to_js};
@@ -184,7 +186,8 @@ impl Model {
             ratio_target: given.ratio_target.unwrap_or(usual.ratio_target),
             loss_target: given.loss_target.unwrap_or(usual.loss_target),
         };
-        let job = statepress::Compare::new(&self.0, &other.0, &ids.to_vec(), options, convert::now).map_err(fail)?;
+        let job = statepress::Compare::new(&self.0, &other.0, &ids.to_vec(), options, convert::now)
+            .map_err(fail)?;
         Ok(CompareJob::new(job))
     }
 
