@@ -171,6 +171,14 @@ impl I32x4 {
         Self(self.0.map(|x| x >> N))
     }
 
+    /// The low 16 bits of every lane as signed numbers, times `factor`.
+    ///
+    /// On x86-64 one multiplication does the work of two shifts, of which there are fewer units.
+    #[inline(always)]
+    pub fn low_halves_times(self, factor: i16) -> Self {
+        Self(self.0.map(|x| i32::from(x as i16) * i32::from(factor)))
+    }
+
     /// Bits that both have.
     #[inline(always)]
     pub fn and(self, other: Self) -> Self {

@@ -178,6 +178,14 @@ impl I32x4 {
         Self(i32x4_shr(self.0, N))
     }
 
+    /// The low 16 bits of every lane as signed numbers, times `factor`.
+    ///
+    /// On x86-64 one multiplication does the work of two shifts, of which there are fewer units.
+    #[inline(always)]
+    pub fn low_halves_times(self, factor: i16) -> Self {
+        Self(i32x4_dot_i16x8(self.0, i32x4_splat(i32::from(factor as u16))))
+    }
+
     /// Bits that both have.
     #[inline(always)]
     pub fn and(self, other: Self) -> Self {
@@ -287,7 +295,8 @@ impl U8x16 {
     /// The high half of every byte.
     #[inline(always)]
     pub fn high_nibbles(self) -> Self {
-        Self(u8x16_shr(self.0, 4))
+        // x86-64 shifts no bytes: u8x16_shr would be five instructions there.
+        Self(v128_and(u16x8_shr(self.0, 4), u8x16_splat(15)))
     }
 
     /// Every byte, at most 15, looked up in a table of 16-bit numbers given as their low and high bytes.

@@ -15,9 +15,19 @@ pub(in crate::linear) trait Eight: Copy + Default {
     /// One number as checkpoints store it.
     type Stored: Copy;
 
+    /// What [`Self::load_scaled`] must be multiplied with, in two equal powers of two.
+    const SCALE: [f32; 2] = [1.0; 2];
+
     fn put(&mut self, col: usize, value: Self::Stored);
 
+    /// The numbers.
     fn load(&self) -> F32x8;
+
+    /// The numbers over both [`Self::SCALE`]s, which can be cheaper to load.
+    #[inline(always)]
+    fn load_scaled(&self) -> F32x8 {
+        self.load()
+    }
 }
 
 /// binary16 without infinities and NaN.
@@ -44,17 +54,27 @@ impl Eight for [f32; TILE] {
 impl Eight for Half {
     type Stored = u16;
 
+    // The difference of the exponent biases is 112; as one factor it could overflow activations.
+    const SCALE: [f32; 2] = [f32::from_bits((127 + 56) << 23); 2];
+
     fn put(&mut self, col: usize, value: u16) {
         self.0[col % 4 * 2 + col / 4] = value;
     }
 
-    /// A binary16 pattern moved three bits down from the top of 32 is the f32 pattern of the same
-    /// number times 2^-112, the difference of the exponent biases; subnormals included.
     #[inline(always)]
     fn load(&self) -> F32x8 {
+        let scale = F32x4::splat(f32::from_bits((127 + 112) << 23));
+        self.load_scaled().map(|x| x * scale)
+    }
+
+    /// A binary16 pattern moved from the top of 32 bits three down (or from the bottom 13 up), with
+    /// copies of the sign cleared, is the f32 pattern of the same number times 2^-112; subnormals
+    /// included.
+    #[inline(always)]
+    fn load_scaled(&self) -> F32x8 {
         let keep = I32x4::splat(0x8fff_e000_u32 as i32);
-        let bias = F32x4::splat(f32::from_bits((127 + 112) << 23));
-        split(&self.0).map(|top| top.shr::<3>().and(keep).from_bits() * bias)
+        let both = I32x4::load16(&self.0);
+        [both.low_halves_times(1 << 13), both.shr::<3>()].map(|bits| bits.and(keep).from_bits())
     }
 }
 
@@ -67,16 +87,10 @@ impl Eight for Brain {
 
     #[inline(always)]
     fn load(&self) -> F32x8 {
-        split(&self.0).map(I32x4::from_bits)
+        let both = I32x4::load16(&self.0);
+        let top = I32x4::splat(0xffff_0000_u32 as i32);
+        [both.shl::<16>(), both.and(top)].map(I32x4::from_bits)
     }
-}
-
-/// The even and the odd 16-bit patterns, each at the top of 32 bits; low bits of the odd ones are
-/// cleared.
-#[inline(always)]
-fn split(bits: &[u16; TILE]) -> [I32x4; 2] {
-    let both = I32x4::load16(bits);
-    [both.shl::<16>(), both.and(I32x4::splat(0xffff_0000_u32 as i32))]
 }
 
 /// A matrix of floats; missing columns of the last tile are zeros.
@@ -116,7 +130,15 @@ impl<E: Eight> Panels for Floats<E> {
         buffer
     }
 
-    fn with_token(&self, x: &[f32], out: &mut [f32], _: &mut Scratch) {
+    fn with_token(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let [before, after] = E::SCALE;
+        let x = if before == 1.0 {
+            x
+        } else {
+            scratch.tokens.clear();
+            scratch.tokens.extend(x.iter().map(|x| x * before));
+            &scratch.tokens
+        };
         let (x, rest) = x.as_chunks::<TILE>();
         let mut last = [0.0; TILE];
         last[..rest.len()].copy_from_slice(rest);
@@ -125,7 +147,7 @@ impl<E: Eight> Panels for Floats<E> {
             let mut add = |tile: &Aligned<[E; PANEL]>, x: &[f32; TILE]| {
                 let x = load8(x);
                 for (sum, row) in sums.iter_mut().zip(&tile.0) {
-                    let row = row.load();
+                    let row = row.load_scaled();
                     *sum = row[1].mul_add(x[1], row[0].mul_add(x[0], *sum));
                 }
             };
@@ -137,7 +159,7 @@ impl<E: Eight> Panels for Floats<E> {
                 add(tile, &last);
             }
             let [a, b, c, d, e, f, g, h] = sums;
-            [add_lanes([a, b, c, d]), add_lanes([e, f, g, h])]
+            [add_lanes([a, b, c, d]), add_lanes([e, f, g, h])].map(|sum| sum * F32x4::splat(after))
         });
     }
 
