@@ -7,7 +7,6 @@ import type { Input, SaveOptions, SaveTarget } from "./options.js";
 export interface NamedFile {
   name: string;
   data: Data;
-  /** Its size where it is known without reading. */
   text(): Promise<string>;
 }
 

@@ -3,14 +3,10 @@
 import type { Args } from "./args.js";
 import type { Output } from "./output.js";
 
-/** What opening a checkpoint needs. */
-export interface CheckpointInput {
+/** One run of a command. */
+export interface Run {
   args: Args;
+  output: Output;
   /** Fires on SIGINT and SIGTERM. */
   signal: AbortSignal;
-}
-
-/** One run of a command. */
-export interface Run extends CheckpointInput {
-  output: Output;
 }

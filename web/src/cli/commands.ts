@@ -4,16 +4,17 @@ import { writeFile } from "node:fs/promises";
 import { type Checkpoint, compare, open, qualityCard, recipes, StatepressError } from "../api/node.js";
 import { place, refuseExisting } from "../api/place.js";
 import { type Args, idList, UsageError } from "./args.js";
-import type { CheckpointInput, Run } from "./command.js";
+import type { Run } from "./command.js";
 import { readIds, readRecipe, readText, safetensors } from "./files.js";
 import * as show from "./show.js";
 
-const openAs = ({ args, signal }: CheckpointInput, path: string) =>
-  open(path, { tokenizer: args.text("tokenizer"), set: args.fields(), signal });
-
-// Opens FILE, shows its findings, and closes it when the command is done with it.
-async function withCheckpoint<T>(run: Run, path: string, use: (checkpoint: Checkpoint) => Promise<T>): Promise<T> {
-  const checkpoint = await openAs(run, path);
+// Opens FILE, and closes it when the command is done with it.
+async function withCheckpoint<T>(
+  { args, signal }: Run,
+  path: string,
+  use: (checkpoint: Checkpoint) => Promise<T>,
+): Promise<T> {
+  const checkpoint = await open(path, { tokenizer: args.text("tokenizer"), set: args.fields(), signal });
   try {
     return await use(checkpoint);
   } finally {
