@@ -116,6 +116,25 @@ fn products_are_those_of_the_decoded_matrix() {
 }
 
 #[test]
+fn exact_products_of_one_token_are_those_of_many() {
+    let mut rng = fastrand::Rng::with_seed(18);
+    for (rows, cols) in [(13, 64), (8, 20)] {
+        let values = random(rows * cols, 0.05, &mut rng);
+        for encoding in encodings(cols) {
+            let Some(tensor) = encode(&values, rows, cols, encoding) else { continue };
+            let weights = Weights::new(tensor).unwrap();
+            let x = with_outliers(3 * cols, &mut rng);
+            let (mut many, mut one) = (vec![0.0; 3 * rows], vec![0.0; rows]);
+            linear::linear(&weights, &x, &mut many, &mut Scratch::default());
+            let mut scratch = Scratch::default();
+            scratch.exact = true;
+            linear::linear(&weights, &x[cols..2 * cols], &mut one, &mut scratch);
+            assert_eq!(one, many[rows..2 * rows], "{encoding:?}");
+        }
+    }
+}
+
+#[test]
 fn integer_activations_stay_below_their_noise_on_models_sizes() {
     let mut rng = fastrand::Rng::with_seed(8);
     let mut scratch = Scratch::default();

@@ -4,10 +4,8 @@
 //! its own block only. The rounding error is that of 13 to 15 bits: 1e-5 to 4e-5 of the block's
 //! largest value.
 
+use super::TILE;
 use crate::lanes::{F32x4, I16x8, I32x4, load8};
-
-/// Columns that a tile of any integer codec has, and to which activations are padded.
-pub(super) const TILE: usize = 8;
 
 /// One token's activations.
 #[derive(Default)]
@@ -39,8 +37,9 @@ impl Integers {
             let (tiles, last_tile) = tiles.split_at_mut(whole.len());
 
             let largest = f32::from_bits(largest(whole).max(largest(&last)));
-            // A subnormal `largest` would overflow the quotient; such values count as zero.
-            let to_units = if largest < f32::MIN_POSITIVE { 0.0 } else { level / largest };
+            // Overflows where all values are below 1e-34; they count as zero.
+            let to_units = level / largest;
+            let to_units = if to_units.is_finite() { to_units } else { 0.0 };
             let sum = round(whole, to_units, tiles) + round(&last, to_units, last_tile);
             // NaN if there is a NaN or an infinity, which is the sum of no integers.
             let scale = if largest.is_finite() { largest / level } else { f32::NAN };
@@ -106,7 +105,10 @@ mod tests {
                 assert!(integers.blocks[0].scale.is_nan(), "{bad} at {at}");
             }
         }
-        integers.quantize(&[1e-45, 0.0], 8, 8191.0);
-        assert!(integers.tiles[0][0].iter().all(|unit| (0..=8191).contains(unit)));
+        for tiny in [0.0, 1e-45, 1e-36] {
+            integers.quantize(&[-tiny, 0.0], 8, 8191.0);
+            assert_eq!(integers.tiles[0][0], [0, 0]);
+            assert!(integers.blocks[0].scale < 1e-30);
+        }
     }
 }

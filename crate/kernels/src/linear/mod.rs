@@ -1,9 +1,9 @@
 //! Products of a packed matrix with one token or many.
 //!
 //! A matrix `[rows, cols]` is held in *panels* of eight rows. A panel keeps the bytes of its
-//! precision and interleaves the rows, so that a kernel reads one sequential stream and has the
-//! same column of all eight rows in neighbouring lanes. Rows that are missing in the last panel
-//! are zeros.
+//! precision and interleaves the rows in tiles of eight columns, so that a kernel reads one
+//! sequential stream, and each load of activations serves eight rows. Rows that are missing in the
+//! last panel are zeros.
 //!
 //! - One token: the product runs on the packed bytes. Floats are widened in registers; integer
 //!   codes meet activations that are integers too ([`activations`]), which needs fewer
@@ -25,7 +25,10 @@ pub use weights::Weights;
 use activations::Integers;
 
 /// Rows of a panel.
-pub(crate) const PANEL: usize = 8;
+const PANEL: usize = 8;
+
+/// Columns of a tile, the part of a panel that kernels take at a time; missing ones are zeros.
+const TILE: usize = 8;
 
 /// Buffers that one product after another reuses: nothing is allocated once they have grown.
 #[derive(Default)]

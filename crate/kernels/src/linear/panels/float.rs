@@ -6,8 +6,7 @@
 //! Eight 16-bit patterns hold column `i` at `2 i` and column `4 + i` at `2 i + 1`, so that either
 //! half is a shift or a mask of 32-bit lanes away from being f32.
 
-use super::super::activations::TILE;
-use super::{Aligned, PANEL, Panels, Scratch, each_panel, interleave};
+use super::{Aligned, PANEL, Panels, Scratch, TILE, each_panel, interleave};
 use crate::lanes::{F32x4, F32x8, I32x4, load8, store8, transpose};
 
 /// Eight floats of one row.
@@ -116,8 +115,8 @@ impl<E: Eight> Floats<E> {
 }
 
 impl<E: Eight> Panels for Floats<E> {
-    fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]] {
-        for (columns, tile) in buffer.chunks_mut(TILE).zip(self.panel(panel)) {
+    fn decode(&self, panel: usize, out: &mut [[f32; PANEL]]) {
+        for (columns, tile) in out.chunks_mut(TILE).zip(self.panel(panel)) {
             let [a, b, c, d, e, f, g, h] = tile.0.map(|row| row.load());
             for (half, columns) in columns.chunks_mut(4).enumerate() {
                 let low = transpose([a[half], b[half], c[half], d[half]]);
@@ -127,7 +126,6 @@ impl<E: Eight> Panels for Floats<E> {
                 }
             }
         }
-        buffer
     }
 
     fn with_token(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {

@@ -8,9 +8,9 @@
 //! One token: `y = sum over groups of (scale[row] * activation scale * sum of integer products)`.
 //! Where groups do not consist of whole tiles, panels are decoded for one token too.
 
-use super::super::activations::{Block, TILE};
+use super::super::activations::Block;
 use super::super::product;
-use super::{Aligned, PANEL, Panels, Scratch, each_panel};
+use super::{Aligned, PANEL, Panels, Scratch, TILE, each_panel};
 use crate::lanes::{F32x4, F32x8, I32x4, load8, store8};
 
 /// Most tiles of an activation block: what [`Code::dot`] must be able to add up.
@@ -106,9 +106,9 @@ impl<C: Code> FourBit<C> {
 }
 
 impl<C: Code> Panels for FourBit<C> {
-    fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]] {
+    fn decode(&self, panel: usize, out: &mut [[f32; PANEL]]) {
         let (tiles, scales) = self.panel(panel);
-        for (at, (columns, tile)) in buffer.chunks_mut(TILE).zip(tiles).enumerate() {
+        for (at, (columns, tile)) in out.chunks_mut(TILE).zip(tiles).enumerate() {
             let numbers = C::decode(&tile.0);
             for (i, (column, numbers)) in columns.iter_mut().zip(&numbers).enumerate() {
                 let [low, high] = load8(&scales[(at * TILE + i) / self.group]);
@@ -116,7 +116,6 @@ impl<C: Code> Panels for FourBit<C> {
                 *column = store8([numbers[0] * low, numbers[1] * high]);
             }
         }
-        buffer
     }
 
     fn with_token(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
@@ -128,8 +127,8 @@ impl<C: Code> Panels for FourBit<C> {
             let buffer = &mut scratch.panel;
             buffer.resize(self.cols, [0.0; PANEL]);
             each_panel(out, |panel| {
-                let weights = self.decode(panel, buffer);
-                let [sum] = product::tile(weights, x.as_chunks::<1>().0);
+                self.decode(panel, buffer);
+                let [sum] = product::tile(buffer, x.as_chunks::<1>().0);
                 sum
             });
         }

@@ -9,9 +9,9 @@
 //! `8 * 15 * 256 * 32767 < 2^31`. Sums of nibble `k` are multiples of `16^k`, so shifting them back
 //! loses nothing.
 
-use super::super::activations::{Block, TILE};
+use super::super::activations::Block;
 use super::four_bit::Code;
-use super::{Aligned, PANEL};
+use super::{Aligned, PANEL, TILE};
 use crate::lanes::{I16x8, I32x4};
 
 pub(in crate::linear) struct Int4;

@@ -7,8 +7,7 @@
 //! One token: `y = scale[row] * sum over blocks of (activation scale * sum of integer products)`.
 //! A block has 64 columns; its sum is at most 64 * 128 * 32767 < 2^31.
 
-use super::super::activations::TILE;
-use super::{Aligned, PANEL, Panels, Scratch, each_panel, interleave};
+use super::{Aligned, PANEL, Panels, Scratch, TILE, each_panel, interleave};
 use crate::lanes::{F32x4, I16x8, I32x4, load8};
 
 const TILES_PER_BLOCK: usize = 8;
@@ -45,9 +44,9 @@ impl Int8 {
 }
 
 impl Panels for Int8 {
-    fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]] {
+    fn decode(&self, panel: usize, out: &mut [[f32; PANEL]]) {
         let [low, high] = load8(&self.scales[panel]);
-        for (columns, tile) in buffer.chunks_mut(TILE).zip(self.panel(panel)) {
+        for (columns, tile) in out.chunks_mut(TILE).zip(self.panel(panel)) {
             for (columns, [a, b]) in columns.chunks_mut(2).zip(&tile.0) {
                 let (a, b) = (I16x8::widen(a), I16x8::widen(b));
                 let pair = [[a.even().to_f32(), b.even().to_f32()], [a.odd().to_f32(), b.odd().to_f32()]];
@@ -56,7 +55,6 @@ impl Panels for Int8 {
                 }
             }
         }
-        buffer
     }
 
     fn with_token(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {

@@ -12,13 +12,13 @@ pub(super) use int4::Int4;
 pub(super) use int8::Int8;
 pub(super) use nf4::Nf4;
 
-use super::{PANEL, Scratch, product};
+use super::{PANEL, Scratch, TILE, product};
 use crate::lanes::F32x8;
 
 /// A matrix in panels.
 pub(super) trait Panels {
-    /// The numbers of a panel, `[cols][8]`. `buffer` has that size and may hold them.
-    fn decode<'a>(&'a self, panel: usize, buffer: &'a mut [[f32; PANEL]]) -> &'a [[f32; PANEL]];
+    /// The numbers of a panel, `[cols][8]`.
+    fn decode(&self, panel: usize, out: &mut [[f32; PANEL]]);
 
     /// The product with one token.
     fn with_token(&self, x: &[f32], out: &mut [f32], scratch: &mut Scratch);

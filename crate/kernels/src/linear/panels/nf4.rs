@@ -9,9 +9,9 @@
 //! rms 1.9e-5, at most 4.3e-5 of the absmax. For 32 columns activations have 13 bits, so that sums
 //! stay below 2^31; for fewer columns they have more.
 
-use super::super::activations::{Block, TILE};
+use super::super::activations::Block;
 use super::four_bit::Code;
-use super::{Aligned, PANEL};
+use super::{Aligned, PANEL, TILE};
 use crate::codecs::nf4::{TABLE, ZERO};
 use crate::lanes::{I16x8, I32x4, U8x16};
 
