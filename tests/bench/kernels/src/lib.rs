@@ -1,0 +1,82 @@
+//! Cases for `bench.mjs`, which holds the clock: set one up, then run it many times.
+
+use std::hint::black_box;
+
+use statepress_core::Encoding;
+use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
+use statepress_kernels::codecs::{self, Clip};
+use statepress_kernels::linear::{Scratch, Weights, linear};
+use statepress_kernels::ops::{conv1d, gate, norm, softmax};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// A matrix and tokens.
+#[wasm_bindgen]
+pub struct Product {
+    weights: Weights,
+    x: Vec<f32>,
+    out: Vec<f32>,
+    scratch: Scratch,
+}
+
+#[wasm_bindgen]
+impl Product {
+    /// A random `[rows, cols]` matrix in `encoding` and `n` random tokens; `undefined` if the encoding
+    /// does not exist or cannot take the shape.
+    pub fn create(encoding: &str, rows: usize, cols: usize, n: usize) -> Option<Self> {
+        let encoding = match encoding {
+            "fp32" => Encoding::Fp32,
+            "fp16" => Encoding::Fp16,
+            "bf16" => Encoding::Bf16,
+            "int8" => Encoding::Int8 { granularity: Granularity::Row },
+            "int4" => Encoding::Int4 { group: 32, scale: ScaleType::Fp16 },
+            "nf4" => Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 },
+            _ => return None,
+        };
+        let tensor = codecs::encode(&random(rows * cols), &[rows, cols], encoding, Clip::Absmax).ok()?.tensor;
+        let weights = Weights::new(tensor).ok()?;
+        Some(Self { weights, x: random(n * cols), out: vec![0.0; n * rows], scratch: Scratch::default() })
+    }
+
+    /// Multiplies `times` times.
+    pub fn run(&mut self, times: usize) {
+        for _ in 0..times {
+            linear(&self.weights, black_box(&self.x), &mut self.out, &mut self.scratch);
+        }
+    }
+}
+
+/// Runs an op `times` times over `n` numbers, in rows of 256; `false` if there is no such op.
+#[wasm_bindgen]
+pub fn op(name: &str, n: usize, times: usize) -> bool {
+    const D: usize = 256;
+    let (x, other, mut out) = (random(n), random(n), vec![0.0; n]);
+    let (weight, taps, mut tail, mut dt) = (random(D), random(4 * D), random(3 * D), vec![0.0; n / D]);
+    for _ in 0..times {
+        let x = black_box(&x[..]);
+        match name {
+            "layer_norm" => norm::layer_norm(x, &weight, &weight, 1e-5, &mut out),
+            "conv1d" => conv1d::causal(x, D, &mut tail, &taps, &weight, &mut out),
+            "log_sum_exp" => out[0] = softmax::log_sum_exp(x),
+            "argmax" => out[0] = softmax::argmax(x) as f32,
+            "compare" => out[0] = softmax::compare(x, &other, 0).kl,
+            _ => {
+                out.copy_from_slice(x);
+                match name {
+                    "silu" => gate::silu(&mut out),
+                    "gelu" => gate::gelu(&mut out),
+                    "silu_gate" => gate::silu_gate(&mut out, D, &other, D),
+                    "skip" => gate::skip(&mut out, &weight, &other),
+                    "softplus_mean" => gate::softplus_mean(&mut out, &weight, &mut dt),
+                    _ => return false,
+                }
+            }
+        }
+        black_box(&out);
+    }
+    true
+}
+
+fn random(n: usize) -> Vec<f32> {
+    let mut rng = fastrand::Rng::with_seed(1);
+    (0..n).map(|_| (0..4).map(|_| rng.f32() - 0.5).sum()).collect()
+}
