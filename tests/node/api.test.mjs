@@ -183,6 +183,31 @@ test("evaluating gives the numbers of the reference, and text the same as its id
   checkpoint.dispose();
 });
 
+test("tokens that the tokenizer does not know are counted in the findings", async () => {
+  const checkpoint = await open(fixture("itera-lite/itera_lite_micro_distilled.pt"), {
+    tokenizer: fixture("itera-lite/tokenizer_2000.json"),
+  });
+  const model = await checkpoint.load();
+  const evaluation = await model.evaluate(`${"once upon a time there was a fox ".repeat(40)}zyx `.repeat(2));
+  const finding = evaluation.findings.find(({ code }) => code === "unknown-tokens");
+  const unknown = model
+    .encode(`${"once upon a time there was a fox ".repeat(40)}zyx `.repeat(2))
+    .filter((id) => id === 1);
+  assert.ok(unknown.length >= 2);
+  assert.match(finding.message, new RegExp(`^${unknown.length} of \\d+ tokens`));
+  model.dispose();
+  checkpoint.dispose();
+});
+
+test("errors carry their facts as fields", async () => {
+  const set = { top_k_experts: 9 };
+  const error = await refused(open(DEMO, { set }), "bad-option", /top_k_experts/);
+  assert.equal(error.option, "top_k_experts");
+  assert.equal(error.allowed, "a whole number from 1 to 4");
+  const unknown = await refused((await open(DEMO)).plan("int3"), "bad-recipe", /int3/);
+  assert.equal(unknown.recipe, "int3");
+});
+
 test("compare makes the quality card of what was produced", async () => {
   const checkpoint = await open(DEMO);
   const compressed = await checkpoint.compress("int8");

@@ -29,6 +29,14 @@ impl Error {
             Self::File { .. } => "io",
         }
     }
+
+    /// The facts in the message (`tensor`, `option`, `allowed`, ...), as fields for programs.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Engine(error) => error.facts(),
+            Self::File { path, .. } => vec![("path", path.clone())],
+        }
+    }
 }
 
 impl From<FormatError> for Error {

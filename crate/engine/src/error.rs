@@ -88,6 +88,28 @@ impl EngineError {
         Self::Option { option: option.into(), value: value.to_string(), allowed: allowed.into() }
     }
 
+    /// The facts in the message, as fields for programs.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Format(error) => error.facts(),
+            Self::Codec { tensor, .. } | Self::Shape { tensor, .. } => vec![("tensor", tensor.clone())],
+            Self::Recipe(RecipeError::Option { option, value, allowed })
+            | Self::Option { option, value, allowed } => {
+                vec![("option", option.clone()), ("value", value.clone()), ("allowed", allowed.clone())]
+            }
+            Self::UnsupportedStep { step, .. } => vec![("step", step.clone())],
+            Self::UnknownRecipe { name, known } => vec![("recipe", name.clone()), ("allowed", known.clone())],
+            Self::Keys { missing, unexpected } => {
+                vec![("missing", missing.join(", ")), ("unexpected", unexpected.join(", "))]
+            }
+            Self::Io(_)
+            | Self::Recipe(RecipeError::Schema(_))
+            | Self::UnknownModel { .. }
+            | Self::Ids(_)
+            | Self::Evaluation(_) => Vec::new(),
+        }
+    }
+
     /// A stable kebab-case word from a closed list.
     pub fn code(&self) -> &'static str {
         match self {

@@ -90,6 +90,21 @@ impl FormatError {
         }
     }
 
+    /// The facts in the message, as fields for programs.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Tensor { tensor, .. } | Self::Write { tensor, .. } => vec![("tensor", tensor.clone())],
+            Self::RefusedGlobal { name } => vec![("global", name.clone())],
+            Self::WholeModule { class } => vec![("class", class.clone())],
+            Self::TooLarge { value, limit, .. } => {
+                vec![("value", value.to_string()), ("limit", limit.to_string())]
+            }
+            Self::Io(_) | Self::Unsupported { .. } | Self::Truncated { .. } | Self::Malformed { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
     pub(crate) fn malformed(part: &'static str, why: impl Into<String>) -> Self {
         Self::Malformed { part, why: why.into() }
     }

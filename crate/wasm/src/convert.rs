@@ -83,15 +83,23 @@ pub fn info(info: &statepress::Info) -> Result<Object> {
     Ok(object)
 }
 
-/// A JavaScript `Error` with the code and the message of ours.
+/// A JavaScript `Error` with the code, the message and the facts of ours.
 pub fn fail(error: impl Into<statepress::Error>) -> JsValue {
     let error = error.into();
-    js_error(error.code(), &error.to_string())
+    let object = js_error(error.code(), &error.to_string());
+    for (name, value) in error.facts() {
+        set_fact(&object, name, &value);
+    }
+    object
 }
 
 fn js_error(code: &str, message: &str) -> JsValue {
-    let error = js_sys::Error::new(message);
+    let error = js_sys::Error::new(message).into();
+    set_fact(&error, "code", code);
+    error
+}
+
+fn set_fact(error: &JsValue, name: &str, value: &str) {
     // Setting a property of a fresh Error cannot fail.
-    let _ = Reflect::set(&error, &"code".into(), &code.into());
-    error.into()
+    let _ = Reflect::set(error, &name.into(), &value.into());
 }

@@ -53,6 +53,7 @@ export function tableTokenizer(name: string, json: Record<string, unknown>): Tok
   return {
     name,
     size: [...tokens.keys()].reduce((most, id) => Math.max(most, id), -1) + 1,
+    unknown,
     encode: (text) => Uint32Array.from(split(text), (token) => ids.get(token) ?? unknown),
     decode: (list) => Array.from(list, (id) => tokens.get(id) ?? UNKNOWN).join(glue),
   };

@@ -14,6 +14,8 @@ export interface Tokenizer {
   readonly name: string;
   /** One more than the largest id that stands for text; models may have more rows than this. */
   readonly size: number;
+  /** The id that every unknown word or character becomes, where the layout has one. */
+  readonly unknown?: number;
   /** The ids of a text; no special tokens are added. */
   encode(text: string): Uint32Array;
   /** The text of ids. */

@@ -3,7 +3,7 @@
 // In a page it lives in a worker; in Node and in a user's own worker the library calls it directly.
 
 import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
-import type { GeneratedToken } from "../api/types/statepress.js";
+import type { Finding, GeneratedToken } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { bench } from "./bench.js";
 import { Pace, run } from "./jobs.js";
@@ -83,15 +83,19 @@ export class LocalHost implements Host {
       }),
 
     evaluate: ({ model, input, options }, context) =>
-      this.#with(this.#models, model, async (it) =>
-        run(it.evaluate(this.#ids(input), options), context, this.#platform.breathe),
-      ),
+      this.#with(this.#models, model, async (it) => {
+        const { ids, findings } = this.#tokens(input);
+        const evaluation = await run(it.evaluate(ids, options), context, this.#platform.breathe);
+        return { ...evaluation, findings: [...findings, ...evaluation.findings] };
+      }),
 
     compare: ({ a, b, input, options }, context) =>
       this.#with(this.#models, a, (base) =>
-        this.#with(this.#models, b, async (other) =>
-          run(base.compare(other, this.#ids(input), options), context, this.#platform.breathe),
-        ),
+        this.#with(this.#models, b, async (other) => {
+          const { ids, findings } = this.#tokens(input);
+          const card = await run(base.compare(other, ids, options), context, this.#platform.breathe);
+          return { ...card, a: { ...card.a, findings: [...findings, ...card.a.findings] } };
+        }),
       ),
 
     generate: ({ model, ids, options }, context) =>
@@ -173,8 +177,11 @@ export class LocalHost implements Host {
     }
   }
 
-  #ids(input: Input): Uint32Array {
-    return "ids" in input ? input.ids : this.#tokenizerOf(input.tokenizer).encode(input.text);
+  #tokens(input: Input): { ids: Uint32Array; findings: Finding[] } {
+    if ("ids" in input) return { ids: input.ids, findings: [] };
+    const tokenizer = this.#tokenizerOf(input.tokenizer);
+    const ids = tokenizer.encode(input.text);
+    return { ids, findings: unknownShare(ids, tokenizer) };
   }
 
   // One is enough: all requests about a checkpoint come with the same file.
@@ -210,4 +217,13 @@ export class LocalHost implements Host {
     held.released = true;
     if (held.users === 0) held.free();
   }
+}
+
+/** The share of a perplexity that is about words the tokenizer does not know must be seen. */
+function unknownShare(ids: Uint32Array, { name, unknown }: Tokenizer): Finding[] {
+  const count = ids.reduce((sum, id) => sum + (id === unknown ? 1 : 0), 0);
+  if (count === 0) return [];
+  const percent = ((100 * count) / ids.length).toFixed(1);
+  const message = `${count} of ${ids.length} tokens (${percent} %) are unknown to ${name}: is it the model's tokenizer?`;
+  return [{ level: count > ids.length / 20 ? "warning" : "info", code: "unknown-tokens", message }];
 }
