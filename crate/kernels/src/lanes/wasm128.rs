@@ -60,14 +60,13 @@ impl F32x4 {
     /// The larger, or `self` where the two do not compare.
     #[inline(always)]
     pub fn max(self, other: Self) -> Self {
-        // f32x4.max takes eight instructions on x86-64 to be right about NaN and -0.
-        Self(f32x4_pmax(self.0, other.0))
+        Self(larger(self.0, other.0))
     }
 
     /// The smaller, or `self` where the two do not compare.
     #[inline(always)]
     pub fn min(self, other: Self) -> Self {
-        Self(f32x4_pmin(self.0, other.0))
+        Self(smaller(self.0, other.0))
     }
 
     /// Without the sign.
@@ -311,6 +310,24 @@ impl U8x16 {
             I16x8(i8x16_shuffle::<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(low, high)),
         ]
     }
+}
+
+// f32x4.pmin and pmax are single instructions on x86-64, where f32x4.min takes eight. With relaxed
+// SIMD, LLVM turns them into relaxed_min and relaxed_max, which may lose a NaN that they must keep;
+// a lane select it leaves alone.
+#[cfg(not(target_feature = "relaxed-simd"))]
+use core::arch::wasm32::{f32x4_pmax as larger, f32x4_pmin as smaller};
+
+#[cfg(target_feature = "relaxed-simd")]
+#[inline(always)]
+fn larger(a: v128, b: v128) -> v128 {
+    i32x4_relaxed_laneselect(b, a, f32x4_lt(a, b))
+}
+
+#[cfg(target_feature = "relaxed-simd")]
+#[inline(always)]
+fn smaller(a: v128, b: v128) -> v128 {
+    i32x4_relaxed_laneselect(b, a, f32x4_lt(b, a))
 }
 
 macro_rules! lanewise {
