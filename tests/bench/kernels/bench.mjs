@@ -6,26 +6,26 @@
 // many short runs: on a shared machine the fastest is the least disturbed. Node 20 needs
 // --experimental-wasm-relaxed-simd for `relaxed`.
 
-import { execFileSync } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { execFileSync } from "node:child_process";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const [build = 'simd', pattern = ''] = process.argv.slice(2);
-const features = { base: '', simd: '+simd128', relaxed: '+simd128,+relaxed-simd' }[build];
+const [build = "simd", pattern = ""] = process.argv.slice(2);
+const features = { base: "", simd: "+simd128", relaxed: "+simd128,+relaxed-simd" }[build];
 if (features === undefined) throw new Error(`no build is named ${build}; there are base, simd and relaxed`);
 
-const target = join(here, '../../../target/bench-kernels', build);
+const target = join(here, "../../../target/bench-kernels", build);
 const script = `
-  . "${join(here, '../../../pkg-scripts/common.sh')}"
+  . "${join(here, "../../../pkg-scripts/common.sh")}"
   use_wasm_toolchain
   cd "${here}"
   export CARGO_TARGET_DIR="${target}" RUSTFLAGS="${features && `-Ctarget-feature=${features}`}"
   cargo build --quiet --release --target "$WASM_TARGET"
   wasm-bindgen --target nodejs --out-dir "${target}/node" \\
     "${target}/$WASM_TARGET/release/statepress_bench_kernels.wasm"`;
-execFileSync('bash', ['-c', script], { stdio: 'inherit' });
+execFileSync("bash", ["-c", script], { stdio: "inherit" });
 const { Product, op } = createRequire(import.meta.url)(`${target}/node/statepress_bench_kernels.js`);
 
 /** Seconds of one run: the best of many batches in about `budget` milliseconds. */
@@ -43,18 +43,42 @@ function best(run, budget = 400) {
 }
 
 const selected = (line) => line.match(pattern);
-const matrices = [[8000, 128], [512, 128], [128, 256], [256, 256], [64, 128], [8, 256], [256, 8]];
-for (const [rows, cols, n] of [...matrices.map((shape) => [...shape, 1]), [8000, 128, 16], [512, 128, 128], [256, 256, 128]]) {
-  for (const encoding of ['fp32', 'fp16', 'bf16', 'int8', 'int4', 'nf4']) {
-    const line = `${rows}x${cols}${n > 1 ? ` x ${n} tokens` : ''} ${encoding}`;
+const matrices = [
+  [8000, 128],
+  [512, 128],
+  [128, 256],
+  [256, 256],
+  [64, 128],
+  [8, 256],
+  [256, 8],
+];
+for (const [rows, cols, n] of [
+  ...matrices.map((shape) => [...shape, 1]),
+  [8000, 128, 16],
+  [512, 128, 128],
+  [256, 256, 128],
+]) {
+  for (const encoding of ["fp32", "fp16", "bf16", "int8", "int4", "nf4"]) {
+    const line = `${rows}x${cols}${n > 1 ? ` x ${n} tokens` : ""} ${encoding}`;
     const product = selected(line) && Product.create(encoding, rows, cols, n);
     if (!product) continue;
     const seconds = best((times) => product.run(times));
-    console.log(line.padEnd(32), ((rows * cols * n) / seconds / 1e9).toFixed(1), 'GMAC/s');
+    console.log(line.padEnd(32), ((rows * cols * n) / seconds / 1e9).toFixed(1), "GMAC/s");
     product.free();
   }
 }
 const N = 8192;
-for (const name of ['silu', 'gelu', 'silu_gate', 'softplus_mean', 'skip', 'conv1d', 'layer_norm', 'log_sum_exp', 'argmax', 'compare']) {
-  if (selected(name)) console.log(name.padEnd(32), ((best((times) => op(name, N, times)) / N) * 1e9).toFixed(2), 'ns');
+for (const name of [
+  "silu",
+  "gelu",
+  "silu_gate",
+  "softplus_mean",
+  "skip",
+  "conv1d",
+  "layer_norm",
+  "log_sum_exp",
+  "argmax",
+  "compare",
+]) {
+  if (selected(name)) console.log(name.padEnd(32), ((best((times) => op(name, N, times)) / N) * 1e9).toFixed(2), "ns");
 }
