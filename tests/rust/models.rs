@@ -226,6 +226,31 @@ fn real_checkpoints_match_in_every_quantity_and_continue_the_same_texts() {
     }
 }
 
+/// A checkpoint with tensors of the given shapes, all zeros.
+fn zeros(tensors: &[(&str, &[usize])]) -> statepress::Checkpoint {
+    let data = vec![0u8; tensors.iter().map(|(_, shape)| 4 * shape.iter().product::<usize>()).max().unwrap()];
+    let views = tensors.iter().map(|(name, shape)| {
+        let bytes = 4 * shape.iter().product::<usize>();
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), &data[..bytes]);
+        ((*name).to_string(), view.unwrap())
+    });
+    let bytes = safetensors::serialize(views, None).unwrap();
+    statepress::Checkpoint::open(bytes, statepress::OpenOptions::default()).unwrap()
+}
+
+#[test]
+fn models_without_width_are_refused_by_the_tensor() {
+    let table: (&str, &[usize]) = ("embedding.weight", &[4, 0]);
+    let positions: (&str, &[usize]) = ("position_embedding.weight", &[4, 0]);
+    for layer in ["layers.0.ssm.in_proj.weight", "blocks.0.attention.qkv.weight"] {
+        let checkpoint = zeros(&[table, positions, (layer, &[0, 0])]);
+        let error = checkpoint.load().err().unwrap().to_string();
+        assert!(error.contains("embedding.weight") && error.contains("no dimension of zero"), "{error}");
+        assert_eq!(checkpoint.inspection().params, 0);
+    }
+}
+
 #[test]
 fn keys_that_do_not_fit_are_all_named() {
     let checkpoint = open(&fixture("fixtures/il_moe.no_experts.pt"), &[]);

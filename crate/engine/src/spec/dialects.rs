@@ -41,7 +41,11 @@ impl Names {
                 canonical = canonical.replace(found, meant);
             }
             renamed += usize::from(canonical != bare);
-            positions.insert(canonical, position);
+            if let Some(earlier) = positions.insert(canonical, position) {
+                let earlier = &index.tensors[earlier].name;
+                let message = format!("another spelling of {earlier}, which is therefore not used");
+                findings.push(Finding::warning("duplicate-key", message).about(&entry.name));
+            }
         }
         if renamed > 0 {
             let (found, meant) = ALIASES[0];
@@ -84,6 +88,23 @@ impl Names {
             found: entry.shape.clone(),
             expected: format!("{N} dimensions"),
         })
+    }
+
+    /// As [`Self::shape`], without a dimension of zero: nothing could be computed with it.
+    pub(crate) fn full_shape<const N: usize>(
+        &self,
+        index: &Index,
+        canonical: &str,
+    ) -> Result<[usize; N], EngineError> {
+        let shape = self.shape(index, canonical)?;
+        if shape.contains(&0) {
+            return Err(EngineError::Shape {
+                tensor: canonical.into(),
+                found: shape.to_vec(),
+                expected: "no dimension of zero".into(),
+            });
+        }
+        Ok(shape)
     }
 
     /// Fails unless the shape is as the other tensors say.

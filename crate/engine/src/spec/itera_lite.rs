@@ -73,8 +73,8 @@ pub(super) fn infer(
     fields: &mut Collector,
     file_bytes: u64,
 ) -> Result<IteraLiteSpec, EngineError> {
-    let [vocab_size, hidden_size] = names.shape(index, "embedding.weight")?;
-    let [max_seq_length, _] = names.shape(index, "position_embedding.weight")?;
+    let [vocab_size, hidden_size] = names.full_shape(index, "embedding.weight")?;
+    let [max_seq_length, _] = names.full_shape(index, "position_embedding.weight")?;
     let n_layers = names.count("layers.")?;
     fields.counted("vocab_size", vocab_size, "rows of embedding.weight");
     fields.counted("hidden_size", hidden_size, "columns of embedding.weight");
@@ -130,7 +130,7 @@ fn layer(
     d: usize,
 ) -> Result<IteraLiteLayer, EngineError> {
     let key = |suffix: &str| format!("layers.{n}.ssm.{suffix}");
-    let [doubled, _] = names.shape(index, &key("in_proj.weight"))?;
+    let [doubled, _] = names.full_shape(index, &key("in_proj.weight"))?;
     if !doubled.is_multiple_of(2) {
         return Err(EngineError::Shape {
             tensor: key("in_proj.weight"),
@@ -139,8 +139,8 @@ fn layer(
         });
     }
     let inner = doubled / 2;
-    let [_, _, conv_kernel] = names.shape(index, &key("conv1d.weight"))?;
-    let [state] = names.shape(index, &key("ssm.A_log"))?;
+    let [_, _, conv_kernel] = names.full_shape(index, &key("conv1d.weight"))?;
+    let [state] = names.full_shape(index, &key("ssm.A_log"))?;
     names.expect(index, &key("in_proj.weight"), [2 * inner, d])?;
     names.expect(index, &key("conv1d.weight"), [inner, 1, conv_kernel])?;
     names.expect(index, &key("conv1d.bias"), [inner])?;
@@ -148,7 +148,7 @@ fn layer(
     names.expect(index, &key("ssm.C"), [inner, state])?;
     names.expect(index, &key("ssm.D"), [inner])?;
     // dt is a mean over rows of delta_proj, so pruning may have left fewer of them.
-    let [delta_rows, _] = names.shape(index, &key("ssm.delta_proj.weight"))?;
+    let [delta_rows, _] = names.full_shape(index, &key("ssm.delta_proj.weight"))?;
     names.expect(index, &key("ssm.delta_proj.weight"), [delta_rows, inner])?;
     names.expect(index, &key("ssm.delta_proj.bias"), [delta_rows])?;
     names.expect(index, &key("out_proj.weight"), [d, inner])?;
@@ -179,7 +179,7 @@ fn sublayer(
         debug_assert_eq!(gates, experts);
         let mut sizes = Vec::with_capacity(experts);
         for m in 0..experts {
-            let [size, _] = names.shape(index, &format!("{prefix}{m}.w1.weight"))?;
+            let [size, _] = names.full_shape(index, &format!("{prefix}{m}.w1.weight"))?;
             names.expect(index, &format!("{prefix}{m}.w1.weight"), [size, d])?;
             names.expect(index, &format!("{prefix}{m}.w2.weight"), [d, size])?;
             sizes.push(size);
@@ -192,7 +192,7 @@ fn sublayer(
         Ok(Sublayer::Moe { sizes, top_k: 0 })
     } else if names.has(&key("ffn.w1.weight")) {
         norm("")?;
-        let [size, _] = names.shape(index, &key("ffn.w1.weight"))?;
+        let [size, _] = names.full_shape(index, &key("ffn.w1.weight"))?;
         names.expect(index, &key("ffn.w1.weight"), [size, d])?;
         names.expect(index, &key("ffn.w2.weight"), [d, size])?;
         Ok(Sublayer::Ffn { size })

@@ -35,8 +35,8 @@ pub(super) fn infer(
     names: &Names,
     fields: &mut Collector,
 ) -> Result<TransformerSpec, EngineError> {
-    let [vocab_size, d] = names.shape(index, "embedding.weight")?;
-    let [max_seq_length, _] = names.shape(index, "position_embedding.weight")?;
+    let [vocab_size, d] = names.full_shape(index, "embedding.weight")?;
+    let [max_seq_length, _] = names.full_shape(index, "position_embedding.weight")?;
     names.expect(index, "position_embedding.weight", [max_seq_length, d])?;
     let n_layers = names.count("blocks.")?;
     fields.counted("vocab_size", vocab_size, "rows of embedding.weight");
@@ -46,7 +46,7 @@ pub(super) fn infer(
     let mut ffn_sizes = Vec::with_capacity(n_layers);
     for n in 0..n_layers {
         let key = |suffix: &str| format!("blocks.{n}.{suffix}");
-        let [ffn, _] = names.shape(index, &key("ffn.w1.weight"))?;
+        let [ffn, _] = names.full_shape(index, &key("ffn.w1.weight"))?;
         names.expect(index, &key("attention.qkv.weight"), [3 * d, d])?;
         names.expect(index, &key("attention.out_proj.weight"), [d, d])?;
         names.expect(index, &key("ffn.w1.weight"), [ffn, d])?;
