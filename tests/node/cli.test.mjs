@@ -78,6 +78,16 @@ test("compress writes the file and its report, and never over anything without -
 
   const before = readFileSync(out);
   await fails("exists", /int8\.safetensors exists.*--force/, "compress", DEMO, "-o", out, "--recipe", "nf4");
+  await fails(
+    "io",
+    /there is no folder/,
+    "compress",
+    DEMO,
+    "-o",
+    join(folder, "missing", "x.safetensors"),
+    "--recipe",
+    "nf4",
+  );
   assert.ok(before.equals(readFileSync(out)));
   await done("compress", DEMO, "-o", out, "--recipe", "nf4", "--force");
   assert.ok(readFileSync(out).length < before.length);

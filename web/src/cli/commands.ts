@@ -2,7 +2,7 @@
 
 import { writeFile } from "node:fs/promises";
 import { type Checkpoint, compare, open, qualityCard, recipes, StatepressError } from "../api/node.js";
-import { place, refuseExisting } from "../api/place.js";
+import { checkTarget, place } from "../api/place.js";
 import { type Args, idList, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { readIds, readRecipe, readText, safetensors } from "./files.js";
@@ -81,8 +81,8 @@ export async function compress(run: Run, file: string): Promise<void> {
     throw new StatepressError("unsupported", "no recipe of this version calibrates on a text", { option: "calibrate" });
   }
   // Said before the work rather than after it.
-  await refuseExisting(out, force);
-  await refuseExisting(reportFile, force);
+  await checkTarget(out, force);
+  await checkTarget(reportFile, force);
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const asked = args.text("recipe");
@@ -189,7 +189,7 @@ export async function logits(run: Run, file: string): Promise<void> {
   const ids = idList("ids", args.need("ids"));
   const out = args.need("output");
   const force = args.flag("force");
-  await refuseExisting(out, force);
+  await checkTarget(out, force);
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const model = await checkpoint.load({ backend: backend(args), ...running(run) });
