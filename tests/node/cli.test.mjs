@@ -78,16 +78,6 @@ test("compress writes the file and its report, and never over anything without -
 
   const before = readFileSync(out);
   await fails("exists", /int8\.safetensors exists.*--force/, "compress", DEMO, "-o", out, "--recipe", "nf4");
-  await fails(
-    "io",
-    /there is no folder/,
-    "compress",
-    DEMO,
-    "-o",
-    join(folder, "missing", "x.safetensors"),
-    "--recipe",
-    "nf4",
-  );
   assert.ok(before.equals(readFileSync(out)));
   await done("compress", DEMO, "-o", out, "--recipe", "nf4", "--force");
   assert.ok(readFileSync(out).length < before.length);
@@ -213,7 +203,7 @@ test("bad input: exit code 1, one line, and the facts as JSON", async () => {
   await fails("unsupported", /webgpu/, "evaluate", DEMO, "--text", HELDOUT, "--backend", "webgpu");
   await fails("unsupported", /calibrate/, "compress", DEMO, "-o", join(folder, "c"), "--calibrate", HELDOUT);
   await fails("bad-ids", /8000|vocabulary/, "logits", DEMO, "--ids", "1,8000", "-o", join(folder, "l"));
-  await fails("io", /ENOENT/, "compress", DEMO, "-o", join(folder, "no/such/folder/x"), "--recipe", "int8");
+  await fails("io", /there is no folder/, "compress", DEMO, "-o", join(folder, "no/such/folder/x"), "--recipe", "int8");
   const odd = join(folder, "odd.bin");
   writeFileSync(odd, "abc");
   await fails("bad-input", /3 bytes are no whole number of 16-bit ids/, "evaluate", DEMO, "--ids", odd);
