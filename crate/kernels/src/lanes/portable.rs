@@ -45,7 +45,7 @@ impl F32x4 {
         self.0
     }
 
-    /// `self * by + to`, rounded once or twice as the instruction set has it.
+    /// `self * by + to`, rounded twice on every build.
     #[inline(always)]
     pub fn mul_add(self, by: Self, to: Self) -> Self {
         Self(from_fn(|i| self.0[i] * by.0[i] + to.0[i]))
