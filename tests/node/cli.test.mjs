@@ -153,6 +153,17 @@ test("bench says what was timed and with which build", async () => {
   assert.notEqual((await done("bench", DEMO, "--repeats", "1")).build, "base");
 });
 
+test("every build computes the same numbers, to the last bit", async () => {
+  const small = join(folder, "same.safetensors");
+  await done("compress", DEMO, "-o", small, "--recipe", "mixed-aggressive");
+  const card = async (build) => {
+    const about = ["--text", HELDOUT, "--limit", "1024", "--build", build];
+    const { a, b, kl, deltaP, byLayer, noiseFloor } = await done("compare", DEMO, small, ...about);
+    return { nll: [a.nll, b.nll], kl, deltaP, byLayer, noiseFloor };
+  };
+  assert.deepEqual(await card("base"), await card("simd"));
+});
+
 test("results for people go to stdout, findings to stderr, and --quiet silences those", async () => {
   const micro = fixture("itera-lite/itera_lite_micro_distilled.pt");
   const loud = await cli(["inspect", micro]);

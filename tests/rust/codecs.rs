@@ -266,6 +266,44 @@ fn numbers_that_no_code_stands_for_are_refused_by_index() {
         let error = codecs::encode(&values, &[2, 32], encoding, Clip::Absmax).unwrap_err();
         assert!(matches!(error, KernelError::NotFinite { index: 17, .. }), "{error}");
     }
+    for percentile in [f64::NAN, -1.0, 100.5] {
+        let encoding = Encoding::Int8 { granularity: Granularity::Tensor };
+        let error =
+            codecs::encode(&[1.0; 64], &[2, 32], encoding, Clip::Percentile(percentile)).unwrap_err();
+        assert!(matches!(error, KernelError::Percentile(_)), "{error}");
+    }
     let error = codecs::encode(&[1.0; 3], &[2, 2], Encoding::Fp32, Clip::Absmax).unwrap_err();
     assert_eq!(error.to_string(), "values has 3 elements; the shape needs 4");
+}
+
+/// Values out of a binary16 scale's reach take the last code on their side, and are counted one by one.
+#[test]
+fn values_out_of_reach_take_the_last_code_and_are_counted() {
+    let largest = 65504.0;
+    let mut values = vec![largest; 64];
+    (values[0], values[1], values[2]) = (1e30, -1e30, 70_000.0);
+    let encoding = Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp16 };
+    let nf4 = codecs::encode(&values, &[2, 32], encoding, Clip::Absmax).unwrap();
+    assert_eq!(codecs::decode(&nf4.tensor)[..4], [largest, -largest, largest, largest]);
+    assert_eq!(nf4.clipped, 3);
+
+    let encoding = Encoding::Int4 { group: 32, scale: ScaleType::Fp16 };
+    let mut values = vec![6e5; 64];
+    (values[1], values[2]) = (-6e5, 7.0 * largest);
+    let int4 = codecs::encode(&values, &[2, 32], encoding, Clip::Absmax).unwrap();
+    assert_eq!(codecs::decode(&int4.tensor)[..3], [7.0 * largest, -8.0 * largest, 7.0 * largest]);
+    assert_eq!(int4.clipped, 63);
+
+    // absmax / 7 = 8.5e-8 is stored as 2^-24, the smallest binary16: the code would be 10.
+    let mut values = vec![0.0; 64];
+    values[0] = 7.0 * 8.5e-8;
+    let int4 = codecs::encode(&values, &[2, 32], encoding, Clip::Absmax).unwrap();
+    assert_eq!(codecs::decode(&int4.tensor)[0], 7.0 * 2f32.powi(-24));
+    assert_eq!(int4.clipped, 1);
+
+    let mut values = vec![0.01; 64];
+    (values[0], values[40]) = (1.0, -1.0);
+    let encoding = Encoding::Int8 { granularity: Granularity::Row };
+    let int8 = codecs::encode(&values, &[2, 32], encoding, Clip::Percentile(50.0)).unwrap();
+    assert_eq!(int8.clipped, 2);
 }

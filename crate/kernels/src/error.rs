@@ -16,6 +16,9 @@ pub enum KernelError {
         /// How many there must be.
         expected: usize,
     },
+    /// A percentile outside 0 to 100.
+    #[error("percentile {0}: allowed is 0 to 100")]
+    Percentile(f64),
     /// A number that no code stands for.
     #[error("element {index} is {value}: only finite numbers can be quantized")]
     NotFinite {

@@ -27,7 +27,8 @@ pub enum Clip {
 pub struct Encoded {
     /// The tensor.
     pub tensor: Tensor,
-    /// Values that did not fit: beyond the clipping point, or beyond the largest binary16.
+    /// Values that did not fit: beyond the clipping point, the range of a 16-bit float, or what
+    /// the codes can reach with a scale or absmax in binary16.
     pub clipped: u64,
 }
 
@@ -46,6 +47,11 @@ pub fn encode(
         && let Some(index) = values.iter().position(|value| !value.is_finite())
     {
         return Err(KernelError::NotFinite { index, value: values[index] });
+    }
+    if let Clip::Percentile(percentile) = clip
+        && !(0.0..=100.0).contains(&percentile)
+    {
+        return Err(KernelError::Percentile(percentile));
     }
     let (rows, cols) = shape::matrix(shape);
     let (data, clipped) = match encoding {

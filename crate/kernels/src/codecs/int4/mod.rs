@@ -11,27 +11,27 @@ use statepress_core::tensor::Floats;
 use super::int8::absmax;
 use super::nibbles;
 
-/// Codes a flattened tensor in groups; also counts groups whose scale overflowed binary16: their
-/// largest values are clipped at 8 times the largest binary16.
+/// Codes a flattened tensor in groups; also counts the values beyond the last code, which a scale
+/// too large for binary16, or rounded down among its subnormals, leaves out of reach.
 pub fn encode(values: &[f32], group: usize, scale: ScaleType) -> (Packed, u64) {
-    let mut clipped = 0;
     let scales: Vec<f32> = values
         .chunks(group)
         .map(|values| {
             let exact = absmax(values) / 7.0;
             let stored = match scale {
                 ScaleType::Fp32 => exact,
-                ScaleType::Fp16 => {
-                    clipped += u64::from(exact > f16::MAX.to_f32());
-                    f16::from_f32(exact.min(f16::MAX.to_f32())).to_f32()
-                }
+                ScaleType::Fp16 => f16::from_f32(exact.min(f16::MAX.to_f32())).to_f32(),
             };
             if stored > 0.0 { stored } else { 1.0 }
         })
         .collect();
+    let mut clipped = 0;
     let codes = values.chunks(group).zip(&scales).flat_map(|(values, scale)| {
-        values.iter().map(move |value| (value / scale).round_ties_even().clamp(-8.0, 7.0) as i8 as u8)
+        values.iter().map(move |value| (value / scale).round_ties_even())
     });
+    let codes = codes
+        .inspect(|code| clipped += u64::from(!(-8.0..=7.0).contains(code)))
+        .map(|code| code.clamp(-8.0, 7.0) as i8 as u8);
     let codes = nibbles::pack(codes, 0);
     let scales = match scale {
         ScaleType::Fp32 => Floats::F32(scales),

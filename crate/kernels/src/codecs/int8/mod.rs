@@ -47,10 +47,15 @@ fn quantile(values: &[f32], percentile: f64, sorted: &mut Vec<f32>) -> f32 {
     sorted.clear();
     sorted.extend(values.iter().map(|value| value.abs()));
     sorted.sort_unstable_by(f32::total_cmp);
-    let rank = (percentile / 100.0) as f32 * (sorted.len() - 1) as f32;
-    let below = rank.floor();
-    let (low, high) = (sorted[below as usize], sorted[(below as usize + 1).min(sorted.len() - 1)]);
-    lerp(low, high, rank - below)
+    let (below, weight) = rank(percentile, sorted.len());
+    lerp(sorted[below], sorted[(below + 1).min(sorted.len() - 1)], weight)
+}
+
+/// The index below the rank of a percentile among `n` values, and how far the rank is above it.
+fn rank(percentile: f64, n: usize) -> (usize, f32) {
+    let rank = (percentile / 100.0) as f32 * (n - 1) as f32;
+    // Above 2^24 values f32 may round the rank up, past the last index.
+    ((rank.floor() as usize).min(n - 1), rank - rank.floor())
 }
 
 /// `torch.lerp`: from whichever end is nearer, rounded once.
@@ -62,5 +67,19 @@ fn lerp(low: f32, high: f32, weight: f32) -> f32 {
 pub fn decode(codes: &[i8], scales: &[f32], per_scale: usize, first: usize, out: &mut [f32]) {
     for (i, (out, &code)) in out.iter_mut().zip(codes).enumerate() {
         *out = f32::from(code) * scales[(first + i) / per_scale.max(1)];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rank_is_an_index_however_many_values_there_are() {
+        for n in [1, 2, 64, (1 << 24) + 4, 1 << 25, 38_615_040] {
+            assert_eq!(rank(100.0, n), (n - 1, 0.0), "{n}");
+            assert_eq!(rank(0.0, n), (0, 0.0), "{n}");
+        }
+        assert_eq!(rank(50.0, 4), (1, 0.5));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Blocks run over the flattened tensor and the last may be short. `code` is the entry of
 //! [`TABLE`] nearest to `value * (1 / absmax)`, the lower one of two equally near; a block of
-//! zeros has code 7, which is zero. Double quantization codes the absmax values themselves:
+//! zeros, or one so small that `1 / absmax` is infinite, has code 7, which is zero. Double quantization codes the absmax values themselves:
 //! see [`double`].
 
 pub mod double;
@@ -52,23 +52,25 @@ pub fn nearest_reference(x: f32) -> u8 {
 }
 
 /// The nearest entry: the entries below `x` bracket it, and one comparison of the two distances
-/// decides, so the result is the reference's to the last bit.
+/// decides, so the result is the reference's to the last bit. Beyond the table both distances
+/// may round to the same number, so `x` is brought to the table's end first.
 #[inline]
 fn nearest(x: f32) -> u8 {
+    let x = x.clamp(-1.0, 1.0);
     let above = TABLE.iter().map(|&entry| u8::from(entry < x)).sum::<u8>().min(15) as usize;
     let below = above.saturating_sub(1);
     // The lower entry wins a tie.
     if (x - TABLE[above]).abs() < (x - TABLE[below]).abs() { above as u8 } else { below as u8 }
 }
 
-/// Codes a flattened tensor; also counts blocks whose absmax overflowed binary16.
+/// Codes a flattened tensor; also counts the values beyond an absmax that overflowed binary16.
 pub fn encode(values: &[f32], block: usize, absmax: AbsmaxType) -> (Packed, u64) {
     let exact: Vec<f32> = values.chunks(block).map(largest).collect();
     let mut clipped = 0;
     let (used, stored) = match absmax {
         AbsmaxType::Fp32 => (exact.clone(), Absmax::Plain(Floats::F32(exact))),
         AbsmaxType::Fp16 => {
-            clipped = exact.iter().filter(|&&absmax| absmax > f16::MAX.to_f32()).count() as u64;
+            clipped = values.iter().filter(|value| value.abs() > f16::MAX.to_f32()).count() as u64;
             let bits: Vec<u16> =
                 exact.iter().map(|absmax| f16::from_f32(absmax.min(f16::MAX.to_f32())).to_bits()).collect();
             let used = bits.iter().map(|&bits| f16::from_bits(bits).to_f32()).collect();
