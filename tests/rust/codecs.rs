@@ -268,8 +268,7 @@ fn numbers_that_no_code_stands_for_are_refused_by_index() {
     }
     for percentile in [f64::NAN, -1.0, 100.5] {
         let encoding = Encoding::Int8 { granularity: Granularity::Tensor };
-        let error =
-            codecs::encode(&[1.0; 64], &[2, 32], encoding, Clip::Percentile(percentile)).unwrap_err();
+        let error = codecs::encode(&[1.0; 64], &[2, 32], encoding, Clip::Percentile(percentile)).unwrap_err();
         assert!(matches!(error, KernelError::Percentile(_)), "{error}");
     }
     let error = codecs::encode(&[1.0; 3], &[2, 2], Encoding::Fp32, Clip::Absmax).unwrap_err();
@@ -306,4 +305,36 @@ fn values_out_of_reach_take_the_last_code_and_are_counted() {
     let encoding = Encoding::Int8 { granularity: Granularity::Row };
     let int8 = codecs::encode(&values, &[2, 32], encoding, Clip::Percentile(50.0)).unwrap();
     assert_eq!(int8.clipped, 2);
+}
+
+/// One number stands for the bytes of every encoding, those without a golden included.
+#[test]
+fn the_bytes_are_the_same_in_every_build() {
+    let mut seed = 1u32;
+    let values: Vec<f32> = (0..64 * 96)
+        .map(|_| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as f32 / (1 << 24) as f32 - 0.5
+        })
+        .collect();
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for encoding in [
+        Encoding::Fp16,
+        Encoding::Bf16,
+        Encoding::Int8 { granularity: Granularity::Row },
+        Encoding::Int8 { granularity: Granularity::Tensor },
+        Encoding::Int4 { group: 32, scale: ScaleType::Fp16 },
+        Encoding::Int4 { group: 16, scale: ScaleType::Fp32 },
+        Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 },
+        Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp16 },
+        Encoding::Nf4 { block: 16, absmax: AbsmaxType::Double },
+    ] {
+        for clip in [Clip::Absmax, Clip::Percentile(99.9)] {
+            // FNV-1a.
+            for byte in format!("{:?}", encode(&values, &[64, 96], encoding, clip)).bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+    }
+    assert_eq!(hash, 0xf41b_799e_4674_ac0c, "{hash:#x}");
 }

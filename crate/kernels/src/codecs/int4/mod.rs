@@ -26,9 +26,10 @@ pub fn encode(values: &[f32], group: usize, scale: ScaleType) -> (Packed, u64) {
         })
         .collect();
     let mut clipped = 0;
-    let codes = values.chunks(group).zip(&scales).flat_map(|(values, scale)| {
-        values.iter().map(move |value| (value / scale).round_ties_even())
-    });
+    let codes = values
+        .chunks(group)
+        .zip(&scales)
+        .flat_map(|(values, scale)| values.iter().map(move |value| (value / scale).round_ties_even()));
     let codes = codes
         .inspect(|code| clipped += u64::from(!(-8.0..=7.0).contains(code)))
         .map(|code| code.clamp(-8.0, 7.0) as i8 as u8);
