@@ -1,11 +1,13 @@
-//! Compresses the demo model by every yardstick method and evaluates the produced bytes on a
+//! Compresses a model by every yardstick method and evaluates the produced bytes on a
 //! text of token ids, next to the published figures.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example yardstick -- ids.u16.bin [tokens]
+//! cargo run --release -p statepress-tests --example yardstick -- ids.u16.bin [MODEL-NAME/model.safetensors]
 //! ```
 //!
 //! The published perplexities are of the whole WikiText-2 test text in windows of 256.
+
+use std::path::PathBuf;
 
 use statepress::{Checkpoint, Clock, Evaluate, EvaluateOptions, OpenOptions, run};
 use statepress_tests::files::{demo, fixture, open};
@@ -13,15 +15,17 @@ use statepress_tests::yardstick::yardstick;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: yardstick ids.u16.bin [tokens]")?;
-    let limit = arguments.next().map(|tokens| tokens.parse()).transpose()?;
+    let path = arguments.next().ok_or("usage: yardstick ids.u16.bin [MODEL-NAME/model.safetensors]")?;
+    let model = arguments.next().map_or_else(|| demo().join("model.safetensors"), PathBuf::from);
+    let name = model.parent().and_then(|folder| folder.file_name()).ok_or("the model has no folder")?;
     let bytes = std::fs::read(path)?;
     let ids: Vec<u32> = bytes.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes).into()).collect();
 
     let json: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(fixture("trained/yardstick.json"))?)?;
-    let rows = json["models"]["itera-tiny"]["rows"].as_array().ok_or("the yardstick has no rows")?;
-    let checkpoint = open(&demo().join("model.safetensors"), &[]);
+    let rows = json["models"][name.to_string_lossy().as_ref()]["rows"].as_array();
+    let rows = rows.ok_or("the yardstick knows no model of that name")?;
+    let checkpoint = open(&model, &[]);
     println!(
         "{:36} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8}",
         "method", "bytes", "published", "ppl", "published", "differ %", "tokens/s"
@@ -32,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (job, produced) = checkpoint.compress_to_memory(&recipe)?;
         run(job, |_| {})?;
         let model = Checkpoint::open(produced.take(), OpenOptions::default())?.model()?;
-        let options = EvaluateOptions { window: Some(256), limit, ..EvaluateOptions::default() };
+        let options = EvaluateOptions { window: Some(256), ..EvaluateOptions::default() };
         let found = run(Evaluate::new(&model, &ids, &options, Clock::default().seconds())?, |_| {})?;
         let published = row["ppl"].as_f64().ok_or("a row without perplexity")?;
         println!(

@@ -8,15 +8,22 @@ use statepress_tests::yardstick::{recipe, yardstick};
 fn bytes_are_those_of_the_yardstick_to_the_byte() {
     let json = std::fs::read_to_string(fixture("trained/yardstick.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let rows = json["models"]["itera-tiny"]["rows"].as_array().unwrap();
-    let checkpoint = open(&demo().join("model.safetensors"), &[]);
-    let recipes = yardstick();
-    assert_eq!(rows.len(), recipes.len());
-    for row in rows {
-        let (name, recipe) = recipes.iter().find(|(name, _)| row["variant"] == *name).unwrap();
-        let plan = checkpoint.plan(recipe).unwrap();
-        assert_eq!(plan.bytes.after, row["bytes"].as_u64().unwrap(), "{name}");
-        assert_eq!(plan.bytes.fp32, 7_611_520);
+    for (model, path) in [
+        ("itera-tiny", Some(demo().join("model.safetensors"))),
+        ("transformer-tiny", shared("checkpoints/trained/transformer-tiny/model.safetensors")),
+        ("mamba-micro", shared("checkpoints/trained/mamba-micro/model.safetensors")),
+    ] {
+        let Some(path) = path else { continue };
+        let checkpoint = open(&path, &[]);
+        let rows = json["models"][model]["rows"].as_array().unwrap();
+        let recipes = yardstick();
+        assert_eq!(rows.len(), recipes.len());
+        for row in rows {
+            let (name, recipe) = recipes.iter().find(|(name, _)| row["variant"] == *name).unwrap();
+            let plan = checkpoint.plan(recipe).unwrap();
+            assert_eq!(plan.bytes.after, row["bytes"].as_u64().unwrap(), "{model}: {name}");
+            assert_eq!(plan.bytes.fp32, json["models"][model]["fp32_bytes"].as_u64().unwrap(), "{model}");
+        }
     }
 }
 

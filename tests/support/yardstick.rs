@@ -1,4 +1,4 @@
-//! The published yardstick: plain weight-only methods on itera-tiny, as recipes.
+//! The published yardstick: plain weight-only methods on three models, as recipes.
 
 use statepress::{Recipe, recipes};
 
@@ -15,23 +15,24 @@ pub fn recipe(rules: &[(&str, &str)], options: &str) -> Recipe {
     Recipe::from_json(&json).unwrap()
 }
 
-/// Tensors of two dimensions in an Itera-Lite checkpoint, whatever the precision.
+/// Tables in one precision, all other matrices in another, the rest FP32.
 fn matrices(tables: &str, rest: &str, options: &str) -> Recipe {
-    let fp32 = ["*norm*", "*.bias", "*conv1d*", "*A_log", "*.ssm.D"].map(|pattern| (pattern, "fp32"));
-    let mut rules = vec![("*embedding.weight", tables)];
+    let fp32 = ["*norm*", "*.ln?.*", "*.bias", "*conv1d*", "*A_log", "*.D"].map(|pattern| (pattern, "fp32"));
+    let mut rules = vec![("*embedding*.weight", tables)];
     rules.extend(fp32);
     rules.push(("*", rest));
     recipe(&rules, options)
 }
 
-/// Every row of `yardstick.json` that is about itera-tiny, as a recipe.
+/// Every row of `yardstick.json` about a model, as a recipe.
 pub fn yardstick() -> Vec<(&'static str, Recipe)> {
     let fp16_absmax = r#","nf4":{"block":64,"doubleQuant":false,"absmax":"fp16"}"#;
-    let mixer = [("*embedding.weight", "int8"), ("layers.*.ssm.*", "fp16")];
+    let mixer = ["layers.*.ssm.*", "blocks.*.attention.*", "*.mixer.*"].map(|pattern| (pattern, "fp16"));
+    let mixed: Vec<_> = std::iter::once(("*embedding*.weight", "int8")).chain(mixer).collect();
     vec![
         ("fp32", recipes::find("none").unwrap()),
         ("fp16_all", recipes::find("fp16").unwrap()),
-        ("mixed_int8emb_fp16mixer_fp32rest", recipe(&mixer, "")),
+        ("mixed_int8emb_fp16mixer_fp32rest", recipe(&mixed, "")),
         ("int8_per_row_all_2d", matrices("int8", "int8", "")),
         ("nf4_b64_2d_except_emb(fp32_emb)", matrices("fp32", "nf4", fp16_absmax)),
         ("nf4_b64_2d_plus_int8row_emb", matrices("int8", "nf4", fp16_absmax)),

@@ -3,7 +3,8 @@
 //!
 //! Blocks run over the flattened tensor and the last may be short. `code` is the entry of
 //! [`TABLE`] nearest to `value * (1 / absmax)`, the lower one of two equally near; a block of
-//! zeros, or one so small that `1 / absmax` is infinite, has code 7, which is zero. Double quantization codes the absmax values themselves:
+//! zeros, or one so small that `1 / absmax` is infinite, has code 7, which is zero. Double
+//! quantization codes the absmax values themselves:
 //! see [`double`].
 
 pub mod double;
