@@ -7,6 +7,7 @@ use statepress_core::{Encoding, Packed, Tensor};
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::{self, Scratch, Weights};
 use statepress_kernels::ops::{attention, conv1d, gate, norm, route, scan, softmax};
+use statepress_tests::golden::{Golden, assert_close};
 use statepress_tests::test;
 
 /// f32 sums in another order.
@@ -425,6 +426,29 @@ fn routes_share_one() {
                 let better = logits.iter().filter(|&&logit| logit > least).count();
                 assert_eq!(better, k - 1);
             }
+        }
+    }
+}
+
+/// Products with the INT8 codes of torch's dynamic quantization, against PyTorch: its weight-only
+/// output, with f32 activations.
+#[test]
+fn int8_products_are_those_of_pytorch() {
+    let golden = Golden::new(include_bytes!("../fixtures/quant/dynamic_linear.safetensors"));
+    let x = golden.f32("x");
+    for name in ["layers.0.ssm.in_proj", "layers.1.moe.layer.router.gate"] {
+        let shape = golden.shape(&format!("{name}/q"));
+        let codes = golden.bytes(&format!("{name}/q")).into_iter().map(|byte| byte as i8).collect();
+        let scales = golden.f32(&format!("{name}/scale"));
+        let (rows, cols) = (shape[0], shape[1]);
+        let weights = Weights::new(Tensor { shape, data: Packed::Int8 { codes, scales } }).unwrap();
+        let expected = golden.f32(&format!("{name}/weight_only_output"));
+        let mut out = vec![0.0; expected.len()];
+        linear::linear(&weights, &x, &mut out, &mut Scratch::default());
+        assert_close(&format!("{name}, all tokens"), &out, &expected, 1e-5);
+        for (x, expected) in x.chunks(cols).zip(expected.chunks(rows)) {
+            linear::linear(&weights, x, &mut out[..rows], &mut Scratch::default());
+            assert_close(&format!("{name}, one token"), &out[..rows], expected, 1e-4);
         }
     }
 }
