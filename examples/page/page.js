@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 const bytes = (count) => `${count.toLocaleString("en")} bytes`;
 
 let checkpoint;
+let compressed;
 let text;
 let job;
 let address;
@@ -35,6 +36,10 @@ $("form").addEventListener("submit", (event) => {
   compressAndCompare();
 });
 $("cancel").addEventListener("click", () => job.abort());
+$("try").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt($("try-problem"), continueWithBoth);
+});
 
 async function fetchFile(url, name) {
   const response = await fetch(url);
@@ -61,6 +66,8 @@ async function openFiles(files) {
     const opened = await open(files.filter((file) => !texts.includes(file)));
     job?.abort();
     checkpoint?.dispose();
+    compressed?.dispose();
+    compressed = undefined;
     checkpoint = opened;
     text = texts[0];
     const { family, format, params, fileBytes, spec, findings } = checkpoint.inspection;
@@ -100,19 +107,20 @@ async function compressAndCompare() {
   $("result").hidden = true;
   $("compress").disabled = true;
   $("cancel").disabled = false;
-  let compressed;
+  compressed?.dispose();
+  compressed = undefined;
   await attempt($("compress-problem"), async () => {
     compressed = await checkpoint.compress($("recipe").value, { signal, onProgress });
     await offer(compressed);
     const own = text ?? (await fetchFile("/demo/heldout.txt", "heldout.txt"));
     // How far ahead a model predicts is hardly ever in its file, and everything measured depends on it.
     const assumed = checkpoint.inspection.spec.prediction_offset?.origin === "assumed";
-    const options = { offset: assumed ? "detect" : undefined, signal, onProgress };
+    const backend = $("backend").value;
+    const options = { offset: assumed ? "detect" : undefined, backend, signal, onProgress };
     const comparison = await compare(checkpoint, compressed, { text: await own.text(), ...options });
     showCard(comparison, own.name);
     showFindings([...compressed.report.findings, ...comparison.b.findings]);
   });
-  compressed?.dispose();
   $("progress").hidden = true;
   $("stage").textContent = "";
   $("compress").disabled = false;
@@ -133,8 +141,9 @@ async function offer(compressed) {
 }
 
 function showCard(comparison, textName) {
-  const { window, windows, offset, backend } = comparison.a;
-  const protocol = `${windows} windows of ${window} tokens, predicting ${offset} ahead, ${backend}`;
+  const { window, windows, offset, backend, adapter } = comparison.a;
+  const computes = adapter ? `${backend}: ${adapter}` : backend;
+  const protocol = `${windows} windows of ${window} tokens, predicting ${offset} ahead, ${computes}`;
   $("protocol").textContent = `Measured on ${textName}: ${protocol}.`;
   const rows = qualityCard(comparison).map(({ id, label, base, compressed }) => {
     const row = document.createElement("tr");
@@ -148,6 +157,24 @@ function showCard(comparison, textName) {
   });
   $("card").tBodies[0].replaceChildren(...rows);
   $("card").hidden = false;
+}
+
+async function continueWithBoth() {
+  $("texts").replaceChildren();
+  for (const [name, which] of [
+    ["original", checkpoint],
+    ["compressed", compressed],
+  ]) {
+    const model = await which.load({ backend: $("backend").value });
+    try {
+      const { name: backend, adapter } = model.backend;
+      const [term, said] = fact(`${name}, ${adapter ? `${backend}: ${adapter.name}` : backend}`, $("prompt").value);
+      $("texts").append(term, said);
+      for await (const token of model.generate($("prompt").value, { maxTokens: 24 })) said.append(token.text);
+    } finally {
+      model.dispose();
+    }
+  }
 }
 
 function showFindings(findings) {

@@ -171,3 +171,41 @@ test("nothing was logged as an error", () => {
     [],
   );
 });
+
+test("a GPU that is lost in the middle of a text is replaced by the CPU, and the page goes on", async () => {
+  const outcome = await page.evaluate(async () => {
+    const checkpoint = await lib.open(files);
+    const model = await checkpoint.load({ backend: "auto", backendOptions: { software: true } });
+    const first = model.backend.name;
+    const made = [];
+    const tokens = model.generate([5, 6, 7], { maxTokens: 5 });
+    made.push((await tokens.next()).value.id);
+    await model.loseGpu();
+    let end;
+    for (;;) {
+      const next = await tokens.next();
+      if (next.done) {
+        end = next.value;
+        break;
+      }
+      made.push(next.value.id);
+    }
+    const cpu = await checkpoint.load({ backend: "cpu" });
+    const expected = [];
+    for await (const { id } of cpu.generate([5, 6, 7], { maxTokens: 5 })) expected.push(id);
+    const left = await checkpoint.load();
+    const plain = { ...left.backend };
+    for (const it of [model, cpu, left, checkpoint]) it.dispose();
+    return { first, made, expected, end, plain };
+  });
+  assert.equal(outcome.first, "webgpu");
+  assert.deepEqual(outcome.made, outcome.expected);
+  assert.equal(outcome.end.backend, "cpu");
+  assert.deepEqual(
+    outcome.end.findings.map(({ code }) => code),
+    ["backend-cpu"],
+  );
+  // Left to itself the library does not take a program on the CPU for a GPU.
+  assert.equal(outcome.plain.name, "cpu");
+  assert.match(outcome.plain.reason, /program on the CPU/);
+});

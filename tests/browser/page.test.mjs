@@ -1,7 +1,7 @@
 // The page in Chromium, from drop to download: its bytes and its numbers are those of the command line.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch } from "../support/browser.mjs";
@@ -70,6 +70,43 @@ test("from files to download: the bytes and the numbers of the command line", as
   assert.deepEqual(await cells("verdict"), ["", json.verdict.result]);
   assert.match(await page.textContent("#protocol"), /heldout\.txt: \d+ windows of 256 tokens, predicting 1 ahead, cpu/);
   assert.deepEqual(problems, []);
+  await page.close();
+});
+
+test("the GPU measures and writes in the page, and is named", async () => {
+  const short = join(folder, "short.txt");
+  // One window and a little: software adapters are slow.
+  writeFileSync(short, readFileSync(HELDOUT, "utf8").slice(0, 1500));
+  const { page, problems } = await opened([...files, short]);
+  page.setDefaultTimeout(300_000);
+  await page.selectOption("#recipe", "nf4");
+  await page.selectOption("#backend", "cpu");
+  const perplexities = async () => {
+    await page.click("#compress");
+    await page.waitForSelector("#card:not([hidden])");
+    const cells = await page.locator("#card-perplexity td").allTextContents();
+    return cells.map((text) => Number.parseFloat(text));
+  };
+  const onCpu = await perplexities();
+  assert.match(await page.textContent("#protocol"), /, cpu\.$/);
+  await page.selectOption("#backend", "webgpu");
+  const onGpu = await perplexities();
+  assert.match(await page.textContent("#protocol"), /, webgpu: .+\.$/);
+  for (const [i, perplexity] of onCpu.entries()) {
+    assert.ok(Math.abs(onGpu[i] / perplexity - 1) < 5e-4, `${onGpu[i]} on the GPU, ${perplexity} on the CPU`);
+  }
+
+  await page.click("#try button");
+  await page.waitForFunction(() => {
+    const texts = [...document.querySelectorAll("#texts dd")].map((it) => it.textContent);
+    return texts.length === 2 && texts.every((text) => text.length > "The history of".length + 20);
+  });
+  const names = await page.locator("#texts dt").allTextContents();
+  assert.match(names[0], /^original, webgpu: /);
+  assert.match(names[1], /^compressed, webgpu: /);
+  assert.equal(await page.textContent("#try-problem"), "");
+  assert.deepEqual(problems, []);
+  await page.screenshot({ path: join(folder, "gpu.png"), fullPage: true });
   await page.close();
 });
 

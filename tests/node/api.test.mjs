@@ -178,7 +178,7 @@ test("evaluating gives the numbers of the reference, and text the same as its id
   await refused(model.evaluate([1, 2, 9000], { window: 3 }), "bad-ids", /9000/);
   await refused(model.evaluate([1, 2, 3]), "bad-ids", /3 tokens do not fill one window of 256/);
   await refused(model.evaluate([1, 2, -3]), "bad-ids", /-3/);
-  await refused(checkpoint.load({ backend: "webgpu" }), "unsupported", /webgpu/);
+  await refused(checkpoint.load({ backend: "npu" }), "bad-option", /auto, cpu, webgpu/);
   model.dispose();
   checkpoint.dispose();
 });

@@ -29,7 +29,17 @@ fn arrows_point_down_only() {
         ("statepress-formats", vec!["statepress-core"]),
         ("statepress-kernels", vec!["statepress-core"]),
         ("statepress-engine", vec!["statepress-core", "statepress-formats", "statepress-kernels"]),
-        ("statepress", vec!["statepress-core", "statepress-formats", "statepress-engine"]),
+        ("statepress-gpu", vec!["statepress-core", "statepress-kernels"]),
+        (
+            "statepress",
+            vec![
+                "statepress-core",
+                "statepress-formats",
+                "statepress-kernels",
+                "statepress-engine",
+                "statepress-gpu",
+            ],
+        ),
         ("statepress-wasm", vec!["statepress"]),
         ("statepress-examples", vec!["statepress"]),
     ]);

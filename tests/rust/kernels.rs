@@ -6,8 +6,9 @@ use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
 use statepress_core::{Encoding, Packed, Tensor};
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::{self, Scratch, Weights};
-use statepress_kernels::ops::{attention, conv1d, gate, norm, route, scan, softmax};
+use statepress_kernels::ops::{conv1d, gate, norm, softmax};
 use statepress_tests::golden::{Golden, assert_close};
+use statepress_tests::ops::{self, Fast};
 use statepress_tests::test;
 
 /// f32 sums in another order.
@@ -80,6 +81,18 @@ fn allowed(encoding: Encoding) -> (f32, f32) {
         Encoding::Nf4 { .. } => NF4_NOISE,
     }
 }
+
+/// The bodies that every backend goes through.
+macro_rules! as_every_backend {
+    ($($body:ident),+) => {$(
+        #[test]
+        fn $body() {
+            ops::$body(&mut Fast::exact());
+        }
+    )+};
+}
+
+as_every_backend!(elementwise, convolutions, scans, attentions, routes, likelihoods, products);
 
 #[test]
 fn products_are_those_of_the_decoded_matrix() {
@@ -340,23 +353,6 @@ fn convolutions_continue_where_the_last_one_ended() {
 }
 
 #[test]
-fn scans_equal_their_reference_over_long_sequences() {
-    let mut rng = fastrand::Rng::with_seed(14);
-    for states in [1, 3, 4, 5, 8, 17] {
-        let n = 200;
-        let dt: Vec<f32> = (0..n).map(|_| rng.f32()).collect();
-        let (driven, start) = (random(n * states, 1.0, &mut rng), random(states, 1.0, &mut rng));
-        let a: Vec<f32> = (0..states).map(|_| -rng.f32() * 3.0).collect();
-        let (mut found, mut exact) =
-            ((start.clone(), vec![0.0; n * states]), (start.clone(), vec![0.0; n * states]));
-        scan::sequential(&dt, &driven, &a, &mut found.0, &mut found.1);
-        scan::reference::sequential(&dt, &driven, &a, &mut exact.0, &mut exact.1);
-        close("states", &found.1, &exact.1, 5e-6);
-        assert_eq!(found.0, found.1[(n - 1) * states..]);
-    }
-}
-
-#[test]
 fn softmax_quantities_equal_their_references() {
     let mut rng = fastrand::Rng::with_seed(15);
     for n in (1..70).chain([1000, 8000]) {
@@ -396,38 +392,6 @@ fn softmax_quantities_equal_their_references() {
         assert_eq!(softmax::argmax(&x), at);
     }
     assert!(softmax::log_sum_exp(&[1.0, f32::NAN, 2.0, 0.0, 0.0]).is_nan());
-}
-
-#[test]
-fn attention_one_token_at_a_time_is_attention_over_all() {
-    let mut rng = fastrand::Rng::with_seed(16);
-    let (d, heads, n) = (12, 3, 9);
-    let qkv = random(n * 3 * d, 1.0, &mut rng);
-    let (mut keys, mut values, mut whole) = (vec![], vec![], vec![0.0; n * d]);
-    attention::causal(&qkv, d, heads, &mut keys, &mut values, &mut whole);
-    let (mut keys, mut values) = (vec![], vec![]);
-    for (qkv, whole) in qkv.chunks(3 * d).zip(whole.chunks(d)) {
-        let mut out = vec![0.0; d];
-        attention::causal(qkv, d, heads, &mut keys, &mut values, &mut out);
-        close("attention", &out, whole, 1e-6);
-    }
-}
-
-#[test]
-fn routes_share_one() {
-    let mut rng = fastrand::Rng::with_seed(17);
-    for experts in 1..9 {
-        for k in 1..=experts {
-            let logits = random(5 * experts, 3.0, &mut rng);
-            for (routes, logits) in route::top_k(&logits, experts, k).chunks(k).zip(logits.chunks(experts)) {
-                let sum: f32 = routes.iter().map(|route| route.weight).sum();
-                assert!((sum - 1.0).abs() < 1e-6);
-                let least = routes.iter().map(|route| logits[route.expert]).fold(f32::INFINITY, f32::min);
-                let better = logits.iter().filter(|&&logit| logit > least).count();
-                assert_eq!(better, k - 1);
-            }
-        }
-    }
 }
 
 /// Products with the INT8 codes of torch's dynamic quantization, against PyTorch: its weight-only

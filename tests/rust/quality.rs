@@ -1,8 +1,9 @@
 //! Compressing and judging: perplexity against PyTorch's, the produced bytes, the quality card.
 
+use pollster::block_on;
 use statepress::{
     Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, Model, Offset, OpenOptions, Recipe,
-    recipes, report, run,
+    recipes, report, run, sequence_logits,
 };
 use statepress_tests::files::{demo, fixture, load, open, shared};
 use statepress_tests::golden::{Golden, assert_close};
@@ -32,7 +33,7 @@ fn the_demo_model_matches_pytorch() {
     let (ids, expected, sums) = (golden.ids("input_ids"), golden.f32("nll"), golden.f32("logsumexp"));
     for window in 0..2 {
         let ids = &ids[window * 256..][..256];
-        let logits = model.sequence_logits(ids).unwrap();
+        let logits = block_on(sequence_logits(&model, ids)).unwrap();
         let mut found = Vec::new();
         let mut found_sums = Vec::new();
         for (t, row) in logits.chunks_exact(8000).enumerate() {
@@ -108,7 +109,7 @@ fn recipes_cost_what_the_research_should_have_measured() {
         let mut sum = 0.0;
         let mut positions = 0;
         for start in (0..).step_by(128).take_while(|start| start + 130 < ids.len()) {
-            let logits = model.sequence_logits(&ids[start..start + 128]).unwrap();
+            let logits = block_on(sequence_logits(&model, &ids[start..start + 128])).unwrap();
             for (t, row) in logits.chunks_exact(2000).enumerate() {
                 let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let total: f64 = row.iter().map(|x| f64::from(x - largest).exp()).sum();
@@ -138,7 +139,7 @@ fn produced_files_are_the_same_bytes_each_time_and_reopen_as_themselves() {
         let assumed = &inspection.spec["top_k_experts"];
         assert_eq!(assumed.origin, statepress::spec::Origin::Assumed, "an assumption does not become a fact");
         let model = again.model().unwrap();
-        assert_eq!(model.sequence_logits(&[1, 2, 3]).unwrap().len(), 150);
+        assert_eq!(block_on(sequence_logits(&model, &[1, 2, 3])).unwrap().len(), 150);
     }
 }
 
@@ -195,5 +196,5 @@ fn short_texts_and_wide_windows_are_refused_with_what_is_allowed() {
     };
     assert!(error(&[1; 48], Some(25)).contains("2 to 24"), "{}", error(&[1; 48], Some(25)));
     assert!(error(&[1; 10], None).contains("do not fill one window of 24"));
-    assert!(model.sequence_logits(&[50]).unwrap_err().to_string().contains("vocabulary of 50"));
+    assert!(block_on(sequence_logits(&model, &[50])).unwrap_err().to_string().contains("vocabulary of 50"));
 }

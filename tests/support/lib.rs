@@ -3,6 +3,7 @@
 #[cfg(not(target_family = "wasm"))]
 pub mod files;
 pub mod golden;
+pub mod ops;
 pub mod yardstick;
 
 /// `#[test]`, on every target: one body runs natively and in wasm.

@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 use statepress_core::report::{Advice, Inspection, Plan, TensorReport};
 use statepress_core::{Index, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
-use statepress_engine::models::{Load, Model};
+use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::spec::{Hints, ModelSpec, infer, is_buffer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
 
 use crate::files::MemorySink;
-use crate::{Clock, Error};
+use crate::{Backend, Clock, Error, run};
 
 /// What the user and files beside the checkpoint say about it.
 #[derive(Clone, Debug, Default)]
@@ -96,13 +96,18 @@ impl Checkpoint {
         Ok((self.compress(recipe, Box::new(sink.clone()))?, sink))
     }
 
-    /// Loads the model, one tensor a step.
+    /// Loads the model into the CPU's memory, one tensor a step.
     pub fn load(&self) -> Result<Load, Error> {
-        Ok(Load::new(self.source.clone(), self.index.clone(), self.spec.clone())?)
+        self.load_into(Cpu)
     }
 
-    /// Loads the model in one go.
+    /// Loads the model into a backend, one tensor a step.
+    pub fn load_into<B: Backend>(&self, backend: B) -> Result<Load<B>, Error> {
+        Ok(Load::new(backend, self.source.clone(), self.index.clone(), self.spec.clone())?)
+    }
+
+    /// Loads the model into the CPU's memory in one go.
     pub fn model(&self) -> Result<Model, Error> {
-        Ok(statepress_core::job::run(self.load()?, |_| {})?)
+        Ok(run(self.load()?, |_| {})?)
     }
 }

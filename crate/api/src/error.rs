@@ -4,6 +4,7 @@ use statepress_core::recipe::RecipeError;
 use statepress_core::source::SourceError;
 use statepress_engine::EngineError;
 use statepress_formats::FormatError;
+use statepress_kernels::backend::BackendError;
 
 /// An error of statepress. [`Error::code`] is for programs, the message for people.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,12 @@ impl Error {
             Self::Engine(error) => error.facts(),
             Self::File { path, .. } => vec![("path", path.clone())],
         }
+    }
+}
+
+impl From<BackendError> for Error {
+    fn from(error: BackendError) -> Self {
+        Self::Engine(error.into())
     }
 }
 

@@ -16,25 +16,39 @@
 //! ```
 
 mod checkpoint;
+mod choose;
 mod clock;
 mod error;
 mod files;
 
 pub use checkpoint::{Checkpoint, OpenOptions};
+pub use choose::{AnyModel, AnyRunner, Chosen, Wanted, choose};
 pub use clock::Clock;
 pub use error::Error;
 pub use files::{FileSource, MemorySink};
-pub use statepress_core::job::{Job, Progress, run};
+pub use statepress_core::job::{self, Job, Progress};
 pub use statepress_core::source::SourceError;
 pub use statepress_core::{Finding, Level, Precision, Recipe, Sink, Source, recipe, report, spec};
 pub use statepress_engine::advise::{AdviseOptions, Target};
+pub use statepress_engine::check::self_check;
 pub use statepress_engine::eval::{Compare, CompareOptions, Evaluate, EvaluateOptions, Offset};
 pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
-pub use statepress_engine::models::{Info, LayerState, Load, Model, State, Trace, Workspace};
+pub use statepress_engine::models::{
+    Cpu, Info, LayerState, Load, Loaded, Model, State, Trace, Workspace, sequence_logits,
+};
 pub use statepress_engine::techniques::compress::Compress;
+pub use statepress_gpu::{Adapter, Explained, Gpu, GpuNetwork, GpuOptions, explain};
+pub use statepress_kernels::backend::{Backend, BackendError, Runner, Sampled, Sampling};
 
 /// A result with the error every call of this crate gives.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Runs a job to its end, showing every step to `watch`; waits for a GPU where there is one.
+///
+/// For native programs: a page's thread must not be blocked, there [`job::run`] is awaited.
+pub fn run<J: Job>(job: J, watch: impl FnMut(&Progress)) -> std::result::Result<J::Output, J::Error> {
+    pollster::block_on(job::run(job, watch))
+}
 
 /// The built-in recipes.
 pub mod recipes {

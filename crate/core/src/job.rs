@@ -1,5 +1,7 @@
 //! Long work as a sequence of steps, so that the caller decides when to show progress, when to
 //! let messages in and when to stop. Dropping a job cancels it.
+//!
+//! A step is async because a GPU's results have to be waited for; on the CPU it is ready at once.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,7 @@ pub struct Progress {
 }
 
 /// Work in steps of well under a second each.
+#[allow(async_fn_in_trait, reason = "one thread everywhere: nobody needs the futures to be Send")]
 pub trait Job {
     /// What comes out.
     type Output;
@@ -30,15 +33,15 @@ pub trait Job {
     type Error;
 
     /// Does the next piece of work. `None` when there was nothing left to do.
-    fn step(&mut self) -> Result<Option<Progress>, Self::Error>;
+    async fn step(&mut self) -> Result<Option<Progress>, Self::Error>;
 
     /// The result, once [`Self::step`] has returned `None`.
     fn finish(self) -> Result<Self::Output, Self::Error>;
 }
 
 /// Runs a job to its end, showing every step to `watch`.
-pub fn run<J: Job>(mut job: J, mut watch: impl FnMut(&Progress)) -> Result<J::Output, J::Error> {
-    while let Some(progress) = job.step()? {
+pub async fn run<J: Job>(mut job: J, mut watch: impl FnMut(&Progress)) -> Result<J::Output, J::Error> {
+    while let Some(progress) = job.step().await? {
         watch(&progress);
     }
     job.finish()

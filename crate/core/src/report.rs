@@ -210,8 +210,12 @@ pub struct Evaluation {
     pub dropped: u64,
     /// Position `t` predicts token `t + offset`.
     pub offset: usize,
-    /// What computed: `cpu`.
+    /// What computed: `cpu` or `webgpu`.
     pub backend: String,
+    /// The GPU that computed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub adapter: Option<String>,
     /// Wall time.
     pub seconds: f64,
     /// Tokens put in over wall time.

@@ -4,6 +4,7 @@ use statepress_core::recipe::RecipeError;
 use statepress_core::source::SourceError;
 use statepress_formats::FormatError;
 use statepress_kernels::KernelError;
+use statepress_kernels::backend::BackendError;
 
 /// An error of the engine. Messages name the tensor or option and what is allowed.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum EngineError {
         /// The reason.
         error: KernelError,
     },
+    /// A GPU could not do its work.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// Bytes could not be read or written.
     #[error(transparent)]
     Io(#[from] SourceError),
@@ -102,6 +106,7 @@ impl EngineError {
             Self::Keys { missing, unexpected } => {
                 vec![("missing", missing.join(", ")), ("unexpected", unexpected.join(", "))]
             }
+            Self::Backend(error) => error.facts(),
             Self::Io(_)
             | Self::Recipe(RecipeError::Schema(_))
             | Self::UnknownModel { .. }
@@ -115,6 +120,7 @@ impl EngineError {
         match self {
             Self::Format(error) => error.code(),
             Self::Codec { .. } => "bad-tensor",
+            Self::Backend(error) => error.code(),
             Self::Io(_) => "io",
             Self::Recipe(_) | Self::UnknownRecipe { .. } => "bad-recipe",
             Self::UnsupportedStep { .. } => "unsupported-step",

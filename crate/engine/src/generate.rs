@@ -1,15 +1,15 @@
-//! Generating text, one token per step.
+//! Generating text, as many tokens per step as the caller asks for.
 //!
 //! With a prediction offset of `s`, token `n` is read from the logits of position `n - s`: the
 //! logits of the last `s` positions are kept.
 
-use std::collections::VecDeque;
+use std::rc::Rc;
 
 use statepress_core::report::GeneratedToken;
-use statepress_kernels::ops::softmax;
+use statepress_kernels::backend::{Runner, Sampling};
 
 use crate::EngineError;
-use crate::models::{Model, State, Workspace};
+use crate::models::{Info, Loaded, check_ids};
 
 /// How to sample.
 #[derive(Clone, Debug)]
@@ -42,23 +42,29 @@ pub enum Stop {
 }
 
 /// A generation under way.
-pub struct Generate {
-    model: Model,
-    options: GenerateOptions,
+pub struct Generate<R: Runner> {
+    runner: R,
+    info: Rc<Info>,
     prompt: Vec<u32>,
-    state: State,
-    workspace: Workspace,
-    /// Logits of the last `offset` positions, oldest first.
-    logits: VecDeque<Vec<f32>>,
+    sampling: Sampling,
+    max_tokens: usize,
+    /// Rows of logits that the runner keeps.
+    kept: usize,
     generated: usize,
     random: fastrand::Rng,
     stop: Option<Stop>,
+    failed: bool,
 }
 
-impl Generate {
+impl<R: Runner> Generate<R> {
     /// Prepares to continue `prompt`.
-    pub fn new(model: &Model, prompt: &[u32], options: GenerateOptions) -> Result<Self, EngineError> {
-        let offset = model.info.offset;
+    pub fn new(
+        model: &impl Loaded<Runner = R>,
+        prompt: &[u32],
+        options: GenerateOptions,
+    ) -> Result<Self, EngineError> {
+        let info = model.info().clone();
+        let offset = info.offset;
         if offset == 0 {
             let allowed = "1 or more: a model that predicts the token it is given cannot generate";
             return Err(EngineError::option("prediction_offset", 0, allowed));
@@ -78,112 +84,70 @@ impl Generate {
         if options.suppress_from == Some(0) {
             return Err(EngineError::option("suppressFrom", 0, "1 or more"));
         }
+        check_ids(&info, prompt, 0)?;
+        let usable = options.suppress_from.map_or(info.vocab_size, |from| info.vocab_size.min(from as usize));
         Ok(Self {
-            model: model.clone(),
+            runner: model.runner(false)?,
+            info,
             prompt: prompt.to_vec(),
-            state: model.start(),
-            workspace: Workspace::default(),
-            logits: VecDeque::new(),
+            sampling: Sampling { temperature: options.temperature, top_k: options.top_k, usable },
+            max_tokens: options.max_tokens,
+            kept: 0,
             generated: 0,
             random: fastrand::Rng::with_seed(options.seed),
-            options,
             stop: None,
+            failed: false,
         })
     }
 
     /// Takes the prompt in, once. [`Self::step`] does it if the caller has not.
-    pub fn prefill(&mut self) -> Result<(), EngineError> {
+    pub async fn prefill(&mut self) -> Result<(), EngineError> {
         let prompt = std::mem::take(&mut self.prompt);
-        if prompt.is_empty() {
-            return Ok(());
+        if !prompt.is_empty() {
+            self.runner.forward(&prompt, None).await?;
+            self.runner.keep(self.info.offset).await?;
+            self.kept = self.info.offset;
         }
-        self.model.forward(&prompt, &mut self.state, &mut self.workspace, &mut ())?;
-        let hidden = std::mem::take(&mut self.workspace.hidden);
-        let d = self.model.hidden_size();
-        for row in hidden[(prompt.len() - self.model.info.offset) * d..].chunks_exact(d) {
-            let mut logits = Vec::new();
-            self.model.logits(row, &mut self.workspace, &mut logits);
-            self.logits.push_back(logits);
-        }
-        self.workspace.hidden = hidden;
         Ok(())
     }
 
-    /// The next token; `None` at the end, and then [`Self::stop`] says why.
-    pub fn step(&mut self) -> Result<Option<GeneratedToken>, EngineError> {
-        self.prefill()?;
-        if self.generated == self.options.max_tokens {
-            self.stop = Some(Stop::MaxTokens);
+    /// The next tokens, at most `count` and at least one; none at the end, and then
+    /// [`Self::stop`] says why.
+    pub async fn step(&mut self, count: usize) -> Result<Vec<GeneratedToken>, EngineError> {
+        self.prefill().await?;
+        let wanted = self.max_tokens - self.generated;
+        let places = self.info.max_tokens - self.runner.position();
+        // Every kept row gives a token; every token taken in gives another row.
+        let count = count.max(1).min(wanted).min(self.kept + places);
+        if count == 0 && self.stop.is_none() {
+            self.stop = Some(if wanted == 0 { Stop::MaxTokens } else { Stop::ContextFull });
+        }
+        if self.failed {
+            return Err(not_numbers());
         }
         if self.stop.is_some() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let Some(mut logits) = self.logits.pop_front() else { return Ok(None) };
-        let token = self.sample(&mut logits)?;
-        self.generated += 1;
         // The last token asked for need not be taken in.
-        if self.generated < self.options.max_tokens {
-            if self.state.position == self.model.info.max_tokens {
-                // Offsets above 1 still have logits for tokens after the last position.
-                if self.logits.is_empty() {
-                    self.stop = Some(Stop::ContextFull);
-                }
-            } else {
-                self.model.forward(&[token.id], &mut self.state, &mut self.workspace, &mut ())?;
-                let hidden = std::mem::take(&mut self.workspace.hidden);
-                self.model.logits(&hidden, &mut self.workspace, &mut logits);
-                self.workspace.hidden = hidden;
-                self.logits.push_back(logits);
-            }
-        }
-        Ok(Some(token))
+        let take_in = count.min(wanted - 1).min(places);
+        let random: Vec<f64> = (0..count).map(|_| self.random.f64()).collect();
+        let sampled = self.runner.generate(&self.sampling, &random, take_in).await?;
+        self.generated += count;
+        self.kept = self.kept + take_in - count;
+        // A model that breaks down on the way has said something until then.
+        let sound = sampled.iter().take_while(|token| token.probability.is_finite());
+        let tokens: Vec<GeneratedToken> =
+            sound.map(|token| GeneratedToken { id: token.id, probability: token.probability }).collect();
+        self.failed = tokens.len() < count;
+        if tokens.is_empty() { Err(not_numbers()) } else { Ok(tokens) }
     }
 
     /// Why generation ended, once it has.
     pub fn stop(&self) -> Option<Stop> {
         self.stop
     }
+}
 
-    fn sample(&mut self, logits: &mut [f32]) -> Result<GeneratedToken, EngineError> {
-        let usable = self.options.suppress_from.map_or(logits.len(), |from| logits.len().min(from as usize));
-        let log_sum_exp = softmax::log_sum_exp(logits);
-        if !log_sum_exp.is_finite() {
-            return Err(EngineError::Evaluation("the logits are not numbers".into()));
-        }
-        let probability = |logit: f32| f64::from((logit - log_sum_exp).exp());
-        let allowed = &logits[..usable];
-        if self.options.temperature == 0.0 {
-            let id = softmax::argmax(allowed);
-            return Ok(GeneratedToken { id: id as u32, probability: probability(allowed[id]) });
-        }
-        // Keep values at least the k-th largest, as upstream does: ties are kept.
-        let mut threshold = f32::NEG_INFINITY;
-        if let Some(k) = self.options.top_k.filter(|&k| k < usable) {
-            let mut sorted = allowed.to_vec();
-            let (_, kth, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-            threshold = *kth;
-        }
-        let largest = allowed[softmax::argmax(allowed)];
-        let weight = |logit: f32| {
-            if logit >= threshold {
-                f64::from((logit - largest) / self.options.temperature).exp()
-            } else {
-                0.0
-            }
-        };
-        let total: f64 = allowed.iter().map(|&logit| weight(logit)).sum();
-        let mut left = self.random.f64() * total;
-        let mut id = softmax::argmax(allowed);
-        for (candidate, &logit) in allowed.iter().enumerate() {
-            let weight = weight(logit);
-            if weight > 0.0 {
-                id = candidate;
-                if left < weight {
-                    break;
-                }
-                left -= weight;
-            }
-        }
-        Ok(GeneratedToken { id: id as u32, probability: probability(allowed[id]) })
-    }
+fn not_numbers() -> EngineError {
+    EngineError::Evaluation("the logits are not numbers".into())
 }

@@ -1,9 +1,11 @@
 //! What the product does, as functions: understand a checkpoint, plan and carry out a recipe,
 //! run models from packed weights, judge quality, give advice.
 //!
-//! Everything is synchronous. Long work is a [`statepress_core::job::Job`].
+//! Long work is a [`statepress_core::job::Job`]. What runs models is generic over the backend, and
+//! async for the sake of those that have to be waited for.
 
 pub mod advise;
+pub mod check;
 mod error;
 pub mod eval;
 pub mod generate;

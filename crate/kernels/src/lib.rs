@@ -4,10 +4,13 @@
 //! them together on every build. Instruction sets are named in [`lanes`] alone. There is no
 //! tensor framework and no GPU API in this crate.
 
+pub mod backend;
 pub mod codecs;
 mod error;
 pub mod lanes;
 pub mod linear;
+pub mod network;
 pub mod ops;
+pub mod shaders;
 
 pub use error::KernelError;

@@ -3,7 +3,7 @@
 use js_sys::{Object, Reflect};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use statepress::{Recipe, recipes};
+use statepress::{Adapter, AnyModel, Chosen, Loaded, Recipe, recipes};
 use wasm_bindgen::prelude::*;
 
 use crate::Result;
@@ -70,7 +70,8 @@ pub fn recipe(value: JsValue) -> Result<Recipe> {
 }
 
 /// What is worth knowing about a loaded model.
-pub fn info(info: &statepress::Info) -> Result<Object> {
+pub fn info(model: &AnyModel) -> Result<Object> {
+    let info = model.info();
     let object = Object::new();
     let set = |key: &str, value: JsValue| Reflect::set(&object, &key.into(), &value);
     set("bytes", (info.bytes as f64).into())?;
@@ -78,9 +79,47 @@ pub fn info(info: &statepress::Info) -> Result<Object> {
     set("vocabSize", (info.vocab_size as f64).into())?;
     set("maxTokens", (info.max_tokens as f64).into())?;
     set("offset", (info.offset as f64).into())?;
-    set("backend", "cpu".into())?;
     set("findings", to_js(&info.findings)?)?;
     Ok(object)
+}
+
+/// What computes.
+pub fn backend(chosen: &Chosen) -> Result<Object> {
+    let object = Object::new();
+    let set = |key: &str, value: JsValue| Reflect::set(&object, &key.into(), &value);
+    set("name", if chosen.gpu.is_some() { "webgpu".into() } else { "cpu".into() })?;
+    set("reason", chosen.reason.as_str().into())?;
+    if let Some(gpu) = &chosen.gpu {
+        let Adapter { name, api, features, software, max_buffer } = gpu.adapter().clone();
+        let adapter = serde_json::json!({
+            "name": name, "api": api, "features": features, "software": software, "maxBuffer": max_buffer,
+        });
+        set("adapter", to_js(&adapter)?)?;
+    }
+    if let Some(finding) = &chosen.finding {
+        set("finding", to_js(finding)?)?;
+    }
+    Ok(object)
+}
+
+/// What a decoded token costs on a GPU; `undefined` on the CPU.
+pub fn explained(model: &AnyModel) -> Result<JsValue> {
+    let AnyModel::Gpu(model) = model else { return Ok(JsValue::UNDEFINED) };
+    let rows = statepress::explain(model.network()).into_iter().map(|row| {
+        serde_json::json!({
+            "kernel": row.kernel, "precisions": row.precisions, "dispatches": row.dispatches, "bytes": row.bytes,
+        })
+    });
+    to_js(&rows.collect::<Vec<_>>())
+}
+
+/// An error of an option that is checked here.
+pub fn bad_option(option: &str, value: &str, allowed: &str) -> JsValue {
+    let error = js_error("bad-option", &format!("option {option} is {value:?}; allowed: {allowed}"));
+    for (name, value) in [("option", option), ("value", value), ("allowed", allowed)] {
+        set_fact(&error, name, value);
+    }
+    error
 }
 
 /// A JavaScript `Error` with the code, the message and the facts of ours.

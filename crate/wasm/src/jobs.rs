@@ -1,16 +1,17 @@
-//! Jobs as JavaScript classes: `step()` until it gives `undefined`, then `finish()`.
+//! Jobs as JavaScript classes: `await step()` until it gives `undefined`, then `finish()`.
 //!
 //! The JavaScript side decides how many steps to take before it lets messages in, so progress
-//! and cancelling need no callback. Freeing an unfinished job cancels it.
+//! and cancelling need no callback. Freeing an unfinished job cancels it. A step has to end before
+//! the next one begins.
 
-use statepress::Job;
+use statepress::{AnyModel, AnyRunner, Cpu, Gpu, Job};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{fail, to_js};
 use crate::{Model, Result};
 
-fn step<J: Job<Error: Into<statepress::Error>>>(job: &mut J) -> Result<JsValue> {
-    match job.step().map_err(fail)? {
+async fn step<J: Job<Error: Into<statepress::Error>>>(job: &mut J) -> Result<JsValue> {
+    match job.step().await.map_err(fail)? {
         Some(progress) => to_js(&progress),
         None => Ok(JsValue::UNDEFINED),
     }
@@ -25,8 +26,8 @@ macro_rules! job_class {
         #[wasm_bindgen]
         impl $class {
             /// Does the next piece of work; `undefined` when nothing is left.
-            pub fn step(&mut self) -> Result<JsValue> {
-                step(&mut self.0)
+            pub async fn step(&mut self) -> Result<JsValue> {
+                step(&mut self.0).await
             }
 
             /// The report.
@@ -49,53 +50,64 @@ job_class! {
 }
 job_class! {
     /// Perplexity of a model; a step is a window.
-    EvaluateJob(statepress::Evaluate)
+    EvaluateJob(statepress::Evaluate<AnyRunner>)
 }
 job_class! {
     /// The quality card; a step is a window.
-    CompareJob(statepress::Compare)
+    CompareJob(statepress::Compare<AnyRunner, AnyRunner>)
 }
 
 /// Loads a model; a step is a tensor.
 #[wasm_bindgen]
-pub struct LoadJob(statepress::Load);
+pub struct LoadJob(AnyLoad);
+
+enum AnyLoad {
+    Cpu(statepress::Load<Cpu>),
+    Gpu(statepress::Load<Gpu>),
+}
 
 #[wasm_bindgen]
 impl LoadJob {
     /// Reads the next tensor; `undefined` when nothing is left.
-    pub fn step(&mut self) -> Result<JsValue> {
-        step(&mut self.0)
+    pub async fn step(&mut self) -> Result<JsValue> {
+        match &mut self.0 {
+            AnyLoad::Cpu(job) => step(job).await,
+            AnyLoad::Gpu(job) => step(job).await,
+        }
     }
 
     /// The model.
     pub fn finish(self) -> Result<Model> {
-        Ok(Model(self.0.finish().map_err(fail)?))
+        Ok(Model(match self.0 {
+            AnyLoad::Cpu(job) => AnyModel::Cpu(job.finish().map_err(fail)?),
+            AnyLoad::Gpu(job) => AnyModel::Gpu(job.finish().map_err(fail)?),
+        }))
     }
 }
 
 impl LoadJob {
-    pub(crate) fn new(job: statepress::Load) -> Self {
-        Self(job)
+    pub(crate) fn new(checkpoint: &statepress::Checkpoint, gpu: Option<&Gpu>) -> Result<Self> {
+        Ok(Self(match gpu {
+            None => AnyLoad::Cpu(checkpoint.load().map_err(fail)?),
+            Some(gpu) => AnyLoad::Gpu(checkpoint.load_into(gpu.clone()).map_err(fail)?),
+        }))
     }
 }
 
-/// Generates tokens, one a step.
+/// Generates tokens, several a step.
 #[wasm_bindgen]
-pub struct Generator(statepress::Generate);
+pub struct Generator(statepress::Generate<AnyRunner>);
 
 #[wasm_bindgen]
 impl Generator {
     /// Takes the prompt in; the first step does it otherwise.
-    pub fn prefill(&mut self) -> Result<()> {
-        self.0.prefill().map_err(fail)
+    pub async fn prefill(&mut self) -> Result<()> {
+        self.0.prefill().await.map_err(fail)
     }
 
-    /// The next token; `undefined` at the end.
-    pub fn step(&mut self) -> Result<JsValue> {
-        match self.0.step().map_err(fail)? {
-            Some(token) => to_js(&token),
-            None => Ok(JsValue::UNDEFINED),
-        }
+    /// The next tokens, at most `count` and at least one; none at the end.
+    pub async fn step(&mut self, count: usize) -> Result<JsValue> {
+        to_js(&self.0.step(count).await.map_err(fail)?)
     }
 
     /// Why generation ended: `max-tokens` or `context-full`; `undefined` before.
@@ -109,7 +121,7 @@ impl Generator {
 }
 
 impl Generator {
-    pub(crate) fn new(generate: statepress::Generate) -> Self {
+    pub(crate) fn new(generate: statepress::Generate<AnyRunner>) -> Self {
         Self(generate)
     }
 }

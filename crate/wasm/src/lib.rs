@@ -7,7 +7,8 @@ mod streams;
 use js_sys::{Object, Uint32Array};
 use serde::Deserialize;
 use statepress::{
-    AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, Offset, OpenOptions, Target,
+    AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, GpuOptions, Offset, OpenOptions, Target,
+    Wanted,
 };
 use wasm_bindgen::prelude::*;
 
@@ -105,14 +106,57 @@ impl Checkpoint {
     }
 
     /// Loads the model, one tensor a step.
-    pub fn load(&self) -> Result<LoadJob> {
-        Ok(LoadJob::new(self.0.load().map_err(fail)?))
+    pub fn load(&self, backend: &Backend) -> Result<LoadJob> {
+        LoadJob::new(&self.0, backend.0.gpu.as_ref())
+    }
+}
+
+/// What computes.
+#[wasm_bindgen]
+pub struct Backend(statepress::Chosen);
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsBackendOptions {
+    absent: Option<String>,
+    software: bool,
+    subgroups: bool,
+    max_buffer: Option<f64>,
+}
+
+#[wasm_bindgen]
+impl Backend {
+    /// Chooses among `auto`, `cpu` and `webgpu`, and checks a GPU against the CPU.
+    pub async fn choose(wanted: String, options: JsValue) -> Result<Backend> {
+        let JsBackendOptions { absent, software, subgroups, max_buffer } = from_js("backend", options)?;
+        let wanted = match wanted.as_str() {
+            "auto" => Wanted::Auto,
+            "cpu" => Wanted::Cpu,
+            "webgpu" => Wanted::WebGpu,
+            other => return Err(convert::bad_option("backend", other, "auto, cpu, webgpu")),
+        };
+        let options =
+            GpuOptions { absent, software, subgroups, max_buffer: max_buffer.map(|bytes| bytes as u64) };
+        let chosen = statepress::choose(wanted, options).await;
+        Ok(Self(chosen.map_err(statepress::Error::from).map_err(fail)?))
+    }
+
+    /// `{ name, reason, adapter?, finding? }`
+    pub fn info(&self) -> Result<Object> {
+        convert::backend(&self.0)
+    }
+
+    /// Gives the GPU up, as a driver that is reset does.
+    pub fn lose(&self) {
+        if let Some(gpu) = &self.0.gpu {
+            gpu.destroy();
+        }
     }
 }
 
 /// A model in memory.
 #[wasm_bindgen]
-pub struct Model(statepress::Model);
+pub struct Model(statepress::AnyModel);
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -159,7 +203,13 @@ struct JsGenerateOptions {
 impl Model {
     /// Sizes, the prediction offset and findings.
     pub fn info(&self) -> Result<Object> {
-        convert::info(&self.0.info)
+        convert::info(&self.0)
+    }
+
+    /// What a decoded token costs on a GPU: `[{ kernel, precisions, dispatches, bytes }]`;
+    /// `undefined` on the CPU.
+    pub fn explain(&self) -> Result<JsValue> {
+        convert::explained(&self.0)
     }
 
     /// Perplexity; a step is a window.
@@ -206,8 +256,8 @@ impl Model {
     }
 
     /// Logits of every position, `[tokens, vocab]`.
-    pub fn logits(&self, ids: Uint32Array) -> Result<js_sys::Float32Array> {
-        let logits = self.0.sequence_logits(&ids.to_vec()).map_err(fail)?;
+    pub async fn logits(&self, ids: Uint32Array) -> Result<js_sys::Float32Array> {
+        let logits = statepress::sequence_logits(&self.0, &ids.to_vec()).await.map_err(fail)?;
         Ok(js_sys::Float32Array::from(logits.as_slice()))
     }
 }

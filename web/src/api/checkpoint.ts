@@ -3,7 +3,7 @@
 import type { Data, Handle } from "../worker/protocol.js";
 import type { Environment } from "./environment.js";
 import { StatepressError } from "./errors.js";
-import { backendReason, Model } from "./model.js";
+import { Model } from "./model.js";
 import {
   type AdviseOptions,
   type LoadOptions,
@@ -79,9 +79,13 @@ export class Checkpoint {
 
   /** Loads the weights into a model that can be run. */
   async load(options: LoadOptions = {}): Promise<Model> {
-    const reason = backendReason(options.backend);
-    const loaded = await this.#environment.host.call("load", { checkpoint: this.#handle }, options);
-    return new Model(this.#environment.host, loaded, this.tokenizer, reason);
+    const request = {
+      checkpoint: this.#handle,
+      backend: options.backend ?? "auto",
+      ...(options.backendOptions && { backendOptions: options.backendOptions }),
+    };
+    const loaded = await this.#environment.host.call("load", request, options);
+    return new Model(this.#environment.host, loaded, this.tokenizer);
   }
 
   /** Closes the file, and deletes a produced one that was not saved. Models loaded from it live on. */

@@ -21,6 +21,13 @@ export const codes = [
   "bad-option",
   "bad-ids",
   "evaluation-failed",
+  // Of the GPU: see BackendError in crate/kernels.
+  "no-gpu",
+  "gpu-self-check",
+  "gpu-limit",
+  "gpu-out-of-memory",
+  "gpu-lost",
+  "gpu-validation",
   // Of what only the library around them can see.
   "bad-input",
   "bad-tokenizer",

@@ -2,7 +2,7 @@
 
 export { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 export type { BenchOptions, BenchResult, Generation } from "../worker/protocol.js";
-export type { Build, ModelInfo } from "../worker/wasm.js";
+export type { AdapterInfo, BackendInfo, Build, Explained, ModelInfo } from "../worker/wasm.js";
 export { type CardLine, qualityCard } from "./card.js";
 export { Checkpoint } from "./checkpoint.js";
 export { codes, type ErrorCode, StatepressError } from "./errors.js";

@@ -40,9 +40,9 @@ export function library(environment: Environment): Library {
 
     async compare(a, b, options) {
       const mine: Model[] = [];
-      const model = async (it: Checkpoint | Model) => {
+      const model = async (it: Checkpoint | Model, backend: CompareOptions["backend"]) => {
         if (it instanceof Model) return it;
-        const loaded = await it.load(options);
+        const loaded = await it.load({ ...options, backend });
         mine.push(loaded);
         return loaded;
       };
@@ -52,8 +52,8 @@ export function library(environment: Environment): Library {
       // The base's tokenizer, unless only the other one has any.
       const tokens = (a.tokenizer.known ? a : b).tokenizer.input(input);
       try {
-        const base = await model(a);
-        const other = await model(b);
+        const base = await model(a, options.backend);
+        const other = await model(b, options.backendB ?? options.backend);
         const offset = options.offset === "detect" ? await detect(environment, base, tokens, options) : options.offset;
         const asked = present({ ...options, offset }, "window", "limit", "offset", "ratioTarget", "lossTarget");
         const request = { a: base.handle, b: other.handle, input: tokens, options: asked };

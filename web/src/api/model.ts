@@ -1,18 +1,17 @@
 // A model in memory: encode, decode, generate, evaluate, logits.
 
 import type { BenchOptions, BenchResult, Generation, Handle, Host } from "../worker/protocol.js";
-import type { ModelInfo } from "../worker/wasm.js";
-import { StatepressError } from "./errors.js";
+import type { BackendInfo, ModelInfo } from "../worker/wasm.js";
 import { type EvaluateOptions, type GenerateOptions, present, type Running, type Token } from "./options.js";
 import { asIds, type TokenizerChoice } from "./tokenizers.js";
-import type { Evaluation, GeneratedToken } from "./types/statepress.js";
+import type { Evaluation, Finding, GeneratedToken } from "./types/statepress.js";
 
 /** A model in memory. */
 export class Model {
   /** Bytes in memory, vocabulary, longest sequence, offset, findings. */
   readonly info: ModelInfo;
   /** What computes, and why that was taken. */
-  readonly backend: { name: string; reason: string };
+  backend: BackendInfo;
   /** @internal */
   readonly handle: Handle;
   /** @internal */
@@ -20,12 +19,16 @@ export class Model {
   readonly #host: Host;
 
   /** @internal */
-  constructor(host: Host, loaded: { model: Handle; info: ModelInfo }, tokenizer: TokenizerChoice, reason: string) {
+  constructor(
+    host: Host,
+    loaded: { model: Handle; info: ModelInfo; backend: BackendInfo },
+    tokenizer: TokenizerChoice,
+  ) {
     this.#host = host;
     this.handle = loaded.model;
     this.info = loaded.info;
     this.tokenizer = tokenizer;
-    this.backend = { name: loaded.info.backend, reason };
+    this.backend = loaded.backend;
   }
 
   /** The ids of a text. */
@@ -85,7 +88,9 @@ export class Model {
           });
         }
       }
-      return await finished;
+      const generation = await finished;
+      this.#heard(generation.findings);
+      return generation;
     } finally {
       stop.abort();
     }
@@ -104,13 +109,26 @@ export class Model {
       input: this.tokenizer.input(input),
       options: present(options, "window", "limit", "offset"),
     };
-    return this.#host.call("evaluate", request, options);
+    const evaluation = await this.#host.call("evaluate", request, options);
+    this.#heard(evaluation.findings);
+    return evaluation;
+  }
+
+  // With `auto` a GPU that fails is replaced by the CPU, which a finding says.
+  #heard(findings: Finding[]): void {
+    const fallBack = findings.find((finding) => finding.code === "backend-cpu");
+    if (fallBack) this.backend = { name: "cpu", reason: fallBack.message, finding: fallBack };
   }
 
   /** Speed of reading a prompt and of making tokens. */
   bench(options: BenchOptions & Running = {}): Promise<BenchResult> {
-    const asked = present(options, "prefillTokens", "decodeTokens", "repeats");
+    const asked = present(options, "prefillTokens", "decodeTokens", "repeats", "explain");
     return this.#host.call("bench", { model: this.handle, options: asked }, options);
+  }
+
+  /** @internal For tests: loses its GPU, as a driver that is reset does. */
+  async loseGpu(): Promise<void> {
+    await this.#host.call("lose", { model: this.handle });
   }
 
   /** Frees its memory. */
@@ -140,25 +158,5 @@ class TextStream {
     const added = all.slice(this.#said.length);
     this.#said = all;
     return added;
-  }
-}
-
-/** Refuses backends that this version does not have; says why the one taken was taken. */
-export function backendReason(backend: string | undefined): string {
-  switch (backend ?? "auto") {
-    case "auto":
-      return "this version computes on the CPU only";
-    case "cpu":
-      return "as asked";
-    case "webgpu":
-      throw new StatepressError("unsupported", "this version has no webgpu backend; use auto or cpu", {
-        option: "backend",
-        allowed: ["auto", "cpu"],
-      });
-    default:
-      throw new StatepressError("bad-option", `backend is ${JSON.stringify(backend)}; allowed: auto, cpu, webgpu`, {
-        option: "backend",
-        allowed: ["auto", "cpu", "webgpu"],
-      });
   }
 }

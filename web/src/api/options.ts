@@ -1,6 +1,7 @@
 // The options of the library's calls, and what goes in and out of them.
 
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
+import type { BackendName, BackendOptions } from "../worker/wasm.js";
 import type { Progress, Recipe } from "./types/statepress.js";
 
 /** What can be opened: a path to a file or a folder (Node), a file, or files that belong together. */
@@ -42,8 +43,13 @@ type PartialRecipe = Omit<Recipe, "steps"> & { steps: object[] };
 
 /** Options of `load`. */
 export interface LoadOptions extends Running {
-  /** What computes. This version has a CPU backend only, which `auto` takes. */
-  backend?: "auto" | "cpu" | "webgpu" | undefined;
+  /**
+   * What computes: `webgpu` is an error where it cannot be had; `auto` (the default) takes a GPU where there is one in
+   * hardware, and the CPU, with a finding, where there is none or it fails.
+   */
+  backend?: BackendName | undefined;
+  /** How a GPU is used; for tests and experiments. */
+  backendOptions?: BackendOptions | undefined;
 }
 
 /** The protocol of an evaluation. */
@@ -61,6 +67,8 @@ export interface CompareOptions extends EvaluateOptions {
   text?: string | undefined;
   ids?: ArrayLike<number> | undefined;
   backend?: LoadOptions["backend"];
+  /** What computes the second one, when it is not what computes the first. */
+  backendB?: LoadOptions["backend"];
   /** The ratio that counts as success. */
   ratioTarget?: number | undefined;
   /** The perplexity change in percent that is allowed. */

@@ -26,6 +26,8 @@ const running = ({ output, signal }: Run) => ({ signal, onProgress: output.progr
 
 const backend = (args: Args) => args.one("backend", "auto", "cpu", "webgpu");
 
+const backendB = (args: Args) => args.one("backend-b", "auto", "cpu", "webgpu");
+
 const protocol = (args: Args) => ({
   window: args.count("window"),
   limit: args.count("limit"),
@@ -130,6 +132,7 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<void
   const { args, output } = run;
   const asked = {
     backend: backend(args),
+    backendB: backendB(args),
     ratioTarget: args.number("ratio-target"),
     lossTarget: args.number("loss-target"),
     ...protocol(args),
@@ -163,7 +166,7 @@ export async function generate(run: Run, file: string): Promise<void> {
   };
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
-    const model = await checkpoint.load(running(run));
+    const model = await checkpoint.load({ backend: backend(args), ...running(run) });
     // On a terminal the text appears as it is made.
     const live = !output.json && process.stdout.isTTY;
     if (live) process.stdout.write(text ?? "");
@@ -172,6 +175,7 @@ export async function generate(run: Run, file: string): Promise<void> {
     for (;;) {
       const next = await tokens.next();
       if (next.done) {
+        output.findings(next.value.findings);
         const result = { prompt: text, ...made, ...next.value };
         if (live) process.stdout.write("\n");
         output.result(result, () => show.generated(result, live));
@@ -206,7 +210,7 @@ export async function bench(run: Run, file: string): Promise<void> {
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const model = await checkpoint.load({ backend: backend(args), ...running(run) });
-    const speed = await model.bench({ repeats: args.count("repeats"), ...running(run) });
+    const speed = await model.bench({ repeats: args.count("repeats"), explain: args.flag("explain"), ...running(run) });
     const compressed = await checkpoint.compress(recipe, running(run));
     const report = compressed.report;
     compressed.dispose();

@@ -55,13 +55,13 @@ const COMMANDS: Record<string, Command> = {
   compare: {
     operands: ["BASE", "OTHER"],
     does: "the quality card of two checkpoints on the same tokens",
-    options: [...PROTOCOL, "ratio-target", "loss-target", ...OPENING],
+    options: [...PROTOCOL, "backend-b", "ratio-target", "loss-target", ...OPENING],
     run: async (run, [a = "", b = ""]) => (await commands()).compareFiles(run, a, b),
   },
   generate: {
     operands: ["FILE"],
     does: "continue a text",
-    options: ["prompt", "prompt-ids", "max-tokens", "temperature", "top-k", "seed", ...OPENING],
+    options: ["prompt", "prompt-ids", "max-tokens", "temperature", "top-k", "seed", "backend", ...OPENING],
     run: async (run, [file = ""]) => (await commands()).generate(run, file),
   },
   logits: {
@@ -73,7 +73,7 @@ const COMMANDS: Record<string, Command> = {
   bench: {
     operands: ["FILE"],
     does: "time decode, prefill and compression",
-    options: ["backend", "recipe", "repeats", ...OPENING],
+    options: ["backend", "recipe", "repeats", "explain", ...OPENING],
     run: async (run, [file = ""]) => (await commands()).bench(run, file),
   },
   recipes: {

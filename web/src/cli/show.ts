@@ -12,6 +12,7 @@ import type {
   Recommendation,
 } from "../api/types/statepress.js";
 import type { BenchResult, Generation } from "../worker/protocol.js";
+import type { AdapterInfo, Explained } from "../worker/wasm.js";
 import { table } from "./output.js";
 
 const shape = (dims: number[]) => `[${dims.join(", ")}]`;
@@ -100,7 +101,7 @@ export function evaluation(it: Evaluation): string {
     ["offset", `${it.offset}`],
     [
       "speed",
-      `${grouped(Math.round(it.tokensPerSecond))} tokens per second (${it.backend}, ${it.seconds.toFixed(2)} s)`,
+      `${grouped(Math.round(it.tokensPerSecond))} tokens per second (${computes(it)}, ${it.seconds.toFixed(2)} s)`,
     ],
   ]);
 }
@@ -120,12 +121,32 @@ export function generated(it: Generation & { text: string; ids: number[] }, show
 }
 
 export function bench(it: BenchResult & { compressBytesPerSecond: number; recipe: string }): string {
-  return table([
+  const speed = table([
     ["decode", `${it.decodeTokensPerSecond.toFixed(0)} tokens/s (${it.decodeTokens} tokens)`],
     ["prefill", `${it.prefillTokensPerSecond.toFixed(0)} tokens/s (${it.prefillTokens} tokens)`],
     ["compress", `${(it.compressBytesPerSecond / 1e6).toFixed(1)} MB/s (${it.recipe})`],
     ["backend", `${it.backend}, ${it.build} build; median of ${it.repeats}`],
+    ...(it.adapter ? [["adapter", adapter(it.adapter)]] : []),
   ]);
+  return it.explain ? `${speed}\n\n${explained(it.explain)}` : speed;
+}
+
+function adapter({ name, api, features, software, maxBuffer }: AdapterInfo): string {
+  const buffers = `buffers of ${Math.round(maxBuffer / 2 ** 20)} MiB`;
+  return [name, `by ${api}`, ...features, buffers, ...(software ? ["software"] : [])].join(", ");
+}
+
+// What one decoded token costs on the GPU.
+function explained(rows: Explained[]): string {
+  const sum = (of: (row: Explained) => number) => rows.reduce((total, row) => total + of(row), 0);
+  const cells = rows.map((it) => [it.kernel, it.precisions, `${it.dispatches}`, grouped(it.bytes)]);
+  const total = ["a token", "", `${sum((it) => it.dispatches)}`, grouped(sum((it) => it.bytes))];
+  return table([["kernel", "matrices", "dispatches", "bytes of weights"], ...cells, total], [2, 3]);
+}
+
+/** What computed: `cpu`, or the GPU's name. */
+function computes({ backend, adapter }: { backend: string; adapter?: string }): string {
+  return adapter ? `${backend}: ${adapter}` : backend;
 }
 
 export function recipes(all: Recipe[]): string {

@@ -5,11 +5,13 @@
 import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
 import type { Finding, GeneratedToken } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
+import { Backends, isOfGpu } from "./backends.js";
 import { bench } from "./bench.js";
-import { Pace, run } from "./jobs.js";
+import { Batch, Pace, release, run } from "./jobs.js";
+import { because, fallBack, PlacedModel } from "./placed.js";
 import type { OpenFile, Platform } from "./platform.js";
 import type { Context, Data, Generation, Handle, Host, Input, Requests, TokenizerFile } from "./protocol.js";
-import { chooseBuild, type Wasm, type WasmCheckpoint, type WasmModel } from "./wasm.js";
+import { chooseBuild, type Wasm, type WasmBackend, type WasmCheckpoint } from "./wasm.js";
 
 type Answers = { [K in keyof Requests]: (request: Requests[K][0], context: Context) => Promise<Requests[K][1]> };
 
@@ -29,13 +31,15 @@ export class LocalHost implements Host {
   #wasm: Promise<Wasm> | undefined;
   #next: Handle;
   readonly #checkpoints = new Map<Handle, Held<WasmCheckpoint>>();
-  readonly #models = new Map<Handle, Held<WasmModel>>();
+  readonly #models = new Map<Handle, Held<PlacedModel>>();
+  readonly #backends: Backends;
   #tokenizer: { json: string; tokenizer: Tokenizer } | undefined;
   #crash: StatepressError | undefined;
 
   constructor(platform: Platform, build?: string, firstHandle: Handle = 1) {
     this.#next = firstHandle;
     this.#platform = platform;
+    this.#backends = new Backends(platform, () => this.#module());
     this.#build = build;
   }
 
@@ -76,40 +80,56 @@ export class LocalHost implements Host {
         }
       }),
 
-    load: ({ checkpoint }, context) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => {
-        const object = await run(it.load(), context, this.#platform.breathe);
-        return { model: this.#hold(this.#models, object, () => object.free()), info: object.info() };
-      }),
+    load: (request, context) => this.#load(request, context),
 
     evaluate: ({ model, input, options }, context) =>
       this.#with(this.#models, model, async (it) => {
         const { ids, findings } = this.#tokens(input);
-        const evaluation = await run(it.evaluate(ids, options), context, this.#platform.breathe);
-        return { ...evaluation, findings: [...findings, ...evaluation.findings] };
+        const evaluation = await it.use((on) => run(on.evaluate(ids, options), context, this.#platform.breathe));
+        return { ...evaluation, findings: [...findings, ...it.findings, ...evaluation.findings] };
       }),
 
     compare: ({ a, b, input, options }, context) =>
       this.#with(this.#models, a, (base) =>
         this.#with(this.#models, b, async (other) => {
           const { ids, findings } = this.#tokens(input);
-          const card = await run(base.compare(other, ids, options), context, this.#platform.breathe);
-          return { ...card, a: { ...card.a, findings: [...findings, ...card.a.findings] } };
+          const card = await base.use((onA) =>
+            other.use((onB) => run(onA.compare(onB, ids, options), context, this.#platform.breathe)),
+          );
+          return {
+            ...card,
+            a: { ...card.a, findings: [...findings, ...base.findings, ...card.a.findings] },
+            b: { ...card.b, findings: [...other.findings, ...card.b.findings] },
+          };
         }),
       ),
 
     generate: ({ model, ids, options }, context) =>
       this.#with(this.#models, model, (it) => this.#generate(it, ids, options, context)),
 
-    logits: ({ model, ids }) => this.#with(this.#models, model, async (it) => it.logits(ids)),
+    logits: ({ model, ids }) => this.#with(this.#models, model, (it) => it.use((on) => on.logits(ids))),
 
     bench: ({ model, options }, context) =>
       this.#with(this.#models, model, async (it) => {
-        const result = await bench(it, options, context, this.#platform.breathe);
-        return { ...result, build: (await this.#module()).build() };
+        const result = await it.use((on) => bench(on, options, context, this.#platform.breathe));
+        const { name, adapter } = it.backend;
+        const explain = options.explain ? it.model.explain() : undefined;
+        return {
+          ...result,
+          backend: name,
+          build: (await this.#module()).build(),
+          ...(adapter && { adapter }),
+          ...(explain && { explain }),
+        };
       }),
 
     recipes: async () => (await this.#module()).recipes(),
+
+    lose: ({ model }) =>
+      this.#with(this.#models, model, async (it) => {
+        it.lose();
+        return undefined;
+      }),
 
     release: async ({ handle }) => {
       this.#release(this.#checkpoints, handle);
@@ -145,36 +165,87 @@ export class LocalHost implements Host {
     return { checkpoint: this.#hold(this.#checkpoints, object, free), inspection: object.inspection() };
   }
 
-  async #generate(model: WasmModel, ids: Uint32Array, options: object, context: Context): Promise<Generation> {
-    const generator = model.generate(ids, options);
-    const pace = new Pace(this.#platform.breathe);
+  async #load(
+    { checkpoint: handle, backend: wanted, backendOptions }: Requests["load"][0],
+    context: Context,
+  ): Promise<Requests["load"][1]> {
+    const checkpoint = this.#lend(this.#checkpoints, handle);
+    const load = async (backend: WasmBackend) => {
+      const model = await run(checkpoint.object.load(backend), context, this.#platform.breathe);
+      return { model, backend: backend.info(), lose: () => backend.lose() };
+    };
+    const toCpu = async () => {
+      this.#backends.forget();
+      return load(await this.#backends.choose("cpu"));
+    };
     try {
-      const start = performance.now();
-      generator.prefill();
-      const prefill = performance.now() - start;
-      let tokens: GeneratedToken[] = [];
-      let decode = 0;
-      let decoded = 0;
-      for (;;) {
-        const before = performance.now();
-        const token = generator.step();
-        if (token === undefined) break;
-        decode += performance.now() - before;
-        decoded += 1;
-        tokens.push(token);
-        if (pace.due) {
-          context.onTokens?.(tokens);
-          tokens = [];
-          await pace.rest();
-          throwIfAborted(context.signal);
-        }
-      }
-      if (tokens.length > 0) context.onTokens?.(tokens);
-      const tokensPerSecond = { prefill: (1000 * ids.length) / prefill, decode: (1000 * decoded) / decode || 0 };
-      return { tokensPerSecond, stop: generator.stop() ?? "" };
-    } finally {
-      generator.free();
+      const backend = await this.#backends.choose(wanted, backendOptions);
+      // With `auto` a model that the GPU has no room for is loaded into ours.
+      const mayLeave = wanted === "auto" && backend.info().name === "webgpu";
+      const place = await load(backend).catch(async (thrown) => {
+        const error = asStatepressError(thrown);
+        if (!(mayLeave && isOfGpu(error))) throw error;
+        return because(await toCpu(), fallBack(error));
+      });
+      const placed = new PlacedModel(place, mayLeave ? toCpu : undefined);
+      // The file stays open as long as the model may have to be read again.
+      const free = () => {
+        placed.free();
+        checkpoint.giveBack();
+      };
+      const model = this.#hold(this.#models, placed, free);
+      return { model, info: placed.model.info(), backend: placed.backend };
+    } catch (error) {
+      checkpoint.giveBack();
+      throw error;
     }
+  }
+
+  async #generate(
+    placed: PlacedModel,
+    ids: Uint32Array,
+    options: { maxTokens?: number },
+    context: Context,
+  ): Promise<Generation> {
+    const made: number[] = [];
+    let prefill = 0;
+    let decode = 0;
+    const stop = await placed.use(async (model) => {
+      // On a second backend: what was made on the first is part of the prompt.
+      const prompt = Uint32Array.from([...ids, ...made]);
+      const left = options.maxTokens === undefined ? {} : { maxTokens: options.maxTokens - made.length };
+      const generator = model.generate(prompt, { ...options, ...left });
+      try {
+        const start = performance.now();
+        await generator.prefill();
+        prefill = performance.now() - start;
+        const pace = new Pace(this.#platform.breathe);
+        const batch = new Batch();
+        let tokens: GeneratedToken[] = [];
+        for (;;) {
+          const before = performance.now();
+          const some = await generator.step(batch.count);
+          if (some.length === 0) break;
+          const took = performance.now() - before;
+          batch.took(took);
+          decode += took;
+          for (const token of some) made.push(token.id);
+          tokens.push(...some);
+          if (pace.due) {
+            context.onTokens?.(tokens);
+            tokens = [];
+            await pace.rest();
+            throwIfAborted(context.signal);
+          }
+        }
+        if (tokens.length > 0) context.onTokens?.(tokens);
+        return generator.stop() ?? "";
+      } finally {
+        release(generator);
+      }
+    });
+    const tokensPerSecond = { prefill: (1000 * ids.length) / prefill, decode: (1000 * made.length) / decode || 0 };
+    return { tokensPerSecond, stop, backend: placed.backend.name, findings: placed.findings };
   }
 
   #tokens(input: Input): { ids: Uint32Array; findings: Finding[] } {
@@ -198,15 +269,24 @@ export class LocalHost implements Host {
     return handle;
   }
 
-  async #with<T, R>(kept: Map<Handle, Held<T>>, handle: Handle, use: (object: T) => Promise<R>): Promise<R> {
+  // Keeps something from being freed until it is given back.
+  #lend<T>(kept: Map<Handle, Held<T>>, handle: Handle): { object: T; giveBack(): void } {
     const held = kept.get(handle);
     if (!held) throw new StatepressError("bad-input", "this checkpoint or model has been disposed of");
     held.users += 1;
-    try {
-      return await use(held.object);
-    } finally {
+    const giveBack = () => {
       held.users -= 1;
       if (held.released && held.users === 0) held.free();
+    };
+    return { object: held.object, giveBack };
+  }
+
+  async #with<T, R>(kept: Map<Handle, Held<T>>, handle: Handle, use: (object: T) => Promise<R>): Promise<R> {
+    const { object, giveBack } = this.#lend(kept, handle);
+    try {
+      return await use(object);
+    } finally {
+      giveBack();
     }
   }
 

@@ -33,7 +33,7 @@ export async function run<T>(job: Job<T>, context: Context, breathe: () => Promi
     let shown: Progress | undefined;
     for (;;) {
       throwIfAborted(context.signal);
-      const progress = job.step();
+      const progress = await job.step();
       if (progress === undefined) break;
       shown = progress;
       if (pace.due) {
@@ -44,8 +44,32 @@ export async function run<T>(job: Job<T>, context: Context, breathe: () => Promi
     }
     if (shown) context.onProgress?.(shown);
   } catch (error) {
-    job.free();
+    release(job);
     throw error;
   }
   return job.finish();
+}
+
+/** Frees what failed. After a trap the module refuses even that; the first error is the one that counts. */
+export function release(object: { free(): void }): void {
+  try {
+    object.free();
+  } catch {}
+}
+
+/** Milliseconds that a step of decoding should take: half of the slice between two looks at the messages. */
+const DECODE = SLICE / 2;
+
+/** The most tokens of a step: what a GPU makes of one submission. */
+const MOST = 64;
+
+/** How many tokens to make at a time, so that there are few steps and none is long. */
+export class Batch {
+  count = 1;
+
+  /** A step of `count` tokens took so long. */
+  took(milliseconds: number): void {
+    if (milliseconds < DECODE / 2) this.count = Math.min(MOST, this.count * 2);
+    else if (milliseconds > DECODE) this.count = Math.max(1, this.count >> 1);
+  }
 }

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { StatepressError } from "../api/errors.js";
+import { installGpu } from "./gpu-node.js";
 import type { OpenFile, Platform, Scratch } from "./platform.js";
 import { loadWasm } from "./wasm.js";
 
@@ -20,6 +21,7 @@ export const nodePlatform: Platform = {
     if ("path" in data) removeTemporary(data.path);
   },
   wasm: (build) => loadWasm(build, (url) => readFile(url)),
+  gpu: installGpu,
   breathe: () => new Promise((resolve) => setImmediate(resolve)),
 };
 

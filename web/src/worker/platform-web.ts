@@ -17,6 +17,7 @@ export const webPlatform: Platform = {
   scratch: () => new BlobScratch(),
   remove: () => {},
   wasm: (build) => loadWasm(build),
+  gpu: async () => ("gpu" in navigator ? undefined : "this browser has no WebGPU"),
   breathe: () =>
     new Promise((resolve) => {
       const { port1, port2 } = new MessageChannel();

@@ -21,6 +21,8 @@ export interface Platform {
   /** Deletes what a Scratch has produced. */
   remove(data: Data): void;
   wasm(build: Build): Promise<Wasm>;
+  /** Makes WebGPU be where a page has it; answers why it is not there. */
+  gpu(): Promise<string | undefined>;
   /** Lets messages and timers run. */
   breathe(): Promise<void>;
 }

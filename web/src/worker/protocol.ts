@@ -7,13 +7,14 @@ import type {
   Comparison,
   CompressReport,
   Evaluation,
+  Finding,
   GeneratedToken,
   Inspection,
   Plan,
   Progress,
   Recipe,
 } from "../api/types/statepress.js";
-import type { Build, ModelInfo } from "./wasm.js";
+import type { AdapterInfo, BackendInfo, BackendName, BackendOptions, Build, Explained, ModelInfo } from "./wasm.js";
 
 /** Bytes somewhere: in a page a Blob, in Node a path or memory. */
 export type Data = Blob | Uint8Array | { path: string };
@@ -42,13 +43,18 @@ export interface Requests {
     { checkpoint: Handle; recipe: object | string },
     { checkpoint: Handle; inspection: Inspection; report: CompressReport; data: Data },
   ];
-  load: [{ checkpoint: Handle }, { model: Handle; info: ModelInfo }];
+  load: [
+    { checkpoint: Handle; backend: BackendName; backendOptions?: BackendOptions },
+    { model: Handle; info: ModelInfo; backend: BackendInfo },
+  ];
   evaluate: [{ model: Handle; input: Input; options: object }, Evaluation];
   compare: [{ a: Handle; b: Handle; input: Input; options: object }, Comparison];
   generate: [{ model: Handle; ids: Uint32Array; options: object }, Generation];
   logits: [{ model: Handle; ids: Uint32Array }, Float32Array];
   bench: [{ model: Handle; options: BenchOptions }, BenchResult];
   recipes: [Record<never, never>, Recipe[]];
+  /** For tests: loses the GPU that a model is on. */
+  lose: [{ model: Handle }, undefined];
   release: [{ handle: Handle }, undefined];
 }
 
@@ -58,6 +64,9 @@ export interface Generation {
   tokensPerSecond: { prefill: number; decode: number };
   /** Why it ended: `max-tokens`, or `context-full` at the model's longest sequence. */
   stop: string;
+  /** What computed. */
+  backend: string;
+  findings: Finding[];
 }
 
 /** How a model is timed. */
@@ -68,6 +77,8 @@ export interface BenchOptions {
   decodeTokens?: number | undefined;
   /** How often; the median is reported. */
   repeats?: number | undefined;
+  /** Say what a decoded token costs on the GPU. */
+  explain?: boolean | undefined;
 }
 
 /** How fast a model is: medians. */
@@ -78,6 +89,10 @@ export interface BenchResult {
   decodeTokens: number;
   repeats: number;
   backend: string;
+  /** The GPU that computed. */
+  adapter?: AdapterInfo;
+  /** What a decoded token costs on the GPU, when asked for. */
+  explain?: Explained[];
   build: Build;
 }
 

@@ -30,9 +30,9 @@ export interface Sink {
   write(bytes: Uint8Array): void;
 }
 
-/** Work in steps: undefined says that nothing is left and finish() may be asked. */
+/** Work in steps: undefined says that nothing is left and finish() may be asked. Steps do not overlap. */
 export interface Job<T> {
-  step(): Progress | undefined;
+  step(): Promise<Progress | undefined>;
   finish(): T;
   free(): void;
 }
@@ -48,8 +48,60 @@ export interface ModelInfo {
   maxTokens: number;
   /** Position `t` predicts token `t + offset`. */
   offset: number;
-  backend: string;
   findings: Finding[];
+}
+
+/** What may be asked for. */
+export type BackendName = "auto" | "cpu" | "webgpu";
+
+/** How a GPU is used; for tests and experiments. */
+export interface BackendOptions {
+  /** Use subgroup operations where the adapter has them. */
+  subgroups?: boolean;
+  /** Let `auto` have a software adapter, too. */
+  software?: boolean;
+  /** Pretend that no buffer can be larger than this. */
+  maxBuffer?: number;
+}
+
+/** A GPU. */
+export interface AdapterInfo {
+  name: string;
+  /** How it is reached: `webgpu` in pages and in Node. */
+  api: string;
+  /** What it offers beyond what every adapter does. */
+  features: string[];
+  /** Whether it is a program on the CPU. */
+  software: boolean;
+  /** The most bytes of one buffer. */
+  maxBuffer: number;
+}
+
+/** What computes, and why. */
+export interface BackendInfo {
+  name: "cpu" | "webgpu";
+  reason: string;
+  adapter?: AdapterInfo;
+  /** What a report should say of the choice. */
+  finding?: Finding;
+}
+
+/** A backend that was chosen and checked. */
+export interface WasmBackend {
+  info(): BackendInfo;
+  /** Gives the GPU up, as a driver that is reset does. */
+  lose(): void;
+  free(): void;
+}
+
+/** What a kernel costs in one decoded token. */
+export interface Explained {
+  kernel: string;
+  /** Of its matrices. */
+  precisions: string;
+  dispatches: number;
+  /** Of weights that are read. */
+  bytes: number;
 }
 
 /** An opened checkpoint: its headers. */
@@ -58,7 +110,7 @@ export interface WasmCheckpoint {
   advise(options: object): Advice;
   plan(recipe: object | string): Plan;
   compress(recipe: object | string, sink: Sink): Job<CompressReport>;
-  load(): Job<WasmModel>;
+  load(backend: WasmBackend): Job<WasmModel>;
   free(): void;
 }
 
@@ -68,14 +120,17 @@ export interface WasmModel {
   evaluate(ids: Uint32Array, options: object): Job<Evaluation>;
   compare(other: WasmModel, ids: Uint32Array, options: object): Job<Comparison>;
   generate(ids: Uint32Array, options: object): WasmGenerator;
-  logits(ids: Uint32Array): Float32Array;
+  logits(ids: Uint32Array): Promise<Float32Array>;
+  /** Undefined on the CPU. */
+  explain(): Explained[] | undefined;
   free(): void;
 }
 
-/** One token a step, after the prompt was taken in. */
+/** Several tokens a step, after the prompt was taken in. */
 export interface WasmGenerator {
-  prefill(): void;
-  step(): GeneratedToken | undefined;
+  prefill(): Promise<void>;
+  /** At least one and at most `count`; none at the end. */
+  step(count: number): Promise<GeneratedToken[]>;
   /** Why generation ended; undefined before. */
   stop(): string | undefined;
   free(): void;
@@ -88,6 +143,9 @@ export interface Wasm {
       source: Source,
       options: { config?: object; set?: Record<string, number | boolean | number[]> },
     ): WasmCheckpoint;
+  };
+  Backend: {
+    choose(wanted: BackendName, options: BackendOptions & { absent?: string }): Promise<WasmBackend>;
   };
   recipes(): Recipe[];
   build(): Build;

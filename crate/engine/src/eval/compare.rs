@@ -1,17 +1,24 @@
 //! The quality card: two models on the same tokens.
 
+use std::ops::Range;
+use std::rc::Rc;
+
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::{
     ComparedBytes, Comparison, DeltaP, Distribution, LayerDrift, PositionDrift, Verdict, VerdictResult,
 };
+use statepress_kernels::backend::{Residuals, Runner};
 use statepress_kernels::ops::softmax;
 
-use super::windows::{LOGIT_ROWS, Sums, Windows};
-use crate::models::{Model, Trace, Workspace};
+use super::windows::{Sums, Windows};
+use crate::models::{Info, Loaded, check_ids};
 use crate::{Clock, EngineError};
 
 /// Stretches that the window is divided into for the drift by position.
 const STRETCHES: usize = 16;
+
+/// Rows of logits that are held of each model at a time: 32 rows of 50,000 are 6 MB.
+const LOGIT_ROWS: usize = 32;
 
 /// The most positions on which the noise floor is measured.
 const NOISE_POSITIONS: usize = 64;
@@ -38,9 +45,11 @@ impl Default for CompareOptions {
 }
 
 /// A comparison under way; a step is a window through both models.
-pub struct Compare {
-    a: Side,
-    b: Side,
+pub struct Compare<A: Runner, B: Runner> {
+    a: Side<A>,
+    b: Side<B>,
+    /// The base token by token, for the noise floor.
+    single: A,
     windows: Windows,
     options: CompareOptions,
     offset: usize,
@@ -57,26 +66,12 @@ pub struct Compare {
 }
 
 /// One of the two models with its buffers.
-struct Side {
-    model: Model,
-    workspace: Workspace,
+struct Side<R> {
+    runner: R,
+    info: Rc<Info>,
     logits: Vec<f32>,
-    layers: Residuals,
+    residuals: Residuals,
     sums: Sums,
-}
-
-/// The residual stream after the embedding and after each layer of one window.
-#[derive(Default)]
-struct Residuals(Vec<(String, Vec<f32>)>);
-
-impl Trace for Residuals {
-    fn record(&mut self, layer: Option<usize>, quantity: &'static str, values: &[f32]) {
-        match (layer, quantity) {
-            (None, "embed") => self.0.push(("embedding".into(), values.to_vec())),
-            (Some(n), "moe" | "block") => self.0.push((format!("layers.{n}"), values.to_vec())),
-            _ => {}
-        }
-    }
 }
 
 #[derive(Clone, Default)]
@@ -88,59 +83,62 @@ struct Stretch {
 
 #[derive(Clone, Default)]
 struct LayerSums {
-    layer: String,
     difference: f64,
     norm: f64,
 }
 
-impl Side {
-    fn new(model: &Model) -> Self {
-        Self {
-            model: model.clone(),
-            workspace: Workspace::exact(),
+impl<R: Runner> Side<R> {
+    fn new(model: &impl Loaded<Runner = R>) -> Result<Self, EngineError> {
+        Ok(Self {
+            runner: model.runner(true)?,
+            info: model.info().clone(),
             logits: Vec::new(),
-            layers: Residuals::default(),
+            residuals: Residuals::new(),
             sums: Sums::default(),
-        }
+        })
     }
 
-    fn forward(&mut self, ids: &[u32], clock: Clock) -> Result<Vec<f32>, EngineError> {
+    async fn forward(&mut self, ids: &[u32], clock: Clock) -> Result<(), EngineError> {
+        check_ids(&self.info, ids, 0)?;
         let started = clock();
-        self.layers.0.clear();
-        self.model.forward(ids, &mut self.model.start(), &mut self.workspace, &mut self.layers)?;
+        self.runner.restart();
+        self.runner.forward(ids, Some(&mut self.residuals)).await?;
         self.sums.seconds += clock() - started;
         self.sums.tokens_in += ids.len() as u64;
-        Ok(std::mem::take(&mut self.workspace.hidden))
+        Ok(())
     }
 
-    fn logits(&mut self, hidden: &[f32], clock: Clock) {
+    async fn logits(&mut self, rows: Range<usize>, clock: Clock) -> Result<(), EngineError> {
         let started = clock();
-        self.model.logits(hidden, &mut self.workspace, &mut self.logits);
+        self.runner.logits(rows, &mut self.logits).await?;
         self.sums.seconds += clock() - started;
+        Ok(())
     }
 }
 
-impl Compare {
+impl<A: Runner, B: Runner> Compare<A, B> {
     /// Prepares a comparison; `a` is the base.
     pub fn new(
-        a: &Model,
-        b: &Model,
+        a: &impl Loaded<Runner = A>,
+        b: &impl Loaded<Runner = B>,
         ids: &[u32],
         options: CompareOptions,
         clock: Clock,
     ) -> Result<Self, EngineError> {
-        if a.info.vocab_size != b.info.vocab_size {
+        let (info_a, info_b) = (a.info(), b.info());
+        if info_a.vocab_size != info_b.vocab_size {
             return Err(EngineError::Ids(format!(
                 "the vocabularies differ: {} and {} tokens",
-                a.info.vocab_size, b.info.vocab_size
+                info_a.vocab_size, info_b.vocab_size
             )));
         }
-        let smaller = if a.info.max_tokens <= b.info.max_tokens { a } else { b };
-        let offset = options.offset.unwrap_or(a.info.offset);
-        let windows = Windows::new(ids, options.window, options.limit, offset, &smaller.info)?;
+        let smaller = if info_a.max_tokens <= info_b.max_tokens { info_a } else { info_b };
+        let offset = options.offset.unwrap_or(info_a.offset);
+        let windows = Windows::new(ids, options.window, options.limit, offset, smaller)?;
         Ok(Self {
-            a: Side::new(a),
-            b: Side::new(b),
+            a: Side::new(a)?,
+            b: Side::new(b)?,
+            single: a.runner(false)?,
             stretches: vec![Stretch::default(); STRETCHES.min(windows.window)],
             windows,
             options,
@@ -156,18 +154,17 @@ impl Compare {
         })
     }
 
-    fn window(&mut self) -> Result<(), EngineError> {
+    async fn window(&mut self) -> Result<(), EngineError> {
         let ids = self.windows.get(self.next);
-        let hidden_a = self.a.forward(ids, self.clock)?;
-        let hidden_b = self.b.forward(ids, self.clock)?;
-        add_drift(&mut self.layers, &self.a.layers, &self.b.layers);
-        let (da, db) = (self.a.model.hidden_size(), self.b.model.hidden_size());
-        let (vocab_size, window) = (self.a.model.info.vocab_size, self.windows.window);
+        self.a.forward(ids, self.clock).await?;
+        self.b.forward(ids, self.clock).await?;
+        add_drift(&mut self.layers, &self.a.residuals, &self.b.residuals);
+        let (vocab_size, window) = (self.a.info.vocab_size, self.windows.window);
         let scored = window - self.offset;
         for from in (0..scored).step_by(LOGIT_ROWS) {
             let to = scored.min(from + LOGIT_ROWS);
-            self.a.logits(&hidden_a[from * da..to * da], self.clock);
-            self.b.logits(&hidden_b[from * db..to * db], self.clock);
+            self.a.logits(from..to, self.clock).await?;
+            self.b.logits(from..to, self.clock).await?;
             let rows = self.a.logits.chunks_exact(vocab_size).zip(self.b.logits.chunks_exact(vocab_size));
             for (t, (row_a, row_b)) in (from..to).zip(rows) {
                 let label = ids[t + self.offset] as usize;
@@ -195,44 +192,37 @@ impl Compare {
             }
         }
         if self.next == 0 {
-            self.noise_floor = self.noise_floor(&hidden_a)?;
+            self.noise_floor = self.noise_floor().await?;
         }
-        self.a.workspace.hidden = hidden_a;
-        self.b.workspace.hidden = hidden_b;
         Ok(())
     }
 
     /// Runs the base token by token over the start of the first window, and takes the mean KL
     /// to its own whole-window run: what the order of additions and the single-token kernels
     /// alone produce.
-    fn noise_floor(&mut self, hidden: &[f32]) -> Result<f64, EngineError> {
-        let d = self.a.model.hidden_size();
+    async fn noise_floor(&mut self) -> Result<f64, EngineError> {
         let ids = &self.windows.get(0)[..NOISE_POSITIONS.min(self.windows.window)];
-        let mut state = self.a.model.start();
-        let mut workspace = Workspace::default();
         let (mut whole, mut single) = (Vec::new(), Vec::new());
         let mut sum = 0.0;
         for (t, id) in ids.iter().enumerate() {
-            self.a.model.forward(&[*id], &mut state, &mut workspace, &mut ())?;
-            let row = std::mem::take(&mut workspace.hidden);
-            self.a.model.logits(&row, &mut workspace, &mut single);
-            workspace.hidden = row;
-            self.a.model.logits(&hidden[t * d..][..d], &mut self.a.workspace, &mut whole);
+            self.single.forward(&[*id], None).await?;
+            self.single.logits(0..1, &mut single).await?;
+            self.a.runner.logits(t..t + 1, &mut whole).await?;
             sum += f64::from(softmax::compare(&whole, &single, 0).kl.max(0.0));
         }
         Ok(sum / ids.len() as f64)
     }
 }
 
-impl Job for Compare {
+impl<A: Runner, B: Runner> Job for Compare<A, B> {
     type Output = Comparison;
     type Error = EngineError;
 
-    fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+    async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
         if self.next == self.windows.count {
             return Ok(None);
         }
-        self.window()?;
+        self.window().await?;
         self.next += 1;
         Ok(Some(Progress {
             stage: "compare".into(),
@@ -246,12 +236,12 @@ impl Job for Compare {
     fn finish(self) -> Result<Comparison, EngineError> {
         let Self { a, b, windows, options, offset, kl, delta_p, agree, difference, .. } = self;
         let (stretches, layers, noise_floor) = (self.stretches, self.layers, self.noise_floor);
-        let (info_a, info_b) = (a.model.info.clone(), b.model.info.clone());
+        let (info_a, info_b) = (a.info, b.info);
         let n = kl.len().max(1) as f64;
         let variance = difference.1 / n - (difference.0 / n).powi(2);
         let nll_difference_stderr = (variance.max(0.0) / n).sqrt();
-        let a = a.sums.finish(&windows, offset, &info_a)?;
-        let b = b.sums.finish(&windows, offset, &info_b)?;
+        let a = a.sums.finish(&windows, offset, &info_a, &a.runner)?;
+        let b = b.sums.finish(&windows, offset, &info_b, &b.runner)?;
         let perplexity_change = 100.0 * (b.perplexity / a.perplexity - 1.0);
         let bytes = ComparedBytes {
             a: info_a.bytes,
@@ -276,9 +266,9 @@ impl Job for Compare {
                     nll_change: stretch.nll_change / stretch.count as f64,
                 }
             });
-        let by_layer = layers.into_iter().map(|sums| LayerDrift {
+        let by_layer = layers.into_iter().enumerate().map(|(n, sums)| LayerDrift {
+            layer: if n == 0 { "embedding".into() } else { format!("layers.{}", n - 1) },
             relative_error: (sums.difference / sums.norm.max(f64::MIN_POSITIVE)).sqrt(),
-            layer: sums.layer,
         });
         Ok(Comparison {
             by_position: by_position.collect(),
@@ -299,13 +289,12 @@ impl Job for Compare {
 
 fn add_drift(layers: &mut Vec<LayerSums>, a: &Residuals, b: &Residuals) {
     // Models of unequal depth or width have no layers to compare.
-    let comparable = a.0.len() == b.0.len() && a.0.iter().zip(&b.0).all(|(a, b)| a.1.len() == b.1.len());
+    let comparable = a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.len() == b.len());
     if !comparable {
         return;
     }
-    layers.resize(a.0.len(), LayerSums::default());
-    for ((sums, (name, x)), (_, y)) in layers.iter_mut().zip(&a.0).zip(&b.0) {
-        sums.layer.clone_from(name);
+    layers.resize(a.len(), LayerSums::default());
+    for ((sums, x), y) in layers.iter_mut().zip(a).zip(b) {
         for (x, y) in x.iter().zip(y) {
             sums.difference += f64::from(y - x) * f64::from(y - x);
             sums.norm += f64::from(*x) * f64::from(*x);

@@ -1,12 +1,14 @@
 //! Perplexity of one model.
 
+use std::rc::Rc;
+
 use statepress_core::Finding;
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::Evaluation;
-use statepress_kernels::ops::softmax;
+use statepress_kernels::backend::Runner;
 
-use super::windows::{LOGIT_ROWS, Sums, Windows};
-use crate::models::{Model, Workspace};
+use super::windows::{Sums, Windows};
+use crate::models::{Info, Loaded, check_ids};
 use crate::{Clock, EngineError};
 
 /// How many tokens ahead the positions predict.
@@ -36,78 +38,66 @@ pub struct EvaluateOptions {
 }
 
 /// An evaluation under way; a step is a window.
-pub struct Evaluate {
-    model: Model,
+pub struct Evaluate<R: Runner> {
+    runner: R,
+    info: Rc<Info>,
     windows: Windows,
     offsets: Vec<usize>,
     sums: Vec<Sums>,
     next: usize,
-    workspace: Workspace,
-    logits: Vec<f32>,
     clock: Clock,
 }
 
-impl Evaluate {
+impl<R: Runner> Evaluate<R> {
     /// Prepares an evaluation of `model` on `ids`.
     pub fn new(
-        model: &Model,
+        model: &impl Loaded<Runner = R>,
         ids: &[u32],
         options: &EvaluateOptions,
         clock: Clock,
     ) -> Result<Self, EngineError> {
         let offsets = match options.offset {
-            Offset::Model => vec![model.info.offset],
+            Offset::Model => vec![model.info().offset],
             Offset::Given(offset) => vec![offset],
             Offset::Detect => (0..=MAX_OFFSET).collect(),
         };
         let largest = offsets.iter().copied().max().unwrap_or(1);
-        let windows = Windows::new(ids, options.window, options.limit, largest, &model.info)?;
+        let windows = Windows::new(ids, options.window, options.limit, largest, model.info())?;
         Ok(Self {
-            model: model.clone(),
+            runner: model.runner(true)?,
+            info: model.info().clone(),
             windows,
             sums: vec![Sums::default(); offsets.len()],
             offsets,
             next: 0,
-            workspace: Workspace::exact(),
-            logits: Vec::new(),
             clock,
         })
     }
 
-    fn window(&mut self) -> Result<(), EngineError> {
+    async fn window(&mut self) -> Result<(), EngineError> {
         let ids = self.windows.get(self.next);
-        let mut state = self.model.start();
-        self.model.forward(ids, &mut state, &mut self.workspace, &mut ())?;
-        let hidden = std::mem::take(&mut self.workspace.hidden);
-        let (d, vocab_size) = (self.model.hidden_size(), self.model.info.vocab_size);
-        let scored = self.windows.window - self.offsets.iter().copied().min().unwrap_or(0);
-        for (block, rows) in hidden[..scored * d].chunks(LOGIT_ROWS * d).enumerate() {
-            self.model.logits(rows, &mut self.workspace, &mut self.logits);
-            for (row, logits) in self.logits.chunks_exact(vocab_size).enumerate() {
-                let t = block * LOGIT_ROWS + row;
-                let log_sum_exp = softmax::log_sum_exp(logits);
-                for (&offset, sums) in self.offsets.iter().zip(&mut self.sums) {
-                    if let Some(&label) = ids.get(t + offset) {
-                        sums.add(log_sum_exp - logits[label as usize]);
-                    }
-                }
-            }
+        check_ids(&self.info, ids, 0)?;
+        self.runner.restart();
+        self.runner.forward(ids, None).await?;
+        let labels: Vec<&[u32]> = self.offsets.iter().map(|&offset| &ids[offset..]).collect();
+        let nll = self.runner.nll(&labels).await?;
+        for (nll, sums) in nll.into_iter().zip(&mut self.sums) {
+            nll.into_iter().for_each(|nll| sums.add(nll));
         }
-        self.workspace.hidden = hidden;
         Ok(())
     }
 }
 
-impl Job for Evaluate {
+impl<R: Runner> Job for Evaluate<R> {
     type Output = Evaluation;
     type Error = EngineError;
 
-    fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+    async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
         if self.next == self.windows.count {
             return Ok(None);
         }
         let started = (self.clock)();
-        self.window()?;
+        self.window().await?;
         let seconds = (self.clock)() - started;
         for sums in &mut self.sums {
             sums.seconds += seconds;
@@ -127,12 +117,13 @@ impl Job for Evaluate {
         let means: Vec<f64> = self.sums.iter().map(Sums::mean).collect();
         let best = (0..means.len()).min_by(|&a, &b| means[a].total_cmp(&means[b])).unwrap_or(0);
         let offset = self.offsets[best];
-        let mut evaluation = self.sums[best].clone().finish(&self.windows, offset, &self.model.info)?;
+        let mut evaluation =
+            self.sums[best].clone().finish(&self.windows, offset, &self.info, &self.runner)?;
         if self.offsets.len() > 1 {
-            if offset != self.model.info.offset {
+            if offset != self.info.offset {
                 let message = format!(
                     "positions predict {offset} tokens ahead, not {}: set prediction_offset={offset}",
-                    self.model.info.offset
+                    self.info.offset
                 );
                 evaluation.findings.push(Finding::warning("offset", message));
             }

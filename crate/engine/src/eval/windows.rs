@@ -3,11 +3,10 @@
 use statepress_core::Finding;
 use statepress_core::report::Evaluation;
 
+use statepress_kernels::backend::Runner;
+
 use crate::EngineError;
 use crate::models::Info;
-
-/// Rows of logits that are held at a time: 32 rows of 50,000 are 6 MB.
-pub(super) const LOGIT_ROWS: usize = 32;
 
 /// A text cut into windows.
 pub(super) struct Windows {
@@ -75,7 +74,13 @@ impl Sums {
     }
 
     /// The report. A mean that is no number is an error, never infinity.
-    pub fn finish(self, windows: &Windows, offset: usize, info: &Info) -> Result<Evaluation, EngineError> {
+    pub fn finish(
+        self,
+        windows: &Windows,
+        offset: usize,
+        info: &Info,
+        runner: &impl Runner,
+    ) -> Result<Evaluation, EngineError> {
         let n = self.tokens as f64;
         let nll = self.mean();
         if self.tokens == 0 || !nll.is_finite() {
@@ -108,7 +113,8 @@ impl Sums {
             windows: windows.count,
             dropped: windows.dropped,
             offset,
-            backend: "cpu".into(),
+            backend: runner.name().into(),
+            adapter: runner.adapter(),
             seconds: self.seconds,
             tokens_per_second: self.tokens_in as f64 / self.seconds.max(1e-9),
             nll_by_offset: None,

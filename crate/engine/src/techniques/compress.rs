@@ -112,7 +112,7 @@ impl Job for Compress {
     type Output = CompressReport;
     type Error = EngineError;
 
-    fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+    async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
         let Some(decision) = self.planned.decisions.get(self.next).cloned() else { return Ok(None) };
         self.press(&decision)?;
         self.next += 1;

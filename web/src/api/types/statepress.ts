@@ -235,9 +235,13 @@ dropped: number,
  */
 offset: number,
 /**
- * What computed: `cpu`.
+ * What computed: `cpu` or `webgpu`.
  */
 backend: string,
+/**
+ * The GPU that computed.
+ */
+adapter?: string,
 /**
  * Wall time.
  */

@@ -2,6 +2,7 @@
 
 pub mod reference;
 
+use crate::backend::{Sampled, Sampling};
 use crate::lanes::{F32x4, load8, math};
 
 /// `ln sum e^x`, without overflow.
@@ -20,6 +21,46 @@ pub fn argmax(x: &[f32]) -> usize {
     });
     let from = before.unwrap_or(x.len() / 8) * 8;
     x[from..].iter().position(|&x| x == largest).map_or(0, |i| from + i)
+}
+
+/// Takes a token from a row of logits; `random` is in `[0, 1)`.
+///
+/// With temperature 0 the likeliest one. Otherwise among values at least the k-th largest, as
+/// upstream does (ties are kept), each as likely as `e^(logit / temperature)` says; ids are gone
+/// through in their order.
+pub fn sample(logits: &[f32], sampling: &Sampling, random: f64) -> Sampled {
+    let log_sum_exp = log_sum_exp(logits);
+    let allowed = &logits[..sampling.usable.min(logits.len())];
+    let likeliest = argmax(allowed);
+    let taken =
+        |id: usize| Sampled { id: id as u32, probability: f64::from(allowed[id] - log_sum_exp).exp() };
+    if sampling.temperature == 0.0 {
+        return taken(likeliest);
+    }
+    let mut threshold = f32::NEG_INFINITY;
+    if let Some(k) = sampling.top_k.filter(|&k| k < allowed.len()) {
+        let mut sorted = allowed.to_vec();
+        let (_, kth, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+        threshold = *kth;
+    }
+    let largest = allowed[likeliest];
+    let weight = |logit: f32| {
+        if logit >= threshold { f64::from((logit - largest) / sampling.temperature).exp() } else { 0.0 }
+    };
+    let total: f64 = allowed.iter().map(|&logit| weight(logit)).sum();
+    let mut left = random * total;
+    let mut id = likeliest;
+    for (candidate, &logit) in allowed.iter().enumerate() {
+        let weight = weight(logit);
+        if weight > 0.0 {
+            id = candidate;
+            if left < weight {
+                break;
+            }
+            left -= weight;
+        }
+    }
+    taken(id)
 }
 
 /// What two models say of the same position.

@@ -1,0 +1,141 @@
+//! A network at work on one sequence, on the CPU.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+
+use statepress_kernels::backend::{BackendError, Residuals, Runner, Sampled, Sampling};
+use statepress_kernels::linear::Weights;
+use statepress_kernels::network::Network;
+use statepress_kernels::ops::softmax;
+
+use super::{State, Trace, Workspace, forward, project, start};
+
+/// Rows of logits that are held at a time: 32 rows of 50,000 are 6 MB.
+const LOGIT_ROWS: usize = 32;
+
+/// A network at work on one sequence.
+pub struct CpuRunner {
+    network: Rc<Network<Weights>>,
+    state: State,
+    workspace: Workspace,
+    logits: Vec<f32>,
+    /// What [`Runner::generate`] takes tokens from, oldest first.
+    kept: VecDeque<Vec<f32>>,
+}
+
+impl CpuRunner {
+    pub(super) fn new(network: Rc<Network<Weights>>, exact: bool) -> Self {
+        let state = start(&network);
+        let workspace = if exact { Workspace::exact() } else { Workspace::default() };
+        Self { network, state, workspace, logits: Vec::new(), kept: VecDeque::new() }
+    }
+
+    fn take_in(&mut self, ids: &[u32], trace: &mut impl Trace) {
+        forward(&self.network, ids, &mut self.state, &mut self.workspace, trace);
+    }
+
+    /// Logits of rows of the last forward pass.
+    fn project(&mut self, rows: Range<usize>, logits: &mut Vec<f32>) {
+        let Workspace { kernels, hidden, .. } = &mut self.workspace;
+        let head = self.network.head();
+        project(head, &hidden[rows.start * head.cols()..rows.end * head.cols()], logits, kernels);
+    }
+}
+
+impl Runner for CpuRunner {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn adapter(&self) -> Option<String> {
+        None
+    }
+
+    fn restart(&mut self) {
+        self.state = start(&self.network);
+        self.kept.clear();
+    }
+
+    fn position(&self) -> usize {
+        self.state.position
+    }
+
+    async fn forward(&mut self, ids: &[u32], residuals: Option<&mut Residuals>) -> Result<(), BackendError> {
+        match residuals {
+            Some(residuals) => {
+                residuals.clear();
+                self.take_in(ids, &mut Collect(residuals));
+            }
+            None => self.take_in(ids, &mut ()),
+        }
+        Ok(())
+    }
+
+    async fn logits(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError> {
+        self.project(rows, out);
+        Ok(())
+    }
+
+    async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {
+        let rows = labels.iter().map(|labels| labels.len()).max().unwrap_or(0);
+        let vocab_size = self.network.head().rows();
+        let mut all: Vec<Vec<f32>> = labels.iter().map(|labels| Vec::with_capacity(labels.len())).collect();
+        let mut logits = std::mem::take(&mut self.logits);
+        for from in (0..rows).step_by(LOGIT_ROWS) {
+            self.project(from..rows.min(from + LOGIT_ROWS), &mut logits);
+            for (t, row) in (from..).zip(logits.chunks_exact(vocab_size)) {
+                let log_sum_exp = softmax::log_sum_exp(row);
+                for (labels, nll) in labels.iter().zip(&mut all) {
+                    if let Some(&label) = labels.get(t) {
+                        nll.push(log_sum_exp - row[label as usize]);
+                    }
+                }
+            }
+        }
+        self.logits = logits;
+        Ok(all)
+    }
+
+    async fn keep(&mut self, n: usize) -> Result<(), BackendError> {
+        let rows = self.workspace.hidden.len() / self.network.head().cols();
+        self.kept.clear();
+        for row in rows - n..rows {
+            let mut logits = Vec::new();
+            self.project(row..row + 1, &mut logits);
+            self.kept.push_back(logits);
+        }
+        Ok(())
+    }
+
+    async fn generate(
+        &mut self,
+        sampling: &Sampling,
+        random: &[f64],
+        take_in: usize,
+    ) -> Result<Vec<Sampled>, BackendError> {
+        let mut sampled = Vec::with_capacity(random.len());
+        for (n, &random) in random.iter().enumerate() {
+            let Some(mut logits) = self.kept.pop_front() else { break };
+            let token = softmax::sample(&logits, sampling, random);
+            sampled.push(token);
+            if n < take_in {
+                self.take_in(&[token.id], &mut ());
+                self.project(0..1, &mut logits);
+                self.kept.push_back(logits);
+            }
+        }
+        Ok(sampled)
+    }
+}
+
+/// Keeps the residual stream.
+struct Collect<'a>(&'a mut Residuals);
+
+impl Trace for Collect<'_> {
+    fn record(&mut self, layer: Option<usize>, quantity: &'static str, values: &[f32]) {
+        if matches!((layer, quantity), (None, "embed") | (Some(_), "moe" | "block")) {
+            self.0.push(values.to_vec());
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A packed matrix, and banks of them, in the GPU's memory.
+
+use statepress_core::tensor::{Absmax, Floats};
+use statepress_core::{Packed, Tensor};
+use statepress_kernels::backend::BackendError;
+use statepress_kernels::codecs::nf4::double;
+use statepress_kernels::codecs::{self, nibbles};
+use statepress_kernels::shaders::{self, Codec};
+use wgpu::BufferUsages;
+
+use crate::Gpu;
+
+/// Columns that a kernel decodes at a time.
+const EIGHT: usize = 8;
+
+/// A matrix, or several of one shape and precision one after the other. The codes are on the
+/// GPU; the scales wait for the constants of the network.
+pub struct GpuMatrix {
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) codec: Codec,
+    pub(crate) codes: wgpu::Buffer,
+    /// Matrices of the bank.
+    pub(crate) banks: usize,
+    scales: Scales,
+    /// Numbers per scale; 0: one scale in all.
+    block: usize,
+}
+
+/// Scales of a bank, one matrix after the other.
+#[derive(Clone)]
+enum Scales {
+    None,
+    Fp32(Vec<f32>),
+    Fp16(Vec<u16>),
+    /// Codes, nested absmax values, one mean a matrix.
+    Double(Vec<u8>, Vec<f32>, Vec<f32>),
+}
+
+impl GpuMatrix {
+    /// Uploads a tensor's packed numbers, rows padded to whole eights.
+    ///
+    /// A binary16 matrix with infinities or NaN, which only damaged files have, is kept as f32,
+    /// because shaders may read them as anything, and the damage must show.
+    pub(crate) fn new(gpu: &Gpu, name: &str, tensor: Tensor) -> Result<Self, BackendError> {
+        codecs::check(&tensor)?;
+        let (rows, cols) = tensor.matrix();
+        let mut codec = Codec::from(tensor.encoding());
+        let mut scales = Scales::None;
+        let mut block = cols;
+        let bytes = match tensor.data {
+            Packed::F32(values) => padded(bytemuck::cast_slice(&values), rows, cols, 4),
+            Packed::F16(bits) if bits.iter().any(|bits| bits & 0x7c00 == 0x7c00) => {
+                codec = Codec::Fp32;
+                let mut values = vec![0.0f32; bits.len()];
+                codecs::half16::decode_f16(&bits, &mut values);
+                padded(bytemuck::cast_slice(&values), rows, cols, 4)
+            }
+            Packed::F16(bits) | Packed::Bf16(bits) => padded(bytemuck::cast_slice(&bits), rows, cols, 2),
+            Packed::Int8 { codes, scales: each } => {
+                if each.len() == 1 {
+                    block = 0;
+                }
+                scales = Scales::Fp32(each);
+                padded(bytemuck::cast_slice(&codes), rows, cols, 1)
+            }
+            Packed::Int4 { codes, scales: each, group } => {
+                block = group;
+                scales = plain(each);
+                padded_nibbles(codes, rows, cols)
+            }
+            Packed::Nf4 { codes, absmax, block: each } => {
+                block = each;
+                scales = match absmax {
+                    Absmax::Plain(values) => plain(values),
+                    Absmax::Double { codes, nested, offset } => Scales::Double(codes, nested, vec![offset]),
+                };
+                padded_nibbles(codes, rows, cols)
+            }
+        };
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
+        let codes = gpu.own_buffer(name, bytes.len() as u64, usage)?;
+        write(gpu, &codes, bytes);
+        Ok(Self { rows, cols, codec, codes, banks: 1, scales, block })
+    }
+
+    /// Whether the other can stand in one bank with this one.
+    pub(crate) fn alike(&self, other: &Self) -> bool {
+        (self.rows, self.cols, self.codec, self.block) == (other.rows, other.cols, other.codec, other.block)
+    }
+
+    /// Puts matrices that are alike into one bank, copying on the GPU.
+    pub(crate) fn bank(gpu: &Gpu, mut matrices: Vec<Self>) -> Result<Self, BackendError> {
+        if matrices.len() == 1 {
+            return Ok(matrices.remove(0));
+        }
+        let first = &matrices[0];
+        let size = first.code_bytes() as u64;
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
+        let codes = gpu.own_buffer("the experts", size * matrices.len() as u64, usage)?;
+        let mut encoder = gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut scales = first.scales.clone();
+        for (n, matrix) in matrices.iter().enumerate() {
+            encoder.copy_buffer_to_buffer(&matrix.codes, 0, &codes, n as u64 * size, size);
+            if n > 0 {
+                scales.append(&matrix.scales);
+            }
+        }
+        gpu.0.queue.submit([encoder.finish()]);
+        let (rows, cols, codec, block) = (first.rows, first.cols, first.codec, first.block);
+        let banks = matrices.len();
+        Ok(Self { rows, cols, codec, codes, banks, scales, block })
+    }
+
+    /// Eights of a row.
+    pub(crate) fn eights(&self) -> usize {
+        self.cols.div_ceil(EIGHT)
+    }
+
+    /// Bytes of the codes of one matrix of the bank: whole words of four.
+    pub(crate) fn code_bytes(&self) -> usize {
+        self.rows * self.eights() * self.codec.eight_bytes()
+    }
+
+    /// Bytes of the codes and scales of one matrix of the bank.
+    pub(crate) fn bytes(&self) -> usize {
+        self.code_bytes() + self.scales.bytes() / self.banks
+    }
+
+    /// Puts the scales among the constants, and says what a kernel needs to know.
+    pub(crate) fn block(&self, constants: &mut Vec<u32>) -> shaders::Matrix {
+        let scales = constants.len() as u32;
+        let mut nested = 0;
+        let count = match &self.scales {
+            Scales::None => 0,
+            Scales::Fp32(values) => {
+                constants.extend(values.iter().map(|value| value.to_bits()));
+                values.len()
+            }
+            Scales::Fp16(bits) => {
+                constants.extend(
+                    bits.chunks(2)
+                        .map(|pair| u32::from(pair[0]) | u32::from(pair.get(1).copied().unwrap_or(0)) << 16),
+                );
+                bits.len()
+            }
+            Scales::Double(codes, values, means) => {
+                constants.extend(
+                    codes
+                        .chunks(4)
+                        .map(|bytes| bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))),
+                );
+                nested = constants.len() as u32;
+                constants.push(means.len() as u32);
+                let tables = means.iter().chain(double::table()).chain(values);
+                constants.extend(tables.map(|value| value.to_bits()));
+                codes.len()
+            }
+        };
+        let even = self.cols.is_multiple_of(EIGHT) && self.block.is_multiple_of(EIGHT);
+        shaders::Matrix {
+            rows: self.rows as u32,
+            cols: self.cols as u32,
+            eights: self.eights() as u32,
+            scales,
+            block: self.block as u32,
+            even: u32::from(even),
+            bank_scales: (count / self.banks) as u32,
+            nested,
+        }
+    }
+}
+
+impl Scales {
+    fn append(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Fp32(all), Self::Fp32(more)) => all.extend(more),
+            (Self::Fp16(all), Self::Fp16(more)) => all.extend(more),
+            (Self::Double(codes, nested, means), Self::Double(more_codes, more_nested, more_means)) => {
+                codes.extend(more_codes);
+                nested.extend(more_nested);
+                means.extend(more_means);
+            }
+            // Matrices of one codec have scales of one kind.
+            _ => {}
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Fp32(values) => 4 * values.len(),
+            Self::Fp16(bits) => 2 * bits.len(),
+            Self::Double(codes, nested, means) => codes.len() + 4 * (nested.len() + means.len()),
+        }
+    }
+}
+
+fn plain(floats: Floats) -> Scales {
+    match floats {
+        Floats::F32(values) => Scales::Fp32(values),
+        Floats::F16(bits) => Scales::Fp16(bits),
+    }
+}
+
+/// Rows of `size` bytes a number, each padded with zeros to whole eights.
+fn padded(bytes: &[u8], rows: usize, cols: usize, size: usize) -> Vec<u8> {
+    if cols.is_multiple_of(EIGHT) {
+        return bytes.to_vec();
+    }
+    let (from, to) = (cols * size, cols.next_multiple_of(EIGHT) * size);
+    let mut all = vec![0; rows * to];
+    for (row, out) in bytes.chunks_exact(from.max(1)).zip(all.chunks_exact_mut(to.max(1))) {
+        out[..from].copy_from_slice(row);
+    }
+    all
+}
+
+/// The same for two codes a byte, which run over the end of a row.
+fn padded_nibbles(codes: Vec<u8>, rows: usize, cols: usize) -> Vec<u8> {
+    if cols.is_multiple_of(EIGHT) {
+        return codes;
+    }
+    let width = cols.next_multiple_of(EIGHT);
+    let all = (0..rows).flat_map(|row| {
+        let codes = &codes;
+        (0..width).map(move |col| if col < cols { nibbles::get(codes, row * cols + col) } else { 0 })
+    });
+    nibbles::pack(all, 0)
+}
+
+fn write(gpu: &Gpu, buffer: &wgpu::Buffer, mut bytes: Vec<u8>) {
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    gpu.0.queue.write_buffer(buffer, 0, &bytes);
+}

@@ -1,0 +1,383 @@
+//! A network at work on one sequence, on the GPU.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use statepress_core::Tensor;
+use statepress_kernels::backend::{self, Backend, BackendError, Runner, Sampled, Sampling};
+use statepress_kernels::network::Network;
+use statepress_kernels::shaders::{self as wgsl, Block as _, Kernel, LABEL_SETS};
+use wgpu::BufferUsages;
+
+use crate::memory::{KEPT, Places};
+use crate::record::{Extent, Part, Step};
+use crate::submit::{Buffers, Program, Residuals};
+use crate::{Gpu, GpuMatrix, GpuNetwork};
+
+impl Backend for Gpu {
+    type Matrix = GpuMatrix;
+    type Network = GpuNetwork;
+    type Runner = GpuRunner;
+
+    fn matrix(&self, name: &str, tensor: Tensor) -> Result<GpuMatrix, BackendError> {
+        self.check()?;
+        GpuMatrix::new(self, name, tensor)
+    }
+
+    fn network(&self, network: Network<GpuMatrix>) -> Result<GpuNetwork, BackendError> {
+        GpuNetwork::new(self, network)
+    }
+
+    /// Activations are always f32, so `exact` changes nothing.
+    fn runner(&self, network: &Rc<GpuNetwork>, _exact: bool) -> Result<GpuRunner, BackendError> {
+        self.check()?;
+        Ok(GpuRunner { network: network.clone(), sequence: None, position: 0, rows: 0, step: 0, kept: 0 })
+    }
+}
+
+/// A network at work on one sequence.
+pub struct GpuRunner {
+    network: Rc<GpuNetwork>,
+    /// From the first step on.
+    sequence: Option<Sequence>,
+    position: usize,
+    /// Rows of the last forward pass.
+    rows: usize,
+    /// Tokens sampled since logits were last kept.
+    step: usize,
+    /// Rows of logits that are kept.
+    kept: usize,
+}
+
+/// The memory of a sequence, and the programs that work on it.
+struct Sequence {
+    places: Places,
+    memory: wgpu::Buffer,
+    control: wgpu::Buffer,
+    token: Program,
+    tokens: Program,
+    kept_logits: Program,
+    logits: Program,
+    nll: Program,
+    gpu: Gpu,
+}
+
+/// Words of the control block before its ids.
+const CONTROL_WORDS: usize = size_of::<wgsl::Control>() / 4;
+
+/// No label.
+const NONE: u32 = u32::MAX;
+
+const READ_BACK: BufferUsages = BufferUsages::MAP_READ.union(BufferUsages::COPY_DST);
+
+impl Sequence {
+    fn new(network: &GpuNetwork, capacity: usize) -> Result<Self, BackendError> {
+        let gpu = &network.gpu;
+        let places = Places::new(network, capacity);
+        let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
+        let memory = gpu.buffer("a sequence's activations", 4 * places.words as u64, storage)?;
+        let control_words = CONTROL_WORDS + (2 + LABEL_SETS as usize) * places.capacity;
+        let control = gpu.buffer("control", 4 * control_words as u64, storage)?;
+        let buffers = Buffers { memory: &memory, control: &control, constants: &network.constants };
+        let program = |list| Program::new(gpu, list, &buffers);
+        let (token, tokens) = (program(network.token(&places))?, program(network.tokens(&places))?);
+        let kept_logits = program(network.kept_logits(&places))?;
+        let (logits, nll) = (program(network.logits(&places))?, program(network.nll(&places))?);
+        Ok(Self { token, tokens, kept_logits, logits, nll, gpu: gpu.clone(), places, memory, control })
+    }
+
+    fn control(&self) -> wgsl::Control {
+        wgsl::Control { capacity: self.places.capacity as u32, n: 1, ..wgsl::Control::default() }
+    }
+
+    fn write_control(&self, control: &wgsl::Control, ids: &[u32]) {
+        let mut words = Vec::with_capacity(CONTROL_WORDS + ids.len());
+        control.words(&mut words);
+        words.extend_from_slice(ids);
+        self.gpu.0.queue.write_buffer(&self.control, 0, bytemuck::cast_slice(&words));
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        self.gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    fn submit(&self, encoder: wgpu::CommandEncoder) {
+        self.gpu.0.queue.submit([encoder.finish()]);
+    }
+
+    fn read_back(&self, words: usize) -> Result<wgpu::Buffer, BackendError> {
+        self.gpu.buffer("results", 4 * words as u64, READ_BACK)
+    }
+
+    fn copy(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        at: u32,
+        words: usize,
+        into: &wgpu::Buffer,
+        to: usize,
+    ) {
+        let bytes = 4 * words as u64;
+        encoder.copy_buffer_to_buffer(&self.memory, 4 * u64::from(at), into, 4 * to as u64, bytes);
+    }
+}
+
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        let mut pool = self.gpu.0.pool.borrow_mut();
+        pool.give(self.memory.clone());
+        pool.give(self.control.clone());
+    }
+}
+
+impl GpuRunner {
+    /// The sequence, with room for steps of `n` tokens. What it remembers stays.
+    fn sequence(&mut self, n: usize) -> Result<&Sequence, BackendError> {
+        let old = self.sequence.take_if(|sequence| sequence.places.capacity < n);
+        if self.sequence.is_none() {
+            let sequence = Sequence::new(&self.network, n)?;
+            let mut encoder = sequence.encoder();
+            match old {
+                Some(old) => {
+                    let bytes = 4 * old.places.remembered as u64;
+                    encoder.copy_buffer_to_buffer(&old.memory, 0, &sequence.memory, 0, bytes);
+                }
+                None => encoder.clear_buffer(&sequence.memory, 0, None),
+            }
+            sequence.submit(encoder);
+            self.sequence = Some(sequence);
+        }
+        self.ready()
+    }
+
+    /// The sequence, which a step has made.
+    fn ready(&self) -> Result<&Sequence, BackendError> {
+        self.sequence.as_ref().ok_or_else(|| BackendError::Validation("nothing has been taken in".into()))
+    }
+
+    /// Passes over rows of the residual stream, as many at a time as there is room for logits.
+    fn passes(rows: Range<usize>, at_once: usize) -> impl Iterator<Item = Range<usize>> {
+        rows.clone().step_by(at_once).map(move |from| from..rows.end.min(from + at_once))
+    }
+}
+
+impl Runner for GpuRunner {
+    fn name(&self) -> &'static str {
+        "webgpu"
+    }
+
+    fn adapter(&self) -> Option<String> {
+        Some(self.network.gpu.0.adapter.name.clone())
+    }
+
+    fn restart(&mut self) {
+        (self.position, self.rows, self.step, self.kept) = (0, 0, 0, 0);
+        if let Some(sequence) = &self.sequence {
+            let mut encoder = sequence.encoder();
+            encoder.clear_buffer(&sequence.memory, 0, Some(4 * sequence.places.remembered as u64));
+            sequence.submit(encoder);
+        }
+    }
+
+    fn position(&self) -> usize {
+        self.position
+    }
+
+    async fn forward(
+        &mut self,
+        ids: &[u32],
+        residuals: Option<&mut backend::Residuals>,
+    ) -> Result<(), BackendError> {
+        let (n, position) = (ids.len(), self.position);
+        let (layers, d) = (self.network.layers.len(), self.network.hidden_size);
+        let sequence = self.sequence(n)?;
+        sequence.gpu.check()?;
+        sequence.write_control(
+            &wgsl::Control { position: position as u32, n: n as u32, ..sequence.control() },
+            ids,
+        );
+        let program = if n == 1 { &sequence.token } else { &sequence.tokens };
+        let mut encoder = sequence.encoder();
+        match residuals {
+            None => {
+                program.encode(&mut encoder, n, None);
+                sequence.submit(encoder);
+            }
+            Some(residuals) => {
+                let words = (layers + 1) * n * d;
+                let into = sequence.read_back(words)?;
+                let at = sequence.places.hidden;
+                let copies = Residuals { memory: &sequence.memory, at, words: n * d, into: &into };
+                program.encode(&mut encoder, n, Some(copies));
+                sequence.submit(encoder);
+                let all = floats(sequence.gpu.read(into, words).await?);
+                *residuals = all.chunks_exact(n * d).map(<[f32]>::to_vec).collect();
+            }
+        }
+        self.position += n;
+        self.rows = n;
+        Ok(())
+    }
+
+    async fn logits(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError> {
+        let vocab_size = self.network.vocab_size;
+        let sequence = self.ready()?;
+        let words = rows.len() * vocab_size;
+        let into = sequence.read_back(words)?;
+        let first = rows.start;
+        for pass in Self::passes(rows, sequence.places.logit_rows) {
+            let control =
+                wgsl::Control { n: pass.len() as u32, row: pass.start as u32, ..sequence.control() };
+            sequence.write_control(&control, &[]);
+            let mut encoder = sequence.encoder();
+            sequence.logits.encode(&mut encoder, pass.len(), None);
+            let (count, to) = (pass.len() * vocab_size, (pass.start - first) * vocab_size);
+            sequence.copy(&mut encoder, sequence.places.logits, count, &into, to);
+            sequence.submit(encoder);
+        }
+        *out = floats(sequence.gpu.read(into, words).await?);
+        Ok(())
+    }
+
+    async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {
+        let sequence = self.ready()?;
+        let (capacity, sets) = (sequence.places.capacity, LABEL_SETS as usize);
+        let mut all = Vec::with_capacity(labels.len());
+        for labels in labels.chunks(sets) {
+            let mut ids = vec![NONE; (2 + sets) * capacity];
+            for (set, labels) in labels.iter().enumerate() {
+                ids[(2 + set) * capacity..][..labels.len()].copy_from_slice(labels);
+            }
+            let rows = labels.iter().map(|labels| labels.len()).max().unwrap_or(0);
+            for pass in Self::passes(0..rows, sequence.places.logit_rows) {
+                let control =
+                    wgsl::Control { n: pass.len() as u32, row: pass.start as u32, ..sequence.control() };
+                sequence.write_control(&control, &ids);
+                let mut encoder = sequence.encoder();
+                sequence.logits.encode(&mut encoder, pass.len(), None);
+                sequence.nll.encode(&mut encoder, pass.len(), None);
+                sequence.submit(encoder);
+            }
+            let into = sequence.read_back(sets * capacity)?;
+            let mut encoder = sequence.encoder();
+            sequence.copy(&mut encoder, sequence.places.nll, sets * capacity, &into, 0);
+            sequence.submit(encoder);
+            let found = floats(sequence.gpu.read(into, sets * capacity).await?);
+            let sets = labels.iter().zip(found.chunks_exact(capacity));
+            all.extend(sets.map(|(labels, found)| found[..labels.len()].to_vec()));
+        }
+        Ok(all)
+    }
+
+    async fn keep(&mut self, n: usize) -> Result<(), BackendError> {
+        let vocab_size = self.network.vocab_size;
+        if n > KEPT {
+            return Err(BackendError::Limit {
+                what: "the prediction offset".into(),
+                needed: n as u64,
+                allowed: KEPT as u64,
+                adapter: self.network.gpu.0.adapter.name.clone(),
+            });
+        }
+        let rows = self.rows;
+        let sequence = self.ready()?;
+        let control = wgsl::Control { n: n as u32, row: (rows - n) as u32, ..sequence.control() };
+        sequence.write_control(&control, &[]);
+        let mut encoder = sequence.encoder();
+        sequence.logits.encode(&mut encoder, n, None);
+        let bytes = 4 * (n * vocab_size) as u64;
+        let (from, to) = (u64::from(sequence.places.logits), u64::from(sequence.places.kept));
+        // A copy within one buffer is not allowed: over another one.
+        let between =
+            sequence.gpu.buffer("kept logits", bytes, BufferUsages::COPY_SRC | BufferUsages::COPY_DST)?;
+        encoder.copy_buffer_to_buffer(&sequence.memory, 4 * from, &between, 0, bytes);
+        encoder.copy_buffer_to_buffer(&between, 0, &sequence.memory, 4 * to, bytes);
+        sequence.submit(encoder);
+        sequence.gpu.0.pool.borrow_mut().give(between);
+        // Whoever takes the time of a prompt wants to know when it is in.
+        sequence.gpu.settle(&sequence.memory).await?;
+        (self.step, self.kept) = (0, n);
+        Ok(())
+    }
+
+    async fn generate(
+        &mut self,
+        sampling: &Sampling,
+        random: &[f64],
+        take_in: usize,
+    ) -> Result<Vec<Sampled>, BackendError> {
+        let count = random.len();
+        let (position, step, kept) = (self.position, self.step, self.kept);
+        let network = self.network.clone();
+        let sequence = self.sequence(count)?;
+        sequence.gpu.check()?;
+        let places = &sequence.places;
+        let sample = Program::new(
+            &sequence.gpu,
+            vec![sample(&network, places, sampling, kept)],
+            &Buffers { memory: &sequence.memory, control: &sequence.control, constants: &network.constants },
+        )?;
+        let random: Vec<f32> = random.iter().map(|&random| below_one(random)).collect();
+        let at = 4 * u64::from(places.random);
+        sequence.gpu.0.queue.write_buffer(&sequence.memory, at, bytemuck::cast_slice(&random));
+        sequence.write_control(
+            &wgsl::Control { first: position as u32, step: step as u32, ..sequence.control() },
+            &[],
+        );
+        let mut encoder = sequence.encoder();
+        for draw in 0..count {
+            sample.encode(&mut encoder, 1, None);
+            if draw < take_in {
+                sequence.token.encode(&mut encoder, 1, None);
+                sequence.kept_logits.encode(&mut encoder, 1, None);
+            }
+        }
+        let into = sequence.read_back(2 * count)?;
+        let ids_at = 4 * (CONTROL_WORDS + places.capacity) as u64;
+        encoder.copy_buffer_to_buffer(&sequence.control, ids_at, &into, 0, 4 * count as u64);
+        sequence.copy(&mut encoder, places.probabilities, count, &into, count);
+        sequence.submit(encoder);
+        let words = sequence.gpu.read(into, 2 * count).await?;
+        self.position += take_in;
+        self.step += count;
+        let (ids, probabilities) = words.split_at(count);
+        let sampled = ids
+            .iter()
+            .zip(probabilities)
+            .map(|(&id, &probability)| Sampled { id, probability: f64::from(f32::from_bits(probability)) });
+        Ok(sampled.collect())
+    }
+}
+
+/// The dispatch that takes a token.
+fn sample(network: &GpuNetwork, places: &Places, sampling: &Sampling, kept: usize) -> Part {
+    let params = wgsl::Sample {
+        logits: places.kept,
+        kept: kept as u32,
+        vocab_size: network.vocab_size as u32,
+        probabilities: places.probabilities,
+        random: places.random,
+        usable: sampling.usable.min(network.vocab_size) as u32,
+        top_k: sampling.top_k.map_or(0, |k| k.min(network.vocab_size) as u32),
+        temperature: sampling.temperature,
+    };
+    let mut words = Vec::new();
+    params.words(&mut words);
+    Part::Dispatch(Step {
+        kernel: Kernel::Sample,
+        overrides: &[],
+        params: words,
+        matrices: Vec::new(),
+        banks_used: 1,
+        groups: [Extent::Fixed(1); 3],
+    })
+}
+
+/// As f32, where the largest numbers below 1 would be rounded to it.
+fn below_one(random: f64) -> f32 {
+    (random as f32).min(1.0f32.next_down())
+}
+
+fn floats(words: Vec<u32>) -> Vec<f32> {
+    words.into_iter().map(f32::from_bits).collect()
+}

@@ -1,0 +1,121 @@
+//! Decode speed of Itera-Lite shapes on this machine's GPU, beside what its memory allows.
+//!
+//! `cargo run --release -p statepress-tests --example gpu [-- SHAPE...]`, with shapes `tiny`,
+//! `130m` and `1.4b` (the widths and depths of Mamba's models of that size). Weights are random.
+//! The bound is the time to read a token's weights at the bandwidth that copying one large buffer
+//! to another reaches in the same run (a copy reads and writes, so its bytes count twice).
+
+use std::time::Instant;
+
+use pollster::block_on;
+use statepress::{Backend, Clock, Gpu, GpuOptions, Runner, Sampling, explain};
+use statepress_core::encoding::{AbsmaxType, Granularity};
+use statepress_core::{Encoding, Tensor};
+use statepress_kernels::codecs::{self, Clip};
+use statepress_kernels::network::{Ffn, Layer, Mixer, Network, Norm, Ssm, Sublayer};
+
+/// Sizes of a model.
+struct Shape {
+    name: &'static str,
+    d: usize,
+    layers: usize,
+    states: usize,
+    ffn: usize,
+    vocab: usize,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape { name: "tiny", d: 128, layers: 4, states: 8, ffn: 64, vocab: 8000 },
+    Shape { name: "130m", d: 768, layers: 24, states: 16, ffn: 384, vocab: 50280 },
+    Shape { name: "1.4b", d: 2048, layers: 48, states: 16, ffn: 1024, vocab: 50280 },
+];
+
+const TOKENS: usize = 64;
+
+fn main() {
+    let gpu = block_on(Gpu::open(GpuOptions::default())).expect("a GPU");
+    println!("{:?}", gpu.adapter());
+    let bandwidth = block_on(gpu.copy_bandwidth(Clock::default().seconds())).expect("a copy");
+    println!("copying: {:.1} GB/s read and written", bandwidth / 1e9);
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    println!(
+        "{:<6} {:<6} {:>10} {:>12} {:>10} {:>8}",
+        "shape", "codec", "dispatches", "MB a token", "tokens/s", "of bound"
+    );
+    for shape in SHAPES.iter().filter(|shape| named.is_empty() || named.iter().any(|name| name == shape.name))
+    {
+        for (name, encoding) in [
+            ("fp16", Encoding::Fp16),
+            ("int8", Encoding::Int8 { granularity: Granularity::Row }),
+            ("nf4", Encoding::Nf4 { block: 64, absmax: AbsmaxType::Double }),
+        ] {
+            let network = network(&gpu, shape, encoding);
+            let costs = explain(&network);
+            let bytes: u64 = costs.iter().map(|row| row.bytes).sum();
+            let dispatches: usize = costs.iter().map(|row| row.dispatches).sum();
+            let network = std::rc::Rc::new(network);
+            let mut runner = gpu.runner(&network, false).unwrap();
+            let sampling = Sampling { temperature: 0.0, top_k: None, usable: shape.vocab };
+            let mut best = f64::INFINITY;
+            block_on(async {
+                runner.forward(&[1], None).await.unwrap();
+                runner.keep(1).await.unwrap();
+                for _ in 0..4 {
+                    let start = Instant::now();
+                    runner.generate(&sampling, &[0.0; TOKENS], TOKENS).await.unwrap();
+                    best = best.min(start.elapsed().as_secs_f64() / TOKENS as f64);
+                }
+            });
+            let bound = bytes as f64 / bandwidth;
+            println!(
+                "{:<6} {name:<6} {dispatches:>10} {:>12.2} {:>10.1} {:>7.1} %",
+                shape.name,
+                bytes as f64 / 1e6,
+                1.0 / best,
+                100.0 * bound / best
+            );
+        }
+    }
+}
+
+/// A network of random weights: one random block repeated, which takes as long as any other.
+fn network(gpu: &Gpu, shape: &Shape, encoding: Encoding) -> statepress::GpuNetwork {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let noise: Vec<f32> = (0..1 << 20).map(|_| rng.f32() - 0.5).collect();
+    let vector = |n: usize, centre: f32| (0..n).map(|i| centre + 0.1 * noise[i]).collect::<Vec<f32>>();
+    let matrix = |rows: usize, cols: usize, encoding: Encoding| {
+        let scale = 2.0 / (cols as f32).sqrt();
+        let values: Vec<f32> = (0..rows * cols).map(|i| scale * noise[i % noise.len()]).collect();
+        let tensor: Tensor = codecs::encode(&values, &[rows, cols], encoding, Clip::Absmax).unwrap().tensor;
+        gpu.matrix("random", tensor).unwrap()
+    };
+    let (d, inner) = (shape.d, 2 * shape.d);
+    let norm = || Norm { weight: vector(d, 1.0), bias: vector(d, 0.0), eps: 1e-5 };
+    let layers = (0..shape.layers).map(|_| Layer::IteraLite {
+        ssm: Ssm {
+            norm: norm(),
+            in_proj: matrix(2 * inner, d, encoding),
+            conv_taps: vector(4 * inner, 0.0),
+            conv_bias: vector(inner, 0.0),
+            a: vector(shape.states, -1.0),
+            b: matrix(shape.states, inner, encoding),
+            c: matrix(inner, shape.states, Encoding::Fp16),
+            d: vector(inner, 1.0),
+            delta_proj: matrix(inner, inner, encoding),
+            delta_bias: vector(inner, 0.0),
+            out_proj: matrix(d, inner, encoding),
+        },
+        sublayer: Some(Sublayer {
+            norm: norm(),
+            mixer: Mixer::Ffn(Ffn { w1: matrix(shape.ffn, d, encoding), w2: matrix(d, shape.ffn, encoding) }),
+        }),
+    });
+    let network = Network {
+        embedding: matrix(shape.vocab, d, encoding),
+        positions: matrix(1024, d, Encoding::Fp16),
+        layers: layers.collect(),
+        norm: norm(),
+        head: None,
+    };
+    gpu.network(network).unwrap()
+}

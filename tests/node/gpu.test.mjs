@@ -1,0 +1,147 @@
+// The GPU in Node, by the npm package `webgpu`: the numbers of the CPU, and what happens when it fails.
+//
+// A machine without an adapter fails these tests. Software adapters are slow: a few tokens have to do.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { open } from "statepress";
+import { cli, DEMO, fixture, HELDOUT } from "../support/node.mjs";
+
+let checkpoint;
+let ids;
+
+before(async () => {
+  checkpoint = await open(DEMO);
+  const cpu = await checkpoint.load({ backend: "cpu" });
+  ids = cpu.encode((await import("node:fs")).readFileSync(HELDOUT, "utf8")).slice(0, 256);
+  cpu.dispose();
+});
+after(() => checkpoint.dispose());
+
+async function texts(model, options) {
+  const made = [];
+  const tokens = model.generate([5, 6, 7], options);
+  for (;;) {
+    const next = await tokens.next();
+    if (next.done) return { made, generation: next.value };
+    made.push(next.value.id);
+  }
+}
+
+test("what the GPU computes is what the CPU computes, in every precision that the demo is compressed to", async () => {
+  const cpu = await checkpoint.load({ backend: "cpu" });
+  const gpu = await checkpoint.load({ backend: "webgpu" });
+  assert.equal(gpu.backend.name, "webgpu");
+  assert.ok(gpu.backend.adapter.name.length > 0 && gpu.backend.adapter.maxBuffer >= 128 << 20);
+  assert.match(gpu.backend.reason, /agrees with the CPU/);
+
+  const { made, generation } = await texts(gpu, { maxTokens: 5 });
+  assert.deepEqual(made, (await texts(cpu, { maxTokens: 5 })).made);
+  assert.deepEqual([generation.backend, generation.stop], ["webgpu", "max-tokens"]);
+  const sampling = { maxTokens: 3, temperature: 0.9, topK: 20, seed: 3 };
+  assert.deepEqual((await texts(gpu, sampling)).made, (await texts(cpu, sampling)).made);
+
+  for (const recipe of ["none", "mixed-aggressive", "nf4"]) {
+    const compressed = await checkpoint.compress(recipe);
+    const [a, b] = [await compressed.load({ backend: "cpu" }), await compressed.load({ backend: "webgpu" })];
+    const [exact, found] = [await a.evaluate(ids), await b.evaluate(ids)];
+    assert.deepEqual([exact.backend, found.backend], ["cpu", "webgpu"]);
+    assert.equal(found.adapter, b.backend.adapter.name);
+    const change = 100 * (found.perplexity / exact.perplexity - 1);
+    assert.ok(Math.abs(change) < 0.05, `${recipe}: ${change} %`);
+    for (const it of [a, b, compressed]) it.dispose();
+  }
+  for (const it of [cpu, gpu]) it.dispose();
+});
+
+test("a lost GPU is an error for those who asked for it, and a finding for those who did not", async () => {
+  const asked = await checkpoint.load({ backend: "webgpu" });
+  await asked.loseGpu();
+  await assert.rejects(asked.evaluate(ids), { name: "StatepressError", code: "gpu-lost" });
+  asked.dispose();
+
+  const cpu = await checkpoint.load({ backend: "cpu" });
+  const expected = (await texts(cpu, { maxTokens: 6 })).made;
+  const auto = await checkpoint.load({ backend: "auto", backendOptions: { software: true } });
+  assert.equal(auto.backend.name, "webgpu");
+  // In the middle of a text: the CPU goes on where the GPU ended.
+  const made = [];
+  const tokens = auto.generate([5, 6, 7], { maxTokens: 6 });
+  made.push((await tokens.next()).value.id);
+  await auto.loseGpu();
+  let generation;
+  for (;;) {
+    const next = await tokens.next();
+    if (next.done) {
+      generation = next.value;
+      break;
+    }
+    made.push(next.value.id);
+  }
+  assert.deepEqual(made, expected);
+  assert.equal(generation.backend, "cpu");
+  assert.deepEqual(
+    generation.findings.map(({ level, code }) => [level, code]),
+    [["warning", "backend-cpu"]],
+  );
+  assert.equal(auto.backend.name, "cpu");
+  assert.match(auto.backend.reason, /the GPU was lost/);
+  const evaluation = await auto.evaluate(ids);
+  assert.equal(evaluation.backend, "cpu");
+  assert.ok(evaluation.findings.some(({ code }) => code === "backend-cpu"));
+  for (const it of [cpu, auto]) it.dispose();
+});
+
+test("what the GPU has no room for is refused by name, or goes to the CPU with a finding", async () => {
+  const backendOptions = { maxBuffer: 1 << 20, software: true };
+  await assert.rejects(checkpoint.load({ backend: "webgpu", backendOptions }), {
+    code: "gpu-limit",
+    message: /embedding\.weight.* needs 4096000; the GPU .* allows 1048576/,
+  });
+  const model = await checkpoint.load({ backend: "auto", backendOptions });
+  assert.equal(model.backend.name, "cpu");
+  assert.match(model.backend.finding.message, /embedding\.weight/);
+  assert.ok((await model.evaluate(ids)).findings.some(({ code }) => code === "backend-cpu"));
+  model.dispose();
+});
+
+test("stopping in the middle leaves the GPU usable", async () => {
+  const small = await open(fixture("fixtures/il_moe.safetensors"));
+  const model = await small.load({ backend: "webgpu" });
+  const stop = new AbortController();
+  const aborted = model.evaluate(new Array(480).fill(1), { signal: stop.signal, onProgress: () => stop.abort() });
+  await assert.rejects(aborted, { code: "aborted" });
+  for await (const _ of model.generate([1, 2, 3], { maxTokens: 20 })) break;
+  assert.equal((await model.evaluate(new Array(48).fill(1))).backend, "webgpu");
+  const { data, shape } = await model.logits([1, 2, 3]);
+  assert.deepEqual([data.length, shape], [3 * shape[1], [3, model.info.vocabSize]]);
+  model.dispose();
+  small.dispose();
+});
+
+test("the command line names the adapter, counts the dispatches, and puts backends side by side", async () => {
+  const small = fixture("fixtures/il_moe.safetensors");
+  const bench = await cli(["bench", small, "--backend", "webgpu", "--explain", "--repeats", "1", "--json"]);
+  assert.equal(bench.code, 0, bench.stderr);
+  assert.equal(bench.json.backend, "webgpu");
+  assert.ok(bench.json.adapter.name.length > 0);
+  const dispatches = bench.json.explain.reduce((sum, row) => sum + row.dispatches, 0);
+  assert.equal(dispatches, 3 * 4 + 3);
+  assert.ok(bench.json.explain.every(({ bytes }) => bytes >= 0));
+  assert.match(
+    (await cli(["bench", small, "--backend", "webgpu", "--explain", "--repeats", "1"])).stdout,
+    /a token +15 /,
+  );
+});
+
+test("without an adapter the CPU computes, and says why", async () => {
+  const env = { ...process.env, VK_DRIVER_FILES: "/nowhere.json", VK_ICD_FILENAMES: "/nowhere.json" };
+  const refused = await cli(["evaluate", DEMO, "--text", HELDOUT, "--backend", "webgpu", "--json"], { env });
+  if (process.platform === "linux") {
+    assert.equal(refused.code, 1);
+    assert.equal(refused.json.error.code, "no-gpu");
+    const auto = await cli(["evaluate", DEMO, "--text", HELDOUT, "--limit", "512", "--json"], { env });
+    assert.equal(auto.json.backend, "cpu");
+    assert.match(auto.stderr, /the CPU computes: no GPU/);
+  }
+});

@@ -1,0 +1,313 @@
+//! Every kernel on a real adapter against the plain reference: the bodies that the CPU's fast
+//! paths go through as well.
+
+use pollster::block_on;
+use statepress::{Gpu, GpuOptions};
+use statepress_core::Tensor;
+use statepress_gpu::One;
+use statepress_kernels::codecs;
+use statepress_kernels::shaders::{self as wgsl, Control, Kernel, Norm};
+use statepress_tests::ops::{self, Ops};
+
+/// One dispatch after another on a GPU.
+struct Lab(Gpu);
+
+/// Which kernel multiplies.
+#[derive(Clone, Copy)]
+enum Products {
+    Token,
+    Tokens,
+}
+
+/// Both ways of summing over lanes that the adapter has.
+fn labs() -> Vec<Lab> {
+    let open = |subgroups| {
+        let options = GpuOptions { subgroups, ..GpuOptions::default() };
+        Lab(block_on(Gpu::open(options)).expect("a GPU, be it a software one"))
+    };
+    let plain = open(false);
+    let has = plain.0.adapter().features.iter().any(|feature| feature == "subgroups");
+    let mut labs = vec![plain];
+    labs.extend(has.then(|| open(true)));
+    labs
+}
+
+fn tokens(n: usize) -> One {
+    let mut one = One::default();
+    one.control = Control { n: n as u32, capacity: n as u32, ..Control::default() };
+    one.ids = vec![0; 6 * n];
+    one
+}
+
+impl Lab {
+    fn run(
+        &self,
+        one: &mut One,
+        kernel: Kernel,
+        overrides: &'static [&'static str],
+        params: &impl wgsl::Block,
+        groups: [usize; 3],
+    ) {
+        let groups = groups.map(|count| count as u32);
+        block_on(one.dispatch(&self.0, kernel, overrides, params, groups)).unwrap();
+    }
+
+    fn product(&self, how: Products, w: &Tensor, x: &[f32], y: Option<&[f32]>) -> Vec<f32> {
+        let (rows, cols) = w.matrix();
+        let n = x.len() / cols;
+        let mut all = Vec::new();
+        let size = match how {
+            Products::Token => 1,
+            Products::Tokens => n,
+        };
+        for (t, x) in x.chunks(size * cols).enumerate() {
+            let mut one = tokens(size);
+            let block = one.matrix(&self.0, vec![w.clone()]).unwrap();
+            let x = one.put(x);
+            let into = match y {
+                Some(y) => one.put(&y[t * size * rows..][..size * rows]),
+                None => one.put(&vec![f32::NAN; size * rows]),
+            };
+            let overrides: &'static [&'static str] = if y.is_some() { &["GELU", "ADD"] } else { &[] };
+            match how {
+                Products::Token => {
+                    let lanes = block.eights.next_power_of_two().min(32);
+                    let params = wgsl::Token { w: block, x, y: into, lanes, ..wgsl::Token::default() };
+                    let groups = [rows.div_ceil(256 / lanes as usize), 1, 1];
+                    self.run(&mut one, Kernel::Token, overrides, &params, groups);
+                }
+                Products::Tokens => {
+                    let params = wgsl::Tokens { w: block, x, y: into, slots: 1, ..wgsl::Tokens::default() };
+                    let groups = [rows.div_ceil(64), size.div_ceil(64), 1];
+                    self.run(&mut one, Kernel::Tokens, overrides, &params, groups);
+                }
+            }
+            all.extend_from_slice(&one.memory[into as usize..][..size * rows]);
+        }
+        all
+    }
+
+    fn scan_by(&self, kernel: Kernel, dt: &[f32], driven: &[f32], a: &[f32], h: &[f32]) -> Vec<f32> {
+        let (n, n_states) = (dt.len(), a.len());
+        let mut one = tokens(n);
+        let params = wgsl::Scan {
+            dt: one.put(dt),
+            driven: one.put(driven),
+            h: one.put(h),
+            states: one.put(&vec![f32::NAN; n * n_states]),
+            a: one.constant(a),
+            n_states: n_states as u32,
+            // No convolution to bring up to date.
+            k: 1,
+            ..wgsl::Scan::default()
+        };
+        let groups = if kernel == Kernel::ScanParallel { n_states } else { 1 };
+        self.run(&mut one, kernel, &[], &params, [groups, 1, 1]);
+        let states = one.memory[params.states as usize..][..n * n_states].to_vec();
+        let after = &one.memory[params.h as usize..][..n_states];
+        let last = &states[(n - 1) * n_states..];
+        for (after, last) in after.iter().zip(last) {
+            assert!(
+                (after - last).abs() <= 1e-5 * (1.0 + last.abs()),
+                "{after}, {last}: the state is the last one"
+            );
+        }
+        states
+    }
+}
+
+impl Ops for Lab {
+    const TOLERANCE: f32 = 2e-5;
+
+    fn layer_norm(&mut self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+        let d = weight.len();
+        let n = x.len() / d;
+        let mut one = tokens(n);
+        let norm = Norm { weight: one.constant(weight), bias: one.constant(bias), eps: 1e-5, d: d as u32 };
+        let params = wgsl::LayerNorm { norm, x: one.put(x), y: one.put(&vec![f32::NAN; n * d]) };
+        self.run(&mut one, Kernel::LayerNorm, &[], &params, [n, 1, 1]);
+        one.memory[params.y as usize..].to_vec()
+    }
+
+    fn conv_silu(&mut self, wide: &[f32], tail: &[f32], taps: &[f32], bias: &[f32]) -> Vec<f32> {
+        let d = bias.len();
+        let (n, k) = (wide.len() / 2 / d, taps.len() / d);
+        let mut one = tokens(n);
+        let params = wgsl::Conv1d {
+            wide: one.put(wide),
+            tail: one.put(tail),
+            y: one.put(&vec![f32::NAN; n * d]),
+            taps: one.constant(taps),
+            bias: one.constant(bias),
+            inner: d as u32,
+            k: k as u32,
+        };
+        self.run(&mut one, Kernel::Conv1d, &[], &params, [d.div_ceil(256), n, 1]);
+        one.memory[params.y as usize..].to_vec()
+    }
+
+    fn step(&mut self, delta: &[f32], bias: &[f32]) -> Vec<f32> {
+        let d = bias.len();
+        let n = delta.len() / d;
+        let mut one = tokens(n);
+        let params = wgsl::Step {
+            delta: one.put(delta),
+            dt: one.put(&vec![f32::NAN; n]),
+            bias: one.constant(bias),
+            inner: d as u32,
+        };
+        self.run(&mut one, Kernel::Step, &[], &params, [n, 1, 1]);
+        one.memory[params.dt as usize..].to_vec()
+    }
+
+    fn scan(&mut self, dt: &[f32], driven: &[f32], a: &[f32], h: &[f32]) -> Vec<f32> {
+        let sequential = self.scan_by(Kernel::ScanSequential, dt, driven, a, h);
+        let parallel = self.scan_by(Kernel::ScanParallel, dt, driven, a, h);
+        for (a, b) in sequential.iter().zip(&parallel) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{a} one by one, {b} at once");
+        }
+        parallel
+    }
+
+    fn skip_gate(&mut self, y: &[f32], a: &[f32], wide: &[f32], d: &[f32]) -> Vec<f32> {
+        let (inner, n) = (d.len(), y.len() / d.len());
+        let mut one = tokens(n);
+        let params = wgsl::SkipGate {
+            a: one.put(a),
+            wide: one.put(wide),
+            y: one.put(y),
+            d: one.constant(d),
+            inner: inner as u32,
+        };
+        self.run(&mut one, Kernel::SkipGate, &[], &params, [inner.div_ceil(256), n, 1]);
+        one.memory[params.y as usize..].to_vec()
+    }
+
+    fn attention(&mut self, qkv: &[f32], d: usize, heads: usize, steps: &[usize]) -> Vec<f32> {
+        let n: usize = steps.iter().sum();
+        let (mut keys, mut values) = (vec![f32::NAN; n * d], vec![f32::NAN; n * d]);
+        let (mut all, mut position) = (Vec::new(), 0);
+        for &step in steps {
+            let mut one = tokens(step);
+            one.control.position = position as u32;
+            let params = wgsl::Attention {
+                qkv: one.put(&qkv[position * 3 * d..][..step * 3 * d]),
+                keys: one.put(&keys),
+                values: one.put(&values),
+                y: one.put(&vec![f32::NAN; step * d]),
+                d: d as u32,
+                heads: heads as u32,
+            };
+            self.run(&mut one, Kernel::Attention, &[], &params, [heads, step, 1]);
+            let take = |at: u32, len: usize| one.memory[at as usize..][..len].to_vec();
+            (keys, values) = (take(params.keys, n * d), take(params.values, n * d));
+            all.extend(take(params.y, step * d));
+            position += step;
+        }
+        all
+    }
+
+    fn route(&mut self, logits: &[f32], experts: usize, k: usize) -> (Vec<usize>, Vec<f32>) {
+        let n = logits.len() / experts;
+        let mut one = tokens(n);
+        let room = n * k;
+        let params = wgsl::Route {
+            logits: one.put(logits),
+            routes: one.put(&vec![f32::NAN; room]),
+            shares: one.put(&vec![f32::NAN; room]),
+            counts: one.put(&vec![f32::NAN; experts]),
+            lists: one.put(&vec![f32::NAN; experts * room]),
+            room: room as u32,
+            n_experts: experts as u32,
+            top_k: k as u32,
+        };
+        self.run(&mut one, Kernel::Route, &[], &params, [1; 3]);
+        let take = |at: u32, len: usize| one.memory[at as usize..][..len].to_vec();
+        let routes: Vec<usize> = take(params.routes, room).iter().map(|&expert| expert as usize).collect();
+        // Each expert's list has the slots that chose it, in order.
+        for expert in 0..experts {
+            let count = one.memory[params.counts as usize + expert] as usize;
+            let listed = take(params.lists + (expert * room) as u32, count);
+            let chose = (0..room).filter(|&slot| routes[slot] == expert).map(|slot| slot as f32);
+            assert_eq!(listed, chose.collect::<Vec<_>>());
+        }
+        (routes, take(params.shares, room))
+    }
+
+    fn nll(&mut self, logits: &[f32], vocab_size: usize, labels: &[u32]) -> Vec<f32> {
+        let n = labels.len();
+        let mut one = tokens(n);
+        // The second of four sets; the others score nothing.
+        one.ids = vec![u32::MAX; 6 * n];
+        one.ids[3 * n..4 * n].copy_from_slice(labels);
+        let params = wgsl::Nll {
+            logits: one.put(logits),
+            nll: one.put(&vec![f32::NAN; 4 * n]),
+            vocab_size: vocab_size as u32,
+        };
+        self.run(&mut one, Kernel::Nll, &[], &params, [n, 1, 1]);
+        let nll = &one.memory[params.nll as usize..];
+        assert!(nll[..n].iter().chain(&nll[2 * n..]).all(|nll| nll.is_nan()), "nobody asked for those");
+        nll[n..2 * n].to_vec()
+    }
+
+    fn linear(&mut self, w: &Tensor, x: &[f32]) -> Vec<f32> {
+        let one_by_one = self.product(Products::Token, w, x, None);
+        let at_once = self.product(Products::Tokens, w, x, None);
+        for (a, b) in one_by_one.iter().zip(&at_once) {
+            assert!((a - b).abs() <= 2e-5 * (1.0 + b.abs()), "{a} one by one, {b} at once");
+        }
+        at_once
+    }
+
+    fn linear_gelu_add(&mut self, w: &Tensor, x: &[f32], y: &[f32]) -> Vec<f32> {
+        let one_by_one = self.product(Products::Token, w, x, Some(y));
+        let at_once = self.product(Products::Tokens, w, x, Some(y));
+        for (a, b) in one_by_one.iter().zip(&at_once) {
+            assert!((a - b).abs() <= 2e-5 * (1.0 + b.abs()), "{a} one by one, {b} at once");
+        }
+        at_once
+    }
+}
+
+macro_rules! on_the_gpu {
+    ($($body:ident),+) => {$(
+        #[test]
+        fn $body() {
+            labs().iter_mut().for_each(ops::$body);
+        }
+    )+};
+}
+
+on_the_gpu!(elementwise, convolutions, scans, attentions, routes, likelihoods, products);
+
+/// Rows of tables, in every encoding: what is looked up are the decoded numbers, to the last bit
+/// where a value is one product of a code and a scale.
+#[test]
+fn embeddings_are_the_decoded_rows() {
+    let lab = &labs()[0];
+    let mut rng = fastrand::Rng::with_seed(3);
+    for (rows, cols) in [(7, 5), (9, 64), (6, 100)] {
+        let values: Vec<f32> = (0..rows * cols).map(|_| rng.f32() - 0.5).collect();
+        let zeros = Tensor { shape: vec![4, cols], data: statepress_core::Packed::F32(vec![0.0; 4 * cols]) };
+        for encoding in ops::encodings(cols) {
+            let Some(tensor) = ops::encode(&values, [rows, cols], encoding) else { continue };
+            let decoded = codecs::decode(&tensor);
+            let mut one = tokens(3);
+            let ids = [rows as u32 - 1, 0, 2];
+            one.ids[..3].copy_from_slice(&ids);
+            let params = wgsl::Embed {
+                tokens: one.matrix(&lab.0, vec![tensor]).unwrap(),
+                positions: one.matrix(&lab.0, vec![zeros.clone()]).unwrap(),
+                y: one.put(&vec![f32::NAN; 3 * cols]),
+            };
+            lab.run(&mut one, Kernel::Embed, &[], &params, [cols.div_ceil(8 * 256), 3, 1]);
+            let expected: Vec<f32> =
+                ids.iter().flat_map(|&id| decoded[id as usize * cols..][..cols].to_vec()).collect();
+            for (a, b) in one.memory.iter().zip(&expected) {
+                // Double quantization multiplies and adds, which may be fused.
+                assert!((a - b).abs() <= 2e-7 * b.abs(), "{encoding:?} {rows}x{cols}: {a}, {b}");
+            }
+        }
+    }
+}
