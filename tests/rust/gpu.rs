@@ -22,12 +22,16 @@ fn open_gpu(options: GpuOptions) -> Gpu {
     block_on(Gpu::open(options)).expect("a GPU, be it a software one: pkg-scripts/setup gpu installs one")
 }
 
-/// Both ways of summing over lanes that the adapter has.
+/// Without and with what not every adapter has.
 fn gpus() -> Vec<Gpu> {
     let plain = open_gpu(GpuOptions::default());
+    let has = |name: &str| plain.adapter().features.iter().any(|feature| feature == name);
     let mut gpus = vec![plain.clone()];
-    if plain.adapter().features.iter().any(|feature| feature == "subgroups") {
-        gpus.push(open_gpu(GpuOptions { subgroups: true, ..GpuOptions::default() }));
+    for (name, options) in [
+        ("subgroups", GpuOptions { subgroups: true, ..GpuOptions::default() }),
+        ("packed-dot", GpuOptions { packed_dot: true, ..GpuOptions::default() }),
+    ] {
+        gpus.extend(has(name).then(|| open_gpu(options)));
     }
     gpus
 }
@@ -88,7 +92,7 @@ fn check_golden(gpu: &Gpu, path: &Path, golden: &Golden, set: &[(&str, u64)]) {
 }
 
 #[test]
-fn every_way_of_summing_passes_the_self_check() {
+fn every_variant_passes_the_self_check() {
     for gpu in gpus() {
         eprintln!("{:?}", gpu.adapter());
         block_on(self_check(&gpu, "test")).unwrap();

@@ -3,10 +3,11 @@
 
 use pollster::block_on;
 use statepress::{Gpu, GpuOptions};
-use statepress_core::Tensor;
+use statepress_core::encoding::Granularity;
+use statepress_core::{Encoding, Tensor};
 use statepress_gpu::One;
-use statepress_kernels::codecs;
 use statepress_kernels::shaders::{self as wgsl, Control, Kernel, Norm};
+use statepress_kernels::{codecs, linear};
 use statepress_tests::ops::{self, Ops};
 
 /// One dispatch after another on a GPU.
@@ -19,16 +20,16 @@ enum Products {
     Tokens,
 }
 
+fn lab(options: GpuOptions) -> Lab {
+    Lab(block_on(Gpu::open(options)).expect("a GPU, be it a software one"))
+}
+
 /// Both ways of summing over lanes that the adapter has.
 fn labs() -> Vec<Lab> {
-    let open = |subgroups| {
-        let options = GpuOptions { subgroups, ..GpuOptions::default() };
-        Lab(block_on(Gpu::open(options)).expect("a GPU, be it a software one"))
-    };
-    let plain = open(false);
+    let plain = lab(GpuOptions::default());
     let has = plain.0.adapter().features.iter().any(|feature| feature == "subgroups");
     let mut labs = vec![plain];
-    labs.extend(has.then(|| open(true)));
+    labs.extend(has.then(|| lab(GpuOptions { subgroups: true, ..GpuOptions::default() })));
     labs
 }
 
@@ -308,6 +309,50 @@ fn embeddings_are_the_decoded_rows() {
                 // Double quantization multiplies and adds, which may be fused.
                 assert!((a - b).abs() <= 2e-7 * b.abs(), "{encoding:?} {rows}x{cols}: {a}, {b}");
             }
+        }
+    }
+}
+
+/// INT8 in packed integers: activations of 15 bits, as a share of `|w| |x|`.
+#[test]
+fn packed_integers_round_activations_to_fifteen_bits() {
+    let lab = lab(GpuOptions { packed_dot: true, ..GpuOptions::default() });
+    if !lab.0.adapter().features.iter().any(|feature| feature == "packed-dot") {
+        eprintln!("not checked: this adapter has no dot products of packed bytes");
+        return;
+    }
+    let mut rng = fastrand::Rng::with_seed(5);
+    let norm_of = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
+    for (rows, cols) in [(5, 7), (70, 33), (24, 64), (65, 130), (3, 2100)] {
+        let mut x: Vec<f32> = (0..cols).map(|_| rng.f32() - 0.5).collect();
+        // Activations of SSMs have outliers.
+        x[cols / 2] *= 100.0;
+        let values: Vec<f32> = (0..rows * cols).map(|_| rng.f32() - 0.5).collect();
+        for granularity in [Granularity::Row, Granularity::Tensor] {
+            let tensor = ops::encode(&values, [rows, cols], Encoding::Int8 { granularity }).unwrap();
+            let decoded = codecs::decode(&tensor);
+            let mut exact = vec![0.0; rows];
+            linear::reference::linear(&decoded, cols, &x, &mut exact);
+            let mut one = tokens(1);
+            let block = one.matrix(&lab.0, vec![tensor]).unwrap();
+            let lanes = block.eights.next_power_of_two().min(32);
+            let params = wgsl::Token {
+                w: block,
+                x: one.put(&x),
+                y: one.put(&vec![f32::NAN; rows]),
+                lanes,
+                ..wgsl::Token::default()
+            };
+            let groups = [rows.div_ceil(256 / lanes as usize), 1, 1];
+            lab.run(&mut one, Kernel::Token, &["INTEGER"], &params, groups);
+            let found = &one.memory[params.y as usize..];
+            let mut rounded = 0;
+            for (row, (a, b)) in found.iter().zip(&exact).enumerate() {
+                let unit = norm_of(&decoded[row * cols..][..cols]) * norm_of(&x);
+                assert!((a - b).abs() < 4e-5 * unit, "{rows}x{cols}, row {row}: {a}, {b}");
+                rounded += usize::from(a != b);
+            }
+            assert!(rounded > 0, "{rows}x{cols}: as exact as f32, so it was not the integer kernel");
         }
     }
 }

@@ -48,7 +48,7 @@ fn every_shader_is_valid_in_every_precision_and_variant() {
     for kernel in Kernel::ALL {
         for codecs in combinations(kernel) {
             for subgroups in [false, true] {
-                parse(kernel, &codecs, Features { subgroups });
+                parse(kernel, &codecs, Features { subgroups, packed_dot: subgroups });
                 checked += 1;
             }
         }

@@ -75,7 +75,8 @@ async fn results<B: Backend>(backend: &B) -> Result<Results, BackendError> {
     runner.keep(2).await?;
     let sampling = Sampling { temperature: 0.0, top_k: None, usable: VOCAB };
     let sampled = runner.generate(&sampling, &[0.0; 6], 4).await?;
-    runner.restart();
+    // Single tokens on the path that generates.
+    let mut runner = backend.runner(&network, false)?;
     for id in &ids[..5] {
         runner.forward(&[*id], None).await?;
         runner.logits(0..1, &mut row).await?;

@@ -53,9 +53,13 @@ pub struct Adapter {
 pub struct GpuOptions {
     /// Why there cannot be one, if the embedder knows: nobody is asked then.
     pub absent: Option<String>,
-    /// Use subgroup shuffles where the adapter has them. Off unless asked for: the software adapters
-    /// at hand are several times slower with them, and none with hardware has been measured.
+    /// Use subgroup shuffles where the adapter has them. Off unless asked for: on lavapipe they are
+    /// within a twentieth of shared memory either way, and no hardware has been measured.
     pub subgroups: bool,
+    /// Multiply single tokens with INT8 matrices in packed integers, activations rounded to 15 bits,
+    /// where the adapter has dot products of packed bytes. Off unless asked for: on lavapipe it is
+    /// a fifth slower than f32, and no hardware has been measured.
+    pub packed_dot: bool,
     /// Let a caller that leaves the choice to us have a software adapter, too; for tests.
     pub software: bool,
     /// Pretend that no buffer can be larger than this.
@@ -74,6 +78,9 @@ impl Gpu {
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
         descriptor.backends = wgpu::Backends::PRIMARY;
         let instance = wgpu::Instance::new(descriptor);
+        let packed_dot = instance
+            .wgsl_language_features()
+            .contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct);
         let wanted = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
             ..wgpu::RequestAdapterOptions::default()
@@ -117,8 +124,11 @@ impl Gpu {
         let max_buffer = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
         let max_buffer = options.max_buffer.map_or(max_buffer, |most| most.min(max_buffer));
         Ok(Self(Rc::new(Shared {
-            adapter: describe(&adapter, max_buffer),
-            features: Features { subgroups: device.features().contains(wgpu::Features::SUBGROUP) },
+            adapter: describe(&adapter, packed_dot, max_buffer),
+            features: Features {
+                subgroups: device.features().contains(wgpu::Features::SUBGROUP),
+                packed_dot: packed_dot && options.packed_dot,
+            },
             pipelines: RefCell::default(),
             pool: RefCell::default(),
             max_buffer,
@@ -263,7 +273,7 @@ fn in_short(error: &wgpu::RequestAdapterError) -> String {
     }
 }
 
-fn describe(adapter: &wgpu::Adapter, max_buffer: u64) -> Adapter {
+fn describe(adapter: &wgpu::Adapter, packed_dot: bool, max_buffer: u64) -> Adapter {
     let info = adapter.get_info();
     let api = match info.backend {
         wgpu::Backend::BrowserWebGpu => "webgpu",
@@ -284,11 +294,13 @@ fn describe(adapter: &wgpu::Adapter, max_buffer: u64) -> Adapter {
         || ["swiftshader", "llvmpipe", "lavapipe", "basic render"]
             .iter()
             .any(|known| name.to_lowercase().contains(known));
-    let features = known.iter().filter(|(feature, _)| adapter.features().contains(*feature));
+    let features =
+        known.iter().filter(|(feature, _)| adapter.features().contains(*feature)).map(|(_, name)| *name);
+    let features = features.chain(packed_dot.then_some("packed-dot"));
     Adapter {
         name: name.to_string(),
         api: api.to_string(),
-        features: features.map(|(_, name)| (*name).to_string()).collect(),
+        features: features.map(str::to_string).collect(),
         software,
         max_buffer,
     }

@@ -24,7 +24,7 @@ pub struct Explained {
 /// The dispatches of one decoded token in their order, equal neighbours of one kind together.
 pub fn explain(network: &GpuNetwork) -> Vec<Explained> {
     let places = Places::new(network, LEAST_CAPACITY);
-    let steps = network.token(&places).into_iter().chain(network.kept_logits(&places));
+    let steps = network.token(&places, false).into_iter().chain(network.kept_logits(&places, false));
     let mut rows: Vec<Explained> = Vec::new();
     for part in steps {
         let Part::Dispatch(step) = part else { continue };

@@ -75,7 +75,7 @@ impl One {
         params.words(&mut params_words);
         let step = Step {
             kernel,
-            overrides,
+            overrides: overrides.to_vec(),
             params: params_words,
             matrices: self.matrices.clone(),
             banks_used: 1,

@@ -14,7 +14,7 @@ pub(crate) struct Pipelines {
     layouts: BTreeMap<(usize, bool), wgpu::BindGroupLayout>,
 }
 
-type Key = (Kernel, Vec<Codec>, &'static [&'static str]);
+type Key = (Kernel, Vec<Codec>, Vec<&'static str>);
 
 impl Gpu {
     /// A kernel over matrices of these codecs, with these `override` constants true.
@@ -22,9 +22,9 @@ impl Gpu {
         &self,
         kernel: Kernel,
         codecs: &[Codec],
-        overrides: &'static [&'static str],
+        overrides: &[&'static str],
     ) -> wgpu::ComputePipeline {
-        let key = (kernel, codecs.to_vec(), overrides);
+        let key = (kernel, codecs.to_vec(), overrides.to_vec());
         if let Some(pipeline) = self.0.pipelines.borrow().compiled.get(&key) {
             return pipeline.clone();
         }

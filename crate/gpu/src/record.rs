@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use statepress_kernels::backend::BackendError;
 use statepress_kernels::network::{Ffn, Layer, Mixer, Network, Norm, Sublayer};
-use statepress_kernels::shaders::{self as wgsl, FUSED_EXPERTS, FUSED_OPERAND, Kernel, THREADS, TILE};
+use statepress_kernels::shaders::{self as wgsl, Codec, FUSED_EXPERTS, FUSED_OPERAND, Kernel, THREADS, TILE};
 use wgpu::BufferUsages;
 
 use crate::memory::Places;
@@ -89,7 +89,7 @@ pub(crate) struct BlockPlan {
 pub(crate) struct Step {
     pub kernel: Kernel,
     /// `override` constants that are true.
-    pub overrides: &'static [&'static str],
+    pub overrides: Vec<&'static str>,
     pub params: Vec<u32>,
     pub matrices: Vec<Rc<Placed>>,
     /// How many matrices of its banks a token needs.
@@ -149,9 +149,14 @@ impl GpuNetwork {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// A forward pass of one token.
-    pub(crate) fn token(&self, places: &Places) -> Vec<Part> {
-        let mut list = List { parts: Vec::new(), places, hidden_size: self.hidden_size };
+    fn list<'a>(&self, places: &'a Places, exact: bool) -> List<'a> {
+        let integers = self.gpu.0.features.packed_dot && !exact;
+        List { parts: Vec::new(), integers, places, hidden_size: self.hidden_size }
+    }
+
+    /// A forward pass of one token; unless `exact`, activations may be rounded to 15 bits.
+    pub(crate) fn token(&self, places: &Places, exact: bool) -> Vec<Part> {
+        let mut list = self.list(places, exact);
         list.embed(self, ONE);
         for (layer, &memory) in self.layers.iter().zip(&places.layers) {
             match layer {
@@ -174,7 +179,7 @@ impl GpuNetwork {
 
     /// A forward pass of many tokens.
     pub(crate) fn tokens(&self, places: &Places) -> Vec<Part> {
-        let mut list = List { parts: Vec::new(), places, hidden_size: self.hidden_size };
+        let mut list = self.list(places, true);
         list.embed(self, Extent::Tokens);
         for (layer, &memory) in self.layers.iter().zip(&places.layers) {
             match layer {
@@ -196,15 +201,15 @@ impl GpuNetwork {
     }
 
     /// Logits of the last token, among the kept ones.
-    pub(crate) fn kept_logits(&self, places: &Places) -> Vec<Part> {
-        let mut list = List { parts: Vec::new(), places, hidden_size: self.hidden_size };
+    pub(crate) fn kept_logits(&self, places: &Places, exact: bool) -> Vec<Part> {
+        let mut list = self.list(places, exact);
         list.row(self.head(), Some(self.norm), places.hidden, places.kept, &["NORM", "KEPT"]);
         list.parts
     }
 
     /// Logits of many rows.
     pub(crate) fn logits(&self, places: &Places) -> Vec<Part> {
-        let mut list = List { parts: Vec::new(), places, hidden_size: self.hidden_size };
+        let mut list = self.list(places, true);
         list.norm(self.norm, Extent::Tokens);
         list.rows(self.head(), places.norm, places.logits, &[]);
         list.parts
@@ -212,7 +217,7 @@ impl GpuNetwork {
 
     /// Negative log-likelihoods of the rows whose logits are there.
     pub(crate) fn nll(&self, places: &Places) -> Vec<Part> {
-        let mut list = List { parts: Vec::new(), places, hidden_size: self.hidden_size };
+        let mut list = self.list(places, true);
         let params = wgsl::Nll { logits: places.logits, nll: places.nll, vocab_size: self.vocab_size as u32 };
         list.push(Kernel::Nll, &[], &params, &[], [Extent::Tokens, ONE, ONE]);
         list.parts
@@ -341,6 +346,8 @@ fn plan_banks(
 /// A list being written.
 struct List<'a> {
     parts: Vec<Part>,
+    /// Single tokens meet INT8 matrices as integers.
+    integers: bool,
     places: &'a Places,
     hidden_size: usize,
 }
@@ -356,15 +363,14 @@ impl List<'_> {
     ) {
         let mut words = Vec::new();
         params.words(&mut words);
-        let matrices = matrices.iter().map(|matrix| (*matrix).clone()).collect();
-        self.parts.push(Part::Dispatch(Step {
-            kernel,
-            overrides,
-            params: words,
-            matrices,
-            banks_used: 1,
-            groups,
-        }));
+        let matrices: Vec<Rc<Placed>> = matrices.iter().map(|matrix| (*matrix).clone()).collect();
+        let mut overrides = overrides.to_vec();
+        let int8 = matrices.iter().all(|placed| placed.matrix.codec == Codec::Int8);
+        if kernel == Kernel::Token && int8 && self.integers {
+            overrides.push("INTEGER");
+        }
+        let step = Step { kernel, overrides, params: words, matrices, banks_used: 1, groups };
+        self.parts.push(Part::Dispatch(step));
     }
 
     /// How many matrices of the last step's banks a token needs.

@@ -28,16 +28,25 @@ impl Backend for Gpu {
         GpuNetwork::new(self, network)
     }
 
-    /// Activations are always f32, so `exact` changes nothing.
-    fn runner(&self, network: &Rc<GpuNetwork>, _exact: bool) -> Result<GpuRunner, BackendError> {
+    fn runner(&self, network: &Rc<GpuNetwork>, exact: bool) -> Result<GpuRunner, BackendError> {
         self.check()?;
-        Ok(GpuRunner { network: network.clone(), sequence: None, position: 0, rows: 0, step: 0, kept: 0 })
+        Ok(GpuRunner {
+            network: network.clone(),
+            exact,
+            sequence: None,
+            position: 0,
+            rows: 0,
+            step: 0,
+            kept: 0,
+        })
     }
 }
 
 /// A network at work on one sequence.
 pub struct GpuRunner {
     network: Rc<GpuNetwork>,
+    /// f32 activations throughout.
+    exact: bool,
     /// From the first step on.
     sequence: Option<Sequence>,
     position: usize,
@@ -71,7 +80,7 @@ const NONE: u32 = u32::MAX;
 const READ_BACK: BufferUsages = BufferUsages::MAP_READ.union(BufferUsages::COPY_DST);
 
 impl Sequence {
-    fn new(network: &GpuNetwork, capacity: usize) -> Result<Self, BackendError> {
+    fn new(network: &GpuNetwork, capacity: usize, exact: bool) -> Result<Self, BackendError> {
         let gpu = &network.gpu;
         let places = Places::new(network, capacity);
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
@@ -80,8 +89,8 @@ impl Sequence {
         let control = gpu.buffer("control", 4 * control_words as u64, storage)?;
         let buffers = Buffers { memory: &memory, control: &control, constants: &network.constants };
         let program = |list| Program::new(gpu, list, &buffers);
-        let (token, tokens) = (program(network.token(&places))?, program(network.tokens(&places))?);
-        let kept_logits = program(network.kept_logits(&places))?;
+        let (token, tokens) = (program(network.token(&places, exact))?, program(network.tokens(&places))?);
+        let kept_logits = program(network.kept_logits(&places, exact))?;
         let (logits, nll) = (program(network.logits(&places))?, program(network.nll(&places))?);
         Ok(Self { token, tokens, kept_logits, logits, nll, gpu: gpu.clone(), places, memory, control })
     }
@@ -135,7 +144,7 @@ impl GpuRunner {
     fn sequence(&mut self, n: usize) -> Result<&Sequence, BackendError> {
         let old = self.sequence.take_if(|sequence| sequence.places.capacity < n);
         if self.sequence.is_none() {
-            let sequence = Sequence::new(&self.network, n)?;
+            let sequence = Sequence::new(&self.network, n, self.exact)?;
             let mut encoder = sequence.encoder();
             match old {
                 Some(old) => {
@@ -365,7 +374,7 @@ fn sample(network: &GpuNetwork, places: &Places, sampling: &Sampling, kept: usiz
     params.words(&mut words);
     Part::Dispatch(Step {
         kernel: Kernel::Sample,
-        overrides: &[],
+        overrides: Vec::new(),
         params: words,
         matrices: Vec::new(),
         banks_used: 1,

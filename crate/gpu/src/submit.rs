@@ -59,7 +59,7 @@ impl Program {
                     blocks.extend(step.params.iter().flat_map(|word| word.to_le_bytes()));
                     blocks.resize(blocks.len().next_multiple_of(ALIGNMENT), 0);
                     let codecs: Vec<Codec> = step.matrices.iter().map(|matrix| matrix.matrix.codec).collect();
-                    let pipeline = gpu.pipeline(step.kernel, &codecs, step.overrides);
+                    let pipeline = gpu.pipeline(step.kernel, &codecs, &step.overrides);
                     Ready::Dispatch { pipeline, bindings, groups: step.groups }
                 }
             });

@@ -121,6 +121,7 @@ struct JsBackendOptions {
     absent: Option<String>,
     software: bool,
     subgroups: bool,
+    packed_dot: bool,
     max_buffer: Option<f64>,
 }
 
@@ -128,15 +129,21 @@ struct JsBackendOptions {
 impl Backend {
     /// Chooses among `auto`, `cpu` and `webgpu`, and checks a GPU against the CPU.
     pub async fn choose(wanted: String, options: JsValue) -> Result<Backend> {
-        let JsBackendOptions { absent, software, subgroups, max_buffer } = from_js("backend", options)?;
+        let JsBackendOptions { absent, software, subgroups, packed_dot, max_buffer } =
+            from_js("backend", options)?;
         let wanted = match wanted.as_str() {
             "auto" => Wanted::Auto,
             "cpu" => Wanted::Cpu,
             "webgpu" => Wanted::WebGpu,
             other => return Err(convert::bad_option("backend", other, "auto, cpu, webgpu")),
         };
-        let options =
-            GpuOptions { absent, software, subgroups, max_buffer: max_buffer.map(|bytes| bytes as u64) };
+        let options = GpuOptions {
+            absent,
+            software,
+            subgroups,
+            packed_dot,
+            max_buffer: max_buffer.map(|bytes| bytes as u64),
+        };
         let chosen = statepress::choose(wanted, options).await;
         Ok(Self(chosen.map_err(statepress::Error::from).map_err(fail)?))
     }

@@ -58,6 +58,8 @@ export type BackendName = "auto" | "cpu" | "webgpu";
 export interface BackendOptions {
   /** Use subgroup operations where the adapter has them. */
   subgroups?: boolean;
+  /** Multiply INT8 weights in packed integers where the adapter can. */
+  packedDot?: boolean;
   /** Let `auto` have a software adapter, too. */
   software?: boolean;
   /** Pretend that no buffer can be larger than this. */

@@ -30,8 +30,8 @@ override KEPT: bool = false;
 // The workgroup's y counts slots of a token, each of which has its expert.
 override ROUTED: bool = false;
 
-// Eights of x that are held at a time.
-const TILE = 256u;
+// Eights of x that are held at a time: one for each thread to round.
+const TILE = THREADS;
 
 var<workgroup> operand: array<vec4<f32>, 2u * TILE>;
 
@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = 0.0;
     for (var begin = 0u; begin < params.w.eights; begin += TILE) {
         let end = min(begin + TILE, params.w.eights);
-        for (var i = thread; i < 2u * (end - begin); i += THREADS) {
+        for (var i = thread; i < 2u * TILE; i += THREADS) {
             var v = vec4(0.0);
             for (var j = 0u; j < 4u; j++) {
                 let col = 8u * begin + 4u * i + j;
@@ -75,8 +75,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             operand[i] = v;
         }
         workgroupBarrier();
+        if (INTEGER) {
+            round_operand(thread);
+            workgroupBarrier();
+        }
         if (row < params.w.rows && mine) {
-            sum += w_dot(params.w, bank, row, begin, end, 0u, lane, lanes);
+            if (INTEGER) {
+                sum += w_integer_dot(params.w, bank, row, begin, end, lane, lanes);
+            } else {
+                sum += w_dot(params.w, bank, row, begin, end, 0u, lane, lanes);
+            }
         }
         workgroupBarrier();
     }

@@ -124,6 +124,8 @@ impl Codec {
 pub struct Features {
     /// Sums over lanes by subgroup shuffles.
     pub subgroups: bool,
+    /// Dot products of packed bytes, for single tokens with INT8 matrices.
+    pub packed_dot: bool,
 }
 
 /// A kernel.
@@ -183,7 +185,7 @@ impl Kernel {
     /// Its `override` constants.
     pub fn overrides(self) -> &'static [&'static str] {
         match self {
-            Self::Token => &["NORM", "GELU", "ADD", "KEPT", "ROUTED"],
+            Self::Token => &["NORM", "GELU", "ADD", "KEPT", "ROUTED", "INTEGER"],
             Self::Tokens => &["GELU", "ADD", "ROUTED"],
             Self::MixerToken => &["EXPERTS"],
             _ => &[],
@@ -268,6 +270,14 @@ impl Kernel {
             let mut matrix = codec.text();
             if own.contains("_dot(") {
                 matrix.push_str(include_str!("../linear/dot.wgsl"));
+            }
+            if own.contains("_integer_dot(") {
+                let integers = features.packed_dot && *codec == Codec::Int8;
+                let text = match integers {
+                    true => include_str!("../codecs/int8/integer.wgsl"),
+                    false => include_str!("../linear/no_integers.wgsl"),
+                };
+                matrix.push_str(&text.replace("SCALE(", "scale_fp32("));
             }
             text.push_str(&matrix.replace("MATRIX", name).replace("BINDING", &(4 + i).to_string()));
         }
