@@ -119,6 +119,20 @@ test("stopping in the middle leaves the GPU usable", async () => {
   small.dispose();
 });
 
+test("attention, and blocks that are too large to be fused, are the CPU's too", async () => {
+  for (const name of ["fixtures/tf.safetensors", "fixtures/il_moe.safetensors"]) {
+    const small = await open(fixture(name));
+    const cpu = await small.load({ backend: "cpu" });
+    const gpu = await small.load({ backend: "webgpu", backendOptions: { opByOp: true } });
+    const [a, b] = [await texts(cpu, { maxTokens: 8 }), await texts(gpu, { maxTokens: 8 })];
+    assert.deepEqual(b.made, a.made, name);
+    const [exact, found] = [await cpu.logits([1, 2, 3, 4]), await gpu.logits([1, 2, 3, 4])];
+    const worst = Math.max(...exact.data.map((x, i) => Math.abs(x - found.data[i]) / (1 + Math.abs(x))));
+    assert.ok(worst < 1e-3, `${name}: ${worst}`);
+    for (const it of [cpu, gpu, small]) it.dispose();
+  }
+});
+
 test("the command line names the adapter, counts the dispatches, and puts backends side by side", async () => {
   const small = fixture("fixtures/il_moe.safetensors");
   const bench = await cli(["bench", small, "--backend", "webgpu", "--explain", "--repeats", "1", "--json"]);

@@ -8,8 +8,8 @@ use std::path::Path;
 use pollster::block_on;
 use statepress::{
     AnyModel, Backend, BackendError, Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions,
-    Generate, GenerateOptions, Gpu, GpuOptions, Loaded, Model, OpenOptions, Runner, Wanted, choose, explain,
-    recipes, run, self_check,
+    Generate, GenerateOptions, Gpu, GpuOptions, Loaded, Model, OpenOptions, Recipe, Runner, Wanted, choose,
+    explain, recipes, run, self_check,
 };
 use statepress_tests::files::{demo, fixture, open, shared};
 use statepress_tests::golden::{Golden, assert_close};
@@ -25,9 +25,10 @@ fn open_gpu(options: GpuOptions) -> Gpu {
 /// Without and with what not every adapter has.
 fn gpus() -> Vec<Gpu> {
     let plain = open_gpu(GpuOptions::default());
-    let has = |name: &str| plain.adapter().features.iter().any(|feature| feature == name);
+    let has = |name: &str| name.is_empty() || plain.adapter().features.iter().any(|feature| feature == name);
     let mut gpus = vec![plain.clone()];
     for (name, options) in [
+        ("", GpuOptions { op_by_op: true, ..GpuOptions::default() }),
         ("subgroups", GpuOptions { subgroups: true, ..GpuOptions::default() }),
         ("packed-dot", GpuOptions { packed_dot: true, ..GpuOptions::default() }),
     ] {
@@ -99,10 +100,10 @@ fn every_variant_passes_the_self_check() {
     }
 }
 
-/// Every fixture that is to be read, whose golden has whole logits.
+/// Every fixture that is to be read, whose golden has whole logits; in blocks and op by op.
 #[test]
 fn fixtures_give_the_golden_logits() {
-    let gpu = open_gpu(GpuOptions::default());
+    let gpus = [false, true].map(|op_by_op| open_gpu(GpuOptions { op_by_op, ..GpuOptions::default() }));
     let manifest = std::fs::read_to_string(fixture("fixtures/manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     let mut checked = 0;
@@ -124,7 +125,10 @@ fn fixtures_give_the_golden_logits() {
                 "il_odd" if !file.contains("wrap_config") => &[("top_k_experts", 1)],
                 _ => &[],
             };
-            check_golden(&gpu, &fixture(&format!("fixtures/{file}")), &Golden::open(&fixture(&golden)), set);
+            let golden = Golden::open(&fixture(&golden));
+            for gpu in &gpus {
+                check_golden(gpu, &fixture(&format!("fixtures/{file}")), &golden, set);
+            }
             checked += 1;
         }
     }
@@ -154,6 +158,32 @@ fn real_checkpoints_continue_pytorchs_texts() {
             );
         }
     }
+}
+
+/// Experts of several precisions cannot stand in one bank; each token finds its own all the same.
+#[test]
+fn experts_of_several_precisions_are_those_of_the_cpu() {
+    let gpu = open_gpu(GpuOptions::default());
+    let recipe = Recipe::from_json(
+        r#"{"version": 1, "name": "several", "steps": [{"quantize": {"rules": [
+            {"match": "*experts.1.*", "precision": "int8"}, {"match": "*experts.2.*", "precision": "fp16"}
+        ], "otherwise": "fp32"}}]}"#,
+    );
+    let (job, bytes) = demo_checkpoint().compress_to_memory(&recipe.unwrap()).unwrap();
+    run(job, |_| {}).unwrap();
+    let compressed = Checkpoint::open(bytes.take(), OpenOptions::default()).unwrap();
+    let (cpu, gpu) = (compressed.model().unwrap(), on(&gpu, &compressed));
+    let ids: Vec<u32> = (0..100).map(|i| i * 79 % 8000).collect();
+    let exact = logits_in_steps(&cpu, &ids, 100);
+    for step in [100, 7] {
+        assert_close("mixed experts", &logits_in_steps(&gpu, &ids, step), &exact, TOLERANCE);
+    }
+    assert_close(
+        "mixed experts, one by one",
+        &logits_in_steps(&gpu, &ids[..9], 1),
+        &exact[..9 * 8000],
+        TOLERANCE,
+    );
 }
 
 /// What is judged on the GPU is what is judged on the CPU, in every precision.

@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub features: Features,
     pub pipelines: RefCell<Pipelines>,
     pub pool: RefCell<Pool>,
+    /// Nothing is fused.
+    pub op_by_op: bool,
     /// The most bytes of a buffer that a shader sees.
     pub max_buffer: u64,
     faults: Arc<Faults>,
@@ -60,6 +62,8 @@ pub struct GpuOptions {
     /// where the adapter has dot products of packed bytes. Off unless asked for: on lavapipe it is
     /// a fifth slower than f32, and no hardware has been measured.
     pub packed_dot: bool,
+    /// Run small blocks op by op, as large ones are.
+    pub op_by_op: bool,
     /// Let a caller that leaves the choice to us have a software adapter, too; for tests.
     pub software: bool,
     /// Pretend that no buffer can be larger than this.
@@ -131,6 +135,7 @@ impl Gpu {
             },
             pipelines: RefCell::default(),
             pool: RefCell::default(),
+            op_by_op: options.op_by_op,
             max_buffer,
             faults,
             device,

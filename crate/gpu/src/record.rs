@@ -151,7 +151,8 @@ impl GpuNetwork {
 
     fn list<'a>(&self, places: &'a Places, exact: bool) -> List<'a> {
         let integers = self.gpu.0.features.packed_dot && !exact;
-        List { parts: Vec::new(), integers, places, hidden_size: self.hidden_size }
+        let fuses = !self.gpu.0.op_by_op;
+        List { parts: Vec::new(), integers, fuses, places, hidden_size: self.hidden_size }
     }
 
     /// A forward pass of one token; unless `exact`, activations may be rounded to 15 bits.
@@ -348,6 +349,8 @@ struct List<'a> {
     parts: Vec<Part>,
     /// Single tokens meet INT8 matrices as integers.
     integers: bool,
+    /// Small blocks go into one workgroup.
+    fuses: bool,
     places: &'a Places,
     hidden_size: usize,
 }
@@ -426,7 +429,7 @@ impl List<'_> {
     fn ssm_token(&mut self, ssm: &SsmPlan, (tail, h): (u32, u32)) {
         let places = self.places;
         self.row(&ssm.in_proj, Some(ssm.norm), places.hidden, places.wide, &["NORM"]);
-        if ssm.is_small() {
+        if self.fuses && ssm.is_small() {
             let params = wgsl::SsmToken {
                 delta: ssm.delta.block,
                 b: ssm.b.block,
@@ -522,7 +525,7 @@ impl List<'_> {
 
     fn ffn_token(&mut self, norm: wgsl::Norm, ffn: &FfnPlan) {
         let places = self.places;
-        if ffn.is_small(1) {
+        if self.fuses && ffn.is_small(1) {
             // No router: the kernel wants a matrix there all the same.
             self.mixer_token(norm, &ffn.w1, ffn, 1, 1, &[]);
             return;
@@ -565,6 +568,7 @@ impl List<'_> {
         let places = self.places;
         let n_experts = gate.block.rows as usize;
         if let [bank] = banks
+            && self.fuses
             && bank.ffn.is_small(top_k)
             && n_experts <= FUSED_EXPERTS as usize
         {

@@ -122,6 +122,7 @@ struct JsBackendOptions {
     software: bool,
     subgroups: bool,
     packed_dot: bool,
+    op_by_op: bool,
     max_buffer: Option<f64>,
 }
 
@@ -129,7 +130,7 @@ struct JsBackendOptions {
 impl Backend {
     /// Chooses among `auto`, `cpu` and `webgpu`, and checks a GPU against the CPU.
     pub async fn choose(wanted: String, options: JsValue) -> Result<Backend> {
-        let JsBackendOptions { absent, software, subgroups, packed_dot, max_buffer } =
+        let JsBackendOptions { absent, software, subgroups, packed_dot, op_by_op, max_buffer } =
             from_js("backend", options)?;
         let wanted = match wanted.as_str() {
             "auto" => Wanted::Auto,
@@ -142,6 +143,7 @@ impl Backend {
             software,
             subgroups,
             packed_dot,
+            op_by_op,
             max_buffer: max_buffer.map(|bytes| bytes as u64),
         };
         let chosen = statepress::choose(wanted, options).await;

@@ -60,6 +60,8 @@ export interface BackendOptions {
   subgroups?: boolean;
   /** Multiply INT8 weights in packed integers where the adapter can. */
   packedDot?: boolean;
+  /** Run small blocks op by op, as large ones are. */
+  opByOp?: boolean;
   /** Let `auto` have a software adapter, too. */
   software?: boolean;
   /** Pretend that no buffer can be larger than this. */
