@@ -1,6 +1,13 @@
-//! Recipes: plans against the research's own counts, and the bytes of the yardstick.
+//! Recipes: plans against the research's own counts, the bytes of the yardstick, and what is written.
 
-use statepress::{Level, Recipe, recipes};
+use std::rc::Rc;
+
+use statepress::{Checkpoint, Clock, Level, MemorySink, OpenOptions, Recipe, recipes, report, run};
+use statepress_core::{Index, Tensor};
+use statepress_engine::spec::{Hints, infer};
+use statepress_engine::techniques::compress::Compress;
+use statepress_engine::techniques::plan::plan;
+use statepress_formats::read_tensor;
 use statepress_tests::files::{demo, fixture, open, shared};
 use statepress_tests::yardstick::{recipe, yardstick};
 
@@ -125,4 +132,86 @@ fn a_recipe_that_cannot_be_followed_is_refused_by_name() {
     let error = checkpoint.plan(&Recipe::from_json(json).unwrap()).unwrap_err();
     assert_eq!(error.code(), "unsupported-step");
     assert!(error.to_string().contains("prune"), "{error}");
+}
+
+/// Compresses by an index that a test has changed.
+fn compress(bytes: &[u8], index: &Index, recipe: &Recipe) -> (report::CompressReport, Vec<u8>) {
+    let spec = infer(index, &Hints::default()).unwrap();
+    let (source, index, sink) = (Rc::new(bytes.to_vec()), Rc::new(index.clone()), MemorySink::default());
+    let clock = Clock::default().seconds();
+    let job = Compress::new(source, index, &spec, recipe, Box::new(sink.clone()), clock).unwrap();
+    (run(job, |_| {}).unwrap(), sink.take())
+}
+
+/// Makes tensor `name` another name of the storage of `first`.
+fn share(index: &mut Index, name: &str, first: &str) {
+    let stored = index.get(first).unwrap().stored.clone();
+    let entry = index.tensors.iter_mut().find(|entry| entry.name == name).unwrap();
+    (entry.stored, entry.tied_to) = (stored, Some(first.into()));
+}
+
+fn read(bytes: &Vec<u8>, index: &Index, name: &str) -> Tensor {
+    read_tensor(bytes, index.get(name).unwrap()).unwrap()
+}
+
+#[test]
+fn layers_that_share_their_storage_are_all_written() {
+    let bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
+    let mut index = statepress_formats::open(&bytes).unwrap();
+    let before: u64 = index.tensors.iter().map(|entry| entry.bytes()).sum();
+    let names: Vec<String> = index.tensors.iter().map(|entry| entry.name.clone()).collect();
+    let mut shared = 0;
+    for name in names.iter().filter(|name| name.starts_with("layers.1.")) {
+        let first = name.replace("layers.1.", "layers.0.");
+        shared += index.get(&first).unwrap().bytes();
+        share(&mut index, name, &first);
+    }
+    share(&mut index, "lm_head.weight", "embedding.weight");
+    let head = index.get("lm_head.weight").unwrap().bytes();
+    let (report, written) = compress(&bytes, &index, &recipes::find("none").unwrap());
+    assert_eq!(report.plan.bytes.before, before - shared - head, "a storage is opened once");
+    assert_eq!(report.plan.bytes.after, before - head, "and written for each name but the head's");
+    assert!(
+        report.plan.findings.iter().any(|finding| finding.code == "untied"),
+        "{:?}",
+        report.plan.findings
+    );
+
+    let again = Checkpoint::open(written.clone(), OpenOptions::default()).unwrap();
+    assert_eq!(again.inspection().spec["num_layers"].value, 2);
+    assert_eq!(again.inspection().bytes, report.plan.bytes.after);
+    again.model().unwrap();
+    let reread = statepress_formats::open(&written).unwrap();
+    for name in names.iter().filter(|name| *name != "lm_head.weight") {
+        assert_eq!(read(&written, &reread, name), read(&bytes, &index, name), "{name}");
+    }
+}
+
+#[test]
+fn of_a_shared_head_only_what_a_reader_rebuilds_is_left_out() {
+    let bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
+    let none = recipes::find("none").unwrap();
+    let has = |index: &Index, name: &str| {
+        let planned = plan(index, &none, &[]).unwrap().plan;
+        planned.tensors.iter().any(|tensor| tensor.name == name)
+    };
+    // The head comes first in the file: the table is the one that is tied.
+    let mut index = statepress_formats::open(&bytes).unwrap();
+    share(&mut index, "embedding.weight", "lm_head.weight");
+    assert!(has(&index, "embedding.weight") && !has(&index, "lm_head.weight"));
+    let (report, written) = compress(&bytes, &index, &none);
+    assert_eq!(report.plan.bytes.after, report.plan.bytes.before);
+    Checkpoint::open(written, OpenOptions::default()).unwrap().model().unwrap();
+
+    // A head that is tied to something else than the table.
+    let mut index = statepress_formats::open(&bytes).unwrap();
+    index.tensors.iter_mut().find(|entry| entry.name == "lm_head.weight").unwrap().tied_to =
+        Some("norm.weight".into());
+    assert!(has(&index, "lm_head.weight"));
+
+    // No reader of another family knows what its head is tied to.
+    let mut index = statepress_formats::open(&bytes).unwrap();
+    index.tensors.retain(|entry| !entry.name.contains(".ssm."));
+    share(&mut index, "lm_head.weight", "embedding.weight");
+    assert!(has(&index, "lm_head.weight"));
 }

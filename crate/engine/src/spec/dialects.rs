@@ -14,6 +14,11 @@ const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 /// Spellings within a key: `(found, canonical)`. `.moe.moe.` occurs in the seed's document only.
 const ALIASES: [(&str, &str); 1] = [(".moe.moe.", ".moe.layer.")];
 
+/// The key under which a file first names the storage of a tensor.
+pub(crate) fn storage_of(entry: &Entry) -> &str {
+    entry.tied_to.as_deref().unwrap_or(&entry.name)
+}
+
 /// Canonical keys of an index.
 #[derive(Clone, Debug)]
 pub struct Names {
@@ -72,6 +77,12 @@ impl Names {
     /// The tensor of a canonical key.
     pub fn get<'a>(&self, index: &'a Index, canonical: &str) -> Option<&'a Entry> {
         self.positions.get(canonical).map(|&position| &index.tensors[position])
+    }
+
+    /// The head, where it shares the storage of the embedding table.
+    pub(crate) fn shared_head<'a>(&self, index: &'a Index) -> Option<&'a Entry> {
+        let table = self.get(index, "embedding.weight")?;
+        self.get(index, "lm_head.weight").filter(|head| storage_of(head) == storage_of(table))
     }
 
     /// The shape of a canonical key, which must have `N` dimensions.

@@ -112,7 +112,7 @@ pub(super) fn infer(
     if !head_absent {
         names.expect(index, "lm_head.weight", [vocab_size, hidden_size])?;
     }
-    let tied = head_absent || names.get(index, "lm_head.weight").is_some_and(|entry| entry.tied_to.is_some());
+    let tied = head_absent || names.shared_head(index).is_some();
     let from = match (head_absent, tied) {
         (true, _) => "lm_head.weight is absent",
         (_, true) => "lm_head.weight shares the embedding's storage",

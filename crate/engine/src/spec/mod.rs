@@ -19,6 +19,7 @@ use statepress_core::{Finding, Index};
 
 use crate::EngineError;
 pub use dialects::Names;
+pub(crate) use dialects::storage_of;
 use fields::Collector;
 pub(crate) use itera_lite::NORM_EPS;
 pub use itera_lite::{IteraLiteLayer, IteraLiteSpec, Sublayer};
@@ -125,6 +126,11 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
         findings.push(Finding::warning("cannot-run", format!("the model cannot be run: {reason}")));
     }
     Ok(ModelSpec { family, model, refusal, fields, names, findings })
+}
+
+/// Whether readers of the family take the embedding table for a head that is not there.
+pub(crate) fn rebuilds_head(names: &Names) -> bool {
+    matches!(family(names), Family::IteraLite | Family::Transformer)
 }
 
 fn family(names: &Names) -> Family {

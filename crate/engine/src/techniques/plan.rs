@@ -1,12 +1,14 @@
 //! What a recipe will do to a checkpoint, by arithmetic on the index alone.
 
+use std::collections::HashSet;
+
 use statepress_core::index::Stored;
 use statepress_core::recipe::{self, Quantize, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
 use statepress_core::{DType, Encoding, Entry, Finding, Index, Precision, Recipe};
 
 use crate::EngineError;
-use crate::spec::{is_buffer, is_mask};
+use crate::spec::{Names, is_buffer, is_mask, rebuilds_head, storage_of};
 
 /// Above this share of unmatched parameters the recipe is probably for another model.
 const UNMATCHED_ALARM: f64 = 30.0;
@@ -31,7 +33,9 @@ pub struct Planned {
 }
 
 /// Decides every tensor. `tied` names tensors whose numbers are known to be another's: they are
-/// neither counted nor written.
+/// neither counted nor written, and neither is a head that shares the table's storage, where
+/// readers rebuild it. Whatever else shares a storage is written in full: no reader would know
+/// whose numbers to take.
 pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, EngineError> {
     recipe.check()?;
     let quantize = quantize_step(recipe)?;
@@ -41,9 +45,13 @@ pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, 
     let (mut matched, mut unmatched) = (Matched::default(), Matched::default());
     let mut used = vec![false; quantize.map_or(0, |quantize| quantize.rules.len())];
     let mut nominal = 0;
+    let names = Names::new(index);
+    let shared_head = names.shared_head(index).filter(|_| rebuilds_head(&names));
+    let mut storages = HashSet::new();
+    let mut untied = Vec::new();
 
     for (position, entry) in index.tensors.iter().enumerate() {
-        if entry.tied_to.is_some() || tied.contains(&entry.name) {
+        if shared_head.is_some_and(|head| head.name == entry.name) || tied.contains(&entry.name) {
             continue;
         }
         if is_buffer(&entry.name) {
@@ -74,18 +82,29 @@ pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, 
             }
         };
         nominal += entry.params() * element_bits(encoding) / 8;
+        let counts_storage = storages.insert(storage_of(entry));
+        if !counts_storage {
+            untied.push(entry);
+        }
         tensors.push(TensorPlan {
             name: entry.name.clone(),
             precision: encoding.precision(),
             rule: rule.into(),
             params: entry.params(),
-            bytes_before: entry.bytes(),
+            bytes_before: if counts_storage { entry.bytes() } else { 0 },
             bytes_after: encoding.bytes(&entry.shape),
             error: None,
         });
         decisions.push(Decision { position, encoding, counted: true });
     }
 
+    if let Some(first) = untied.first() {
+        let message = format!(
+            "{} tensors share a storage with an earlier one and are written in full: readers rebuild the head only",
+            untied.len()
+        );
+        findings.push(Finding::info("untied", message).about(&first.name));
+    }
     let params: u64 = tensors.iter().map(|tensor| tensor.params).sum();
     let percent = |part: u64| if params == 0 { 0.0 } else { 100.0 * part as f64 / params as f64 };
     matched.percent = percent(matched.params);

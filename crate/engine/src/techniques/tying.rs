@@ -31,7 +31,7 @@ pub fn tying(source: &dyn Source, index: &Index, names: &Names) -> Result<Tying,
     else {
         return Ok(if names.has("embedding.weight") { Tying::Shared } else { Tying::Separate });
     };
-    if head.tied_to.is_some() {
+    if names.shared_head(index).is_some() {
         return Ok(Tying::Shared);
     }
     if head.shape != table.shape {
