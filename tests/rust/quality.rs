@@ -198,3 +198,34 @@ fn short_texts_and_wide_windows_are_refused_with_what_is_allowed() {
     assert!(error(&[1; 10], None).contains("do not fill one window of 24"));
     assert!(block_on(sequence_logits(&model, &[50])).unwrap_err().to_string().contains("vocabulary of 50"));
 }
+
+#[test]
+fn offsets_and_limits_that_leave_nothing_to_score_are_refused_by_name() {
+    let model = load(&fixture("fixtures/il_ffn.zip.pt"), &[]);
+    let ids = [1; 48];
+    let blamed = |error: statepress::Error| {
+        let option = error.facts().into_iter().find(|(fact, _)| *fact == "option").map(|(_, option)| option);
+        (error.code(), option, error.to_string())
+    };
+    for offset in [24, usize::MAX] {
+        let options = EvaluateOptions { offset: Offset::Given(offset), ..Default::default() };
+        let (code, option, message) =
+            blamed(Evaluate::new(&model, &ids, &options, now).err().unwrap().into());
+        assert_eq!((code, option.as_deref()), ("bad-option", Some("offset")), "{message}");
+        assert!(message.contains("less than the model's 24 positions"), "{message}");
+        let options = CompareOptions { offset: Some(offset), ..Default::default() };
+        let error = Compare::new(&model, &model, &ids, options, now).err().unwrap();
+        assert_eq!(blamed(error.into()).1.as_deref(), Some("offset"));
+    }
+    for limit in [0, 23] {
+        let options = EvaluateOptions { limit: Some(limit), ..Default::default() };
+        let (code, option, message) =
+            blamed(Evaluate::new(&model, &ids, &options, now).err().unwrap().into());
+        assert_eq!((code, option.as_deref()), ("bad-option", Some("limit")), "{message}");
+        assert!(message.contains("24 (one window) or more"), "{message}");
+    }
+    // A text that is too short by itself is not the limit's fault.
+    let options = EvaluateOptions { limit: Some(24), ..Default::default() };
+    let error = Evaluate::new(&model, &ids[..10], &options, now).err().unwrap();
+    assert_eq!(error.code(), "bad-ids", "{error}");
+}

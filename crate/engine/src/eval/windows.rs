@@ -25,6 +25,10 @@ impl Windows {
         max_offset: usize,
         info: &Info,
     ) -> Result<Self, EngineError> {
+        if max_offset >= info.max_tokens {
+            let allowed = format!("less than the model's {} positions", info.max_tokens);
+            return Err(EngineError::option("offset", max_offset, allowed));
+        }
         let window = window.unwrap_or(info.max_tokens);
         let least = max_offset + 1;
         if !(least..=info.max_tokens).contains(&window) {
@@ -33,6 +37,9 @@ impl Windows {
         }
         let used = ids.len().min(limit.unwrap_or(usize::MAX));
         let count = used / window;
+        if let Some(limit) = limit.filter(|&limit| limit < window) {
+            return Err(EngineError::option("limit", limit, format!("{window} (one window) or more")));
+        }
         if count == 0 {
             return Err(EngineError::Ids(format!(
                 "{used} tokens do not fill one window of {window}: give a longer text or a smaller window"
