@@ -229,3 +229,35 @@ fn offsets_and_limits_that_leave_nothing_to_score_are_refused_by_name() {
     let error = Evaluate::new(&model, &ids[..10], &options, now).err().unwrap();
     assert_eq!(error.code(), "bad-ids", "{error}");
 }
+
+/// The small Itera-Lite with its final norm, and so its logits, multiplied.
+fn loud(factor: f32) -> Model {
+    let mut bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    for name in ["norm.weight", "norm.bias"] {
+        let place = &header[name]["data_offsets"];
+        let [from, to] = [0, 1].map(|i| data + place[i].as_u64().unwrap() as usize);
+        for number in bytes[from..to].as_chunks_mut().0 {
+            *number = (f32::from_le_bytes(*number) * factor).to_le_bytes();
+        }
+    }
+    reopen(bytes).model().unwrap()
+}
+
+#[test]
+fn a_perplexity_beyond_numbers_is_an_error() {
+    let ids: Vec<u32> = (0..48).collect();
+    let loudest = loud(1e5);
+    let error = run(Evaluate::new(&loudest, &ids, &EvaluateOptions::default(), now).unwrap(), |_| {});
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), "evaluation-failed", "{error}");
+    assert!(error.to_string().contains("perplexity is no number"), "{error}");
+    for (a, b) in [(&loud(1.0), &loudest), (&loudest, &loud(1.0))] {
+        let error = run(Compare::new(a, b, &ids, CompareOptions::default(), now).unwrap(), |_| {});
+        assert_eq!(error.unwrap_err().code(), "evaluation-failed");
+    }
+    // Loud, but still a number.
+    let found = evaluate(&loud(30.0), &ids, &EvaluateOptions::default());
+    assert!(found.perplexity.is_finite() && found.perplexity > 1e6, "{}", found.perplexity);
+}

@@ -208,7 +208,13 @@ impl<A: Runner, B: Runner> Compare<A, B> {
             self.single.forward(&[*id], None).await?;
             self.single.logits(0..1, &mut single).await?;
             self.a.runner.logits(t..t + 1, &mut whole).await?;
-            sum += f64::from(softmax::compare(&whole, &single, 0).kl.max(0.0));
+            let kl = softmax::compare(&whole, &single, 0).kl;
+            if !kl.is_finite() {
+                return Err(EngineError::Evaluation(format!(
+                    "position {t}: the logits of the base, token by token, are not numbers"
+                )));
+            }
+            sum += f64::from(kl.max(0.0));
         }
         Ok(sum / ids.len() as f64)
     }
@@ -243,6 +249,12 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
         let a = a.sums.finish(&windows, offset, &info_a, &a.runner)?;
         let b = b.sums.finish(&windows, offset, &info_b, &b.runner)?;
         let perplexity_change = 100.0 * (b.perplexity / a.perplexity - 1.0);
+        if !perplexity_change.is_finite() {
+            let (a, b) = (a.perplexity, b.perplexity);
+            let message =
+                format!("perplexity rises from {a:.3} to {b:e}: the change in percent is no number");
+            return Err(EngineError::Evaluation(message));
+        }
         let bytes = ComparedBytes {
             a: info_a.bytes,
             b: info_b.bytes,

@@ -80,7 +80,7 @@ impl Sums {
         self.nll / self.tokens.max(1) as f64
     }
 
-    /// The report. A mean that is no number is an error, never infinity.
+    /// The report. A mean or a perplexity that is no number is an error, never infinity.
     pub fn finish(
         self,
         windows: &Windows,
@@ -98,6 +98,13 @@ impl Sums {
         }
         let variance = (self.squares / n - nll * nll).max(0.0);
         let perplexity = nll.exp();
+        if !perplexity.is_finite() {
+            return Err(EngineError::Evaluation(format!(
+                "the mean log-likelihood of {} tokens is -{nll:.0}, whose perplexity is no number: a weight \
+                 overflowed, or the weights are not of this model",
+                self.tokens
+            )));
+        }
         let mut findings = info.findings.clone();
         if perplexity > info.vocab_size as f64 {
             let message = format!(
