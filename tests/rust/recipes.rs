@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use statepress::{Checkpoint, Clock, Level, MemorySink, OpenOptions, Recipe, recipes, report, run};
-use statepress_core::{Index, Tensor};
+use statepress_core::encoding::Granularity;
+use statepress_core::index::{AffineScales, Extent, Stored, Strided};
+use statepress_core::{DType, Encoding, Index, Packed, Source, Tensor};
 use statepress_engine::spec::{Hints, infer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
@@ -150,8 +152,8 @@ fn share(index: &mut Index, name: &str, first: &str) {
     (entry.stored, entry.tied_to) = (stored, Some(first.into()));
 }
 
-fn read(bytes: &Vec<u8>, index: &Index, name: &str) -> Tensor {
-    read_tensor(bytes, index.get(name).unwrap()).unwrap()
+fn read(source: &dyn Source, index: &Index, name: &str) -> Tensor {
+    read_tensor(source, index.get(name).unwrap()).unwrap()
 }
 
 #[test]
@@ -214,4 +216,70 @@ fn of_a_shared_head_only_what_a_reader_rebuilds_is_left_out() {
     index.tensors.retain(|entry| !entry.name.contains(".ssm."));
     share(&mut index, "lm_head.weight", "embedding.weight");
     assert!(has(&index, "lm_head.weight"));
+}
+
+/// Tensors as torch quantizes them, through recipe `none`.
+#[test]
+fn quantized_tensors_are_kept_as_they_are_or_as_the_numbers_they_stand_for() {
+    let mut bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
+    let float = statepress_formats::open(&bytes).unwrap();
+    let mut append = |dtype: DType, data: Vec<u8>| {
+        let storage = Extent { offset: bytes.len() as u64, len: data.len() as u64 };
+        bytes.extend(data);
+        move |strides: &[u64]| Strided { dtype, storage, first: 0, strides: strides.to_vec() }
+    };
+    let [i8s, u8s, i32s] = [(DType::I8, 1), (DType::U8, 1), (DType::I32, 4)]
+        .map(|(dtype, size)| append(dtype, (0..128 * size).map(|i| (37 * i % 251) as u8).collect()));
+    let scales = append(DType::F32, (1..=8u8).flat_map(|i| (f32::from(i) / 100.0).to_le_bytes()).collect());
+    let [zeros, shifted] =
+        [0, 1].map(|last| append(DType::I64, (0..8i64).flat_map(|i| (i / 7 * last).to_le_bytes()).collect()));
+    let per_tensor = |zero_point| AffineScales::PerTensor { scale: 0.01, zero_point };
+    let per_row = |zero_points| AffineScales::PerRow { scales: scales(&[1]), zero_points };
+    let none = recipes::find("none").unwrap();
+    for (shape, codes, scales, expected) in [
+        (&[8, 16][..], i8s(&[16, 1]), per_tensor(0), Some(Granularity::Tensor)),
+        (&[8, 16], u8s(&[16, 1]), per_tensor(0), None),
+        (&[8, 16], i32s(&[16, 1]), per_tensor(0), None),
+        (&[8, 16], i8s(&[16, 1]), per_tensor(3), None),
+        (&[8, 16], i8s(&[16, 1]), per_row(zeros(&[1])), Some(Granularity::Row)),
+        (&[8, 16], i8s(&[16, 1]), per_row(shifted(&[1])), None),
+        // One scale of one row is a scale per row.
+        (&[1, 16], i8s(&[16, 1]), per_tensor(0), Some(Granularity::Row)),
+        (&[16], i8s(&[1]), per_tensor(0), None),
+    ] {
+        let what = format!("{shape:?} {} {scales:?}", codes.dtype.name());
+        let mut index = float.clone();
+        let entry = &mut index.tensors[0];
+        (entry.name, entry.shape) = ("odd".into(), shape.to_vec());
+        entry.stored = Stored::Affine { codes, scales };
+        let (report, written) = compress(&bytes, &index, &none);
+        let tensor = report.plan.tensors.iter().find(|tensor| tensor.name == "odd").unwrap();
+        assert_eq!(tensor.error.unwrap().mse, 0.0, "{what}");
+        let reread = statepress_formats::open(&written).unwrap();
+        let read = read(&written, &reread, "odd");
+        assert_eq!(read, self::read(&bytes, &index, "odd"), "{what}");
+        let encoding = expected.map_or(Encoding::Fp32, |granularity| Encoding::Int8 { granularity });
+        assert_eq!((read.encoding(), tensor.precision), (encoding, encoding.precision()), "{what}");
+        let told = report.plan.findings.iter().any(|finding| finding.code == "dequantized");
+        assert_eq!(told, expected.is_none(), "{what}");
+    }
+}
+
+#[test]
+fn whole_numbers_that_float32_does_not_have_are_reported() {
+    let mut bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
+    let float = statepress_formats::open(&bytes).unwrap();
+    for (largest, lost) in [((1i64 << 24) - 1, false), ((1 << 24) + 1, true), (-(1 << 40) - 1, true)] {
+        let storage = Extent { offset: bytes.len() as u64, len: 16 };
+        bytes.extend([7, largest].iter().flat_map(|number| number.to_le_bytes()));
+        let mut index = float.clone();
+        let entry = &mut index.tensors[0];
+        (entry.name, entry.shape) = ("steps".into(), vec![2]);
+        entry.stored = Stored::Strided(Strided { dtype: DType::I64, storage, first: 0, strides: vec![1] });
+        let (report, written) = compress(&bytes, &index, &recipes::find("none").unwrap());
+        let finding = report.plan.findings.iter().find(|finding| finding.code == "integers-narrowed");
+        assert_eq!(finding.and_then(|finding| finding.tensor.as_deref()), lost.then_some("steps"));
+        let reread = statepress_formats::open(&written).unwrap();
+        assert_eq!(read(&written, &reread, "steps").data, Packed::F32(vec![7.0, largest as f32]));
+    }
 }

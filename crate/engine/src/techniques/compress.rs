@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
+use statepress_core::index::{AffineScales, Stored};
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::Calibration;
 use statepress_core::report::{CompressReport, RoundingError};
 use statepress_core::spec::{Fields, Origin};
-use statepress_core::{Finding, Index, Packed, Recipe, Sink, Source, Tensor};
+use statepress_core::{DType, Entry, Finding, Index, Packed, Recipe, Sink, Source, Tensor};
 use statepress_formats::{TensorSpec, Writer};
 use statepress_kernels::codecs::{self, Clip};
 
-use super::plan::{Decision, Planned, plan, quantize_step};
+use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::tying::{self, Tying};
 use crate::spec::{ASSUMED, ModelSpec};
 use crate::{Clock, EngineError};
+
+/// Up to here float32 has every whole number.
+const WHOLE: f32 = 16_777_216.0;
 
 /// A compression under way. Each step reads, codes, measures and writes one tensor.
 pub struct Compress {
@@ -53,7 +57,8 @@ impl Compress {
             );
             tied.push(head.name.clone());
         }
-        let mut planned = plan(&index, recipe, &tied)?;
+        let shifted = shifted(&*source, &index)?;
+        let mut planned = plan_knowing(&index, recipe, &Known { tied: &tied, shifted: &shifted })?;
         planned.plan.findings.extend(findings);
         let specs: Vec<TensorSpec> = planned
             .decisions
@@ -77,6 +82,7 @@ impl Compress {
     fn press(&mut self, decision: &Decision) -> Result<(), EngineError> {
         let entry = &self.index.tensors[decision.position];
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
+        self.planned.plan.findings.extend(integers_narrowed(entry, &tensor));
         let error = if tensor.encoding() == decision.encoding {
             self.peak_memory = self.peak_memory.max(tensor.bytes());
             self.writer.write(&entry.name, &tensor)?;
@@ -134,6 +140,40 @@ impl Job for Compress {
             peak_memory: self.peak_memory,
         })
     }
+}
+
+/// The tensors of torch's INT8 whose rows have zero points other than 0. Only the rows' zero points
+/// are read; one for a whole tensor is in the index.
+fn shifted(source: &dyn Source, index: &Index) -> Result<Vec<String>, EngineError> {
+    let mut names = Vec::new();
+    for entry in &index.tensors {
+        let Stored::Affine { scales: AffineScales::PerRow { zero_points, .. }, .. } = &entry.stored else {
+            continue;
+        };
+        let zero_points = Entry {
+            name: entry.name.clone(),
+            shape: entry.shape.first().copied().into_iter().collect(),
+            stored: Stored::Strided(zero_points.clone()),
+            tied_to: None,
+        };
+        let zero_points = codecs::decode(&statepress_formats::read_tensor(source, &zero_points)?);
+        if zero_points.iter().any(|&zero_point| zero_point != 0.0) {
+            names.push(entry.name.clone());
+        }
+    }
+    Ok(names)
+}
+
+/// Says that whole numbers lost digits when they were read.
+fn integers_narrowed(entry: &Entry, read: &Tensor) -> Option<Finding> {
+    let Stored::Strided(strided) = &entry.stored else { return None };
+    let (DType::I64 | DType::I32, Packed::F32(values)) = (strided.dtype, &read.data) else { return None };
+    let count = values.iter().filter(|value| value.abs() >= WHOLE).count();
+    let dtype = strided.dtype.name();
+    let message = format!(
+        "{count} whole numbers ({dtype}) are read as float32: of those beyond {WHOLE} the last digits are lost"
+    );
+    (count > 0).then(|| Finding::warning("integers-narrowed", message).about(&entry.name))
 }
 
 /// The numbers of a tensor, and the bytes held while they were made.

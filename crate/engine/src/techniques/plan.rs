@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use statepress_core::index::Stored;
+use statepress_core::encoding::Granularity;
+use statepress_core::index::{AffineScales, Stored};
 use statepress_core::recipe::{self, Quantize, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
-use statepress_core::{DType, Encoding, Entry, Finding, Index, Precision, Recipe};
+use statepress_core::{DType, Encoding, Entry, Finding, Index, Precision, Recipe, shape};
 
 use crate::EngineError;
 use crate::spec::{Names, is_buffer, is_mask, rebuilds_head, storage_of};
@@ -32,11 +33,25 @@ pub struct Planned {
     pub decisions: Vec<Decision>,
 }
 
+/// What only the numbers of a checkpoint tell, by name.
+#[derive(Default)]
+pub(super) struct Known<'a> {
+    /// Tensors whose numbers are another's.
+    pub tied: &'a [String],
+    /// Tensors of torch's INT8 whose rows have zero points other than 0.
+    pub shifted: &'a [String],
+}
+
 /// Decides every tensor. `tied` names tensors whose numbers are known to be another's: they are
 /// neither counted nor written, and neither is a head that shares the table's storage, where
 /// readers rebuild it. Whatever else shares a storage is written in full: no reader would know
 /// whose numbers to take.
 pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, EngineError> {
+    plan_knowing(index, recipe, &Known { tied, ..Known::default() })
+}
+
+/// As [`plan`], for somebody who has read some of the numbers.
+pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Result<Planned, EngineError> {
     recipe.check()?;
     let quantize = quantize_step(recipe)?;
     let mut findings = Vec::new();
@@ -51,7 +66,7 @@ pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, 
     let mut untied = Vec::new();
 
     for (position, entry) in index.tensors.iter().enumerate() {
-        if shared_head.is_some_and(|head| head.name == entry.name) || tied.contains(&entry.name) {
+        if shared_head.is_some_and(|head| head.name == entry.name) || known.tied.contains(&entry.name) {
             continue;
         }
         if is_buffer(&entry.name) {
@@ -65,7 +80,7 @@ pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, 
             continue;
         }
         let (encoding, rule) = match quantize {
-            None => (stored_encoding(entry), "(no quantize step)"),
+            None => (keep(entry, known, &mut findings), "(no quantize step)"),
             Some(quantize) => {
                 let rule = quantize.rules.iter().position(|rule| recipe::matches(&rule.pattern, &entry.name));
                 let (count, precision, pattern) = match rule {
@@ -176,25 +191,46 @@ fn decide(entry: &Entry, quantize: &Quantize, precision: Precision, findings: &m
     Encoding::Fp32
 }
 
-/// The encoding that keeps a tensor as it is stored.
-pub(crate) fn stored_encoding(entry: &Entry) -> Encoding {
-    use statepress_core::encoding::Granularity;
-    use statepress_core::index::AffineScales;
-    match &entry.stored {
-        Stored::Strided(strided) => match strided.dtype {
-            DType::F16 => Encoding::Fp16,
-            DType::Bf16 => Encoding::Bf16,
-            _ => Encoding::Fp32,
-        },
-        Stored::Affine { scales, .. } => match scales {
-            AffineScales::PerTensor { zero_point: 0, .. } => {
-                Encoding::Int8 { granularity: Granularity::Tensor }
-            }
-            AffineScales::PerTensor { .. } => Encoding::Fp32,
-            AffineScales::PerRow { .. } => Encoding::Int8 { granularity: Granularity::Row },
-        },
-        Stored::Packed { encoding, .. } => *encoding,
-    }
+/// The encoding that keeps a tensor as it is stored; a finding where there is none.
+fn keep(entry: &Entry, known: &Known, findings: &mut Vec<Finding>) -> Encoding {
+    let (codes, scales) = match &entry.stored {
+        Stored::Strided(strided) => {
+            return match strided.dtype {
+                DType::F16 => Encoding::Fp16,
+                DType::Bf16 => Encoding::Bf16,
+                _ => Encoding::Fp32,
+            };
+        }
+        Stored::Packed { encoding: Encoding::Int8 { granularity }, .. } => {
+            return int8(*granularity, &entry.shape);
+        }
+        Stored::Packed { encoding, .. } => return *encoding,
+        Stored::Affine { codes, scales } => (codes, scales),
+    };
+    // Whatever reading dequantizes could only be rounded a second time.
+    let (granularity, symmetric) = match scales {
+        AffineScales::PerTensor { zero_point, .. } => (Granularity::Tensor, *zero_point == 0),
+        AffineScales::PerRow { .. } => (Granularity::Row, !known.shifted.contains(&entry.name)),
+    };
+    let encoding = int8(granularity, &entry.shape);
+    let reason = if codes.dtype != DType::I8 {
+        format!("its codes are {}", codes.dtype.name())
+    } else if !symmetric {
+        "its zero points are not 0".into()
+    } else if let Some(reason) = encoding.refusal(&entry.shape) {
+        reason
+    } else {
+        return encoding;
+    };
+    let message = format!("torch's quantization cannot be kept: {reason}; stored as fp32");
+    findings.push(Finding::warning("dequantized", message).about(&entry.name));
+    Encoding::Fp32
+}
+
+/// INT8 of a tensor as it is read: a single row has one scale either way.
+fn int8(granularity: Granularity, shape: &[usize]) -> Encoding {
+    let single_row = shape::matrix(shape).0 == 1;
+    Encoding::Int8 { granularity: if single_row { Granularity::Row } else { granularity } }
 }
 
 const fn element_bits(encoding: Encoding) -> u64 {
