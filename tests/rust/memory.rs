@@ -1,7 +1,11 @@
 //! Compressing holds one tensor and its codes at a time: measured at the allocator.
 
+use std::rc::Rc;
+
 use peak_alloc::PeakAlloc;
-use statepress::{Checkpoint, FileSource, OpenOptions, Sink, SourceError, recipes, run};
+use statepress::{Checkpoint, Clock, FileSource, OpenOptions, Sink, SourceError, recipes, run};
+use statepress_engine::spec::{Hints, infer};
+use statepress_engine::techniques::compress::Compress;
 use statepress_tests::files::demo;
 
 #[global_allocator]
@@ -36,4 +40,22 @@ fn compressing_needs_less_than_two_tensors_of_memory() {
         assert!(peak < 2 * LARGEST + BLOCK, "{}: {peak} bytes", recipe.name);
         assert!(peak as u64 >= report.peak_memory, "{}: {peak} against {}", recipe.name, report.peak_memory);
     }
+
+    // A head that is a copy of the table is compared with it before the first tensor is written.
+    let source = FileSource::open(demo().join("model.safetensors")).unwrap();
+    let mut index = statepress_formats::open(&source).unwrap();
+    let mut head = index.get("embedding.weight").unwrap().clone();
+    head.name = "lm_head.weight".into();
+    index.tensors.push(head);
+    let spec = infer(&index, &Hints::default()).unwrap();
+    let (recipe, clock) = (recipes::find("int8").unwrap(), Clock::default().seconds());
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    let job =
+        Compress::new(Rc::new(source), Rc::new(index), &spec, &recipe, Box::new(Counter(0)), clock).unwrap();
+    let peak = ALLOCATOR.peak_usage() - before;
+    assert!(peak < LARGEST / 2 + BLOCK, "comparing: {peak} bytes");
+    let report = run(job, |_| {}).unwrap();
+    assert!(report.plan.findings.iter().any(|finding| finding.code == "tied-again"));
+    assert!(ALLOCATOR.peak_usage() - before < 2 * LARGEST + BLOCK);
 }

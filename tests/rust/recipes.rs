@@ -283,3 +283,77 @@ fn whole_numbers_that_float32_does_not_have_are_reported() {
         assert_eq!(read(&written, &reread, "steps").data, Packed::F32(vec![7.0, largest as f32]));
     }
 }
+
+/// The small Itera-Lite, whose head is a copy of the table, with changes.
+fn with_head(config: serde_json::Value, change: impl Fn(&mut Vec<u8>, &mut Index)) -> (Vec<u8>, Index) {
+    let mut bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
+    let mut index = statepress_formats::open(&bytes).unwrap();
+    index.config = config.as_object().cloned();
+    change(&mut bytes, &mut index);
+    (bytes, index)
+}
+
+#[test]
+fn a_head_that_is_a_copy_is_announced_left_out_and_said_to_be_tied() {
+    let untied = serde_json::json!({ "tie_word_embeddings": false });
+    let int8 = recipes::find("int8").unwrap();
+    let told = |plan: &report::Plan, code: &str| plan.findings.iter().any(|finding| finding.code == code);
+    let written_head =
+        |plan: &report::Plan| plan.tensors.iter().any(|tensor| tensor.name == "lm_head.weight");
+    let head_at = |index: &Index| {
+        let Stored::Strided(view) = &index.get("lm_head.weight").unwrap().stored else { panic!("strided") };
+        view.storage.offset as usize
+    };
+
+    let (bytes, index) = with_head(untied.clone(), |_, _| ());
+    let before = plan(&index, &int8, &[]).unwrap().plan;
+    assert!(told(&before, "may-be-tied") && written_head(&before));
+    let (report, written) = compress(&bytes, &index, &int8);
+    assert!(told(&report.plan, "tied-copy") && !told(&report.plan, "may-be-tied"));
+    assert!(!written_head(&report.plan));
+    let again = Checkpoint::open(written, OpenOptions::default()).unwrap().inspection();
+    assert!(!again.findings.iter().any(|finding| finding.code == "config-disagrees"), "{:?}", again.findings);
+    assert_eq!(again.spec["tie_word_embeddings"].value, true);
+
+    // One number decides, in whichever row it is.
+    for row in [0, 20, 49] {
+        let (bytes, index) = with_head(untied.clone(), |bytes, index| {
+            let at = head_at(index) + 4 * (16 * row + 3);
+            bytes[at..at + 4].copy_from_slice(&1e-3f32.to_le_bytes());
+        });
+        let (report, written) = compress(&bytes, &index, &int8);
+        assert!(written_head(&report.plan) && !told(&report.plan, "may-be-tied"), "row {row}");
+        let again = Checkpoint::open(written.clone(), OpenOptions::default()).unwrap().inspection();
+        assert_eq!(again.spec["tie_word_embeddings"].value, false);
+
+        // The same of packed ones.
+        let mut index = statepress_formats::open(&written).unwrap();
+        assert!(written_head(&compress(&written, &index, &int8).0.plan), "row {row}, packed");
+        let table = index.get("embedding.weight").unwrap().stored.clone();
+        index.tensors.iter_mut().find(|entry| entry.name == "lm_head.weight").unwrap().stored = table;
+        assert!(!written_head(&compress(&written, &index, &int8).0.plan), "row {row}, packed copy");
+    }
+
+    // Views in another order than the file's, and a rounding by torch.
+    let (bytes, index) = with_head(untied.clone(), |_, index| {
+        for name in ["embedding.weight", "lm_head.weight"] {
+            let entry = index.tensors.iter_mut().find(|entry| entry.name == name).unwrap();
+            let Stored::Strided(view) = &mut entry.stored else { panic!("strided") };
+            (view.strides, entry.shape) = (vec![1, 16], vec![16, 50]);
+        }
+        index.tensors.retain(|entry| !entry.name.starts_with("position"));
+    });
+    assert!(!written_head(&compress(&bytes, &index, &recipes::find("none").unwrap()).0.plan));
+    for file in ["il_moe.int8dyn.pt", "il_moe.int8dyn_per_channel.pt"] {
+        let (job, _) = open(&fixture(&format!("fixtures/{file}")), &[]).compress_to_memory(&int8).unwrap();
+        let report = run(job, |_| {}).unwrap();
+        assert!(told(&report.plan, "tied-copy") && !written_head(&report.plan), "{file}");
+    }
+
+    // Without a reader that would rebuild it, a copy stays.
+    let (bytes, index) = with_head(untied, |_, index| {
+        index.tensors.retain(|entry| !entry.name.contains(".ssm."));
+    });
+    assert!(!told(&plan(&index, &int8, &[]).unwrap().plan, "may-be-tied"));
+    assert!(written_head(&compress(&bytes, &index, &int8).0.plan));
+}

@@ -15,7 +15,7 @@ use statepress_kernels::codecs::{self, Clip};
 
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::tying::{self, Tying};
-use crate::spec::{ASSUMED, ModelSpec};
+use crate::spec::{ASSUMED, ModelSpec, rebuilds_head};
 use crate::{Clock, EngineError};
 
 /// Up to here float32 has every whole number.
@@ -48,7 +48,9 @@ impl Compress {
         let mut tied = Vec::new();
         let mut findings = Vec::new();
         let tying = tying::tying(&*source, &index, &spec.names)?;
-        if matches!(tying, Tying::Copy | Tying::Rounding)
+        let no_head = tying != Tying::Separate && rebuilds_head(&spec.names);
+        if no_head
+            && matches!(tying, Tying::Copy | Tying::Rounding)
             && let Some(head) = spec.names.get(&index, "lm_head.weight")
         {
             findings.extend(tying::finding(tying, &head.name));
@@ -75,7 +77,7 @@ impl Compress {
             }
             _ => Clip::Absmax,
         };
-        let writer = Writer::new(sink, &specs, &metadata(recipe, &spec.fields)?)?;
+        let writer = Writer::new(sink, &specs, &metadata(recipe, &spec.fields, no_head)?)?;
         Ok(Self { source, index, planned, clip, writer, next: 0, peak_memory: 0, clock, started })
     }
 
@@ -189,14 +191,22 @@ fn numbers(tensor: Tensor) -> (Vec<f32>, u64) {
     }
 }
 
-/// The recipe and the configuration, so that the produced file explains itself.
-fn metadata(recipe: &Recipe, fields: &Fields) -> Result<BTreeMap<String, String>, EngineError> {
+/// The recipe and the configuration, so that the produced file explains itself. With `no_head` it
+/// is the table that serves as one, whatever the base said of itself.
+fn metadata(
+    recipe: &Recipe,
+    fields: &Fields,
+    no_head: bool,
+) -> Result<BTreeMap<String, String>, EngineError> {
     let json = |value: &Value| value.to_string();
     let recipe = serde_json::to_value(recipe).map_err(|error| EngineError::Evaluation(error.to_string()))?;
     let mut metadata = BTreeMap::from([("recipe".to_string(), json(&recipe))]);
     if !fields.is_empty() {
         let mut config: Map<String, Value> =
             fields.iter().map(|(name, field)| (name.clone(), field.value.clone())).collect();
+        if no_head {
+            config.insert("tie_word_embeddings".into(), true.into());
+        }
         let assumed = fields.iter().filter(|(_, field)| field.origin == Origin::Assumed);
         let assumed: Vec<Value> = assumed.map(|(name, _)| name.as_str().into()).collect();
         if !assumed.is_empty() {

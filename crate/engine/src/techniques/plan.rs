@@ -8,6 +8,7 @@ use statepress_core::recipe::{self, Quantize, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
 use statepress_core::{DType, Encoding, Entry, Finding, Index, Precision, Recipe, shape};
 
+use super::tying::may_be_copy;
 use crate::EngineError;
 use crate::spec::{Names, is_buffer, is_mask, rebuilds_head, storage_of};
 
@@ -47,7 +48,17 @@ pub(super) struct Known<'a> {
 /// readers rebuild it. Whatever else shares a storage is written in full: no reader would know
 /// whose numbers to take.
 pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, EngineError> {
-    plan_knowing(index, recipe, &Known { tied, ..Known::default() })
+    let mut planned = plan_knowing(index, recipe, &Known { tied, ..Known::default() })?;
+    let names = Names::new(index);
+    if let Some((head, _)) = may_be_copy(index, &names)
+        && rebuilds_head(&names)
+        && !tied.contains(&head.name)
+    {
+        let message = "shaped like embedding.weight: should its numbers be the same, compressing leaves it out and \
+                       the result is smaller than planned";
+        planned.plan.findings.push(Finding::info("may-be-tied", message).about(&head.name));
+    }
+    Ok(planned)
 }
 
 /// As [`plan`], for somebody who has read some of the numbers.

@@ -2,14 +2,21 @@
 //!
 //! Sharing is visible in the index when both have one storage. safetensors cannot share, and
 //! torch's dynamic quantization stores the head as an INT8 copy: those are found by comparing
-//! numbers, which reads both tensors.
+//! numbers, which reads both tensors, a part at a time.
 
-use statepress_core::index::{Index, Stored};
+use std::ops::Range;
+
+use statepress_core::index::{AffineScales, Entry, Extent, Index, Stored, Strided};
+use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::{Finding, Packed, Source};
 use statepress_kernels::codecs;
 
 use crate::EngineError;
 use crate::spec::Names;
+
+/// Head and table are compared in so many parts: what is held of both, and of the one decoded, stays
+/// below what coding either takes, while a strided view is not read a great many times.
+const PARTS: usize = 8;
 
 /// How the head relates to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,35 +31,99 @@ pub enum Tying {
     Separate,
 }
 
-/// Compares head and table. Reads both only when the index cannot tell.
+/// Head and table, where their numbers have to be compared: both are there, they share no storage,
+/// and nothing of their shapes and types speaks against a copy.
+pub(super) fn may_be_copy<'a>(index: &'a Index, names: &Names) -> Option<(&'a Entry, &'a Entry)> {
+    let table = names.get(index, "embedding.weight")?;
+    let head = names.get(index, "lm_head.weight")?;
+    let rounded = matches!(head.stored, Stored::Affine { .. });
+    let alike = head.shape == table.shape && (rounded || head.dtype_name() == table.dtype_name());
+    (alike && names.shared_head(index).is_none()).then_some((head, table))
+}
+
+/// Compares head and table. Reads both only when the index cannot tell, and never the whole of
+/// them at once.
 pub fn tying(source: &dyn Source, index: &Index, names: &Names) -> Result<Tying, EngineError> {
-    let (Some(table), Some(head)) =
-        (names.get(index, "embedding.weight"), names.get(index, "lm_head.weight"))
-    else {
-        return Ok(if names.has("embedding.weight") { Tying::Shared } else { Tying::Separate });
+    if let Some((head, table)) = may_be_copy(index, names) {
+        return match (&head.stored, &table.stored) {
+            (Stored::Packed { encoding, parts }, Stored::Packed { encoding: other, parts: others }) => {
+                let same = encoding == other && same_bytes(source, parts, others)?;
+                Ok(if same { Tying::Copy } else { Tying::Separate })
+            }
+            _ => compare_numbers(source, head, table),
+        };
+    }
+    let shared = !names.has("lm_head.weight") || names.shared_head(index).is_some();
+    Ok(if shared && names.has("embedding.weight") { Tying::Shared } else { Tying::Separate })
+}
+
+/// Compares two tensors of one shape, [`PARTS`] of their rows one after the other.
+fn compare_numbers(source: &dyn Source, head: &Entry, table: &Entry) -> Result<Tying, EngineError> {
+    let rows = head.shape.first().copied().unwrap_or(1);
+    let plain = matches!(table.stored, Stored::Strided(_));
+    let (mut copy, mut rounding) = (true, plain && matches!(head.stored, Stored::Affine { .. }));
+    let step = rows.div_ceil(PARTS).max(1);
+    for first in (0..rows).step_by(step) {
+        let rows = first..rows.min(first + step);
+        let (Some(head), Some(table)) = (part(head, &rows), part(table, &rows)) else {
+            return Ok(Tying::Separate);
+        };
+        let table = statepress_formats::read_tensor(source, &table)?;
+        let head = statepress_formats::read_tensor(source, &head)?;
+        copy = copy && table.data == head.data;
+        rounding = rounding
+            && matches!(&head.data, Packed::Int8 { codes, scales }
+                if is_rounding(&codecs::decode(&table), codes, scales));
+        if !copy && !rounding {
+            return Ok(Tying::Separate);
+        }
+    }
+    Ok(if copy { Tying::Copy } else { Tying::Rounding })
+}
+
+/// Some rows of a tensor; packed ones have no rows of their own.
+fn part(entry: &Entry, rows: &Range<usize>) -> Option<Entry> {
+    let from = |view: &Strided| {
+        let stride = view.strides.first().copied().unwrap_or(0);
+        Strided { first: view.first + rows.start as u64 * stride, ..view.clone() }
     };
-    if names.shared_head(index).is_some() {
-        return Ok(Tying::Shared);
+    let stored = match &entry.stored {
+        Stored::Strided(view) => Stored::Strided(from(view)),
+        Stored::Affine { codes, scales } => {
+            let scales = match scales {
+                AffineScales::PerTensor { .. } => scales.clone(),
+                AffineScales::PerRow { scales, zero_points } => {
+                    AffineScales::PerRow { scales: from(scales), zero_points: from(zero_points) }
+                }
+            };
+            Stored::Affine { codes: from(codes), scales }
+        }
+        Stored::Packed { .. } => return None,
+    };
+    let mut shape = entry.shape.clone();
+    if let Some(dim) = shape.first_mut() {
+        *dim = rows.len();
     }
-    if head.shape != table.shape {
-        return Ok(Tying::Separate);
+    Some(Entry { name: entry.name.clone(), shape, stored, tied_to: None })
+}
+
+/// Whether two lists of extents hold the same bytes.
+fn same_bytes(source: &dyn Source, parts: &[Extent], others: &[Extent]) -> Result<bool, EngineError> {
+    let (mut a, mut b) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
+    for (part, other) in parts.iter().zip(others) {
+        if part.len != other.len {
+            return Ok(false);
+        }
+        for at in (0..part.len).step_by(CHUNK_BYTES) {
+            let len = (part.len - at).min(CHUNK_BYTES as u64) as usize;
+            source.read_at(part.offset + at, &mut a[..len])?;
+            source.read_at(other.offset + at, &mut b[..len])?;
+            if a[..len] != b[..len] {
+                return Ok(false);
+            }
+        }
     }
-    let (per_tensor, plain) =
-        (matches!(head.stored, Stored::Affine { .. }), matches!(table.stored, Stored::Strided(_)));
-    if !per_tensor && head.dtype_name() != table.dtype_name() {
-        return Ok(Tying::Separate);
-    }
-    let table = statepress_formats::read_tensor(source, table)?;
-    let head = statepress_formats::read_tensor(source, head)?;
-    if table.data == head.data {
-        return Ok(Tying::Copy);
-    }
-    if let (true, true, Packed::Int8 { codes, scales }) = (per_tensor, plain, &head.data)
-        && is_rounding(&codecs::decode(&table), codes, scales)
-    {
-        return Ok(Tying::Rounding);
-    }
-    Ok(Tying::Separate)
+    Ok(parts.len() == others.len())
 }
 
 /// Whether codes are torch's dynamic rounding of `values`: `scale = max|w| / 127.5` over the
