@@ -132,7 +132,8 @@ pub fn fail(error: impl Into<statepress::Error>) -> JsValue {
     object
 }
 
-fn js_error(code: &str, message: &str) -> JsValue {
+/// A JavaScript `Error` with a code.
+pub fn js_error(code: &str, message: &str) -> JsValue {
     let error = js_sys::Error::new(message).into();
     set_fact(&error, "code", code);
     error

@@ -1,4 +1,5 @@
-//! Jobs as JavaScript classes: `await step()` until it gives `undefined`, then `finish()`.
+//! Jobs as JavaScript classes: `step()` until it gives `undefined`, or a promise of that, then
+//! `finish()`.
 //!
 //! The JavaScript side decides how many steps to take before it lets messages in, so progress
 //! and cancelling need no callback. Freeing an unfinished job cancels it. A step has to end before
@@ -8,6 +9,7 @@ use statepress::{AnyModel, AnyRunner, Cpu, Gpu, Job};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{fail, to_js};
+use crate::later::Slot;
 use crate::{Model, Result};
 
 async fn step<J: Job<Error: Into<statepress::Error>>>(job: &mut J) -> Result<JsValue> {
@@ -21,24 +23,24 @@ macro_rules! job_class {
     ($(#[$docs:meta])* $class:ident($job:ty)) => {
         $(#[$docs])*
         #[wasm_bindgen]
-        pub struct $class($job);
+        pub struct $class(Slot<$job>);
 
         #[wasm_bindgen]
         impl $class {
             /// Does the next piece of work; `undefined` when nothing is left.
-            pub async fn step(&mut self) -> Result<JsValue> {
-                step(&mut self.0).await
+            pub fn step(&self) -> Result<JsValue> {
+                self.0.work(async |job| step(job).await)
             }
 
             /// The report.
             pub fn finish(self) -> Result<JsValue> {
-                to_js(&self.0.finish().map_err(fail)?)
+                to_js(&self.0.take()?.finish().map_err(fail)?)
             }
         }
 
         impl $class {
             pub(crate) fn new(job: $job) -> Self {
-                Self(job)
+                Self(Slot::new(job))
             }
         }
     };
@@ -59,7 +61,7 @@ job_class! {
 
 /// Loads a model; a step is a tensor.
 #[wasm_bindgen]
-pub struct LoadJob(AnyLoad);
+pub struct LoadJob(Slot<AnyLoad>);
 
 enum AnyLoad {
     Cpu(statepress::Load<Cpu>),
@@ -69,16 +71,16 @@ enum AnyLoad {
 #[wasm_bindgen]
 impl LoadJob {
     /// Reads the next tensor; `undefined` when nothing is left.
-    pub async fn step(&mut self) -> Result<JsValue> {
-        match &mut self.0 {
+    pub fn step(&self) -> Result<JsValue> {
+        self.0.work(async |job| match job {
             AnyLoad::Cpu(job) => step(job).await,
             AnyLoad::Gpu(job) => step(job).await,
-        }
+        })
     }
 
     /// The model.
     pub fn finish(self) -> Result<Model> {
-        Ok(Model(match self.0 {
+        Ok(Model(match self.0.take()? {
             AnyLoad::Cpu(job) => AnyModel::Cpu(job.finish().map_err(fail)?),
             AnyLoad::Gpu(job) => AnyModel::Gpu(job.finish().map_err(fail)?),
         }))
@@ -87,32 +89,35 @@ impl LoadJob {
 
 impl LoadJob {
     pub(crate) fn new(checkpoint: &statepress::Checkpoint, gpu: Option<&Gpu>) -> Result<Self> {
-        Ok(Self(match gpu {
+        Ok(Self(Slot::new(match gpu {
             None => AnyLoad::Cpu(checkpoint.load().map_err(fail)?),
             Some(gpu) => AnyLoad::Gpu(checkpoint.load_into(gpu.clone()).map_err(fail)?),
-        }))
+        })))
     }
 }
 
 /// Generates tokens, several a step.
 #[wasm_bindgen]
-pub struct Generator(statepress::Generate<AnyRunner>);
+pub struct Generator(Slot<statepress::Generate<AnyRunner>>);
 
 #[wasm_bindgen]
 impl Generator {
     /// Takes the prompt in; the first step does it otherwise.
-    pub async fn prefill(&mut self) -> Result<()> {
-        self.0.prefill().await.map_err(fail)
+    pub fn prefill(&self) -> Result<JsValue> {
+        self.0.work(async |generate| {
+            generate.prefill().await.map_err(fail)?;
+            Ok(JsValue::UNDEFINED)
+        })
     }
 
     /// The next tokens, at most `count` and at least one; none at the end.
-    pub async fn step(&mut self, count: usize) -> Result<JsValue> {
-        to_js(&self.0.step(count).await.map_err(fail)?)
+    pub fn step(&self, count: usize) -> Result<JsValue> {
+        self.0.work(async move |generate| to_js(&generate.step(count).await.map_err(fail)?))
     }
 
     /// Why generation ended: `max-tokens` or `context-full`; `undefined` before.
     pub fn stop(&self) -> Option<String> {
-        let stop = match self.0.stop()? {
+        let stop = match self.0.look(statepress::Generate::stop)?? {
             statepress::Stop::MaxTokens => "max-tokens",
             statepress::Stop::ContextFull => "context-full",
         };
@@ -122,6 +127,6 @@ impl Generator {
 
 impl Generator {
     pub(crate) fn new(generate: statepress::Generate<AnyRunner>) -> Self {
-        Self(generate)
+        Self(Slot::new(generate))
     }
 }

@@ -2,6 +2,7 @@
 
 mod convert;
 mod jobs;
+mod later;
 mod streams;
 
 use js_sys::{Object, Uint32Array};
@@ -14,6 +15,7 @@ use wasm_bindgen::prelude::*;
 
 use convert::{fail, from_js, recipe, to_js};
 use jobs::{CompareJob, CompressJob, EvaluateJob, Generator, LoadJob};
+use later::now_or_later;
 use streams::{JsSink, JsSource, SinkObject, SourceObject};
 
 type Result<T> = std::result::Result<T, JsValue>;
@@ -128,26 +130,27 @@ struct JsBackendOptions {
 
 #[wasm_bindgen]
 impl Backend {
-    /// Chooses among `auto`, `cpu` and `webgpu`, and checks a GPU against the CPU.
-    pub async fn choose(wanted: String, options: JsValue) -> Result<Backend> {
-        let JsBackendOptions { absent, software, subgroups, packed_dot, op_by_op, max_buffer } =
-            from_js("backend", options)?;
-        let wanted = match wanted.as_str() {
+    /// Chooses among `auto`, `cpu` and `webgpu`, and checks a GPU against the CPU. A backend, or a promise of one.
+    pub fn choose(wanted: &str, options: JsValue) -> Result<JsValue> {
+        let given: JsBackendOptions = from_js("backend", options)?;
+        let wanted = match wanted {
             "auto" => Wanted::Auto,
             "cpu" => Wanted::Cpu,
             "webgpu" => Wanted::WebGpu,
             other => return Err(convert::bad_option("backend", other, "auto, cpu, webgpu")),
         };
         let options = GpuOptions {
-            absent,
-            software,
-            subgroups,
-            packed_dot,
-            op_by_op,
-            max_buffer: max_buffer.map(|bytes| bytes as u64),
+            absent: given.absent,
+            subgroups: given.subgroups,
+            packed_dot: given.packed_dot,
+            op_by_op: given.op_by_op,
+            software: given.software,
+            max_buffer: given.max_buffer.map(|bytes| bytes as u64),
         };
-        let chosen = statepress::choose(wanted, options).await;
-        Ok(Self(chosen.map_err(statepress::Error::from).map_err(fail)?))
+        now_or_later(async move {
+            let chosen = statepress::choose(wanted, options).await;
+            Ok(Self(chosen.map_err(statepress::Error::from).map_err(fail)?).into())
+        })
     }
 
     /// `{ name, reason, adapter?, finding? }`
@@ -264,9 +267,12 @@ impl Model {
         Ok(Generator::new(statepress::Generate::new(&self.0, &ids.to_vec(), options).map_err(fail)?))
     }
 
-    /// Logits of every position, `[tokens, vocab]`.
-    pub async fn logits(&self, ids: Uint32Array) -> Result<js_sys::Float32Array> {
-        let logits = statepress::sequence_logits(&self.0, &ids.to_vec()).await.map_err(fail)?;
-        Ok(js_sys::Float32Array::from(logits.as_slice()))
+    /// Logits of every position, `[tokens, vocab]`, or a promise of them.
+    pub fn logits(&self, ids: Uint32Array) -> Result<JsValue> {
+        let (model, ids) = (self.0.clone(), ids.to_vec());
+        now_or_later(async move {
+            let logits = statepress::sequence_logits(&model, &ids).await.map_err(fail)?;
+            Ok(js_sys::Float32Array::from(logits.as_slice()).into())
+        })
     }
 }

@@ -33,7 +33,11 @@ async function install(): Promise<string | undefined> {
   // Mesa's drivers print errors where this is not set, as in a container.
   if (process.platform === "linux") process.env["XDG_RUNTIME_DIR"] ??= tmpdir();
   Object.assign(scope, dawn.globals);
-  const navigator = { gpu: dawn.create([]), userAgent: `Node.js/${process.versions.node}` };
+  const gpu = dawn.create([]);
+  // Dawn's set of language features has keys() that is no iterator, which wgpu needs it to be.
+  const features = new Set((gpu as { wgslLanguageFeatures: Iterable<string> }).wgslLanguageFeatures);
+  Object.defineProperty(gpu, "wgslLanguageFeatures", { value: features });
+  const navigator = { gpu, userAgent: `Node.js/${process.versions.node}` };
   Object.defineProperty(scope, "navigator", { value: navigator, configurable: true, writable: true });
   // wgpu looks for a window or a worker's scope, and then for its navigator.
   scope["Window"] ??= Object.defineProperty(() => {}, Symbol.hasInstance, {

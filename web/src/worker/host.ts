@@ -107,7 +107,7 @@ export class LocalHost implements Host {
     generate: ({ model, ids, options }, context) =>
       this.#with(this.#models, model, (it) => this.#generate(it, ids, options, context)),
 
-    logits: ({ model, ids }) => this.#with(this.#models, model, (it) => it.use((on) => on.logits(ids))),
+    logits: ({ model, ids }) => this.#with(this.#models, model, (it) => it.use(async (on) => on.logits(ids))),
 
     bench: ({ model, options }, context) =>
       this.#with(this.#models, model, async (it) => {

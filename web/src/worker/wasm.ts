@@ -30,9 +30,12 @@ export interface Sink {
   write(bytes: Uint8Array): void;
 }
 
+/** What is there at once, or has to be waited for: on the CPU it is there. */
+export type Later<T> = T | Promise<T>;
+
 /** Work in steps: undefined says that nothing is left and finish() may be asked. Steps do not overlap. */
 export interface Job<T> {
-  step(): Promise<Progress | undefined>;
+  step(): Later<Progress | undefined>;
   finish(): T;
   free(): void;
 }
@@ -124,7 +127,7 @@ export interface WasmModel {
   evaluate(ids: Uint32Array, options: object): Job<Evaluation>;
   compare(other: WasmModel, ids: Uint32Array, options: object): Job<Comparison>;
   generate(ids: Uint32Array, options: object): WasmGenerator;
-  logits(ids: Uint32Array): Promise<Float32Array>;
+  logits(ids: Uint32Array): Later<Float32Array>;
   /** Undefined on the CPU. */
   explain(): Explained[] | undefined;
   free(): void;
@@ -132,9 +135,9 @@ export interface WasmModel {
 
 /** Several tokens a step, after the prompt was taken in. */
 export interface WasmGenerator {
-  prefill(): Promise<void>;
+  prefill(): Later<void>;
   /** At least one and at most `count`; none at the end. */
-  step(count: number): Promise<GeneratedToken[]>;
+  step(count: number): Later<GeneratedToken[]>;
   /** Why generation ended; undefined before. */
   stop(): string | undefined;
   free(): void;
@@ -149,7 +152,7 @@ export interface Wasm {
     ): WasmCheckpoint;
   };
   Backend: {
-    choose(wanted: BackendName, options: BackendOptions & { absent?: string }): Promise<WasmBackend>;
+    choose(wanted: BackendName, options: BackendOptions & { absent?: string }): Later<WasmBackend>;
   };
   recipes(): Recipe[];
   build(): Build;
