@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use statepress::{Generate, GenerateOptions, LayerState, Model, Trace, Workspace};
+use serde_json::json;
+use statepress::{
+    Checkpoint, FileSource, Generate, GenerateOptions, LayerState, Model, OpenOptions, Trace, Workspace,
+    recipes, run,
+};
 use statepress_tests::files::{fixture, load, open, shared};
 use statepress_tests::golden::{Golden, assert_close};
 
@@ -273,4 +277,75 @@ fn keys_that_do_not_fit_are_all_named() {
         Err(error) => error.to_string(),
     };
     assert!(error.contains("no model of a known family") && error.contains("ids"), "{error}");
+}
+
+fn open_with(
+    file: &str,
+    config: serde_json::Value,
+    set: serde_json::Value,
+) -> statepress::Result<Checkpoint> {
+    let (config, set) = (config.as_object().cloned(), set.as_object().cloned().unwrap());
+    let source = FileSource::open(fixture(&format!("fixtures/{file}"))).unwrap();
+    Checkpoint::open(source, OpenOptions { config, set, ..OpenOptions::default() })
+}
+
+#[test]
+fn what_a_file_says_wrongly_of_itself_refuses_the_model_and_not_the_file() {
+    for (file, field, value, right, allowed) in [
+        ("il_moe.zip.pt", "layer_norm_eps", json!(0), json!(0.5), "a number between 0 and 1"),
+        ("il_moe.zip.pt", "prediction_offset", json!(4), json!(1), "a whole number from 0 to 3"),
+        ("il_moe.zip.pt", "top_k_experts", json!("two"), json!(1), "a whole number from 1 to 4"),
+        ("tf.zip.pt", "num_attention_heads", json!(5), json!(8), "a divisor of 16"),
+        ("tf.zip.pt", "layer_norm_eps", json!(-1.5), json!(0.5), "a number between 0 and 1"),
+    ] {
+        let mut config = json!({ "layer_norm_eps": 1e-3, "prediction_offset": 0 });
+        config[field] = value.clone();
+        let checkpoint = open_with(file, config.clone(), json!({})).unwrap();
+        let error = checkpoint.load().err().unwrap();
+        assert_eq!(error.code(), "unknown-model");
+        let words = format!("{field} is {value} (config.json); allowed: {allowed}; set it to run the model");
+        assert!(error.to_string().contains(&words), "{error}");
+
+        let inspection = checkpoint.inspection();
+        assert!(inspection.findings.iter().any(|finding| finding.code == "cannot-run"), "{field}");
+        assert_eq!(inspection.spec[field].value, value);
+        let recipe = recipes::find("int8").unwrap();
+        assert!(checkpoint.plan(&recipe).unwrap().bytes.ratio > 1.0);
+        let (job, bytes) = checkpoint.compress_to_memory(&recipe).unwrap();
+        run(job, |_| {}).unwrap();
+        let again = Checkpoint::open(bytes.take(), OpenOptions::default()).unwrap();
+        for (name, value) in config.as_object().unwrap() {
+            assert_eq!(&again.inspection().spec[name].value, value, "{field}: {name} travels");
+        }
+
+        // What is set is the user's, and can be set right.
+        let error = open_with(file, json!({}), json!({ field: value })).err().unwrap();
+        assert_eq!(error.code(), "bad-option");
+        assert!(
+            error.to_string().contains(&format!("option {field} is {value}; allowed: {allowed}")),
+            "{error}"
+        );
+        open_with(file, config, json!({ field: right })).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_first_error_is_the_real_one() {
+    let set = json!({ "num_attention_heads": 5, "prediction_offset": 2 });
+    let error = open_with("tf.zip.pt", json!({}), set).err().unwrap().to_string();
+    assert!(error.contains("num_attention_heads") && !error.contains("prediction_offset"), "{error}");
+
+    // What is no model has no fields, and what is set for them does not hide that.
+    let set = json!({ "prediction_offset": 2 }).as_object().unwrap().clone();
+    let source = FileSource::open(fixture("models/heldout_ids.safetensors")).unwrap();
+    let checkpoint = Checkpoint::open(source, OpenOptions { set, ..OpenOptions::default() }).unwrap();
+    let findings = checkpoint.inspection().findings;
+    assert!(findings.iter().any(|finding| finding.code == "set-unused"), "{findings:?}");
+    assert!(checkpoint.load().err().unwrap().to_string().contains("no model of a known family"));
+
+    // Where there is a model, a field that does not exist is a mistake.
+    let error = open_with("tf.zip.pt", json!({}), json!({ "heads": 4 })).err().unwrap().to_string();
+    assert!(error.contains("settable: num_attention_heads, layer_norm_eps, prediction_offset"), "{error}");
+    let error = open_with("tf.zip.pt", json!({}), json!({ "hidden_size": 4 })).err().unwrap().to_string();
+    assert!(error.contains("hidden_size is counted from the tensors"), "{error}");
 }

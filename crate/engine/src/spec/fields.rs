@@ -71,6 +71,20 @@ impl<'a> Collector<'a> {
         value
     }
 
+    /// The error of a field that [`Self::free`] gave. What the user has set can be set right; a file
+    /// with a value that cannot be is refused as a model, and can still be looked at and compressed.
+    pub fn refuse(&self, name: &str, value: &Value, allowed: &str) -> EngineError {
+        match self.fields.get(name) {
+            Some(field) if field.origin != Origin::Given => EngineError::UnknownModel {
+                reason: format!(
+                    "{name} is {value} ({}); allowed: {allowed}; set it to run the model",
+                    field.from
+                ),
+            },
+            _ => EngineError::option(name, value, allowed),
+        }
+    }
+
     /// As [`Self::free`], for a whole number within bounds.
     pub fn free_count(
         &mut self,
@@ -82,11 +96,8 @@ impl<'a> Collector<'a> {
         let value = self.free(name, default, why);
         let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
         count.filter(|count| allowed.contains(count)).ok_or_else(|| {
-            EngineError::option(
-                name,
-                &value,
-                format!("a whole number from {} to {}", allowed.start(), allowed.end()),
-            )
+            let allowed = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+            self.refuse(name, &value, &allowed)
         })
     }
 
@@ -95,7 +106,7 @@ impl<'a> Collector<'a> {
         let eps = self.free("layer_norm_eps", default, "upstream's default");
         match eps.as_f64() {
             Some(eps) if eps > 0.0 && eps < 1.0 => Ok(eps),
-            _ => Err(EngineError::option("layer_norm_eps", eps, "a number between 0 and 1")),
+            _ => Err(self.refuse("layer_norm_eps", &eps, "a number between 0 and 1")),
         }
     }
 
@@ -115,17 +126,24 @@ impl<'a> Collector<'a> {
         None
     }
 
-    /// The fields, once every `--set` has been used.
-    pub fn finish(self) -> Result<Fields, EngineError> {
+    /// The fields, once every `--set` has been used. Of a model that is `refused`, fields may not have
+    /// been come to: what was set for them is reported, and does not hide the refusal.
+    pub fn finish(self, refused: bool) -> Result<Fields, EngineError> {
         for (name, value) in self.set {
-            if !self.settable.contains(&name.as_str()) {
-                let allowed = if self.fields.contains_key(name) {
-                    format!("{name} is counted from the tensors; settable: {}", self.settable.join(", "))
-                } else {
-                    format!("settable: {}", self.settable.join(", "))
-                };
+            if self.settable.contains(&name.as_str()) {
+                continue;
+            }
+            if self.fields.contains_key(name) {
+                let settable = self.settable.join(", ");
+                let allowed = format!("{name} is counted from the tensors; settable: {settable}");
                 return Err(EngineError::option(&format!("set {name}"), value, allowed));
             }
+            if !refused {
+                let allowed = format!("settable: {}", self.settable.join(", "));
+                return Err(EngineError::option(&format!("set {name}"), value, allowed));
+            }
+            let message = format!("{name}={value} was set and not used: the model cannot be run");
+            self.findings.push(Finding::warning("set-unused", message));
         }
         Ok(self.fields)
     }

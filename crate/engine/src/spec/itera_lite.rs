@@ -92,19 +92,23 @@ pub(super) fn infer(
         Sublayer::Moe { sizes, .. } if !sizes.is_empty() => Some(sizes.len()),
         _ => None,
     });
-    if let Some(fewest) = experts.min() {
-        let why = "min(2, experts); upstream's default";
-        let top_k = fields.free_count("top_k_experts", fewest.min(2), why, 1..=fewest)?;
+    // All are collected before one is refused: what is written carries all.
+    let why = "min(2, experts); upstream's default";
+    let top_k = experts
+        .min()
+        .map(|fewest| fields.free_count("top_k_experts", fewest.min(2), why, 1..=fewest))
+        .transpose();
+    let layer_norm_eps = fields.free_eps(NORM_EPS);
+    let (default, why) = known::default_offset(file_bytes, vocab_size, n_layers);
+    let offset = fields.free_count("prediction_offset", default, &why, 0..=3);
+    let (top_k, layer_norm_eps, offset) = (top_k?, layer_norm_eps?, offset?);
+    if let Some(top_k) = top_k {
         for layer in &mut layers {
             if let Sublayer::Moe { top_k: k, .. } = &mut layer.sublayer {
                 *k = top_k;
             }
         }
     }
-
-    let layer_norm_eps = fields.free_eps(NORM_EPS)?;
-    let (default, why) = known::default_offset(file_bytes, vocab_size, n_layers);
-    let offset = fields.free_count("prediction_offset", default, &why, 0..=3)?;
 
     names.expect(index, "norm.weight", [hidden_size])?;
     names.expect(index, "norm.bias", [hidden_size])?;

@@ -93,8 +93,9 @@ pub(crate) fn is_mask(name: &str) -> bool {
 /// Understands a checkpoint from its index alone.
 ///
 /// # Errors
-/// Only for `--set` fields that do not exist or cannot be set. A checkpoint that is no model
-/// we know is understood as far as it goes: [`ModelSpec::refusal`] says why it cannot run.
+/// Only for `--set` fields that do not exist, cannot be set, or have a value that is not allowed. A
+/// checkpoint that is no model we know, or whose own configuration cannot be, is understood as far as
+/// it goes: [`ModelSpec::refusal`] says why it cannot run.
 pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
     let names = Names::new(index);
     let mut findings = names.findings().to_vec();
@@ -110,11 +111,10 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
         }
         Family::Unknown => Err(unknown(index)),
     };
-    let fields = collector.finish()?;
-    let typed = match typed {
-        Err(error @ EngineError::Option { .. }) => return Err(error),
-        other => other,
-    };
+    if let Err(error @ EngineError::Option { .. }) = typed {
+        return Err(error);
+    }
+    let fields = collector.finish(typed.is_err())?;
     let (model, refusal) = match typed {
         Ok(model) => match names.strict(index, &model.expected_keys()) {
             Ok(()) => (Some(model), None),

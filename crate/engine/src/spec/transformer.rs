@@ -66,13 +66,16 @@ pub(super) fn infer(
     let default =
         if d.is_multiple_of(4) { 4 } else { (1..=d / 16).rev().find(|h| d.is_multiple_of(*h)).unwrap_or(1) };
     let why = "4 if it divides the hidden size, else the most heads of 16 channels or more";
-    let n_heads = fields.free_count("num_attention_heads", default, why, 1..=d)?;
-    if !d.is_multiple_of(n_heads) {
-        return Err(EngineError::option("num_attention_heads", n_heads, format!("a divisor of {d}")));
-    }
-    let layer_norm_eps = fields.free_eps(NORM_EPS)?;
+    // All are collected before one is refused: what is written carries all.
+    let n_heads = fields.free_count("num_attention_heads", default, why, 1..=d).and_then(|n_heads| {
+        let fits = d.is_multiple_of(n_heads);
+        let refused = || fields.refuse("num_attention_heads", &n_heads.into(), &format!("a divisor of {d}"));
+        if fits { Ok(n_heads) } else { Err(refused()) }
+    });
+    let layer_norm_eps = fields.free_eps(NORM_EPS);
     let why = "next-token prediction is usual; detect it on a text with offset \"detect\"";
-    let offset = fields.free_count("prediction_offset", 1, why, 0..=3)?;
+    let offset = fields.free_count("prediction_offset", 1, why, 0..=3);
+    let (n_heads, layer_norm_eps, offset) = (n_heads?, layer_norm_eps?, offset?);
     let head_absent = !names.has("lm_head.weight");
     if !head_absent {
         names.expect(index, "lm_head.weight", [vocab_size, d])?;
