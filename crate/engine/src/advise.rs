@@ -1,8 +1,8 @@
 //! Advice: the rules of the research as written, named as such, and what measurements say.
 //!
-//! Rules: quality limit > size class > architecture > target. The research's tree and matrix
-//! contradict each other and several of its own claims; measured findings override them, and
-//! both are shown.
+//! Limits decide what is recommended; limits and target decide the order, and a finding says which
+//! order it is. The research's tree and matrix contradict each other and several of its own claims;
+//! measured findings override them, and both are shown.
 
 use statepress_core::report::{Advice, Recommendation, Risk};
 use statepress_core::spec::Family;
@@ -114,56 +114,83 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
             recommended.push(advice(format!("ratio predicted from this file's shapes; {measured}")));
         }
     }
-    if options.max_size.is_some() || options.max_loss.is_some() {
+    let (smallest_first, order) = order(options);
+    if smallest_first {
         recommended
             .sort_by(|a, b| b.expected_ratio.unwrap_or(0.0).total_cmp(&a.expected_ratio.unwrap_or(0.0)));
     }
+    findings.push(Finding::info("order", order));
     if recommended.is_empty() {
         findings.push(Finding::warning(
             "nothing-fits",
             "no built-in recipe meets the limits: allow more loss or bytes",
         ));
     }
-    techniques_without_recipe(spec, options, max_loss, &mut recommended, &mut avoid);
+    techniques_without_recipe(spec, options, max_loss, &mut avoid, &mut findings);
     findings.push(Finding::info(
         "rules-as-written",
-        "research rules are quoted as written, precedence quality limit > size class > architecture > target; \
-         they contradict each other (small Transformer: pruning \"best\" and \"avoid\"; CPU: \"dynamic INT8 second\" \
-         and \"avoid INT8\") and measured figures override them; figures of another model are a guide, compare yours",
+        "research rules are quoted as written; of its precedence (quality limit > size class > architecture > \
+         target) the limits and the target are followed, because its rules contradict each other (small \
+         Transformer: pruning \"best\" and \"avoid\"; CPU: \"dynamic INT8 second\" and \"avoid INT8\") and measured \
+         figures override them; figures of another model are a guide, compare yours",
     ));
     Ok(Advice { recommended, avoid, findings })
 }
 
-/// What the research recommends that no built-in recipe does.
+/// Whether the smallest result goes first, and the order in words.
+fn order(options: &AdviseOptions) -> (bool, &'static str) {
+    match options.target {
+        Some(Target::Edge) => (
+            true,
+            "edge: the smallest first of what the limits allow, because memory and download are scarce",
+        ),
+        Some(Target::Gpu) => {
+            let why = "gpu: the smallest first of what the limits allow, because every format runs from its packed \
+                       bytes there, and a token has to read all of them; not measured on your GPU, `bench` does that";
+            (true, why)
+        }
+        _ if options.max_size.is_some() || options.max_loss.is_some() => {
+            (true, "the smallest first of what the limits allow")
+        }
+        Some(Target::Cpu) => (
+            false,
+            "cpu: the least harm per byte first; the research's \"avoid INT8\" is refuted by measurement",
+        ),
+        None => (false, "the least harm per byte first"),
+    }
+}
+
+/// What the research says of techniques that no built-in recipe does. What it recommends of them is
+/// a finding, because no command could be given its name.
 fn techniques_without_recipe(
     spec: &ModelSpec,
     options: &AdviseOptions,
     max_loss: f64,
-    recommended: &mut Vec<Recommendation>,
     avoid: &mut Vec<Recommendation>,
+    findings: &mut Vec<Finding>,
 ) {
-    let technique = |recipe: &str, why: &str, ratio: Option<f64>, loss: Option<f64>, risk| Recommendation {
-        recipe: recipe.into(),
-        why: why.into(),
-        expected_ratio: ratio,
-        expected_loss: loss,
-        risk,
-    };
+    let mut cannot = |why: &str| findings.push(Finding::info("no-recipe", why));
     if options.target == Some(Target::Cpu) {
-        let why = "research 6.2: \"CPU: no compression, distil, 2-5x fewer parameters\"; measured once: 3.81x at \
-                   unchanged perplexity on a templated text; this version cannot distil";
-        recommended.push(technique("distillation", why, Some(3.81), None, Risk::High));
+        cannot(
+            "distillation: research 6.2: \"CPU: no compression, distil, 2-5x fewer parameters\"; measured once: \
+             3.81x at unchanged perplexity on a templated text; this version cannot distil",
+        );
     }
     match spec.family {
-        Family::Transformer if max_loss >= 3.0 => {
-            let why = "research 6.2: \"Transformer: pruning first, 30-50 % of heads, 1.5-3x\"; not measured, and \
-                       this version cannot prune";
-            recommended.push(technique("pruning", why, Some(1.5), None, Risk::High));
-        }
+        Family::Transformer if max_loss >= 3.0 => cannot(
+            "pruning: research 6.2: \"Transformer: pruning first, 30-50 % of heads, 1.5-3x\"; not measured, and \
+             this version cannot prune",
+        ),
         Family::IteraLite | Family::Mamba | Family::Mamba2 => {
             let why = "research 6.1: \"SSM: avoid pruning\"; refuted by measurement for experts and feed-forward \
                        width (75 % removed: +0.3 % perplexity), true for states; this version cannot prune";
-            avoid.push(technique("pruning", why, None, None, Risk::Medium));
+            avoid.push(Recommendation {
+                recipe: "pruning".into(),
+                why: why.into(),
+                expected_ratio: None,
+                expected_loss: None,
+                risk: Risk::Medium,
+            });
         }
         _ => {}
     }
