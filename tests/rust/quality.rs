@@ -2,7 +2,7 @@
 
 use pollster::block_on;
 use statepress::{
-    Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, Model, Offset, OpenOptions, Recipe,
+    Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, Job, Model, Offset, OpenOptions, Recipe,
     recipes, report, run, sequence_logits,
 };
 use statepress_tests::files::{demo, fixture, load, open, shared};
@@ -260,4 +260,38 @@ fn a_perplexity_beyond_numbers_is_an_error() {
     // Loud, but still a number.
     let found = evaluate(&loud(30.0), &ids, &EvaluateOptions::default());
     assert!(found.perplexity.is_finite() && found.perplexity > 1e6, "{}", found.perplexity);
+}
+
+#[test]
+fn an_evaluation_that_is_cut_short_is_no_result() {
+    let model = load(&fixture("fixtures/il_ffn.zip.pt"), &[]);
+    let ids = [1; 48];
+    for steps in [0, 1] {
+        let mut evaluate = Evaluate::new(&model, &ids, &EvaluateOptions::default(), now).unwrap();
+        let mut compare = Compare::new(&model, &model, &ids, CompareOptions::default(), now).unwrap();
+        for _ in 0..steps {
+            block_on(evaluate.step()).unwrap();
+            block_on(compare.step()).unwrap();
+        }
+        for error in [evaluate.finish().unwrap_err(), compare.finish().unwrap_err()] {
+            assert_eq!(error.code(), "evaluation-failed");
+            assert!(error.to_string().contains(&format!("finished after {steps} of 2 windows")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_model_of_another_offset_than_the_base_says_so() {
+    let ids: Vec<u32> = (0..48).collect();
+    let at = |offset| load(&fixture("fixtures/il_ffn.zip.pt"), &[("prediction_offset", offset)]);
+    let findings = |a: &Model, b: &Model, offset| {
+        let options = CompareOptions { offset, ..CompareOptions::default() };
+        let card = run(Compare::new(a, b, &ids, options, now).unwrap(), |_| {}).unwrap();
+        let told = |findings: &[statepress::Finding]| findings.iter().any(|finding| finding.code == "offset");
+        (told(&card.a.findings), told(&card.b.findings))
+    };
+    assert_eq!(findings(&at(1), &at(1), None), (false, false));
+    assert_eq!(findings(&at(1), &at(2), None), (false, true));
+    assert_eq!(findings(&at(1), &at(1), Some(2)), (false, false), "as asked for");
+    assert_eq!(findings(&at(1), &at(2), Some(2)), (false, true));
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use statepress_core::Finding;
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::{
     ComparedBytes, Comparison, DeltaP, Distribution, LayerDrift, PositionDrift, Verdict, VerdictResult,
@@ -240,6 +241,7 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
     }
 
     fn finish(self) -> Result<Comparison, EngineError> {
+        self.windows.check_all_done(self.next)?;
         let Self { a, b, windows, options, offset, kl, delta_p, agree, difference, .. } = self;
         let (stretches, layers, noise_floor) = (self.stretches, self.layers, self.noise_floor);
         let (info_a, info_b) = (a.info, b.info);
@@ -247,7 +249,14 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
         let variance = difference.1 / n - (difference.0 / n).powi(2);
         let nll_difference_stderr = (variance.max(0.0) / n).sqrt();
         let a = a.sums.finish(&windows, offset, &info_a, &a.runner)?;
-        let b = b.sums.finish(&windows, offset, &info_b, &b.runner)?;
+        let mut b = b.sums.finish(&windows, offset, &info_b, &b.runner)?;
+        if info_b.offset != info_a.offset {
+            let message = format!(
+                "its positions predict {} tokens ahead, those of the base {}; both were judged at {offset}",
+                info_b.offset, info_a.offset
+            );
+            b.findings.push(Finding::warning("offset", message));
+        }
         let perplexity_change = 100.0 * (b.perplexity / a.perplexity - 1.0);
         if !perplexity_change.is_finite() {
             let (a, b) = (a.perplexity, b.perplexity);

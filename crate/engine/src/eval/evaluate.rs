@@ -114,6 +114,7 @@ impl<R: Runner> Job for Evaluate<R> {
     }
 
     fn finish(self) -> Result<Evaluation, EngineError> {
+        self.windows.check_all_done(self.next)?;
         let means: Vec<f64> = self.sums.iter().map(Sums::mean).collect();
         let best = (0..means.len()).min_by(|&a, &b| means[a].total_cmp(&means[b])).unwrap_or(0);
         let offset = self.offsets[best];

@@ -49,6 +49,14 @@ impl Windows {
         Ok(Self { ids: ids[..count * window].to_vec(), window, count, dropped })
     }
 
+    /// Fails unless all windows were evaluated: a part of a text is not what was asked about.
+    pub fn check_all_done(&self, done: usize) -> Result<(), EngineError> {
+        if done == self.count {
+            return Ok(());
+        }
+        Err(EngineError::Evaluation(format!("finished after {done} of {} windows", self.count)))
+    }
+
     /// The tokens of window `n`.
     pub fn get(&self, n: usize) -> &[u32] {
         &self.ids[n * self.window..][..self.window]
