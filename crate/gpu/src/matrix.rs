@@ -171,6 +171,13 @@ impl GpuMatrix {
     }
 }
 
+// A browser frees what is dropped when its garbage collector comes by; weights should not wait.
+impl Drop for GpuMatrix {
+    fn drop(&mut self) {
+        self.codes.destroy();
+    }
+}
+
 impl Scales {
     fn append(&mut self, other: &Self) {
         match (self, other) {

@@ -28,12 +28,11 @@ impl Pool {
 
     /// Takes a buffer back.
     pub fn give(&mut self, buffer: wgpu::Buffer) {
-        if buffer.size() > LARGEST {
-            return;
-        }
         let free = self.free.entry((buffer.usage().bits(), buffer.size())).or_default();
-        if free.len() < KEPT {
+        if buffer.size() <= LARGEST && free.len() < KEPT {
             free.push(buffer);
+        } else {
+            buffer.destroy();
         }
     }
 }

@@ -225,6 +225,12 @@ impl GpuNetwork {
     }
 }
 
+impl Drop for GpuNetwork {
+    fn drop(&mut self) {
+        self.constants.destroy();
+    }
+}
+
 impl FfnPlan {
     /// f.
     pub fn width(&self) -> usize {
