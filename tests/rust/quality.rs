@@ -295,3 +295,18 @@ fn a_model_of_another_offset_than_the_base_says_so() {
     assert_eq!(findings(&at(1), &at(1), Some(2)), (false, false), "as asked for");
     assert_eq!(findings(&at(1), &at(2), Some(2)), (false, true));
 }
+
+#[test]
+fn targets_that_are_no_numbers_are_refused_by_name() {
+    let model = load(&fixture("fixtures/il_ffn.zip.pt"), &[]);
+    let usual = CompareOptions::default();
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for (option, options) in [
+            ("ratioTarget", CompareOptions { ratio_target: bad, ..usual.clone() }),
+            ("lossTarget", CompareOptions { loss_target: bad, ..usual.clone() }),
+        ] {
+            let error = Compare::new(&model, &model, &[1; 48], options, now).err().unwrap();
+            assert_eq!(error.to_string(), format!("option {option} is {bad}; allowed: a finite number"));
+        }
+    }
+}

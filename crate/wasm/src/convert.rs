@@ -59,13 +59,40 @@ pub fn from_js<T: DeserializeOwned + Default>(what: &str, value: JsValue) -> Res
         .map_err(|error| js_error("bad-option", &format!("{what} options: {error}")))
 }
 
+/// A number of JavaScript that has to be whole and not negative: a count, a size, a seed.
+pub fn whole<T: TryFrom<u64>>(option: &str, given: Option<f64>) -> Result<Option<T>> {
+    let refused = |value: f64| {
+        // As JavaScript writes it: 1e300 has 301 digits in Rust.
+        let value =
+            js_sys::Number::from(value).to_string_with_radix(10).map(String::from).unwrap_or_default();
+        bad_option(option, &value, &format!("a whole number from 0 to {}", largest::<T>()))
+    };
+    given.map(|value| to_whole(value).ok_or_else(|| refused(value))).transpose()
+}
+
+/// The number, if it is exact as a JavaScript number and fits.
+fn to_whole<T: TryFrom<u64>>(value: f64) -> Option<T> {
+    let exact = value.fract() == 0.0 && (0.0..=largest::<T>() as f64).contains(&value);
+    if exact { T::try_from(value as u64).ok() } else { None }
+}
+
+/// The largest number of a type that is exact in JavaScript too.
+fn largest<T: TryFrom<u64>>() -> u64 {
+    const SAFE: u64 = (1 << 53) - 1;
+    if T::try_from(SAFE).is_ok() { SAFE } else { u64::from(u32::MAX) }
+}
+
 /// A recipe object, or the name of a built-in one.
 pub fn recipe(value: JsValue) -> Result<Recipe> {
     if let Some(name) = value.as_string() {
         return recipes::find(&name).map_err(fail);
     }
-    let json = js_sys::JSON::stringify(&value)?;
-    let json = json.as_string().ok_or_else(|| js_error("bad-recipe", "not a recipe: not an object"))?;
+    let not_a_recipe = |why: &str| js_error("bad-recipe", &format!("not a recipe: {why}"));
+    let json = js_sys::JSON::stringify(&value).map_err(|thrown| {
+        let message = thrown.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
+        not_a_recipe(message.as_deref().unwrap_or("it is no JSON"))
+    })?;
+    let json = json.as_string().ok_or_else(|| not_a_recipe("not an object"))?;
     Recipe::from_json(&json).map_err(|error| fail(statepress::Error::from(error)))
 }
 
@@ -142,4 +169,24 @@ pub fn js_error(code: &str, message: &str) -> JsValue {
 fn set_fact(error: &JsValue, name: &str, value: &str) {
     // Setting a property of a fresh Error cannot fail.
     let _ = Reflect::set(error, &name.into(), &value.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_numbers_that_fit_are_counts() {
+        for bad in
+            [-1.0, -0.5, 0.5, 1e300, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 9_007_199_254_740_992.0]
+        {
+            assert_eq!(to_whole::<u64>(bad), None, "{bad}");
+            assert_eq!(to_whole::<u32>(bad), None, "{bad}");
+        }
+        assert_eq!(to_whole::<u64>(9_007_199_254_740_991.0), Some(9_007_199_254_740_991));
+        assert_eq!(to_whole::<u32>(4_294_967_296.0), None);
+        assert_eq!(to_whole::<u32>(4_294_967_295.0), Some(u32::MAX));
+        assert_eq!(to_whole::<usize>(0.0), Some(0));
+        assert_eq!(to_whole::<usize>(-0.0), Some(0));
+    }
 }

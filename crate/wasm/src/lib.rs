@@ -13,7 +13,7 @@ use statepress::{
 };
 use wasm_bindgen::prelude::*;
 
-use convert::{fail, from_js, recipe, to_js};
+use convert::{fail, from_js, recipe, to_js, whole};
 use jobs::{CompareJob, CompressJob, EvaluateJob, Generator, LoadJob};
 use later::now_or_later;
 use streams::{JsSink, JsSource, SinkObject, SourceObject};
@@ -92,7 +92,7 @@ impl Checkpoint {
             JsTarget::Cpu => Target::Cpu,
             JsTarget::Edge => Target::Edge,
         });
-        let options = AdviseOptions { target, max_loss, max_size: max_size.map(|bytes| bytes as u64) };
+        let options = AdviseOptions { target, max_loss, max_size: whole("maxSize", max_size)? };
         to_js(&self.0.advise(&options).map_err(fail)?)
     }
 
@@ -145,7 +145,7 @@ impl Backend {
             packed_dot: given.packed_dot,
             op_by_op: given.op_by_op,
             software: given.software,
-            max_buffer: given.max_buffer.map(|bytes| bytes as u64),
+            max_buffer: whole("maxBuffer", given.max_buffer)?,
         };
         now_or_later(async move {
             let chosen = statepress::choose(wanted, options).await;
@@ -173,30 +173,24 @@ pub struct Model(statepress::AnyModel);
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct JsEvaluateOptions {
-    window: Option<usize>,
-    limit: Option<usize>,
+    window: Option<f64>,
+    limit: Option<f64>,
     offset: Option<JsOffset>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum JsOffset {
-    Given(usize),
-    Named(JsOffsetName),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum JsOffsetName {
-    Detect,
+    Given(f64),
+    Named(String),
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct JsCompareOptions {
-    window: Option<usize>,
-    limit: Option<usize>,
-    offset: Option<usize>,
+    window: Option<f64>,
+    limit: Option<f64>,
+    offset: Option<f64>,
     ratio_target: Option<f64>,
     loss_target: Option<f64>,
 }
@@ -204,11 +198,11 @@ struct JsCompareOptions {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct JsGenerateOptions {
-    max_tokens: Option<usize>,
+    max_tokens: Option<f64>,
     temperature: Option<f32>,
-    top_k: Option<usize>,
+    top_k: Option<f64>,
     seed: Option<f64>,
-    suppress_from: Option<u32>,
+    suppress_from: Option<f64>,
 }
 
 #[wasm_bindgen]
@@ -229,10 +223,16 @@ impl Model {
         let JsEvaluateOptions { window, limit, offset } = from_js("evaluate", options)?;
         let offset = match offset {
             None => Offset::Model,
-            Some(JsOffset::Given(offset)) => Offset::Given(offset),
-            Some(JsOffset::Named(JsOffsetName::Detect)) => Offset::Detect,
+            Some(JsOffset::Given(offset)) => {
+                whole("offset", Some(offset))?.map_or(Offset::Model, Offset::Given)
+            }
+            Some(JsOffset::Named(name)) if name == "detect" => Offset::Detect,
+            Some(JsOffset::Named(name)) => {
+                return Err(convert::bad_option("offset", &name, "a whole number, detect"));
+            }
         };
-        let options = EvaluateOptions { window, limit, offset };
+        let options =
+            EvaluateOptions { window: whole("window", window)?, limit: whole("limit", limit)?, offset };
         let job = statepress::Evaluate::new(&self.0, &ids.to_vec(), &options, convert::now).map_err(fail)?;
         Ok(EvaluateJob::new(job))
     }
@@ -242,9 +242,9 @@ impl Model {
         let given: JsCompareOptions = from_js("compare", options)?;
         let usual = CompareOptions::default();
         let options = CompareOptions {
-            window: given.window,
-            limit: given.limit,
-            offset: given.offset,
+            window: whole("window", given.window)?,
+            limit: whole("limit", given.limit)?,
+            offset: whole("offset", given.offset)?,
             ratio_target: given.ratio_target.unwrap_or(usual.ratio_target),
             loss_target: given.loss_target.unwrap_or(usual.loss_target),
         };
@@ -258,11 +258,11 @@ impl Model {
         let given: JsGenerateOptions = from_js("generate", options)?;
         let usual = GenerateOptions::default();
         let options = GenerateOptions {
-            max_tokens: given.max_tokens.unwrap_or(usual.max_tokens),
+            max_tokens: whole("maxTokens", given.max_tokens)?.unwrap_or(usual.max_tokens),
             temperature: given.temperature.unwrap_or(usual.temperature),
-            top_k: given.top_k,
-            seed: given.seed.map_or(usual.seed, |seed| seed as u64),
-            suppress_from: given.suppress_from,
+            top_k: whole("topK", given.top_k)?,
+            seed: whole("seed", given.seed)?.unwrap_or(usual.seed),
+            suppress_from: whole("suppressFrom", given.suppress_from)?,
         };
         Ok(Generator::new(statepress::Generate::new(&self.0, &ids.to_vec(), options).map_err(fail)?))
     }

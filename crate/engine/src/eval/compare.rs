@@ -126,6 +126,11 @@ impl<A: Runner, B: Runner> Compare<A, B> {
         options: CompareOptions,
         clock: Clock,
     ) -> Result<Self, EngineError> {
+        for (option, target) in [("ratioTarget", options.ratio_target), ("lossTarget", options.loss_target)] {
+            if !target.is_finite() {
+                return Err(EngineError::option(option, target, "a finite number"));
+            }
+        }
         let (info_a, info_b) = (a.info(), b.info());
         if info_a.vocab_size != info_b.vocab_size {
             return Err(EngineError::Ids(format!(
