@@ -1,0 +1,36 @@
+// How the playground is built: a client of the package, which it loads as it is published and never bundles.
+
+import { svelte } from "@sveltejs/vite-plugin-svelte";
+import { defineConfig } from "vite";
+
+/** Entries whose addresses others write down: they keep their names. */
+const NAMED = ["service-worker", "statepress-compare"];
+
+export default defineConfig({
+  root: "src/page",
+  // Relative addresses: the built page works in any folder of any server.
+  base: "./",
+  plugins: [svelte()],
+  build: {
+    outDir: "../../dist/page",
+    emptyOutDir: true,
+    target: "es2023",
+    modulePreload: false,
+    rolldownOptions: {
+      input: {
+        index: "src/page/index.html",
+        "statepress-compare": "src/page/embed/statepress-compare.ts",
+        "service-worker": "src/page/offline/service-worker.ts",
+      },
+      external: ["statepress"],
+      output: {
+        // All files lie in one folder, so that one relative address of the package is right in each.
+        entryFileNames: ({ name }) => (NAMED.includes(name) ? "[name].js" : "[name]-[hash].js"),
+        chunkFileNames: "[name]-[hash].js",
+        assetFileNames: "[name]-[hash][extname]",
+        paths: { statepress: "./statepress/dist/api/web.js" },
+      },
+    },
+  },
+  test: { include: ["**/*.test.ts"] },
+});
