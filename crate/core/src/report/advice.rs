@@ -1,0 +1,50 @@
+//! What to do with a checkpoint (`advise`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::Finding;
+
+/// What to do with a checkpoint (`advise`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Advice {
+    /// What the rules recommend, best first.
+    pub recommended: Vec<Recommendation>,
+    /// What they advise against.
+    pub avoid: Vec<Recommendation>,
+    /// What the rules are and where they contradict each other.
+    pub findings: Vec<Finding>,
+}
+
+/// One piece of advice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Recommendation {
+    /// Name of a built-in recipe, or of a technique that has none yet.
+    pub recipe: String,
+    /// The rule behind it, and whether it was measured.
+    pub why: String,
+    /// Predicted on this checkpoint where a recipe exists, else the rule's own claim.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub expected_ratio: Option<f64>,
+    /// Perplexity change in percent that the rule claims.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub expected_loss: Option<f64>,
+    /// `low`, `medium` or `high`.
+    pub risk: Risk,
+}
+
+/// How likely harm is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Risk {
+    Low,
+    Medium,
+    High,
+}

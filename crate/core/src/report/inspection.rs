@@ -1,0 +1,61 @@
+//! What a checkpoint is (`inspect`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::index::Format;
+use crate::spec::{Family, Fields};
+use crate::{Finding, Recipe};
+
+/// What a checkpoint is (`inspect`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Inspection {
+    /// The container.
+    pub format: Format,
+    /// Where in it the tensors were.
+    pub wrapper: String,
+    /// The family of models.
+    pub family: Family,
+    /// Parameters; tied ones once, buffers not at all.
+    pub params: u64,
+    /// Bytes of weights, scales and tables; tied ones once, buffers not at all.
+    pub bytes: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// The recipe that produced the file, when it is one of ours.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub recipe: Option<Recipe>,
+    /// Every tensor in file order.
+    pub tensors: Vec<TensorReport>,
+    /// Every configuration field with its origin.
+    pub spec: Fields,
+    /// What was assumed, skipped, refused or found odd.
+    pub findings: Vec<Finding>,
+}
+
+/// One tensor of an inspection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct TensorReport {
+    /// The real key.
+    pub name: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// `F32`, `BF16`, `QI8`, `NF4`, ...
+    pub dtype: String,
+    /// Numbers in it.
+    pub params: u64,
+    /// Bytes of codes, scales and tables.
+    pub bytes: u64,
+    /// The earlier tensor that holds the same storage.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub tied_to: Option<String>,
+    /// True for tensors that are not weights (counters, masks).
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<bool>"))]
+    pub buffer: bool,
+}

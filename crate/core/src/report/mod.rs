@@ -1,0 +1,16 @@
+//! What the commands answer, as JSON: the contract with users, scripts and the page.
+
+mod advice;
+mod generated;
+mod inspection;
+mod plan;
+mod quality;
+
+pub use advice::{Advice, Recommendation, Risk};
+pub use generated::GeneratedToken;
+pub use inspection::{Inspection, TensorReport};
+pub use plan::{Bytes, CompressReport, Matched, Nominal, Plan, PrecisionShare, RoundingError, TensorPlan};
+pub use quality::{
+    ComparedBytes, Comparison, DeltaP, Distribution, Evaluation, LayerDrift, PositionDrift, Verdict,
+    VerdictResult,
+};

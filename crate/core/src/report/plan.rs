@@ -1,0 +1,134 @@
+//! What a recipe will do (`plan`), and did (`compress`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Finding, Precision, Recipe};
+
+/// What a recipe will do (`plan`), or did (`compress`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The recipe in full.
+    pub recipe: Recipe,
+    /// Tensors that a rule decided.
+    pub matched: Matched,
+    /// Tensors that took `otherwise`.
+    pub unmatched: Matched,
+    /// Bytes before and after.
+    pub bytes: Bytes,
+    /// Element widths alone, without scales, against FP32: the way the research counted.
+    pub nominal: Nominal,
+    /// Parameters and bytes after, by precision.
+    pub precisions: Vec<PrecisionShare>,
+    /// Every tensor that is written, in file order.
+    pub tensors: Vec<TensorPlan>,
+    /// Patterns that match nothing, shapes that refuse, too much unmatched.
+    pub findings: Vec<Finding>,
+}
+
+/// How much a set of rules covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Matched {
+    /// Tensors.
+    pub tensors: u64,
+    /// Parameters.
+    pub params: u64,
+    /// Share of all parameters.
+    pub percent: f64,
+}
+
+/// Bytes of weights, scales and tables; tied ones once.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Bytes {
+    /// Bytes of the same, whole model in FP32: what published ratios compare with.
+    pub fp32: u64,
+    /// Bytes as opened.
+    pub before: u64,
+    /// Bytes after.
+    pub after: u64,
+    /// `before / after`.
+    pub ratio: f64,
+}
+
+/// Sizes from element widths alone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Nominal {
+    /// Bytes of the codes.
+    pub bytes: u64,
+    /// FP32 bytes over those.
+    pub ratio: f64,
+}
+
+/// What a precision holds after compression.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct PrecisionShare {
+    /// The precision.
+    pub precision: Precision,
+    /// Parameters in it.
+    pub params: u64,
+    /// Their bytes, scales included.
+    pub bytes: u64,
+}
+
+/// One tensor of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct TensorPlan {
+    /// The real key.
+    pub name: String,
+    /// What it is stored in afterwards.
+    pub precision: Precision,
+    /// The pattern that decided, or `otherwise`.
+    pub rule: String,
+    /// Numbers in it.
+    pub params: u64,
+    /// Bytes as opened.
+    pub bytes_before: u64,
+    /// Bytes after.
+    pub bytes_after: u64,
+    /// What rounding did; only after compressing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub error: Option<RoundingError>,
+}
+
+/// The difference between a tensor and what its codes decode to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct RoundingError {
+    /// Mean squared difference.
+    pub mse: f64,
+    /// Largest absolute difference.
+    pub max_abs: f64,
+    /// Cosine of the angle between the two; 1 when both are zero.
+    pub cosine: f64,
+    /// Values that were clipped (percentile) or overflowed to infinity (FP16).
+    pub clipped: u64,
+}
+
+/// What compressing did (`compress`): the plan, measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct CompressReport {
+    /// The plan with each tensor's measured error.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// Bytes of the produced file.
+    pub file_bytes: u64,
+    /// Wall time.
+    pub seconds: f64,
+    /// The most bytes of tensor buffers held at once while compressing.
+    pub peak_memory: u64,
+}
