@@ -91,6 +91,18 @@ pub struct Quantize {
     pub error_compensation: ErrorCompensation,
 }
 
+/// How precisions are done where no rule chooses among them: a quantize step without its rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Codecs {
+    /// How `int8` is done.
+    pub int8: Int8Options,
+    /// How `nf4` is done.
+    pub nf4: Nf4Options,
+    /// How `int4` is done.
+    pub int4: Int4Options,
+}
+
 /// Which tensors, which precision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
@@ -211,39 +223,20 @@ impl Recipe {
 
     /// Checks every option against what is allowed.
     pub fn check(&self) -> Result<(), RecipeError> {
-        let refuse = |option: &str, value: String, allowed: &str| {
-            Err(RecipeError::Option { option: option.into(), value, allowed: allowed.into() })
-        };
         if self.version != 1 {
-            return refuse("version", self.version.to_string(), "1");
+            return Err(RecipeError::option("version", self.version, "1"));
         }
         for step in &self.steps {
             match step {
                 Step::Prune(prune) if !(prune.keep > 0.0 && prune.keep <= 1.0) => {
-                    return refuse("prune.keep", prune.keep.to_string(), "above 0 and at most 1");
+                    return Err(RecipeError::option("prune.keep", prune.keep, "above 0 and at most 1"));
                 }
                 Step::Prune(_) => {}
                 Step::Quantize(quantize) => {
-                    let Quantize { int8, int4, nf4, .. } = quantize;
-                    if !(int8.percentile > 0.0 && int8.percentile <= 100.0) {
-                        let allowed = "above 0 and at most 100";
-                        return refuse("int8.percentile", int8.percentile.to_string(), allowed);
-                    }
-                    if ![16, 32, 64, 128].contains(&int4.group) {
-                        return refuse("int4.group", int4.group.to_string(), "16, 32, 64, 128");
-                    }
-                    if !int4.symmetric {
-                        return refuse("int4.symmetric", "false".into(), "true");
-                    }
-                    if !nf4.block.is_power_of_two() || !(32..=4096).contains(&nf4.block) {
-                        return refuse("nf4.block", nf4.block.to_string(), "a power of two from 32 to 4096");
-                    }
+                    quantize.codecs().check()?;
                     if let Some(rule) = quantize.rules.iter().find(|rule| rule.pattern.is_empty()) {
-                        return refuse(
-                            "rules.match",
-                            format!("{:?}", rule.pattern),
-                            "a glob over tensor names",
-                        );
+                        let pattern = format!("{:?}", rule.pattern);
+                        return Err(RecipeError::option("rules.match", pattern, "a glob over tensor names"));
                     }
                 }
             }
@@ -252,7 +245,38 @@ impl Recipe {
     }
 }
 
+impl RecipeError {
+    fn option(option: &str, value: impl ToString, allowed: &str) -> Self {
+        Self::Option { option: option.into(), value: value.to_string(), allowed: allowed.into() }
+    }
+}
+
 impl Quantize {
+    /// How its precisions are done.
+    pub fn codecs(&self) -> Codecs {
+        Codecs { int8: self.int8, nf4: self.nf4, int4: self.int4 }
+    }
+}
+
+impl Codecs {
+    /// Checks every option against what is allowed.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let Self { int8, nf4, int4 } = self;
+        if !(int8.percentile > 0.0 && int8.percentile <= 100.0) {
+            return Err(RecipeError::option("int8.percentile", int8.percentile, "above 0 and at most 100"));
+        }
+        if ![16, 32, 64, 128].contains(&int4.group) {
+            return Err(RecipeError::option("int4.group", int4.group, "16, 32, 64, 128"));
+        }
+        if !int4.symmetric {
+            return Err(RecipeError::option("int4.symmetric", false, "true"));
+        }
+        if !nf4.block.is_power_of_two() || !(32..=4096).contains(&nf4.block) {
+            return Err(RecipeError::option("nf4.block", nf4.block, "a power of two from 32 to 4096"));
+        }
+        Ok(())
+    }
+
     /// The encoding that a precision stands for under these options.
     pub fn encoding(&self, precision: Precision) -> Encoding {
         match precision {

@@ -6,20 +6,17 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 use statepress_core::index::{AffineScales, Stored};
 use statepress_core::job::{Job, Progress};
-use statepress_core::recipe::Calibration;
-use statepress_core::report::{CompressReport, RoundingError};
+use statepress_core::report::CompressReport;
 use statepress_core::spec::{Fields, Origin};
-use statepress_core::{DType, Entry, Finding, Index, Packed, Recipe, Sink, Source, Tensor};
+use statepress_core::{Entry, Finding, Index, Packed, Recipe, Sink, Source, Tensor};
 use statepress_formats::{TensorSpec, Writer};
 use statepress_kernels::codecs::{self, Clip};
 
+use super::coding;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::tying::{self, Tying};
 use crate::spec::{ASSUMED, ModelSpec, rebuilds_head};
 use crate::{Clock, EngineError};
-
-/// Up to here float32 has every whole number.
-const WHOLE: f32 = 16_777_216.0;
 
 /// A compression under way. Each step reads, codes, measures and writes one tensor.
 pub struct Compress {
@@ -71,12 +68,7 @@ impl Compress {
                 TensorSpec { name, shape, encoding: decision.encoding }
             })
             .collect();
-        let clip = match quantize_step(recipe)? {
-            Some(quantize) if quantize.int8.calibration == Calibration::Percentile => {
-                Clip::Percentile(quantize.int8.percentile)
-            }
-            _ => Clip::Absmax,
-        };
+        let clip = quantize_step(recipe)?.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
         let writer = Writer::new(sink, &specs, &metadata(recipe, &spec.fields, no_head)?)?;
         Ok(Self { source, index, planned, clip, writer, next: 0, peak_memory: 0, clock, started })
     }
@@ -84,28 +76,20 @@ impl Compress {
     fn press(&mut self, decision: &Decision) -> Result<(), EngineError> {
         let entry = &self.index.tensors[decision.position];
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
-        self.planned.plan.findings.extend(integers_narrowed(entry, &tensor));
+        self.planned.plan.findings.extend(coding::integers_narrowed(entry, &tensor));
         let error = if tensor.encoding() == decision.encoding {
             self.peak_memory = self.peak_memory.max(tensor.bytes());
             self.writer.write(&entry.name, &tensor)?;
-            RoundingError { cosine: 1.0, ..RoundingError::default() }
+            coding::KEPT
         } else {
             let (values, while_decoding) = numbers(tensor);
-            let encoded = codecs::encode(&values, &entry.shape, decision.encoding, self.clip)
-                .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
-            let held = while_decoding.max(4 * values.len() as u64 + encoded.tensor.bytes());
+            let (coded, error) = coding::code(entry, &values, decision.encoding, self.clip)?;
+            let held = while_decoding.max(4 * values.len() as u64 + coded.bytes());
             self.peak_memory = self.peak_memory.max(held);
-            self.writer.write(&entry.name, &encoded.tensor)?;
-            RoundingError { clipped: encoded.clipped, ..rounding_error(&values, &encoded.tensor) }
+            self.writer.write(&entry.name, &coded)?;
+            error
         };
-        if error.clipped > 0 {
-            let message = format!(
-                "{} values do not fit {} and were clipped",
-                error.clipped,
-                decision.encoding.precision().name()
-            );
-            self.planned.plan.findings.push(Finding::warning("clipped", message).about(&entry.name));
-        }
+        self.planned.plan.findings.extend(coding::clipped(entry, decision.encoding, &error));
         if decision.counted
             && let Some(report) =
                 self.planned.plan.tensors.iter_mut().find(|tensor| tensor.name == entry.name)
@@ -166,18 +150,6 @@ fn shifted(source: &dyn Source, index: &Index) -> Result<Vec<String>, EngineErro
     Ok(names)
 }
 
-/// Says that whole numbers lost digits when they were read.
-fn integers_narrowed(entry: &Entry, read: &Tensor) -> Option<Finding> {
-    let Stored::Strided(strided) = &entry.stored else { return None };
-    let (DType::I64 | DType::I32, Packed::F32(values)) = (strided.dtype, &read.data) else { return None };
-    let count = values.iter().filter(|value| value.abs() >= WHOLE).count();
-    let dtype = strided.dtype.name();
-    let message = format!(
-        "{count} whole numbers ({dtype}) are read as float32: of those beyond {WHOLE} the last digits are lost"
-    );
-    (count > 0).then(|| Finding::warning("integers-narrowed", message).about(&entry.name))
-}
-
 /// The numbers of a tensor, and the bytes held while they were made.
 fn numbers(tensor: Tensor) -> (Vec<f32>, u64) {
     let stored = tensor.bytes();
@@ -215,26 +187,4 @@ fn metadata(
         metadata.insert("config".into(), json(&Value::Object(config)));
     }
     Ok(metadata)
-}
-
-/// Compares numbers with what their codes decode to, row by row.
-fn rounding_error(values: &[f32], coded: &Tensor) -> RoundingError {
-    let (_, cols) = coded.matrix();
-    let mut row = vec![0.0; cols];
-    let (mut squares, mut max_abs, mut dot, mut norm_a, mut norm_b) =
-        (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
-    for (r, original) in values.chunks(cols.max(1)).enumerate() {
-        codecs::decode_row(coded, r, &mut row);
-        for (&a, &b) in original.iter().zip(&row) {
-            let (a, b) = (f64::from(a), f64::from(b));
-            squares += (a - b) * (a - b);
-            max_abs = max_abs.max((a - b).abs());
-            dot += a * b;
-            norm_a += a * a;
-            norm_b += b * b;
-        }
-    }
-    let norms = norm_a.sqrt() * norm_b.sqrt();
-    let cosine = if norms > 0.0 { (dot / norms).min(1.0) } else { f64::from(u8::from(norm_a == norm_b)) };
-    RoundingError { mse: squares / values.len().max(1) as f64, max_abs, cosine, clipped: 0 }
 }

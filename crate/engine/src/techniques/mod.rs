@@ -1,6 +1,7 @@
 //! What is done to checkpoints: recipes, the plan they stand for, and carrying it out.
 
 mod builtin;
+pub(crate) mod coding;
 pub mod compress;
 pub mod plan;
 pub mod tying;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use statepress_core::encoding::Granularity;
 use statepress_core::index::{AffineScales, Stored};
-use statepress_core::recipe::{self, Quantize, Step};
+use statepress_core::recipe::{self, Codecs, Quantize, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
 use statepress_core::{DType, Encoding, Entry, Finding, Index, Precision, Recipe, shape};
 
@@ -82,9 +82,7 @@ pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Res
         }
         if is_buffer(&entry.name) {
             if is_mask(&entry.name) {
-                let finding =
-                    Finding::info("mask-left-out", "a mask that every loader makes anew is not written");
-                findings.push(finding.about(&entry.name));
+                findings.push(mask_left_out(entry));
             } else {
                 decisions.push(Decision { position, encoding: Encoding::Fp32, counted: false });
             }
@@ -104,7 +102,7 @@ pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Res
                 };
                 count.tensors += 1;
                 count.params += entry.params();
-                (decide(entry, quantize, precision, &mut findings), pattern)
+                (decide(entry, &quantize.codecs(), precision, &mut findings), pattern)
             }
         };
         nominal += entry.params() * element_bits(encoding) / 8;
@@ -180,14 +178,41 @@ pub(crate) fn quantize_step(recipe: &Recipe) -> Result<Option<&Quantize>, Engine
     Ok(found)
 }
 
-/// The encoding of a tensor under a precision, or what a refusing shape takes instead.
-fn decide(entry: &Entry, quantize: &Quantize, precision: Precision, findings: &mut Vec<Finding>) -> Encoding {
-    if entry.params() == 0 {
+/// How a tensor that is looked at alone is stored under a precision: as a recipe of that one rule would.
+pub(crate) fn decide_alone(
+    entry: &Entry,
+    codecs: &Codecs,
+    precision: Precision,
+    findings: &mut Vec<Finding>,
+) -> Encoding {
+    if is_mask(&entry.name) {
+        findings.push(mask_left_out(entry));
         return Encoding::Fp32;
     }
-    let asked = quantize.encoding(precision);
+    if is_buffer(&entry.name) {
+        let message = "no weight but a buffer: carried along in fp32, whatever the recipe";
+        findings.push(Finding::info("buffer", message).about(&entry.name));
+        return Encoding::Fp32;
+    }
+    decide(entry, codecs, precision, findings)
+}
+
+fn mask_left_out(entry: &Entry) -> Finding {
+    Finding::info("mask-left-out", "a mask that every loader makes anew is not written").about(&entry.name)
+}
+
+/// The encoding of a tensor under a precision, or what a refusing shape takes instead.
+fn decide(entry: &Entry, codecs: &Codecs, precision: Precision, findings: &mut Vec<Finding>) -> Encoding {
+    if entry.params() == 0 {
+        if precision != Precision::Fp32 {
+            let message = format!("{} refused: no numbers are in it; stored as fp32", precision.name());
+            findings.push(Finding::info("refused", message).about(&entry.name));
+        }
+        return Encoding::Fp32;
+    }
+    let asked = codecs.encoding(precision);
     // 4-bit groups that do not fit a row fall back to 8 bits, vectors to full precision.
-    for encoding in [asked, quantize.encoding(Precision::Int8), Encoding::Fp32] {
+    for encoding in [asked, codecs.encoding(Precision::Int8), Encoding::Fp32] {
         let Some(_) = encoding.refusal(&entry.shape) else {
             if encoding != asked
                 && let Some(reason) = asked.refusal(&entry.shape)
