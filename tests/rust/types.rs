@@ -42,6 +42,7 @@ fn generated() -> String {
     let config = Config::new().with_large_int("number");
     let mut all = Collected { config, seen: HashSet::new(), declarations: BTreeMap::new() };
     all.visit::<report::Inspection>();
+    all.visit::<report::TensorView>();
     all.visit::<report::Advice>();
     all.visit::<report::Plan>();
     all.visit::<report::CompressReport>();

@@ -3,13 +3,14 @@
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
-use statepress_core::report::{Advice, Inspection, Plan, TensorReport};
+use statepress_core::report::{Advice, Inspection, Plan, TensorReport, TensorView};
 use statepress_core::{Index, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::spec::{Hints, ModelSpec, infer, is_buffer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
+use statepress_engine::view::{ViewOptions, view};
 
 use crate::files::MemorySink;
 use crate::{Backend, Clock, Error, run};
@@ -72,6 +73,11 @@ impl Checkpoint {
             tensors,
             findings,
         }
+    }
+
+    /// What is in one tensor, and what precisions make of it; reads that tensor.
+    pub fn tensor(&self, name: &str, options: &ViewOptions) -> Result<TensorView, Error> {
+        Ok(view(&*self.source, &self.index, name, options)?)
     }
 
     /// What to do with it.

@@ -37,6 +37,7 @@ pub use statepress_engine::models::{
     Cpu, Info, LayerState, Load, Loaded, Model, State, Trace, Workspace, sequence_logits,
 };
 pub use statepress_engine::techniques::compress::Compress;
+pub use statepress_engine::view::ViewOptions;
 pub use statepress_gpu::{Adapter, Explained, Gpu, GpuNetwork, GpuOptions, explain};
 pub use statepress_kernels::backend::{Backend, BackendError, Runner, Sampled, Sampling};
 

@@ -45,6 +45,14 @@ pub enum EngineError {
         /// Every name there is.
         known: String,
     },
+    /// No tensor of that name.
+    #[error("no tensor is named {name:?}{}", alike(near))]
+    UnknownTensor {
+        /// What was asked for.
+        name: String,
+        /// Names that look like it, the nearest first.
+        near: Vec<String>,
+    },
     /// The keys belong to no model this version can run.
     #[error("{reason}")]
     UnknownModel {
@@ -103,6 +111,8 @@ impl EngineError {
             }
             Self::UnsupportedStep { step, .. } => vec![("step", step.clone())],
             Self::UnknownRecipe { name, known } => vec![("recipe", name.clone()), ("allowed", known.clone())],
+            Self::UnknownTensor { name, near } if near.is_empty() => vec![("tensor", name.clone())],
+            Self::UnknownTensor { name, near } => vec![("tensor", name.clone()), ("near", near.join(", "))],
             Self::Keys { missing, unexpected } => {
                 vec![("missing", missing.join(", ")), ("unexpected", unexpected.join(", "))]
             }
@@ -124,6 +134,7 @@ impl EngineError {
             Self::Io(_) => "io",
             Self::Recipe(_) | Self::UnknownRecipe { .. } => "bad-recipe",
             Self::UnsupportedStep { .. } => "unsupported-step",
+            Self::UnknownTensor { .. } => "unknown-tensor",
             Self::UnknownModel { .. } => "unknown-model",
             Self::Keys { .. } => "bad-keys",
             Self::Shape { .. } => "bad-shape",
@@ -132,4 +143,8 @@ impl EngineError {
             Self::Evaluation(_) => "evaluation-failed",
         }
     }
+}
+
+fn alike(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; near to it: {}", near.join(", ")) }
 }

@@ -12,6 +12,7 @@ pub mod generate;
 pub mod models;
 pub mod spec;
 pub mod techniques;
+pub mod view;
 
 pub use error::EngineError;
 

@@ -3,6 +3,7 @@
 use js_sys::{Object, Reflect};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use statepress::recipe::Codecs;
 use statepress::{Adapter, AnyModel, Chosen, Loaded, Recipe, recipes};
 use wasm_bindgen::prelude::*;
 
@@ -87,13 +88,27 @@ pub fn recipe(value: JsValue) -> Result<Recipe> {
     if let Some(name) = value.as_string() {
         return recipes::find(&name).map_err(fail);
     }
-    let not_a_recipe = |why: &str| js_error("bad-recipe", &format!("not a recipe: {why}"));
-    let json = js_sys::JSON::stringify(&value).map_err(|thrown| {
-        let message = thrown.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
-        not_a_recipe(message.as_deref().unwrap_or("it is no JSON"))
-    })?;
-    let json = json.as_string().ok_or_else(|| not_a_recipe("not an object"))?;
+    let not_a_recipe = |why: String| js_error("bad-recipe", &format!("not a recipe: {why}"));
+    let json = json(&value).map_err(not_a_recipe)?;
     Recipe::from_json(&json).map_err(|error| fail(statepress::Error::from(error)))
+}
+
+/// How precisions are done; what is `undefined` is the default.
+pub fn codecs(value: JsValue) -> Result<Codecs> {
+    if value.is_undefined() {
+        return Ok(Codecs::default());
+    }
+    let refused = |why: String| js_error("bad-option", &format!("option quantize: {why}"));
+    serde_json::from_str(&json(&value).map_err(refused)?).map_err(|error| refused(error.to_string()))
+}
+
+/// A value as JSON, which unlike [`from_js`] keeps the fields that nobody asks for: they are refused.
+fn json(value: &JsValue) -> std::result::Result<String, String> {
+    let json = js_sys::JSON::stringify(value).map_err(|thrown| {
+        let message = thrown.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
+        message.unwrap_or_else(|| "it is no JSON".into())
+    })?;
+    json.as_string().ok_or_else(|| "not an object".into())
 }
 
 /// What is worth knowing about a loaded model.

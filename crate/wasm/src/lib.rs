@@ -8,8 +8,8 @@ mod streams;
 use js_sys::{Object, Uint32Array};
 use serde::Deserialize;
 use statepress::{
-    AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, GpuOptions, Offset, OpenOptions, Target,
-    Wanted,
+    AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, GpuOptions, Offset, OpenOptions,
+    Precision, Target, ViewOptions, Wanted,
 };
 use wasm_bindgen::prelude::*;
 
@@ -52,6 +52,15 @@ struct JsOpenOptions {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsTensorOptions {
+    bins: Option<f64>,
+    precisions: Vec<Precision>,
+    #[serde(with = "serde_wasm_bindgen::preserve")]
+    quantize: JsValue,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct JsAdviseOptions {
     target: Option<JsTarget>,
     max_loss: Option<f64>,
@@ -82,6 +91,18 @@ impl Checkpoint {
     /// What it is.
     pub fn inspection(&self) -> Result<JsValue> {
         to_js(&self.0.inspection())
+    }
+
+    /// What is in one tensor, and what precisions make of it.
+    pub fn tensor(&self, name: &str, options: JsValue) -> Result<JsValue> {
+        let JsTensorOptions { bins, precisions, quantize } = from_js("tensor", options)?;
+        let usual = ViewOptions::default();
+        let options = ViewOptions {
+            bins: whole("bins", bins)?.unwrap_or(usual.bins),
+            precisions,
+            codecs: convert::codecs(quantize)?,
+        };
+        to_js(&self.0.tensor(name, &options).map_err(fail)?)
     }
 
     /// What to do with it.

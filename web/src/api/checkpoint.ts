@@ -12,9 +12,10 @@ import {
   type Running,
   type SaveOptions,
   type SaveTarget,
+  type TensorOptions,
 } from "./options.js";
 import type { TokenizerChoice } from "./tokenizers.js";
-import type { Advice, CompressReport, Inspection, Plan } from "./types/statepress.js";
+import type { Advice, CompressReport, Inspection, Plan, TensorView } from "./types/statepress.js";
 
 /** An opened checkpoint. Only its headers were read. */
 export class Checkpoint {
@@ -40,6 +41,12 @@ export class Checkpoint {
     this.inspection = opened.inspection;
     this.report = opened.report;
     this.tokenizer = tokenizer;
+  }
+
+  /** Looks closely at one tensor: its numbers, and what each of the precisions makes of them. Reads that tensor. */
+  tensor(name: string, options: TensorOptions = {}): Promise<TensorView> {
+    const asked = present(options, "bins", "precisions", "quantize");
+    return this.#environment.host.call("tensor", { checkpoint: this.#handle, name, options: asked }, options);
   }
 
   /** What the rules recommend for it. */

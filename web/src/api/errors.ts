@@ -13,6 +13,7 @@ export const codes = [
   "write-mismatch",
   // Of the model, the recipe, the options and the tokens: see EngineError in crate/engine.
   "bad-tensor",
+  "unknown-tensor",
   "bad-recipe",
   "unsupported-step",
   "unknown-model",

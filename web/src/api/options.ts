@@ -2,7 +2,7 @@
 
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BackendName, BackendOptions } from "../worker/wasm.js";
-import type { Progress, Recipe } from "./types/statepress.js";
+import type { Int4Options, Int8Options, Nf4Options, Precision, Progress, Recipe } from "./types/statepress.js";
 
 /** What can be opened: a path to a file or a folder (Node), a file, or files that belong together. */
 export type Input = string | Blob | Uint8Array | FileList | readonly (string | Blob)[];
@@ -40,6 +40,24 @@ export interface AdviseOptions {
 export type RecipeInput = string | Recipe | PartialRecipe;
 
 type PartialRecipe = Omit<Recipe, "steps"> & { steps: object[] };
+
+/** Options of `tensor`. */
+export interface TensorOptions {
+  /** Bins of the histograms, 1 to 1024; 64 when left out. */
+  bins?: number | undefined;
+  /** Precisions to look at it in; none when left out. */
+  precisions?: readonly Precision[] | undefined;
+  /** How they are done, as in the quantize step of a recipe. */
+  quantize?: CodecOptions | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** How precisions are done. What is left out has its default. */
+export interface CodecOptions {
+  int8?: Partial<Int8Options>;
+  nf4?: Partial<Nf4Options>;
+  int4?: Partial<Int4Options>;
+}
 
 /** Options of `load`. */
 export interface LoadOptions extends Running {

@@ -62,6 +62,9 @@ export class LocalHost implements Host {
   readonly #answers: Answers = {
     open: ({ data, config, set }) => this.#open(data, { ...(config && { config }), ...(set && { set }) }, () => {}),
 
+    tensor: ({ checkpoint, name, options }) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => it.tensor(name, options)),
+
     advise: ({ checkpoint, options }) => this.#with(this.#checkpoints, checkpoint, async (it) => it.advise(options)),
 
     plan: ({ checkpoint, recipe }) => this.#with(this.#checkpoints, checkpoint, async (it) => it.plan(recipe)),

@@ -13,6 +13,7 @@ import type {
   Plan,
   Progress,
   Recipe,
+  TensorView,
 } from "../api/types/statepress.js";
 import type { AdapterInfo, BackendInfo, BackendName, BackendOptions, Build, Explained, ModelInfo } from "./wasm.js";
 
@@ -37,6 +38,7 @@ export interface Requests {
     { data: Data; config?: object; set?: Record<string, number | boolean | number[]> },
     { checkpoint: Handle; inspection: Inspection },
   ];
+  tensor: [{ checkpoint: Handle; name: string; options: object }, TensorView];
   advise: [{ checkpoint: Handle; options: object }, Advice];
   plan: [{ checkpoint: Handle; recipe: object | string }, Plan];
   compress: [

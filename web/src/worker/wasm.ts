@@ -14,6 +14,7 @@ import type {
   Plan,
   Progress,
   Recipe,
+  TensorView,
 } from "../api/types/statepress.js";
 
 /** One of the three builds: plain wasm, with SIMD, with relaxed SIMD as well. */
@@ -114,6 +115,7 @@ export interface Explained {
 /** An opened checkpoint: its headers. */
 export interface WasmCheckpoint {
   inspection(): Inspection;
+  tensor(name: string, options: object): TensorView;
   advise(options: object): Advice;
   plan(recipe: object | string): Plan;
   compress(recipe: object | string, sink: Sink): Job<CompressReport>;

@@ -5,6 +5,7 @@ mod generated;
 mod inspection;
 mod plan;
 mod quality;
+mod view;
 
 pub use advice::{Advice, Recommendation, Risk};
 pub use generated::GeneratedToken;
@@ -14,3 +15,4 @@ pub use quality::{
     ComparedBytes, Comparison, DeltaP, Distribution, Evaluation, LayerDrift, PositionDrift, Verdict,
     VerdictResult,
 };
+pub use view::{BlockView, CodedView, Histogram, Statistics, TensorView};

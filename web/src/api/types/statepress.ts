@@ -19,6 +19,35 @@ avoid: Array<Recommendation>,
 findings: Array<Finding>, };
 
 /**
+ * At most 64 consecutive numbers of what shares one scale: of an INT8 row (or tensor), an INT4 group or
+ * an NF4 block, the one that holds the tensor's largest magnitude, which is among them. Floats have
+ * no blocks: theirs are the tensor's first numbers.
+ */
+export type BlockView = {
+/**
+ * Index of the first one in the flattened tensor.
+ */
+start: number,
+/**
+ * The numbers.
+ */
+values: Array<number>,
+/**
+ * What their codes decode to.
+ */
+decoded: Array<number>,
+/**
+ * The scale of INT8 and INT4, the absmax of NF4, as decoding uses it.
+ */
+scale: number | null,
+/**
+ * Everything the block's codes can stand for, ascending, each once: 16 values of NF4, 15 of INT4,
+ * 255 of INT8, and one more below them where the block uses the lowest code, -8 or -128.
+ * Empty for floats.
+ */
+levels: Array<number>, };
+
+/**
  * Bytes of weights, scales and tables; tied ones once.
  */
 export type Bytes = {
@@ -43,6 +72,45 @@ ratio: number, };
  * How the INT8 clipping point is found.
  */
 export type Calibration = "minmax" | "percentile";
+
+/**
+ * A tensor as `compress` would store it.
+ */
+export type CodedView = {
+/**
+ * What was asked for.
+ */
+precision: Precision,
+/**
+ * What it is stored in: another one where the shape refuses, or where it is no weight. A finding
+ * says why.
+ */
+stored: Precision,
+/**
+ * Bytes of codes, scales and tables.
+ */
+bytes: number,
+/**
+ * `8 * bytes / params`; 0 of an empty tensor.
+ */
+bitsPerWeight: number,
+/**
+ * What rounding did, as `compress` reports it.
+ */
+error: RoundingError,
+/**
+ * The numbers that are finite, decoded, in the bins of the tensor's own histogram. What is
+ * decoded to somewhere beyond its ends is in the outermost bins.
+ */
+histogram: Array<number>,
+/**
+ * A few numbers before and after.
+ */
+block: BlockView,
+/**
+ * What a shape refused, what was clipped.
+ */
+findings: Array<Finding>, };
 
 /**
  * Sizes of two models.
@@ -324,6 +392,24 @@ probability: number, };
  * What one INT8 scale covers.
  */
 export type Granularity = "row" | "tensor";
+
+/**
+ * Counts in equal bins: bin `i` of `b` holds `from + i * w <= x < from + (i + 1) * w` with
+ * `w = (to - from) / b`, the last one `to` as well. Where `from` is `to`, all are in the first.
+ */
+export type Histogram = {
+/**
+ * The smallest finite number; 0 where there is none.
+ */
+from: number,
+/**
+ * The largest finite number; 0 where there is none.
+ */
+to: number,
+/**
+ * Finite numbers in each bin.
+ */
+counts: Array<number>, };
 
 /**
  * What a checkpoint is (`inspect`).
@@ -727,6 +813,45 @@ precision: Precision, };
 export type ScaleType = "fp16" | "fp32";
 
 /**
+ * The finite numbers `x` of a tensor, `n` of them, in f64. With none of them, all but the counts is 0
+ * and a finding says so.
+ */
+export type Statistics = {
+/**
+ * The smallest.
+ */
+min: number,
+/**
+ * The largest.
+ */
+max: number,
+/**
+ * `sum(x) / n`
+ */
+mean: number,
+/**
+ * `sqrt(sum((x - mean)^2) / n)`
+ */
+std: number,
+/**
+ * The largest magnitude.
+ */
+absMax: number,
+/**
+ * How many are 0.
+ */
+zeros: number,
+/**
+ * NaN and infinities; nothing else here counts them.
+ */
+nonFinite: number,
+/**
+ * How heavy the tails are: `n * sum((x - mean)^4) / sum((x - mean)^2)^2 - 3`. A normal
+ * distribution has 0, a uniform one -1.2, outliers make it large; 0 where all numbers are the same.
+ */
+kurtosis: number, };
+
+/**
  * One step of a recipe.
  */
 export type Step = { "prune": Prune } | { "quantize": Quantize };
@@ -796,6 +921,43 @@ tiedTo?: string,
  * True for tensors that are not weights (counters, masks).
  */
 buffer?: boolean, };
+
+/**
+ * A tensor, its numbers, and what they become in each precision that was asked for.
+ */
+export type TensorView = {
+/**
+ * The real key.
+ */
+name: string,
+/**
+ * Dimensions, outermost first.
+ */
+shape: Array<number>,
+/**
+ * What it is stored in as opened: `F32`, `BF16`, `QI8`, `NF4`, ...
+ */
+dtype: string,
+/**
+ * Numbers in it.
+ */
+params: number,
+/**
+ * What its numbers are like.
+ */
+statistics: Statistics,
+/**
+ * How they are spread.
+ */
+histogram: Histogram,
+/**
+ * One for each precision that was asked for, in that order.
+ */
+coded: Array<CodedView>,
+/**
+ * Numbers that are not finite, digits lost in reading, a storage that is another's.
+ */
+findings: Array<Finding>, };
 
 /**
  * The seed's scorecard with its direction put right: `ratio = base / compressed`.

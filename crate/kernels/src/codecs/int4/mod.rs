@@ -55,7 +55,7 @@ pub fn sign_extended(code: u8) -> i8 {
 }
 
 /// One of a list of floats.
-pub(crate) fn get(floats: &Floats, index: usize) -> f32 {
+pub fn get(floats: &Floats, index: usize) -> f32 {
     match floats {
         Floats::F32(values) => values[index],
         Floats::F16(bits) => f16::from_bits(bits[index]).to_f32(),

@@ -1,0 +1,142 @@
+//! Looking closely at one tensor: its numbers, and what the codecs make of them.
+//!
+//! What is shown is what compressing would do: `techniques` decides and codes here as well.
+
+mod block;
+mod histogram;
+mod near;
+mod statistics;
+
+use std::borrow::Cow;
+
+use statepress_core::recipe::{Codecs, RecipeError};
+use statepress_core::report::{CodedView, TensorView};
+use statepress_core::{Entry, Finding, Index, Packed, Precision, Source, Tensor};
+use statepress_kernels::codecs;
+
+use crate::EngineError;
+use crate::techniques::{coding, plan};
+use histogram::Bins;
+
+/// What is asked about a tensor.
+#[derive(Clone, Debug)]
+pub struct ViewOptions {
+    /// Bins of the histograms, 1 to 1024.
+    pub bins: usize,
+    /// Precisions to look at it in.
+    pub precisions: Vec<Precision>,
+    /// How they are done.
+    pub codecs: Codecs,
+}
+
+impl Default for ViewOptions {
+    fn default() -> Self {
+        Self { bins: 64, precisions: Vec::new(), codecs: Codecs::default() }
+    }
+}
+
+/// Reads one tensor and says what is in it, and what each precision makes of it.
+///
+/// In memory are the tensor as it is stored, its numbers as float32 where it is not float32, and one
+/// coded twin at a time.
+///
+/// # Errors
+/// A name that no tensor has, options outside what is allowed, a file that cannot be read; NaN and
+/// infinities where a precision other than a float was asked for, as when compressing.
+pub fn view(
+    source: &dyn Source,
+    index: &Index,
+    name: &str,
+    options: &ViewOptions,
+) -> Result<TensorView, EngineError> {
+    options.check()?;
+    let entry = index.get(name).ok_or_else(|| EngineError::UnknownTensor {
+        name: name.into(),
+        near: near::nearest(name, index.tensors.iter().map(|entry| entry.name.as_str())),
+    })?;
+    let tensor = statepress_formats::read_tensor(source, entry)?;
+    let values = match &tensor.data {
+        Packed::F32(values) => Cow::Borrowed(values.as_slice()),
+        _ => Cow::Owned(codecs::decode(&tensor)),
+    };
+    let statistics = statistics::of(&values);
+    let bins = Bins { from: statistics.min, to: statistics.max, count: options.bins };
+    let read = Read { entry, tensor: &tensor, values: &values };
+    let coded = options.precisions.iter().map(|&precision| read.coded(precision, &options.codecs, bins));
+    Ok(TensorView {
+        name: entry.name.clone(),
+        shape: entry.shape.clone(),
+        dtype: entry.dtype_name(),
+        params: entry.params(),
+        coded: coded.collect::<Result<_, _>>()?,
+        findings: read.findings(statistics.non_finite),
+        histogram: bins.of(&values),
+        statistics,
+    })
+}
+
+impl ViewOptions {
+    fn check(&self) -> Result<(), EngineError> {
+        if !(1..=1024).contains(&self.bins) {
+            return Err(EngineError::option("bins", self.bins, "1 to 1024"));
+        }
+        self.codecs.check().map_err(|error| match error {
+            // There is no recipe here that could be bad.
+            RecipeError::Option { option, value, allowed } => {
+                EngineError::option(&format!("quantize.{option}"), value, allowed)
+            }
+            other => other.into(),
+        })
+    }
+}
+
+/// A tensor that was read.
+struct Read<'a> {
+    entry: &'a Entry,
+    tensor: &'a Tensor,
+    values: &'a [f32],
+}
+
+impl Read<'_> {
+    fn coded(&self, precision: Precision, codecs: &Codecs, bins: Bins) -> Result<CodedView, EngineError> {
+        let Self { entry, tensor, values } = *self;
+        let mut findings = Vec::new();
+        let encoding = plan::decide_alone(entry, codecs, precision, &mut findings);
+        let (coded, error) = if tensor.encoding() == encoding {
+            (Cow::Borrowed(tensor), coding::KEPT)
+        } else {
+            let (coded, error) = coding::code(entry, values, encoding, coding::clip(&codecs.int8))?;
+            (Cow::Owned(coded), error)
+        };
+        findings.extend(coding::clipped(entry, encoding, &error));
+        let bytes = coded.bytes();
+        Ok(CodedView {
+            precision,
+            stored: encoding.precision(),
+            bytes,
+            bits_per_weight: if values.is_empty() { 0.0 } else { 8.0 * bytes as f64 / values.len() as f64 },
+            error,
+            histogram: bins.of_decoded(values, &coded),
+            block: block::view(values, &coded),
+            findings,
+        })
+    }
+
+    fn findings(&self, non_finite: u64) -> Vec<Finding> {
+        let Self { entry, tensor, values } = *self;
+        let mut findings = Vec::new();
+        if let Some(first) = &entry.tied_to {
+            findings.push(Finding::info("tied", format!("the same storage as {first}")));
+        }
+        findings.extend(coding::integers_narrowed(entry, tensor));
+        if non_finite > 0 {
+            let message = format!("{non_finite} of {} numbers are NaN or infinite", values.len());
+            findings.push(Finding::warning("non-finite", message));
+        }
+        if non_finite == values.len() as u64 {
+            let message = "no finite number is in it: statistics and the ends of the histogram are 0";
+            findings.push(Finding::warning("no-numbers", message));
+        }
+        findings.into_iter().map(|finding| finding.about(&entry.name)).collect()
+    }
+}
