@@ -1,23 +1,31 @@
 // `serve`: the page and the built package over HTTP, on the loopback interface only.
 
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
-import { createServer, type Server, type ServerResponse } from "node:http";
+import { readFile, stat } from "node:fs/promises";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { StatepressError } from "../api/errors.js";
+import { acceptedEncoding, encoded } from "./serve-encoding.js";
+import { HEADERS, pagePolicy } from "./serve-headers.js";
+import { answerLocal, isLocal } from "./serve-local.js";
+import { sendFile } from "./serve-send.js";
 
 const TYPES: Record<string, string> = {
   ".html": "text/html; charset=utf-8",
   ".css": "text/css; charset=utf-8",
   ".js": "text/javascript; charset=utf-8",
   ".json": "application/json; charset=utf-8",
+  ".webmanifest": "application/manifest+json; charset=utf-8",
   ".txt": "text/plain; charset=utf-8",
   ".md": "text/plain; charset=utf-8",
+  ".svg": "image/svg+xml; charset=utf-8",
+  ".png": "image/png",
   ".wasm": "application/wasm",
-  ".safetensors": "application/octet-stream",
 };
+
+// Whose bytes shrink. Weights do not.
+const COMPRESSIBLE = /; charset=utf-8$|^application\/wasm$/;
 
 const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -26,13 +34,14 @@ const ROOTS: [prefix: string, folder: string][] = [
   ["/statepress/dist/", join(PACKAGE, "dist")],
   ["/statepress/wasm/", join(PACKAGE, "wasm")],
   ["/demo/", join(PACKAGE, "../examples/demo")],
+  ["/examples/", join(PACKAGE, "dist/examples")],
   ["/", join(PACKAGE, "dist/page")],
 ];
 
 /** Starts serving; port 0 takes any free one. */
 export async function serve(port: number): Promise<{ url: string; server: Server }> {
   const server = createServer((request, response) => {
-    answer(request.method ?? "GET", request.url ?? "/", response).catch(() => refuse(response, 500));
+    answer(request, response).catch(() => refuse(response, 500));
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
@@ -44,33 +53,58 @@ export async function serve(port: number): Promise<{ url: string; server: Server
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, server };
 }
 
-async function answer(method: string, address: string, response: ServerResponse): Promise<void> {
-  if (method !== "GET" && method !== "HEAD") return refuse(response, 405);
-  const path = resolve(address);
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+  const address = request.url ?? "/";
+  const url = URL.canParse(address, "http://localhost") ? new URL(address, "http://localhost") : undefined;
+  if (!url) return refuse(response, 404);
+  if (isLocal(url.pathname)) return answerLocal(request, url, response);
+  if (request.method !== "GET" && request.method !== "HEAD") return refuse(response, 405);
+  const path = fileAt(url.pathname);
   const about = path === undefined ? undefined : await stat(path).catch(() => undefined);
   if (path === undefined || !about?.isFile()) return refuse(response, 404);
-  response.writeHead(200, {
-    "content-type": TYPES[extname(path)] ?? "application/octet-stream",
-    "content-length": about.size,
-    // A rebuilt package must be seen at the next reload.
+
+  const type = TYPES[extname(path)] ?? "application/octet-stream";
+  const encoding = COMPRESSIBLE.test(type) ? acceptedEncoding(request.headers["accept-encoding"]) : undefined;
+  const etag = `"${[about.size, Math.round(1000 * about.mtimeMs)].map((it) => it.toString(36)).join("-")}${encoding ?? ""}"`;
+  const headers: Record<string, string> = {
+    "content-type": type,
+    // A rebuilt package must be seen at the next reload: what is kept is asked about, which the tag makes cheap.
     "cache-control": "no-cache",
-  });
-  if (method === "HEAD") response.end();
-  else createReadStream(path).pipe(response);
+    etag,
+    ...(COMPRESSIBLE.test(type) && { vary: "accept-encoding" }),
+    ...(encoding && { "content-encoding": encoding }),
+    ...(extname(path) === ".html" && { "content-security-policy": pagePolicy(await readFile(path, "utf8")) }),
+  };
+  if (isKnown(etag, request.headers["if-none-match"])) {
+    response.writeHead(304, headers).end();
+    return;
+  }
+  const bytes = encoding && (await encoded(path, about.mtimeMs, encoding));
+  if (request.method === "GET" && !bytes) return sendFile(response, path, about.size, headers);
+  response.writeHead(200, { ...headers, "content-length": bytes?.length ?? about.size });
+  // Node sends no body after HEAD.
+  response.end(bytes);
+}
+
+function isKnown(etag: string, known: string | undefined): boolean {
+  if (known === undefined) return false;
+  const tags = known.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+  return tags.includes("*") || tags.includes(etag);
 }
 
 // The file behind an address, never outside its folder.
-function resolve(address: string): string | undefined {
+function fileAt(pathname: string): string | undefined {
   let path: string;
   try {
-    path = decodeURIComponent(new URL(address, "http://localhost").pathname);
+    path = decodeURIComponent(pathname);
   } catch {
     return undefined;
   }
   const [prefix, folder] = ROOTS.find(([start]) => path.startsWith(start)) ?? ["/", PACKAGE];
   const inside = normalize(`/${path.slice(prefix.length)}`);
   if (inside.includes("\0")) return undefined;
-  return join(folder, inside === "/" ? "index.html" : inside);
+  return join(folder, /[\\/]$/.test(inside) ? `${inside}index.html` : inside);
 }
 
 function refuse(response: ServerResponse, status: number): void {
