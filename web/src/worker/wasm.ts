@@ -16,9 +16,9 @@ import type {
   Recipe,
   TensorView,
 } from "../api/types/statepress.js";
+import { type Build, bestBuild } from "./builds.js";
 
-/** One of the three builds: plain wasm, with SIMD, with relaxed SIMD as well. */
-export type Build = "base" | "simd" | "relaxed";
+export type { Build };
 
 /** Random access to the bytes of a file. Short reads are errors. */
 export interface Source {
@@ -163,22 +163,6 @@ export interface Wasm {
 /** The glue of wasm-bindgen: `default` instantiates. */
 interface Glue extends Wasm {
   default(options: { module_or_path: URL | BufferSource }): Promise<unknown>;
-}
-
-// The smallest modules that hold one instruction of each kind: i8x16.popcnt and i8x16.relaxed_swizzle.
-const SIMD = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
-];
-const RELAXED = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,
-  253, 128, 2, 11,
-];
-
-/** The best build that this engine can run. */
-export function bestBuild(): Build {
-  const runs = (bytes: number[]) => WebAssembly.validate(new Uint8Array(bytes));
-  if (runs(RELAXED)) return "relaxed";
-  return runs(SIMD) ? "simd" : "base";
 }
 
 /** A build by name, or the best one when none is named. */
