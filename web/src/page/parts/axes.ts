@@ -38,6 +38,7 @@ const ZERO_GAP = 30;
 export function linearAxis({ values, range, ticks, zero = false, nice = true }: AxisOptions): Axis {
   let [low, high] = extent(zero ? [0, ...values] : values) ?? [0, 1];
   if (low === high) {
+    // A single value stands in the middle of some room.
     const room = low === 0 ? 1 : Math.abs(low) * 0.1;
     if (zero && low >= 0) high += room;
     else [low, high] = [low - room, high + room];
@@ -122,7 +123,7 @@ export function tickTexts(values: number[]): string[] {
   if (sizes.length === 0) return values.map(() => "0");
   const largest = Math.max(...sizes);
   const smallest = Math.min(...sizes);
-  if (largest >= 1e6 * smallest || largest < 1e-3 || largest >= 1e12) return values.map(powerText);
+  if (largest >= 1e6 * smallest || smallest < 1e-4 || largest >= 1e12) return values.map(powerText);
   if (largest >= 1e4) return values.map((value) => minus(prefixedText(value)));
   const decimals = Math.max(...values.map(decimalsOf));
   // Decades have each their own decimals: 0.01, 0.1, 1.
@@ -150,7 +151,7 @@ function powerText(value: number): string {
   if (value === 0) return "0";
   const [mantissa = "1", exponent = "0"] = Number(value.toPrecision(3)).toExponential().split("e");
   const power = Number(exponent);
-  if (power >= -2 && power <= 3) return minus(`${Number(value.toPrecision(3))}`);
+  if (power >= -1 && power <= 3) return minus(`${Number(value.toPrecision(3))}`);
   if (mantissa === "1") return powerOfTen(power);
   return minus(`${mantissa}×${powerOfTen(power)}`);
 }

@@ -42,14 +42,14 @@ export function placeLabels(points: Labelled[], frame: Box): (Placed | undefined
 
 function places({ x, y }: Labelled): Placed[] {
   return [
-    { x: x + 10, y, anchor: "start" },
-    { x: x - 10, y, anchor: "end" },
-    { x, y: y - 15, anchor: "middle" },
-    { x, y: y + 15, anchor: "middle" },
-    { x: x + 8, y: y - 12, anchor: "start" },
-    { x: x + 8, y: y + 12, anchor: "start" },
-    { x: x - 8, y: y - 12, anchor: "end" },
-    { x: x - 8, y: y + 12, anchor: "end" },
+    { x: x + 14, y, anchor: "start" },
+    { x: x - 14, y, anchor: "end" },
+    { x, y: y - 18, anchor: "middle" },
+    { x, y: y + 18, anchor: "middle" },
+    { x: x + 8, y: y - 15, anchor: "start" },
+    { x: x + 8, y: y + 15, anchor: "start" },
+    { x: x - 8, y: y - 15, anchor: "end" },
+    { x: x - 8, y: y + 15, anchor: "end" },
   ];
 }
 
