@@ -43,6 +43,11 @@ export class Checkpoint {
     this.tokenizer = tokenizer;
   }
 
+  /** The file that text becomes tokens by; undefined when there is none, or several to choose from. */
+  get tokenizerName(): string | undefined {
+    return this.tokenizer.name;
+  }
+
   /** Looks closely at one tensor: its numbers, and what each of the precisions makes of them. Reads that tensor. */
   tensor(name: string, options: TensorOptions = {}): Promise<TensorView> {
     const asked = present(options, "bins", "precisions", "quantize");

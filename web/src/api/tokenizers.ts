@@ -33,6 +33,11 @@ export class TokenizerChoice {
     return new TokenizerChoice({ name: file.name, json: await file.text() }, "");
   }
 
+  /** What it is called. */
+  get name(): string | undefined {
+    return this.#tokenizer?.name ?? this.file?.name;
+  }
+
   /** Whether text can be used at all. */
   get known(): boolean {
     return this.#tokenizer !== undefined || this.file !== undefined;

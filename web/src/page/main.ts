@@ -1,1 +1,10 @@
-import { mount } from "svelte"; import App from "./App.svelte"; mount(App, { target: document.getElementById("app")! });
+// Starts the page.
+
+import "./styles/tokens.css";
+import "./styles/page.css";
+import "./styles/parts.css";
+import { mount } from "svelte";
+import App from "./App.svelte";
+
+const target = document.getElementById("app");
+if (target) mount(App, { target });

@@ -1,0 +1,64 @@
+// The same job elsewhere: as a command line, as a Node script, and how other tools load the file.
+
+import type { Recipe } from "statepress";
+import type { Opened, Run } from "./state.js";
+
+/** What the commands are about. */
+interface Job {
+  checkpoint: Opened;
+  run: Run;
+  builtin: boolean;
+}
+
+/** One line for a shell, and one more that measures. */
+export function commandLine({ checkpoint, run, builtin }: Job): string {
+  const input = inputOf(checkpoint);
+  const recipe = builtin ? run.report.recipe.name : recipeFile(run.report.recipe);
+  const set = Object.entries(checkpoint.given).map(([field, value]) => ` --set ${field}=${value}`);
+  const text = run.asked.text === "own" ? quoted(checkpoint.ownText?.name ?? "heldout.txt") : "heldout.txt";
+  const limit = run.asked.limit === undefined ? "" : ` --limit ${run.asked.limit}`;
+  return [
+    `npx statepress compress ${input} -o ${run.file.name} --recipe ${recipe}${set.join("")}`,
+    `npx statepress compare ${input} ${run.file.name} --text ${text}${limit}${set.join("")}`,
+  ].join("\n");
+}
+
+/** A script for Node. */
+export function nodeScript({ checkpoint, run, builtin }: Job): string {
+  const recipe = builtin ? JSON.stringify(run.report.recipe.name) : JSON.stringify(run.report.recipe, null, 2);
+  const given = Object.keys(checkpoint.given).length > 0 ? `, { set: ${JSON.stringify(checkpoint.given)} }` : "";
+  return `import { readFile } from "node:fs/promises";
+import { compare, open } from "statepress";
+
+const recipe = ${recipe};
+const checkpoint = await open(${JSON.stringify(pathOf(checkpoint))}${given});
+const compressed = await checkpoint.compress(recipe);
+await compressed.save(${JSON.stringify(run.file.name)});
+
+const text = await readFile("heldout.txt", "utf8");
+const card = await compare(checkpoint, compressed, { text, offset: "detect" });
+console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
+}
+
+/** How Python reads the file. */
+export function loadCommand(run: Run): string {
+  return `python -c "from safetensors.numpy import load_file; print({k: v.shape for k, v in load_file('${run.file.name}').items()})"`;
+}
+
+function pathOf(checkpoint: Opened): string {
+  if (checkpoint.place === "demo") return "examples/demo/itera-tiny";
+  const weights = checkpoint.files.find((file) => /\.(pt|pth|bin|ckpt|safetensors|gguf)$/i.test(file.name));
+  return weights?.name ?? checkpoint.name;
+}
+
+function inputOf(checkpoint: Opened): string {
+  return quoted(pathOf(checkpoint));
+}
+
+function recipeFile(recipe: Recipe): string {
+  return `${recipe.name}.json`;
+}
+
+function quoted(text: string): string {
+  return /^[\w./+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,53 @@
+// What can happen to the page. Past tense: the reducer writes down, the session acts.
+
+import type {
+  Advice,
+  Comparison,
+  CompressReport,
+  Evaluation,
+  Plan,
+  Precision,
+  Progress,
+  Recipe,
+  TensorView,
+} from "statepress";
+import type { Asked, Opened, Problem, Side } from "./state.js";
+
+/** One thing that happened. */
+export type PageEvent =
+  | { type: "started"; recipes: Recipe[] }
+  | { type: "broke"; problem: Problem }
+  // The checkpoint.
+  | { type: "opening"; names: string[] }
+  | { type: "opened"; checkpoint: Omit<Opened, "advice" | "plans" | "offsets" | "offsetsProblem"> }
+  | { type: "openFailed"; problem: Problem }
+  | { type: "advised"; checkpoint: number; advice: Advice; plans: Record<string, Plan> }
+  | { type: "offsetsMeasured"; checkpoint: number; evaluation: Evaluation }
+  | { type: "offsetsFailed"; checkpoint: number; problem: Problem }
+  | { type: "dropped" }
+  // The settings.
+  | { type: "asked"; change: Partial<Asked> }
+  | { type: "planning" }
+  | { type: "planned"; recipe: Recipe; plan: Plan }
+  | { type: "planFailed"; recipe: Recipe; problem: Problem }
+  // The work.
+  | { type: "compressing"; run: number; now: number }
+  | { type: "progressed"; run: number; progress: Progress; now: number }
+  | { type: "compressed"; run: number; asked: Asked; report: CompressReport; file: { name: string; size: number } }
+  | { type: "comparing"; run: number; now: number }
+  | { type: "compared"; run: number; comparison: Comparison; textName: string }
+  | { type: "workFailed"; run: number; problem: Problem }
+  | { type: "shown"; run: number }
+  // A closer look, and a trial.
+  | { type: "looking"; tensor: string }
+  | { type: "looked"; view: TensorView }
+  | { type: "lookFailed"; tensor: string; problem: Problem }
+  | { type: "lookedAt"; precision: Precision }
+  | { type: "lookedAway" }
+  | { type: "trying"; trial: number; run: number; prompt: string }
+  | { type: "loaded"; trial: number; side: 0 | 1; backend: NonNullable<Side["backend"]> }
+  | { type: "said"; trial: number; side: 0 | 1; token: Side["tokens"][number] }
+  | { type: "tried"; trial: number; side: 0 | 1; tokensPerSecond: NonNullable<Side["tokensPerSecond"]> }
+  | { type: "trialEnded"; trial: number; problem: Problem | undefined }
+  // The tour.
+  | { type: "toured"; step: number | undefined };

@@ -1,0 +1,70 @@
+// Recipes as the page edits them.
+
+import type { Plan, Precision, Quantize, Recipe } from "statepress";
+
+/** Every precision, largest first. */
+export const PRECISIONS: Precision[] = ["fp32", "fp16", "bf16", "int8", "nf4", "int4"];
+
+/** The step that quantizes. */
+export function quantizeOf(recipe: Recipe): Quantize | undefined {
+  for (const step of recipe.steps) if ("quantize" in step) return step.quantize;
+  return undefined;
+}
+
+/** What a recipe without a quantize step starts from when it is edited. */
+const EMPTY: Quantize = {
+  rules: [],
+  otherwise: "fp32",
+  int8: { granularity: "row", calibration: "minmax", percentile: 99.99 },
+  nf4: { block: 64, doubleQuant: true, absmax: "fp32" },
+  int4: { group: 32, symmetric: true, scale: "fp16" },
+  errorCompensation: "none",
+};
+
+/** A recipe of the user's own, made from another one. */
+export function edited(recipe: Recipe, change: Partial<Quantize>): Recipe {
+  const quantize = { ...(quantizeOf(recipe) ?? EMPTY), ...change };
+  const others = recipe.steps.filter((step) => !("quantize" in step));
+  return { version: 1, name: ownName(recipe.name), steps: [...others, { quantize }] };
+}
+
+// A changed built-in recipe must not go by its name.
+function ownName(name: string): string {
+  return name.startsWith("my-") ? name : `my-${name}`;
+}
+
+/** The same recipe with a rule before all others: the precision of one tensor. */
+export function withTensor(recipe: Recipe, tensor: string, precision: Precision): Recipe {
+  const rules = (quantizeOf(recipe)?.rules ?? []).filter((rule) => rule.match !== tensor);
+  return edited(recipe, { rules: [{ match: tensor, precision }, ...rules] });
+}
+
+/** A stop of the slider between closer and smaller. */
+export interface Stop {
+  recipe: Recipe;
+  plan: Plan;
+}
+
+/** The built-in recipes from the closest to the smallest; of those with equal bytes the first. */
+export function stopsOf(recipes: Recipe[], plans: Record<string, Plan>): Stop[] {
+  const stops: Stop[] = [];
+  for (const recipe of recipes) {
+    const plan = plans[recipe.name];
+    // The two maps of the research are there for comparison: nobody should end on them by sliding.
+    if (!plan || recipe.name.startsWith("seed-")) continue;
+    if (stops.some((stop) => stop.plan.bytes.after === plan.bytes.after)) continue;
+    stops.push({ recipe, plan });
+  }
+  return stops.sort((a, b) => b.plan.bytes.after - a.plan.bytes.after);
+}
+
+/** The stop that comes closest to a planned size. */
+export function nearestStop(stops: Stop[], bytes: number): number {
+  const distance = (stop: Stop) => Math.abs(Math.log(stop.plan.bytes.after / bytes));
+  let nearest = 0;
+  for (const [i, stop] of stops.entries()) {
+    const best = stops[nearest];
+    if (best && distance(stop) < distance(best)) nearest = i;
+  }
+  return nearest;
+}

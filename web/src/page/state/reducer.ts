@@ -1,0 +1,157 @@
+// The page as a function of what happened. Pure; what is too late (of a checkpoint or a recipe that is gone) is ignored.
+
+import type { PageEvent } from "./events.js";
+import { initial, type Opened, type Run, type Side, type State, type Trial } from "./state.js";
+
+/** The page after one more event. */
+export function reduce(state: State, event: PageEvent): State {
+  switch (event.type) {
+    case "started":
+      return { ...state, recipes: event.recipes };
+    case "broke":
+      return { ...state, broken: event.problem };
+
+    case "opening":
+      return { ...state, opening: { names: event.names }, openProblem: undefined };
+    case "opened": {
+      const checkpoint: Opened = {
+        ...event.checkpoint,
+        advice: undefined,
+        plans: {},
+        offsets: undefined,
+        offsetsProblem: undefined,
+      };
+      // Settings outlive the checkpoint; what was measured on another one does not.
+      const { recipes, asked, tour } = state;
+      const text = checkpoint.ownText ? "own" : asked.text === "own" ? "demo" : asked.text;
+      return { ...initial, recipes, tour, asked: { ...asked, text }, checkpoint };
+    }
+    case "openFailed":
+      return { ...state, opening: undefined, openProblem: event.problem };
+    case "advised":
+      return ofCheckpoint(state, event.checkpoint, { advice: event.advice, plans: event.plans });
+    case "offsetsMeasured":
+      return ofCheckpoint(state, event.checkpoint, { offsets: event.evaluation, offsetsProblem: undefined });
+    case "offsetsFailed":
+      return ofCheckpoint(state, event.checkpoint, { offsetsProblem: event.problem });
+    case "dropped": {
+      const { recipes, asked } = state;
+      return { ...initial, recipes, asked: { ...asked, text: asked.text === "own" ? "demo" : asked.text } };
+    }
+
+    case "asked":
+      return { ...state, asked: { ...state.asked, ...event.change } };
+    case "planning":
+      return { ...state, planning: true };
+    case "planned":
+      if (event.recipe !== state.asked.recipe) return state;
+      return { ...state, plan: event.plan, planning: false, planProblem: undefined };
+    case "planFailed":
+      if (event.recipe !== state.asked.recipe) return state;
+      return { ...state, plan: undefined, planning: false, planProblem: event.problem };
+
+    case "compressing": {
+      const work = {
+        run: event.run,
+        doing: "compress",
+        progress: undefined,
+        since: event.now,
+        now: event.now,
+      } as const;
+      return { ...state, work, workProblem: undefined };
+    }
+    case "progressed": {
+      const { work } = state;
+      if (work?.run !== event.run) return state;
+      // A new stage has a clock of its own: its pace says nothing of the last one's.
+      const same = work.progress === undefined || work.progress.stage === event.progress.stage;
+      const since = same ? work.since : event.now;
+      return { ...state, work: { ...work, progress: event.progress, since, now: event.now } };
+    }
+    case "compressed": {
+      const run: Run = {
+        id: event.run,
+        asked: event.asked,
+        report: event.report,
+        file: event.file,
+        comparison: undefined,
+        textName: undefined,
+        problem: undefined,
+      };
+      return { ...state, runs: [...state.runs, run], shown: run.id };
+    }
+    case "comparing": {
+      const work = { run: event.run, doing: "compare", progress: undefined, since: event.now, now: event.now } as const;
+      return { ...state, work };
+    }
+    case "compared": {
+      const { comparison, textName } = event;
+      return { ...ofRun(state, event.run, { comparison, textName }), work: undefined };
+    }
+    case "workFailed": {
+      const ended = { ...state, work: undefined, workProblem: event.problem };
+      return ofRun(ended, event.run, { problem: event.problem });
+    }
+    case "shown":
+      return state.runs.some((run) => run.id === event.run) ? { ...state, shown: event.run } : state;
+
+    case "looking":
+      return {
+        ...state,
+        look: {
+          tensor: event.tensor,
+          precision: state.look?.precision ?? "nf4",
+          view: undefined,
+          problem: undefined,
+        },
+      };
+    case "looked":
+      if (state.look?.tensor !== event.view.name) return state;
+      return { ...state, look: { ...state.look, view: event.view } };
+    case "lookFailed":
+      if (state.look?.tensor !== event.tensor) return state;
+      return { ...state, look: { ...state.look, problem: event.problem } };
+    case "lookedAt":
+      return state.look ? { ...state, look: { ...state.look, precision: event.precision } } : state;
+    case "lookedAway":
+      return { ...state, look: undefined };
+
+    case "trying": {
+      const side: Side = { tokens: [], backend: undefined, tokensPerSecond: undefined };
+      const { trial: id, run, prompt } = event;
+      return { ...state, trial: { id, run, prompt, sides: [side, side], busy: true, problem: undefined } };
+    }
+    case "loaded":
+      return ofSide(state, event.trial, event.side, () => ({ backend: event.backend }));
+    case "said":
+      return ofSide(state, event.trial, event.side, ({ tokens }) => ({ tokens: [...tokens, event.token] }));
+    case "tried":
+      return ofSide(state, event.trial, event.side, () => ({ tokensPerSecond: event.tokensPerSecond }));
+    case "trialEnded":
+      return ofTrial(state, event.trial, { busy: false, problem: event.problem });
+
+    case "toured":
+      return { ...state, tour: event.step };
+  }
+}
+
+function ofCheckpoint(state: State, id: number, change: Partial<Opened>): State {
+  if (state.checkpoint?.id !== id) return state;
+  return { ...state, checkpoint: { ...state.checkpoint, ...change } };
+}
+
+function ofRun(state: State, id: number, change: Partial<Run>): State {
+  return { ...state, runs: state.runs.map((run) => (run.id === id ? { ...run, ...change } : run)) };
+}
+
+function ofTrial(state: State, id: number, change: Partial<Trial>): State {
+  if (state.trial?.id !== id) return state;
+  return { ...state, trial: { ...state.trial, ...change } };
+}
+
+function ofSide(state: State, id: number, at: 0 | 1, change: (side: Side) => Partial<Side>): State {
+  if (state.trial?.id !== id) return state;
+  const [first, second] = state.trial.sides;
+  const changed = (side: Side): Side => ({ ...side, ...change(side) });
+  return ofTrial(state, id, { sides: at === 0 ? [changed(first), second] : [first, changed(second)] });
+}

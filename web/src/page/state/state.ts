@@ -1,0 +1,181 @@
+// Everything the page knows, as plain data. Files, models and running work live in ../session/; here is what they said.
+//
+// What the user has `asked` for and what is `shown` are kept apart: a run holds a copy of the settings it was made
+// under, so that old numbers never stand under new settings.
+
+import type {
+  AdapterInfo,
+  Advice,
+  Comparison,
+  CompressReport,
+  ErrorCode,
+  Evaluation,
+  FieldValue,
+  Inspection,
+  Plan,
+  Precision,
+  Progress,
+  Recipe,
+  TensorView,
+} from "statepress";
+
+/** The whole page. */
+export interface State {
+  /** The built-in recipes; empty until the package has started. */
+  recipes: Recipe[];
+  /** The package could not be started at all. */
+  broken: Problem | undefined;
+  opening: Opening | undefined;
+  openProblem: Problem | undefined;
+  checkpoint: Opened | undefined;
+  asked: Asked;
+  /** What `asked.recipe` will do; of an earlier recipe while `planning`. */
+  plan: Plan | undefined;
+  planning: boolean;
+  planProblem: Problem | undefined;
+  work: Work | undefined;
+  workProblem: Problem | undefined;
+  runs: Run[];
+  /** The run whose numbers are on the page. */
+  shown: number | undefined;
+  look: Look | undefined;
+  trial: Trial | undefined;
+  /** Step of the guided tour, from 0; undefined when it is not taken. */
+  tour: number | undefined;
+}
+
+/** What went wrong, in words. */
+export interface Problem {
+  code: ErrorCode | "unknown";
+  message: string;
+}
+
+/** Files that are being opened. */
+export interface Opening {
+  names: string[];
+}
+
+/** The checkpoint on the page. */
+export interface Opened {
+  /** Counts up: what is said about an earlier one is too late. */
+  id: number;
+  name: string;
+  files: { name: string; size: number }[];
+  /** Where it came from, for a command line. */
+  place: "demo" | "files" | "path";
+  inspection: Inspection;
+  /** Configuration fields that the user has set. */
+  given: Record<string, FieldValue>;
+  tokenizer: string | undefined;
+  /** A text that was dropped together with the weights. */
+  ownText: { name: string; text: string } | undefined;
+  advice: Advice | undefined;
+  /** Plans of the built-in recipes by name: what each would make of this file. */
+  plans: Record<string, Plan>;
+  /** Mean NLL at prediction offsets 0 to 3, once measured. */
+  offsets: Evaluation | undefined;
+  offsetsProblem: Problem | undefined;
+}
+
+/** What computes. */
+export type BackendChoice = "auto" | "cpu" | "webgpu";
+
+/** What text is measured on. */
+export type TextChoice = "demo" | "own" | "typed";
+
+/** What the forms say now. */
+export interface Asked {
+  recipe: Recipe;
+  backend: BackendChoice;
+  /** What runs the compressed model, when not the same. */
+  backendB: BackendChoice | "same";
+  text: TextChoice;
+  typed: string;
+  /** Use only that many tokens; undefined: all. */
+  limit: number | undefined;
+  prompt: string;
+  temperature: number;
+  seed: number;
+}
+
+/** Work that is going on. */
+export interface Work {
+  run: number;
+  doing: "compress" | "compare";
+  progress: Progress | undefined;
+  /** Milliseconds, as performance.now() says: of the start of this stage, and of the last progress. */
+  since: number;
+  now: number;
+}
+
+/** A recipe that was carried out, under the settings of its time. */
+export interface Run {
+  id: number;
+  asked: Asked;
+  report: CompressReport;
+  /** The produced file. */
+  file: { name: string; size: number };
+  /** The measurement: absent while it goes on, or when it failed. */
+  comparison: Comparison | undefined;
+  textName: string | undefined;
+  problem: Problem | undefined;
+}
+
+/** A tensor looked at closely. */
+export interface Look {
+  tensor: string;
+  /** Which code's picture is shown. */
+  precision: Precision;
+  view: TensorView | undefined;
+  problem: Problem | undefined;
+}
+
+/** Original and compressed continuing the same prompt. */
+export interface Trial {
+  id: number;
+  run: number;
+  prompt: string;
+  sides: [Side, Side];
+  busy: boolean;
+  problem: Problem | undefined;
+}
+
+/** One of the two. */
+export interface Side {
+  tokens: { id: number; text: string; probability: number }[];
+  backend: { name: string; adapter: AdapterInfo | undefined; reason: string } | undefined;
+  tokensPerSecond: { prefill: number; decode: number } | undefined;
+}
+
+/** The recipe that changes nothing: what is asked for until something is chosen. */
+export const NOTHING: Recipe = { version: 1, name: "none", steps: [] };
+
+/** A page nobody has touched. */
+export const initial: State = {
+  recipes: [],
+  broken: undefined,
+  opening: undefined,
+  openProblem: undefined,
+  checkpoint: undefined,
+  asked: {
+    recipe: NOTHING,
+    backend: "auto",
+    backendB: "same",
+    text: "demo",
+    typed: "",
+    limit: undefined,
+    prompt: "The history of",
+    temperature: 0,
+    seed: 1,
+  },
+  plan: undefined,
+  planning: false,
+  planProblem: undefined,
+  work: undefined,
+  workProblem: undefined,
+  runs: [],
+  shown: undefined,
+  look: undefined,
+  trial: undefined,
+  tour: undefined,
+};

@@ -1,0 +1,22 @@
+// What the lines of the quality card mean, for whoever has not met these words.
+
+/** A sentence or two for each line, by its id. */
+export const MEANINGS: Record<string, string> = {
+  bytes: "Weights, scales and tables, tied ones once.",
+  "file-bytes": "The file as it is downloaded: the weights and a header that says what they are.",
+  ratio: "How many times smaller the weights are.",
+  "kl-mean":
+    "How far the compressed model's predictions are from the original's, over all tokens of the vocabulary. 0: identical; below 0.01 nobody will notice.",
+  "kl-median": "Half of all positions are below this.",
+  "kl-p99": "One position in a hundred is above this: where the damage shows first.",
+  "kl-max": "The single worst position.",
+  "noise-floor": "The original against itself, computed in another order. Differences of this size mean nothing.",
+  top1: "How often both put the same token first: what greedy generation sees.",
+  perplexity:
+    "Between how many tokens the model hesitates, as it were: lower is better. The ± is the standard error over tokens.",
+  change:
+    "Can be small, or even negative, while predictions change: gains and losses cancel out. That is why KL comes first.",
+  speed: "Evaluation on this machine, in this tab. Generation is timed below.",
+  tokens: "More tokens make smaller errors.",
+  verdict: "The research's own scorecard: success means both of its targets are met.",
+};

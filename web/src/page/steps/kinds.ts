@@ -1,0 +1,40 @@
+// Precisions as colours, and tensor names as parts of a model.
+
+import type { Precision, PrecisionShare } from "statepress";
+
+/** A precision, or whatever else a file stores. */
+export type Kind = Precision | "other";
+
+const KINDS: Record<string, Kind> = {
+  F32: "fp32",
+  F16: "fp16",
+  BF16: "bf16",
+  QI8: "int8",
+  I8: "int8",
+  QI4: "int4",
+  INT4: "int4",
+  INT8: "int8",
+  NF4: "nf4",
+};
+
+/** What the type of a stored tensor is called in a recipe. */
+export function kindOf(dtype: string): Kind {
+  return KINDS[dtype.toUpperCase()] ?? "other";
+}
+
+/** Its colour. */
+export function colourOf(kind: Kind): string {
+  return `var(--kind-${kind})`;
+}
+
+/** The part of the model that a tensor belongs to: `layers.0`, `embedding`. */
+export function partOf(name: string): string {
+  const layer = /^(?:.*?\.)?(layers|blocks|h)\.\d+/.exec(name);
+  return layer?.[0] ?? name.split(".")[0] ?? name;
+}
+
+/** The colour of the precision that holds most parameters. */
+export function largestShare(shares: PrecisionShare[]): string {
+  const [largest] = [...shares].sort((a, b) => b.params - a.params);
+  return colourOf(largest?.precision ?? "other");
+}
