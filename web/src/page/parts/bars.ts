@@ -6,7 +6,7 @@ export interface Span {
   length: number;
 }
 
-/** One span for each value; nothing for values that are not finite, and a sliver for the smallest that are not zero. */
+/** One span for each value; nothing for values that are not finite, a sliver for the smallest that are not zero. */
 export function barSpans(values: number[], logarithmic: boolean): Span[] {
   const finite = values.filter(Number.isFinite);
   if (logarithmic) {
@@ -20,11 +20,18 @@ export function barSpans(values: number[], logarithmic: boolean): Span[] {
   const low = Math.min(0, ...finite);
   const high = Math.max(0, ...finite);
   const size = high - low;
+  if (size === 0) return values.map(() => NOTHING);
+  const zero = Math.abs(low) / size;
   return values.map((value) => {
-    if (!Number.isFinite(value) || value === 0) return size > 0 ? { from: -low / size, length: 0 } : NOTHING;
-    const length = Math.max(Math.abs(value) / size, 0.004);
-    return { from: value < 0 ? -low / size - length : -low / size, length };
+    if (!Number.isFinite(value) || value === 0) return { from: zero, length: 0 };
+    const length = Math.max(Math.abs(value) / size, SLIVER);
+    // A sliver at the end of the track stays on it.
+    const from = value < 0 ? zero - length : zero;
+    return { from: Math.min(1 - length, Math.max(0, from)), length };
   });
 }
+
+/** The least that can be seen. */
+const SLIVER = 0.004;
 
 const NOTHING: Span = { from: 0, length: 0 };

@@ -16,7 +16,7 @@ export function directionOf(key: string): Direction | undefined {
   return match?.[1]?.toLowerCase() as Direction | undefined;
 }
 
-/** Index of the box to reach from `from`: near along the direction, and sideways as little as may be. */
+/** Index of the box to reach from `from`: the nearest of those that lie wholly that way, sideways as little as may be. */
 export function neighbour(boxes: Box[], from: number, direction: Direction): number | undefined {
   const start = boxes[from];
   if (!start) return undefined;
@@ -28,12 +28,14 @@ export function neighbour(boxes: Box[], from: number, direction: Direction): num
     if (i === from) return;
     const dx = box.x + box.width / 2 - start.x - start.width / 2;
     const dy = box.y + box.height / 2 - start.y - start.height / 2;
-    const along = (horizontal ? dx : dy) * sign;
-    if (along <= 0.5) return;
-    const aside = horizontal
+    const [forward, aside] = horizontal ? [dx * sign, Math.abs(dy)] : [dy * sign, Math.abs(dx)];
+    const reach = forward - (horizontal ? box.width + start.width : box.height + start.height) / 2;
+    // Rounded boxes may overlap by a pixel.
+    if (forward <= 0.5 || reach < -1) return;
+    const apart = horizontal
       ? gap(box.y, box.height, start.y, start.height)
       : gap(box.x, box.width, start.x, start.width);
-    const cost = along + 3 * aside;
+    const cost = reach + 3 * apart + 0.3 * aside;
     if (cost < least) [best, least] = [i, cost];
   });
   return best;
