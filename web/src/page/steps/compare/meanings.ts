@@ -6,7 +6,7 @@ export const MEANINGS: Record<string, string> = {
   "file-bytes": "The file as it is downloaded: the weights and a header that says what they are.",
   ratio: "How many times smaller the weights are.",
   "kl-mean":
-    "How far the compressed model's predictions are from the original's, over all tokens of the vocabulary. 0: identical; below 0.01 nobody will notice.",
+    "How far the compressed model's predictions are from the original's, over all tokens of the vocabulary. 0: identical.",
   "kl-median": "Half of all positions are below this.",
   "kl-p99": "One position in a hundred is above this: where the damage shows first.",
   "kl-max": "The single worst position.",

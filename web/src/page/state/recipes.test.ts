@@ -1,0 +1,77 @@
+// Recipes as the page edits, links and orders them.
+
+import type { Plan, Quantize, Recipe } from "statepress";
+import { describe, expect, test } from "vitest";
+import { fragmentOf, recipeIn } from "./link.js";
+import { edited, nearestStop, quantizeOf, stopsOf, withTensor } from "./recipes.js";
+
+const quantize = { rules: [{ match: "*norm*", precision: "fp32" }], otherwise: "int8" } as Quantize;
+const INT8: Recipe = { version: 1, name: "int8", description: "INT8", steps: [{ quantize }] };
+const NONE: Recipe = { version: 1, name: "none", steps: [] };
+
+describe("editing", () => {
+  test("makes a recipe of the user's own, and leaves the built-in one alone", () => {
+    const mine = edited(INT8, { otherwise: "nf4" });
+    expect(mine).not.toBe(INT8);
+    expect(mine.name).toBe("my-int8");
+    expect(mine.description).toBeUndefined();
+    expect(quantizeOf(mine)).toMatchObject({ otherwise: "nf4", rules: quantize.rules });
+    expect(quantizeOf(INT8)?.otherwise).toBe("int8");
+    expect(edited(mine, {}).name).toBe("my-int8");
+  });
+
+  test("gives a recipe that does nothing a step to edit, and keeps other steps", () => {
+    expect(quantizeOf(edited(NONE, { otherwise: "fp16" }))?.otherwise).toBe("fp16");
+    const prune = { prune: { kind: "experts", keep: 0.5, by: "usage" } } as const;
+    const both = edited({ ...INT8, steps: [prune, { quantize }] }, { otherwise: "bf16" });
+    expect(both.steps[0]).toEqual(prune);
+    expect(both.steps).toHaveLength(2);
+  });
+
+  test("puts a tensor's rule first, once", () => {
+    const once = withTensor(INT8, "a.weight", "int4");
+    const twice = withTensor(once, "a.weight", "nf4");
+    expect(quantizeOf(twice)?.rules).toEqual([{ match: "a.weight", precision: "nf4" }, ...quantize.rules]);
+  });
+});
+
+describe("links", () => {
+  test("come back as the recipe they were made from", () => {
+    expect(fragmentOf(INT8, [INT8])).toBe("#recipe=int8");
+    expect(recipeIn("#recipe=int8", [INT8])).toBe(INT8);
+    const mine = edited(INT8, { rules: [{ match: "a&b=c #*+%", precision: "nf4" }] });
+    expect(recipeIn(fragmentOf(mine, [INT8]), [INT8])).toEqual(mine);
+  });
+
+  test("to nothing, to what is not there, and damaged ones", () => {
+    expect(recipeIn("", [INT8])).toBeUndefined();
+    expect(recipeIn("#choose", [INT8])).toBeUndefined();
+    expect(() => recipeIn("#recipe=int9", [INT8])).toThrow(/"int9"; there are int8/);
+    const cut = fragmentOf(edited(INT8, {}), [INT8]).slice(0, -20);
+    expect(() => recipeIn(cut, [INT8])).toThrow(/cut off/);
+    expect(() => recipeIn(`#recipe=${encodeURIComponent("{}")}`, [INT8])).toThrow(/no name/);
+  });
+});
+
+describe("the slider", () => {
+  const planOf = (after: number) => ({ bytes: { after } }) as Plan;
+  const named = (name: string): Recipe => ({ ...NONE, name });
+  const recipes = ["nf4", "none", "fp16", "bf16", "seed-aggressive", "int8"].map(named);
+  const plans = {
+    nf4: planOf(14),
+    none: planOf(100),
+    fp16: planOf(50),
+    bf16: planOf(50),
+    "seed-aggressive": planOf(20),
+  };
+
+  test("goes from the closest to the smallest, without repeats and without the research's maps", () => {
+    expect(stopsOf(recipes, plans).map((stop) => stop.recipe.name)).toEqual(["none", "fp16", "nf4"]);
+  });
+
+  test("stands at the stop that is nearest in size", () => {
+    const stops = stopsOf(recipes, plans);
+    expect([100, 80, 60, 30, 20, 1].map((bytes) => nearestStop(stops, bytes))).toEqual([0, 0, 1, 1, 2, 2]);
+    expect(nearestStop([], 5)).toBe(0);
+  });
+});

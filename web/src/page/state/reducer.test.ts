@@ -1,0 +1,200 @@
+// The reducer: what is shown belongs to the settings it was made under, and what is too late is ignored.
+
+import type { Comparison, CompressReport, Inspection, Plan, Recipe, TensorView } from "statepress";
+import { describe, expect, test } from "vitest";
+import type { PageEvent } from "./events.js";
+import { reduce } from "./reducer.js";
+import { initial, type Opened, type State } from "./state.js";
+
+const recipe = (name: string): Recipe => ({ version: 1, name, steps: [] });
+const INT8 = recipe("int8");
+const NF4 = recipe("nf4");
+const plan = { bytes: { before: 8, after: 2, ratio: 4, fp32: 8 } } as Plan;
+const report = { recipe: INT8 } as CompressReport;
+const comparison = { kl: { mean: 0.1 } } as Comparison;
+const problem = { code: "aborted", message: "Cancelled." } as const;
+
+const opened = (id: number, ownText?: Opened["ownText"]): PageEvent => ({
+  type: "opened",
+  checkpoint: {
+    id,
+    name: `model-${id}`,
+    files: [],
+    place: "files",
+    inspection: {} as Inspection,
+    given: {},
+    tokenizer: undefined,
+    ownText,
+  },
+});
+
+function after(...events: PageEvent[]): State {
+  return events.reduce(reduce, initial);
+}
+
+const compressed: PageEvent = {
+  type: "compressed",
+  run: 1,
+  asked: { ...initial.asked, recipe: INT8 },
+  report,
+  file: { name: "a.safetensors", size: 2 },
+};
+
+describe("a checkpoint", () => {
+  test("replaces what was measured on another one, and keeps the settings", () => {
+    const state = after(
+      { type: "started", recipes: [INT8, NF4] },
+      opened(1),
+      { type: "asked", change: { recipe: INT8, backend: "cpu" } },
+      compressed,
+      { type: "compared", run: 1, comparison, textName: "a.txt" },
+      { type: "looking", tensor: "a" },
+      opened(2),
+    );
+    expect(state.checkpoint?.name).toBe("model-2");
+    expect(state.runs).toEqual([]);
+    expect(state.shown).toBeUndefined();
+    expect(state.look).toBeUndefined();
+    expect(state.plan).toBeUndefined();
+    expect(state.asked).toMatchObject({ recipe: INT8, backend: "cpu" });
+    expect(state.recipes).toHaveLength(2);
+  });
+
+  test("that fails to open leaves the one that is there", () => {
+    const state = after(opened(1), { type: "opening", names: ["b"] }, { type: "openFailed", problem });
+    expect(state.checkpoint?.id).toBe(1);
+    expect(state.opening).toBeUndefined();
+    expect(state.openProblem).toEqual(problem);
+  });
+
+  test("brings its own text, and takes it along when it goes", () => {
+    const own = after(opened(1, { name: "own.txt", text: "words" }));
+    expect(own.asked.text).toBe("own");
+    expect(reduce(own, opened(2)).asked.text).toBe("demo");
+    expect(reduce(own, { type: "dropped" }).asked.text).toBe("demo");
+  });
+
+  test("is not told what is about an earlier one", () => {
+    const advice = { recommended: [], avoid: [], findings: [] };
+    const late: PageEvent = { type: "advised", checkpoint: 1, advice, plans: {} };
+    expect(after(opened(1), late).checkpoint?.advice).toEqual(advice);
+    expect(after(opened(2), late).checkpoint?.advice).toBeUndefined();
+  });
+});
+
+describe("a plan", () => {
+  test("of an earlier recipe is ignored", () => {
+    const asked = after(opened(1), { type: "asked", change: { recipe: NF4 } }, { type: "planning" });
+    const late = reduce(asked, { type: "planned", recipe: INT8, plan });
+    expect(late).toBe(asked);
+    const right = reduce(asked, { type: "planned", recipe: NF4, plan });
+    expect(right).toMatchObject({ plan, planning: false });
+  });
+
+  test("that fails takes the old one away: it was of another recipe", () => {
+    const state = after(
+      opened(1),
+      { type: "asked", change: { recipe: INT8 } },
+      { type: "planned", recipe: INT8, plan },
+      { type: "asked", change: { recipe: NF4 } },
+      { type: "planFailed", recipe: NF4, problem },
+    );
+    expect(state.plan).toBeUndefined();
+    expect(state.planProblem).toEqual(problem);
+  });
+});
+
+describe("a run", () => {
+  const measured = after(opened(1), { type: "compressing", run: 1, now: 0 }, compressed, {
+    type: "compared",
+    run: 1,
+    comparison,
+    textName: "a.txt",
+  });
+
+  test("keeps the settings of its time", () => {
+    const later = reduce(measured, { type: "asked", change: { recipe: NF4 } });
+    expect(later.asked.recipe).toBe(NF4);
+    expect(later.runs[0]?.asked.recipe).toBe(INT8);
+    expect(later.shown).toBe(1);
+    expect(later.work).toBeUndefined();
+  });
+
+  test("that is cancelled while it is measured keeps its file, and says so", () => {
+    const state = after(opened(1), { type: "compressing", run: 1, now: 0 }, compressed, {
+      type: "workFailed",
+      run: 1,
+      problem,
+    });
+    expect(state.runs[0]).toMatchObject({ file: { size: 2 }, comparison: undefined, problem });
+    expect(state.workProblem).toEqual(problem);
+    expect(state.work).toBeUndefined();
+  });
+
+  test("that is cancelled while it is compressed leaves no run", () => {
+    const state = after(opened(1), { type: "compressing", run: 1, now: 0 }, { type: "workFailed", run: 1, problem });
+    expect(state.runs).toEqual([]);
+    expect(state.shown).toBeUndefined();
+  });
+
+  test("is shown only if it exists", () => {
+    expect(reduce(measured, { type: "shown", run: 7 }).shown).toBe(1);
+  });
+
+  test("has a clock for each stage", () => {
+    const at = (stage: string, now: number): PageEvent => ({
+      type: "progressed",
+      run: 1,
+      progress: { stage, done: 1, total: 2, unit: "tokens" },
+      now,
+    });
+    const state = after({ type: "compressing", run: 1, now: 100 }, at("compress", 150), at("compress", 180));
+    expect(state.work).toMatchObject({ since: 100, now: 180 });
+    expect(reduce(state, at("compare", 300)).work).toMatchObject({ since: 300, now: 300 });
+    expect(reduce(state, { ...at("compress", 200), run: 2 } as PageEvent)).toBe(state);
+  });
+});
+
+describe("a closer look", () => {
+  test("of another tensor than the last one asked for is ignored", () => {
+    const view = { name: "a" } as TensorView;
+    const state = after({ type: "looking", tensor: "a" }, { type: "looking", tensor: "b" });
+    expect(reduce(state, { type: "looked", view })).toBe(state);
+    expect(reduce(state, { type: "looked", view: { ...view, name: "b" } }).look?.view?.name).toBe("b");
+  });
+
+  test("keeps the code that is pictured from tensor to tensor", () => {
+    const state = after(
+      { type: "looking", tensor: "a" },
+      { type: "lookedAt", precision: "int4" },
+      { type: "looking", tensor: "b" },
+    );
+    expect(state.look).toMatchObject({ tensor: "b", precision: "int4" });
+  });
+});
+
+describe("a trial", () => {
+  const token = { id: 5, text: " a", probability: 0.5 };
+
+  test("collects what each side says", () => {
+    const state = after(
+      { type: "trying", trial: 1, run: 1, prompt: "x" },
+      { type: "said", trial: 1, side: 0, token },
+      { type: "said", trial: 1, side: 1, token: { ...token, id: 6 } },
+      { type: "tried", trial: 1, side: 1, tokensPerSecond: { prefill: 1, decode: 2 } },
+      { type: "trialEnded", trial: 1, problem: undefined },
+    );
+    expect(state.trial?.sides.map((side) => side.tokens.map((it) => it.id))).toEqual([[5], [6]]);
+    expect(state.trial?.sides[0].tokensPerSecond).toBeUndefined();
+    expect(state.trial).toMatchObject({ busy: false });
+  });
+
+  test("hears nothing of the one before it", () => {
+    const state = after(
+      { type: "trying", trial: 1, run: 1, prompt: "x" },
+      { type: "trying", trial: 2, run: 1, prompt: "y" },
+    );
+    expect(reduce(state, { type: "said", trial: 1, side: 0, token })).toBe(state);
+    expect(reduce(state, { type: "trialEnded", trial: 1, problem }).trial?.busy).toBe(true);
+  });
+});
