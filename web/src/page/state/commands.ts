@@ -40,9 +40,10 @@ const card = await compare(checkpoint, compressed, { text, offset: "detect" });
 console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
 }
 
-/** How Python reads the file. */
+/** How Python reads the file. NumPy has no bfloat16, PyTorch has. */
 export function loadCommand(run: Run): string {
-  return `python -c "from safetensors.numpy import load_file; print({k: v.shape for k, v in load_file('${run.file.name}').items()})"`;
+  const library = run.report.precisions.some(({ precision }) => precision === "bf16") ? "torch" : "numpy";
+  return `python -c "from safetensors.${library} import load_file; print({k: v.shape for k, v in load_file('${run.file.name}').items()})"`;
 }
 
 function pathOf(checkpoint: Opened): string {

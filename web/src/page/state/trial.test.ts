@@ -33,7 +33,7 @@ test("what remains follows the pace so far", () => {
 
 const recipe: Recipe = { version: 1, name: "my-int8", steps: [] };
 const run = {
-  report: { recipe } as CompressReport,
+  report: { recipe, precisions: [{ precision: "int8", params: 1, bytes: 1 }] } as unknown as CompressReport,
   asked: { ...initial.asked, limit: 4096 },
   file: { name: "model-my-int8.safetensors", size: 1 },
 } as Run;
@@ -57,5 +57,11 @@ test("command lines quote what a shell would take apart, and repeat every settin
 test("scripts hold the whole recipe where no name stands for it", () => {
   expect(nodeScript({ checkpoint, run, builtin: false })).toContain('"version": 1');
   expect(nodeScript({ checkpoint, run, builtin: true })).toContain('const recipe = "my-int8";');
-  expect(loadCommand(run)).toContain("model-my-int8.safetensors");
+});
+
+test("Python reads the file with what knows its types", () => {
+  expect(loadCommand(run)).toContain("safetensors.numpy import load_file");
+  expect(loadCommand(run)).toContain("'model-my-int8.safetensors'");
+  const precisions = [{ precision: "bf16" as const, params: 1, bytes: 2 }];
+  expect(loadCommand({ ...run, report: { ...run.report, precisions } })).toContain("safetensors.torch");
 });
