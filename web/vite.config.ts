@@ -16,6 +16,8 @@ export default defineConfig({
     outDir: "../../dist/page",
     emptyOutDir: true,
     target: "es2023",
+    // The first that know light-dark(): what older ones would need instead only works where the scheme is set.
+    cssTarget: ["chrome123", "edge123", "firefox120", "safari17.5"],
     modulePreload: false,
     rolldownOptions: {
       input: {
