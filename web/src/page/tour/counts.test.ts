@@ -61,8 +61,10 @@ test("the two recipes divide the model at the embedding", () => {
   const only = embeddingOnly(INT8);
   expect(only.name).toBe("embedding-only");
   expect(quantizeOf(only)).toMatchObject({
-    rules: [{ match: "embedding.weight", precision: "int8" }],
-    otherwise: "fp32",
+    rules: [
+      { match: "embedding.weight", precision: "int8" },
+      { match: "*", precision: "fp32" },
+    ],
   });
   const rest = allButEmbedding(INT8);
   expect(rest.name).toBe("all-but-embedding");

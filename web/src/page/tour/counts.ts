@@ -51,10 +51,16 @@ export function bytesOf({ tensors }: Inspection, end: string): number {
   return counted.reduce((sum, it) => sum + it.bytes, 0);
 }
 
+// The second rule says that the rest is meant to stay: what no rule matches raises an alarm.
 /** Stores the embedding in INT8, and leaves everything else alone. */
 export function embeddingOnly(int8: Recipe): Recipe {
   return {
-    ...edited(int8, { rules: [{ match: EMBEDDING, precision: "int8" }], otherwise: "fp32" }),
+    ...edited(int8, {
+      rules: [
+        { match: EMBEDDING, precision: "int8" },
+        { match: "*", precision: "fp32" },
+      ],
+    }),
     name: "embedding-only",
   };
 }
