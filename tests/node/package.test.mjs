@@ -24,6 +24,8 @@ test("the npm package holds the library, the three wasm builds and no tests or s
     "dist/api/web.d.ts",
     "dist/worker/worker.js",
     "dist/cli/main.js",
+    "dist/page/index.html",
+    "dist/page/statepress-compare.js",
     "README.md",
   ]) {
     assert.ok(paths.includes(path), path);
@@ -71,7 +73,8 @@ test("serve answers on the loopback interface with the right types, and with not
     return `${response.status} ${response.headers.get("content-type")}`;
   };
   assert.equal(await type("/"), "200 text/html; charset=utf-8");
-  assert.equal(await type("/page.js"), "200 text/javascript; charset=utf-8");
+  assert.equal(await type("/service-worker.js"), "200 text/javascript; charset=utf-8");
+  assert.equal(await type("/examples/page/page.js"), "200 text/javascript; charset=utf-8");
   assert.equal(await type("/statepress/dist/api/web.js"), "200 text/javascript; charset=utf-8");
   assert.equal(await type("/statepress/wasm/simd/statepress_wasm_bg.wasm"), "200 application/wasm");
   assert.equal(await type("/demo/heldout.txt"), "200 text/plain; charset=utf-8");

@@ -15,10 +15,11 @@ import {
   type Token,
 } from "statepress";
 import type { PageEvent } from "../state/events.js";
-import { quantizeOf } from "../state/recipes.js";
+import { quantizeOf, sameCodes } from "../state/recipes.js";
 import { type Asked, NOTHING, type Opened, type Problem, type State } from "../state/state.js";
 import { demoFiles, heldout } from "./demo.js";
 import { localFiles } from "./local.js";
+import { takeRecipe } from "./recipe-file.js";
 
 /** Tokens on which the prediction offset is looked for, as `compare` does: wrong offsets are worse by far than noise. */
 const OFFSET_TOKENS = 4096;
@@ -43,6 +44,7 @@ export class Session {
   #work = new AbortController();
   #trial = new AbortController();
   #looking = new AbortController();
+  #measuring = new AbortController();
 
   constructor(state: () => State, tell: (event: PageEvent) => void) {
     this.#state = state;
@@ -97,9 +99,15 @@ export class Session {
       const files = await gather(signal);
       if (signal.aborted) return;
       this.#tell({ type: "opening", names: files.map((file) => file.name) });
-      const texts = files.filter(isText);
+      const { recipe, others } = await takeRecipe(files);
+      // A recipe alone is for the checkpoint that is there.
+      if (recipe && others.length === 0) {
+        this.#tell({ type: "closed" });
+        return await this.askRecipe(recipe);
+      }
+      const texts = others.filter(isText);
       const opened = await open(
-        files.filter((file) => !texts.includes(file)),
+        others.filter((file) => !texts.includes(file)),
         { set: given, signal },
       );
       const [text] = texts;
@@ -122,6 +130,7 @@ export class Session {
           ownText,
         },
       });
+      if (recipe) this.#tell({ type: "asked", change: { recipe } });
       await this.#advise(id, opened);
     } catch (error) {
       if (!signal.aborted) this.#tell({ type: "openFailed", problem: problemOf(error) });
@@ -148,7 +157,7 @@ export class Session {
   }
 
   #release(): void {
-    for (const running of [this.#work, this.#trial, this.#looking]) running.abort();
+    for (const running of [this.#work, this.#trial, this.#looking, this.#measuring]) running.abort();
     for (const produced of this.#produced.values()) produced.dispose();
     this.#produced.clear();
     this.#checkpoint?.dispose();
@@ -160,13 +169,18 @@ export class Session {
 
   /** Changes the recipe, and plans it. */
   async askRecipe(recipe: Recipe): Promise<void> {
+    const before = this.#state().asked.recipe;
     this.#tell({ type: "asked", change: { recipe } });
     const checkpoint = this.#checkpoint;
     if (!checkpoint) return;
     this.#tell({ type: "planning" });
     try {
       const plan = await checkpoint.plan(recipe);
-      if (checkpoint === this.#checkpoint) this.#tell({ type: "planned", recipe, plan });
+      if (checkpoint !== this.#checkpoint) return;
+      this.#tell({ type: "planned", recipe, plan });
+      // The picture of the codes is drawn by the recipe's options.
+      const { look } = this.#state();
+      if (look && !sameCodes(before, recipe)) await this.look(look.tensor);
     } catch (error) {
       if (checkpoint === this.#checkpoint) this.#tell({ type: "planFailed", recipe, problem: problemOf(error) });
     }
@@ -245,9 +259,10 @@ export class Session {
     const checkpoint = this.#checkpoint;
     if (!checkpoint || this.#state().work) return;
     const { asked } = this.#state();
+    this.#measuring = new AbortController();
     try {
       const text = await this.#text(asked);
-      await this.#offset(checkpoint, text.text, asked, this.#work.signal);
+      await this.#offset(checkpoint, text.text, asked, this.#measuring.signal);
     } catch (error) {
       const id = this.#opened;
       if (checkpoint === this.#checkpoint) {

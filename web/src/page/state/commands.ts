@@ -15,7 +15,7 @@ export function commandLine({ checkpoint, run, builtin }: Job): string {
   const input = inputOf(checkpoint);
   const recipe = builtin ? run.report.recipe.name : recipeFile(run.report.recipe);
   const set = Object.entries(checkpoint.given).map(([field, value]) => ` --set ${field}=${value}`);
-  const text = run.asked.text === "own" ? quoted(checkpoint.ownText?.name ?? "heldout.txt") : "heldout.txt";
+  const text = quoted(textOf(checkpoint, run));
   const limit = run.asked.limit === undefined ? "" : ` --limit ${run.asked.limit}`;
   return [
     `npx statepress compress ${input} -o ${run.file.name} --recipe ${recipe}${set.join("")}`,
@@ -35,7 +35,7 @@ const checkpoint = await open(${JSON.stringify(pathOf(checkpoint))}${given});
 const compressed = await checkpoint.compress(recipe);
 await compressed.save(${JSON.stringify(run.file.name)});
 
-const text = await readFile("heldout.txt", "utf8");
+const text = await readFile(${JSON.stringify(textOf(checkpoint, run))}, "utf8");
 const card = await compare(checkpoint, compressed, { text, offset: "detect" });
 console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
 }
@@ -50,6 +50,12 @@ function pathOf(checkpoint: Opened): string {
   if (checkpoint.place === "demo") return "examples/demo/itera-tiny";
   const weights = checkpoint.files.find((file) => /\.(pt|pth|bin|ckpt|safetensors|gguf)$/i.test(file.name));
   return weights?.name ?? checkpoint.name;
+}
+
+function textOf(checkpoint: Opened, { asked }: Run): string {
+  if (asked.text === "typed") return "text.txt";
+  if (asked.text === "own" && checkpoint.ownText) return checkpoint.ownText.name;
+  return checkpoint.place === "demo" ? "examples/demo/heldout.txt" : "heldout.txt";
 }
 
 function inputOf(checkpoint: Opened): string {

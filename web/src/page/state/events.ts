@@ -21,6 +21,7 @@ export type PageEvent =
   | { type: "opening"; names: string[] }
   | { type: "opened"; checkpoint: Omit<Opened, "advice" | "plans" | "offsets" | "offsetsProblem"> }
   | { type: "openFailed"; problem: Problem }
+  | { type: "closed" }
   | { type: "advised"; checkpoint: number; advice: Advice; plans: Record<string, Plan> }
   | { type: "offsetsMeasured"; checkpoint: number; evaluation: Evaluation }
   | { type: "offsetsFailed"; checkpoint: number; problem: Problem }

@@ -25,11 +25,17 @@ export function recipeIn(fragment: string, builtin: Recipe[]): Recipe | undefine
     throw new Error("the recipe in the link is cut off or damaged: copy the whole link");
   }
   // What is inside is checked by the package, when it is planned.
-  if (!isRecipe(recipe)) throw new Error("the recipe in the link has no name or no steps");
+  if (!isRecipe(recipe)) throw new Error("the recipe in the link has no version 1, no name or no steps");
   return recipe;
 }
 
-function isRecipe(value: unknown): value is Recipe {
+/** Whether a value has what makes a recipe; what is inside is checked by the package. */
+export function isRecipe(value: unknown): value is Recipe {
   const recipe = value as Partial<Recipe> | null;
-  return typeof recipe === "object" && typeof recipe?.name === "string" && Array.isArray(recipe.steps);
+  return (
+    typeof recipe === "object" &&
+    recipe?.version === 1 &&
+    typeof recipe.name === "string" &&
+    Array.isArray(recipe.steps)
+  );
 }

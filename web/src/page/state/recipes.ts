@@ -11,6 +11,15 @@ export function quantizeOf(recipe: Recipe): Quantize | undefined {
   return undefined;
 }
 
+/** Whether two recipes do their codes in the same way. */
+export function sameCodes(a: Recipe, b: Recipe): boolean {
+  const codes = (recipe: Recipe) => {
+    const { int8, int4, nf4 } = quantizeOf(recipe) ?? EMPTY;
+    return JSON.stringify([int8, int4, nf4]);
+  };
+  return codes(a) === codes(b);
+}
+
 /** What a recipe without a quantize step starts from when it is edited. */
 const EMPTY: Quantize = {
   rules: [],

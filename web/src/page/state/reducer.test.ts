@@ -163,6 +163,13 @@ describe("a closer look", () => {
     expect(reduce(state, { type: "looked", view: { ...view, name: "b" } }).look?.view?.name).toBe("b");
   });
 
+  test("at the same tensor once more keeps the picture until the new one is there", () => {
+    const view = { name: "a" } as TensorView;
+    const state = after({ type: "looking", tensor: "a" }, { type: "looked", view }, { type: "looking", tensor: "a" });
+    expect(state.look?.view).toBe(view);
+    expect(reduce(state, { type: "looking", tensor: "b" }).look?.view).toBeUndefined();
+  });
+
   test("keeps the code that is pictured from tensor to tensor", () => {
     const state = after(
       { type: "looking", tensor: "a" },

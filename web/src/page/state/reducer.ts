@@ -28,6 +28,9 @@ export function reduce(state: State, event: PageEvent): State {
     }
     case "openFailed":
       return { ...state, opening: undefined, openProblem: event.problem };
+    // Nothing had to be opened after all.
+    case "closed":
+      return { ...state, opening: undefined };
     case "advised":
       return ofCheckpoint(state, event.checkpoint, { advice: event.advice, plans: event.plans });
     case "offsetsMeasured":
@@ -95,16 +98,13 @@ export function reduce(state: State, event: PageEvent): State {
     case "shown":
       return state.runs.some((run) => run.id === event.run) ? { ...state, shown: event.run } : state;
 
-    case "looking":
-      return {
-        ...state,
-        look: {
-          tensor: event.tensor,
-          precision: state.look?.precision ?? "nf4",
-          view: undefined,
-          problem: undefined,
-        },
-      };
+    case "looking": {
+      const { tensor } = event;
+      const { precision, view } = state.look ?? { precision: "nf4" as const, view: undefined };
+      // A second look at the same tensor replaces the first when it is there.
+      const kept = view?.name === tensor ? view : undefined;
+      return { ...state, look: { tensor, precision, view: kept, problem: undefined } };
+    }
     case "looked":
       if (state.look?.tensor !== event.view.name) return state;
       return { ...state, look: { ...state.look, view: event.view } };
