@@ -51,8 +51,7 @@ export function bytesOf({ tensors }: Inspection, end: string): number {
   return counted.reduce((sum, it) => sum + it.bytes, 0);
 }
 
-// The second rule says that the rest is meant to stay: what no rule matches raises an alarm.
-/** Stores the embedding in INT8, and leaves everything else alone. */
+/** Stores the embedding in INT8, and leaves everything else alone: by a rule, since what no rule matches raises an alarm. */
 export function embeddingOnly(int8: Recipe): Recipe {
   return {
     ...edited(int8, {
