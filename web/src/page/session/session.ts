@@ -224,7 +224,11 @@ export class Session {
     try {
       this.#tell({ type: "compressing", run, now: performance.now() });
       const produced = await checkpoint.compress(asked.recipe, { signal, onProgress });
-      if (signal.aborted || checkpoint !== this.#checkpoint || !produced.report) return produced.dispose();
+      if (checkpoint !== this.#checkpoint) return produced.dispose();
+      if (signal.aborted || !produced.report) {
+        produced.dispose();
+        throw new StatepressError("aborted", "stopped on request");
+      }
       this.#produced.set(run, produced);
       const file = await produced.save("blob");
       const name = fileName(this.#state().checkpoint?.name ?? "model", asked.recipe);
