@@ -1,4 +1,4 @@
-// The page in Chromium, from drop to download: its bytes and its numbers are those of the command line.
+// The smallest page in Chromium, from drop to download: its bytes and its numbers are those of the command line.
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -18,14 +18,14 @@ after(() => session.close());
 
 /** Opens the demo's files and waits until the page offers recipes. */
 async function opened(paths = files) {
-  const { page, problems } = await session.open();
+  const { page, problems } = await session.open("/examples/page/");
   await page.setInputFiles("#files", paths);
   await page.waitForSelector("#compressing:not([hidden])");
   return { page, problems };
 }
 
 test("this Chromium has a WebGPU adapter", async () => {
-  const { page } = await session.open();
+  const { page } = await session.open("/examples/page/");
   const adapter = await page.evaluate(async () => {
     const found = await navigator.gpu?.requestAdapter();
     return found ? found.info.vendor || found.info.description || "unnamed" : null;
@@ -111,7 +111,7 @@ test("the GPU measures and writes in the page, and is named", async () => {
 });
 
 test("dropping works as picking does", async () => {
-  const { page } = await session.open();
+  const { page } = await session.open("/examples/page/");
   const contents = files.map((path) => readFileSync(path).toString("base64"));
   const transfer = await page.evaluateHandle(
     (list) => {
@@ -147,7 +147,7 @@ test("cancelling stops the work, says so, and the next run is complete", async (
 });
 
 test("a bad file is refused in words, at its place, and the page goes on", async () => {
-  const { page, problems } = await session.open();
+  const { page, problems } = await session.open("/examples/page/");
   await page.setInputFiles("#files", fixture("fixtures/reject.global_call.pt"));
   const problem = page.locator("#open-problem");
   await problem.filter({ hasText: /\w/ }).waitFor();
@@ -172,7 +172,7 @@ test("without a tokenizer the file is still offered, and the missing measurement
 });
 
 test("the demo is one click, by keyboard too, and fits a telephone", async () => {
-  const { page } = await session.open("/", { viewport: { width: 390, height: 844 } });
+  const { page } = await session.open("/examples/page/", { viewport: { width: 390, height: 844 } });
   await page.keyboard.press("Tab");
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.id), "demo");
