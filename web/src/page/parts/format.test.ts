@@ -3,8 +3,10 @@ import {
   bytes,
   compact,
   count,
+  counted,
   duration,
   exactBytes,
+  MISSING,
   percent,
   powerOfTen,
   ratio,
@@ -143,5 +145,14 @@ describe("significant digits", () => {
   it("keeps subnormal numbers", () => {
     expect(significant(5e-324, 1)).toBe("5 × 10⁻³²⁴");
     expect(scientific(Number.MAX_VALUE)).toBe("1.80 × 10³⁰⁸");
+  });
+});
+
+describe("counted", () => {
+  it("has a plural where it belongs", () => {
+    expect(counted(1, "tensor")).toBe("1 tensor");
+    expect(counted(0, "tensor")).toBe("0 tensors");
+    expect(counted(1200, "tensor")).toBe("1,200 tensors");
+    expect(counted(Number.NaN, "tensor")).toBe(MISSING);
   });
 });

@@ -30,9 +30,14 @@ function grouped(digits: string): string {
   return digits.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
+/** A count with what is counted, in the plural where it belongs: `1 tensor`, `84 tensors`. */
+export function counted(n: number, thing: string): string {
+  return special(n, ` ${thing}s`) ?? `${count(n)} ${thing}${Math.round(Math.abs(n)) === 1 ? "" : "s"}`;
+}
+
 /** `7,619,624 bytes`. */
 export function exactBytes(n: number): string {
-  return special(n, " bytes") ?? `${count(n)} ${Math.round(Math.abs(n)) === 1 ? "byte" : "bytes"}`;
+  return counted(n, "byte");
 }
 
 /** SI bytes with three significant digits: `7.62 MB`, `512 bytes`. */

@@ -10,6 +10,11 @@ interface Job {
   builtin: boolean;
 }
 
+/** The file in which a recipe is taken along. A name that came with a link is a stranger's: no shell or path in it. */
+export function recipeFile({ name }: Recipe): string {
+  return `${name.replace(/[^\w+-]+/g, "-")}.json`;
+}
+
 /** One line for a shell, and one more that measures. */
 export function commandLine({ checkpoint, run, builtin }: Job): string {
   const input = inputOf(checkpoint);
@@ -60,10 +65,6 @@ function textOf(checkpoint: Opened, { asked }: Run): string {
 
 function inputOf(checkpoint: Opened): string {
   return quoted(pathOf(checkpoint));
-}
-
-function recipeFile(recipe: Recipe): string {
-  return `${recipe.name}.json`;
 }
 
 function quoted(text: string): string {
