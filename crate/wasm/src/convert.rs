@@ -98,7 +98,11 @@ pub fn codecs(value: JsValue) -> Result<Codecs> {
     if value.is_undefined() {
         return Ok(Codecs::default());
     }
-    let refused = |why: String| js_error("bad-option", &format!("option quantize: {why}"));
+    let refused = |why: String| {
+        let error = js_error("bad-option", &format!("option quantize: {why}"));
+        set_fact(&error, "option", "quantize");
+        error
+    };
     serde_json::from_str(&json(&value).map_err(refused)?).map_err(|error| refused(error.to_string()))
 }
 
