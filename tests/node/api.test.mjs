@@ -115,6 +115,108 @@ test("a plan predicts exactly what compressing then does", async () => {
   checkpoint.dispose();
 });
 
+test("a tensor is looked at: its numbers, and what compressing would make of them", async () => {
+  const checkpoint = await open(DEMO);
+  const name = "layers.0.ssm.in_proj.weight";
+  const quantize = { nf4: { doubleQuant: false, block: 128 }, int4: { group: 64 } };
+  const view = await checkpoint.tensor(name, { bins: 8, precisions: ["nf4", "int8", "int4"], quantize });
+  assert.deepEqual([view.name, view.shape, view.dtype, view.params], [name, [512, 128], "F32", 65536]);
+  // As NumPy has them, see tests/rust/view.rs.
+  const { min, max, mean, std, absMax, zeros, nonFinite, kurtosis } = view.statistics;
+  assert.deepEqual([min, max, absMax, zeros, nonFinite], [-0.372165709733963, 0.4513712227344513, max, 0, 0]);
+  assert.ok(Math.abs(mean + 0.0007208469969702744) < 1e-15 && Math.abs(std - 0.09330537874466692) < 1e-13);
+  assert.ok(Math.abs(kurtosis - 0.04939338330368015) < 1e-11);
+  assert.deepEqual(view.histogram, { from: min, to: max, counts: [133, 2388, 13862, 27358, 17779, 3728, 276, 12] });
+
+  const { values } = readSafetensors(join(DEMO, "model.safetensors"))[name];
+  for (const coded of view.coded) {
+    const { precision, block } = coded;
+    const steps = [{ quantize: { rules: [{ match: name, precision }], otherwise: "fp32", ...quantize } }];
+    const compressed = await checkpoint.compress({ version: 1, name: "one", steps });
+    const { error, bytesAfter } = compressed.report.tensors.find((tensor) => tensor.name === name);
+    assert.deepEqual([coded.stored, coded.error, coded.bytes], [precision, error, bytesAfter]);
+    assert.equal(coded.bitsPerWeight, (8 * bytesAfter) / view.params);
+    // What is shown of the block is in the file, and becomes what the produced file has.
+    const { start } = block;
+    assert.deepEqual(block.values, Array.from(values.subarray(start, start + 64)));
+    assert.ok(block.values.includes(max) && block.decoded.every((value) => block.levels.includes(value)));
+    const again = await compressed.tensor(name, { precisions: ["fp32"] });
+    assert.deepEqual(again.coded[0].block.values, await first64(compressed, name));
+    assert.equal(again.dtype, precision.toUpperCase());
+    compressed.dispose();
+  }
+  assert.deepEqual(
+    view.coded.map(({ block }) => block.levels.length),
+    [16, 255, 15],
+  );
+
+  const usual = await checkpoint.tensor("norm.weight");
+  assert.deepEqual([usual.histogram.counts.length, usual.coded], [64, []]);
+  const vector = await checkpoint.tensor("norm.weight", { precisions: ["nf4", "fp16"] });
+  assert.deepEqual(
+    vector.coded.map(({ precision, stored, block }) => [precision, stored, block.scale, block.levels]),
+    [
+      ["nf4", "fp32", null, []],
+      ["fp16", "fp16", null, []],
+    ],
+  );
+  assert.match(vector.coded[0].findings[0].message, /nf4 refused: a vector is not quantized.*stored as fp32/);
+
+  const near = await refused(
+    checkpoint.tensor("layers.0.ssm.in_prj.weight"),
+    "unknown-tensor",
+    /near to it: layers\.0/,
+  );
+  assert.deepEqual([near.tensor, near.near.split(", ")[0]], ["layers.0.ssm.in_prj.weight", name]);
+  for (const bins of [0, 1025]) await refused(checkpoint.tensor(name, { bins }), "bad-option", /bins is .*1 to 1024/);
+  for (const bins of [1.5, -1, NaN]) await refused(checkpoint.tensor(name, { bins }), "bad-option", /bins.*whole/);
+  await refused(checkpoint.tensor(name, { precisions: ["nf5"] }), "bad-option", /nf5/);
+  await refused(checkpoint.tensor(name, { quantize: { int3: {} } }), "bad-option", /quantize.*int3/);
+  await refused(checkpoint.tensor(name, { quantize: { int4: { group: 48 } } }), "bad-option", /int4\.group is 48/);
+  await refused(checkpoint.tensor(name, { quantize: 7 }), "bad-option", /quantize/);
+  await refused(checkpoint.tensor(name, { signal: AbortSignal.abort() }), "aborted");
+  checkpoint.dispose();
+  await refused(checkpoint.tensor(name), "bad-input", /disposed/);
+});
+
+/** The first numbers of a tensor of the file that was produced. */
+async function first64(compressed, name) {
+  const steps = [{ quantize: { rules: [], otherwise: "fp32" } }];
+  const widened = await compressed.compress({ version: 1, name: "wide", steps });
+  const path = join(scratch(), "wide.safetensors");
+  await widened.save(path);
+  widened.dispose();
+  return Array.from(readSafetensors(path)[name].values.subarray(0, 64));
+}
+
+test("numbers that are none are numbers in JavaScript, too", async () => {
+  const header = JSON.stringify({ odd: { dtype: "F32", shape: [2, 3], data_offsets: [0, 24] } });
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  const values = [Number.NaN, 1, Number.POSITIVE_INFINITY, -3, 0, Number.NEGATIVE_INFINITY];
+  const bytes = Buffer.concat([length, Buffer.from(header), Buffer.from(new Float32Array(values).buffer)]);
+  const checkpoint = await open(new Uint8Array(bytes));
+  const view = await checkpoint.tensor("odd", { bins: 4, precisions: ["fp16"] });
+  const { min, max, mean, zeros, nonFinite } = view.statistics;
+  assert.deepEqual([min, max, mean, zeros, nonFinite], [-3, 1, -2 / 3, 1, 3]);
+  assert.deepEqual(
+    [view.histogram.counts, view.coded[0].histogram],
+    [
+      [1, 0, 0, 2],
+      [1, 0, 0, 2],
+    ],
+  );
+  assert.deepEqual(view.coded[0].block.values, values);
+  assert.deepEqual(view.coded[0].block.decoded, values);
+  assert.deepEqual(
+    view.findings.map(({ code }) => code),
+    ["non-finite"],
+  );
+  const error = await refused(checkpoint.tensor("odd", { precisions: ["nf4"] }), "bad-tensor", /NaN/);
+  assert.equal(error.tensor, "odd");
+  checkpoint.dispose();
+});
+
 test("recipes may be objects; bad ones are refused by field and limit", async () => {
   const checkpoint = await open(DEMO);
   const quantize = (extra) => ({

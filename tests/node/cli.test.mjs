@@ -67,6 +67,46 @@ test("inspect, advise, plan and recipes answer with the fields of the contract",
   assert.deepEqual(await done("plan", DEMO, "--recipe", file), plan);
 });
 
+test("inspect looks at one tensor", async () => {
+  const name = "layers.0.ssm.in_proj.weight";
+  const looking = ["inspect", DEMO, "--tensor", name];
+  const view = await done(...looking, "--precision", "nf4,int8", "--bins", "8");
+  assert.deepEqual(view.histogram.counts, [133, 2388, 13862, 27358, 17779, 3728, 276, 12]);
+  assert.deepEqual(
+    view.coded.map(({ precision, stored, block }) => [precision, stored, block.levels.length]),
+    [
+      ["nf4", "nf4", 16],
+      ["int8", "int8", 255],
+    ],
+  );
+  assert.deepEqual((await done(...looking)).coded, []);
+
+  const { stdout, stderr, code } = await cli([...looking, "--precision", "nf4", "--bins", "8"]);
+  assert.equal(code, 0, stderr);
+  for (const line of [
+    /^shape +\[512, 128\] F32$/m,
+    /^parameters +65,536, 0 zero, 0 not finite$/m,
+    /^range +-0\.3722 to 0\.4514, largest magnitude 0\.4514$/m,
+    // Of 27358 at most: 13862 are a little over half of it, 12 are not nothing.
+    /^f32 +▁▁▅█▆▂▁▁$/m,
+    /^nf4 +▁▁▅█▆▂▁▁$/m,
+    /^nf4 +nf4 +33,8\d\d +4\.13 /m,
+  ]) {
+    assert.match(stdout, line);
+  }
+  // A refusal is said beside the result, on stderr.
+  const vector = await cli(["inspect", DEMO, "--tensor", "norm.weight", "--precision", "nf4"]);
+  assert.match(vector.stdout, /^nf4 +fp32 +512 +32\.00 /m);
+  assert.match(vector.stderr, /warning: nf4 refused: a vector is not quantized.*\[norm\.weight\] \(refused\)/);
+
+  const error = await fails("unknown-tensor", /near to it: norm\.weight/, "inspect", DEMO, "--tensor", "norm.wieght");
+  assert.equal(error.tensor, "norm.wieght");
+  await fails("bad-option", /bins is 0; allowed: 1 to 1024/, ...looking, "--bins", "0");
+  await fails("usage", /--precision takes a list of fp32,.* not 'nf5'/, ...looking, "--precision", "nf4,nf5");
+  await fails("usage", /--bins needs --tensor/, "inspect", DEMO, "--bins", "8");
+  await fails("usage", /--precision needs --tensor/, "inspect", DEMO, "--precision", "nf4");
+});
+
 test("compress writes the file and its report, and never over anything without --force", async () => {
   const out = join(folder, "int8.safetensors");
   const report = await done("compress", DEMO, "-o", out, "--recipe", "int8");

@@ -22,6 +22,9 @@ export const OPTIONS = {
   build: { value: "NAME", help: "wasm build: auto, base, simd, relaxed (default auto)" },
   set: { value: "FIELD=VALUE", many: true, help: "fill a configuration field that the checkpoint does not say" },
   tokenizer: { value: "FILE", help: "tokenizer file, when none (or several) lie beside the weights" },
+  tensor: { value: "NAME", help: "look closely at that tensor, and read it" },
+  precision: { value: "P,Q", help: "with --tensor: what these make of it: fp32, fp16, bf16, int8, int4, nf4" },
+  bins: { value: "N", help: "with --tensor: bins of the histograms, 1 to 1024 (default 64)" },
   target: { value: "NAME", help: "where it will run: gpu, cpu, edge" },
   "max-loss": { value: "PERCENT", help: "perplexity change that may be lost" },
   "max-size": { value: "BYTES", help: "bytes that the file may have" },
@@ -119,6 +122,17 @@ export class Args {
     const text = this.text(name);
     if (text === undefined || allowed.includes(text as T)) return text as T | undefined;
     throw new UsageError(`--${name} is '${text}'; allowed: ${allowed.join(", ")}`);
+  }
+
+  /** `--precision nf4,int8` as a list. */
+  some<T extends string>(name: OptionName, ...allowed: T[]): T[] | undefined {
+    return this.text(name)
+      ?.split(",")
+      .map((part) => {
+        const found = allowed.find((it) => it === part.trim());
+        if (found) return found;
+        throw new UsageError(`--${name} takes a list of ${allowed.join(", ")}, not '${part}'`);
+      });
   }
 
   /** `--set a=1 --set b=true --set c=1,3` as an object. */

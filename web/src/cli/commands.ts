@@ -7,6 +7,7 @@ import { type Args, idList, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { readIds, readRecipe, readText, safetensors } from "./files.js";
 import * as show from "./show.js";
+import { tensor } from "./tensor.js";
 
 // Opens FILE, and closes it when the command is done with it.
 async function withCheckpoint<T>(
@@ -44,9 +45,26 @@ async function evaluated(args: Args, vocabSize: number): Promise<{ text: string 
 }
 
 export async function inspect(run: Run, file: string): Promise<void> {
-  await withCheckpoint(run, file, async ({ inspection }) => {
-    run.output.findings(inspection.findings);
-    run.output.result(inspection, () => show.inspection(inspection));
+  const { args, output, signal } = run;
+  const name = args.text("tensor");
+  const options = {
+    bins: args.count("bins"),
+    precisions: args.some("precision", "fp32", "fp16", "bf16", "int8", "int4", "nf4"),
+    signal,
+  };
+  for (const option of ["bins", "precision"] as const) {
+    if (name === undefined && args.text(option) !== undefined) throw new UsageError(`--${option} needs --tensor`);
+  }
+  await withCheckpoint(run, file, async (checkpoint) => {
+    const { inspection } = checkpoint;
+    output.findings(inspection.findings);
+    if (name === undefined) {
+      output.result(inspection, () => show.inspection(inspection));
+      return;
+    }
+    const view = await checkpoint.tensor(name, options);
+    output.findings([...view.findings, ...view.coded.flatMap(({ findings }) => findings)]);
+    output.result(view, () => tensor(view));
   });
 }
 

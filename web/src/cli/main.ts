@@ -24,8 +24,8 @@ const commands = () => import("./commands.js");
 const COMMANDS: Record<string, Command> = {
   inspect: {
     operands: ["FILE"],
-    does: "say what a checkpoint is; reads its headers only",
-    options: OPENING,
+    does: "say what a checkpoint is; reads its headers, and the tensor that is asked about",
+    options: ["tensor", "precision", "bins", ...OPENING],
     run: async (run, [file = ""]) => (await commands()).inspect(run, file),
   },
   advise: {
