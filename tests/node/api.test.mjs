@@ -171,7 +171,8 @@ test("a tensor is looked at: its numbers, and what compressing would make of the
   for (const bins of [0, 1025]) await refused(checkpoint.tensor(name, { bins }), "bad-option", /bins is .*1 to 1024/);
   for (const bins of [1.5, -1, NaN]) await refused(checkpoint.tensor(name, { bins }), "bad-option", /bins.*whole/);
   await refused(checkpoint.tensor(name, { precisions: ["nf5"] }), "bad-option", /nf5/);
-  await refused(checkpoint.tensor(name, { quantize: { int3: {} } }), "bad-option", /quantize.*int3/);
+  const unknown = await refused(checkpoint.tensor(name, { quantize: { int3: {} } }), "bad-option", /quantize.*int3/);
+  assert.equal(unknown.option, "quantize");
   await refused(checkpoint.tensor(name, { quantize: { int4: { group: 48 } } }), "bad-option", /int4\.group is 48/);
   await refused(checkpoint.tensor(name, { quantize: 7 }), "bad-option", /quantize/);
   await refused(checkpoint.tensor(name, { signal: AbortSignal.abort() }), "aborted");

@@ -17,7 +17,7 @@ export function tensor(it: TensorView): string {
     ["parameters", `${grouped(it.params)}, ${grouped(zeros)} zero, ${grouped(nonFinite)} not finite`],
     ["range", `${short(min)} to ${short(max)}, largest magnitude ${short(absMax)}`],
     ["mean", `${short(mean)} ± ${short(std)}`],
-    ["kurtosis", `${kurtosis.toFixed(2)} above a normal distribution's`],
+    ["kurtosis", `${kurtosis.toFixed(2)}, a normal distribution has 0`],
   ]);
   const spread = table([
     [it.dtype.toLowerCase(), bars(it.histogram.counts)],
@@ -38,7 +38,7 @@ function precisions(coded: CodedView[]): string {
     error.maxAbs.toExponential(2),
     error.cosine.toFixed(6),
     grouped(error.clipped),
-    // Of the block with the largest magnitude.
+    // Of the block that holds the largest magnitude.
     block.scale === null ? "" : `${short(block.scale)}, ${block.levels.length} levels`,
   ]);
   return table([head, ...rows], [2, 3, 4, 5, 6, 7]);

@@ -1,7 +1,7 @@
 //! One tensor looked at closely (`inspect --tensor`): its numbers, and what each codec makes of them.
 //!
-//! Numbers are those that a model would run with: what is read, as float32. What is not finite is a
-//! number in JavaScript and `null` in JSON; only [`BlockView`] and [`RoundingError`] can hold such.
+//! Numbers are those that a model would run with: what is read, as float32. Only [`BlockView`] and
+//! [`RoundingError`] can hold what is not finite.
 
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +97,7 @@ pub struct CodedView {
 
 /// At most 64 consecutive numbers of what shares one scale: of an INT8 row (or tensor), an INT4 group or
 /// an NF4 block, the one that holds the tensor's largest magnitude, which is among them. Floats have
-/// no blocks: theirs are the tensor's first numbers.
+/// no blocks: theirs are the tensor's first numbers, and may be NaN or infinite (in JSON: `null`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]

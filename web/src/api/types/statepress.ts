@@ -21,7 +21,7 @@ findings: Array<Finding>, };
 /**
  * At most 64 consecutive numbers of what shares one scale: of an INT8 row (or tensor), an INT4 group or
  * an NF4 block, the one that holds the tensor's largest magnitude, which is among them. Floats have
- * no blocks: theirs are the tensor's first numbers.
+ * no blocks: theirs are the tensor's first numbers, and may be NaN or infinite (in JSON: `null`).
  */
 export type BlockView = {
 /**
