@@ -11,7 +11,6 @@ import {
   choose,
   compress,
   continueBoth,
-  copyable,
   downloaded,
   drop,
   FILES,

@@ -28,6 +28,23 @@ describe("editing", () => {
     expect(both.steps).toHaveLength(2);
   });
 
+  test("shows a stranger's recipe with the defaults in what it leaves out, whatever stands in it", () => {
+    const odd = (steps: unknown) => ({ version: 1, name: "odd", steps }) as Recipe;
+    const rules = [null, { match: "*", precision: "int3" }];
+    expect(
+      quantizeOf(odd([1, null, { quantize: { rules, int8: { granularity: "tensor" }, nf4: null } }])),
+    ).toMatchObject({
+      rules: [{ match: "*", precision: "int3" }],
+      otherwise: "fp32",
+      int8: { granularity: "tensor", percentile: 99.99 },
+      nf4: { block: 64 },
+      int4: { group: 32 },
+    });
+    expect(quantizeOf(odd([{ quantize: null }]))?.rules).toEqual([]);
+    expect(quantizeOf(odd([{ quantize: { rules: 7 } }]))?.rules).toEqual([]);
+    expect(edited(odd([null]), { otherwise: "fp16" }).steps).toHaveLength(2);
+  });
+
   test("puts a tensor's rule first, once", () => {
     const once = withTensor(INT8, "a.weight", "int4");
     const twice = withTensor(once, "a.weight", "nf4");

@@ -5,10 +5,26 @@ import type { Plan, Precision, Quantize, Recipe } from "statepress";
 /** Every precision, largest first. */
 export const PRECISIONS: Precision[] = ["fp32", "fp16", "bf16", "int8", "nf4", "int4"];
 
-/** The step that quantizes. */
+/** The step that quantizes, with what it leaves to the package's defaults. */
 export function quantizeOf(recipe: Recipe): Quantize | undefined {
-  for (const step of recipe.steps) if ("quantize" in step) return step.quantize;
+  for (const step of recipe.steps) if (quantizes(step)) return whole(step.quantize);
   return undefined;
+}
+
+function quantizes(step: Recipe["steps"][number]): step is { quantize: Quantize } {
+  return typeof step === "object" && step !== null && "quantize" in step;
+}
+
+// Recipes from links and files are shown before the package has refused them: nothing in them is sure to be there.
+function whole(quantize: Partial<Quantize> | null): Quantize {
+  const { rules, int8, nf4, int4, ...rest } = { ...EMPTY, ...quantize };
+  return {
+    ...rest,
+    rules: Array.isArray(rules) ? rules.filter((rule) => typeof rule === "object" && rule !== null) : [],
+    int8: { ...EMPTY.int8, ...int8 },
+    nf4: { ...EMPTY.nf4, ...nf4 },
+    int4: { ...EMPTY.int4, ...int4 },
+  };
 }
 
 /** Whether two recipes do their codes in the same way. */
@@ -20,7 +36,7 @@ export function sameCodes(a: Recipe, b: Recipe): boolean {
   return codes(a) === codes(b);
 }
 
-/** What a recipe without a quantize step starts from when it is edited. */
+/** What a recipe without a quantize step starts from when it is edited: the defaults of the package. */
 const EMPTY: Quantize = {
   rules: [],
   otherwise: "fp32",
@@ -33,7 +49,7 @@ const EMPTY: Quantize = {
 /** A recipe of the user's own, made from another one. */
 export function edited(recipe: Recipe, change: Partial<Quantize>): Recipe {
   const quantize = { ...(quantizeOf(recipe) ?? EMPTY), ...change };
-  const others = recipe.steps.filter((step) => !("quantize" in step));
+  const others = recipe.steps.filter((step) => !quantizes(step));
   return { version: 1, name: ownName(recipe.name), steps: [...others, { quantize }] };
 }
 
