@@ -133,7 +133,10 @@ export class Session {
       if (recipe) this.#tell({ type: "asked", change: { recipe } });
       await this.#advise(id, opened);
     } catch (error) {
-      if (!signal.aborted) this.#tell({ type: "openFailed", problem: problemOf(error) });
+      if (signal.aborted) return;
+      const problem = problemOf(error);
+      if (problem.code === "crashed") this.#tell({ type: "lost" });
+      this.#tell({ type: "openFailed", problem });
     }
   }
 
@@ -147,6 +150,20 @@ export class Session {
     const best = advice.recommended[0]?.recipe;
     const first = asked.recipe === NOTHING ? builtin.find((recipe) => recipe.name === best) : undefined;
     await this.askRecipe(first ?? asked.recipe);
+  }
+
+  /** Opens the same files once more: after the worker has stopped, and with it all that it held. */
+  async reopen(): Promise<void> {
+    const { checkpoint } = this.#state();
+    if (checkpoint) await this.#open(checkpoint.place, async () => this.#files, checkpoint.given);
+  }
+
+  // What went wrong with the open checkpoint. After a crash nothing that was open can be used any more: the next worker
+  // knows none of it, and says that this is no input.
+  #problem(error: unknown): Problem {
+    const problem = problemOf(error);
+    if (problem.code === "crashed" || problem.code === "bad-input") this.#tell({ type: "lost" });
+    return problem;
   }
 
   /** Lets the checkpoint and everything made from it go. */
@@ -182,7 +199,7 @@ export class Session {
       const { look } = this.#state();
       if (look && !sameCodes(before, recipe)) await this.look(look.tensor);
     } catch (error) {
-      if (checkpoint === this.#checkpoint) this.#tell({ type: "planFailed", recipe, problem: problemOf(error) });
+      if (checkpoint === this.#checkpoint) this.#tell({ type: "planFailed", recipe, problem: this.#problem(error) });
     }
   }
 
@@ -204,7 +221,7 @@ export class Session {
       });
       if (!signal.aborted) this.#tell({ type: "looked", view });
     } catch (error) {
-      if (!signal.aborted) this.#tell({ type: "lookFailed", tensor, problem: problemOf(error) });
+      if (!signal.aborted) this.#tell({ type: "lookFailed", tensor, problem: this.#problem(error) });
     }
   }
 
@@ -249,7 +266,7 @@ export class Session {
         this.#tell({ type: "compared", run, comparison, textName: text.name });
       }
     } catch (error) {
-      if (checkpoint === this.#checkpoint) this.#tell({ type: "workFailed", run, problem: problemOf(error) });
+      if (checkpoint === this.#checkpoint) this.#tell({ type: "workFailed", run, problem: this.#problem(error) });
     }
   }
 
@@ -270,7 +287,7 @@ export class Session {
     } catch (error) {
       const id = this.#opened;
       if (checkpoint === this.#checkpoint) {
-        this.#tell({ type: "offsetsFailed", checkpoint: id, problem: problemOf(error) });
+        this.#tell({ type: "offsetsFailed", checkpoint: id, problem: this.#problem(error) });
       }
     }
   }
@@ -319,7 +336,7 @@ export class Session {
       await this.#continue(trial, 0, checkpoint, asked.backend, prompt, asked, signal);
       await this.#continue(trial, 1, produced, second, prompt, asked, signal);
     } catch (error) {
-      problem = problemOf(error);
+      problem = checkpoint === this.#checkpoint ? this.#problem(error) : problemOf(error);
     }
     this.#tell({ type: "trialEnded", trial, problem });
   }
@@ -358,11 +375,14 @@ export class Session {
 
   // Taking away.
 
-  /** The produced file of a run. */
-  async file(run: number): Promise<Blob> {
-    const produced = this.#produced.get(run);
-    if (!produced) throw new StatepressError("bad-input", "this run's file has been let go");
-    return produced.save("blob");
+  /** The produced file of a run; undefined when the worker has lost it. */
+  async file(run: number): Promise<Blob | undefined> {
+    try {
+      return await this.#produced.get(run)?.save("blob");
+    } catch (error) {
+      this.#problem(error);
+      return undefined;
+    }
   }
 }
 

@@ -26,6 +26,7 @@ export type PageEvent =
   | { type: "offsetsMeasured"; checkpoint: number; evaluation: Evaluation }
   | { type: "offsetsFailed"; checkpoint: number; problem: Problem }
   | { type: "dropped" }
+  | { type: "lost" }
   // The settings.
   | { type: "asked"; change: Partial<Asked> }
   | { type: "planning" }

@@ -67,6 +67,14 @@ describe("a checkpoint", () => {
     expect(state.openProblem).toEqual(problem);
   });
 
+  test("is lost with the worker until something is opened; its numbers stay", () => {
+    const state = after(opened(1), compressed, { type: "lost" });
+    expect(state.lost).toBe(true);
+    expect(state.runs).toHaveLength(1);
+    expect(reduce(state, opened(2)).lost).toBe(false);
+    expect(after({ type: "lost" })).toBe(initial);
+  });
+
   test("brings its own text, and takes it along when it goes", () => {
     const own = after(opened(1, { name: "own.txt", text: "words" }));
     expect(own.asked.text).toBe("own");

@@ -42,6 +42,9 @@ export function reduce(state: State, event: PageEvent): State {
       return { ...initial, recipes, asked: { ...asked, text: asked.text === "own" ? "demo" : asked.text } };
     }
 
+    case "lost":
+      return state.checkpoint ? { ...state, lost: true } : state;
+
     case "asked":
       return { ...state, asked: { ...state.asked, ...event.change } };
     case "planning":

@@ -28,6 +28,8 @@ export interface State {
   opening: Opening | undefined;
   openProblem: Problem | undefined;
   checkpoint: Opened | undefined;
+  /** The worker has stopped: what it held, the checkpoint and the produced files, is gone. */
+  lost: boolean;
   asked: Asked;
   /** What `asked.recipe` will do; of an earlier recipe while `planning`. */
   plan: Plan | undefined;
@@ -157,6 +159,7 @@ export const initial: State = {
   opening: undefined,
   openProblem: undefined,
   checkpoint: undefined,
+  lost: false,
   asked: {
     recipe: NOTHING,
     backend: "auto",
