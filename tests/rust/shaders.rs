@@ -1,8 +1,12 @@
 //! Every shader, without a GPU: naga parses and validates it, and its uniform blocks lie as Rust's do.
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
-use naga::{Module, TypeInner};
-use statepress_kernels::shaders::{Block, Codec, Control, Features, Kernel, Matrix, Norm};
+use std::collections::BTreeSet;
+
+use naga::back::PipelineConstants;
+use naga::back::pipeline_constants::process_overrides;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{Module, Scalar, ShaderStage, TypeInner};
+use statepress_kernels::shaders::{Block, Codec, Control, Features, Field, Kernel, Matrix, Norm};
 
 /// Every combination of codecs that a kernel's matrices can have is a product of texts that do
 /// not know each other: each codec in every place is enough.
@@ -18,43 +22,92 @@ fn combinations(kernel: Kernel) -> Vec<Vec<Codec>> {
     }
 }
 
-fn parse(kernel: Kernel, codecs: &[Codec], features: Features) -> Module {
+/// What a shader may use: subgroups where they are asked for, and nothing else that an adapter may
+/// not have; half floats, say.
+fn capabilities(features: Features) -> Capabilities {
+    // `unpack2x16float`, which is no half float, is in every WebGPU.
+    let always = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    if features.subgroups { always | Capabilities::SUBGROUP } else { always }
+}
+
+fn parse(kernel: Kernel, codecs: &[Codec], features: Features) -> (Module, ModuleInfo) {
     let source = kernel.source(codecs, features);
     let what = format!("{kernel:?} {codecs:?} {features:?}");
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{what}: {}", error.emit_to_string(&source)));
-    let validated = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module);
-    if let Err(error) = validated {
-        panic!("{what}: {}", error.emit_to_string(&source));
-    }
-    module
+    let validated = Validator::new(ValidationFlags::all(), capabilities(features)).validate(&module);
+    let info = validated.unwrap_or_else(|error| panic!("{what}: {}", error.emit_to_string(&source)));
+    (module, info)
 }
 
-fn layout(module: &Module, name: &str) -> Vec<(String, usize)> {
+/// Every choice among some `override` constants.
+fn choices(names: &[String]) -> impl Iterator<Item = PipelineConstants> + '_ {
+    (0..1u32 << names.len()).map(|chosen| {
+        let bit = |n: usize| f64::from(chosen >> n & 1);
+        names.iter().enumerate().map(|(n, name)| (name.clone(), bit(n))).collect()
+    })
+}
+
+/// Members with their offsets and types.
+fn layout(module: &Module, name: &str) -> Vec<(String, usize, String)> {
     let found = module.types.iter().find(|(_, found)| found.name.as_deref() == Some(name));
     let (_, found) = found.unwrap_or_else(|| panic!("no struct {name}"));
     let TypeInner::Struct { members, .. } = &found.inner else { panic!("{name} is no struct") };
-    members.iter().map(|member| (member.name.clone().unwrap(), member.offset as usize)).collect()
+    let of = |ty| match (&module.types[ty].name, &module.types[ty].inner) {
+        (Some(name), _) => name.clone(),
+        (None, TypeInner::Scalar(Scalar::U32)) => "u32".into(),
+        (None, TypeInner::Scalar(Scalar::F32)) => "f32".into(),
+        (None, TypeInner::Array { .. }) => "array".into(),
+        (None, other) => panic!("{name}: {other:?} has no twin"),
+    };
+    let member =
+        |member: &naga::StructMember| (member.name.clone().unwrap(), member.offset as usize, of(member.ty));
+    members.iter().map(member).collect()
 }
 
-fn same(module: &Module, name: &str, fields: &[(&str, usize)], what: &str) {
-    let fields: Vec<_> = fields.iter().map(|(name, offset)| ((*name).to_string(), *offset)).collect();
-    assert_eq!(layout(module, name), fields, "{what}: {name}");
+fn same(module: &Module, name: &str, fields: &[Field], what: &str) {
+    let owned = |(name, offset, ty): &Field| (name.to_string(), *offset, ty.to_string());
+    assert_eq!(layout(module, name), fields.iter().map(owned).collect::<Vec<_>>(), "{what}: {name}");
 }
 
 #[test]
 fn every_shader_is_valid_in_every_precision_and_variant() {
     let mut checked = 0;
     for kernel in Kernel::ALL {
+        let mut overrides = BTreeSet::new();
         for codecs in combinations(kernel) {
-            for subgroups in [false, true] {
-                parse(kernel, &codecs, Features { subgroups, packed_dot: subgroups });
+            for (subgroups, packed_dot) in [(false, false), (false, true), (true, false), (true, true)] {
+                let features = Features { subgroups, packed_dot };
+                let (module, info) = parse(kernel, &codecs, features);
                 checked += 1;
+                let names: Vec<String> =
+                    module.overrides.iter().filter_map(|(_, constant)| constant.name.clone()).collect();
+                overrides.extend(names.iter().cloned());
+                for constants in choices(&names) {
+                    let main = Some((ShaderStage::Compute, "main"));
+                    if let Err(error) = process_overrides(&module, &info, main, &constants) {
+                        panic!("{kernel:?} {codecs:?} {constants:?}: {error}");
+                    }
+                }
             }
         }
+        let declared: BTreeSet<String> = kernel.overrides().iter().map(ToString::to_string).collect();
+        assert_eq!(overrides, declared, "{kernel:?}");
     }
     let with_matrices = Kernel::ALL.iter().filter(|kernel| !kernel.matrices().is_empty()).count();
-    assert_eq!(checked, 2 * (Kernel::ALL.len() + with_matrices * (Codec::ALL.len() - 1)));
+    assert_eq!(checked, 4 * (Kernel::ALL.len() + with_matrices * (Codec::ALL.len() - 1)));
+}
+
+/// The test above would pass if nothing were refused.
+#[test]
+fn what_an_adapter_may_not_have_is_refused() {
+    let sums = Kernel::ALL.into_iter().find(|kernel| kernel.sums() && kernel.matrices().is_empty()).unwrap();
+    let source = sums.source(&[], Features { subgroups: true, packed_dot: false });
+    let module = naga::front::wgsl::parse_str(&source).unwrap();
+    let plain = capabilities(Features::default());
+    assert!(Validator::new(ValidationFlags::all(), plain).validate(&module).is_err(), "subgroups");
+    let half = naga::front::wgsl::parse_str("enable f16; var<private> x: f16;").unwrap();
+    assert!(Validator::new(ValidationFlags::all(), plain).validate(&half).is_err(), "half floats");
 }
 
 #[test]
@@ -62,14 +115,14 @@ fn uniform_blocks_lie_as_rust_writes_them() {
     for kernel in Kernel::ALL {
         let codecs =
             vec![Codec::Nf4 { absmax: statepress_kernels::shaders::Scale::Double }; kernel.matrices().len()];
-        let module = parse(kernel, &codecs, Features::default());
+        let (module, _) = parse(kernel, &codecs, Features::default());
         let what = format!("{kernel:?}");
         same(&module, "Params", kernel.params(), &what);
         let control: Vec<_> =
-            Control::FIELDS.iter().copied().chain([("ids", std::mem::size_of::<Control>())]).collect();
+            Control::FIELDS.iter().copied().chain([("ids", size_of::<Control>(), "array")]).collect();
         same(&module, "Control", &control, &what);
         same(&module, "Matrix", Matrix::FIELDS, &what);
-        if kernel.params().iter().any(|(name, _)| *name == "norm") {
+        if kernel.params().iter().any(|(name, ..)| *name == "norm") {
             same(&module, "Norm", Norm::FIELDS, &what);
         }
     }
@@ -80,7 +133,7 @@ fn uniform_blocks_lie_as_rust_writes_them() {
 fn every_shader_fits_the_smallest_adapter() {
     for kernel in Kernel::ALL {
         for codecs in combinations(kernel) {
-            let module = parse(kernel, &codecs, Features::default());
+            let (module, _) = parse(kernel, &codecs, Features::default());
             let mut layouter = naga::proc::Layouter::default();
             layouter.update(module.to_ctx()).unwrap();
             let (mut shared, mut storage) = (0, 0);

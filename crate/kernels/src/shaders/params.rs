@@ -1,11 +1,14 @@
 //! The uniform blocks of the kernels: the Rust twins of the structs in the WGSL files, which say
 //! what the fields mean. A test compares every layout through naga.
 
-/// A field of a block: its name and where it lies, in bytes.
-pub type Field = (&'static str, usize);
+/// A field of a block: its name, where it lies, in bytes, and its type in WGSL.
+pub type Field = (&'static str, usize, &'static str);
 
 /// A uniform block.
 pub trait Block {
+    /// What WGSL calls it where it is a field of another.
+    const NAME: &'static str;
+
     /// Fields in order.
     const FIELDS: &'static [Field];
 
@@ -15,22 +18,31 @@ pub trait Block {
 
 /// What a field may be.
 trait Words {
+    /// Its type in WGSL.
+    const TYPE: &'static str;
+
     fn push(&self, out: &mut Vec<u32>);
 }
 
 impl Words for u32 {
+    const TYPE: &'static str = "u32";
+
     fn push(&self, out: &mut Vec<u32>) {
         out.push(*self);
     }
 }
 
 impl Words for f32 {
+    const TYPE: &'static str = "f32";
+
     fn push(&self, out: &mut Vec<u32>) {
         out.push(self.to_bits());
     }
 }
 
 impl<B: Block> Words for B {
+    const TYPE: &'static str = B::NAME;
+
     fn push(&self, out: &mut Vec<u32>) {
         self.words(out);
     }
@@ -45,8 +57,9 @@ macro_rules! block {
         pub struct $name { $(pub $field: $type),+ }
 
         impl Block for $name {
+            const NAME: &'static str = stringify!($name);
             const FIELDS: &'static [Field] =
-                &[$((stringify!($field), std::mem::offset_of!($name, $field))),+];
+                &[$((stringify!($field), std::mem::offset_of!($name, $field), <$type as Words>::TYPE)),+];
 
             fn words(&self, out: &mut Vec<u32>) {
                 $(Words::push(&self.$field, out);)+
