@@ -60,7 +60,7 @@ fn main() {
                 let gpu = block_on(Gpu::open(options.clone())).expect("a GPU");
                 let network = network(&gpu, shape, encoding);
                 let costs = explain(&network);
-                let bytes: u64 = costs.iter().map(|row| row.bytes).sum();
+                let bytes: u64 = costs.iter().map(|row| row.weights).sum();
                 let dispatches: usize = costs.iter().map(|row| row.dispatches).sum();
                 let best = seconds_per_token(&gpu, network, shape);
                 println!(

@@ -7,20 +7,16 @@ use std::path::Path;
 
 use pollster::block_on;
 use statepress::{
-    AnyModel, Backend, BackendError, Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions,
-    Generate, GenerateOptions, Gpu, GpuOptions, Loaded, Model, OpenOptions, Recipe, Runner, Wanted, choose,
-    explain, recipes, run, self_check,
+    AnyModel, Compare, CompareOptions, Evaluate, EvaluateOptions, Generate, GenerateOptions, Gpu, GpuOptions,
+    Loaded, Recipe, Runner, recipes, run, self_check,
 };
-use statepress_tests::files::{demo, fixture, open, shared};
+use statepress_tests::files::{fixture, heldout_ids, open, shared};
 use statepress_tests::golden::{Golden, assert_close};
+use statepress_tests::gpu::{clock, compressed, demo_checkpoint, greedy, on, open_gpu};
 
 /// `|a - b| / (1 + |b|)` against PyTorch: f32 sums in another order, and exp of a few units in the
 /// last place.
 const TOLERANCE: f32 = 1e-3;
-
-fn open_gpu(options: GpuOptions) -> Gpu {
-    block_on(Gpu::open(options)).expect("a GPU, be it a software one: pkg-scripts/setup gpu installs one")
-}
 
 /// Without and with what not every adapter has.
 fn gpus() -> Vec<Gpu> {
@@ -37,18 +33,6 @@ fn gpus() -> Vec<Gpu> {
     gpus
 }
 
-fn on(gpu: &Gpu, checkpoint: &Checkpoint) -> Model<Gpu> {
-    run(checkpoint.load_into(gpu.clone()).unwrap(), |_| {}).unwrap()
-}
-
-fn demo_checkpoint() -> Checkpoint {
-    open(&demo().join("model.safetensors"), &[])
-}
-
-fn clock() -> fn() -> f64 {
-    statepress::Clock::default().seconds()
-}
-
 /// Logits of a sequence taken in in steps of these lengths.
 fn logits_in_steps(model: &impl Loaded, ids: &[u32], step: usize) -> Vec<f32> {
     block_on(async {
@@ -61,19 +45,6 @@ fn logits_in_steps(model: &impl Loaded, ids: &[u32], step: usize) -> Vec<f32> {
         }
         all
     })
-}
-
-fn greedy(model: &impl Loaded, prompt: &[u32], count: usize) -> Vec<u32> {
-    let options = GenerateOptions { max_tokens: count, ..GenerateOptions::default() };
-    let mut generate = Generate::new(model, prompt, options).unwrap();
-    let mut ids = prompt.to_vec();
-    loop {
-        let tokens = block_on(generate.step(1 + ids.len() % 7)).unwrap();
-        if tokens.is_empty() {
-            return ids;
-        }
-        ids.extend(tokens.iter().map(|token| token.id));
-    }
 }
 
 fn check_golden(gpu: &Gpu, path: &Path, golden: &Golden, set: &[(&str, u64)]) {
@@ -169,9 +140,7 @@ fn experts_of_several_precisions_are_those_of_the_cpu() {
             {"match": "*experts.1.*", "precision": "int8"}, {"match": "*experts.2.*", "precision": "fp16"}
         ], "otherwise": "fp32"}}]}"#,
     );
-    let (job, bytes) = demo_checkpoint().compress_to_memory(&recipe.unwrap()).unwrap();
-    run(job, |_| {}).unwrap();
-    let compressed = Checkpoint::open(bytes.take(), OpenOptions::default()).unwrap();
+    let compressed = compressed(&demo_checkpoint(), &recipe.unwrap());
     let (cpu, gpu) = (compressed.model().unwrap(), on(&gpu, &compressed));
     let ids: Vec<u32> = (0..100).map(|i| i * 79 % 8000).collect();
     let exact = logits_in_steps(&cpu, &ids, 100);
@@ -191,19 +160,17 @@ fn experts_of_several_precisions_are_those_of_the_cpu() {
 fn perplexity_of_every_recipe_is_the_cpus() {
     let gpu = open_gpu(GpuOptions::default());
     let base = demo_checkpoint();
-    let ids = Golden::open(&fixture("models/heldout_ids.safetensors"));
-    let ids: Vec<u32> = ids.ids("ids").into_iter().take(1024).collect();
+    let ids = &heldout_ids()[..1024];
     let evaluate = |model: AnyModel| {
         let options = EvaluateOptions { window: Some(256), ..EvaluateOptions::default() };
-        run(Evaluate::new(&model, &ids, &options, clock()).unwrap(), |_| {}).unwrap()
+        run(Evaluate::new(&model, ids, &options, clock()).unwrap(), |_| {}).unwrap()
     };
     let mut checked = 0;
     for recipe in recipes::builtin().unwrap() {
-        let (job, bytes) = base.compress_to_memory(&recipe).unwrap();
-        run(job, |_| {}).unwrap();
-        let compressed = Checkpoint::open(bytes.take(), OpenOptions::default()).unwrap();
+        let compressed = compressed(&base, &recipe);
         let cpu = evaluate(AnyModel::Cpu(compressed.model().unwrap()));
         let found = evaluate(AnyModel::Gpu(on(&gpu, &compressed)));
+        assert!(cpu.perplexity < 200.0, "{}: {}: is it the model's text?", recipe.name, cpu.perplexity);
         let percent = 100.0 * (found.perplexity / cpu.perplexity - 1.0);
         eprintln!(
             "{}: {} on the CPU, {} on the GPU, {percent:+.5} %",
@@ -217,20 +184,43 @@ fn perplexity_of_every_recipe_is_the_cpus() {
     assert!(checked >= 8, "only {checked} recipes");
 }
 
-/// The CPU beside the GPU, and two precisions on different backends.
+/// The CPU beside the GPU; and FP32 on one beside NF4 on the other, which is the card that one backend gives.
 #[test]
 fn a_card_can_have_its_halves_on_different_backends() {
     let gpu = open_gpu(GpuOptions::default());
     let base = demo_checkpoint();
-    let (cpu, other) = (AnyModel::Cpu(base.model().unwrap()), AnyModel::Gpu(on(&gpu, &base)));
-    let ids: Vec<u32> = (0..128).map(|i| i * 61 % 8000).collect();
-    let options = CompareOptions { window: Some(64), ..CompareOptions::default() };
-    let card = run(Compare::new(&cpu, &other, &ids, options, clock()).unwrap(), |_| {}).unwrap();
-    assert_eq!((&*card.a.backend, &*card.b.backend), ("cpu", "webgpu"));
-    assert!(card.kl.max < 1e-5, "{:?}", card.kl);
-    assert_eq!(card.top1_agreement, 1.0);
-    assert_eq!(card.by_layer.len(), 5);
-    assert!(card.by_layer.iter().all(|layer| layer.relative_error < 1e-4), "{:?}", card.by_layer);
+    let ids: Vec<u32> = (0..64).map(|i| i * 61 % 8000).collect();
+    let card = |a: &AnyModel, b: &AnyModel| {
+        let options = CompareOptions { window: Some(32), ..CompareOptions::default() };
+        run(Compare::new(a, b, &ids, options, clock()).unwrap(), |_| {}).unwrap()
+    };
+    let cpu = AnyModel::Cpu(base.model().unwrap());
+    let same = card(&cpu, &AnyModel::Gpu(on(&gpu, &base)));
+    assert_eq!((&*same.a.backend, &*same.b.backend), ("cpu", "webgpu"));
+    assert_eq!((&same.a.adapter, &same.b.adapter), (&None, &Some(gpu.adapter().name.clone())));
+    assert!(same.kl.max < 1e-5, "{:?}", same.kl);
+    assert_eq!(same.top1_agreement, 1.0);
+    assert_eq!(same.by_layer.len(), 5);
+    assert!(same.by_layer.iter().all(|layer| layer.relative_error < 1e-4), "{:?}", same.by_layer);
+
+    let nf4 = compressed(&base, &recipes::find("nf4").unwrap());
+    let expected = card(&cpu, &AnyModel::Cpu(nf4.model().unwrap()));
+    for (a, b, backends) in [
+        (&cpu, AnyModel::Gpu(on(&gpu, &nf4)), ("cpu", "webgpu")),
+        (&AnyModel::Gpu(on(&gpu, &base)), AnyModel::Cpu(nf4.model().unwrap()), ("webgpu", "cpu")),
+    ] {
+        let found = card(a, &b);
+        assert_eq!((&*found.a.backend, &*found.b.backend), backends);
+        let share = (found.kl.mean / expected.kl.mean - 1.0).abs();
+        assert!(
+            share < 1e-3,
+            "{backends:?}: a mean divergence of {}, not {}",
+            found.kl.mean,
+            expected.kl.mean
+        );
+        let percent = found.perplexity_change - expected.perplexity_change;
+        assert!(percent.abs() < 0.01, "{backends:?}: {percent} % apart");
+    }
 }
 
 /// The same seed gives the same text wherever it is made: the random numbers come from one place.
@@ -267,156 +257,4 @@ fn sampling_is_the_cpus() {
             assert!((a.1 - b.1).abs() < 1e-3, "{a:?} {b:?}");
         }
     }
-}
-
-/// What `explain` counts is what the model's arithmetic says.
-#[test]
-fn a_token_takes_three_dispatches_a_layer_and_three() {
-    let gpu = open_gpu(GpuOptions::default());
-    let base = demo_checkpoint();
-    // Of two experts of four: all weights but half of the experts', the table once and a row of each table.
-    let (d, inner, experts) = (128, 256, 64);
-    let ssm = 2 * inner * d + inner * inner + 2 * 8 * inner + d * inner;
-    let all = 8000 * d + 2 * d + 4 * ssm + 2 * (2 * experts * d) + 2 * (4 * d + 2 * 2 * experts * d);
-    for (recipe, bytes_per_weight) in [("none", 4.0), ("fp16", 2.0), ("int8", 1.0)] {
-        let (job, bytes) = base.compress_to_memory(&recipes::find(recipe).unwrap()).unwrap();
-        run(job, |_| {}).unwrap();
-        let compressed = Checkpoint::open(bytes.take(), OpenOptions::default()).unwrap();
-        let rows = explain(on(&gpu, &compressed).network());
-        let dispatches: usize = rows.iter().map(|row| row.dispatches).sum();
-        assert_eq!(dispatches, 3 * 4 + 3, "{rows:?}");
-        let logits: u64 = 4 * 8000;
-        let found = (rows.iter().map(|row| row.bytes).sum::<u64>() - logits) as f64;
-        let expected = f64::from(all) * bytes_per_weight;
-        // INT8 has scales, and what its recipe leaves alone.
-        let tolerance = if recipe == "int8" { 0.08 } else { 1e-9 };
-        assert!((found / expected - 1.0).abs() <= tolerance, "{recipe}: {found}, {expected}");
-    }
-}
-
-#[test]
-fn what_does_not_fit_is_refused_by_its_name_and_the_limit() {
-    let gpu = open_gpu(GpuOptions { max_buffer: Some(1 << 20), ..GpuOptions::default() });
-    let error = run(demo_checkpoint().load_into(gpu).unwrap(), |_| {}).err().unwrap();
-    assert_eq!(error.code(), "gpu-limit");
-    let message = error.to_string();
-    assert!(message.contains("embedding.weight") && message.contains("4096000"), "{message}");
-    assert!(message.contains("1048576"), "{message}");
-    // The memory of a sequence, too.
-    let gpu = open_gpu(GpuOptions { max_buffer: Some(5 << 20), ..GpuOptions::default() });
-    let model = on(&gpu, &demo_checkpoint());
-    let mut runner = model.runner(true).unwrap();
-    let error = block_on(runner.forward(&[0; 256], None)).unwrap_err();
-    assert_eq!(error.code(), "gpu-limit", "{error}");
-    assert!(error.to_string().contains("activations"), "{error}");
-}
-
-#[test]
-fn a_lost_gpu_is_an_error_and_the_next_one_works() {
-    let gpu = open_gpu(GpuOptions::default());
-    let model = on(&gpu, &demo_checkpoint());
-    let mut generate = Generate::new(&model, &[1, 2, 3], GenerateOptions::default()).unwrap();
-    assert_eq!(block_on(generate.step(2)).unwrap().len(), 2);
-    gpu.destroy();
-    let error = block_on(generate.step(2)).unwrap_err();
-    assert_eq!(error.code(), "gpu-lost", "{error}");
-    assert!(model.runner(true).is_err());
-    let error = run(demo_checkpoint().load_into(gpu).unwrap(), |_| {}).err().unwrap();
-    assert_eq!(error.code(), "gpu-lost", "{error}");
-    let again = open_gpu(GpuOptions::default());
-    assert_eq!(greedy(&on(&again, &demo_checkpoint()), &[1, 2, 3], 2).len(), 5);
-}
-
-/// Two models, two sequences of one model, and one that is left in the middle.
-#[test]
-fn sequences_do_not_disturb_each_other() {
-    let gpu = open_gpu(GpuOptions::default());
-    let demo = on(&gpu, &demo_checkpoint());
-    let small = on(&gpu, &open(&fixture("fixtures/il_moe.safetensors"), &[]));
-    let alone = (greedy(&demo, &[1, 2, 3], 6), greedy(&small, &[4, 5], 6));
-    let options = |max_tokens| GenerateOptions { max_tokens, ..GenerateOptions::default() };
-    let mut first = Generate::new(&demo, &[1, 2, 3], options(6)).unwrap();
-    let mut second = Generate::new(&small, &[4, 5], options(6)).unwrap();
-    let mut left = Generate::new(&demo, &[9, 9, 9], options(6)).unwrap();
-    block_on(left.step(2)).unwrap();
-    let mut found = (vec![1, 2, 3], vec![4, 5]);
-    for _ in 0..3 {
-        found.0.extend(block_on(first.step(2)).unwrap().iter().map(|token| token.id));
-        found.1.extend(block_on(second.step(2)).unwrap().iter().map(|token| token.id));
-    }
-    drop(left);
-    assert_eq!(found, alone);
-}
-
-#[test]
-fn models_that_are_not_numbers_fail_on_the_gpu_too() {
-    let golden = fixture("fixtures/il_ffn.safetensors");
-    let mut bytes = std::fs::read(golden).unwrap();
-    let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-    let at = 8 + header + metadata.info("norm.weight").unwrap().data_offsets.0;
-    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-    let checkpoint = Checkpoint::open(bytes, OpenOptions::default()).unwrap();
-    let gpu = open_gpu(GpuOptions::default());
-    let model = on(&gpu, &checkpoint);
-    let job = Evaluate::new(&model, &[1; 48], &EvaluateOptions::default(), clock()).unwrap();
-    let error = run(job, |_| {}).unwrap_err();
-    assert_eq!(error.code(), "evaluation-failed", "{error}");
-}
-
-#[test]
-fn the_choice_says_why() {
-    let asked = block_on(choose(Wanted::WebGpu, GpuOptions::default())).unwrap();
-    assert!(asked.gpu.is_some() && asked.finding.is_none());
-    let cpu = block_on(choose(Wanted::Cpu, GpuOptions::default())).unwrap();
-    assert!(cpu.gpu.is_none() && cpu.finding.is_none());
-    let auto = block_on(choose(Wanted::Auto, GpuOptions::default())).unwrap();
-    if asked.gpu.unwrap().adapter().software {
-        // The CPU does it faster than a program on it that plays a GPU.
-        assert!(auto.gpu.is_none());
-        assert_eq!(auto.finding.unwrap().code, "backend-cpu");
-    } else {
-        assert!(auto.gpu.is_some());
-    }
-    let absent = || GpuOptions { absent: Some("no such thing here".into()), ..GpuOptions::default() };
-    let error = block_on(choose(Wanted::WebGpu, absent())).err().unwrap();
-    assert_eq!((error.code(), error.to_string().contains("no such thing here")), ("no-gpu", true));
-    assert!(block_on(choose(Wanted::Auto, absent())).unwrap().reason.contains("no such thing here"));
-}
-
-/// A backend that computes something else is refused with the numbers.
-#[test]
-fn the_self_check_sees_a_wrong_number() {
-    #[derive(Clone)]
-    struct Wrong(statepress::Cpu);
-    impl Backend for Wrong {
-        type Matrix = <statepress::Cpu as Backend>::Matrix;
-        type Network = <statepress::Cpu as Backend>::Network;
-        type Runner = <statepress::Cpu as Backend>::Runner;
-        fn matrix(
-            &self,
-            name: &str,
-            mut tensor: statepress_core::Tensor,
-        ) -> Result<Self::Matrix, BackendError> {
-            if let statepress_core::Packed::F16(bits) = &mut tensor.data {
-                bits[7] ^= 0x0200;
-            }
-            self.0.matrix(name, tensor)
-        }
-        fn network(
-            &self,
-            network: statepress_kernels::network::Network<Self::Matrix>,
-        ) -> Result<Self::Network, BackendError> {
-            self.0.network(network)
-        }
-        fn runner(
-            &self,
-            network: &std::rc::Rc<Self::Network>,
-            exact: bool,
-        ) -> Result<Self::Runner, BackendError> {
-            self.0.runner(network, exact)
-        }
-    }
-    let error = block_on(self_check(&Wrong(statepress::Cpu), "a wrong one")).unwrap_err();
-    assert_eq!(error.code(), "gpu-self-check");
-    assert!(error.to_string().contains("a wrong one") && error.to_string().contains("allowed"), "{error}");
 }

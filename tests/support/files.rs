@@ -16,6 +16,12 @@ pub fn demo() -> PathBuf {
     root().join("examples/demo/itera-tiny")
 }
 
+/// The demo's text in the demo's tokens.
+pub fn heldout_ids() -> Vec<u32> {
+    let bytes = std::fs::read(fixture("tokenizers/heldout.bpe8000.u16.bin")).unwrap();
+    bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]).into()).collect()
+}
+
 /// A file of the data folder beside the repository (or in `STATEPRESS_SHARED`): checkpoints too
 /// large to ship. `None` when this machine has none; the caller says so.
 pub fn shared(path: &str) -> Option<PathBuf> {

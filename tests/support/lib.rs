@@ -3,6 +3,8 @@
 #[cfg(not(target_family = "wasm"))]
 pub mod files;
 pub mod golden;
+#[cfg(not(target_family = "wasm"))]
+pub mod gpu;
 pub mod ops;
 pub mod yardstick;
 

@@ -118,15 +118,11 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             lost.note(BackendError::Lost(format!("{message} ({reason:?})")));
         });
-        device.on_uncaptured_error(Arc::new(move |error| {
-            refused.note(match error {
-                wgpu::Error::OutOfMemory { source } => BackendError::OutOfMemory(source.to_string()),
-                other => BackendError::Validation(other.to_string()),
-            });
-        }));
+        device.on_uncaptured_error(Arc::new(move |error| refused.note(typed(&error))));
 
         let max_buffer = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
-        let max_buffer = options.max_buffer.map_or(max_buffer, |most| most.min(max_buffer));
+        // Whole words: a buffer whose size is rounded up to them must still be allowed.
+        let max_buffer = options.max_buffer.map_or(max_buffer, |most| most.min(max_buffer)) & !3;
         Ok(Self(Rc::new(Shared {
             adapter: describe(&adapter, packed_dot, max_buffer),
             features: Features {
@@ -270,6 +266,13 @@ impl Faults {
     }
 }
 
+fn typed(error: &wgpu::Error) -> BackendError {
+    match error {
+        wgpu::Error::OutOfMemory { source } => BackendError::OutOfMemory(source.to_string()),
+        other => BackendError::Validation(other.to_string()),
+    }
+}
+
 /// What a user can do something with; the error lists every way that this build does not know, too.
 fn in_short(error: &wgpu::RequestAdapterError) -> String {
     match error {
@@ -308,5 +311,24 @@ fn describe(adapter: &wgpu::Adapter, packed_dot: bool, max_buffer: u64) -> Adapt
         features: features.map(str::to_string).collect(),
         software,
         max_buffer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory that is used up cannot be had from a driver on demand.
+    #[test]
+    fn the_first_of_a_drivers_errors_is_kept_with_its_kind() {
+        let faults = Faults::default();
+        assert_eq!(faults.first(), None);
+        faults.note(typed(&wgpu::Error::OutOfMemory { source: "no room for 8 GiB".into() }));
+        faults.note(BackendError::Lost("it was given up".into()));
+        let first = faults.first().unwrap();
+        assert_eq!(
+            (first.code(), &*first.to_string()),
+            ("gpu-out-of-memory", "the GPU is out of memory: no room for 8 GiB",)
+        );
     }
 }

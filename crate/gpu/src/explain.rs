@@ -1,14 +1,17 @@
-//! What one decoded token costs: dispatches, and bytes of weights that have to be read.
+//! What one decoded token costs: dispatches, and the bytes they move.
 
 use std::rc::Rc;
 
+use statepress_kernels::backend::Sampling;
 use statepress_kernels::shaders::Kernel;
 
 use crate::GpuNetwork;
 use crate::memory::{LEAST_CAPACITY, Places};
-use crate::record::Part;
+use crate::record::{Part, Step};
+use crate::runner::sample;
 
-/// A kernel's part in one decoded token.
+/// A kernel's part in one decoded token. Every byte is counted once a dispatch, however often a
+/// cache is asked for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explained {
     /// The kernel, with its variant.
@@ -17,49 +20,59 @@ pub struct Explained {
     pub precisions: String,
     /// Dispatches of it.
     pub dispatches: usize,
-    /// Bytes of codes and scales they read: chosen experts only, one row of a table.
-    pub bytes: u64,
+    /// Bytes of weights that they read: codes and scales, of chosen experts only and of one row of
+    /// a table; norms, taps and biases.
+    pub weights: u64,
+    /// Bytes of activations and state that they read and write. Attention is that of a sequence's
+    /// first token.
+    pub activations: u64,
 }
 
 /// The dispatches of one decoded token in their order, equal neighbours of one kind together.
 pub fn explain(network: &GpuNetwork) -> Vec<Explained> {
     let places = Places::new(network, LEAST_CAPACITY);
-    let steps = network.token(&places, false).into_iter().chain(network.kept_logits(&places, false));
+    let sampling = Sampling { temperature: 0.0, top_k: None, usable: network.vocab_size };
+    let mut steps = network.token(&places, false);
+    steps.extend(network.kept_logits(&places, false));
+    steps.push(sample(network, &places, &sampling, 1));
     let mut rows: Vec<Explained> = Vec::new();
     for part in steps {
         let Part::Dispatch(step) = part else { continue };
-        let mut kernel = format!("{:?}", step.kernel);
-        if !step.overrides.is_empty() {
-            kernel = format!("{kernel} {}", step.overrides.join("+").to_lowercase());
-        }
-        let precisions: Vec<String> =
-            step.matrices.iter().map(|matrix| format!("{:?}", matrix.matrix.codec)).collect();
-        let embeds = step.kernel == Kernel::Embed;
-        // One that stands twice among the bindings is read once.
-        let first = |n: usize| !step.matrices[..n].iter().any(|other| Rc::ptr_eq(other, &step.matrices[n]));
-        let distinct = (0..step.matrices.len()).filter(|&n| first(n)).map(|n| &step.matrices[n]);
-        let bytes = distinct.map(|placed| {
-            let matrix = &placed.matrix;
-            let whole = matrix.bytes() as u64;
-            if embeds { whole / matrix.rows as u64 } else { whole * step.banks_used.min(matrix.banks) as u64 }
-        });
-        let row = Explained { kernel, precisions: precisions.join(" "), dispatches: 1, bytes: bytes.sum() };
+        let row = explain_step(&step);
         match rows
             .iter_mut()
             .find(|known| (&known.kernel, &known.precisions) == (&row.kernel, &row.precisions))
         {
             Some(known) => {
                 known.dispatches += 1;
-                known.bytes += row.bytes;
+                known.weights += row.weights;
+                known.activations += row.activations;
             }
             None => rows.push(row),
         }
     }
-    rows.push(Explained {
-        kernel: "Sample".into(),
-        precisions: String::new(),
-        dispatches: 1,
-        bytes: 4 * network.vocab_size as u64,
-    });
     rows
+}
+
+fn explain_step(step: &Step) -> Explained {
+    let mut kernel = format!("{:?}", step.kernel);
+    if !step.overrides.is_empty() {
+        kernel = format!("{kernel} {}", step.overrides.join("+").to_lowercase());
+    }
+    let precisions: Vec<String> =
+        step.matrices.iter().map(|matrix| format!("{:?}", matrix.matrix.codec)).collect();
+    // One that stands twice among the bindings is read once.
+    let first = |n: usize| !step.matrices[..n].iter().any(|other| Rc::ptr_eq(other, &step.matrices[n]));
+    let distinct = (0..step.matrices.len()).filter(|&n| first(n)).map(|n| &step.matrices[n].matrix);
+    let matrices = distinct.map(|matrix| match step.kernel {
+        Kernel::Embed => matrix.bytes() / matrix.rows,
+        _ => matrix.bytes() * step.banks_used.min(matrix.banks),
+    });
+    Explained {
+        kernel,
+        precisions: precisions.join(" "),
+        dispatches: 1,
+        weights: (matrices.sum::<usize>() + 4 * step.moves.vectors) as u64,
+        activations: 4 * step.moves.activations as u64,
+    }
 }

@@ -8,7 +8,7 @@ use statepress_kernels::backend::BackendError;
 use statepress_kernels::shaders::{Block, Control, Kernel, Matrix};
 use wgpu::BufferUsages;
 
-use crate::record::{Extent, Part, Placed, Step};
+use crate::record::{Extent, Moves, Part, Placed, Step};
 use crate::submit::{Buffers, Program};
 use crate::{Gpu, GpuMatrix};
 
@@ -79,6 +79,7 @@ impl One {
             params: params_words,
             matrices: self.matrices.clone(),
             banks_used: 1,
+            moves: Moves::default(),
             groups: groups.map(Extent::Fixed),
         };
         let buffers = Buffers { memory: &memory, control: &control, constants: &constants };

@@ -94,7 +94,17 @@ pub(crate) struct Step {
     pub matrices: Vec<Rc<Placed>>,
     /// How many matrices of its banks a token needs.
     pub banks_used: usize,
+    pub moves: Moves,
     pub groups: [Extent; 3],
+}
+
+/// Words that a dispatch moves for one token beside its matrices, each counted once.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Moves {
+    /// Read of what is no matrix: norms, taps, biases.
+    pub vectors: usize,
+    /// Read and written in the memory of the sequence.
+    pub activations: usize,
 }
 
 /// Workgroups in one dimension.
@@ -378,8 +388,16 @@ impl List<'_> {
         if kernel == Kernel::Token && int8 && self.integers {
             overrides.push("INTEGER");
         }
-        let step = Step { kernel, overrides, params: words, matrices, banks_used: 1, groups };
+        let (banks_used, moves) = (1, Moves::default());
+        let step = Step { kernel, overrides, params: words, matrices, banks_used, moves, groups };
         self.parts.push(Part::Dispatch(step));
+    }
+
+    /// What the last step moves beside its matrices, in words a token.
+    fn moves(&mut self, vectors: usize, activations: usize) {
+        if let Some(Part::Dispatch(step)) = self.parts.last_mut() {
+            step.moves = Moves { vectors, activations };
+        }
     }
 
     /// How many matrices of the last step's banks a token needs.
@@ -397,12 +415,14 @@ impl List<'_> {
         };
         let groups = [Extent::Fixed(params.tokens.eights.div_ceil(THREADS)), tokens, ONE];
         self.push(Kernel::Embed, &[], &params, &[&network.embedding, &network.positions], groups);
+        self.moves(0, self.hidden_size);
         self.parts.push(Part::Residual);
     }
 
     fn norm(&mut self, norm: wgsl::Norm, tokens: Extent) {
         let params = wgsl::LayerNorm { norm, x: self.places.hidden, y: self.places.norm };
         self.push(Kernel::LayerNorm, &[], &params, &[], [tokens, ONE, ONE]);
+        self.moves(2 * self.hidden_size, 2 * self.hidden_size);
     }
 
     /// The product of a matrix with one token.
@@ -423,6 +443,7 @@ impl List<'_> {
             ..wgsl::Token::default()
         };
         self.push(Kernel::Token, overrides, &params, &[w], row_groups(&w.block, params.lanes, 1));
+        self.moves_of_product(w, norm.is_some(), overrides);
     }
 
     /// The product of a matrix with many tokens.
@@ -430,6 +451,14 @@ impl List<'_> {
         let params = wgsl::Tokens { w: w.block, x, y, slots: 1, ..wgsl::Tokens::default() };
         let groups = [Extent::Fixed(w.block.rows.div_ceil(TILE)), Extent::Tiles(1), ONE];
         self.push(Kernel::Tokens, overrides, &params, &[w], groups);
+        self.moves_of_product(w, false, overrides);
+    }
+
+    fn moves_of_product(&mut self, w: &Rc<Placed>, normed: bool, overrides: &[&str]) {
+        let (rows, cols) = (w.matrix.rows, w.matrix.cols);
+        // Adding reads y, too.
+        let times = if overrides.contains(&"ADD") { 2 } else { 1 };
+        self.moves(if normed { 2 * cols } else { 0 }, cols + times * rows);
     }
 
     fn ssm_token(&mut self, ssm: &SsmPlan, (tail, h): (u32, u32)) {
@@ -457,6 +486,10 @@ impl List<'_> {
             };
             let matrices = [&ssm.delta, &ssm.b, &ssm.c, &ssm.proj];
             self.push(Kernel::SsmToken, &[], &params, &matrices, [ONE; 3]);
+            // The inputs and the gate; the tail, the state and the residual stream are brought up to date.
+            let (inner, states) = (ssm.inner, ssm.n_states);
+            let updated = (ssm.k - 1) * inner + states + self.hidden_size;
+            self.moves((ssm.k + 3) * inner + states, 2 * inner + 2 * updated);
             return;
         }
         self.conv(ssm, tail, ONE);
@@ -494,12 +527,15 @@ impl List<'_> {
             k: ssm.k as u32,
         };
         self.push(Kernel::Conv1d, &[], &params, &[], [across(ssm.inner), tokens, ONE]);
+        // The tail, the input and the output.
+        self.moves((ssm.k + 1) * ssm.inner, (ssm.k + 1) * ssm.inner);
     }
 
     fn step(&mut self, ssm: &SsmPlan, tokens: Extent) {
         let (delta, dt) = (self.places.mixed, self.places.dt);
         let params = wgsl::Step { delta, dt, bias: ssm.delta_bias, inner: ssm.inner as u32 };
         self.push(Kernel::Step, &[], &params, &[], [tokens, ONE, ONE]);
+        self.moves(ssm.inner, ssm.inner + 1);
     }
 
     fn scan(&mut self, ssm: &SsmPlan, kernel: Kernel, (tail, h): (u32, u32), groups: u32) {
@@ -516,6 +552,8 @@ impl List<'_> {
             k: ssm.k as u32,
         };
         self.push(kernel, &[], &params, &[], [Extent::Fixed(groups), ONE, ONE]);
+        // Step size, what drives, h before and after, h for later; the tail moves on by one input.
+        self.moves(ssm.n_states, 1 + 4 * ssm.n_states + 2 * (ssm.k - 1) * ssm.inner);
     }
 
     fn skip_gate(&mut self, ssm: &SsmPlan, tokens: Extent) {
@@ -527,6 +565,7 @@ impl List<'_> {
             inner: ssm.inner as u32,
         };
         self.push(Kernel::SkipGate, &[], &params, &[], [across(ssm.inner), tokens, ONE]);
+        self.moves(ssm.inner, 4 * ssm.inner);
     }
 
     fn ffn_token(&mut self, norm: wgsl::Norm, ffn: &FfnPlan) {
@@ -568,6 +607,7 @@ impl List<'_> {
         };
         self.push(Kernel::MixerToken, overrides, &params, &[gate, &ffn.w1, &ffn.w2], [ONE; 3]);
         self.uses_banks(top_k);
+        self.moves(2 * self.hidden_size, 2 * self.hidden_size);
     }
 
     fn experts_token(&mut self, norm: wgsl::Norm, gate: &Rc<Placed>, banks: &[Bank], top_k: usize) {
@@ -599,7 +639,10 @@ impl List<'_> {
                 };
                 let groups = row_groups(&w.block, params.lanes, top_k as u32);
                 self.push(Kernel::Token, overrides, &params, &[w], groups);
-                self.uses_banks(top_k.min(bank.count));
+                let used = top_k.min(bank.count);
+                self.uses_banks(used);
+                let inputs = if x_per_slot == 1 { used } else { 1 };
+                self.moves(0, top_k + inputs * w.matrix.cols + used * w.matrix.rows);
             };
             routed(&bank.ffn.w1, places.norm, places.middle, 0, &["ROUTED", "GELU"]);
             routed(&bank.ffn.w2, places.middle, places.outputs, 1, &["ROUTED"]);
@@ -651,6 +694,8 @@ impl List<'_> {
             top_k: top_k as u32,
         };
         self.push(Kernel::Route, &[], &params, &[], [ONE; 3]);
+        // Logits; experts and shares; how many slots each expert has, and which.
+        self.moves(0, 2 * n_experts + 3 * top_k);
     }
 
     fn combine(&mut self, top_k: usize, tokens: Extent) {
@@ -663,6 +708,7 @@ impl List<'_> {
             top_k: top_k as u32,
         };
         self.push(Kernel::Combine, &[], &params, &[], [across(self.hidden_size), tokens, ONE]);
+        self.moves(0, (2 + top_k) * self.hidden_size + top_k);
     }
 
     fn block_token(&mut self, block: &BlockPlan, memory: (u32, u32)) {
@@ -693,6 +739,8 @@ impl List<'_> {
             heads: block.n_heads as u32,
         };
         self.push(Kernel::Attention, &[], &params, &[], [Extent::Fixed(block.n_heads as u32), tokens, ONE]);
+        // Of a sequence's first token; every later one reads the keys and values of those before it as well.
+        self.moves(0, 6 * self.hidden_size);
     }
 }
 

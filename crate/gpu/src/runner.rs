@@ -10,7 +10,7 @@ use statepress_kernels::shaders::{self as wgsl, Block as _, Kernel, LABEL_SETS};
 use wgpu::BufferUsages;
 
 use crate::memory::{KEPT, Places};
-use crate::record::{Extent, Part, Step};
+use crate::record::{Extent, Moves, Part, Step};
 use crate::submit::{Buffers, Program, Residuals};
 use crate::{Gpu, GpuMatrix, GpuNetwork};
 
@@ -359,7 +359,7 @@ impl Runner for GpuRunner {
 }
 
 /// The dispatch that takes a token.
-fn sample(network: &GpuNetwork, places: &Places, sampling: &Sampling, kept: usize) -> Part {
+pub(crate) fn sample(network: &GpuNetwork, places: &Places, sampling: &Sampling, kept: usize) -> Part {
     let params = wgsl::Sample {
         logits: places.kept,
         kept: kept as u32,
@@ -378,6 +378,8 @@ fn sample(network: &GpuNetwork, places: &Places, sampling: &Sampling, kept: usiz
         params: words,
         matrices: Vec::new(),
         banks_used: 1,
+        // All logits and a random number; what is taken, and its probability.
+        moves: Moves { vectors: 0, activations: network.vocab_size + 3 },
         groups: [Extent::Fixed(1); 3],
     })
 }

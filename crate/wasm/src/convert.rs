@@ -153,7 +153,8 @@ pub fn explained(model: &AnyModel) -> Result<JsValue> {
     let AnyModel::Gpu(model) = model else { return Ok(JsValue::UNDEFINED) };
     let rows = statepress::explain(model.network()).into_iter().map(|row| {
         serde_json::json!({
-            "kernel": row.kernel, "precisions": row.precisions, "dispatches": row.dispatches, "bytes": row.bytes,
+            "kernel": row.kernel, "precisions": row.precisions, "dispatches": row.dispatches,
+            "weights": row.weights, "activations": row.activations,
         })
     });
     to_js(&rows.collect::<Vec<_>>())

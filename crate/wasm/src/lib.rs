@@ -233,7 +233,7 @@ impl Model {
         convert::info(&self.0)
     }
 
-    /// What a decoded token costs on a GPU: `[{ kernel, precisions, dispatches, bytes }]`;
+    /// What a decoded token costs on a GPU: `[{ kernel, precisions, dispatches, weights, activations }]`;
     /// `undefined` on the CPU.
     pub fn explain(&self) -> Result<JsValue> {
         convert::explained(&self.0)

@@ -139,9 +139,21 @@ function adapter({ name, api, features, software, maxBuffer }: AdapterInfo): str
 // What one decoded token costs on the GPU.
 function explained(rows: Explained[]): string {
   const sum = (of: (row: Explained) => number) => rows.reduce((total, row) => total + of(row), 0);
-  const cells = rows.map((it) => [it.kernel, it.precisions, `${it.dispatches}`, grouped(it.bytes)]);
-  const total = ["a token", "", `${sum((it) => it.dispatches)}`, grouped(sum((it) => it.bytes))];
-  return table([["kernel", "matrices", "dispatches", "bytes of weights"], ...cells, total], [2, 3]);
+  const total: Explained = {
+    kernel: "a token",
+    precisions: "",
+    dispatches: sum((it) => it.dispatches),
+    weights: sum((it) => it.weights),
+    activations: sum((it) => it.activations),
+  };
+  const lines = [...rows, total].map((it) => [
+    it.kernel,
+    it.precisions,
+    `${it.dispatches}`,
+    grouped(it.weights),
+    grouped(it.activations),
+  ]);
+  return table([["kernel", "matrices", "dispatches", "bytes of weights", "of activations"], ...lines], [2, 3, 4]);
 }
 
 /** What computed: `cpu`, or the GPU's name. */

@@ -108,8 +108,10 @@ export interface Explained {
   /** Of its matrices. */
   precisions: string;
   dispatches: number;
-  /** Of weights that are read. */
-  bytes: number;
+  /** Bytes of weights that are read: chosen experts only, and one row of a table. */
+  weights: number;
+  /** Bytes of activations and state that are read and written. */
+  activations: number;
 }
 
 /** An opened checkpoint: its headers. */
