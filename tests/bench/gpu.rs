@@ -1,11 +1,16 @@
-//! Decode speed of Itera-Lite shapes on this machine's GPU, beside what its memory allows.
+//! Decode speed of Itera-Lite shapes on this machine's GPU, beside what its memory allows and
+//! beside PyTorch at FP16 on the same card.
 //!
 //! `cargo run --release -p statepress-tests --example gpu [-- SHAPE...]`, with shapes `tiny`,
 //! `130m` and `1.4b` (the widths and depths of Mamba's models of that size). Weights are random.
 //! Each is timed with nothing that some adapter does not have, and with what this one has.
 //! The bound is the time to read a token's weights at the bandwidth that copying one large buffer
 //! to another reaches in the same run (a copy reads and writes, so its bytes count twice).
+//! PyTorch is that of `python3`, or of what `PYTHON` names; without it or without CUDA the last
+//! line says so.
 
+use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -46,11 +51,13 @@ fn main() {
     println!("copying: {:.1} GB/s read and written", bandwidth / 1e9);
     let named: Vec<String> = std::env::args().skip(1).collect();
     println!(
-        "{:<6} {:<6} {:<10} {:>10} {:>12} {:>10} {:>8}",
-        "shape", "codec", "with", "dispatches", "MB a token", "tokens/s", "of bound"
+        "{:<6} {:<6} {:<10} {:>10} {:>12} {:>10} {:>9} {:>8}",
+        "shape", "codec", "with", "dispatches", "MB a token", "tokens/s", "of bound", "of fp16"
     );
-    for shape in SHAPES.iter().filter(|shape| named.is_empty() || named.iter().any(|name| name == shape.name))
-    {
+    let shapes =
+        || SHAPES.iter().filter(|shape| named.is_empty() || named.iter().any(|name| name == shape.name));
+    for shape in shapes() {
+        let mut of_fp16 = 0.0;
         for (name, encoding) in [
             ("fp16", Encoding::Fp16),
             ("int8", Encoding::Int8 { granularity: Granularity::Row }),
@@ -63,15 +70,32 @@ fn main() {
                 let bytes: u64 = costs.iter().map(|row| row.weights).sum();
                 let dispatches: usize = costs.iter().map(|row| row.dispatches).sum();
                 let best = seconds_per_token(&gpu, network, shape);
+                if (name, *way) == ("fp16", "plain") {
+                    of_fp16 = best;
+                }
                 println!(
-                    "{:<6} {name:<6} {way:<10} {dispatches:>10} {:>12.2} {:>10.1} {:>7.1} %",
+                    "{:<6} {name:<6} {way:<10} {dispatches:>10} {:>12.2} {:>10.1} {:>7.1} % {:>7.2}x",
                     shape.name,
                     bytes as f64 / 1e6,
                     1.0 / best,
-                    100.0 * bytes as f64 / bandwidth / best
+                    100.0 * bytes as f64 / bandwidth / best,
+                    of_fp16 / best
                 );
             }
         }
+    }
+    pytorch(bandwidth, shapes());
+}
+
+/// The same shapes through PyTorch, which prints lines like ours or why it cannot.
+fn pytorch<'a>(bandwidth: f64, shapes: impl Iterator<Item = &'a Shape>) {
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/gpu_peer.py");
+    let sizes = shapes.map(|Shape { name, d, layers, states, ffn, vocab }| {
+        format!("{name}={d},{layers},{states},{ffn},{vocab}")
+    });
+    if let Err(error) = Command::new(&python).arg(script).arg(bandwidth.to_string()).args(sizes).status() {
+        println!("PyTorch beside it: not measured, {python} cannot be started ({error})");
     }
 }
 
