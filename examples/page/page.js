@@ -105,6 +105,7 @@ async function compressAndCompare() {
     $("stage").textContent = `${stage}: ${done} of ${total} ${unit}`;
   };
   $("result").hidden = true;
+  $("computes").textContent = "";
   $("compress").disabled = true;
   $("cancel").disabled = false;
   compressed?.dispose();
@@ -117,14 +118,25 @@ async function compressAndCompare() {
     const assumed = checkpoint.inspection.spec.prediction_offset?.origin === "assumed";
     const backend = $("backend").value;
     const options = { offset: assumed ? "detect" : undefined, backend, signal, onProgress };
-    const comparison = await compare(checkpoint, compressed, { text: await own.text(), ...options });
-    showCard(comparison, own.name);
-    showFindings([...compressed.report.findings, ...comparison.b.findings]);
+    const original = await checkpoint.load(options);
+    try {
+      showBackend(original.backend);
+      const comparison = await compare(original, compressed, { text: await own.text(), ...options });
+      showCard(comparison, own.name);
+      showFindings([...compressed.report.findings, ...comparison.b.findings]);
+    } finally {
+      original.dispose();
+    }
   });
   $("progress").hidden = true;
   $("stage").textContent = "";
   $("compress").disabled = false;
   $("cancel").disabled = true;
+}
+
+function showBackend({ name, adapter, reason }) {
+  const features = adapter?.features.length ? ` with ${adapter.features.join(", ")}` : "";
+  $("computes").textContent = `Computing on ${adapter ? `${name}: ${adapter.name}${features}` : name}; ${reason}.`;
 }
 
 // The file is worth having even when it cannot be measured.

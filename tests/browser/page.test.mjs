@@ -89,9 +89,20 @@ test("the GPU measures and writes in the page, and is named", async () => {
   };
   const onCpu = await perplexities();
   assert.match(await page.textContent("#protocol"), /, cpu\.$/);
+  assert.equal(await page.textContent("#computes"), "Computing on cpu; as asked.");
   await page.selectOption("#backend", "webgpu");
   const onGpu = await perplexities();
   assert.match(await page.textContent("#protocol"), /, webgpu: .+\.$/);
+  // The adapter, what it offers, and why it was taken.
+  assert.match(
+    await page.textContent("#computes"),
+    /^Computing on webgpu: .+ with .*timestamp-query.*; as asked; it agrees with the CPU on a small case\.$/,
+  );
+  const halves = await page.locator("#card-backend td").allTextContents();
+  assert.ok(
+    halves.every((half) => half.startsWith("webgpu: ")),
+    `${halves}`,
+  );
   for (const [i, perplexity] of onCpu.entries()) {
     assert.ok(Math.abs(onGpu[i] / perplexity - 1) < 5e-4, `${onGpu[i]} on the GPU, ${perplexity} on the CPU`);
   }

@@ -30,10 +30,16 @@ export function qualityCard(comparison: Comparison): CardLine[] {
     line("top1", "top-1 agreement", "", `${fixed(100 * comparison.top1Agreement, 2)} %`),
     line("perplexity", "perplexity", perplexity(a), perplexity(b)),
     line("change", "perplexity change", "", `${signed(comparison.perplexityChange, 3)} % ± ${fixed(change, 3)}`),
+    line("backend", "computed by", computes(a), computes(b)),
     line("speed", "tokens per second, evaluating", fixed(a.tokensPerSecond, 0), fixed(b.tokensPerSecond, 0)),
     line("tokens", "tokens predicted", grouped(a.tokens), grouped(b.tokens)),
     line("verdict", `verdict (ratio ${verdict.ratioTarget}x, loss ${verdict.lossTarget} %)`, "", verdict.result),
   ];
+}
+
+/** What computed: `cpu`, or the GPU's name. */
+export function computes({ backend, adapter }: { backend: string; adapter?: string }): string {
+  return adapter ? `${backend}: ${adapter}` : backend;
 }
 
 /** 7619624 as "7,619,624". */

@@ -1,7 +1,7 @@
 // The commands over the library: what each takes, does and shows. Anything they can do, the library can.
 
 import { writeFile } from "node:fs/promises";
-import { type Checkpoint, compare, open, qualityCard, recipes, StatepressError } from "../api/node.js";
+import { type Checkpoint, compare, type Model, open, qualityCard, recipes, StatepressError } from "../api/node.js";
 import { checkTarget, place } from "../api/place.js";
 import { type Args, idList, UsageError } from "./args.js";
 import type { Run } from "./command.js";
@@ -27,7 +27,15 @@ const running = ({ output, signal }: Run) => ({ signal, onProgress: output.progr
 
 const backend = (args: Args) => args.one("backend", "auto", "cpu", "webgpu");
 
-const backendB = (args: Args) => args.one("backend-b", "auto", "cpu", "webgpu");
+const backendB = (args: Args) => args.one("backend-b", "auto", "cpu", "webgpu") ?? backend(args);
+
+// Loads a model; which GPU computes, and what that offers, is said.
+async function load(run: Run, checkpoint: Checkpoint, wanted = backend(run.args)): Promise<Model> {
+  const model = await checkpoint.load({ backend: wanted, ...running(run) });
+  const { adapter } = model.backend;
+  if (adapter) run.output.note(`GPU: ${show.adapter(adapter)}`);
+  return model;
+}
 
 const protocol = (args: Args) => ({
   window: args.count("window"),
@@ -135,10 +143,10 @@ async function recommended({ output }: Run, checkpoint: Checkpoint): Promise<str
 
 export async function evaluate(run: Run, file: string): Promise<void> {
   const { args, output } = run;
-  const asked = { backend: backend(args), ...protocol(args), ...running(run) };
+  const asked = { ...protocol(args), ...running(run) };
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
-    const model = await checkpoint.load(asked);
+    const model = await load(run, checkpoint);
     const input = await evaluated(args, model.info.vocabSize);
     const evaluation = await model.evaluate("text" in input ? input.text : input.ids, asked);
     output.findings(evaluation.findings);
@@ -149,8 +157,6 @@ export async function evaluate(run: Run, file: string): Promise<void> {
 export async function compareFiles(run: Run, a: string, b: string): Promise<void> {
   const { args, output } = run;
   const asked = {
-    backend: backend(args),
-    backendB: backendB(args),
     ratioTarget: args.number("ratio-target"),
     lossTarget: args.number("loss-target"),
     ...protocol(args),
@@ -159,9 +165,9 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<void
   await withCheckpoint(run, a, (base) =>
     withCheckpoint(run, b, async (other) => {
       output.findings([...base.inspection.findings, ...other.inspection.findings]);
-      const model = await base.load(asked);
+      const model = await load(run, base);
       const input = await evaluated(args, model.info.vocabSize);
-      const comparison = await compare(model, other, { ...asked, ...input });
+      const comparison = await compare(model, await load(run, other, backendB(args)), { ...asked, ...input });
       output.findings([...comparison.a.findings, ...comparison.b.findings]);
       output.result(comparison, () => show.card(qualityCard(comparison), a, b));
     }),
@@ -184,7 +190,7 @@ export async function generate(run: Run, file: string): Promise<void> {
   };
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
-    const model = await checkpoint.load({ backend: backend(args), ...running(run) });
+    const model = await load(run, checkpoint);
     // On a terminal the text appears as it is made.
     const live = !output.json && process.stdout.isTTY;
     if (live) process.stdout.write(text ?? "");
@@ -214,7 +220,7 @@ export async function logits(run: Run, file: string): Promise<void> {
   await checkTarget(out, force);
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
-    const model = await checkpoint.load({ backend: backend(args), ...running(run) });
+    const model = await load(run, checkpoint);
     const { data, shape } = await model.logits(ids);
     await place(out, force, (partial) => writeFile(partial, safetensors("logits", data, shape)));
     const result = { shape, backend: model.backend.name, file: out };
@@ -227,7 +233,7 @@ export async function bench(run: Run, file: string): Promise<void> {
   const recipe = await readRecipe(args.text("recipe") ?? "int8");
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
-    const model = await checkpoint.load({ backend: backend(args), ...running(run) });
+    const model = await load(run, checkpoint);
     const speed = await model.bench({ repeats: args.count("repeats"), explain: args.flag("explain"), ...running(run) });
     const compressed = await checkpoint.compress(recipe, running(run));
     const report = compressed.report;

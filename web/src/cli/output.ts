@@ -5,7 +5,7 @@ import type { Finding, Progress } from "../api/types/statepress.js";
 /** Results on stdout; progress, findings and errors on stderr. */
 export class Output {
   #bar = false;
-  // Reports repeat what inspecting has found: each thing is said once.
+  // Reports repeat what inspecting has found, and two models may be on one GPU: each thing is said once.
   readonly #said = new Set<string>();
 
   constructor(
@@ -20,19 +20,16 @@ export class Output {
   }
 
   findings(findings: readonly Finding[]): void {
-    if (this.quiet) return;
-    this.clear();
     for (const { level, code, message, tensor } of findings) {
-      const line = `${level}: ${message}${tensor ? ` [${tensor}]` : ""} (${code})\n`;
-      if (!this.#said.has(line)) process.stderr.write(line);
-      this.#said.add(line);
+      this.note(`${level}: ${message}${tensor ? ` [${tensor}]` : ""} (${code})`);
     }
   }
 
   note(text: string): void {
-    if (this.quiet) return;
+    if (this.quiet || this.#said.has(text)) return;
     this.clear();
     process.stderr.write(`${text}\n`);
+    this.#said.add(text);
   }
 
   /** One clear line, and the facts as JSON where JSON was asked for. */

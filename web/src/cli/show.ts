@@ -1,7 +1,7 @@
 // Results as text for people.
 
 import { basename } from "node:path";
-import { type CardLine, grouped } from "../api/card.js";
+import { type CardLine, computes, grouped } from "../api/card.js";
 import type {
   Advice,
   CompressReport,
@@ -131,7 +131,8 @@ export function bench(it: BenchResult & { compressBytesPerSecond: number; recipe
   return it.explain ? `${speed}\n\n${explained(it.explain)}` : speed;
 }
 
-function adapter({ name, api, features, software, maxBuffer }: AdapterInfo): string {
+/** What a GPU is and offers. */
+export function adapter({ name, api, features, software, maxBuffer }: AdapterInfo): string {
   const buffers = `buffers of ${Math.round(maxBuffer / 2 ** 20)} MiB`;
   return [name, `by ${api}`, ...features, buffers, ...(software ? ["software"] : [])].join(", ");
 }
@@ -154,11 +155,6 @@ function explained(rows: Explained[]): string {
     grouped(it.activations),
   ]);
   return table([["kernel", "matrices", "dispatches", "bytes of weights", "of activations"], ...lines], [2, 3, 4]);
-}
-
-/** What computed: `cpu`, or the GPU's name. */
-function computes({ backend, adapter }: { backend: string; adapter?: string }): string {
-  return adapter ? `${backend}: ${adapter}` : backend;
 }
 
 export function recipes(all: Recipe[]): string {
