@@ -1,8 +1,10 @@
 // The library in a page and in a worker of the user's own: abort, crash, builds, streams.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { launch } from "../support/browser.mjs";
+import { fixture } from "../support/node.mjs";
 
 let session;
 let page;
@@ -208,4 +210,62 @@ test("a GPU that is lost in the middle of a text is replaced by the CPU, and the
   // Left to itself the library does not take a program on the CPU for a GPU.
   assert.equal(outcome.plain.name, "cpu");
   assert.match(outcome.plain.reason, /program on the CPU/);
+});
+
+test("whatever happens to the GPU, the page goes on with it", async () => {
+  const bytes = readFileSync(fixture("fixtures/il_moe.safetensors")).toString("base64");
+  const outcome = await page.evaluate(async (base64) => {
+    const file = new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))]);
+    const checkpoint = await lib.open(file);
+    const load = (backendOptions) => checkpoint.load({ backend: "webgpu", backendOptions });
+    const text = async (model) => {
+      const ids = [];
+      for await (const { id } of model.generate([1, 2, 3], { maxTokens: 8 })) ids.push(id);
+      return ids;
+    };
+    const ones = (count) => new Array(count).fill(1);
+
+    const tooSmall = await refused(load({ maxBuffer: 1024 }));
+    const [first, second] = [await load(), await load({ opByOp: true })];
+    const alone = await text(first);
+    const together = await Promise.all([text(first), text(second), text(first)]);
+    const stop = new AbortController();
+    const aborted = await refused(first.evaluate(ones(4800), { signal: stop.signal, onProgress: () => stop.abort() }));
+    for await (const _ of first.generate([1, 2, 3], { maxTokens: 20 })) break;
+    const afterAbort = (await first.evaluate(ones(48))).backend;
+
+    await first.loseGpu();
+    const lost = await refused(first.evaluate(ones(48)));
+    const third = await load();
+    const afterLoss = await text(third);
+    for (const it of [first, second, third, checkpoint]) it.dispose();
+    return { tooSmall, alone, together, aborted, afterAbort, lost, afterLoss };
+  }, bytes);
+  const { alone } = outcome;
+  assert.equal(outcome.tooSmall.code, "gpu-limit");
+  assert.match(outcome.tooSmall.message, /allows 1024/);
+  assert.equal(alone.length, 8);
+  assert.deepEqual(outcome.together, [alone, alone, alone]);
+  assert.deepEqual([outcome.aborted.code, outcome.afterAbort], ["aborted", "webgpu"]);
+  assert.equal(outcome.lost.code, "gpu-lost");
+  assert.deepEqual(outcome.afterLoss, alone);
+});
+
+test("a page without WebGPU has the CPU, and says so", async () => {
+  const plain = await launch({ webgpu: false });
+  try {
+    const { page } = await plain.open();
+    const outcome = await page.evaluate(async () => {
+      const { open } = await import("/statepress/dist/api/web.js");
+      const checkpoint = await open(new File([await (await fetch("/demo/itera-tiny/model.safetensors")).blob()], "m"));
+      const { backend } = await checkpoint.load();
+      const asked = await checkpoint.load({ backend: "webgpu" }).catch(({ code, message }) => ({ code, message }));
+      return { backend, asked };
+    });
+    assert.equal(outcome.backend.name, "cpu");
+    assert.equal(outcome.backend.finding.code, "backend-cpu");
+    assert.equal(outcome.asked.code, "no-gpu");
+  } finally {
+    await plain.close();
+  }
 });

@@ -3,9 +3,11 @@
 // A machine without an adapter fails these tests. Software adapters are slow: a few tokens have to do.
 
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { open } from "statepress";
-import { cli, DEMO, fixture, HELDOUT } from "../support/node.mjs";
+import { compare, open, qualityCard } from "statepress";
+import { cli, DEMO, fixture, HELDOUT, scratch } from "../support/node.mjs";
 
 let checkpoint;
 let ids;
@@ -13,10 +15,12 @@ let ids;
 before(async () => {
   checkpoint = await open(DEMO);
   const cpu = await checkpoint.load({ backend: "cpu" });
-  ids = cpu.encode((await import("node:fs")).readFileSync(HELDOUT, "utf8")).slice(0, 256);
+  ids = cpu.encode(readFileSync(HELDOUT, "utf8")).slice(0, 256);
   cpu.dispose();
 });
 after(() => checkpoint.dispose());
+
+const grouped = (count) => count.toLocaleString("en");
 
 async function texts(model, options) {
   const made = [];
@@ -59,6 +63,16 @@ test("a lost GPU is an error for those who asked for it, and a finding for those
   await asked.loseGpu();
   await assert.rejects(asked.evaluate(ids), { name: "StatepressError", code: "gpu-lost" });
   asked.dispose();
+  // The device that was lost is not handed out again.
+  const again = await checkpoint.load({ backend: "webgpu" });
+  const going = again.generate([5, 6, 7], { maxTokens: 100 });
+  assert.equal((await going.next()).done, false);
+  await again.loseGpu();
+  const rest = async () => {
+    while (!(await going.next()).done);
+  };
+  await assert.rejects(rest(), { name: "StatepressError", code: "gpu-lost" });
+  again.dispose();
 
   const cpu = await checkpoint.load({ backend: "cpu" });
   const expected = (await texts(cpu, { maxTokens: 6 })).made;
@@ -119,6 +133,37 @@ test("stopping in the middle leaves the GPU usable", async () => {
   small.dispose();
 });
 
+test("two models at once, and two texts of one model, do not disturb each other", async () => {
+  const checkpoints = [];
+  for (const name of ["fixtures/il_moe.safetensors", "fixtures/tf.safetensors"]) {
+    checkpoints.push(await open(fixture(name)));
+  }
+  const models = await Promise.all(checkpoints.map((it) => it.load({ backend: "webgpu" })));
+  const work = [
+    async () => (await texts(models[0], { maxTokens: 8 })).made,
+    async () => (await texts(models[1], { maxTokens: 8 })).made,
+    async () => (await texts(models[0], { maxTokens: 8, temperature: 1, seed: 5 })).made,
+    async () => (await models[1].evaluate(new Array(48).fill(1))).nll,
+  ];
+  const alone = [];
+  for (const it of work) alone.push(await it());
+  assert.deepEqual(await Promise.all(work.map((it) => it())), alone);
+  for (const it of [...models, ...checkpoints]) it.dispose();
+});
+
+test("a card has its halves on the backends that were asked for", async () => {
+  const small = await open(fixture("fixtures/il_moe.safetensors"));
+  const nf4 = await small.compress("nf4");
+  const few = Array.from({ length: 96 }, (_, i) => (i * 7) % 50);
+  const card = (backend, backendB) => compare(small, nf4, { ids: few, backend, backendB });
+  const [expected, found] = [await card("cpu", "cpu"), await card("cpu", "webgpu")];
+  assert.deepEqual([found.a.backend, found.b.backend], ["cpu", "webgpu"]);
+  assert.ok(Math.abs(found.kl.mean / expected.kl.mean - 1) < 1e-3, `${found.kl.mean}, ${expected.kl.mean}`);
+  const line = qualityCard(found).find(({ id }) => id === "backend");
+  assert.deepEqual([line.base, line.compressed], ["cpu", `webgpu: ${found.b.adapter}`]);
+  for (const it of [nf4, small]) it.dispose();
+});
+
 test("attention, and blocks that are too large to be fused, are the CPU's too", async () => {
   for (const name of ["fixtures/tf.safetensors", "fixtures/il_moe.safetensors"]) {
     const small = await open(fixture(name));
@@ -141,11 +186,32 @@ test("the command line names the adapter, counts the dispatches, and puts backen
   assert.ok(bench.json.adapter.name.length > 0);
   const dispatches = bench.json.explain.reduce((sum, row) => sum + row.dispatches, 0);
   assert.equal(dispatches, 3 * 4 + 3);
-  assert.ok(bench.json.explain.every(({ bytes }) => bytes >= 0));
-  assert.match(
-    (await cli(["bench", small, "--backend", "webgpu", "--explain", "--repeats", "1"])).stdout,
-    /a token +15 /,
+  const { adapter, explain } = bench.json;
+  const sum = (of) => grouped(explain.reduce((total, row) => total + of(row), 0));
+  const [weights, activations] = [sum((row) => row.weights), sum((row) => row.activations)];
+  const { stdout } = await cli(["bench", small, "--backend", "webgpu", "--explain", "--repeats", "1"]);
+  assert.match(stdout, new RegExp(`a token +15 +${weights} +${activations}$`, "m"));
+  const facts = [adapter.name, `by ${adapter.api}`, ...adapter.features].join(", ");
+  assert.ok(stdout.includes(facts), `${facts} in ${stdout}`);
+
+  const file = join(scratch(), "ids.bin");
+  writeFileSync(
+    file,
+    Uint16Array.from({ length: 96 }, (_, i) => (i * 7) % 50),
   );
+  const backends = ["--backend", "cpu", "--backend-b", "webgpu"];
+  const compared = await cli(["compare", small, small, ...backends, "--ids", file]);
+  assert.equal(compared.code, 0, compared.stderr);
+  assert.match(compared.stdout, /computed by +cpu +webgpu: \S/);
+  assert.ok(compared.stderr.includes(`GPU: ${facts}`), compared.stderr);
+});
+
+test("every command that computes explains --backend", async () => {
+  for (const command of ["evaluate", "compare", "generate", "logits", "bench"]) {
+    assert.match((await cli([command, "--help"])).stdout, /--backend NAME +what computes: auto, cpu, webgpu/, command);
+  }
+  const wrong = await cli(["evaluate", DEMO, "--text", HELDOUT, "--backend", "npu"]);
+  assert.deepEqual([wrong.code, /auto, cpu, webgpu/.test(wrong.stderr)], [2, true]);
 });
 
 test("without an adapter the CPU computes, and says why", async () => {

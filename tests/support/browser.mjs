@@ -3,18 +3,15 @@
 import { chromium } from "playwright-core";
 import { start } from "./node.mjs";
 
-// Headless, without any GPU: SwiftShader gives a WebGPU adapter. The rest keeps it from the network.
-const FLAGS = [
-  "--no-sandbox",
-  "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
+// Headless, without any GPU: SwiftShader gives a WebGPU adapter.
+const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+const NO_WEBGPU = ["--disable-blink-features=WebGPU"];
 
-/** Starts the server and the browser; close() ends both. */
-export async function launch() {
+// The rest keeps it from the network.
+const FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
+/** Starts the server and the browser, with or without WebGPU; close() ends both. */
+export async function launch({ webgpu = true } = {}) {
   if (!process.env.CHROMIUM)
     throw new Error("CHROMIUM must hold the path of a Chromium: pkg-scripts/browser prints one");
   const { child, done } = start(["serve", "--port", "0", "--json"]);
@@ -22,7 +19,8 @@ export async function launch() {
     child.stdout.once("data", (text) => resolve(JSON.parse(text).url));
     done.then(({ stderr }) => reject(new Error(stderr)));
   });
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
+  const args = [...FLAGS, ...(webgpu ? WEBGPU : NO_WEBGPU)];
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args });
   return {
     url,
     browser,

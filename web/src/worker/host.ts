@@ -55,6 +55,8 @@ export class LocalHost implements Host {
     } catch (thrown) {
       const error = asStatepressError(thrown);
       if (error.code === "crashed") this.#crash = error;
+      // A device that has failed stays so: whoever asks next gets another one.
+      if (isOfGpu(error)) this.#backends.forget();
       throw error;
     }
   }
