@@ -16,6 +16,7 @@ export const MEANINGS: Record<string, string> = {
     "Between how many tokens the model hesitates, as it were: lower is better. The ± is the standard error over tokens.",
   change:
     "Can be small, or even negative, while predictions change: gains and losses cancel out. That is why KL comes first.",
+  backend: "The CPU of this machine, or a GPU by name. A GPU is used only if it agrees with the CPU on a small case.",
   speed: "Evaluation on this machine, in this tab. Generation is timed below.",
   tokens: "More tokens make smaller errors.",
   verdict: "The research's own scorecard: success means both of its targets are met.",
