@@ -13,12 +13,18 @@ export const QUICK = "4096";
 /** Opens files, and waits until their recipes are planned. */
 export async function openFiles(page, paths = FILES) {
   await page.setInputFiles("#files", paths);
-  await page.waitForSelector("#advice li");
+  await advised(page);
 }
 
 /** Opens the demo with its button. */
 export async function openDemo(page) {
   await page.click("#demo");
+  await advised(page);
+}
+
+/** Waits until nothing is being opened, and what is open has its plans. */
+export async function advised(page) {
+  await page.waitForSelector(".part-dropzone[aria-busy=false]");
   await page.waitForSelector("#advice li");
 }
 
@@ -81,3 +87,47 @@ export function numberIn(text) {
   return Number.parseFloat(plain);
 }
 const SMALL = new Map([..."⁰¹²³⁴⁵⁶⁷⁸⁹"].map((digit, i) => [digit, String(i)]).concat([["⁻", "-"]]));
+
+/**
+ * Drops a model of many layers: those of the demo again and again, so that work on it takes a while. It is put together
+ * in the page from parts of the demo's file.
+ */
+export async function dropLayers(page, layers) {
+  const bytes = readFileSync(FILES[0]);
+  const length = Number(bytes.readBigUInt64LE(0));
+  const entries = Object.entries(JSON.parse(bytes.subarray(8, 8 + length).toString("utf8")));
+  const header = {};
+  const parts = [];
+  let end = 0;
+  const add = (name, entry) => {
+    const [from, to] = entry.data_offsets;
+    header[name] = { ...entry, data_offsets: [end, end + to - from] };
+    parts.push([8 + length + from, 8 + length + to]);
+    end += to - from;
+  };
+  for (const [name, entry] of entries) if (name !== "__metadata__" && !name.startsWith("layers.")) add(name, entry);
+  for (let layer = 0; layer < layers; layer++) {
+    // The second of the demo's layers is of the kind that follow; the first is of another kind.
+    const source = layer === 0 ? "layers.0." : `layers.${1 + (layer % 3)}.`;
+    for (const [name, entry] of entries) {
+      if (name.startsWith(source)) add(name.replace(source, `layers.${layer}.`), entry);
+    }
+  }
+  const config = JSON.parse(readFileSync(FILES[1], "utf8"));
+  const dataTransfer = await page.evaluateHandle(
+    async ({ header, parts, config }) => {
+      const demo = async (name) => (await fetch(`./demo/itera-tiny/${name}`)).blob();
+      const weights = await demo("model.safetensors");
+      const words = new TextEncoder().encode(header);
+      const length = new BigUint64Array([BigInt(words.length)]);
+      const content = [length, words, ...parts.map(([from, to]) => weights.slice(from, to))];
+      const data = new DataTransfer();
+      data.items.add(new File(content, "deep.safetensors"));
+      data.items.add(new File([config], "config.json"));
+      data.items.add(new File([await demo("tokenizer.json")], "tokenizer.json"));
+      return data;
+    },
+    { header: JSON.stringify(header), parts, config: JSON.stringify({ ...config, num_layers: layers }) },
+  );
+  await page.dispatchEvent(".part-dropzone", "drop", { dataTransfer });
+}

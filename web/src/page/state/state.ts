@@ -28,7 +28,7 @@ export interface State {
   opening: Opening | undefined;
   openProblem: Problem | undefined;
   checkpoint: Opened | undefined;
-  /** The worker has stopped: what it held, the checkpoint and the produced files, is gone. */
+  /** The worker has stopped: what it held of the checkpoint and of the produced files is gone. */
   lost: boolean;
   asked: Asked;
   /** What `asked.recipe` will do; of an earlier recipe while `planning`. */
