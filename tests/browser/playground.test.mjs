@@ -316,7 +316,7 @@ for (const recipe of ["mixed", "nf4"]) {
       await page.textContent("#compare-title"),
       new RegExp(`: ${recipe}, ${comparison.bytes.ratio.toFixed(2)}x$`),
     );
-    const [smaller, top1, lost] = (await page.locator("#headline dd").allTextContents()).map(numberIn);
+    const [smaller, top1, lost] = (await page.locator("#headline dd:not(.note)").allTextContents()).map(numberIn);
     assert.equal(smaller, Number(comparison.bytes.ratio.toFixed(2)));
     assert.equal(top1, Number((100 * comparison.top1Agreement).toFixed(1)));
     assert.equal(lost, Number(comparison.kl.mean.toExponential(2)));
