@@ -23,6 +23,8 @@ export class Checkpoint {
   readonly inspection: Inspection;
   /** What compressing did, when it came from `compress`. */
   readonly report: CompressReport | undefined;
+  /** The file that was taken for the weights; of a compressed one, the file that it was made from. */
+  readonly weightsName: string;
   /** @internal */
   readonly tokenizer: TokenizerChoice;
   readonly #environment: Environment;
@@ -33,6 +35,7 @@ export class Checkpoint {
   constructor(
     environment: Environment,
     opened: { checkpoint: Handle; inspection: Inspection; report?: CompressReport; data?: Data },
+    weightsName: string,
     tokenizer: TokenizerChoice,
   ) {
     this.#environment = environment;
@@ -40,6 +43,7 @@ export class Checkpoint {
     this.#produced = opened.data;
     this.inspection = opened.inspection;
     this.report = opened.report;
+    this.weightsName = weightsName;
     this.tokenizer = tokenizer;
   }
 
@@ -68,7 +72,7 @@ export class Checkpoint {
   /** Compresses it; the result is opened from the produced bytes, like any file. */
   async compress(recipe: RecipeInput, options: Running = {}): Promise<Checkpoint> {
     const opened = await this.#environment.host.call("compress", { checkpoint: this.#handle, recipe }, options);
-    return new Checkpoint(this.#environment, opened, this.tokenizer);
+    return new Checkpoint(this.#environment, opened, this.weightsName, this.tokenizer);
   }
 
   /** Saves what `compress` produced. Only "blob" answers with something: the Blob. */

@@ -31,6 +31,7 @@ export const codes = [
   "gpu-validation",
   // Of what only the library around them can see.
   "bad-input",
+  "disposed",
   "bad-tokenizer",
   "no-tokenizer",
   "unsupported",

@@ -35,7 +35,7 @@ export function library(environment: Environment): Library {
       };
       const opened = await environment.host.call("open", request, { signal: options.signal });
       opened.inspection.findings.push(...files.findings);
-      return new Checkpoint(environment, opened, tokenizer);
+      return new Checkpoint(environment, opened, files.weights.name, tokenizer);
     },
 
     async compare(a, b, options) {

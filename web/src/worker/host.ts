@@ -277,7 +277,8 @@ export class LocalHost implements Host {
   // Keeps something from being freed until it is given back.
   #lend<T>(kept: Map<Handle, Held<T>>, handle: Handle): { object: T; giveBack(): void } {
     const held = kept.get(handle);
-    if (!held) throw new StatepressError("bad-input", "this checkpoint or model has been disposed of");
+    // Handles come from this library alone: one that names nothing was let go, or was held by a host that has crashed.
+    if (!held) throw new StatepressError("disposed", "this checkpoint or model has been disposed of");
     held.users += 1;
     const giveBack = () => {
       held.users -= 1;
