@@ -47,9 +47,13 @@ test("inspect, advise, plan and recipes answer with the fields of the contract",
   assert.deepEqual([value, typeof origin, typeof from], [128, "string", "string"]);
 
   const advice = await done("advise", DEMO, "--target", "cpu", "--max-loss", "3");
-  const { recipe, why, expectedRatio, risk } = advice.recommended[0];
+  const { recipe, why, expectedRatio, risk, basis } = advice.recommended[0];
   assert.ok(recipe && why && expectedRatio > 1 && risk);
-  assert.ok(Array.isArray(advice.avoid));
+  assert.equal(basis, "measured");
+  assert.equal(advice.avoid.find((it) => it.recipe === "pruning").basis, "literature");
+  const { stdout: words } = await cli(["advise", DEMO]);
+  assert.match(words, /recommended: int8, .*, measured on the demo model$/m);
+  assert.match(words, /avoid: pruning, .*, from literature$/m);
 
   const { recipes } = await done("recipes");
   const names = recipes.map(({ name }) => name);

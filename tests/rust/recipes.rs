@@ -374,6 +374,12 @@ fn advice_is_in_the_order_it_says_and_names_only_what_can_be_asked_for() {
                     recipes::find(&advised.recipe).unwrap_or_else(|error| panic!("{target:?}: {error}"));
                     assert!(advised.expected_loss.unwrap() <= max_loss.unwrap_or(3.0));
                 }
+                for advised in advice.recommended.iter().chain(&advice.avoid) {
+                    let measured = recipes::find(&advised.recipe).is_ok();
+                    let basis = if measured { report::Basis::Measured } else { report::Basis::Literature };
+                    assert_eq!(advised.basis, basis, "{}", advised.recipe);
+                    assert_eq!(advised.expected_loss.is_some(), measured, "{}", advised.recipe);
+                }
                 let order = advice.findings.iter().find(|finding| finding.code == "order").unwrap();
                 let ratios: Vec<_> =
                     advice.recommended.iter().map(|advised| advised.expected_ratio.unwrap()).collect();

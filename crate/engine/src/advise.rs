@@ -4,7 +4,7 @@
 //! order it is. The research's tree and matrix contradict each other and several of its own claims;
 //! measured findings override them, and both are shown.
 
-use statepress_core::report::{Advice, Recommendation, Risk};
+use statepress_core::report::{Advice, Basis, Recommendation, Risk};
 use statepress_core::spec::Family;
 use statepress_core::{Finding, Index};
 
@@ -99,6 +99,7 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
             expected_ratio: Some(planned.bytes.ratio),
             expected_loss: Some(*loss),
             risk: *risk,
+            basis: Basis::Measured,
         };
         let measured = format!("measured {loss:+.1} % perplexity on itera-tiny (WikiText-2 test); {rule}");
         if *loss > max_loss {
@@ -190,6 +191,7 @@ fn techniques_without_recipe(
                 expected_ratio: None,
                 expected_loss: None,
                 risk: Risk::Medium,
+                basis: Basis::Literature,
             });
         }
         _ => {}

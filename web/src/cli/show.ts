@@ -45,12 +45,17 @@ export function inspection(it: Inspection): string {
   ].join("\n\n");
 }
 
+const BASES: Record<Recommendation["basis"], string> = {
+  measured: "measured on the demo model",
+  literature: "from literature",
+};
+
 export function advice(it: Advice): string {
   const lines = (title: string, list: Recommendation[]) =>
-    list.flatMap(({ recipe, why, expectedRatio, expectedLoss, risk }) => [
+    list.flatMap(({ recipe, why, expectedRatio, expectedLoss, risk, basis }) => [
       `${title} ${recipe}${expectedRatio === undefined ? "" : `, ${expectedRatio.toFixed(2)}x`}${
         expectedLoss === undefined ? "" : `, loss ${expectedLoss} %`
-      }, risk ${risk}`,
+      }, risk ${risk}, ${BASES[basis]}`,
       `    ${why}`,
     ]);
   return [...lines("recommended:", it.recommended), ...lines("avoid:", it.avoid)].join("\n");

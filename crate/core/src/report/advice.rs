@@ -36,6 +36,19 @@ pub struct Recommendation {
     pub expected_loss: Option<f64>,
     /// `low`, `medium` or `high`.
     pub risk: Risk,
+    /// Where the figures come from: `measured` or `literature`.
+    pub basis: Basis,
+}
+
+/// Where the figures of a piece of advice come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// Measured on itera-tiny, the demo model: not on the file that is advised on.
+    Measured,
+    /// A claim of the research, not measured as a recipe of this version.
+    Literature,
 }
 
 /// How likely harm is.

@@ -7,7 +7,7 @@ mod plan;
 mod quality;
 mod view;
 
-pub use advice::{Advice, Recommendation, Risk};
+pub use advice::{Advice, Basis, Recommendation, Risk};
 pub use generated::GeneratedToken;
 pub use inspection::{Inspection, TensorReport};
 pub use plan::{Bytes, CompressReport, Matched, Nominal, Plan, PrecisionShare, RoundingError, TensorPlan};

@@ -19,6 +19,11 @@ avoid: Array<Recommendation>,
 findings: Array<Finding>, };
 
 /**
+ * Where the figures of a piece of advice come from.
+ */
+export type Basis = "measured" | "literature";
+
+/**
  * At most 64 consecutive numbers of what shares one scale: of an INT8 row (or tensor), an INT4 group or
  * an NF4 block, the one that holds the tensor's largest magnitude, which is among them. Floats have
  * no blocks: theirs are the tensor's first numbers, and may be NaN or infinite (in JSON: `null`).
@@ -766,7 +771,11 @@ expectedLoss?: number,
 /**
  * `low`, `medium` or `high`.
  */
-risk: Risk, };
+risk: Risk,
+/**
+ * Where the figures come from: `measured` or `literature`.
+ */
+basis: Basis, };
 
 /**
  * How likely harm is.
