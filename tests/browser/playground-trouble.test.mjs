@@ -188,6 +188,11 @@ test("cancelled while measuring: the file stays, and the next run is measured", 
     .locator(".part-progress-label")
     .filter({ hasText: /^(?!compress).*: \d+ of/ })
     .waitFor();
+  await page
+    .locator(".part-progress-remaining")
+    .filter({ hasText: / left$/ })
+    .waitFor();
+  assert.match(await page.getByRole("progressbar").getAttribute("aria-valuenow"), /^\d+$/);
   await page.click("#cancel");
   await page.locator("#work-problem").filter({ hasText: "Cancelled." }).waitFor();
   assert.equal(await page.locator("#card").count(), 0);

@@ -22,10 +22,12 @@ export async function openDemo(page) {
   await advised(page);
 }
 
+// Waits by locators: the handle that page.waitForSelector answers with would keep a page's elements alive.
+
 /** Waits until nothing is being opened, and what is open has its plans. */
 export async function advised(page) {
-  await page.waitForSelector(".part-dropzone[aria-busy=false]");
-  await page.waitForSelector("#advice li");
+  await page.locator(".part-dropzone[aria-busy=false]").first().waitFor();
+  await page.locator("#advice li").first().waitFor();
 }
 
 /** Chooses a built-in recipe by its card, and waits for its plan. */
@@ -43,13 +45,13 @@ export function planned(page, recipe) {
 export async function compress(page, recipe) {
   if (recipe) await choose(page, recipe);
   await page.click("#compress-now");
-  await page.waitForSelector("#cancel:disabled");
+  await page.locator("#cancel:disabled").first().waitFor();
 }
 
 /** Lets both models continue the prompt, to the end. */
 export async function continueBoth(page) {
   await page.click("#try button[type=submit]");
-  await page.waitForSelector("#try button[type=button]:disabled");
+  await page.locator("#try button[type=button]:disabled").first().waitFor();
 }
 
 /** What a click downloads: its name and bytes. */
