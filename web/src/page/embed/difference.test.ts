@@ -1,15 +1,7 @@
 import { expect, test } from "vitest";
-import { difference, firstDifference } from "./difference.js";
+import { difference } from "./difference.js";
 
 const tokens = (...texts: string[]) => texts.map((text) => ({ id: text.codePointAt(0) ?? 0, text, probability: 0.25 }));
-
-test("the first difference is where ids differ, or where one ends", () => {
-  expect(firstDifference(tokens("a", "b"), tokens("a", "b"))).toBe(undefined);
-  expect(firstDifference([], [])).toBe(undefined);
-  expect(firstDifference(tokens("a", "b", "c"), tokens("a", "x", "c"))).toBe(1);
-  expect(firstDifference(tokens("a"), tokens("a", "b"))).toBe(1);
-  expect(firstDifference(tokens("a", "b"), [])).toBe(0);
-});
 
 test("it is said in words, with tokens that cannot be seen named", () => {
   expect(difference(tokens("a", "b"), tokens("a", "b"))).toBe("Both say the same, all 2 tokens of it.");

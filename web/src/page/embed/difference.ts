@@ -1,14 +1,8 @@
-// Where two continuations part, and how that is said.
+// How it is said where two continuations part.
 
 import type { Token } from "statepress";
 import { percent } from "../parts/format.js";
-
-/** The place of the first token that is not the same; undefined when there is none. */
-export function firstDifference(a: readonly Token[], b: readonly Token[]): number | undefined {
-  const longer = Math.max(a.length, b.length);
-  for (let at = 0; at < longer; at++) if (a[at]?.id !== b[at]?.id) return at;
-  return undefined;
-}
+import { firstDifference } from "../state/difference.js";
 
 /** One sentence about it. */
 export function difference(original: readonly Token[], compressed: readonly Token[]): string {

@@ -3,7 +3,8 @@
 
 import type { Comparison, CompressReport, Inspection, Progress, Token } from "statepress";
 import { bytes, compact, count, percent, ratio, significant } from "../parts/format.js";
-import { difference, firstDifference, likelihood } from "./difference.js";
+import { firstDifference } from "../state/difference.js";
+import { difference, likelihood } from "./difference.js";
 import type { Outcome, Side } from "./run.js";
 
 const NONE = "–";

@@ -12,26 +12,35 @@ interface Job {
 
 /** The file in which a recipe is taken along. A name that came with a link is a stranger's: no shell or path in it. */
 export function recipeFile({ name }: Recipe): string {
-  return `${name.replace(/[^\w+-]+/g, "-")}.json`;
+  return `${name.replace(/[^\w+-]+/g, "-").replace(/^-+/, "")}.json`;
 }
 
 /** One line for a shell, and one more that measures. */
-export function commandLine({ checkpoint, run, builtin }: Job): string {
-  const input = inputOf(checkpoint);
+export function commandLine(job: Job): string {
+  const { checkpoint, run, builtin } = job;
+  const input = quoted(pathOf(checkpoint));
   const recipe = builtin ? run.report.recipe.name : recipeFile(run.report.recipe);
   const set = Object.entries(checkpoint.given).map(([field, value]) => ` --set ${field}=${value}`);
-  const text = quoted(textOf(checkpoint, run));
-  const limit = run.asked.limit === undefined ? "" : ` --limit ${run.asked.limit}`;
+  const { offset, limit, backend, backendB } = protocolOf(run);
+  const options = [
+    ...(offset === undefined ? [] : [` --offset ${offset}`]),
+    ...(limit === undefined ? [] : [` --limit ${limit}`]),
+    ...(backend === undefined ? [] : [` --backend ${backend}`]),
+    ...(backendB === undefined ? [] : [` --backend-b ${backendB}`]),
+  ];
+  const text = quoted(textOf(job));
   return [
     `npx statepress compress ${input} -o ${run.file.name} --recipe ${recipe}${set.join("")}`,
-    `npx statepress compare ${input} ${run.file.name} --text ${text}${limit}${set.join("")}`,
+    `npx statepress compare ${input} ${run.file.name} --text ${text}${options.join("")}${set.join("")}`,
   ].join("\n");
 }
 
 /** A script for Node. */
-export function nodeScript({ checkpoint, run, builtin }: Job): string {
+export function nodeScript(job: Job): string {
+  const { checkpoint, run, builtin } = job;
   const recipe = builtin ? JSON.stringify(run.report.recipe.name) : JSON.stringify(run.report.recipe, null, 2);
   const given = Object.keys(checkpoint.given).length > 0 ? `, { set: ${JSON.stringify(checkpoint.given)} }` : "";
+  const options = Object.entries(protocolOf(run)).map(([name, value]) => `, ${name}: ${JSON.stringify(value)}`);
   return `import { readFile } from "node:fs/promises";
 import { compare, open } from "statepress";
 
@@ -40,9 +49,20 @@ const checkpoint = await open(${JSON.stringify(pathOf(checkpoint))}${given});
 const compressed = await checkpoint.compress(recipe);
 await compressed.save(${JSON.stringify(run.file.name)});
 
-const text = await readFile(${JSON.stringify(textOf(checkpoint, run))}, "utf8");
-const card = await compare(checkpoint, compressed, { text, offset: "detect" });
+const text = await readFile(${JSON.stringify(textOf(job))}, "utf8");
+const card = await compare(checkpoint, compressed, { text${options.join("")} });
 console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
+}
+
+// What a run was measured by, where that is not what would be done anyway.
+function protocolOf({ asked, comparison }: Run) {
+  const { limit, backend, backendB } = asked;
+  return {
+    ...(comparison && { offset: comparison.a.offset }),
+    ...(limit !== undefined && { limit }),
+    ...(backend !== "auto" && { backend }),
+    ...(backendB !== "same" && { backendB }),
+  };
 }
 
 /** How Python reads the file. NumPy has no bfloat16, PyTorch has. */
@@ -51,22 +71,18 @@ export function loadCommand(run: Run): string {
   return `python -c "from safetensors.${library} import load_file; print({k: v.shape for k, v in load_file('${run.file.name}').items()})"`;
 }
 
-function pathOf(checkpoint: Opened): string {
-  if (checkpoint.place === "demo") return "examples/demo/itera-tiny";
-  const weights = checkpoint.files.find((file) => /\.(pt|pth|bin|ckpt|safetensors|gguf)$/i.test(file.name));
-  return weights?.name ?? checkpoint.name;
+function pathOf({ place, path, weights }: Opened): string {
+  return place === "demo" ? "examples/demo/itera-tiny" : (path ?? weights);
 }
 
-function textOf(checkpoint: Opened, { asked }: Run): string {
+function textOf({ checkpoint, run: { asked } }: Job): string {
   if (asked.text === "typed") return "text.txt";
   if (asked.text === "own" && checkpoint.ownText) return checkpoint.ownText.name;
-  return checkpoint.place === "demo" ? "examples/demo/heldout.txt" : "heldout.txt";
+  return "examples/demo/heldout.txt";
 }
 
-function inputOf(checkpoint: Opened): string {
-  return quoted(pathOf(checkpoint));
-}
-
+// A name that begins like an option is none.
 function quoted(text: string): string {
-  return /^[\w./+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+  const path = text.startsWith("-") ? `./${text}` : text;
+  return /^[\w./+-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }

@@ -18,12 +18,13 @@ export type PageEvent =
   | { type: "started"; recipes: Recipe[] }
   | { type: "broke"; problem: Problem }
   // The checkpoint.
-  | { type: "opening"; names: string[] }
+  | { type: "opening" }
   | { type: "opened"; checkpoint: Omit<Opened, "advice" | "plans" | "offsets" | "offsetsProblem"> }
-  | { type: "openFailed"; problem: Problem }
-  | { type: "closed" }
+  | { type: "openFailed"; problem: Problem; field: string | undefined }
+  | { type: "openingEnded" }
+  | { type: "textTaken"; text: NonNullable<Opened["ownText"]> }
   | { type: "advised"; checkpoint: number; advice: Advice; plans: Record<string, Plan> }
-  | { type: "offsetsMeasured"; checkpoint: number; evaluation: Evaluation }
+  | { type: "offsetsMeasured"; checkpoint: number; evaluation: Evaluation; textName: string }
   | { type: "offsetsFailed"; checkpoint: number; problem: Problem }
   | { type: "dropped" }
   | { type: "lost" }
@@ -40,13 +41,15 @@ export type PageEvent =
   | { type: "compared"; run: number; comparison: Comparison; textName: string }
   | { type: "workFailed"; run: number; problem: Problem }
   | { type: "shown"; run: number }
+  | { type: "forgotten"; run: number }
   // A closer look, and a trial.
-  | { type: "looking"; tensor: string }
+  | { type: "looking"; tensor: string; codes: string }
   | { type: "looked"; view: TensorView }
   | { type: "lookFailed"; tensor: string; problem: Problem }
+  | { type: "picturesFailed"; tensor: string; problem: Problem }
   | { type: "lookedAt"; precision: Precision }
   | { type: "lookedAway" }
-  | { type: "trying"; trial: number; run: number; prompt: string }
+  | { type: "trying"; trial: number; run: number; asked: Asked }
   | { type: "loaded"; trial: number; side: 0 | 1; backend: NonNullable<Side["backend"]> }
   | { type: "said"; trial: number; side: 0 | 1; token: Side["tokens"][number] }
   | { type: "tried"; trial: number; side: 0 | 1; tokensPerSecond: NonNullable<Side["tokensPerSecond"]> }

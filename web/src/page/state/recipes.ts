@@ -27,13 +27,10 @@ function whole(quantize: Partial<Quantize> | null): Quantize {
   };
 }
 
-/** Whether two recipes do their codes in the same way. */
-export function sameCodes(a: Recipe, b: Recipe): boolean {
-  const codes = (recipe: Recipe) => {
-    const { int8, int4, nf4 } = quantizeOf(recipe) ?? EMPTY;
-    return JSON.stringify([int8, int4, nf4]);
-  };
-  return codes(a) === codes(b);
+/** How a recipe does its codes, as one comparable text. */
+export function codesOf(recipe: Recipe): string {
+  const { int8, int4, nf4 } = quantizeOf(recipe) ?? EMPTY;
+  return JSON.stringify([int8, int4, nf4]);
 }
 
 /** What a recipe without a quantize step starts from when it is edited: the defaults of the package. */

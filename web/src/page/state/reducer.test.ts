@@ -19,8 +19,9 @@ const opened = (id: number, ownText?: Opened["ownText"]): PageEvent => ({
   checkpoint: {
     id,
     name: `model-${id}`,
-    files: [],
+    weights: `model-${id}.pt`,
     place: "files",
+    path: undefined,
     inspection: {} as Inspection,
     given: {},
     tokenizer: undefined,
@@ -48,7 +49,7 @@ describe("a checkpoint", () => {
       { type: "asked", change: { recipe: INT8, backend: "cpu" } },
       compressed,
       { type: "compared", run: 1, comparison, textName: "a.txt" },
-      { type: "looking", tensor: "a" },
+      { type: "looking", tensor: "a", codes: "" },
       opened(2),
     );
     expect(state.checkpoint?.name).toBe("model-2");
@@ -61,9 +62,9 @@ describe("a checkpoint", () => {
   });
 
   test("that fails to open leaves the one that is there", () => {
-    const state = after(opened(1), { type: "opening", names: ["b"] }, { type: "openFailed", problem });
+    const state = after(opened(1), { type: "opening" }, { type: "openFailed", problem, field: undefined });
     expect(state.checkpoint?.id).toBe(1);
-    expect(state.opening).toBeUndefined();
+    expect(state.opening).toBe(false);
     expect(state.openProblem).toEqual(problem);
   });
 
@@ -73,6 +74,19 @@ describe("a checkpoint", () => {
     expect(state.runs).toHaveLength(1);
     expect(reduce(state, opened(2)).lost).toBe(false);
     expect(after({ type: "lost" })).toBe(initial);
+  });
+
+  test("that fails because of a field says so at the field", () => {
+    const state = after(opened(1), { type: "opening" }, { type: "openFailed", problem, field: "top_k_experts" });
+    expect(state.fieldProblem).toEqual({ ...problem, field: "top_k_experts" });
+    expect(state.openProblem).toBeUndefined();
+    expect(reduce(state, { type: "opening" }).fieldProblem).toBeUndefined();
+  });
+
+  test("takes a text that comes later", () => {
+    const state = reduce(after(opened(1)), { type: "textTaken", text: { name: "late.txt", text: "words" } });
+    expect(state.checkpoint?.ownText?.name).toBe("late.txt");
+    expect(state.asked.text).toBe("own");
   });
 
   test("brings its own text, and takes it along when it goes", () => {
@@ -145,6 +159,13 @@ describe("a run", () => {
     expect(state.shown).toBeUndefined();
   });
 
+  test("can be forgotten: another one is shown then, or none", () => {
+    const two = reduce(measured, { ...compressed, run: 2 } as PageEvent);
+    expect(reduce(two, { type: "forgotten", run: 2 })).toMatchObject({ shown: 1, runs: [{ id: 1 }] });
+    expect(reduce(two, { type: "forgotten", run: 1 }).shown).toBe(2);
+    expect(reduce(measured, { type: "forgotten", run: 1 }).shown).toBeUndefined();
+  });
+
   test("is shown only if it exists", () => {
     expect(reduce(measured, { type: "shown", run: 7 }).shown).toBe(1);
   });
@@ -166,23 +187,34 @@ describe("a run", () => {
 describe("a closer look", () => {
   test("of another tensor than the last one asked for is ignored", () => {
     const view = { name: "a" } as TensorView;
-    const state = after({ type: "looking", tensor: "a" }, { type: "looking", tensor: "b" });
+    const state = after({ type: "looking", tensor: "a", codes: "" }, { type: "looking", tensor: "b", codes: "" });
     expect(reduce(state, { type: "looked", view })).toBe(state);
     expect(reduce(state, { type: "looked", view: { ...view, name: "b" } }).look?.view?.name).toBe("b");
   });
 
   test("at the same tensor once more keeps the picture until the new one is there", () => {
     const view = { name: "a" } as TensorView;
-    const state = after({ type: "looking", tensor: "a" }, { type: "looked", view }, { type: "looking", tensor: "a" });
+    const state = after(
+      { type: "looking", tensor: "a", codes: "" },
+      { type: "looked", view },
+      { type: "looking", tensor: "a", codes: "" },
+    );
     expect(state.look?.view).toBe(view);
-    expect(reduce(state, { type: "looking", tensor: "b" }).look?.view).toBeUndefined();
+    expect(reduce(state, { type: "looking", tensor: "b", codes: "" }).look?.view).toBeUndefined();
+  });
+
+  test("says why there are no pictures, and keeps the numbers", () => {
+    const view = { name: "a" } as TensorView;
+    const failed: PageEvent = { type: "picturesFailed", tensor: "a", problem };
+    const state = after({ type: "looking", tensor: "a", codes: "" }, { type: "looked", view }, failed);
+    expect(state.look).toMatchObject({ view, problem: undefined, picturesProblem: problem });
   });
 
   test("keeps the code that is pictured from tensor to tensor", () => {
     const state = after(
-      { type: "looking", tensor: "a" },
+      { type: "looking", tensor: "a", codes: "" },
       { type: "lookedAt", precision: "int4" },
-      { type: "looking", tensor: "b" },
+      { type: "looking", tensor: "b", codes: "" },
     );
     expect(state.look).toMatchObject({ tensor: "b", precision: "int4" });
   });
@@ -193,7 +225,7 @@ describe("a trial", () => {
 
   test("collects what each side says", () => {
     const state = after(
-      { type: "trying", trial: 1, run: 1, prompt: "x" },
+      { type: "trying", trial: 1, run: 1, asked: initial.asked },
       { type: "said", trial: 1, side: 0, token },
       { type: "said", trial: 1, side: 1, token: { ...token, id: 6 } },
       { type: "tried", trial: 1, side: 1, tokensPerSecond: { prefill: 1, decode: 2 } },
@@ -206,8 +238,8 @@ describe("a trial", () => {
 
   test("hears nothing of the one before it", () => {
     const state = after(
-      { type: "trying", trial: 1, run: 1, prompt: "x" },
-      { type: "trying", trial: 2, run: 1, prompt: "y" },
+      { type: "trying", trial: 1, run: 1, asked: initial.asked },
+      { type: "trying", trial: 2, run: 1, asked: initial.asked },
     );
     expect(reduce(state, { type: "said", trial: 1, side: 0, token })).toBe(state);
     expect(reduce(state, { type: "trialEnded", trial: 1, problem }).trial?.busy).toBe(true);

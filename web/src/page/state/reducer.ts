@@ -1,7 +1,7 @@
 // The page as a function of what happened. Pure; what is too late (of a checkpoint or a recipe that is gone) is ignored.
 
 import type { PageEvent } from "./events.js";
-import { initial, type Opened, type Run, type Side, type State, type Trial } from "./state.js";
+import { initial, type Look, type Opened, type Run, type Side, type State, type Trial } from "./state.js";
 
 /** The page after one more event. */
 export function reduce(state: State, event: PageEvent): State {
@@ -12,7 +12,7 @@ export function reduce(state: State, event: PageEvent): State {
       return { ...state, broken: event.problem };
 
     case "opening":
-      return { ...state, opening: { names: event.names }, openProblem: undefined };
+      return { ...state, opening: true, openProblem: undefined, fieldProblem: undefined };
     case "opened": {
       const checkpoint: Opened = {
         ...event.checkpoint,
@@ -26,15 +26,24 @@ export function reduce(state: State, event: PageEvent): State {
       const text = checkpoint.ownText ? "own" : asked.text === "own" ? "demo" : asked.text;
       return { ...initial, recipes, tour, asked: { ...asked, text }, checkpoint };
     }
-    case "openFailed":
-      return { ...state, opening: undefined, openProblem: event.problem };
-    // Nothing had to be opened after all.
-    case "closed":
-      return { ...state, opening: undefined };
+    case "openFailed": {
+      const { problem, field } = event;
+      const place = field === undefined ? { openProblem: problem } : { fieldProblem: { ...problem, field } };
+      return { ...state, opening: false, ...place };
+    }
+    case "textTaken": {
+      if (!state.checkpoint) return state;
+      const { checkpoint, asked } = state;
+      return { ...state, checkpoint: { ...checkpoint, ownText: event.text }, asked: { ...asked, text: "own" } };
+    }
+    case "openingEnded":
+      return { ...state, opening: false };
     case "advised":
       return ofCheckpoint(state, event.checkpoint, { advice: event.advice, plans: event.plans });
-    case "offsetsMeasured":
-      return ofCheckpoint(state, event.checkpoint, { offsets: event.evaluation, offsetsProblem: undefined });
+    case "offsetsMeasured": {
+      const { evaluation, textName } = event;
+      return ofCheckpoint(state, event.checkpoint, { offsets: { evaluation, textName }, offsetsProblem: undefined });
+    }
     case "offsetsFailed":
       return ofCheckpoint(state, event.checkpoint, { offsetsProblem: event.problem });
     case "dropped": {
@@ -101,19 +110,26 @@ export function reduce(state: State, event: PageEvent): State {
     case "shown":
       return state.runs.some((run) => run.id === event.run) ? { ...state, shown: event.run } : state;
 
+    case "forgotten": {
+      const runs = state.runs.filter((run) => run.id !== event.run);
+      const shown = state.shown === event.run ? runs.at(-1)?.id : state.shown;
+      return { ...state, runs, shown };
+    }
+
     case "looking": {
-      const { tensor } = event;
+      const { tensor, codes } = event;
       const { precision, view } = state.look ?? { precision: "nf4" as const, view: undefined };
       // A second look at the same tensor replaces the first when it is there.
       const kept = view?.name === tensor ? view : undefined;
-      return { ...state, look: { tensor, precision, view: kept, problem: undefined } };
+      const look = { tensor, codes, precision, view: kept, problem: undefined, picturesProblem: undefined };
+      return { ...state, look };
     }
     case "looked":
-      if (state.look?.tensor !== event.view.name) return state;
-      return { ...state, look: { ...state.look, view: event.view } };
+      return ofLook(state, event.view.name, { view: event.view });
     case "lookFailed":
-      if (state.look?.tensor !== event.tensor) return state;
-      return { ...state, look: { ...state.look, problem: event.problem } };
+      return ofLook(state, event.tensor, { problem: event.problem });
+    case "picturesFailed":
+      return ofLook(state, event.tensor, { picturesProblem: event.problem });
     case "lookedAt":
       return state.look ? { ...state, look: { ...state.look, precision: event.precision } } : state;
     case "lookedAway":
@@ -121,8 +137,8 @@ export function reduce(state: State, event: PageEvent): State {
 
     case "trying": {
       const side: Side = { tokens: [], backend: undefined, tokensPerSecond: undefined };
-      const { trial: id, run, prompt } = event;
-      return { ...state, trial: { id, run, prompt, sides: [side, side], busy: true, problem: undefined } };
+      const { trial: id, run, asked } = event;
+      return { ...state, trial: { id, run, asked, sides: [side, side], busy: true, problem: undefined } };
     }
     case "loaded":
       return ofSide(state, event.trial, event.side, () => ({ backend: event.backend }));
@@ -145,6 +161,11 @@ function ofCheckpoint(state: State, id: number, change: Partial<Opened>): State 
 
 function ofRun(state: State, id: number, change: Partial<Run>): State {
   return { ...state, runs: state.runs.map((run) => (run.id === id ? { ...run, ...change } : run)) };
+}
+
+function ofLook(state: State, tensor: string, change: Partial<Look>): State {
+  if (state.look?.tensor !== tensor) return state;
+  return { ...state, look: { ...state.look, ...change } };
 }
 
 function ofTrial(state: State, id: number, change: Partial<Trial>): State {

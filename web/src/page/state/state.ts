@@ -25,8 +25,10 @@ export interface State {
   recipes: Recipe[];
   /** The package could not be started at all. */
   broken: Problem | undefined;
-  opening: Opening | undefined;
+  opening: boolean;
   openProblem: Problem | undefined;
+  /** A configuration field that could not be set. */
+  fieldProblem: (Problem & { field: string }) | undefined;
   checkpoint: Opened | undefined;
   /** The worker has stopped: what it held of the checkpoint and of the produced files is gone. */
   lost: boolean;
@@ -52,19 +54,17 @@ export interface Problem {
   message: string;
 }
 
-/** Files that are being opened. */
-export interface Opening {
-  names: string[];
-}
-
 /** The checkpoint on the page. */
 export interface Opened {
   /** Counts up: what is said about an earlier one is too late. */
   id: number;
   name: string;
-  files: { name: string; size: number }[];
+  /** The file that was taken for the weights. */
+  weights: string;
   /** Where it came from, for a command line. */
   place: "demo" | "files" | "path";
+  /** The path that was pasted. */
+  path: string | undefined;
   inspection: Inspection;
   /** Configuration fields that the user has set. */
   given: Record<string, FieldValue>;
@@ -74,8 +74,8 @@ export interface Opened {
   advice: Advice | undefined;
   /** Plans of the built-in recipes by name: what each would make of this file. */
   plans: Record<string, Plan>;
-  /** Mean NLL at prediction offsets 0 to 3, once measured. */
-  offsets: Evaluation | undefined;
+  /** Mean NLL at prediction offsets 0 to 3, as last measured. */
+  offsets: { evaluation: Evaluation; textName: string } | undefined;
   offsetsProblem: Problem | undefined;
 }
 
@@ -89,7 +89,7 @@ export type TextChoice = "demo" | "own" | "typed";
 export interface Asked {
   recipe: Recipe;
   backend: BackendChoice;
-  /** What runs the compressed model, when not the same. */
+  /** What runs the compressed model. */
   backendB: BackendChoice | "same";
   text: TextChoice;
   typed: string;
@@ -98,6 +98,11 @@ export interface Asked {
   prompt: string;
   temperature: number;
   seed: number;
+}
+
+/** What runs the original, and what runs the compressed model. */
+export function backendsOf({ backend, backendB }: Asked): [BackendChoice, BackendChoice] {
+  return [backend, backendB === "same" ? backend : backendB];
 }
 
 /** Work that is going on. */
@@ -126,17 +131,22 @@ export interface Run {
 /** A tensor looked at closely. */
 export interface Look {
   tensor: string;
+  /** How the codes are done in its pictures: see `codesOf`. */
+  codes: string;
   /** Which code's picture is shown. */
   precision: Precision;
   view: TensorView | undefined;
   problem: Problem | undefined;
+  /** Why there are no pictures of the codes. */
+  picturesProblem: Problem | undefined;
 }
 
 /** Original and compressed continuing the same prompt. */
 export interface Trial {
   id: number;
   run: number;
-  prompt: string;
+  /** The settings it was made under: prompt, temperature, seed. */
+  asked: Asked;
   sides: [Side, Side];
   busy: boolean;
   problem: Problem | undefined;
@@ -156,8 +166,9 @@ export const NOTHING: Recipe = { version: 1, name: "none", steps: [] };
 export const initial: State = {
   recipes: [],
   broken: undefined,
-  opening: undefined,
+  opening: false,
   openProblem: undefined,
+  fieldProblem: undefined,
   checkpoint: undefined,
   lost: false,
   asked: {

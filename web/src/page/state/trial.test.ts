@@ -3,23 +3,50 @@
 import type { CompressReport, Recipe } from "statepress";
 import { expect, test } from "vitest";
 import { commandLine, loadCommand, nodeScript } from "./commands.js";
+import { firstDifference } from "./difference.js";
+import { changes, findingsOf, sameProtocol } from "./run.js";
 import { initial, type Opened, type Run, type Side, type Trial } from "./state.js";
-import { firstDifference } from "./trial.js";
+import { partingOf, places } from "./trial.js";
 import { remaining } from "./work.js";
 
-function trial(a: number[], b: number[]): Trial {
+function trial(a: number[], b: number[], busy = false): Trial {
   const side = (ids: number[]): Side => ({
     tokens: ids.map((id) => ({ id, text: "x", probability: 1 })),
     backend: undefined,
     tokensPerSecond: undefined,
   });
-  return { id: 1, run: 1, prompt: "", sides: [side(a), side(b)], busy: false, problem: undefined };
+  return { id: 1, run: 1, asked: initial.asked, sides: [side(a), side(b)], busy, problem: undefined };
 }
 
-test("the first difference is by id, not by text, and a shorter side is no difference", () => {
-  expect(firstDifference(trial([1, 2, 3], [1, 2, 4]))).toBe(2);
-  expect(firstDifference(trial([1, 2, 3], [1, 2]))).toBeUndefined();
-  expect(firstDifference(trial([], []))).toBeUndefined();
+test("two continuations part where ids differ, or where one of them has ended", () => {
+  expect(partingOf(trial([1, 2, 3], [1, 2, 4]))).toBe(2);
+  expect(partingOf(trial([1, 2, 3], [1, 2]))).toBe(2);
+  expect(partingOf(trial([1, 2, 3], [1, 2], true))).toBeUndefined();
+  expect(partingOf(trial([], []))).toBeUndefined();
+  expect(firstDifference([{ id: 1 }], [])).toBe(0);
+  expect(places(trial([1, 2], [1])).map(({ original, compressed }) => [original?.at, compressed?.at])).toEqual([
+    [0, 0],
+    [1, undefined],
+  ]);
+});
+
+test("what a run depends on is told apart from what it does not", () => {
+  const { asked } = initial;
+  expect(changes(asked, { ...asked, prompt: "x", seed: 9, typed: "not measured on" })).toEqual([]);
+  expect(changes({ ...asked, text: "typed" }, { ...asked, text: "typed", typed: "y" })).toEqual(["the text"]);
+  expect(changes(asked, { ...asked, recipe: { ...asked.recipe }, backend: "cpu" })).toEqual([
+    "the recipe",
+    "what computes",
+  ]);
+  expect(sameProtocol(asked, { ...asked, recipe: { ...asked.recipe }, backend: "cpu" })).toBe(true);
+  expect(sameProtocol(asked, { ...asked, limit: 4096 })).toBe(false);
+});
+
+test("a finding that several parts of a run make is told once", () => {
+  const finding = { level: "warning", code: "unknown-tokens", message: "many" } as const;
+  const other = { ...finding, tensor: "a" };
+  const comparison = { a: { findings: [finding] }, b: { findings: [finding, other] } };
+  expect(findingsOf({ report: { findings: [finding] }, comparison } as unknown as Run)).toEqual([finding, other]);
 });
 
 test("what remains follows the pace so far", () => {
@@ -39,19 +66,27 @@ const run = {
 } as Run;
 const checkpoint = {
   name: "it's a model",
+  weights: "it's a model.pt",
   place: "files",
-  files: [
-    { name: "config.json", size: 1 },
-    { name: "it's a model.pt", size: 2 },
-  ],
-  given: { prediction_offset: 2 },
+  given: { top_k_experts: 1 },
 } as unknown as Opened;
+const measured = { ...run, comparison: { a: { offset: 2 } }, asked: { ...run.asked, backendB: "webgpu" } } as Run;
 
 test("command lines quote what a shell would take apart, and repeat every setting", () => {
-  const lines = commandLine({ checkpoint, run, builtin: false });
+  const lines = commandLine({ checkpoint, run: measured, builtin: false });
   expect(lines).toContain(`compress 'it'\\''s a model.pt' -o model-my-int8.safetensors --recipe my-int8.json`);
-  expect(lines).toContain("--set prediction_offset=2");
-  expect(lines).toContain("--limit 4096");
+  expect(lines).toContain("--set top_k_experts=1");
+  expect(lines).toContain("--offset 2 --limit 4096 --backend-b webgpu");
+  const strange = { ...checkpoint, weights: "-rf.pt" };
+  expect(commandLine({ checkpoint: strange, run, builtin: true })).toContain("compress ./-rf.pt ");
+  const pasted = { ...checkpoint, place: "path" as const, path: "models/a b" };
+  expect(commandLine({ checkpoint: pasted, run, builtin: true })).toContain("compress 'models/a b' ");
+});
+
+test("a script measures by what the run was measured by, and by nothing that it was not", () => {
+  const script = nodeScript({ checkpoint, run: measured, builtin: true });
+  expect(script).toContain('{ text, offset: 2, limit: 4096, backendB: "webgpu" }');
+  expect(nodeScript({ checkpoint, run, builtin: true })).toContain("{ text, limit: 4096 }");
 });
 
 test("scripts hold the whole recipe where no name stands for it", () => {

@@ -1,12 +1,11 @@
-// What two models said, compared.
+// What two models said, as it is shown.
 
+import { firstDifference } from "./difference.js";
 import type { Side, Trial } from "./state.js";
 
 /** The first token, from 0, in which the two differ; undefined while they agree. */
-export function firstDifference({ sides: [a, b] }: Trial): number | undefined {
-  const both = Math.min(a.tokens.length, b.tokens.length);
-  for (let at = 0; at < both; at++) if (a.tokens[at]?.id !== b.tokens[at]?.id) return at;
-  return undefined;
+export function partingOf({ sides: [a, b], busy, problem }: Trial): number | undefined {
+  return firstDifference(a.tokens, b.tokens, !busy && !problem);
 }
 
 /** A token as it is shown. */
@@ -19,4 +18,18 @@ export interface Spoken {
 /** Tokens with a key for each. */
 export function spoken(tokens: Side["tokens"]): Spoken[] {
   return tokens.map(({ text, probability }, at) => ({ at, text, probability }));
+}
+
+/** One place of both continuations. */
+export interface Place {
+  at: number;
+  original: Spoken | undefined;
+  compressed: Spoken | undefined;
+}
+
+/** Both continuations, place by place. */
+export function places({ sides: [a, b] }: Trial): Place[] {
+  const [original, compressed] = [spoken(a.tokens), spoken(b.tokens)];
+  const longer = original.length > compressed.length ? original : compressed;
+  return longer.map((_, at) => ({ at, original: original[at], compressed: compressed[at] }));
 }

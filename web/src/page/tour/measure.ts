@@ -6,9 +6,12 @@ import type { Run, State } from "../state/state.js";
 /** Enough tokens to see the damage of 4 bits, few enough to wait for. */
 const LIMIT = 4096;
 
-/** The last complete run of a built-in recipe. */
-export function measured(state: State, recipe: string): Run | undefined {
-  return state.runs.findLast((run) => run.report.recipe.name === recipe && run.comparison);
+/** The last complete run of a built-in recipe on that part of that text. */
+export function measured({ runs, recipes }: State, name: string): Run | undefined {
+  const recipe = recipes.find((it) => it.name === name);
+  return runs.findLast(
+    ({ asked, comparison }) => comparison && asked.recipe === recipe && asked.text === "demo" && asked.limit === LIMIT,
+  );
 }
 
 /** Compresses by a built-in recipe and measures; the settings for it are put back. False when it did not come to an end. */

@@ -1,0 +1,45 @@
+// The text among dropped files that is measured on. Read as the command line reads it, so that numbers agree.
+
+import type { Finding } from "statepress";
+
+/** A text. */
+export interface OwnText {
+  name: string;
+  text: string;
+}
+
+/** Texts that lie beside weights for other reasons. */
+const NOT_FOR_READING = /^(vocab|merges|requirements|readme|licen[cs]e|notice|copying)\b/i;
+
+/** What was found among files. */
+interface Taken {
+  text: OwnText | undefined;
+  /** What is to be said of the choice. */
+  findings: Finding[];
+  /** The files that are no texts to measure on. */
+  others: File[];
+}
+
+/** The text to measure on. */
+export async function takeText(files: File[]): Promise<Taken> {
+  const texts = files.filter((file) => /\.txt$/i.test(file.name) && !NOT_FOR_READING.test(file.name));
+  const others = files.filter((file) => !texts.includes(file));
+  const [first, ...more] = texts;
+  if (!first) return { text: undefined, findings: [], others };
+  const findings: Finding[] = [];
+  if (more.length > 0) {
+    const left = more.map((file) => file.name).join(", ");
+    findings.push(info("several-texts", `${first.name} was taken for the text to measure on, not ${left}`));
+  }
+  try {
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    return { text: { name: first.name, text: decoder.decode(await first.arrayBuffer()) }, findings, others };
+  } catch {
+    findings.push({ ...info("text-left-out", `${first.name} is no UTF-8 text: it was left out`), level: "warning" });
+    return { text: undefined, findings, others };
+  }
+}
+
+function info(code: string, message: string): Finding {
+  return { level: "info", code, message };
+}

@@ -1,0 +1,89 @@
+// Compressing by a recipe, and measuring what was produced.
+
+import { compare, type Progress, type Recipe, StatepressError } from "statepress";
+import { type Asked, backendsOf } from "../state/state.js";
+import { heldout } from "./demo.js";
+import type { OpenCheckpoint } from "./open-checkpoint.js";
+import type { OwnText } from "./texts.js";
+
+/** Tokens on which the prediction offset is looked for, as `compare` does: wrong offsets are worse by far than noise. */
+const OFFSET_TOKENS = 4096;
+
+/** Compresses by the recipe that is asked for, and compares the produced file with the original. */
+export async function compress(opened: OpenCheckpoint, run: number): Promise<void> {
+  const { checkpoint, tell } = opened;
+  const { asked } = opened.state;
+  const signal = opened.begin("work");
+  const onProgress = (progress: Progress) => {
+    if (!signal.aborted) tell({ type: "progressed", run, progress, now: performance.now() });
+  };
+  try {
+    tell({ type: "compressing", run, now: performance.now() });
+    const produced = await checkpoint.compress(asked.recipe, { signal, onProgress });
+    const { report } = produced;
+    if (signal.aborted || !report) {
+      produced.dispose();
+      throw new StatepressError("aborted", "stopped on request");
+    }
+    if (!opened.keep(run, produced)) return;
+    const { size } = await produced.save("blob");
+    const name = fileName(opened.state.checkpoint?.name ?? "model", asked.recipe);
+    tell({ type: "compressed", run, asked, report, file: { name, size } });
+    tell({ type: "comparing", run, now: performance.now() });
+    const text = await textOf(opened, asked);
+    const offset = await offsetFor(opened, text, asked, signal);
+    const [backend, backendB] = backendsOf(asked);
+    const options = { text: text.text, backend, backendB, limit: asked.limit, offset, signal, onProgress };
+    const comparison = await compare(checkpoint, produced, options);
+    tell({ type: "compared", run, comparison, textName: text.name });
+  } catch (error) {
+    tell({ type: "workFailed", run, problem: opened.failed(error) });
+  }
+}
+
+/** Measures how far ahead the model predicts: its perplexity at offsets 0 to 3. */
+export async function measureOffsets(opened: OpenCheckpoint): Promise<void> {
+  const { asked } = opened.state;
+  const signal = opened.begin("offsets");
+  opened.offset = undefined;
+  try {
+    await offsetFor(opened, await textOf(opened, asked), asked, signal);
+  } catch (error) {
+    opened.tell({ type: "offsetsFailed", checkpoint: opened.id, problem: opened.failed(error) });
+  }
+}
+
+// An offset that is in no file is measured on each text anew, because every other number depends on it.
+async function offsetFor(
+  opened: OpenCheckpoint,
+  { name, text }: OwnText,
+  asked: Asked,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const { checkpoint } = opened;
+  if (checkpoint.inspection.spec["prediction_offset"]?.origin !== "assumed") return undefined;
+  const limit = Math.min(asked.limit ?? OFFSET_TOKENS, OFFSET_TOKENS);
+  const known = opened.offset;
+  if (known?.text === text && known.limit === limit) return known.offset;
+  const model = await checkpoint.load({ backend: asked.backend, signal });
+  try {
+    const evaluation = await model.evaluate(text, { offset: "detect", limit, signal });
+    opened.offset = { text, limit, offset: evaluation.offset };
+    opened.tell({ type: "offsetsMeasured", checkpoint: opened.id, evaluation, textName: name });
+    return evaluation.offset;
+  } finally {
+    model.dispose();
+  }
+}
+
+async function textOf(opened: OpenCheckpoint, asked: Asked): Promise<OwnText> {
+  const own = opened.state.checkpoint?.ownText;
+  if (asked.text === "own" && own) return own;
+  if (asked.text === "typed") return { name: "your text", text: asked.typed };
+  return { name: "heldout.txt", text: await heldout() };
+}
+
+// A name that came with a link is a stranger's: no path in it, and nothing that a command takes for an option.
+function fileName(name: string, recipe: Recipe): string {
+  return `${name}-${recipe.name}.safetensors`.replace(/[^\w.+-]+/g, "-").replace(/^[-.]+/, "");
+}
