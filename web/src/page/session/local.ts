@@ -1,27 +1,70 @@
-// Files of the machine that serves the page: `statepress serve` hands them out to its own page, and to nobody else.
+// Files of the machine that serves the page: `statepress serve` hands them out to whoever knows its token.
+//
+// The token is in the address that `serve` prints, and nowhere else: `#local=TOKEN`, which no browser sends anywhere. It
+// is taken out of the address at once, so that an address that is copied or bookmarked does not hold it, and kept for
+// this tab alone. A page that was opened by another address cannot open paths, and does not offer it.
 
 import { StatepressError } from "statepress";
+import { choose, type LocalFile } from "./local-choice.js";
 
-const HEADERS = { "x-statepress": "local" };
+const KEY = "statepress local";
 
-/** Whether this page is served by `statepress serve`, where a path can be opened; and the folder that it starts from. */
-export async function localFolder(): Promise<string | undefined> {
-  const response = await fetch("./local", { headers: HEADERS }).catch(() => undefined);
-  if (!response?.ok || !response.headers.get("content-type")?.includes("json")) return undefined;
-  return ((await response.json()) as { cwd: string }).cwd;
+let token = kept();
+takeToken();
+// The announced address pasted into the open page: the document stays.
+addEventListener("hashchange", takeToken);
+
+function takeToken(): void {
+  const fields = new URLSearchParams(location.hash.slice(1));
+  const given = fields.get("local");
+  if (given === null) return;
+  token = given;
+  try {
+    sessionStorage.setItem(KEY, given);
+  } catch {
+    // Storage is forbidden: the token lasts until the page is loaded anew.
+  }
+  fields.delete("local");
+  const rest = fields.size > 0 ? `#${fields}` : "";
+  history.replaceState(history.state, "", location.pathname + location.search + rest);
 }
 
-/** The files at a path: a file, or those of a folder. */
+function kept(): string | undefined {
+  try {
+    return sessionStorage.getItem(KEY) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The folder that `statepress serve` was started in; undefined where no path can be opened. */
+export async function localFolder(): Promise<string | undefined> {
+  if (token === undefined) return undefined;
+  const response = await fetch("./local", { headers: { "x-statepress": token } }).catch(() => undefined);
+  if (!response?.ok) return undefined;
+  const about = (await response.json().catch(() => undefined)) as { cwd?: string } | undefined;
+  return about?.cwd;
+}
+
+/** The files at a path: a file, or those of a folder that are needed to open it. */
 export async function localFiles(path: string, signal: AbortSignal): Promise<File[]> {
-  const list = (await (await asked("list", path, signal)).json()) as { files: { name: string; path: string }[] };
-  return Promise.all(
-    list.files.map(async (file) => new File([await (await asked("file", file.path, signal)).blob()], file.name)),
-  );
+  const list = (await (await asked("list", path, signal)).json()) as { files: LocalFile[] };
+  const choice = choose(list.files);
+  if ("refused" in choice) throw new StatepressError("bad-input", choice.refused, { path, files: choice.names });
+  const files: File[] = [];
+  // One after the other: what fails or is called off must not leave gigabytes on their way.
+  for (const file of choice.files) {
+    const response = await asked("file", file.path, signal);
+    files.push(new File([await response.blob()], file.name));
+  }
+  return files;
 }
 
 async function asked(what: "list" | "file", path: string, signal: AbortSignal): Promise<Response> {
-  const response = await fetch(`./local/${what}?path=${encodeURIComponent(path)}`, { headers: HEADERS, signal });
+  const headers = { "x-statepress": token ?? "" };
+  const response = await fetch(`./local/${what}?path=${encodeURIComponent(path)}`, { headers, signal });
   if (response.ok) return response;
-  const { error } = (await response.json()) as { error: { message: string } };
-  throw new StatepressError("io", error.message, { path });
+  const answer = (await response.json().catch(() => undefined)) as { error?: { message?: string } } | undefined;
+  const message = answer?.error?.message ?? `the server answered ${response.status} when it was asked for ${path}`;
+  throw new StatepressError("io", message, { path, status: response.status });
 }

@@ -1,0 +1,316 @@
+// The session against a package that answers when it is told to: what comes late, fails, or is asked for twice.
+
+import { beforeEach, expect, test, vi } from "vitest";
+
+// The package's answers, to be changed by a test.
+const fake = vi.hoisted(() => ({
+  openMilliseconds: 0,
+  refusedPlan: "",
+  notFinite: false,
+  compressStops: false,
+  opened: [] as { files: string[]; set: object; disposed: boolean }[],
+  produced: [] as { disposed: boolean }[],
+  evaluated: [] as string[],
+  compared: [] as { offset?: number; backend?: string; backendB?: string; limit?: number }[],
+  looked: [] as { block: number }[],
+}));
+
+const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+vi.mock("statepress", () => {
+  class StatepressError extends Error {
+    constructor(
+      readonly code: string,
+      message: string,
+    ) {
+      super(message);
+    }
+  }
+  const later = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+  const recipe = (name: string) => ({ version: 1, name, steps: [] });
+  return {
+    StatepressError,
+    recipes: async () => ["int8", "nf4", "none"].map(recipe),
+    open: async (files: File[], options: { set: object }) => {
+      const about = { files: files.map((file) => file.name), set: options.set, disposed: false };
+      fake.opened.push(about);
+      await later(fake.openMilliseconds);
+      if ("refused" in options.set) throw new StatepressError("bad-option", "refused is no field");
+      const weights = files.find((file) => /safetensors|pt$/.test(file.name));
+      if (!weights) throw new StatepressError("bad-input", `no weights among ${files.length} files`);
+      return {
+        inspection: { spec: { prediction_offset: { origin: "assumed", value: 1 } }, findings: [], tensors: [] },
+        tokenizerName: "tokenizer.json",
+        weightsName: weights.name,
+        dispose() {
+          about.disposed = true;
+        },
+        async plan(asked: { name: string }) {
+          await later(2);
+          if (asked.name === fake.refusedPlan) throw new StatepressError("bad-recipe", "refused");
+          return { recipe: asked, bytes: { after: 1 }, tensors: [] };
+        },
+        async advise() {
+          await later(10);
+          return { recommended: [{ recipe: "int8" }], avoid: [], findings: [] };
+        },
+        async tensor(name: string, options: { precisions?: string[]; quantize?: { nf4: { block: number } } }) {
+          await later(1);
+          if (options.precisions && fake.notFinite) throw new StatepressError("bad-tensor", "holds NaN");
+          if (options.quantize) fake.looked.push({ block: options.quantize.nf4.block });
+          return { name, coded: options.precisions ?? [] };
+        },
+        async load() {
+          return {
+            dispose() {},
+            async evaluate(text: string) {
+              fake.evaluated.push(text);
+              return { offset: text.includes("odd") ? 3 : 1, tokens: 1, nllByOffset: [] };
+            },
+          };
+        },
+        async compress(asked: object, { signal }: { signal: AbortSignal }) {
+          await later(2);
+          if (signal.aborted) throw new StatepressError("aborted", "stopped on request");
+          const produced = { disposed: false };
+          fake.produced.push(produced);
+          return {
+            report: { recipe: asked },
+            save: async () => new Blob(["x"]),
+            dispose() {
+              produced.disposed = true;
+            },
+          };
+        },
+      };
+    },
+    compare: async (_a: object, _b: object, options: object) => {
+      fake.compared.push(options);
+      await later(2);
+      return { kl: { mean: 0 } };
+    },
+  };
+});
+
+const { Session } = await import("./session.js");
+const { reduce } = await import("../state/reducer.js");
+const { edited } = await import("../state/recipes.js");
+const { initial } = await import("../state/state.js");
+
+async function page() {
+  let state = initial;
+  const tell = (event: Parameters<typeof reduce>[1]) => {
+    state = reduce(state, event);
+  };
+  const session = new Session({ state: () => state, tell });
+  await session.start();
+  const recipe = (name: string) => {
+    const found = state.recipes.find((it) => it.name === name);
+    if (!found) throw new Error(`no recipe ${name}`);
+    return found;
+  };
+  return {
+    session,
+    tell,
+    recipe,
+    get state() {
+      return state;
+    },
+  };
+}
+
+const file = (name: string, text = "") => new File([text], name);
+const MINE = file("mine.json", JSON.stringify({ version: 1, name: "mine", steps: [] }));
+
+beforeEach(() => {
+  Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false });
+  for (const list of [fake.opened, fake.produced, fake.evaluated, fake.compared, fake.looked]) list.length = 0;
+  vi.stubGlobal("fetch", async () => new Response("the held-out text"));
+});
+
+test("advice is followed where nothing was chosen, and not where something was, however late", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  expect(it.state.asked.recipe.name).toBe("int8");
+  const again = it.session.openFiles([file("b.pt")]);
+  await wait(6);
+  expect(it.state.checkpoint?.name).toBe("b");
+  await it.session.askRecipe(it.recipe("nf4"));
+  await again;
+  expect(it.state.asked.recipe.name).toBe("nf4");
+  expect(it.state.plan?.recipe.name).toBe("nf4");
+});
+
+test("a built-in recipe that cannot be followed keeps neither advice nor the others back", async () => {
+  const it = await page();
+  fake.refusedPlan = "nf4";
+  await it.session.openFiles([file("a.pt")]);
+  expect(it.state.openProblem).toBeUndefined();
+  expect(it.state.checkpoint?.advice?.recommended).toHaveLength(1);
+  expect(Object.keys(it.state.checkpoint?.plans ?? {})).toEqual(["int8", "none"]);
+  expect(it.state.plan?.recipe.name).toBe("int8");
+});
+
+test("a second file that is opened overtakes the first", async () => {
+  const it = await page();
+  fake.openMilliseconds = 10;
+  const first = it.session.openFiles([file("a.pt")]);
+  fake.openMilliseconds = 1;
+  await Promise.all([first, it.session.openFiles([file("b.pt")])]);
+  await wait(15);
+  expect(it.state.checkpoint?.name).toBe("b");
+  expect(fake.opened.map(({ disposed }) => disposed)).toEqual([true, false]);
+});
+
+test("opening can be stopped: what was open stays", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  fake.openMilliseconds = 5;
+  const second = it.session.openFiles([file("b.pt")]);
+  it.session.cancelOpening();
+  await second;
+  expect(it.state.opening).toBe(false);
+  expect(it.state.checkpoint?.name).toBe("a");
+  expect(fake.opened[1]?.disposed).toBe(true);
+});
+
+test("fields add up; one that is refused is told of at its place, and leaves the model as it was", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), MINE]);
+  await it.session.setField("top_k_experts", 2);
+  await it.session.setField("prediction_offset", 2);
+  expect(it.state.checkpoint?.given).toEqual({ top_k_experts: 2, prediction_offset: 2 });
+  await it.session.setField("refused", 1);
+  expect(it.state.fieldProblem?.field).toBe("refused");
+  expect(it.state.openProblem).toBeUndefined();
+  expect(it.state.checkpoint?.given).toEqual({ top_k_experts: 2, prediction_offset: 2 });
+  await it.session.setField("top_k_experts", undefined);
+  expect(it.state.checkpoint?.given).toEqual({ prediction_offset: 2 });
+});
+
+test("a recipe among the files is taken once, and one that comes alone is for what is there", async () => {
+  const it = await page();
+  await it.session.openFiles([MINE]);
+  expect(it.state.asked.recipe.name).toBe("mine");
+  await it.session.openFiles([file("a.pt"), MINE]);
+  await it.session.askRecipe(it.recipe("nf4"));
+  await it.session.setField("top_k_experts", 2);
+  expect(it.state.asked.recipe.name).toBe("nf4");
+  await it.session.openFiles([MINE]);
+  expect(it.state.asked.recipe.name).toBe("mine");
+  expect(it.state.plan?.recipe.name).toBe("mine");
+  expect(fake.opened).toHaveLength(2);
+});
+
+test("texts: read-mes are none, of several the first is taken and said, others than UTF-8 are left out", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("README.txt", "x"), file("merges.txt", "x"), file("notes.md", "x")]);
+  expect(it.state.checkpoint?.ownText).toBeUndefined();
+  expect(it.state.asked.text).toBe("demo");
+  await it.session.openFiles([file("a.pt"), file("one.txt", "\ufeffwords"), file("two.txt", "x")]);
+  expect(it.state.checkpoint?.ownText).toEqual({ name: "one.txt", text: "\ufeffwords" });
+  expect(it.state.asked.text).toBe("own");
+  expect(it.state.checkpoint?.inspection.findings.map((finding) => finding.code)).toEqual(["several-texts"]);
+  await it.session.openFiles([file("a.pt"), new File([new Uint8Array([0xe4, 0xf6])], "latin.txt")]);
+  expect(it.state.checkpoint?.ownText).toBeUndefined();
+  expect(it.state.checkpoint?.inspection.findings.map((finding) => finding.code)).toEqual(["text-left-out"]);
+  await it.session.openFiles([file("late.txt", "words")]);
+  expect(it.state.checkpoint?.ownText?.name).toBe("late.txt");
+  expect(it.state.checkpoint?.name).toBe("a");
+});
+
+test("the prediction offset is measured on each text, and once on the same", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  it.tell({ type: "asked", change: { text: "typed", typed: "odd words" } });
+  await it.session.compress();
+  await it.session.compress();
+  it.tell({ type: "asked", change: { text: "demo" } });
+  await it.session.compress();
+  expect(fake.compared.map(({ offset }) => offset)).toEqual([3, 3, 1]);
+  expect(fake.evaluated).toEqual(["odd words", "the held-out text"]);
+  expect(it.state.checkpoint?.offsets?.textName).toBe("heldout.txt");
+});
+
+test("a run is made under the settings of its start", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  it.tell({ type: "asked", change: { backend: "cpu", backendB: "webgpu", limit: 4096 } });
+  const running = it.session.compress();
+  it.tell({ type: "asked", change: { limit: undefined, backend: "auto" } });
+  await it.session.askRecipe(it.recipe("nf4"));
+  await running;
+  expect(it.state.runs[0]?.asked).toMatchObject({ recipe: { name: "int8" }, backend: "cpu", limit: 4096 });
+  expect(fake.compared[0]).toMatchObject({ backend: "cpu", backendB: "webgpu", limit: 4096 });
+});
+
+test("work ends with its checkpoint: nothing of it is kept, and nothing is said of it", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const running = it.session.compress();
+  await wait(0);
+  await it.session.openFiles([file("b.pt")]);
+  await running;
+  expect(it.state.runs).toEqual([]);
+  expect(it.state.work).toBeUndefined();
+  expect(it.state.workProblem).toBeUndefined();
+  expect(fake.opened[0]?.disposed).toBe(true);
+  expect(fake.produced.every(({ disposed }) => disposed)).toBe(true);
+});
+
+test("cancelled work says so and can be done again; a forgotten run is disposed of", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const running = it.session.compress();
+  it.session.cancel();
+  await running;
+  expect(it.state.workProblem?.code).toBe("aborted");
+  expect(it.state.work).toBeUndefined();
+  await it.session.compress();
+  expect(it.state.runs).toHaveLength(1);
+  const run = it.state.runs[0]?.id ?? 0;
+  expect(await it.session.file(run)).toBeInstanceOf(Blob);
+  it.session.forget(run);
+  expect(it.state.runs).toEqual([]);
+  expect(fake.produced.at(-1)?.disposed).toBe(true);
+  expect(await it.session.file(run)).toBeUndefined();
+});
+
+test("a tensor that no code can hold still shows its numbers", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  fake.notFinite = true;
+  await it.session.look("layers.0.A");
+  expect(it.state.look?.view?.name).toBe("layers.0.A");
+  expect(it.state.look?.problem).toBeUndefined();
+  expect(it.state.look?.picturesProblem?.message).toBe("holds NaN.");
+});
+
+test("pictures follow the recipe's options, even past a recipe that was refused", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const nf4 = (block: number, name: string) => ({
+    ...edited(it.recipe("nf4"), { nf4: { block, doubleQuant: true, absmax: "fp32" } }),
+    name,
+  });
+  await it.session.askRecipe(nf4(64, "x"));
+  await it.session.look("layers.0.A");
+  fake.refusedPlan = "bad";
+  await it.session.askRecipe(nf4(4096, "bad"));
+  await it.session.askRecipe(nf4(4096, "good"));
+  expect(fake.looked.map(({ block }) => block)).toEqual([64, 4096]);
+});
+
+test("closing lets everything go", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.compress();
+  it.session.drop();
+  expect(it.state.checkpoint).toBeUndefined();
+  expect(fake.opened[0]?.disposed).toBe(true);
+  expect(fake.produced[0]?.disposed).toBe(true);
+  await it.session.compress();
+  await it.session.look("a");
+  expect(it.state.work).toBeUndefined();
+  expect(it.state.look).toBeUndefined();
+});
