@@ -31,6 +31,7 @@ async function place(name) {
     page: join(root, "web/dist/page"),
     dist: join(root, "web/dist"),
     url: "",
+    token: "",
     async start() {
       const cli = join(root, "web/dist/cli/main.js");
       child = spawn(process.execPath, [cli, "serve", "--port", String(port), "--json"]);
@@ -38,8 +39,10 @@ async function place(name) {
         child.stdout.once("data", (data) => resolve(String(data)));
         child.once("exit", (code) => reject(new Error(`serve ended with ${code}`)));
       });
-      server.url = JSON.parse(text).url;
-      port = new URL(server.url).port;
+      const announced = new URL(JSON.parse(text).url);
+      server.url = new URL("/", announced).href;
+      server.token = new URLSearchParams(announced.hash.slice(1)).get("local");
+      port = announced.port;
     },
     async stop() {
       if (child.exitCode !== null || child.signalCode !== null) return;
@@ -155,10 +158,13 @@ test("the demo is there offline once it was opened, local files never", async (t
   const context = await profile(t, server);
   const page = await settled(context, server);
   const size = (path) =>
-    page.evaluate(async (path) => {
-      const response = await fetch(path, { headers: { "x-statepress": "local" } });
-      return response.ok ? (await response.arrayBuffer()).byteLength : response.status;
-    }, path);
+    page.evaluate(
+      async ([path, token]) => {
+        const response = await fetch(path, { headers: { "x-statepress": token } });
+        return response.ok ? (await response.arrayBuffer()).byteLength : response.status;
+      },
+      [path, server.token],
+    );
   const weights = "/demo/itera-tiny/model.safetensors";
   const bytes = readFileSync(join(ROOT, "examples", weights)).length;
   const local = `/local/file?path=${encodeURIComponent(fixture("fixtures/il_ffn.safetensors"))}`;

@@ -41,7 +41,9 @@ function ask(path, { method = "GET", headers = {} } = {}) {
   });
 }
 
-const ours = (extra = {}) => ({ headers: { "x-statepress": "local", ...extra } });
+/** The token in an announced address. */
+const tokenOf = (address) => new URLSearchParams(new URL(address).hash.slice(1)).get("local");
+const ours = (extra = {}) => ({ headers: { "x-statepress": tokenOf(url), ...extra } });
 const local = (what, path, options = ours()) => ask(`/local/${what}?path=${encodeURIComponent(path)}`, options);
 const json = ({ body }) => JSON.parse(body.toString());
 
@@ -190,7 +192,8 @@ test("~ is the home folder", { skip: process.platform === "win32" }, async (t) =
     child.stdout.once("data", (text) => resolve(JSON.parse(text).url));
     done.then(({ stderr }) => reject(new Error(stderr)));
   });
-  const response = await fetch(new URL("/local/file?path=~/at-home", other), ours());
+  const headers = { "x-statepress": tokenOf(other) };
+  const response = await fetch(new URL("/local/file?path=~/at-home", other), { headers });
   assert.equal(await response.text(), "here");
 });
 
@@ -213,11 +216,35 @@ test("what cannot be opened is said with its name", async () => {
   assert.equal((await ask("/local/other?path=x", ours())).status, 404);
 });
 
+test("the token is 128 random bits, new at every start, and in nothing that is served", async (t) => {
+  assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/#local=[\w-]{22}$/);
+  const { child, done } = start(["serve", "--port", "0"]);
+  t.after(() => child.kill());
+  const words = await new Promise((resolve, reject) => {
+    child.stdout.once("data", resolve);
+    done.then(({ stderr }) => reject(new Error(stderr)));
+  });
+  const [other] = words.match(/http:\S+/);
+  assert.match(tokenOf(other), /^[\w-]{22}$/);
+  assert.notEqual(tokenOf(other), tokenOf(url));
+  const unknown = await fetch(new URL("/local", other), ours());
+  assert.equal(unknown.status, 403);
+  for (const path of ["/", MODULE, "/service-worker.js", "/local", "/nothing"]) {
+    const { headers, body } = await ask(path);
+    assert.ok(!(JSON.stringify(headers) + body).includes(tokenOf(url)), path);
+  }
+});
+
 test("local files are for the page of this server alone", async () => {
   const { host, port } = new URL(url);
   const refused = {
     "no header": { headers: {} },
-    "another header": { headers: { "x-statepress": "1" } },
+    "the header of earlier versions": ours({ "x-statepress": "local" }),
+    "an empty token": ours({ "x-statepress": "" }),
+    "part of the token": ours({ "x-statepress": tokenOf(url).slice(1) }),
+    "more than the token": ours({ "x-statepress": `${tokenOf(url)}, ${tokenOf(url)}` }),
+    "the token of another start": ours({ "x-statepress": tokenOf(url).split("").reverse().join("") }),
+    "the token elsewhere": { headers: { authorization: tokenOf(url), cookie: `local=${tokenOf(url)}` } },
     "a foreign name (DNS rebinding)": ours({ host: `evil.example:${port}` }),
     "a foreign name without port": ours({ host: "evil.example" }),
     "another port": ours({ host: "127.0.0.1:1" }),

@@ -15,23 +15,26 @@ export async function launch({ webgpu = true } = {}) {
   if (!process.env.CHROMIUM)
     throw new Error("CHROMIUM must hold the path of a Chromium: pkg-scripts/browser prints one");
   const { child, done } = start(["serve", "--port", "0", "--json"]);
-  const url = await new Promise((resolve, reject) => {
+  const announced = await new Promise((resolve, reject) => {
     child.stdout.once("data", (text) => resolve(JSON.parse(text).url));
     done.then(({ stderr }) => reject(new Error(stderr)));
   });
+  const url = new URL("/", announced).href;
   const args = [...FLAGS, ...(webgpu ? WEBGPU : NO_WEBGPU)];
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args });
   return {
+    /** The page without the token by which it may open local paths; `announced` is the one with it. */
     url,
+    announced,
     browser,
-    /** A fresh page at the address; what goes wrong in it fails the test that asks. */
+    /** A fresh page at the address, "/" as it is announced; what goes wrong in it fails the test that asks. */
     async open(path = "/", options = {}) {
       const page = await browser.newPage(options);
       page.setDefaultTimeout(120_000);
       const problems = [];
       page.on("pageerror", (error) => problems.push(String(error)));
       page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
-      await page.goto(new URL(path, url).href);
+      await page.goto(path === "/" ? announced : new URL(path, url).href);
       return { page, problems };
     },
     async close() {

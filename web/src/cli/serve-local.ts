@@ -4,10 +4,13 @@
 //   GET /local/list?path=PATH  {"folder", "files": [{"name", "size", "path"}]}: the file, or the files directly in a folder
 //   GET /local/file?path=PATH  the bytes
 //
-// No other page may read a file through the user's browser. Every request must carry a header that a page of another
-// origin cannot send without asking first (a CORS preflight, which is refused), and must be addressed to the loopback
-// interface by name: a foreign name that was made to resolve to it (DNS rebinding) has an origin of its own choice.
+// Nobody else may read the user's files through this server: neither another page in the user's browser, nor another
+// user or process of this machine. Every request must carry the token of this start, which is in the address that is
+// announced and in nothing that is served; in a header that a page of another origin cannot send without asking first (a
+// CORS preflight, which is refused). And it must be addressed to the loopback interface by name: a foreign name that was
+// made to resolve to it (DNS rebinding) has an origin of its own choice.
 
+import { randomBytes, timingSafeEqual } from "node:crypto";
 import type { Stats } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -25,17 +28,28 @@ interface LocalFile {
 
 const STATUS: Partial<Record<ErrorCode, number>> = { "bad-option": 400, "bad-input": 404 };
 
+/** What a request must know: 128 random bits. */
+export function newToken(): string {
+  return randomBytes(16).toString("base64url");
+}
+
 /** Whether an address belongs here. */
 export function isLocal(pathname: string): boolean {
   return pathname === "/local" || pathname.startsWith("/local/");
 }
 
 /** Answers a request for `/local` or below. */
-export async function answerLocal(request: IncomingMessage, url: URL, response: ServerResponse): Promise<void> {
+export async function answerLocal(
+  request: IncomingMessage,
+  url: URL,
+  response: ServerResponse,
+  token: string,
+): Promise<void> {
   response.setHeader("cache-control", "no-store");
   try {
-    if (!isOurPage(request)) {
-      return refuse(response, 403, "unsupported", "only the page that this server serves may ask for files");
+    if (!isOurPage(request, token)) {
+      const message = "only the page at the address that `statepress serve` printed may ask for files";
+      return refuse(response, 403, "unsupported", message);
     }
     if (request.method !== "GET") return refuse(response, 405, "unsupported", `${request.method} is not GET`);
     switch (url.pathname) {
@@ -58,17 +72,23 @@ export async function answerLocal(request: IncomingMessage, url: URL, response: 
   }
 }
 
-function isOurPage({ headers, socket }: IncomingMessage): boolean {
+function isOurPage({ headers, socket }: IncomingMessage, token: string): boolean {
   const hosts = ["127.0.0.1", "localhost"].map((name) => `${name}:${socket.localPort}`);
   // The default port is left out.
   if (socket.localPort === 80) hosts.push("127.0.0.1", "localhost");
   const { host = "", origin, "sec-fetch-site": site } = headers;
   return (
-    headers["x-statepress"] === "local" &&
+    isSame(headers["x-statepress"], token) &&
     hosts.includes(host) &&
     (origin === undefined || origin === `http://${host}`) &&
     (site === undefined || site === "same-origin")
   );
+}
+
+// In a time that does not depend on where the two differ.
+function isSame(given: string | string[] | undefined, token: string): boolean {
+  const [a, b] = [Buffer.from(String(given)), Buffer.from(token)];
+  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 // The path that was asked for, absolute.

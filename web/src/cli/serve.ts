@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { StatepressError } from "../api/errors.js";
 import { acceptedEncoding, encoded } from "./serve-encoding.js";
 import { HEADERS, pagePolicy } from "./serve-headers.js";
-import { answerLocal, isLocal } from "./serve-local.js";
+import { answerLocal, isLocal, newToken } from "./serve-local.js";
 import { sendFile } from "./serve-send.js";
 
 const TYPES: Record<string, string> = {
@@ -38,10 +38,11 @@ const ROOTS: [prefix: string, folder: string][] = [
   ["/", join(PACKAGE, "dist/page")],
 ];
 
-/** Starts serving; port 0 takes any free one. */
+/** Starts serving; port 0 takes any free one. The address holds the token by which the page may open local paths. */
 export async function serve(port: number): Promise<{ url: string; server: Server }> {
+  const token = newToken();
   const server = createServer((request, response) => {
-    answer(request, response).catch(() => refuse(response, 500));
+    answer(request, response, token).catch(() => refuse(response, 500));
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
@@ -50,15 +51,15 @@ export async function serve(port: number): Promise<{ url: string; server: Server
     });
     server.listen(port, "127.0.0.1", resolve);
   });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, server };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/#local=${token}`, server };
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(request: IncomingMessage, response: ServerResponse, token: string): Promise<void> {
   for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
   const address = request.url ?? "/";
   const url = URL.canParse(address, "http://localhost") ? new URL(address, "http://localhost") : undefined;
   if (!url) return refuse(response, 404);
-  if (isLocal(url.pathname)) return answerLocal(request, url, response);
+  if (isLocal(url.pathname)) return answerLocal(request, url, response, token);
   if (request.method !== "GET" && request.method !== "HEAD") return refuse(response, 405);
   const path = fileAt(url.pathname);
   const about = path === undefined ? undefined : await stat(path).catch(() => undefined);

@@ -9,12 +9,11 @@ import { choose, type LocalFile } from "./local-choice.js";
 
 const KEY = "statepress local";
 
-let token = kept();
-takeToken();
-// The announced address pasted into the open page: the document stays.
-addEventListener("hashchange", takeToken);
+let token: string | undefined;
 
-function takeToken(): void {
+/** Takes the token out of the address, before anybody else reads that; or the one that this tab has kept. */
+export function takeToken(): void {
+  token ??= kept();
   const fields = new URLSearchParams(location.hash.slice(1));
   const given = fields.get("local");
   if (given === null) return;
@@ -62,7 +61,11 @@ export async function localFiles(path: string, signal: AbortSignal): Promise<Fil
 
 async function asked(what: "list" | "file", path: string, signal: AbortSignal): Promise<Response> {
   const headers = { "x-statepress": token ?? "" };
-  const response = await fetch(`./local/${what}?path=${encodeURIComponent(path)}`, { headers, signal });
+  const address = `./local/${what}?path=${encodeURIComponent(path)}`;
+  const response = await fetch(address, { headers, signal }).catch((error) => {
+    if (signal.aborted) throw error;
+    throw new StatepressError("io", `the server of this page did not answer when it was asked for ${path}`, { path });
+  });
   if (response.ok) return response;
   const answer = (await response.json().catch(() => undefined)) as { error?: { message?: string } } | undefined;
   const message = answer?.error?.message ?? `the server answered ${response.status} when it was asked for ${path}`;
