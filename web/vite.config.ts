@@ -2,6 +2,7 @@
 
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vite";
+import { heldout } from "./vite.heldout.ts";
 import { precache } from "./vite.precache.ts";
 
 /** Entries whose addresses others write down: they keep their names. */
@@ -11,7 +12,7 @@ export default defineConfig({
   root: "src/page",
   // Relative addresses: the built page works in any folder of any server.
   base: "./",
-  plugins: [svelte(), precache()],
+  plugins: [svelte(), heldout(), precache()],
   build: {
     outDir: "../../dist/page",
     emptyOutDir: true,

@@ -328,7 +328,9 @@ test("a package that cannot be started is told of", async () => {
 
 test("a demo that is not served is told of", async () => {
   const context = await session.browser.newContext({ serviceWorkers: "block" });
-  await context.route("**/demo/**", (route) => route.fulfill({ status: 404, body: "" }));
+  for (const gone of ["**/demo/**", "**/heldout.txt"]) {
+    await context.route(gone, (route) => route.fulfill({ status: 404, body: "" }));
+  }
   const page = await context.newPage();
   await page.goto(session.url);
   await page.click("#demo");

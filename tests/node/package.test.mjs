@@ -26,6 +26,9 @@ test("the npm package holds the library, the three wasm builds and no tests or s
     "dist/cli/main.js",
     "dist/page/index.html",
     "dist/page/statepress-compare.js",
+    // The text to measure on, and what its licence asks for.
+    "dist/page/heldout.txt",
+    "dist/page/CREDITS.md",
     "README.md",
   ]) {
     assert.ok(paths.includes(path), path);
@@ -77,7 +80,9 @@ test("serve answers on the loopback interface with the right types, and with not
   assert.equal(await type("/examples/page/page.js"), "200 text/javascript; charset=utf-8");
   assert.equal(await type("/statepress/dist/api/web.js"), "200 text/javascript; charset=utf-8");
   assert.equal(await type("/statepress/wasm/simd/statepress_wasm_bg.wasm"), "200 application/wasm");
-  assert.equal(await type("/demo/heldout.txt"), "200 text/plain; charset=utf-8");
+  for (const path of ["/heldout.txt", "/demo/heldout.txt"]) {
+    assert.equal(await type(path), "200 text/plain; charset=utf-8");
+  }
   for (const path of ["/%2e%2e/package.json", "/demo/%2e%2e/page/page.js", "/statepress/package.json", "/nothing"]) {
     assert.match(await type(path), /^404/, path);
   }
