@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch } from "../support/browser.mjs";
@@ -153,8 +153,11 @@ test("the first visit alone is enough: nothing has to be used before the network
   assert.equal(wasm.length, 1, `one build of three: ${wasm}`);
 });
 
-test("the demo is there offline once it was opened, local files never", async (t) => {
+test("the demo is there offline once it was opened; local files and other people's never", async (t) => {
   const server = await place("demo");
+  // A checkpoint of a lesson in the folder of the page.
+  mkdirSync(join(server.page, "lesson"));
+  cpSync(fixture("fixtures/il_ffn.safetensors"), join(server.page, "lesson/model.safetensors"));
   const context = await profile(t, server);
   const page = await settled(context, server);
   const size = (path) =>
@@ -172,17 +175,21 @@ test("the demo is there offline once it was opened, local files never", async (t
   assert.equal(await size(weights), bytes);
   assert.ok((await size(local)) > 1000);
   assert.ok((await size("/local")) > 10);
+  assert.ok((await size("/lesson/model.safetensors")) > 1000);
   await until(page, isKept, weights);
 
   await goOffline(context, server);
   await page.reload();
   assert.equal(await size(weights), bytes);
   await assert.rejects(size("/demo/itera-tiny/tokenizer.json"), "was never opened");
+  const [text] = (await kept(page))[0].filter((path) => path.endsWith("heldout.txt"));
+  assert.equal(await size(text), readFileSync(join(ROOT, "examples/demo/heldout.txt")).length, "before it was used");
+  await assert.rejects(size("/lesson/model.safetensors"));
   await assert.rejects(size(local));
   await assert.rejects(size("/local"));
   const [paths] = await kept(page);
   assert.deepEqual(
-    paths.filter((path) => path.startsWith("/local")),
+    paths.filter((path) => /^\/(local|lesson)/.test(path)),
     [],
   );
 });

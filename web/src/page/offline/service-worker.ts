@@ -1,8 +1,8 @@
 // Makes the page work offline once it was loaded: network first, what was kept where there is none.
 //
 // The browser compares this file, in which the list of kept files stands, at every visit: a rebuilt page is another
-// version, which keeps its files anew. What was opened from the same place beside them (the demo) is kept when it is first
-// fetched. The user's own files never come by here.
+// version, which keeps its files anew. The demo is kept when it is first fetched. Everything else passes by: a checkpoint
+// that a lesson fetches may be gigabytes, and the user's own files are nobody's to keep.
 
 /// <reference lib="webworker" />
 
@@ -28,6 +28,10 @@ const SCOPE = self.registration.scope;
 const OURS = `statepress ${SCOPE} `;
 const CACHE = OURS + offline.version;
 
+/** Part of this version. The page has two addresses; of the builds another visitor's browser may take another one. */
+const BUILT = new Set([...offline.files, ...Object.values(offline.builds).flat(), "index.html"]);
+const DEMO = "demo/";
+
 self.addEventListener("install", (event) => event.waitUntil(keepAll()));
 self.addEventListener("activate", (event) => event.waitUntil(takeOver()));
 self.addEventListener("fetch", (event) => {
@@ -51,7 +55,7 @@ async function takeOver(): Promise<void> {
     if (!name.startsWith(OURS) || name === CACHE) continue;
     const old = await caches.open(name);
     for (const request of await old.keys()) {
-      const response = isBuilt(request.url) ? undefined : await old.match(request);
+      const response = isOfDemo(request.url) ? await old.match(request) : undefined;
       if (response) await cache.put(request, response);
     }
     await caches.delete(name);
@@ -59,22 +63,19 @@ async function takeOver(): Promise<void> {
   await self.clients.claim();
 }
 
-// Part of a version: the package, and the page, whose files lie directly in its folder.
-function isBuilt(url: string): boolean {
-  const path = pathOf(url);
-  return !path.includes("/") || path.startsWith("statepress/");
+function isOfDemo(url: string): boolean {
+  return pathOf(url).startsWith(DEMO);
 }
 
-// The path of an address inside the page's folder.
+// The path of an address inside the page's folder, as the list has it.
 function pathOf(url: string): string {
   const { origin, pathname } = new URL(url);
-  return (origin + pathname).slice(SCOPE.length);
+  return (origin + pathname).slice(SCOPE.length) || "./";
 }
 
 function isKept({ method, url, headers }: Request): boolean {
   if (method !== "GET" || !url.startsWith(SCOPE) || headers.has("range")) return false;
-  // Files of the user's machine are not kept, nor what the server says of it.
-  return !/^local(\/|$)/.test(pathOf(url));
+  return BUILT.has(pathOf(url)) || isOfDemo(url);
 }
 
 async function answer(event: FetchEvent): Promise<Response> {
