@@ -3,6 +3,7 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vite";
 import { heldout } from "./vite.heldout.ts";
+import { policy } from "./vite.policy.ts";
 import { precache } from "./vite.precache.ts";
 
 /** Entries whose addresses others write down: they keep their names. */
@@ -12,7 +13,7 @@ export default defineConfig({
   root: "src/page",
   // Relative addresses: the built page works in any folder of any server.
   base: "./",
-  plugins: [svelte(), heldout(), precache()],
+  plugins: [svelte(), policy(), heldout(), precache()],
   build: {
     outDir: "../../dist/page",
     emptyOutDir: true,

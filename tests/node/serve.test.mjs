@@ -60,6 +60,12 @@ test("every answer forbids what the page does not need", async () => {
   }
 });
 
+test("the page forbids itself the same on any server, but for who may frame it", async () => {
+  const { headers, body } = await ask("/");
+  const [, said] = body.toString().match(/<meta http-equiv="Content-Security-Policy" content="([^"]*)">/);
+  assert.equal(`${said}; frame-ancestors 'self'`, headers["content-security-policy"]);
+});
+
 test("only a page with an import map gets more: the hash of that map", async () => {
   const { status, headers } = await ask("/examples/page/");
   assert.equal(status, 200);

@@ -1,4 +1,4 @@
-// What every answer of `serve` tells the browser to forbid.
+// What every answer of `serve` tells the browser to forbid, and the built page itself on other servers (web/vite.policy.ts).
 
 import { createHash } from "node:crypto";
 
@@ -23,6 +23,12 @@ export const HEADERS: Record<string, string> = {
   "referrer-policy": "no-referrer",
   "cross-origin-opener-policy": "same-origin",
 };
+
+/** What a page can say of itself: who may frame it is not heeded there. */
+export function metaPolicy(): string {
+  const { "frame-ancestors": _, ...directives } = POLICY;
+  return policy(directives);
+}
 
 const IMPORT_MAP = /<script type="importmap">(.*?)<\/script>/gs;
 
