@@ -227,6 +227,7 @@ test("what is wrong is said in words, at the place", async () => {
     [{ backend: "tpu" }, /allowed: auto, cpu, webgpu/],
     [{ recipe: "best" }, /best/],
     [{ recipe: "{" }, /the attribute recipe is not JSON/],
+    [{ recipe: '{"version":1,"steps":[]}' }, /the attribute recipe is no recipe: it needs "version": 1, a "name"/],
     [{ text: "/demo/nothing.txt" }, /\/demo\/nothing\.txt is not there.*404/],
   ];
   const { page, element } = await only(usual);

@@ -1,6 +1,7 @@
 // What the attributes of <statepress-compare> ask for.
 
 import type { LoadOptions, Recipe } from "statepress";
+import { isRecipe } from "../state/link.js";
 
 /** The attributes whose change makes another comparison. */
 export const ATTRIBUTES = ["src", "recipe", "prompt", "text", "tokens", "backend"];
@@ -57,23 +58,29 @@ export function readTokens(text: string | null): number {
   return tokens;
 }
 
-/** The name of a recipe as a reader sees it. */
+/** The name of a recipe as a reader sees it; what is no recipe is told of when the comparison starts. */
 export function recipeName(recipe: string): string {
   try {
     const parsed = readRecipe(recipe);
     return typeof parsed === "string" ? parsed : parsed.name;
   } catch {
-    return recipe;
+    return "compressed";
   }
 }
 
 function readRecipe(text: string): string | Recipe {
   if (!text.trimStart().startsWith("{")) return text;
+  let recipe: unknown;
   try {
-    return JSON.parse(text);
+    recipe = JSON.parse(text);
   } catch (error) {
     throw new EmbedError(`the attribute recipe is not JSON: ${(error as Error).message}`);
   }
+  // What is in the steps is checked by the package, when it compresses.
+  if (!isRecipe(recipe)) {
+    throw new EmbedError('the attribute recipe is no recipe: it needs "version": 1, a "name" and a list of "steps"');
+  }
+  return recipe;
 }
 
 function address(attribute: string, text: string, base: string): URL {
