@@ -75,9 +75,15 @@ pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Res
     let shared_head = names.shared_head(index).filter(|_| rebuilds_head(&names));
     let mut storages = HashSet::new();
     let mut untied = Vec::new();
+    let mut left_out = 0;
 
     for (position, entry) in index.tensors.iter().enumerate() {
-        if shared_head.is_some_and(|head| head.name == entry.name) || known.tied.contains(&entry.name) {
+        if shared_head.is_some_and(|head| head.name == entry.name) {
+            continue;
+        }
+        if known.tied.contains(&entry.name) {
+            // Not written, but it was opened: leaving it out is part of what is saved.
+            left_out += if storages.insert(storage_of(entry)) { entry.bytes() } else { 0 };
             continue;
         }
         if is_buffer(&entry.name) {
@@ -136,7 +142,7 @@ pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Res
     if let Some(quantize) = quantize {
         report_coverage(quantize, &used, &unmatched, &mut findings);
     }
-    let before = tensors.iter().map(|tensor| tensor.bytes_before).sum();
+    let before = left_out + tensors.iter().map(|tensor| tensor.bytes_before).sum::<u64>();
     let after = tensors.iter().map(|tensor| tensor.bytes_after).sum();
     if after > before {
         let message = format!("the result is larger than what was opened: {after} bytes against {before}");
