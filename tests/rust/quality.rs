@@ -91,6 +91,20 @@ fn the_prediction_offset_is_detected() {
     assert!(wrong.perplexity > 500.0);
 }
 
+/// Where the model understands nothing, the lowest of four numbers is chance.
+#[test]
+fn an_offset_that_nothing_speaks_for_is_not_taken() {
+    let model = load(&demo().join("model.safetensors"), &[("prediction_offset", 2)]);
+    let ids: Vec<u32> = (0..600u32).map(|i| i.wrapping_mul(2_654_435_761) % 8000).collect();
+    let options = EvaluateOptions { offset: Offset::Detect, window: Some(128), ..Default::default() };
+    let found = evaluate(&model, &ids, &options);
+    assert_eq!(found.offset, 2);
+    let by_offset = found.nll_by_offset.unwrap();
+    assert!(by_offset.iter().all(|nll| *nll > 8000f64.ln()), "{by_offset:?}");
+    assert!(by_offset[2] > by_offset.iter().copied().fold(f64::INFINITY, f64::min), "{by_offset:?}");
+    assert!(found.findings.iter().any(|finding| finding.code == "offset-unclear"), "{:?}", found.findings);
+}
+
 /// itera-lite.md 5.4 on the distilled model: bytes exactly, perplexity to the third decimal.
 #[test]
 fn recipes_cost_what_the_research_should_have_measured() {

@@ -116,7 +116,11 @@ impl<R: Runner> Job for Evaluate<R> {
     fn finish(self) -> Result<Evaluation, EngineError> {
         self.windows.check_all_done(self.next)?;
         let means: Vec<f64> = self.sums.iter().map(Sums::mean).collect();
-        let best = (0..means.len()).min_by(|&a, &b| means[a].total_cmp(&means[b])).unwrap_or(0);
+        let lowest = (0..means.len()).min_by(|&a, &b| means[a].total_cmp(&means[b])).unwrap_or(0);
+        // The lowest of four numbers that are all worse than guessing tells nothing.
+        let guessing = (self.info.vocab_size as f64).ln();
+        let own = self.offsets.iter().position(|&offset| offset == self.info.offset);
+        let best = if means[lowest] < guessing { lowest } else { own.unwrap_or(lowest) };
         let offset = self.offsets[best];
         let mut evaluation =
             self.sums[best].clone().finish(&self.windows, offset, &self.info, &self.runner)?;
@@ -127,6 +131,13 @@ impl<R: Runner> Job for Evaluate<R> {
                     self.info.offset
                 );
                 evaluation.findings.push(Finding::warning("offset", message));
+            }
+            if means[lowest] >= guessing {
+                let message = format!(
+                    "at no offset from 0 to {MAX_OFFSET} is this text predicted better than by guessing: {offset} was \
+                     kept"
+                );
+                evaluation.findings.push(Finding::warning("offset-unclear", message));
             }
             evaluation.nll_by_offset = Some(means);
         }
