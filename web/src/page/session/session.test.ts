@@ -219,6 +219,25 @@ test("texts: read-mes are none, of several the first is taken and said, others t
   expect(it.state.checkpoint?.name).toBe("a");
 });
 
+test("a folder gives its name where the file has none of its own", async () => {
+  const it = await page();
+  await it.session.openFiles([file("model.safetensors")], "itera-student");
+  expect(it.state.checkpoint).toMatchObject({ name: "itera-student", weights: "model.safetensors" });
+  await it.session.openFiles([file("tiny-v2.pt")], "downloads");
+  expect(it.state.checkpoint?.name).toBe("tiny-v2");
+  await it.session.openFiles([file("cat.png"), file("dog.png")]);
+  expect(it.state.openProblem?.what).toBe("cat.png and 1 more");
+  expect(it.state.checkpoint?.name).toBe("tiny-v2");
+});
+
+test("a tokenizer that comes later is put beside the weights, in the place of the one before", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("tokenizer.json", "{}")]);
+  await it.session.openFiles([file("tokenizer.json", "[]")]);
+  expect(fake.opened.at(-1)?.files).toEqual(["a.pt", "tokenizer.json"]);
+  expect(it.state.checkpoint?.name).toBe("a");
+});
+
 test("the prediction offset is measured on each text, and once on the same", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);

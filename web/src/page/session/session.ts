@@ -19,7 +19,9 @@ import { compress, measureOffsets } from "./working.js";
 interface Origin {
   place: Opened["place"];
   /** The path that was pasted. */
-  path?: string;
+  path?: string | undefined;
+  /** The folder that the files lay in. */
+  folder?: string | undefined;
   files(signal: AbortSignal): Promise<File[]>;
 }
 
@@ -49,8 +51,8 @@ export class Session {
   }
 
   /** Opens files that belong together; a text among them is what will be measured on. */
-  openFiles(files: File[]): Promise<void> {
-    return this.#openFrom({ place: "files", files: async () => files });
+  openFiles(files: File[], folder?: string): Promise<void> {
+    return this.#openFrom({ place: "files", folder, files: async () => files });
   }
 
   /** Opens the demo checkpoint. */
@@ -59,7 +61,9 @@ export class Session {
   }
 
   /** Opens a path of the machine that serves the page. */
-  openPath(path: string): Promise<void> {
+  openPath(pasted: string): Promise<void> {
+    // File managers and terminals copy paths in quotes.
+    const path = pasted.trim().replace(/^(["'])(.*)\1$/, "$2");
     return this.#openFrom({ place: "path", path, files: (signal) => localFiles(path, signal) });
   }
 
@@ -149,8 +153,11 @@ export class Session {
     this.#opening = new AbortController();
     const { signal } = this.#opening;
     this.#page.tell({ type: "opening" });
+    let what = origin.path ?? origin.folder ?? "it";
     try {
-      const { recipe, others } = await takeRecipe(await origin.files(signal));
+      const files = await origin.files(signal);
+      what = origin.path ?? origin.folder ?? summary(files);
+      const { recipe, others } = await takeRecipe(files);
       const { text, findings, others: weights } = await takeText(others);
       // A recipe alone is for the checkpoint that is there, or for the next one; a text alone for the one that is there.
       if ((recipe || (text && this.#open)) && weights.length === 0) {
@@ -158,6 +165,10 @@ export class Session {
         if (text) this.#page.tell({ type: "textTaken", text });
         if (recipe) await this.askRecipe(recipe);
         return;
+      }
+      // A tokenizer or a configuration alone is for the weights that are there.
+      if (this.#origin && weights.length > 0 && weights.every((file) => /\.json$/i.test(file.name))) {
+        return await this.#openFrom(await joined(this.#origin, weights, signal), this.#page.state().checkpoint?.given);
       }
       const checkpoint = await open(weights, { set: given, signal });
       if (signal.aborted) return checkpoint.dispose();
@@ -170,7 +181,7 @@ export class Session {
         type: "opened",
         checkpoint: {
           id: this.#opened,
-          name: origin.place === "demo" ? "itera-tiny" : weightsName.replace(/\.[^.]+$/, ""),
+          name: nameOf(origin, weightsName),
           weights: weightsName,
           place: origin.place,
           path: origin.path,
@@ -184,7 +195,7 @@ export class Session {
     } catch (error) {
       if (signal.aborted) return;
       const problem = this.#open?.failed(error) ?? problemOf(error);
-      this.#page.tell({ type: "openFailed", problem, field });
+      this.#page.tell({ type: "openFailed", problem, what, field });
       return;
     }
     const opened = this.#open;
@@ -198,4 +209,30 @@ export class Session {
     this.#open = undefined;
     this.#origin = undefined;
   }
+}
+
+/** What every checkpoint in a folder is called. */
+const ANY_NAME = /^(model|pytorch_model|checkpoint|consolidated|weights)\b/i;
+
+function nameOf({ place, path, folder }: Origin, weights: string): string {
+  if (place === "demo") return "itera-tiny";
+  const last = path
+    ?.replace(/[\\/]+$/, "")
+    .split(/[\\/]/)
+    .at(-1);
+  const inside = folder ?? (last === weights ? undefined : last);
+  return inside && ANY_NAME.test(weights) ? inside : weights.replace(/\.[^.]+$/, "");
+}
+
+function summary(files: File[]): string {
+  const [first, ...others] = files;
+  if (!first) return "nothing";
+  return others.length === 0 ? first.name : `${first.name} and ${others.length} more`;
+}
+
+// The files of a place with others put beside them, which take the place of those of their name.
+async function joined(origin: Origin, added: File[], signal: AbortSignal): Promise<Origin> {
+  const names = added.map((file) => file.name);
+  const kept = (await origin.files(signal)).filter((file) => !names.includes(file.name));
+  return { ...origin, files: async () => [...kept, ...added] };
 }

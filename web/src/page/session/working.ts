@@ -29,6 +29,11 @@ export async function compress(opened: OpenCheckpoint, run: number): Promise<voi
     const { size } = await produced.save("blob");
     const name = fileName(opened.state.checkpoint?.name ?? "model", asked.recipe);
     tell({ type: "compressed", run, asked, report, file: { name, size } });
+    // What cannot be run cannot be measured: the page has said so before.
+    if (checkpoint.inspection.findings.some((finding) => finding.code === "cannot-run")) {
+      tell({ type: "workEnded" });
+      return;
+    }
     tell({ type: "comparing", run, now: performance.now() });
     const text = await textOf(opened, asked);
     const offset = await offsetFor(opened, text, asked, signal);

@@ -20,7 +20,7 @@ export type PageEvent =
   // The checkpoint.
   | { type: "opening" }
   | { type: "opened"; checkpoint: Omit<Opened, "advice" | "plans" | "offsets" | "offsetsProblem"> }
-  | { type: "openFailed"; problem: Problem; field: string | undefined }
+  | { type: "openFailed"; problem: Problem; what: string; field: string | undefined }
   | { type: "openingEnded" }
   | { type: "textTaken"; text: NonNullable<Opened["ownText"]> }
   | { type: "advised"; checkpoint: number; advice: Advice; plans: Record<string, Plan> }
@@ -39,6 +39,7 @@ export type PageEvent =
   | { type: "compressed"; run: number; asked: Asked; report: CompressReport; file: { name: string; size: number } }
   | { type: "comparing"; run: number; now: number }
   | { type: "compared"; run: number; comparison: Comparison; textName: string }
+  | { type: "workEnded" }
   | { type: "workFailed"; run: number; problem: Problem }
   | { type: "shown"; run: number }
   | { type: "forgotten"; run: number }

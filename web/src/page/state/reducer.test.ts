@@ -62,10 +62,14 @@ describe("a checkpoint", () => {
   });
 
   test("that fails to open leaves the one that is there", () => {
-    const state = after(opened(1), { type: "opening" }, { type: "openFailed", problem, field: undefined });
+    const state = after(
+      opened(1),
+      { type: "opening" },
+      { type: "openFailed", problem, what: "b.pt", field: undefined },
+    );
     expect(state.checkpoint?.id).toBe(1);
     expect(state.opening).toBe(false);
-    expect(state.openProblem).toEqual(problem);
+    expect(state.openProblem).toEqual({ ...problem, what: "b.pt" });
   });
 
   test("is lost with the worker until something is opened; its numbers stay", () => {
@@ -77,7 +81,11 @@ describe("a checkpoint", () => {
   });
 
   test("that fails because of a field says so at the field", () => {
-    const state = after(opened(1), { type: "opening" }, { type: "openFailed", problem, field: "top_k_experts" });
+    const state = after(
+      opened(1),
+      { type: "opening" },
+      { type: "openFailed", problem, what: "a.pt", field: "top_k_experts" },
+    );
     expect(state.fieldProblem).toEqual({ ...problem, field: "top_k_experts" });
     expect(state.openProblem).toBeUndefined();
     expect(reduce(state, { type: "opening" }).fieldProblem).toBeUndefined();

@@ -27,8 +27,9 @@ export function reduce(state: State, event: PageEvent): State {
       return { ...initial, recipes, tour, asked: { ...asked, text }, checkpoint };
     }
     case "openFailed": {
-      const { problem, field } = event;
-      const place = field === undefined ? { openProblem: problem } : { fieldProblem: { ...problem, field } };
+      const { problem, what, field } = event;
+      const place =
+        field === undefined ? { openProblem: { ...problem, what } } : { fieldProblem: { ...problem, field } };
       return { ...state, opening: false, ...place };
     }
     case "textTaken": {
@@ -103,6 +104,8 @@ export function reduce(state: State, event: PageEvent): State {
       const { comparison, textName } = event;
       return { ...ofRun(state, event.run, { comparison, textName }), work: undefined };
     }
+    case "workEnded":
+      return { ...state, work: undefined };
     case "workFailed": {
       const ended = { ...state, work: undefined, workProblem: event.problem };
       return ofRun(ended, event.run, { problem: event.problem });

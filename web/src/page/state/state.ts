@@ -26,7 +26,8 @@ export interface State {
   /** The package could not be started at all. */
   broken: Problem | undefined;
   opening: boolean;
-  openProblem: Problem | undefined;
+  /** What could not be opened, and why. */
+  openProblem: (Problem & { what: string }) | undefined;
   /** A configuration field that could not be set. */
   fieldProblem: (Problem & { field: string }) | undefined;
   checkpoint: Opened | undefined;
