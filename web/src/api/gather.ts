@@ -54,7 +54,7 @@ function theWeights(given: NamedFile[], findings: Finding[]): NamedFile {
   if (!chosen) {
     const message =
       names.length === 0
-        ? `no weights among ${given.length} files: expected a .pt, .pth, .bin, .safetensors or .gguf file`
+        ? `no weights among ${given.length} files: expected a .pt, .pth, .bin or .safetensors file`
         : `several files could be the weights, name one: ${names.join(", ")}`;
     throw new StatepressError("bad-input", message, { files: names });
   }

@@ -49,7 +49,7 @@ export class TokenizerChoice {
       if (!this.file) {
         throw new StatepressError(
           "no-tokenizer",
-          `text needs a tokenizer: ${this.reason}; name one (--tokenizer FILE)`,
+          `text needs a tokenizer: ${this.reason}; give the one that the model was trained with`,
         );
       }
       this.#tokenizer = readTokenizer(this.file.name, this.file.json);

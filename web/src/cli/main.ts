@@ -170,7 +170,9 @@ async function runCommand(command: Command, args: Args, output: Output): Promise
   } catch (thrown) {
     if (thrown instanceof UsageError) throw thrown;
     const error = asStatepressError(thrown);
-    output.error(error.message, error.toJSON());
+    // The library knows nothing of options on a command line.
+    const hint = error.code === "no-tokenizer" ? " (--tokenizer FILE)" : "";
+    output.error(error.message + hint, error.toJSON());
     return stopped || 1;
   }
 }

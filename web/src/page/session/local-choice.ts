@@ -39,7 +39,7 @@ function theWeights(listed: LocalFile[]): Choice {
   const names = candidates.map(({ name }) => name);
   const refused =
     names.length === 0
-      ? `no weights among ${listed.length} files: expected a .pt, .pth, .bin, .ckpt, .safetensors or .gguf file`
+      ? `no weights among ${listed.length} files: expected a .pt, .pth, .bin or .safetensors file`
       : `several files could be the weights, paste the path of one: ${names.join(", ")}`;
   return { refused, names };
 }

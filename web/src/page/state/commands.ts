@@ -29,9 +29,12 @@ export function commandLine(job: Job): string {
     ...(backendB === undefined ? [] : [` --backend-b ${backendB}`]),
   ];
   const text = quoted(textOf(job));
+  // Files that were dropped together need not lie together, or be the only ones.
+  const named = checkpoint.place === "files" && checkpoint.tokenizer !== undefined;
+  const tokenizer = named ? ` --tokenizer ${quoted(checkpoint.tokenizer ?? "")}` : "";
   return [
     `npx statepress compress ${input} -o ${run.file.name} --recipe ${recipe}${set.join("")}`,
-    `npx statepress compare ${input} ${run.file.name} --text ${text}${options.join("")}${set.join("")}`,
+    `npx statepress compare ${input} ${run.file.name} --text ${text}${tokenizer}${options.join("")}${set.join("")}`,
   ].join("\n");
 }
 
@@ -39,7 +42,11 @@ export function commandLine(job: Job): string {
 export function nodeScript(job: Job): string {
   const { checkpoint, run, builtin } = job;
   const recipe = builtin ? JSON.stringify(run.report.recipe.name) : JSON.stringify(run.report.recipe, null, 2);
-  const given = Object.keys(checkpoint.given).length > 0 ? `, { set: ${JSON.stringify(checkpoint.given)} }` : "";
+  const opening = {
+    ...(checkpoint.place === "files" && checkpoint.tokenizer !== undefined && { tokenizer: checkpoint.tokenizer }),
+    ...(Object.keys(checkpoint.given).length > 0 && { set: checkpoint.given }),
+  };
+  const given = Object.keys(opening).length > 0 ? `, ${JSON.stringify(opening)}` : "";
   const options = Object.entries(protocolOf(run)).map(([name, value]) => `, ${name}: ${JSON.stringify(value)}`);
   return `import { readFile } from "node:fs/promises";
 import { compare, open } from "statepress";

@@ -68,6 +68,7 @@ const checkpoint = {
   name: "it's a model",
   weights: "it's a model.pt",
   place: "files",
+  tokenizer: "tokenizer_2000.json",
   given: { top_k_experts: 1 },
 } as unknown as Opened;
 const measured = { ...run, comparison: { a: { offset: 2 } }, asked: { ...run.asked, backendB: "webgpu" } } as Run;
@@ -76,10 +77,12 @@ test("command lines quote what a shell would take apart, and repeat every settin
   const lines = commandLine({ checkpoint, run: measured, builtin: false });
   expect(lines).toContain(`compress 'it'\\''s a model.pt' -o model-my-int8.safetensors --recipe my-int8.json`);
   expect(lines).toContain("--set top_k_experts=1");
+  expect(lines).toContain("--text examples/demo/heldout.txt --tokenizer tokenizer_2000.json");
   expect(lines).toContain("--offset 2 --limit 4096 --backend-b webgpu");
   const strange = { ...checkpoint, weights: "-rf.pt" };
   expect(commandLine({ checkpoint: strange, run, builtin: true })).toContain("compress ./-rf.pt ");
   const pasted = { ...checkpoint, place: "path" as const, path: "models/a b" };
+  expect(commandLine({ checkpoint: pasted, run, builtin: true })).not.toContain("--tokenizer");
   expect(commandLine({ checkpoint: pasted, run, builtin: true })).toContain("compress 'models/a b' ");
 });
 
