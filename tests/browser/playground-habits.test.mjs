@@ -151,12 +151,12 @@ test("by keyboard alone, from the beginning to the download", async () => {
   await page.keyboard.press("Enter");
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.id), "cancel", "stopping is the next thing");
-  await page.waitForSelector("#cancel:disabled");
+  await page.waitForSelector("#cancel[aria-disabled=true]");
   assert.equal(await page.textContent("#work-problem"), "");
   await tabTo(page, "prompt");
   await page.keyboard.press("Enter");
-  await page.waitForSelector("#try button[type=button]:enabled");
-  await page.waitForSelector("#try button[type=button]:disabled");
+  await page.waitForSelector("#try button[type=button][aria-disabled=false]");
+  await page.waitForSelector("#try button[type=button][aria-disabled=true]");
   await tabTo(page, "download");
   const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("Enter")]);
   assert.match(download.suggestedFilename(), /^itera-tiny-.*\.safetensors$/);

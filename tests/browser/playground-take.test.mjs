@@ -18,6 +18,7 @@ import {
   openFiles,
   planned,
   QUICK,
+  unfoldRules,
 } from "../support/playground.mjs";
 
 // A folder as a user has it after cloning the demo and installing the package.
@@ -57,6 +58,7 @@ test("command line and script do the same as the page, with a recipe of one's ow
   const { page, problems } = await opened();
   await openDemo(page);
   await choose(page, "int8");
+  await unfoldRules(page);
   await page.selectOption("#otherwise", "fp16");
   await page.fill("#match-1", "*.conv1d.*");
   await planned(page, "my-int8");
@@ -125,7 +127,7 @@ test("links that are damaged say so, and the page goes on", async () => {
     const { page, problems } = await opened(fragment);
     await page.getByRole("alert").filter({ hasText: words }).waitFor();
     await openDemo(page);
-    await page.waitForSelector("#compress-now:enabled");
+    await page.waitForSelector("#compress-now[aria-disabled=false]");
     assert.deepEqual(problems, []);
     await page.close();
   }
@@ -143,6 +145,7 @@ test("a recipe that the package refuses is explained where it is planned; anothe
 
   // A number that no percentile can be.
   await choose(page, "int8");
+  await unfoldRules(page);
   await page.getByText("How each code is done").click();
   await page.getByLabel("scale from").selectOption("percentile");
   await page.getByLabel("percentile", { exact: true }).fill("250");
@@ -160,7 +163,7 @@ test("a stranger's name for a recipe does no harm in what is copied", async () =
   const { page, problems } = await opened(`#recipe=${encodeURIComponent(JSON.stringify(recipe))}`);
   await openDemo(page);
   await page.selectOption("#limit", QUICK);
-  await page.waitForSelector("#compress-now:enabled");
+  await page.waitForSelector("#compress-now[aria-disabled=false]");
   await compress(page);
   const line = await copyable(page, "Command line");
   assert.doesNotMatch(line, /[;#`$()]/);
@@ -178,7 +181,7 @@ test("commands for files of one's own name those files", async () => {
   await compress(page, "fp16");
   const line = await copyable(page, "Command line");
   assert.match(line, /compress model\.safetensors -o model-fp16\.safetensors --recipe fp16\n/);
-  assert.match(line, /--text 'my text\.txt'$/);
+  assert.match(line, /--text 'my text\.txt' /);
   for (const path of FILES) symlinkSync(path, join(folder, path.split("/").at(-1)));
   const { stdout } = await shell(line);
   assert.ok(stdout.includes(await page.locator("#card-kl-mean td").last().textContent()));

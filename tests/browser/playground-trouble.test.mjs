@@ -63,7 +63,6 @@ const BAD = [
   ],
   ["a text that calls itself weights", () => [written("notes.safetensors", "just some words")], /\w/, /\./],
   ["an empty file", () => [written("empty.pt", "")], /\w/, /\./],
-  ["a tokenizer alone", [TOKENIZER], /no weights/, /Drop one file of weights/],
   [
     "two files of weights",
     [fixture("fixtures/il_ffn.safetensors"), fixture("fixtures/il_moe.safetensors")],
@@ -92,6 +91,16 @@ test("bad files are refused in words that help; what was open stays", async () =
   await page.close();
 });
 
+test("a tokenizer alone is no model", async () => {
+  const { page, problems } = await opened();
+  await page.setInputFiles("#files", [TOKENIZER]);
+  await problemOf(page).filter({ hasText: "no weights" }).filter({ hasText: "Drop one file of weights" }).waitFor();
+  await openFiles(page);
+  assert.equal(await page.textContent("#open-problem"), "");
+  assert.deepEqual(problems, []);
+  await page.close();
+});
+
 test("a configuration of another model is told of", async () => {
   const config = JSON.parse(readFileSync(CONFIG, "utf8"));
   const other = written("config.json", JSON.stringify({ ...config, hidden_size: 64, num_layers: 9 }));
@@ -111,7 +120,7 @@ test("without a tokenizer the file is still there, and the missing measurement e
   const { page, problems } = await opened();
   await openFiles(page, [WEIGHTS, CONFIG]);
   await compress(page, "nf4");
-  assert.match(await page.textContent("#work-problem"), /tokenizer\.json with the weights/);
+  assert.match(await page.textContent("#work-problem"), /drop the model's tokenizer\.json on this page/);
   assert.deepEqual(
     (await page.locator("#headline dd:not(.note)").allTextContents()).slice(1),
     Array(3).fill("not measured"),
@@ -119,6 +128,11 @@ test("without a tokenizer the file is still there, and the missing measurement e
   const { bytes } = await downloaded(page, "#download");
   assert.ok(bytes.length > 1e6);
   assert.match(await page.textContent("#compare"), /Words need a tokenizer/);
+  await openFiles(page, [TOKENIZER]);
+  await page.selectOption("#limit", QUICK);
+  await compress(page, "nf4");
+  assert.equal(await page.textContent("#work-problem"), "");
+  assert.equal(await page.locator("#card").count(), 1);
   assert.deepEqual(problems, []);
   await page.close();
 });
@@ -129,7 +143,7 @@ test("a tokenizer that is none is told of when it is needed, and the file is the
   await compress(page);
   assert.match(
     await page.textContent("#work-problem"),
-    /tokenizer\.json cannot be used: .*drop a tokenizer\.json with/s,
+    /tokenizer\.json cannot be used: .*drop the model's tokenizer\.json on this page/s,
   );
   assert.ok((await downloaded(page, "#download")).bytes.length > 1e6);
   assert.deepEqual(problems, []);
@@ -228,7 +242,7 @@ test("stopped while generating: what was said stays, and the next trial is whole
   });
   await page.click("#try button[type=submit]");
   await page.getByText("Cancelled.").waitFor();
-  await page.waitForSelector("#try button[type=button]:disabled");
+  await page.waitForSelector("#try button[type=button][aria-disabled=true]");
   const made = await tokens.count();
   assert.ok(made > 0 && made < 48, `${made} tokens`);
   await continueBoth(page);
@@ -278,7 +292,7 @@ test("a worker that dies while measuring: the page says what is gone, and opens 
   assert.ok(await page.locator("#compress-now").isDisabled());
   assert.ok((await downloaded(page, "#download")).bytes.length > 1e6, "what was made is not lost");
   await page.getByRole("button", { name: "Open model again" }).click();
-  await page.waitForSelector("#compress-now:enabled");
+  await page.waitForSelector("#compress-now[aria-disabled=false]");
   assert.equal(await page.locator("#lost").count(), 0);
   await page.selectOption("#limit", QUICK);
   await compress(page);

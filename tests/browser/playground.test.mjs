@@ -18,6 +18,7 @@ import {
   openFiles,
   planned,
   QUICK,
+  unfoldRules,
 } from "../support/playground.mjs";
 
 const folder = scratch();
@@ -91,7 +92,11 @@ test("a field that makes no sense is refused in words, and the model stays", asy
   await page.getByRole("alert").filter({ hasText: 'prediction_offset: "many"' }).waitFor();
   await field.locator("input").fill("99");
   await field.getByRole("button", { name: "set" }).click();
-  await page.locator("#open-problem").filter({ hasText: "as it was before" }).waitFor();
+  await page
+    .locator("#understand")
+    .getByRole("alert")
+    .filter({ hasText: /prediction_offset.*99/ })
+    .waitFor();
   assert.equal((await facts()).tensors, "84");
 });
 
@@ -142,6 +147,7 @@ test("the map and the table show every tensor, and say what is planned for each"
 test("a tensor looked into has the numbers that are in the file", async () => {
   const name = "layers.0.moe.ffn.w1.weight";
   await page.getByRole("button", { name, exact: true }).first().click();
+  await page.locator("#tensor dl").waitFor();
   const shown = await page
     .locator("#tensor dl > div")
     .evaluateAll((all) => Object.fromEntries(all.map((it) => [...it.children].map((cell) => cell.textContent))));
@@ -247,6 +253,7 @@ test("rules can be edited: counts and bytes follow as one types", async () => {
   const last = quantize.rules.length - 1;
   quantize.rules[last] = { match: "embedding.*", precision: "int8" };
   quantize.otherwise = "int4";
+  await unfoldRules(page);
   await page.fill(`#match-${last}`, "embedding.*");
   await page.selectOption(`#precision-${last}`, "int8");
   await page.selectOption("#otherwise", "int4");
@@ -260,7 +267,7 @@ test("rules can be edited: counts and bytes follow as one types", async () => {
   const decided = plan.tensors.filter(({ rule }) => rule === "embedding.*");
   assert.equal(
     sums[last],
-    `${decided.length} tensors, ${decided.reduce((sum, it) => sum + it.params, 0).toLocaleString("en")}`,
+    `${decided.length} tensor, ${decided.reduce((sum, it) => sum + it.params, 0).toLocaleString("en")}`,
   );
   assert.equal(sums.at(-1), `${plan.unmatched.tensors} tensors, ${plan.unmatched.params.toLocaleString("en")}`);
   // Nearly half of the model is now matched by no rule.
@@ -336,7 +343,10 @@ test("each run is a point of the trade-off, and choosing one shows that run", as
   await page.getByRole("button", { name: /^run \d+, mixed: / }).click();
   await title.filter({ hasText: "mixed" }).waitFor();
   assert.deepEqual(await cardNow(), cards.mixed);
-  await page.getByRole("note").filter({ hasText: "These numbers are of mixed" }).waitFor();
+  await page
+    .getByRole("note")
+    .filter({ hasText: /These numbers are of run 1, mixed\./ })
+    .waitFor();
   await page.getByRole("button", { name: /^run \d+, nf4: / }).click();
   await title.filter({ hasText: "nf4" }).waitFor();
   assert.deepEqual(await cardNow(), cards.nf4);
@@ -346,7 +356,10 @@ test("after another recipe is chosen the old numbers say whose they are", async 
   const note = page.locator("#compare").getByText("These numbers are of");
   assert.equal(await note.count(), 0);
   await choose(page, "int8");
-  assert.match((await note.textContent()).replace(/\s+/g, " "), /These numbers are of nf4, run 2\./);
+  assert.match(
+    (await note.textContent()).replace(/\s+/g, " "),
+    /These numbers are of run 2, nf4\. Since then .*recipe.* changed/,
+  );
   assert.deepEqual(await cardNow(), cards.nf4);
   await choose(page, "nf4");
   assert.equal(await note.count(), 0);

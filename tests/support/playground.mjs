@@ -41,17 +41,22 @@ export function planned(page, recipe) {
   return page.waitForFunction((name) => document.querySelector("#planned .sum .mono")?.textContent === name, recipe);
 }
 
+/** Unfolds the rules of the recipe. */
+export async function unfoldRules(page) {
+  await page.locator("#edit-rules:not([open]) > summary").click();
+}
+
 /** Compresses and measures, to the end. */
 export async function compress(page, recipe) {
   if (recipe) await choose(page, recipe);
   await page.click("#compress-now");
-  await page.locator("#cancel:disabled").first().waitFor();
+  await page.locator("#cancel[aria-disabled=true]").first().waitFor();
 }
 
 /** Lets both models continue the prompt, to the end. */
 export async function continueBoth(page) {
   await page.click("#try button[type=submit]");
-  await page.locator("#try button[type=button]:disabled").first().waitFor();
+  await page.locator("#try button[type=button][aria-disabled=true]").first().waitFor();
 }
 
 /** What a click downloads: its name and bytes. */
