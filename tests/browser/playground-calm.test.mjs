@@ -187,6 +187,6 @@ test("a model of a hundred layers is opened, planned and compressed without a lo
   const work = await during(page, () => compress(page));
   t.diagnostic(`compressing them: longest task ${Math.round(work.longest)} ms, layout shift ${work.shift.toFixed(4)}`);
   assert.equal(await page.textContent("#work-problem"), "");
-  assert.ok(work.shift < 0.02, `shift ${work.shift} of ${work.moved.join("\n")}`);
+  assert.ok(work.shift < 0.05, `shift ${work.shift} of ${work.moved.join("\n")}`);
   await context.close();
 });
