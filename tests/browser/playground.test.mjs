@@ -451,6 +451,18 @@ test("the report is a page that needs nothing else", async () => {
   await report.page.close();
 });
 
+test("every built-in recipe is a run that can be looked at", async () => {
+  await openFiles(page);
+  await page.selectOption("#limit", QUICK);
+  const names = await page.locator("#recipes b").allTextContents();
+  assert.ok(names.length >= 10);
+  for (const name of names) {
+    await compress(page, name);
+    assert.match(await page.textContent("#compare-title"), new RegExp(`: ${name}, `));
+    assert.equal(await page.textContent("#work-problem"), "");
+  }
+});
+
 test("nothing was logged as an error", () => {
   assert.deepEqual(problems, []);
 });
