@@ -1,5 +1,6 @@
 // How the playground is built: a client of the package, which it loads as it is published and never bundles.
 
+import { fileURLToPath } from "node:url";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vite";
 import { heldout } from "./vite.heldout.ts";
@@ -11,6 +12,8 @@ const NAMED = ["service-worker", "statepress-compare"];
 
 export default defineConfig({
   root: "src/page",
+  // Not beside the sources, where what it keeps would look like a change of them.
+  cacheDir: fileURLToPath(new URL("node_modules/.vite", import.meta.url)),
   // Relative addresses: the built page works in any folder of any server.
   base: "./",
   plugins: [svelte(), policy(), heldout(), precache()],
