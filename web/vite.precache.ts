@@ -45,7 +45,10 @@ export function precache(): Plugin {
       const code = readFileSync(path, "utf8");
       list.version = hash.update(code).digest("hex").slice(0, 16);
       if (!code.includes(PLACE)) this.error(`${WORKER} does not ask for ${PLACE}`);
-      writeFileSync(path, code.replaceAll(PLACE, () => JSON.stringify(list)));
+      writeFileSync(
+        path,
+        code.replaceAll(PLACE, () => JSON.stringify(list)),
+      );
     },
   };
 }
