@@ -12,7 +12,8 @@ let problems;
 
 before(async () => {
   session = await launch();
-  ({ page, problems } = await session.open());
+  // A page of the user's own has a policy of its own: some of these tests start workers that the playground may not.
+  ({ page, problems } = await session.open("/", { bypassCSP: true }));
   // The library and the demo's files, for all tests.
   await page.evaluate(async () => {
     window.lib = await import("/statepress/dist/api/web.js");
