@@ -1,7 +1,7 @@
 //! Where everything of a sequence lies in its one buffer of f32: first what is remembered from
 //! step to step, then what a step needs.
 
-use crate::record::{GpuNetwork, LayerPlan, MixerPlan};
+use crate::network::{GpuNetwork, LayerPlan, MixerPlan};
 
 /// Rows of logits that are kept for sampling: the largest prediction offset that models have.
 pub(crate) const KEPT: usize = 4;

@@ -8,7 +8,8 @@ use statepress_kernels::backend::BackendError;
 use statepress_kernels::shaders::{Block, Control, Kernel, Matrix};
 use wgpu::BufferUsages;
 
-use crate::record::{Extent, Moves, Part, Placed, Step};
+use crate::network::Placed;
+use crate::record::{Extent, Moves, Part, Step};
 use crate::submit::{Buffers, Program};
 use crate::{Gpu, GpuMatrix};
 

@@ -20,8 +20,8 @@
 // --statepress-text, --statepress-faint, --statepress-surface, --statepress-line, --statepress-mark, --statepress-problem,
 // --statepress-font and --statepress-radius, and style ::part(box).
 //
-// This file and the folder statepress/ beside it (the package's dist and wasm) must come from the page's own origin, as
-// browsers start workers from nowhere else. A strict policy needs script-src 'self' 'wasm-unsafe-eval' and worker-src 'self'.
+// This file, the built files it imports and the folder statepress/ beside it (the package's dist and wasm) must come from
+// the page's own origin, as browsers start workers from nowhere else. A strict policy needs script-src 'self' 'wasm-unsafe-eval' and worker-src 'self'.
 
 import { ATTRIBUTES, EmbedError, readSettings, readTokens, recipeName } from "./attributes.js";
 import { type Outcome, run } from "./run.js";

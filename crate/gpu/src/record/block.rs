@@ -1,0 +1,40 @@
+//! The transformer's block: attention over what came before, then a feed-forward network.
+
+use statepress_kernels::shaders::{self as wgsl, Kernel};
+
+use super::{Extent, List, ONE};
+use crate::network::BlockPlan;
+
+impl List<'_> {
+    pub(super) fn block_token(&mut self, block: &BlockPlan, memory: (u32, u32)) {
+        let places = self.places;
+        self.row(&block.qkv, Some(block.ln1), places.hidden, places.wide, &["NORM"]);
+        self.attention(block, memory, ONE);
+        self.row(&block.out_proj, None, places.mixed, places.hidden, &["ADD"]);
+        self.ffn_token(block.ln2, &block.ffn);
+    }
+
+    pub(super) fn block_tokens(&mut self, block: &BlockPlan, memory: (u32, u32)) {
+        let places = self.places;
+        self.norm(block.ln1, Extent::Tokens);
+        self.rows(&block.qkv, places.norm, places.wide, &[]);
+        self.attention(block, memory, Extent::Tokens);
+        self.rows(&block.out_proj, places.mixed, places.hidden, &["ADD"]);
+        self.ffn_tokens(block.ln2, &block.ffn);
+    }
+
+    fn attention(&mut self, block: &BlockPlan, (keys, values): (u32, u32), tokens: Extent) {
+        let places = self.places;
+        let params = wgsl::Attention {
+            qkv: places.wide,
+            keys,
+            values,
+            y: places.mixed,
+            d: self.hidden_size as u32,
+            heads: block.n_heads as u32,
+        };
+        self.push(Kernel::Attention, &[], &params, &[], [Extent::Fixed(block.n_heads as u32), tokens, ONE]);
+        // Of a sequence's first token; every later one reads the keys and values of those before it as well.
+        self.moves(0, 6 * self.hidden_size);
+    }
+}
