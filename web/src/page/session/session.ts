@@ -46,8 +46,8 @@ export class Session {
     } catch (error) {
       this.#page.tell({ type: "broke", problem: problemOf(error) });
     }
-    // Where it cannot be had, measuring on it says so.
-    await heldout().catch(() => {});
+    // Nobody waits for it now; where it cannot be had, measuring on it says so.
+    heldout().catch(() => {});
   }
 
   /** Opens files that belong together; a text among them is what will be measured on. */
@@ -143,6 +143,10 @@ export class Session {
 
   /** Lets the file and the numbers of a run go. */
   forget(run: number): void {
+    const { work, trial } = this.#page.state();
+    // What is using the file ends first: a file that is missing looks like a worker that has stopped.
+    if (work?.run === run) this.#open?.stop("work");
+    if (trial?.run === run) this.#open?.stop("trial");
     this.#open?.forget(run);
     this.#page.tell({ type: "forgotten", run });
   }
@@ -159,6 +163,7 @@ export class Session {
       what = origin.path ?? origin.folder ?? summary(files);
       const { recipe, others } = await takeRecipe(files);
       const { text, findings, others: weights } = await takeText(others);
+      if (signal.aborted) return;
       // A recipe alone is for the checkpoint that is there, or for the next one; a text alone for the one that is there.
       if ((recipe || (text && this.#open)) && weights.length === 0) {
         this.#page.tell({ type: "openingEnded" });
