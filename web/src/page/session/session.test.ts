@@ -7,7 +7,6 @@ const fake = vi.hoisted(() => ({
   openMilliseconds: 0,
   refusedPlan: "",
   notFinite: false,
-  compressStops: false,
   opened: [] as { files: string[]; set: object; disposed: boolean }[],
   produced: [] as { disposed: boolean }[],
   evaluated: [] as string[],
@@ -155,6 +154,7 @@ test("a second file that is opened overtakes the first", async () => {
   const it = await page();
   fake.openMilliseconds = 10;
   const first = it.session.openFiles([file("a.pt")]);
+  await wait(3);
   fake.openMilliseconds = 1;
   await Promise.all([first, it.session.openFiles([file("b.pt")])]);
   await wait(15);
@@ -165,8 +165,9 @@ test("a second file that is opened overtakes the first", async () => {
 test("opening can be stopped: what was open stays", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);
-  fake.openMilliseconds = 5;
+  fake.openMilliseconds = 10;
   const second = it.session.openFiles([file("b.pt")]);
+  await wait(3);
   it.session.cancelOpening();
   await second;
   expect(it.state.opening).toBe(false);
@@ -293,6 +294,17 @@ test("cancelled work says so and can be done again; a forgotten run is disposed 
   expect(it.state.runs).toEqual([]);
   expect(fake.produced.at(-1)?.disposed).toBe(true);
   expect(await it.session.file(run)).toBeUndefined();
+});
+
+test("a run that is forgotten while it is measured ends that, and nothing is lost", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const running = it.session.compress();
+  await vi.waitFor(() => expect(it.state.runs).toHaveLength(1));
+  it.session.forget(it.state.runs[0]?.id ?? 0);
+  await running;
+  expect(it.state.lost).toBe(false);
+  expect(it.state.work).toBeUndefined();
 });
 
 test("a tensor that no code can hold still shows its numbers", async () => {
