@@ -206,17 +206,18 @@ test("a recipe among the files is taken once, and one that comes alone is for wh
 test("texts: read-mes are none, of several the first is taken and said, others than UTF-8 are left out", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt"), file("README.txt", "x"), file("merges.txt", "x"), file("notes.md", "x")]);
-  expect(it.state.checkpoint?.ownText).toBeUndefined();
+  expect(it.state.asked.own).toBeUndefined();
   expect(it.state.asked.text).toBe("demo");
   await it.session.openFiles([file("a.pt"), file("one.txt", "\ufeffwords"), file("two.txt", "x")]);
-  expect(it.state.checkpoint?.ownText).toEqual({ name: "one.txt", text: "\ufeffwords" });
+  expect(it.state.asked.own).toEqual({ name: "one.txt", text: "\ufeffwords" });
   expect(it.state.asked.text).toBe("own");
   expect(it.state.checkpoint?.inspection.findings.map((finding) => finding.code)).toEqual(["several-texts"]);
   await it.session.openFiles([file("a.pt"), new File([new Uint8Array([0xe4, 0xf6])], "latin.txt")]);
-  expect(it.state.checkpoint?.ownText).toBeUndefined();
+  expect(it.state.asked.own).toBeUndefined();
   expect(it.state.checkpoint?.inspection.findings.map((finding) => finding.code)).toEqual(["text-left-out"]);
   await it.session.openFiles([file("late.txt", "words")]);
-  expect(it.state.checkpoint?.ownText?.name).toBe("late.txt");
+  await it.session.setField("top_k_experts", 2);
+  expect(it.state.asked.own?.name).toBe("late.txt");
   expect(it.state.checkpoint?.name).toBe("a");
 });
 
@@ -235,7 +236,16 @@ test("a tokenizer that comes later is put beside the weights, in the place of th
   const it = await page();
   await it.session.openFiles([file("a.pt"), file("tokenizer.json", "{}")]);
   await it.session.openFiles([file("tokenizer.json", "[]")]);
-  expect(fake.opened.at(-1)?.files).toEqual(["a.pt", "tokenizer.json"]);
+  expect(fake.opened.at(-1)?.files).toEqual(["tokenizer.json", "a.pt"]);
+  expect(it.state.checkpoint?.name).toBe("a");
+});
+
+test("texts and recipes that come with a tokenizer are taken with it", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("one.txt", "old")]);
+  await it.session.openFiles([file("late.txt", "words"), file("tokenizer.json", "{}"), MINE]);
+  expect(it.state.asked.own?.name).toBe("late.txt");
+  expect(it.state.asked.recipe.name).toBe("mine");
   expect(it.state.checkpoint?.name).toBe("a");
 });
 

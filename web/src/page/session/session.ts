@@ -167,13 +167,19 @@ export class Session {
       // A recipe alone is for the checkpoint that is there, or for the next one; a text alone for the one that is there.
       if ((recipe || (text && this.#open)) && weights.length === 0) {
         this.#page.tell({ type: "openingEnded" });
-        if (text) this.#page.tell({ type: "textTaken", text });
+        if (text && this.#origin) {
+          this.#page.tell({ type: "textTaken", text });
+          // Opening the same files once more must find it among them.
+          this.#origin = await joined(this.#origin, others, signal);
+        }
         if (recipe) await this.askRecipe(recipe);
         return;
       }
       // A tokenizer or a configuration alone is for the weights that are there.
       if (this.#origin && weights.length > 0 && weights.every((file) => /\.json$/i.test(file.name))) {
-        return await this.#openFrom(await joined(this.#origin, weights, signal), this.#page.state().checkpoint?.given);
+        await this.#openFrom(await joined(this.#origin, others, signal), this.#page.state().checkpoint?.given);
+        if (recipe) await this.askRecipe(recipe);
+        return;
       }
       const checkpoint = await open(weights, { set: given, signal });
       if (signal.aborted) return checkpoint.dispose();
@@ -193,8 +199,8 @@ export class Session {
           inspection: { ...inspection, findings: [...inspection.findings, ...findings] },
           given,
           tokenizer: tokenizerName,
-          ownText: text,
         },
+        ownText: text,
       });
       if (recipe) this.#page.tell({ type: "asked", change: { recipe } });
     } catch (error) {
@@ -235,9 +241,9 @@ function summary(files: File[]): string {
   return others.length === 0 ? first.name : `${first.name} and ${others.length} more`;
 }
 
-// The files of a place with others put beside them, which take the place of those of their name.
+// The files of a place with others put before them, which take the place of those of their name.
 async function joined(origin: Origin, added: File[], signal: AbortSignal): Promise<Origin> {
   const names = added.map((file) => file.name);
   const kept = (await origin.files(signal)).filter((file) => !names.includes(file.name));
-  return { ...origin, files: async () => [...kept, ...added] };
+  return { ...origin, files: async () => [...added, ...kept] };
 }

@@ -35,7 +35,7 @@ export async function compress(opened: OpenCheckpoint, run: number): Promise<voi
       return;
     }
     tell({ type: "comparing", run, now: performance.now() });
-    const text = await textOf(opened, asked);
+    const text = await textOf(asked);
     const offset = await offsetFor(opened, text, asked, signal);
     const [backend, backendB] = backendsOf(asked);
     const options = { text: text.text, backend, backendB, limit: asked.limit, offset, signal, onProgress };
@@ -52,7 +52,7 @@ export async function measureOffsets(opened: OpenCheckpoint): Promise<void> {
   const signal = opened.begin("offsets");
   opened.offset = undefined;
   try {
-    await offsetFor(opened, await textOf(opened, asked), asked, signal);
+    await offsetFor(opened, await textOf(asked), asked, signal);
   } catch (error) {
     opened.tell({ type: "offsetsFailed", checkpoint: opened.id, problem: opened.failed(error) });
   }
@@ -81,9 +81,8 @@ async function offsetFor(
   }
 }
 
-async function textOf(opened: OpenCheckpoint, asked: Asked): Promise<OwnText> {
-  const own = opened.state.checkpoint?.ownText;
-  if (asked.text === "own" && own) return own;
+async function textOf(asked: Asked): Promise<OwnText> {
+  if (asked.text === "own" && asked.own) return asked.own;
   if (asked.text === "typed") return { name: "your text", text: asked.typed };
   return { name: "heldout.txt", text: await heldout() };
 }

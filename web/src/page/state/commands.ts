@@ -82,9 +82,9 @@ function pathOf({ place, path, weights }: Opened): string {
   return place === "demo" ? "examples/demo/itera-tiny" : (path ?? weights);
 }
 
-function textOf({ checkpoint, run: { asked } }: Job): string {
+function textOf({ run: { asked } }: Job): string {
   if (asked.text === "typed") return "text.txt";
-  if (asked.text === "own" && checkpoint.ownText) return checkpoint.ownText.name;
+  if (asked.text === "own" && asked.own) return asked.own.name;
   return "examples/demo/heldout.txt";
 }
 

@@ -19,10 +19,14 @@ export type PageEvent =
   | { type: "broke"; problem: Problem }
   // The checkpoint.
   | { type: "opening" }
-  | { type: "opened"; checkpoint: Omit<Opened, "advice" | "plans" | "offsets" | "offsetsProblem"> }
+  | {
+      type: "opened";
+      checkpoint: Omit<Opened, "advice" | "plans" | "offsets" | "offsetsProblem">;
+      ownText: Asked["own"];
+    }
   | { type: "openFailed"; problem: Problem; what: string; field: string | undefined }
   | { type: "openingEnded" }
-  | { type: "textTaken"; text: NonNullable<Opened["ownText"]> }
+  | { type: "textTaken"; text: NonNullable<Asked["own"]> }
   | { type: "advised"; checkpoint: number; advice: Advice; plans: Record<string, Plan> }
   | { type: "offsetsMeasured"; checkpoint: number; evaluation: Evaluation; textName: string }
   | { type: "offsetsFailed"; checkpoint: number; problem: Problem }

@@ -4,7 +4,7 @@ import type { Comparison, CompressReport, Inspection, Plan, Recipe, TensorView }
 import { describe, expect, test } from "vitest";
 import type { PageEvent } from "./events.js";
 import { reduce } from "./reducer.js";
-import { initial, type Opened, type State } from "./state.js";
+import { initial, type State } from "./state.js";
 
 const recipe = (name: string): Recipe => ({ version: 1, name, steps: [] });
 const INT8 = recipe("int8");
@@ -14,7 +14,7 @@ const report = { recipe: INT8 } as CompressReport;
 const comparison = { kl: { mean: 0.1 } } as Comparison;
 const problem = { code: "aborted", message: "Cancelled." } as const;
 
-const opened = (id: number, ownText?: Opened["ownText"]): PageEvent => ({
+const opened = (id: number, ownText?: State["asked"]["own"]): PageEvent => ({
   type: "opened",
   checkpoint: {
     id,
@@ -25,8 +25,8 @@ const opened = (id: number, ownText?: Opened["ownText"]): PageEvent => ({
     inspection: {} as Inspection,
     given: {},
     tokenizer: undefined,
-    ownText,
   },
+  ownText,
 });
 
 function after(...events: PageEvent[]): State {
@@ -93,7 +93,7 @@ describe("a checkpoint", () => {
 
   test("takes a text that comes later", () => {
     const state = reduce(after(opened(1)), { type: "textTaken", text: { name: "late.txt", text: "words" } });
-    expect(state.checkpoint?.ownText?.name).toBe("late.txt");
+    expect(state.asked.own?.name).toBe("late.txt");
     expect(state.asked.text).toBe("own");
   });
 

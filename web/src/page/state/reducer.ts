@@ -1,7 +1,7 @@
 // The page as a function of what happened. Pure; what is too late (of a checkpoint or a recipe that is gone) is ignored.
 
 import type { PageEvent } from "./events.js";
-import { initial, type Look, type Opened, type Run, type Side, type State, type Trial } from "./state.js";
+import { type Asked, initial, type Look, type Opened, type Run, type Side, type State, type Trial } from "./state.js";
 
 /** The page after one more event. */
 export function reduce(state: State, event: PageEvent): State {
@@ -23,8 +23,7 @@ export function reduce(state: State, event: PageEvent): State {
       };
       // Settings outlive the checkpoint; what was measured on another one does not.
       const { recipes, asked, tour } = state;
-      const text = checkpoint.ownText ? "own" : asked.text === "own" ? "demo" : asked.text;
-      return { ...initial, recipes, tour, asked: { ...asked, text }, checkpoint };
+      return { ...initial, recipes, tour, asked: withOwn(asked, event.ownText), checkpoint };
     }
     case "openFailed": {
       const { problem, what, field } = event;
@@ -33,9 +32,7 @@ export function reduce(state: State, event: PageEvent): State {
       return { ...state, opening: false, ...place };
     }
     case "textTaken": {
-      if (!state.checkpoint) return state;
-      const { checkpoint, asked } = state;
-      return { ...state, checkpoint: { ...checkpoint, ownText: event.text }, asked: { ...asked, text: "own" } };
+      return state.checkpoint ? { ...state, asked: withOwn(state.asked, event.text) } : state;
     }
     case "openingEnded":
       return { ...state, opening: false };
@@ -49,7 +46,7 @@ export function reduce(state: State, event: PageEvent): State {
       return ofCheckpoint(state, event.checkpoint, { offsetsProblem: event.problem });
     case "dropped": {
       const { recipes, asked } = state;
-      return { ...initial, recipes, asked: { ...asked, text: asked.text === "own" ? "demo" : asked.text } };
+      return { ...initial, recipes, asked: withOwn(asked, undefined) };
     }
 
     case "lost":
@@ -155,6 +152,11 @@ export function reduce(state: State, event: PageEvent): State {
     case "toured":
       return { ...state, tour: event.step };
   }
+}
+
+// A text that was dropped is meant to be measured on; where there is none, it cannot be.
+function withOwn(asked: Asked, own: Asked["own"]): Asked {
+  return { ...asked, own, text: own ? "own" : asked.text === "own" ? "demo" : asked.text };
 }
 
 function ofCheckpoint(state: State, id: number, change: Partial<Opened>): State {

@@ -18,8 +18,13 @@ export function sameProtocol(a: Asked, b: Asked): boolean {
 export function changes(a: Asked, b: Asked): string[] {
   return [
     ...(a.recipe !== b.recipe ? ["the recipe"] : []),
-    ...(a.text !== b.text || (a.text === "typed" && a.typed !== b.typed) ? ["the text"] : []),
+    ...(readsOther(a, b) ? ["the text"] : []),
     ...(a.limit !== b.limit ? ["how much of it is read"] : []),
     ...(a.backend !== b.backend || a.backendB !== b.backendB ? ["what computes"] : []),
   ];
+}
+
+function readsOther(a: Asked, b: Asked): boolean {
+  if (a.text !== b.text) return true;
+  return (a.text === "typed" && a.typed !== b.typed) || (a.text === "own" && a.own?.text !== b.own?.text);
 }

@@ -70,8 +70,6 @@ export interface Opened {
   /** Configuration fields that the user has set. */
   given: Record<string, FieldValue>;
   tokenizer: string | undefined;
-  /** A text that was dropped together with the weights. */
-  ownText: { name: string; text: string } | undefined;
   advice: Advice | undefined;
   /** Plans of the built-in recipes by name: what each would make of this file. */
   plans: Record<string, Plan>;
@@ -93,6 +91,8 @@ export interface Asked {
   /** What runs the compressed model. */
   backendB: BackendChoice | "same";
   text: TextChoice;
+  /** A text that was dropped. */
+  own: { name: string; text: string } | undefined;
   typed: string;
   /** Use only that many tokens; undefined: all. */
   limit: number | undefined;
@@ -177,6 +177,7 @@ export const initial: State = {
     backend: "auto",
     backendB: "same",
     text: "demo",
+    own: undefined,
     typed: "",
     limit: undefined,
     prompt: "The film was",

@@ -40,6 +40,9 @@ test("what a run depends on is told apart from what it does not", () => {
   ]);
   expect(sameProtocol(asked, { ...asked, recipe: { ...asked.recipe }, backend: "cpu" })).toBe(true);
   expect(sameProtocol(asked, { ...asked, limit: 4096 })).toBe(false);
+  const own = (text: string) => ({ ...asked, text: "own" as const, own: { name: "a.txt", text } });
+  expect(changes(own("x"), own("y"))).toEqual(["the text"]);
+  expect(sameProtocol(own("x"), own("x"))).toBe(true);
 });
 
 test("a finding that several parts of a run make is told once", () => {
