@@ -214,7 +214,7 @@ test("a reload in the middle is safe, and leaves nothing behind", async () => {
   await page.click("#compress-now");
   await page
     .locator(".part-progress-label")
-    .filter({ hasText: /: \d+ of/ })
+    .filter({ hasText: /: [\d,]+ of/ })
     .waitFor();
   await page.reload();
   await openDemo(page);

@@ -96,13 +96,13 @@ const { reduce } = await import("../state/reducer.js");
 const { edited } = await import("../state/recipes.js");
 const { initial } = await import("../state/state.js");
 
-async function page() {
+async function page({ hurried = false } = {}) {
   let state = initial;
   const tell = (event: Parameters<typeof reduce>[1]) => {
     state = reduce(state, event);
   };
   const session = new Session({ state: () => state, tell });
-  await session.start();
+  if (!hurried) await session.start();
   const recipe = (name: string) => {
     const found = state.recipes.find((it) => it.name === name);
     if (!found) throw new Error(`no recipe ${name}`);
@@ -138,6 +138,13 @@ test("advice is followed where nothing was chosen, and not where something was, 
   await again;
   expect(it.state.asked.recipe.name).toBe("nf4");
   expect(it.state.plan?.recipe.name).toBe("nf4");
+});
+
+test("files that are opened before the package has started are planned by every recipe", async () => {
+  const it = await page({ hurried: true });
+  await it.session.openFiles([file("a.pt")]);
+  expect(Object.keys(it.state.checkpoint?.plans ?? {})).toEqual(["int8", "nf4", "none"]);
+  expect(it.state.asked.recipe.name).toBe("int8");
 });
 
 test("a built-in recipe that cannot be followed keeps neither advice nor the others back", async () => {

@@ -30,6 +30,7 @@ export class Session {
   readonly #page: Teller;
   #open: OpenCheckpoint | undefined;
   #origin: Origin | undefined;
+  #started: Promise<void> | undefined;
   #opening = new AbortController();
   #opened = 0;
   #runs = 0;
@@ -40,7 +41,12 @@ export class Session {
   }
 
   /** Starts the package: after this nothing more has to be fetched for a checkpoint of the user's own. */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#started ??= this.#start();
+    return this.#started;
+  }
+
+  async #start(): Promise<void> {
     try {
       this.#page.tell({ type: "started", recipes: await recipes() });
     } catch (error) {
@@ -210,6 +216,8 @@ export class Session {
       return;
     }
     const opened = this.#open;
+    // A quick hand opens files before the recipes are there by which they are planned.
+    await this.start();
     // The recipe that is asked for first: advice takes a moment longer.
     await plan(opened, this.#page.state().asked.recipe);
     await advise(opened).catch((error: unknown) => opened.failed(error));
