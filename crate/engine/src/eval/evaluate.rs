@@ -134,8 +134,8 @@ impl<R: Runner> Job for Evaluate<R> {
             }
             if means[lowest] >= guessing {
                 let message = format!(
-                    "at no offset from 0 to {MAX_OFFSET} is this text predicted better than by guessing: {offset} was \
-                     kept"
+                    "at no offset from 0 to {MAX_OFFSET} is this text predicted better than by guessing: {offset} is \
+                     taken, for want of a reason for another"
                 );
                 evaluation.findings.push(Finding::warning("offset-unclear", message));
             }
