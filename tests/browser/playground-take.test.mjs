@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { launch } from "../support/browser.mjs";
-import { CLI, ROOT, scratch } from "../support/node.mjs";
+import { CLI, HELDOUT, ROOT, scratch } from "../support/node.mjs";
 import {
   choose,
   compress,
@@ -68,6 +68,10 @@ test("command line and script do the same as the page, with a recipe of one's ow
   const recipe = await downloaded(page, "#recipe-json");
   assert.equal(recipe.name, "my-int8.json");
   writeFileSync(join(folder, recipe.name), recipe.bytes);
+  const text = await downloaded(page, "#text-file");
+  assert.equal(text.name, "heldout.txt");
+  assert.ok(text.bytes.equals(readFileSync(HELDOUT)), "the page's text is the checkout's");
+  writeFileSync(join(folder, text.name), text.bytes);
 
   const line = await copyable(page, "Command line");
   const { stdout } = await shell(line);

@@ -178,6 +178,13 @@ test("a model that predicts two tokens ahead is found out, and generates what it
 
   const card = await done("compare", model, model, "--ids", ids, "--offset", "detect", "--limit", "1024");
   assert.deepEqual([card.a.offset, card.kl.max, card.top1Agreement], [2, 0, 1]);
+  assert.equal(card.a.nllByOffset.indexOf(Math.min(...card.a.nllByOffset)), 2, "all four are told of");
+  const wrong = ["--offset", "detect", "--limit", "1024", "--set", "prediction_offset=1"];
+  const { a } = await done("compare", model, model, "--ids", ids, ...wrong);
+  assert.ok(
+    a.findings.some(({ code }) => code === "offset"),
+    "what was found odd when it was detected is a finding of the card",
+  );
 
   const prompt = ["--prompt", "once upon a time, there was a little fox. the fox loved", "--max-tokens", "12"];
   const options = [...tokenizer, "--set", "prediction_offset=2", "--temperature", "0"];

@@ -1,8 +1,8 @@
 // Which of some files are the weights, the configuration and the tokenizer.
 
-import { isTokenizerName } from "../tokenizer/tokenizer.js";
 import type { Gathered, NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
+import { isIndexName, isTokenizerName, isWeightsName, weightsAmong } from "./names.js";
 import { isRecord } from "./record.js";
 import type { Finding } from "./types/statepress.js";
 
@@ -15,15 +15,17 @@ export interface CheckpointFiles {
   findings: Finding[];
 }
 
-const WEIGHTS = /\.(pt|pth|bin|ckpt|safetensors|gguf)$|\.index\.json$/i;
-
 /** Sorts files by their names; what is in them is found out by whoever reads them. */
 export async function sortFiles({ given, beside }: Gathered): Promise<CheckpointFiles> {
   const findings: Finding[] = [];
-  const weights = theWeights(given, findings);
-  if (weights.name.endsWith(".index.json")) {
+  const weights = weightsAmong(given);
+  if (isIndexName(weights.name)) {
     const message = `${weights.name} is the index of a sharded checkpoint: join its shards into one safetensors file`;
     throw new StatepressError("unsupported-format", message, { file: weights.name });
+  }
+  const left = given.filter((file) => file !== weights && isWeightsName(file.name)).map((file) => file.name);
+  if (left.length > 0) {
+    findings.push(info("several-weights", `${weights.name} was taken for the weights, not ${left.join(", ")}`));
   }
   const others = [...given.filter((file) => file !== weights), ...beside];
   const config = others.find((file) => file.name === "config.json");
@@ -38,31 +40,6 @@ export async function sortFiles({ given, beside }: Gathered): Promise<Checkpoint
     tokenizers: exact.length === 1 ? exact : named,
     findings,
   };
-}
-
-function theWeights(given: NamedFile[], findings: Finding[]): NamedFile {
-  const [only] = given;
-  // A single file is the weights whatever its name: its content decides.
-  if (given.length === 1 && only && !isTokenizerName(only.name)) return only;
-  const candidates = given.filter((file) => WEIGHTS.test(file.name));
-  // A folder of shards has one index that stands for them all, and for the reason why it cannot be opened.
-  const index = candidates.filter((file) => file.name.endsWith(".index.json"));
-  if (index.length === 1 && index[0]) return index[0];
-  const usual = candidates.filter((file) => file.name === "model.safetensors");
-  const chosen = candidates.length === 1 ? candidates[0] : usual.length === 1 ? usual[0] : undefined;
-  const names = candidates.map((file) => file.name);
-  if (!chosen) {
-    const message =
-      names.length === 0
-        ? `no weights among ${given.length} files: expected a .pt, .pth, .bin or .safetensors file`
-        : `several files could be the weights, name one: ${names.join(", ")}`;
-    throw new StatepressError("bad-input", message, { files: names });
-  }
-  if (names.length > 1) {
-    const left = names.filter((name) => name !== chosen.name).join(", ");
-    findings.push(info("several-weights", `${chosen.name} was taken for the weights, not ${left}`));
-  }
-  return chosen;
 }
 
 async function readConfig(file: NamedFile): Promise<Record<string, unknown>> {

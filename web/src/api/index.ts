@@ -3,10 +3,11 @@
 export { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 export type { BenchOptions, BenchResult, Generation } from "../worker/protocol.js";
 export type { AdapterInfo, BackendInfo, Build, Explained, ModelInfo } from "../worker/wasm.js";
-export { type CardLine, qualityCard } from "./card.js";
+export { type CardLine, computes, qualityCard } from "./card.js";
 export { Checkpoint } from "./checkpoint.js";
 export { codes, type ErrorCode, StatepressError } from "./errors.js";
 export type { Library } from "./library.js";
 export { Model } from "./model.js";
+export { isTokenizerName, isWeightsName, weightsAmong } from "./names.js";
 export type * from "./options.js";
 export type * from "./types/statepress.js";

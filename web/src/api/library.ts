@@ -8,7 +8,7 @@ import { sortFiles } from "./gather.js";
 import { Model } from "./model.js";
 import { type CompareOptions, type Input, type OpenOptions, present } from "./options.js";
 import { TokenizerChoice } from "./tokenizers.js";
-import type { Comparison, Recipe } from "./types/statepress.js";
+import type { Comparison, Evaluation, Recipe } from "./types/statepress.js";
 
 /** What a page and Node share. */
 export interface Library {
@@ -54,10 +54,12 @@ export function library(environment: Environment): Library {
       try {
         const base = await model(a, options.backend);
         const other = await model(b, options.backendB ?? options.backend);
-        const offset = options.offset === "detect" ? await detect(environment, base, tokens, options) : options.offset;
+        const detected = options.offset === "detect" ? await detect(environment, base, tokens, options) : undefined;
+        const offset = detected ? detected.offset : options.offset;
         const asked = present({ ...options, offset }, "window", "limit", "offset", "ratioTarget", "lossTarget");
         const request = { a: base.handle, b: other.handle, input: tokens, options: asked };
-        return await environment.host.call("compare", request, options);
+        const comparison = await environment.host.call("compare", request, options);
+        return detected ? { ...comparison, a: withDetection(comparison.a, detected) } : comparison;
       } finally {
         for (const loaded of mine) loaded.dispose();
       }
@@ -70,11 +72,21 @@ export function library(environment: Environment): Library {
 /** Tokens on which the prediction offset is looked for: wrong offsets are worse by far than any noise. */
 const DETECTION = 4096;
 
-async function detect(environment: Environment, base: Model, tokens: Tokens, options: CompareOptions): Promise<number> {
+async function detect(
+  environment: Environment,
+  base: Model,
+  tokens: Tokens,
+  options: CompareOptions,
+): Promise<Evaluation> {
   const limit = Math.min(options.limit ?? DETECTION, DETECTION);
   const asked = present({ ...options, limit }, "window", "limit", "offset");
-  const request = { model: base.handle, input: tokens, options: asked };
-  return (await environment.host.call("evaluate", request, options)).offset;
+  return environment.host.call("evaluate", { model: base.handle, input: tokens, options: asked }, options);
+}
+
+// What was found odd about the offset is part of what was measured with it.
+function withDetection(evaluation: Evaluation, { nllByOffset, findings }: Evaluation): Evaluation {
+  const odd = findings.filter((finding) => finding.level === "warning");
+  return { ...evaluation, ...(nllByOffset && { nllByOffset }), findings: [...evaluation.findings, ...odd] };
 }
 
 async function choose(

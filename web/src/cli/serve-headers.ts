@@ -10,7 +10,6 @@ const POLICY: Record<string, string> = {
   "style-src": "'self'",
   "img-src": "'self' data: blob:",
   "connect-src": "'self' blob:",
-  "manifest-src": "'self'",
   "base-uri": "'none'",
   "form-action": "'none'",
   "frame-ancestors": "'self'",

@@ -1,7 +1,7 @@
 // `/local`: lets the page that `serve` serves open paths of this machine that the user pastes into it.
 //
 //   GET /local                 {"local": true, "cwd"}
-//   GET /local/list?path=PATH  {"folder", "files": [{"name", "size", "path"}]}: the file, or the files directly in a folder
+//   GET /local/list?path=PATH  {"path", "files": [{"name", "size", "path"}]}: the file, or the files directly in a folder; absolute paths
 //   GET /local/file?path=PATH  the bytes
 //
 // Nobody else may read the user's files through this server: neither another page in the user's browser, nor another
@@ -15,7 +15,7 @@ import type { Stats } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { homedir } from "node:os";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { type ErrorCode, StatepressError } from "../api/errors.js";
 import { sendFile } from "./serve-send.js";
 
@@ -99,10 +99,10 @@ function asked(url: URL): string {
   return resolve(home ? join(homedir(), path.slice(1)) : path);
 }
 
-async function list(path: string): Promise<{ folder: string; files: LocalFile[] }> {
+async function list(path: string): Promise<{ path: string; files: LocalFile[] }> {
   const about = await look(path);
   if (about.isFile()) {
-    return { folder: dirname(path), files: [{ name: basename(path), size: about.size, path }] };
+    return { path, files: [{ name: basename(path), size: about.size, path }] };
   }
   if (!about.isDirectory()) throw new StatepressError("bad-input", `${path} is neither a file nor a folder`, { path });
   const names = await readdir(path).catch((error) => unreadable(path, error));
@@ -113,7 +113,7 @@ async function list(path: string): Promise<{ folder: string; files: LocalFile[] 
     const it = await stat(inside).catch(() => undefined);
     if (it?.isFile()) files.push({ name, size: it.size, path: inside });
   }
-  return { folder: path, files };
+  return { path, files };
 }
 
 function look(path: string): Promise<Stats> {

@@ -40,8 +40,3 @@ export function readTokenizer(name: string, json: string): Tokenizer {
     { file: name },
   );
 }
-
-/** Whether a file of this name is a tokenizer by convention. */
-export function isTokenizerName(name: string): boolean {
-  return name === "tokenizer.json" || (/^tokenizer[-_].*\.json$/.test(name) && name !== "tokenizer_config.json");
-}

@@ -1,13 +1,14 @@
-import { expect, test } from "vitest";
-import { choose, MAX_TEXT } from "./local-choice.js";
+import { expect, test, vi } from "vitest";
+import { choose, leftOf, MAX_TEXT } from "./local-choice.js";
+
+// The part of the package that is asked, from its source.
+vi.mock("statepress", () => import("../../api/names.js"));
 
 const listed = (sizes: Record<string, number>) =>
   Object.entries(sizes).map(([name, size]) => ({ name, size, path: `/models/${name}` }));
 
 function names(sizes: Record<string, number>): string[] {
-  const choice = choose(listed(sizes));
-  if ("refused" in choice) throw new Error(choice.refused);
-  return choice.files.map(({ name }) => name);
+  return choose(listed(sizes)).map(({ name }) => name);
 }
 
 test("of a folder the weights are taken, and what says how to read them", () => {
@@ -49,11 +50,15 @@ test("model.safetensors is taken among several weights", () => {
 });
 
 test("several weights of which none is the usual one are named, not fetched", () => {
-  const choice = choose(listed({ "step-1.pt": 1e9, "step-2.pt": 1e9, "config.json": 1 }));
-  expect(choice).toEqual({
-    refused: expect.stringMatching(/step-1\.pt, step-2\.pt$/),
-    names: ["step-1.pt", "step-2.pt"],
-  });
+  const folder = { "step-1.pt": 1e9, "step-2.pt": 1e9, "config.json": 1 };
+  expect(() => names(folder)).toThrow(/name one: step-1\.pt, step-2\.pt$/);
+});
+
+test("weights that are not fetched are known", () => {
+  const several = listed({ "model.safetensors": 1, "pytorch_model.bin": 1, "config.json": 1 });
+  expect(leftOf(several, choose(several))).toEqual(["pytorch_model.bin"]);
+  const one = listed({ "model.safetensors": 1, "films.mp4": 1 });
+  expect(leftOf(one, choose(one))).toEqual([]);
 });
 
 test("an index stands for its shards", () => {
@@ -66,6 +71,6 @@ test("an index stands for its shards", () => {
 
 test("a folder without weights says so", () => {
   for (const folder of [{}, { "config.json": 1, "notes.txt": 1 }]) {
-    expect(choose(listed(folder))).toEqual({ refused: expect.stringMatching(/no weights among \d files/), names: [] });
+    expect(() => names(folder)).toThrow(/no weights among \d files/);
   }
 });

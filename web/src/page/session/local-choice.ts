@@ -1,5 +1,7 @@
 // Which files of a folder are fetched to be opened together. What is not needed may be gigabytes.
 
+import { isTokenizerName, isWeightsName, weightsAmong } from "statepress";
+
 /** A file of the machine that serves the page. */
 export interface LocalFile {
   name: string;
@@ -7,45 +9,24 @@ export interface LocalFile {
   path: string;
 }
 
-/** What to fetch; or why nothing is, and the files that this is about. */
-export type Choice = { files: LocalFile[] } | { refused: string; names: string[] };
-
-// The names that the package goes by (see src/api/gather.ts and src/tokenizer/tokenizer.ts).
-const WEIGHTS = /\.(pt|pth|bin|ckpt|safetensors|gguf)$/i;
-const INDEX = /\.index\.json$/i;
-const TOKENIZER = /^tokenizer([-_].*)?\.json$/;
-const NO_TOKENIZER = "tokenizer_config.json";
-
 /** A text to measure on is read whole: larger ones are data sets. */
 export const MAX_TEXT = 8 << 20;
 
-/** The files to fetch of those at a path. */
-export function choose(listed: LocalFile[]): Choice {
+/** Whether a file is for the weights that lie beside it: their configuration or a tokenizer. */
+export function isBeside({ name }: { name: string }): boolean {
+  return name === "config.json" || isTokenizerName(name);
+}
+
+/** Weights at a path that were not fetched. */
+export function leftOf(listed: LocalFile[], chosen: LocalFile[]): string[] {
+  return listed.filter((file) => !chosen.includes(file) && isWeightsName(file.name)).map(({ name }) => name);
+}
+
+/** The files to fetch of those at a path. Throws `bad-input` when one cannot tell which are the weights. */
+export function choose(listed: LocalFile[]): LocalFile[] {
   // A single file is what was asked for whatever its name: its content decides.
-  if (listed.length === 1) return { files: listed };
-  const weights = theWeights(listed);
-  if ("refused" in weights) return weights;
-  return { files: [...weights.files, ...listed.filter(belongs)] };
-}
-
-function theWeights(listed: LocalFile[]): Choice {
-  // An index stands for its shards, and for the reason why they cannot be opened.
-  const index = listed.filter(({ name }) => INDEX.test(name));
-  if (index.length === 1) return { files: index };
-  const candidates = listed.filter(({ name }) => WEIGHTS.test(name) || INDEX.test(name));
-  const usual = candidates.filter(({ name }) => name === "model.safetensors");
-  const files = candidates.length === 1 ? candidates : usual;
-  if (files.length === 1) return { files };
-  const names = candidates.map(({ name }) => name);
-  const refused =
-    names.length === 0
-      ? `no weights among ${listed.length} files: expected a .pt, .pth, .bin or .safetensors file`
-      : `several files could be the weights, paste the path of one: ${names.join(", ")}`;
-  return { refused, names };
-}
-
-function belongs({ name, size }: LocalFile): boolean {
-  if (name === "config.json") return true;
-  if (TOKENIZER.test(name)) return name !== NO_TOKENIZER;
-  return /\.txt$/i.test(name) && size < MAX_TEXT;
+  if (listed.length === 1) return listed;
+  const weights = weightsAmong(listed);
+  const text = ({ name, size }: LocalFile) => /\.txt$/i.test(name) && size < MAX_TEXT;
+  return listed.filter((file) => file === weights || isBeside(file) || text(file));
 }

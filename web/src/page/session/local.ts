@@ -4,8 +4,8 @@
 // is taken out of the address at once, so that an address that is copied or bookmarked does not hold it, and kept for
 // this tab alone. A page that was opened by another address cannot open paths, and does not offer it.
 
-import { StatepressError } from "statepress";
-import { choose, type LocalFile } from "./local-choice.js";
+import { type Finding, StatepressError } from "statepress";
+import { choose, type LocalFile, leftOf } from "./local-choice.js";
 
 const KEY = "statepress local";
 
@@ -45,18 +45,31 @@ export async function localFolder(): Promise<string | undefined> {
   return about?.cwd;
 }
 
-/** The files at a path: a file, or those of a folder that are needed to open it. */
-export async function localFiles(path: string, signal: AbortSignal): Promise<File[]> {
-  const list = (await (await asked("list", path, signal)).json()) as { files: LocalFile[] };
-  const choice = choose(list.files);
-  if ("refused" in choice) throw new StatepressError("bad-input", choice.refused, { path, files: choice.names });
+/** The files at a path, and the path as any program understands it: absolute. */
+export interface LocalFiles {
+  path: string;
+  files: File[];
+  /** What was not fetched, though it might have been meant. */
+  findings: Finding[];
+}
+
+/** The file at a path, or those of a folder that are needed to open it. */
+export async function localFiles(path: string, signal: AbortSignal): Promise<LocalFiles> {
+  const list = (await (await asked("list", path, signal)).json()) as { path: string; files: LocalFile[] };
   const files: File[] = [];
   // One after the other: what fails or is called off must not leave gigabytes on their way.
-  for (const file of choice.files) {
+  const chosen = choose(list.files);
+  for (const file of chosen) {
     const response = await asked("file", file.path, signal);
     files.push(new File([await response.blob()], file.name));
   }
-  return files;
+  return { path: list.path, files, findings: several(leftOf(list.files, chosen)) };
+}
+
+function several(left: string[]): Finding[] {
+  if (left.length === 0) return [];
+  const message = `model.safetensors was taken for the weights, not ${left.join(", ")}`;
+  return [{ level: "info", code: "several-weights", message }];
 }
 
 async function asked(what: "list" | "file", path: string, signal: AbortSignal): Promise<Response> {

@@ -1,6 +1,6 @@
 // The checkpoint on the page, with everything that was made from it and all work on it: it goes as one.
 
-import type { Checkpoint } from "statepress";
+import type { Checkpoint, Evaluation } from "statepress";
 import type { PageEvent } from "../state/events.js";
 import type { Problem, State } from "../state/state.js";
 import type { Teller } from "./page.js";
@@ -13,8 +13,8 @@ export type Kind = "work" | "offsets" | "trial" | "look";
 export class OpenCheckpoint {
   readonly id: number;
   readonly checkpoint: Checkpoint;
-  /** The last measurement of its prediction offset: which text, how much of it, and what came out. */
-  offset: { text: string; limit: number; offset: number } | undefined;
+  /** The last measurement of its prediction offsets: on which text, how much of it, and what came out. */
+  offsets: { text: string; limit: number; evaluation: Evaluation } | undefined;
   readonly #page: Teller;
   readonly #running = new Map<Kind, AbortController>();
   readonly #produced = new Map<number, Checkpoint>();

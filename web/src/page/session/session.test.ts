@@ -14,9 +14,16 @@ const fake = vi.hoisted(() => ({
   looked: [] as { block: number }[],
 }));
 
+// What evaluating says of an offset: a warning, and a note that is not part of a comparison.
+const ODD = vi.hoisted(() => [
+  { level: "warning", code: "offset", message: "odd" },
+  { level: "info", code: "dropped", message: "two" },
+]);
+
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-vi.mock("statepress", () => {
+vi.mock("statepress", async () => {
+  const names = await import("../../api/names.js");
   class StatepressError extends Error {
     constructor(
       readonly code: string,
@@ -29,6 +36,9 @@ vi.mock("statepress", () => {
   const recipe = (name: string) => ({ version: 1, name, steps: [] });
   return {
     StatepressError,
+    isTokenizerName: names.isTokenizerName,
+    isWeightsName: names.isWeightsName,
+    weightsAmong: names.weightsAmong,
     recipes: async () => ["int8", "nf4", "none"].map(recipe),
     open: async (files: File[], options: { set: object }) => {
       const about = { files: files.map((file) => file.name), set: options.set, disposed: false };
@@ -64,7 +74,7 @@ vi.mock("statepress", () => {
             dispose() {},
             async evaluate(text: string) {
               fake.evaluated.push(text);
-              return { offset: text.includes("odd") ? 3 : 1, tokens: 1, nllByOffset: [] };
+              return { offset: text.includes("odd") ? 3 : 1, tokens: 1, nllByOffset: [], findings: ODD };
             },
           };
         },
@@ -86,7 +96,7 @@ vi.mock("statepress", () => {
     compare: async (_a: object, _b: object, options: object) => {
       fake.compared.push(options);
       await later(2);
-      return { kl: { mean: 0 } };
+      return { kl: { mean: 0 }, a: { findings: [] } };
     },
   };
 });
@@ -128,14 +138,16 @@ beforeEach(() => {
 });
 
 test("advice is followed where nothing was chosen, and not where something was, however late", async () => {
+  const followed = await page();
+  await followed.session.openFiles([file("a.pt")]);
+  expect(followed.state.asked.recipe.name).toBe("int8");
   const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  expect(it.state.asked.recipe.name).toBe("int8");
-  const again = it.session.openFiles([file("b.pt")]);
-  await wait(6);
-  expect(it.state.checkpoint?.name).toBe("b");
+  const opening = it.session.openFiles([file("a.pt")]);
+  while (!it.state.plan) await wait(1);
+  expect(it.state.checkpoint?.advice).toBeUndefined();
   await it.session.askRecipe(it.recipe("nf4"));
-  await again;
+  await opening;
+  expect(it.state.checkpoint?.advice).toBeDefined();
   expect(it.state.asked.recipe.name).toBe("nf4");
   expect(it.state.plan?.recipe.name).toBe("nf4");
 });
@@ -256,6 +268,26 @@ test("texts and recipes that come with a tokenizer are taken with it", async () 
   expect(it.state.checkpoint?.name).toBe("a");
 });
 
+test("files without weights are for those that are there, or are refused", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("tokenizer_old.json", "{}")]);
+  await it.session.openFiles([file("tokenizer_new.json", "{}")]);
+  expect(fake.opened.at(-1)?.files).toEqual(["tokenizer_new.json", "a.pt"]);
+  await it.session.openFiles([file("notes.json", "[]")]);
+  expect(it.state.openProblem).toMatchObject({ what: "notes.json", message: expect.stringContaining("no weights") });
+  await it.session.openFiles([new File([new Uint8Array([0xe4, 0xf6])], "latin.txt")]);
+  expect(it.state.openProblem).toMatchObject({ what: "latin.txt", message: expect.stringContaining("no UTF-8") });
+  expect(it.state.checkpoint?.name).toBe("a");
+});
+
+test("a run may be made under settings of its own, which then are not asked for", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.compress({ recipe: it.recipe("nf4"), limit: 4096 });
+  expect(it.state.runs[0]?.asked).toMatchObject({ recipe: { name: "nf4" }, limit: 4096 });
+  expect(it.state.asked).toMatchObject({ recipe: { name: "int8" }, limit: undefined });
+});
+
 test("the prediction offset is measured on each text, and once on the same", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);
@@ -267,6 +299,12 @@ test("the prediction offset is measured on each text, and once on the same", asy
   expect(fake.compared.map(({ offset }) => offset)).toEqual([3, 3, 1]);
   expect(fake.evaluated).toEqual(["odd words", "the held-out text"]);
   expect(it.state.checkpoint?.offsets?.textName).toBe("heldout.txt");
+  const codes = it.state.runs.map((run) => run.comparison?.a.findings.map((finding) => finding.code));
+  expect(codes, "what is odd about the offset is a finding of every run that used it").toEqual([
+    ["offset"],
+    ["offset"],
+    ["offset"],
+  ]);
 });
 
 test("a run is made under the settings of its start", async () => {

@@ -1,28 +1,39 @@
 // What the page does: calls of the package, whose answers become events. Here: opening and letting go; what is done with
 // an open checkpoint stands in the files beside this one.
 
-import { type FieldValue, open, type Recipe, recipes } from "statepress";
-import type { Opened } from "../state/state.js";
+import {
+  type FieldValue,
+  type Finding,
+  isTokenizerName,
+  open,
+  type Recipe,
+  recipes,
+  StatepressError,
+} from "statepress";
+import type { Asked, Opened } from "../state/state.js";
 import { demoFiles, heldout } from "./demo.js";
 import { localFiles } from "./local.js";
+import { isBeside } from "./local-choice.js";
 import { look } from "./looking.js";
 import { OpenCheckpoint } from "./open-checkpoint.js";
 import type { Teller } from "./page.js";
 import { advise, plan } from "./planning.js";
 import { problemOf } from "./problem.js";
 import { takeRecipe } from "./recipe-file.js";
-import { takeText } from "./texts.js";
+import { isText, takeText } from "./texts.js";
 import { tryBoth } from "./trying.js";
 import { compress, measureOffsets } from "./working.js";
 
-/** Where files come from. */
+/** Files that belong together, and where they come from. */
 interface Origin {
   place: Opened["place"];
-  /** The path that was pasted. */
+  /** The path that was pasted, absolute. */
   path?: string | undefined;
-  /** The folder that the files lay in. */
+  /** The folder that they lay in. */
   folder?: string | undefined;
-  files(signal: AbortSignal): Promise<File[]>;
+  files: File[];
+  /** What was said when they were gathered. */
+  findings?: Finding[];
 }
 
 /** The page's end of the package. */
@@ -56,35 +67,41 @@ export class Session {
     heldout().catch(() => {});
   }
 
-  /** Opens files that belong together; a text among them is what will be measured on. */
+  /**
+   * Opens files that belong together; a text among them is what will be measured on. Without weights they are for the
+   * checkpoint that is there.
+   */
   openFiles(files: File[], folder?: string): Promise<void> {
-    return this.#openFrom({ place: "files", folder, files: async () => files });
+    return this.#openFrom(folder ?? summary(files), async () => ({ place: "files", folder, files }));
   }
 
   /** Opens the demo checkpoint. */
   openDemo(): Promise<void> {
-    return this.#openFrom({ place: "demo", files: demoFiles });
+    return this.#openFrom("the demo", async (signal) => ({ place: "demo", files: await demoFiles(signal) }));
   }
 
   /** Opens a path of the machine that serves the page. */
   openPath(pasted: string): Promise<void> {
     // File managers and terminals copy paths in quotes.
     const path = pasted.trim().replace(/^(["'])(.*)\1$/, "$2");
-    return this.#openFrom({ place: "path", path, files: (signal) => localFiles(path, signal) });
+    return this.#openFrom(path, async (signal) => ({ place: "path", ...(await localFiles(path, signal)) }));
   }
 
   /** Sets a configuration field that the checkpoint does not say; undefined takes the page's own value back. */
   async setField(field: string, value: FieldValue | undefined): Promise<void> {
     const { checkpoint, opening } = this.#page.state();
-    if (!checkpoint || !this.#origin || opening) return;
+    const origin = this.#origin;
+    if (!checkpoint || !origin || opening) return;
     const { [field]: _, ...others } = checkpoint.given;
-    await this.#openFrom(this.#origin, value === undefined ? others : { ...others, [field]: value }, field);
+    const given = value === undefined ? others : { ...others, [field]: value };
+    await this.#openFrom(checkpoint.name, async () => origin, given, field);
   }
 
   /** Opens the same files once more: after the worker has stopped, and with it all that it held. */
   async reopen(): Promise<void> {
     const { checkpoint } = this.#page.state();
-    if (checkpoint && this.#origin) await this.#openFrom(this.#origin, checkpoint.given);
+    const origin = this.#origin;
+    if (checkpoint && origin) await this.#openFrom(checkpoint.name, async () => origin, checkpoint.given);
   }
 
   /** Stops opening: what was open stays. */
@@ -111,9 +128,10 @@ export class Session {
     if (this.#open) await look(this.#open, tensor);
   }
 
-  /** Compresses by the recipe that is asked for, and measures the produced file. */
-  async compress(): Promise<void> {
-    if (this.#open && !this.#page.state().work) await compress(this.#open, ++this.#runs);
+  /** Compresses and measures the produced file: as is asked for, but for what is changed for this run alone. */
+  async compress(change: Partial<Asked> = {}): Promise<void> {
+    const { work, asked } = this.#page.state();
+    if (this.#open && !work) await compress(this.#open, ++this.#runs, { ...asked, ...change });
   }
 
   /** Stops compressing or comparing. What is complete stays. */
@@ -158,41 +176,40 @@ export class Session {
   }
 
   // `field` is the one that is being set, whose fault it is when that fails.
-  async #openFrom(origin: Origin, given: Record<string, FieldValue> = {}, field?: string): Promise<void> {
+  async #openFrom(
+    what: string,
+    gather: (signal: AbortSignal) => Promise<Origin>,
+    given: Record<string, FieldValue> = {},
+    field?: string,
+  ): Promise<void> {
     this.#opening.abort();
     this.#opening = new AbortController();
     const { signal } = this.#opening;
     this.#page.tell({ type: "opening" });
-    let what = origin.path ?? origin.folder ?? "it";
     try {
-      const files = await origin.files(signal);
-      what = origin.path ?? origin.folder ?? summary(files);
-      const { recipe, others } = await takeRecipe(files);
-      const { text, findings, others: weights } = await takeText(others);
+      const gathered = await gather(signal);
+      const { recipe, others } = await takeRecipe(gathered.files);
+      const apart = others.filter((file) => !isText(file));
+      const alone = this.#origin !== undefined && apart.every(isBeside);
+      const origin = this.#origin && alone ? joined(this.#origin, others) : { ...gathered, files: others };
+      const { text, findings, others: weights } = await takeText(origin.files);
       if (signal.aborted) return;
-      // A recipe alone is for the checkpoint that is there, or for the next one; a text alone for the one that is there.
-      if ((recipe || (text && this.#open)) && weights.length === 0) {
+      // A recipe and a text are settings: nothing has to be opened for them.
+      if (apart.length === 0 && (recipe || alone)) {
+        if (others.length > 0 && !text) throw new StatepressError("bad-input", sentence(findings));
         this.#page.tell({ type: "openingEnded" });
-        if (text && this.#origin) {
-          this.#page.tell({ type: "textTaken", text });
-          // Opening the same files once more must find it among them.
-          this.#origin = await joined(this.#origin, others, signal);
-        }
+        if (alone) this.#origin = origin;
+        if (others.length > 0 && text) this.#page.tell({ type: "textTaken", text });
         if (recipe) await this.askRecipe(recipe);
         return;
       }
-      // A tokenizer or a configuration alone is for the weights that are there.
-      if (this.#origin && weights.length > 0 && weights.every((file) => /\.json$/i.test(file.name))) {
-        await this.#openFrom(await joined(this.#origin, others, signal), this.#page.state().checkpoint?.given);
-        if (recipe) await this.askRecipe(recipe);
-        return;
-      }
-      const checkpoint = await open(weights, { set: given, signal });
+      const set = alone ? (this.#page.state().checkpoint?.given ?? {}) : given;
+      const checkpoint = await open(weights, { set, signal });
       if (signal.aborted) return checkpoint.dispose();
       this.#release();
       this.#open = new OpenCheckpoint(++this.#opened, checkpoint, this.#page);
-      // What was taken from a place is kept: the recipe among it has done its part.
-      this.#origin = { ...origin, files: async () => others };
+      // The recipe among what was gathered has done its part: opening once more must not bring it back.
+      this.#origin = origin;
       const { inspection, tokenizerName, weightsName } = checkpoint;
       this.#page.tell({
         type: "opened",
@@ -202,8 +219,11 @@ export class Session {
           weights: weightsName,
           place: origin.place,
           path: origin.path,
-          inspection: { ...inspection, findings: [...inspection.findings, ...findings] },
-          given,
+          inspection: {
+            ...inspection,
+            findings: [...inspection.findings, ...(origin.findings ?? []), ...findings],
+          },
+          given: set,
           tokenizer: tokenizerName,
         },
         ownText: text,
@@ -235,10 +255,7 @@ const ANY_NAME = /^(model|pytorch_model|checkpoint|consolidated|weights)\b/i;
 
 function nameOf({ place, path, folder }: Origin, weights: string): string {
   if (place === "demo") return "itera-tiny";
-  const last = path
-    ?.replace(/[\\/]+$/, "")
-    .split(/[\\/]/)
-    .at(-1);
+  const last = path?.split(/[\\/]/).at(-1);
   const inside = folder ?? (last === weights ? undefined : last);
   return inside && ANY_NAME.test(weights) ? inside : weights.replace(/\.[^.]+$/, "");
 }
@@ -249,9 +266,19 @@ function summary(files: File[]): string {
   return others.length === 0 ? first.name : `${first.name} and ${others.length} more`;
 }
 
-// The files of a place with others put before them, which take the place of those of their name.
-async function joined(origin: Origin, added: File[], signal: AbortSignal): Promise<Origin> {
-  const names = added.map((file) => file.name);
-  const kept = (await origin.files(signal)).filter((file) => !names.includes(file.name));
-  return { ...origin, files: async () => [...added, ...kept] };
+// The files that are there, with others in the place of those that they stand for: of a text and of a tokenizer one is
+// enough, whatever it is called.
+function joined(origin: Origin, added: File[]): Origin {
+  const replaced = (file: File) =>
+    added.some(
+      (it) =>
+        it.name === file.name ||
+        (isText(it) && isText(file)) ||
+        (isTokenizerName(it.name) && isTokenizerName(file.name)),
+    );
+  return { ...origin, files: [...added, ...origin.files.filter((file) => !replaced(file))] };
+}
+
+function sentence(findings: Finding[]): string {
+  return findings.map((finding) => finding.message).join("; ");
 }

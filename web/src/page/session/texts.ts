@@ -11,6 +11,11 @@ export interface OwnText {
 /** Texts that lie beside weights for other reasons. */
 const NOT_FOR_READING = /^(vocab|merges|requirements|readme|licen[cs]e|notice|copying)\b/i;
 
+/** Whether a file is a text that one would measure on. */
+export function isText({ name }: File): boolean {
+  return /\.txt$/i.test(name) && !NOT_FOR_READING.test(name);
+}
+
 /** What was found among files. */
 interface Taken {
   text: OwnText | undefined;
@@ -22,8 +27,8 @@ interface Taken {
 
 /** The text to measure on. */
 export async function takeText(files: File[]): Promise<Taken> {
-  const texts = files.filter((file) => /\.txt$/i.test(file.name) && !NOT_FOR_READING.test(file.name));
-  const others = files.filter((file) => !texts.includes(file));
+  const texts = files.filter(isText);
+  const others = files.filter((file) => !isText(file));
   const [first, ...more] = texts;
   if (!first) return { text: undefined, findings: [], others };
   const findings: Finding[] = [];

@@ -1,6 +1,6 @@
 // Compressing by a recipe, and measuring what was produced.
 
-import { compare, type Progress, type Recipe, StatepressError } from "statepress";
+import { compare, type Evaluation, type Progress, type Recipe, StatepressError } from "statepress";
 import { type Asked, backendsOf } from "../state/state.js";
 import { heldout } from "./demo.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
@@ -9,10 +9,9 @@ import type { OwnText } from "./texts.js";
 /** Tokens on which the prediction offset is looked for, as `compare` does: wrong offsets are worse by far than noise. */
 const OFFSET_TOKENS = 4096;
 
-/** Compresses by the recipe that is asked for, and compares the produced file with the original. */
-export async function compress(opened: OpenCheckpoint, run: number): Promise<void> {
+/** Compresses, and compares the produced file with the original. */
+export async function compress(opened: OpenCheckpoint, run: number, asked: Asked): Promise<void> {
   const { checkpoint, tell } = opened;
-  const { asked } = opened.state;
   const signal = opened.begin("work");
   const onProgress = (progress: Progress) => {
     if (!signal.aborted) tell({ type: "progressed", run, progress, now: performance.now() });
@@ -36,11 +35,14 @@ export async function compress(opened: OpenCheckpoint, run: number): Promise<voi
     }
     tell({ type: "comparing", run, now: performance.now() });
     const text = await textOf(asked);
-    const offset = await offsetFor(opened, text, asked, signal);
+    const detected = await offsetsOn(opened, text, asked, signal);
     const [backend, backendB] = backendsOf(asked);
-    const options = { text: text.text, backend, backendB, limit: asked.limit, offset, signal, onProgress };
-    const comparison = await compare(checkpoint, produced, options);
-    tell({ type: "compared", run, comparison, textName: text.name });
+    const options = { text: text.text, backend, backendB, limit: asked.limit, offset: detected?.offset };
+    const { a, ...comparison } = await compare(checkpoint, produced, { ...options, signal, onProgress });
+    // What was found odd about the offset is part of what was measured with it.
+    const odd = detected?.findings.filter((finding) => finding.level === "warning") ?? [];
+    const both = { ...comparison, a: { ...a, findings: [...a.findings, ...odd] } };
+    tell({ type: "compared", run, comparison: both, textName: text.name });
   } catch (error) {
     tell({ type: "workFailed", run, problem: opened.failed(error) });
   }
@@ -50,32 +52,32 @@ export async function compress(opened: OpenCheckpoint, run: number): Promise<voi
 export async function measureOffsets(opened: OpenCheckpoint): Promise<void> {
   const { asked } = opened.state;
   const signal = opened.begin("offsets");
-  opened.offset = undefined;
+  opened.offsets = undefined;
   try {
-    await offsetFor(opened, await textOf(asked), asked, signal);
+    await offsetsOn(opened, await textOf(asked), asked, signal);
   } catch (error) {
     opened.tell({ type: "offsetsFailed", checkpoint: opened.id, problem: opened.failed(error) });
   }
 }
 
 // An offset that is in no file is measured on each text anew, because every other number depends on it.
-async function offsetFor(
+async function offsetsOn(
   opened: OpenCheckpoint,
   { name, text }: OwnText,
   asked: Asked,
   signal: AbortSignal,
-): Promise<number | undefined> {
+): Promise<Evaluation | undefined> {
   const { checkpoint } = opened;
   if (checkpoint.inspection.spec["prediction_offset"]?.origin !== "assumed") return undefined;
   const limit = Math.min(asked.limit ?? OFFSET_TOKENS, OFFSET_TOKENS);
-  const known = opened.offset;
-  if (known?.text === text && known.limit === limit) return known.offset;
+  const known = opened.offsets;
+  if (known?.text === text && known.limit === limit) return known.evaluation;
   const model = await checkpoint.load({ backend: asked.backend, signal });
   try {
     const evaluation = await model.evaluate(text, { offset: "detect", limit, signal });
-    opened.offset = { text, limit, offset: evaluation.offset };
+    opened.offsets = { text, limit, evaluation };
     opened.tell({ type: "offsetsMeasured", checkpoint: opened.id, evaluation, textName: name });
-    return evaluation.offset;
+    return evaluation;
   } finally {
     model.dispose();
   }

@@ -28,7 +28,7 @@ export function commandLine(job: Job): string {
     ...(backend === undefined ? [] : [` --backend ${backend}`]),
     ...(backendB === undefined ? [] : [` --backend-b ${backendB}`]),
   ];
-  const text = quoted(textOf(job));
+  const text = quoted(textOf(run));
   // Files that were dropped together need not lie together, or be the only ones.
   const named = checkpoint.place === "files" && checkpoint.tokenizer !== undefined;
   const tokenizer = named ? ` --tokenizer ${quoted(checkpoint.tokenizer ?? "")}` : "";
@@ -56,7 +56,7 @@ const checkpoint = await open(${JSON.stringify(pathOf(checkpoint))}${given});
 const compressed = await checkpoint.compress(recipe);
 await compressed.save(${JSON.stringify(run.file.name)});
 
-const text = await readFile(${JSON.stringify(textOf(job))}, "utf8");
+const text = await readFile(${JSON.stringify(textOf(run))}, "utf8");
 const card = await compare(checkpoint, compressed, { text${options.join("")} });
 console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
 }
@@ -82,10 +82,10 @@ function pathOf({ place, path, weights }: Opened): string {
   return place === "demo" ? "examples/demo/itera-tiny" : (path ?? weights);
 }
 
-function textOf({ run: { asked } }: Job): string {
+/** The file that a run was measured on; what has none has to be saved under that name first. */
+export function textOf({ asked }: Run): string {
   if (asked.text === "typed") return "text.txt";
-  if (asked.text === "own" && asked.own) return asked.own.name;
-  return "examples/demo/heldout.txt";
+  return asked.text === "own" && asked.own ? asked.own.name : "heldout.txt";
 }
 
 // A name that begins like an option is none.

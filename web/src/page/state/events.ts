@@ -53,7 +53,6 @@ export type PageEvent =
   | { type: "lookFailed"; tensor: string; problem: Problem }
   | { type: "picturesFailed"; tensor: string; problem: Problem }
   | { type: "lookedAt"; precision: Precision }
-  | { type: "lookedAway" }
   | { type: "trying"; trial: number; run: number; asked: Asked }
   | { type: "loaded"; trial: number; side: 0 | 1; backend: NonNullable<Side["backend"]> }
   | { type: "said"; trial: number; side: 0 | 1; token: Side["tokens"][number] }

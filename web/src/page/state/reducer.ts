@@ -132,8 +132,6 @@ export function reduce(state: State, event: PageEvent): State {
       return ofLook(state, event.tensor, { picturesProblem: event.problem });
     case "lookedAt":
       return state.look ? { ...state, look: { ...state.look, precision: event.precision } } : state;
-    case "lookedAway":
-      return { ...state, look: undefined };
 
     case "trying": {
       const side: Side = { tokens: [], backend: undefined, tokensPerSecond: undefined };

@@ -80,7 +80,7 @@ test("command lines quote what a shell would take apart, and repeat every settin
   const lines = commandLine({ checkpoint, run: measured, builtin: false });
   expect(lines).toContain(`compress 'it'\\''s a model.pt' -o model-my-int8.safetensors --recipe my-int8.json`);
   expect(lines).toContain("--set top_k_experts=1");
-  expect(lines).toContain("--text examples/demo/heldout.txt --tokenizer tokenizer_2000.json");
+  expect(lines).toContain("--text heldout.txt --tokenizer tokenizer_2000.json");
   expect(lines).toContain("--offset 2 --limit 4096 --backend-b webgpu");
   const strange = { ...checkpoint, weights: "-rf.pt" };
   expect(commandLine({ checkpoint: strange, run, builtin: true })).toContain("compress ./-rf.pt ");

@@ -14,16 +14,10 @@ export function measured({ runs, recipes }: State, name: string): Run | undefine
   );
 }
 
-/** Compresses by a built-in recipe and measures; the settings for it are put back. False when it did not come to an end. */
+/** Compresses by a built-in recipe and measures; what is asked for stays as it is. False when it did not come to an end. */
 export async function measure({ store, session }: Page, name: string): Promise<boolean> {
   const recipe = store.state.recipes.find((it) => it.name === name);
   if (!recipe || store.state.work) return false;
-  const { limit, text } = store.state.asked;
-  const asking = session.askRecipe(recipe);
-  store.tell({ type: "asked", change: { limit: LIMIT, text: "demo" } });
-  // The session reads the settings as it starts: they need not stand any longer.
-  const running = session.compress();
-  store.tell({ type: "asked", change: { limit, text } });
-  await Promise.all([asking, running]);
+  await session.compress({ recipe, limit: LIMIT, text: "demo" });
   return store.state.workProblem === undefined && measured(store.state, name) !== undefined;
 }

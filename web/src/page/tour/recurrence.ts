@@ -21,11 +21,6 @@ export interface Experiment {
   atEnd: number;
 }
 
-/** What one step leaves of a state: exp(-dt exp(A_log)). */
-export function decay(aLog: number, dt: number): number {
-  return Math.exp(-dt * Math.exp(aLog));
-}
-
 /** Steps until half of a state is left. */
 export function halfLife(aLog: number, dt: number): number {
   return Math.LN2 / (dt * Math.exp(aLog));

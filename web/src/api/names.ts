@@ -1,0 +1,44 @@
+// What the files of a checkpoint are, by their names.
+
+import { StatepressError } from "./errors.js";
+
+const WEIGHTS = /\.(pt|pth|bin|ckpt|safetensors|gguf)$|\.index\.json$/i;
+
+/** Whether a file of that name holds weights, or says where they are. */
+export function isWeightsName(name: string): boolean {
+  return WEIGHTS.test(name);
+}
+
+/** Whether a file of that name is the index of a sharded checkpoint. */
+export function isIndexName(name: string): boolean {
+  return name.endsWith(".index.json");
+}
+
+/** Whether a file of this name is a tokenizer by convention. */
+export function isTokenizerName(name: string): boolean {
+  return name === "tokenizer.json" || (/^tokenizer[-_].*\.json$/.test(name) && name !== "tokenizer_config.json");
+}
+
+/**
+ * Which of some files that belong together are the weights.
+ *
+ * @throws StatepressError `bad-input` with the names of the candidates, when there is none or one cannot be told.
+ */
+export function weightsAmong<T extends { readonly name: string }>(files: readonly T[]): T {
+  const [only] = files;
+  // A single file is the weights whatever its name: its content decides.
+  if (files.length === 1 && only && !isTokenizerName(only.name)) return only;
+  const candidates = files.filter((file) => isWeightsName(file.name));
+  // A folder of shards has one index that stands for them all, and for the reason why it cannot be opened.
+  const index = candidates.filter((file) => isIndexName(file.name));
+  if (index.length === 1 && index[0]) return index[0];
+  const usual = candidates.filter((file) => file.name === "model.safetensors");
+  const chosen = candidates.length === 1 ? candidates[0] : usual.length === 1 ? usual[0] : undefined;
+  if (chosen) return chosen;
+  const names = candidates.map((file) => file.name);
+  const message =
+    names.length === 0
+      ? `no weights among ${files.length} files: expected a .pt, .pth, .bin or .safetensors file`
+      : `several files could be the weights, name one: ${names.join(", ")}`;
+  throw new StatepressError("bad-input", message, { files: names });
+}
