@@ -4,6 +4,7 @@
 import type { Comparison, CompressReport, Inspection, Progress, Token } from "statepress";
 import { bytes, compact, count, percent, ratio, significant } from "../parts/format.js";
 import { firstDifference } from "../state/difference.js";
+import { findingsOf } from "../state/run.js";
 import { difference, likelihood } from "./difference.js";
 import type { Outcome, Side } from "./run.js";
 
@@ -134,10 +135,10 @@ export class View {
   }
 
   /** The end of it: on what it was computed, and what the reader of the numbers should know. */
-  done({ backends, report }: Outcome): void {
+  done({ backends, report, comparison }: Outcome): void {
     const where = backends.map(({ name, adapter }) => (name === "cpu" ? "the CPU" : (adapter?.name ?? "the GPU")));
     this.state(`Done, on ${[...new Set(where)].join(" and ")}.`);
-    const warnings = report.findings.filter(({ level }) => level !== "info");
+    const warnings = findingsOf({ report, comparison }).filter(({ level }) => level !== "info");
     this.#warnings.replaceChildren(...warnings.map(({ message }) => element("li", {}, message)));
     this.#warnings.hidden = warnings.length === 0;
   }

@@ -4,7 +4,7 @@ import type { Finding } from "statepress";
 import type { Asked, Run } from "./state.js";
 
 /** Findings of compressing and of measuring, each once. */
-export function findingsOf({ report, comparison }: Run): Finding[] {
+export function findingsOf({ report, comparison }: Pick<Run, "report" | "comparison">): Finding[] {
   const all = [...report.findings, ...(comparison?.a.findings ?? []), ...(comparison?.b.findings ?? [])];
   return [...new Map(all.map((it) => [`${it.code} ${it.message} ${it.tensor ?? ""}`, it])).values()];
 }
