@@ -92,6 +92,7 @@ test("six steps forward on the demo, each with what it measured, and Escape ends
   await page.click("#tour-figures button:text-is('int4')");
   assert.ok(await page.locator("#codes input[value=int4]").isChecked());
 
+  const planned = await page.textContent("#planned");
   await next();
   await at(page, 3);
   const saved = await figures(page);
@@ -102,6 +103,7 @@ test("six steps forward on the demo, each with what it measured, and Escape ends
 
   await next();
   await at(page, 4);
+  await page.waitForFunction((it) => document.getElementById("planned").textContent === it, planned);
   const limit = await page.inputValue("#limit");
   await page.click("#tour-measure");
   assert.match(await figures(page), /%.*% .*%.*× 10/s);
