@@ -1,4 +1,5 @@
-//! The TypeScript twins of the report and recipe types: one committed file, kept equal to Rust.
+//! The TypeScript twins of the report and recipe types, and of what a recipe's options may be: one
+//! committed file, kept equal to Rust.
 //!
 //! `UPDATE_TYPES=1 cargo test -p statepress-tests --test types` rewrites it.
 
@@ -6,6 +7,7 @@ use std::any::TypeId;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use statepress_core::recipe::{Int4Options, Nf4Options, Quantize};
 use statepress_core::{job, recipe, report};
 use ts_rs::{Config, TS, TypeVisitor};
 
@@ -52,8 +54,38 @@ fn generated() -> String {
     all.visit::<recipe::Recipe>();
     all.visit::<job::Progress>();
     let bodies: Vec<_> = all.declarations.into_values().collect();
-    let lines = bodies.join("\n").lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>();
+    let bodies = bodies.join("\n") + &options();
+    let lines = bodies.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>();
     format!("{HEAD}\n{lines}")
+}
+
+/// What those who offer options need to know of them, as values.
+fn options() -> String {
+    let constant = |docs: &str, name: &str, of: &str, value: String| {
+        format!("\n/**\n * {docs}\n */\nexport const {name}: {of} = {value};\n")
+    };
+    let defaults = serde_json::to_string_pretty(&Quantize::default()).unwrap();
+    [
+        constant(
+            "A quantize step that asks for nothing: what one takes for what it does not say.",
+            "QUANTIZE_DEFAULTS",
+            "Quantize",
+            defaults,
+        ),
+        constant(
+            "Every `int4.group`.",
+            "INT4_GROUPS",
+            "readonly number[]",
+            format!("{:?}", Int4Options::GROUPS),
+        ),
+        constant(
+            "Every `nf4.block`.",
+            "NF4_BLOCKS",
+            "readonly number[]",
+            format!("{:?}", Nf4Options::BLOCKS),
+        ),
+    ]
+    .concat()
 }
 
 #[test]

@@ -91,6 +91,15 @@ pub struct Quantize {
     pub error_compensation: ErrorCompensation,
 }
 
+impl Default for Quantize {
+    /// What a step starts from: no rules, everything as it is.
+    fn default() -> Self {
+        let Codecs { int8, nf4, int4 } = Codecs::default();
+        let error_compensation = ErrorCompensation::default();
+        Self { rules: Vec::new(), otherwise: Precision::Fp32, int8, nf4, int4, error_compensation }
+    }
+}
+
 /// How precisions are done where no rule chooses among them: a quantize step without its rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -159,6 +168,11 @@ pub struct Int4Options {
     pub scale: ScaleType,
 }
 
+impl Int4Options {
+    /// Every group.
+    pub const GROUPS: [usize; 4] = [16, 32, 64, 128];
+}
+
 impl Default for Int4Options {
     fn default() -> Self {
         Self { group: 32, symmetric: true, scale: ScaleType::Fp16 }
@@ -176,6 +190,11 @@ pub struct Nf4Options {
     pub double_quant: bool,
     /// The type of the absmax values when they are not.
     pub absmax: ScaleType,
+}
+
+impl Nf4Options {
+    /// Every block.
+    pub const BLOCKS: [usize; 8] = [32, 64, 128, 256, 512, 1024, 2048, 4096];
 }
 
 impl Default for Nf4Options {
@@ -251,6 +270,10 @@ impl RecipeError {
     }
 }
 
+fn listed(sizes: &[usize]) -> String {
+    sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl Quantize {
     /// How its precisions are done.
     pub fn codecs(&self) -> Codecs {
@@ -265,14 +288,14 @@ impl Codecs {
         if !(int8.percentile > 0.0 && int8.percentile <= 100.0) {
             return Err(RecipeError::option("int8.percentile", int8.percentile, "above 0 and at most 100"));
         }
-        if ![16, 32, 64, 128].contains(&int4.group) {
-            return Err(RecipeError::option("int4.group", int4.group, "16, 32, 64, 128"));
+        if !Int4Options::GROUPS.contains(&int4.group) {
+            return Err(RecipeError::option("int4.group", int4.group, &listed(&Int4Options::GROUPS)));
         }
         if !int4.symmetric {
             return Err(RecipeError::option("int4.symmetric", false, "true"));
         }
-        if !nf4.block.is_power_of_two() || !(32..=4096).contains(&nf4.block) {
-            return Err(RecipeError::option("nf4.block", nf4.block, "a power of two from 32 to 4096"));
+        if !Nf4Options::BLOCKS.contains(&nf4.block) {
+            return Err(RecipeError::option("nf4.block", nf4.block, &listed(&Nf4Options::BLOCKS)));
         }
         Ok(())
     }

@@ -10,4 +10,4 @@ export type { Library } from "./library.js";
 export { Model } from "./model.js";
 export { isTokenizerName, isWeightsName, weightsAmong } from "./names.js";
 export type * from "./options.js";
-export type * from "./types/statepress.js";
+export * from "./types/statepress.js";

@@ -989,3 +989,37 @@ lossTarget: number, };
  * The three outcomes of the seed's scorecard.
  */
 export type VerdictResult = "success" | "partial" | "failure";
+
+/**
+ * A quantize step that asks for nothing: what one takes for what it does not say.
+ */
+export const QUANTIZE_DEFAULTS: Quantize = {
+  "rules": [],
+  "otherwise": "fp32",
+  "int8": {
+    "granularity": "row",
+    "calibration": "minmax",
+    "percentile": 99.99
+  },
+  "nf4": {
+    "block": 64,
+    "doubleQuant": true,
+    "absmax": "fp32"
+  },
+  "int4": {
+    "group": 32,
+    "symmetric": true,
+    "scale": "fp16"
+  },
+  "errorCompensation": "none"
+};
+
+/**
+ * Every `int4.group`.
+ */
+export const INT4_GROUPS: readonly number[] = [16, 32, 64, 128];
+
+/**
+ * Every `nf4.block`.
+ */
+export const NF4_BLOCKS: readonly number[] = [32, 64, 128, 256, 512, 1024, 2048, 4096];

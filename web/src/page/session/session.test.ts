@@ -24,6 +24,7 @@ const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resol
 
 vi.mock("statepress", async () => {
   const names = await import("../../api/names.js");
+  const types = await import("../../api/types/statepress.js");
   class StatepressError extends Error {
     constructor(
       readonly code: string,
@@ -35,6 +36,7 @@ vi.mock("statepress", async () => {
   const later = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
   const recipe = (name: string) => ({ version: 1, name, steps: [] });
   return {
+    ...types,
     StatepressError,
     isTokenizerName: names.isTokenizerName,
     isWeightsName: names.isWeightsName,

@@ -1,6 +1,6 @@
 // Recipes as the page edits them.
 
-import type { Plan, Precision, Quantize, Recipe } from "statepress";
+import { type Plan, type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "statepress";
 
 /** Every precision, largest first. */
 export const PRECISIONS: Precision[] = ["fp32", "fp16", "bf16", "int8", "nf4", "int4"];
@@ -17,35 +17,25 @@ function quantizes(step: Recipe["steps"][number]): step is { quantize: Quantize 
 
 // Recipes from links and files are shown before the package has refused them: nothing in them is sure to be there.
 function whole(quantize: Partial<Quantize> | null): Quantize {
-  const { rules, int8, nf4, int4, ...rest } = { ...EMPTY, ...quantize };
+  const { rules, int8, nf4, int4, ...rest } = { ...QUANTIZE_DEFAULTS, ...quantize };
   return {
     ...rest,
     rules: Array.isArray(rules) ? rules.filter((rule) => typeof rule === "object" && rule !== null) : [],
-    int8: { ...EMPTY.int8, ...int8 },
-    nf4: { ...EMPTY.nf4, ...nf4 },
-    int4: { ...EMPTY.int4, ...int4 },
+    int8: { ...QUANTIZE_DEFAULTS.int8, ...int8 },
+    nf4: { ...QUANTIZE_DEFAULTS.nf4, ...nf4 },
+    int4: { ...QUANTIZE_DEFAULTS.int4, ...int4 },
   };
 }
 
 /** How a recipe does its codes, as one comparable text. */
 export function codesOf(recipe: Recipe): string {
-  const { int8, int4, nf4 } = quantizeOf(recipe) ?? EMPTY;
+  const { int8, int4, nf4 } = quantizeOf(recipe) ?? QUANTIZE_DEFAULTS;
   return JSON.stringify([int8, int4, nf4]);
 }
 
-/** What a recipe without a quantize step starts from when it is edited: the defaults of the package. */
-const EMPTY: Quantize = {
-  rules: [],
-  otherwise: "fp32",
-  int8: { granularity: "row", calibration: "minmax", percentile: 99.99 },
-  nf4: { block: 64, doubleQuant: true, absmax: "fp32" },
-  int4: { group: 32, symmetric: true, scale: "fp16" },
-  errorCompensation: "none",
-};
-
 /** A recipe of the user's own, made from another one. */
 export function edited(recipe: Recipe, change: Partial<Quantize>): Recipe {
-  const quantize = { ...(quantizeOf(recipe) ?? EMPTY), ...change };
+  const quantize = { ...(quantizeOf(recipe) ?? QUANTIZE_DEFAULTS), ...change };
   const others = recipe.steps.filter((step) => !quantizes(step));
   return { version: 1, name: ownName(recipe.name), steps: [...others, { quantize }] };
 }
