@@ -16,10 +16,11 @@ function imports() {
     const path = join(entry.parentPath, entry.name);
     // Scripts for the user to copy are text, not imports.
     const text = readFileSync(path, "utf8").replace(/`[^`]*`/g, "");
-    const statements = /^\s*(?:import|export)\s+(?:(type)\s)?(?:[^"'();]*?\sfrom\s+)?"([^"]+)"/gm;
-    for (const [, types, named] of text.matchAll(statements)) {
+    const statements = /^\s*(?:import|export)\s+(type\s)?(?:([^"'();]*?)\sfrom\s+)?"([^"]+)"/gm;
+    for (const [, type, names = "", named] of text.matchAll(statements)) {
       const target = named.startsWith(".") ? relative(SOURCES, join(dirname(path), named)) : named;
-      found.push({ from: relative(SOURCES, path), to: target, typesOnly: types !== undefined });
+      const values = type ? [] : (names.replace(/\btype\s+\w+/g, "").match(/[\w$*]+/g) ?? []);
+      found.push({ from: relative(SOURCES, path), to: target, values });
     }
   }
   return found;
@@ -47,12 +48,13 @@ test("parts know nothing of models", () => {
   }
 });
 
-test("the page's state is data: of the package it takes types, and of the session nothing", () => {
+test("the page's state is data: of the package it takes types and constants, and of the session nothing", () => {
   const code = under("page/state").filter(({ from }) => !from.endsWith(".test.ts"));
   assert.ok(code.length > 5);
-  for (const { from, to, typesOnly } of code) {
+  for (const { from, to, values } of code) {
     assert.match(to, /^(page\/state\/|statepress$)/, `${from} imports ${to}`);
-    assert.ok(to !== "statepress" || typesOnly, `${from} imports more than types of ${to}`);
+    if (to !== "statepress") continue;
+    for (const name of values) assert.match(name, /^[A-Z0-9_]+$/, `${from} imports ${name} of ${to}`);
   }
 });
 
