@@ -73,13 +73,13 @@ fn options() -> String {
             defaults,
         ),
         constant(
-            "Every `int4.group`.",
+            "What `int4.group` may be.",
             "INT4_GROUPS",
             "readonly number[]",
             format!("{:?}", Int4Options::GROUPS),
         ),
         constant(
-            "Every `nf4.block`.",
+            "What `nf4.block` may be.",
             "NF4_BLOCKS",
             "readonly number[]",
             format!("{:?}", Nf4Options::BLOCKS),

@@ -169,7 +169,7 @@ pub struct Int4Options {
 }
 
 impl Int4Options {
-    /// Every group.
+    /// What [`Self::group`] may be.
     pub const GROUPS: [usize; 4] = [16, 32, 64, 128];
 }
 
@@ -193,7 +193,7 @@ pub struct Nf4Options {
 }
 
 impl Nf4Options {
-    /// Every block.
+    /// What [`Self::block`] may be.
     pub const BLOCKS: [usize; 8] = [32, 64, 128, 256, 512, 1024, 2048, 4096];
 }
 

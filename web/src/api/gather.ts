@@ -2,7 +2,7 @@
 
 import type { Gathered, NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
-import { isIndexName, isTokenizerName, isWeightsName, weightsAmong } from "./names.js";
+import { isIndexName, isTokenizerName, weightsAmong, weightsLeft } from "./names.js";
 import { isRecord } from "./record.js";
 import type { Finding } from "./types/statepress.js";
 
@@ -17,15 +17,11 @@ export interface CheckpointFiles {
 
 /** Sorts files by their names; what is in them is found out by whoever reads them. */
 export async function sortFiles({ given, beside }: Gathered): Promise<CheckpointFiles> {
-  const findings: Finding[] = [];
   const weights = weightsAmong(given);
+  const findings = weightsLeft(given, weights);
   if (isIndexName(weights.name)) {
     const message = `${weights.name} is the index of a sharded checkpoint: join its shards into one safetensors file`;
     throw new StatepressError("unsupported-format", message, { file: weights.name });
-  }
-  const left = given.filter((file) => file !== weights && isWeightsName(file.name)).map((file) => file.name);
-  if (left.length > 0) {
-    findings.push(info("several-weights", `${weights.name} was taken for the weights, not ${left.join(", ")}`));
   }
   const others = [...given.filter((file) => file !== weights), ...beside];
   const config = others.find((file) => file.name === "config.json");

@@ -1,11 +1,12 @@
 // What the files of a checkpoint are, by their names.
 
 import { StatepressError } from "./errors.js";
+import type { Finding } from "./types/statepress.js";
 
 const WEIGHTS = /\.(pt|pth|bin|ckpt|safetensors|gguf)$|\.index\.json$/i;
 
 /** Whether a file of that name holds weights, or says where they are. */
-export function isWeightsName(name: string): boolean {
+function isWeightsName(name: string): boolean {
   return WEIGHTS.test(name);
 }
 
@@ -41,4 +42,12 @@ export function weightsAmong<T extends { readonly name: string }>(files: readonl
       ? `no weights among ${files.length} files: expected a .pt, .pth, .bin or .safetensors file`
       : `several files could be the weights, name one: ${names.join(", ")}`;
   throw new StatepressError("bad-input", message, { files: names });
+}
+
+/** What is to be said of the weights among some files that were not taken: nothing, where there are no others. */
+export function weightsLeft(files: readonly { readonly name: string }[], taken: { readonly name: string }): Finding[] {
+  const left = files.filter(({ name }) => name !== taken.name && isWeightsName(name)).map(({ name }) => name);
+  if (left.length === 0) return [];
+  const message = `${taken.name} was taken for the weights, not ${left.join(", ")}`;
+  return [{ level: "info", code: "several-weights", message }];
 }

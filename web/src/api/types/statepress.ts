@@ -1015,11 +1015,11 @@ export const QUANTIZE_DEFAULTS: Quantize = {
 };
 
 /**
- * Every `int4.group`.
+ * What `int4.group` may be.
  */
 export const INT4_GROUPS: readonly number[] = [16, 32, 64, 128];
 
 /**
- * Every `nf4.block`.
+ * What `nf4.block` may be.
  */
 export const NF4_BLOCKS: readonly number[] = [32, 64, 128, 256, 512, 1024, 2048, 4096];

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { choose, leftOf, MAX_TEXT } from "./local-choice.js";
+import { choose, MAX_TEXT } from "./local-choice.js";
 
 // The part of the package that is asked, from its source.
 vi.mock("statepress", () => import("../../api/names.js"));
@@ -8,7 +8,7 @@ const listed = (sizes: Record<string, number>) =>
   Object.entries(sizes).map(([name, size]) => ({ name, size, path: `/models/${name}` }));
 
 function names(sizes: Record<string, number>): string[] {
-  return choose(listed(sizes)).map(({ name }) => name);
+  return choose(listed(sizes)).files.map(({ name }) => name);
 }
 
 test("of a folder the weights are taken, and what says how to read them", () => {
@@ -56,9 +56,11 @@ test("several weights of which none is the usual one are named, not fetched", ()
 
 test("weights that are not fetched are known", () => {
   const several = listed({ "model.safetensors": 1, "pytorch_model.bin": 1, "config.json": 1 });
-  expect(leftOf(several, choose(several))).toEqual(["pytorch_model.bin"]);
+  expect(choose(several).findings.map(({ message }) => message)).toEqual([
+    "model.safetensors was taken for the weights, not pytorch_model.bin",
+  ]);
   const one = listed({ "model.safetensors": 1, "films.mp4": 1 });
-  expect(leftOf(one, choose(one))).toEqual([]);
+  expect(choose(one).findings).toEqual([]);
 });
 
 test("an index stands for its shards", () => {

@@ -1,6 +1,6 @@
 // Which files of a folder are fetched to be opened together. What is not needed may be gigabytes.
 
-import { isTokenizerName, isWeightsName, weightsAmong } from "statepress";
+import { type Finding, isTokenizerName, weightsAmong, weightsLeft } from "statepress";
 
 /** A file of the machine that serves the page. */
 export interface LocalFile {
@@ -17,16 +17,19 @@ export function isBeside({ name }: { name: string }): boolean {
   return name === "config.json" || isTokenizerName(name);
 }
 
-/** Weights at a path that were not fetched. */
-export function leftOf(listed: LocalFile[], chosen: LocalFile[]): string[] {
-  return listed.filter((file) => !chosen.includes(file) && isWeightsName(file.name)).map(({ name }) => name);
+/** What to fetch. */
+interface Choice {
+  files: LocalFile[];
+  /** What is not fetched, though it might have been meant. */
+  findings: Finding[];
 }
 
 /** The files to fetch of those at a path. Throws `bad-input` when one cannot tell which are the weights. */
-export function choose(listed: LocalFile[]): LocalFile[] {
+export function choose(listed: LocalFile[]): Choice {
   // A single file is what was asked for whatever its name: its content decides.
-  if (listed.length === 1) return listed;
+  if (listed.length === 1) return { files: listed, findings: [] };
   const weights = weightsAmong(listed);
   const text = ({ name, size }: LocalFile) => /\.txt$/i.test(name) && size < MAX_TEXT;
-  return listed.filter((file) => file === weights || isBeside(file) || text(file));
+  const files = listed.filter((file) => file === weights || isBeside(file) || text(file));
+  return { files, findings: weightsLeft(listed, weights) };
 }

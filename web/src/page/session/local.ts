@@ -5,7 +5,7 @@
 // this tab alone. A page that was opened by another address cannot open paths, and does not offer it.
 
 import { type Finding, StatepressError } from "statepress";
-import { choose, type LocalFile, leftOf } from "./local-choice.js";
+import { choose, type LocalFile } from "./local-choice.js";
 
 const KEY = "statepress local";
 
@@ -59,17 +59,11 @@ export async function localFiles(path: string, signal: AbortSignal): Promise<Loc
   const files: File[] = [];
   // One after the other: what fails or is called off must not leave gigabytes on their way.
   const chosen = choose(list.files);
-  for (const file of chosen) {
+  for (const file of chosen.files) {
     const response = await asked("file", file.path, signal);
     files.push(new File([await response.blob()], file.name));
   }
-  return { path: list.path, files, findings: several(leftOf(list.files, chosen)) };
-}
-
-function several(left: string[]): Finding[] {
-  if (left.length === 0) return [];
-  const message = `model.safetensors was taken for the weights, not ${left.join(", ")}`;
-  return [{ level: "info", code: "several-weights", message }];
+  return { path: list.path, files, findings: chosen.findings };
 }
 
 async function asked(what: "list" | "file", path: string, signal: AbortSignal): Promise<Response> {

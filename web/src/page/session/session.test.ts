@@ -39,8 +39,8 @@ vi.mock("statepress", async () => {
     ...types,
     StatepressError,
     isTokenizerName: names.isTokenizerName,
-    isWeightsName: names.isWeightsName,
     weightsAmong: names.weightsAmong,
+    weightsLeft: names.weightsLeft,
     recipes: async () => ["int8", "nf4", "none"].map(recipe),
     open: async (files: File[], options: { set: object }) => {
       const about = { files: files.map((file) => file.name), set: options.set, disposed: false };
