@@ -19,7 +19,9 @@ function imports() {
     const statements = /^\s*(?:import|export)\s+(type\s)?(?:([^"'();]*?)\sfrom\s+)?"([^"]+)"/gm;
     for (const [, type, names = "", named] of text.matchAll(statements)) {
       const target = named.startsWith(".") ? relative(SOURCES, join(dirname(path), named)) : named;
-      const values = type ? [] : (names.replace(/\btype\s+\w+/g, "").match(/[\w$*]+/g) ?? []);
+      // A statement without names runs what it imports.
+      const listed = /\w/.test(names) ? names : "everything";
+      const values = type ? [] : (listed.replace(/\btype\s+\w+/g, "").match(/[\w$*]+/g) ?? []);
       found.push({ from: relative(SOURCES, path), to: target, values });
     }
   }

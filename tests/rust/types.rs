@@ -67,7 +67,7 @@ fn options() -> String {
     let defaults = serde_json::to_string_pretty(&Quantize::default()).unwrap();
     [
         constant(
-            "A quantize step that asks for nothing: what one takes for what it does not say.",
+            "A quantize step to start from. `rules` and `otherwise` must always be given; the rest is what one takes for what it does not say.",
             "QUANTIZE_DEFAULTS",
             "Quantize",
             defaults,

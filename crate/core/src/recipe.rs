@@ -92,7 +92,7 @@ pub struct Quantize {
 }
 
 impl Default for Quantize {
-    /// What a step starts from: no rules, everything as it is.
+    /// A step to start from: no rules, so that every tensor is stored in FP32.
     fn default() -> Self {
         let Codecs { int8, nf4, int4 } = Codecs::default();
         let error_compensation = ErrorCompensation::default();

@@ -991,7 +991,7 @@ lossTarget: number, };
 export type VerdictResult = "success" | "partial" | "failure";
 
 /**
- * A quantize step that asks for nothing: what one takes for what it does not say.
+ * A quantize step to start from. `rules` and `otherwise` must always be given; the rest is what one takes for what it does not say.
  */
 export const QUANTIZE_DEFAULTS: Quantize = {
   "rules": [],
