@@ -11,6 +11,8 @@ pub mod lanes;
 pub mod linear;
 pub mod network;
 pub mod ops;
+pub mod rows;
 pub mod shaders;
 
 pub use error::KernelError;
+pub use rows::Rows;
