@@ -7,7 +7,7 @@ use statepress_core::report::{Advice, Inspection, Plan, TensorReport, TensorView
 use statepress_core::{Index, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::models::{Cpu, Load, Model};
-use statepress_engine::spec::{Hints, ModelSpec, infer, is_buffer};
+use statepress_engine::families::{Hints, ModelSpec, infer, is_buffer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
 use statepress_engine::view::{ViewOptions, view};
@@ -56,8 +56,13 @@ impl Checkpoint {
                 params: entry.params(),
                 bytes: entry.bytes(),
                 tied_to: entry.tied_to.clone(),
-                role: None,
-                segments: Vec::new(),
+                role: self.spec.weights.get(&entry.name).map(|weight| weight.role),
+                segments: self
+                    .spec
+                    .weights
+                    .get(&entry.name)
+                    .map(|weight| weight.segments.clone())
+                    .unwrap_or_default(),
                 buffer: is_buffer(&entry.name),
             })
             .collect();
@@ -89,7 +94,7 @@ impl Checkpoint {
 
     /// What a recipe will do; arithmetic on the index, cheap enough for every slider move.
     pub fn plan(&self, recipe: &Recipe) -> Result<Plan, Error> {
-        Ok(plan(&self.index, recipe, &[])?.plan)
+        Ok(plan(&self.index, &self.spec, recipe, &[])?.plan)
     }
 
     /// Compresses into a sink, one tensor a step. The sink is dropped when the job is.

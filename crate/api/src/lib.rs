@@ -34,7 +34,7 @@ pub use statepress_engine::check::self_check;
 pub use statepress_engine::eval::{Compare, CompareOptions, Evaluate, EvaluateOptions, Offset};
 pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
 pub use statepress_engine::models::{
-    Cpu, Info, LayerState, Load, Loaded, Model, State, Trace, Workspace, sequence_logits,
+    Cpu, Info, Load, Loaded, Model, Observe, State, Workspace, sequence_logits,
 };
 pub use statepress_engine::techniques::compress::Compress;
 pub use statepress_engine::view::ViewOptions;

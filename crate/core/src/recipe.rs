@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{AbsmaxType, Granularity, ScaleType};
-use crate::{Encoding, Precision};
+use crate::{Encoding, Precision, Role};
 
 /// What to do to a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,7 +117,7 @@ pub struct Codecs {
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// A glob over the checkpoint's real keys.
+    /// A glob over the checkpoint's real keys, or `role:` and a [`Role`]: `role:norm`.
     #[serde(rename = "match")]
     pub pattern: String,
     /// The precision of what matches.
@@ -257,6 +257,13 @@ impl Recipe {
                         let pattern = format!("{:?}", rule.pattern);
                         return Err(RecipeError::option("rules.match", pattern, "a glob over tensor names"));
                     }
+                    let known = |role: &str| Role::ALL.iter().any(|known| known.name() == role);
+                    let roles = quantize.rules.iter().filter_map(|rule| rule.pattern.strip_prefix(ROLE));
+                    if let Some(role) = roles.into_iter().find(|role| !known(role)) {
+                        let all: Vec<_> = Role::ALL.iter().map(|role| role.name()).collect();
+                        let pattern = format!("{ROLE}{role}");
+                        return Err(RecipeError::option("rules.match", pattern, &format!("{ROLE} and one of {}", all.join(", "))));
+                    }
                 }
             }
         }
@@ -317,6 +324,17 @@ impl Codecs {
                 },
             },
         }
+    }
+}
+
+/// What a pattern begins with that is a role and no glob: `role:norm`.
+pub const ROLE: &str = "role:";
+
+/// Whether a rule of this pattern decides the tensor of that name and role.
+pub fn decides(pattern: &str, name: &str, role: Option<Role>) -> bool {
+    match pattern.strip_prefix(ROLE) {
+        Some(wanted) => role.is_some_and(|role| role.name() == wanted),
+        None => matches(pattern, name),
     }
 }
 

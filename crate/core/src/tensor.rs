@@ -70,7 +70,7 @@ impl Tensor {
         Self { shape, data: Packed::F32(data) }
     }
 
-    /// First dimension by the product of the others.
+    /// All dimensions but the last by the last.
     pub fn matrix(&self) -> (usize, usize) {
         shape::matrix(&self.shape)
     }

@@ -9,7 +9,7 @@ use statepress_core::spec::Family;
 use statepress_core::{Finding, Index};
 
 use crate::EngineError;
-use crate::spec::{ModelSpec, is_mamba};
+use crate::families::ModelSpec;
 use crate::techniques::{find, plan};
 
 /// Where the model is to run.
@@ -92,7 +92,7 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
     let mut avoid = Vec::new();
     let mut findings = Vec::new();
     for Measured { recipe, loss, risk, rule } in &MEASURED {
-        let planned = plan::plan(index, &find(recipe)?, &[])?.plan;
+        let planned = plan::plan(index, spec, &find(recipe)?, &[])?.plan;
         let advice = |why: String| Recommendation {
             recipe: (*recipe).into(),
             why,
@@ -182,7 +182,7 @@ fn techniques_without_recipe(
             "pruning: research 6.2: \"Transformer: pruning first, 30-50 % of heads, 1.5-3x\"; not measured, and \
              this version cannot prune",
         );
-    } else if spec.family == Family::ITERA_LITE || is_mamba(&spec.family) {
+    } else if spec.is_recurrent() {
         let why = "research 6.1: \"SSM: avoid pruning\"; refuted by measurement for experts and feed-forward \
                    width (75 % removed: +0.3 % perplexity), true for states; this version cannot prune";
         avoid.push(Recommendation {

@@ -4,11 +4,13 @@
 use std::rc::Rc;
 
 use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
-use statepress_core::{Encoding, Tensor};
+use statepress_core::{Encoding, Role, Tensor};
 use statepress_kernels::backend::{Backend, BackendError, Runner, Sampling};
 use statepress_kernels::codecs::{self, Clip};
-use statepress_kernels::network::{Ffn, Layer, Mixer, Network, Norm, Ssm, Sublayer};
+use statepress_kernels::network::Network;
+use statepress_kernels::program::{VectorForm, VectorSource};
 
+use crate::families::blocks;
 use crate::models::Cpu;
 
 /// `|a - b| / (1 + |b|)` of logits that are f32 sums in another order.
@@ -16,10 +18,19 @@ const TOLERANCE: f32 = 1e-3;
 
 /// Sizes of the small network, odd enough to need every kind of padding.
 const D: usize = 20;
-const INNER: usize = 40;
-const STATES: usize = 5;
 const VOCAB: usize = 61;
 const POSITIONS: usize = 32;
+
+/// Matrices take them in turn.
+const ENCODINGS: [Encoding; 7] = [
+    Encoding::Int8 { granularity: Granularity::Row },
+    Encoding::Fp32,
+    Encoding::Nf4 { block: 64, absmax: AbsmaxType::Double },
+    Encoding::Int4 { group: 4, scale: ScaleType::Fp16 },
+    Encoding::Fp16,
+    Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 },
+    Encoding::Bf16,
+];
 
 /// What a backend makes of the small case.
 struct Results {
@@ -29,7 +40,7 @@ struct Results {
     greedy: Vec<u32>,
 }
 
-/// Runs a network of two layers in seven precisions on `backend` and on the CPU.
+/// Runs a network with a layer of every kind in seven precisions on `backend` and on the CPU.
 ///
 /// # Errors
 /// [`BackendError::SelfCheck`] with the numbers where they differ, and what the backend says where
@@ -85,73 +96,29 @@ async fn results<B: Backend>(backend: &B) -> Result<Results, BackendError> {
     Ok(Results { whole, single, nll, greedy: sampled.iter().map(|token| token.id).collect() })
 }
 
-/// Weights that are the same everywhere.
-struct Weights<'a, B> {
-    backend: &'a B,
-    random: fastrand::Rng,
-}
-
-impl<B: Backend> Weights<'_, B> {
-    fn vector(&mut self, n: usize, centre: f32, spread: f32) -> Vec<f32> {
-        (0..n).map(|_| centre + spread * (2.0 * self.random.f32() - 1.0)).collect()
-    }
-
-    fn matrix(&mut self, rows: usize, cols: usize, encoding: Encoding) -> Result<B::Matrix, BackendError> {
-        let values = self.vector(rows * cols, 0.0, 2.0 / (cols as f32).sqrt());
-        let tensor: Tensor = codecs::encode(&values, &[rows, cols], encoding, Clip::Absmax)?.tensor;
-        self.backend.matrix("self-check", tensor)
-    }
-
-    fn norm(&mut self) -> Norm {
-        Norm { weight: self.vector(D, 1.0, 0.3), bias: self.vector(D, 0.0, 0.3), eps: 1e-5 }
-    }
-
-    fn ffn(&mut self, width: usize, encoding: Encoding) -> Result<Ffn<B::Matrix>, BackendError> {
-        Ok(Ffn { w1: self.matrix(width, D, encoding)?, w2: self.matrix(D, width, encoding)? })
-    }
-
-    fn ssm(&mut self) -> Result<Ssm<B::Matrix>, BackendError> {
-        Ok(Ssm {
-            norm: self.norm(),
-            in_proj: self.matrix(2 * INNER, D, Encoding::Nf4 { block: 64, absmax: AbsmaxType::Double })?,
-            conv_taps: self.vector(4 * INNER, 0.0, 0.5),
-            conv_bias: self.vector(INNER, 0.0, 0.5),
-            a: self.vector(STATES, -1.0, 0.9),
-            b: self.matrix(STATES, INNER, Encoding::Fp32)?,
-            c: self.matrix(INNER, STATES, Encoding::Bf16)?,
-            d: self.vector(INNER, 1.0, 0.3),
-            delta_proj: self.matrix(INNER, INNER, Encoding::Int4 { group: 8, scale: ScaleType::Fp16 })?,
-            delta_bias: self.vector(INNER, 0.0, 0.5),
-            out_proj: self.matrix(D, INNER, Encoding::Fp16)?,
-        })
-    }
-}
-
+/// A network of every kind of layer, with weights that are the same everywhere, in seven precisions.
 fn network<B: Backend>(backend: &B) -> Result<Network<B::Matrix>, BackendError> {
-    let mut weights = Weights { backend, random: fastrand::Rng::with_seed(1) };
-    let int8 = Encoding::Int8 { granularity: Granularity::Row };
-    let ffn = Layer::IteraLite {
-        ssm: weights.ssm()?,
-        sublayer: Some(Sublayer { norm: weights.norm(), mixer: Mixer::Ffn(weights.ffn(24, int8)?) }),
+    let program = blocks::check_program(VOCAB, D, POSITIONS);
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut numbers = |n: usize, centre: f32, spread: f32| -> Vec<f32> {
+        (0..n).map(|_| centre + spread * (2.0 * random.f32() - 1.0)).collect()
     };
-    let experts = Layer::IteraLite {
-        ssm: weights.ssm()?,
-        sublayer: Some(Sublayer {
-            norm: weights.norm(),
-            mixer: Mixer::Experts {
-                gate: weights.matrix(3, D, Encoding::Fp32)?,
-                experts: (0..3)
-                    .map(|_| weights.ffn(16, Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 }))
-                    .collect::<Result<_, _>>()?,
-                top_k: 2,
-            },
-        }),
-    };
-    Ok(Network {
-        embedding: weights.matrix(VOCAB, D, int8)?,
-        positions: weights.matrix(POSITIONS, D, Encoding::Fp32)?,
-        layers: vec![ffn, experts],
-        norm: weights.norm(),
-        head: None,
-    })
+    let mut matrices = Vec::with_capacity(program.matrices.len());
+    for (n, matrix) in program.matrices.iter().enumerate() {
+        let (rows, cols) = (matrix.rows, matrix.cols);
+        let values = numbers(rows * cols, 0.0, 2.0 / (cols as f32).sqrt());
+        let fits = |encoding: &Encoding| encoding.refusal(&[rows, cols]).is_none();
+        let encoding = ENCODINGS[n % ENCODINGS.len()..].iter().chain(&ENCODINGS).find(|encoding| fits(encoding));
+        let encoding = *encoding.unwrap_or(&Encoding::Fp32);
+        let tensor: Tensor = codecs::encode(&values, &[rows, cols], encoding, Clip::Absmax)?.tensor;
+        matrices.push(Some(backend.matrix("self-check", tensor, false)?));
+    }
+    let vectors = program.vectors.iter().map(|vector| match (&vector.source, vector.form, vector.role) {
+        (VectorSource::Constant(values), ..) => values.clone(),
+        (_, VectorForm::NegExp, _) => numbers(vector.len, -1.0, 0.9),
+        (_, _, Role::Norm) => numbers(vector.len, 1.0, 0.3),
+        _ => numbers(vector.len, 0.0, 0.5),
+    });
+    let vectors = vectors.collect();
+    Ok(Network { program: Rc::new(program), matrices, vectors })
 }

@@ -116,9 +116,9 @@ impl<R: Runner> Generate<R> {
     pub async fn step(&mut self, count: usize) -> Result<Vec<GeneratedToken>, EngineError> {
         self.prefill().await?;
         let wanted = self.max_tokens - self.generated;
-        let places = self.info.max_tokens - self.runner.position();
+        let places = self.info.max_tokens.map_or(usize::MAX, |most| most - self.runner.position());
         // Every kept row gives a token; every token taken in gives another row.
-        let count = count.max(1).min(wanted).min(self.kept + places);
+        let count = count.max(1).min(wanted).min(places.saturating_add(self.kept));
         if count == 0 && self.stop.is_none() {
             self.stop = Some(if wanted == 0 { Stop::MaxTokens } else { Stop::ContextFull });
         }

@@ -8,9 +8,9 @@ pub mod advise;
 pub mod check;
 mod error;
 pub mod eval;
+pub mod families;
 pub mod generate;
 pub mod models;
-pub mod spec;
 pub mod techniques;
 pub mod view;
 

@@ -7,7 +7,7 @@ use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
 use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{DType, Encoding, Entry, Packed, Source, Tensor};
+use statepress_core::{DType, Encoding, Entry, Packed, Source, Tensor, shape};
 
 use crate::FormatError;
 use crate::cursor::{range_end, reserve};
@@ -79,7 +79,9 @@ fn read_affine(
         ),
     };
     let symmetric = zero_points.iter().all(|&zero_point| zero_point == 0.0);
-    let packs = Encoding::Int8 { granularity }.refusal(&entry.shape).is_none();
+    // torch has a scale for each index of the first dimension, we for each row of the last.
+    let by_row = granularity == Granularity::Tensor || shape::matrix(&entry.shape).0 == rows;
+    let packs = by_row && Encoding::Int8 { granularity }.refusal(&entry.shape).is_none();
     if codes.dtype == DType::I8 && symmetric && packs {
         let codes = read_view(source, &entry.name, &entry.shape, codes, i8::from_le_bytes)?;
         return Ok(Packed::Int8 { codes, scales });

@@ -93,8 +93,8 @@ pub trait Backend: Clone {
     /// A network at work on one sequence.
     type Runner: Runner;
 
-    /// Takes a matrix in; `name` is for errors.
-    fn matrix(&self, name: &str, tensor: Tensor) -> Result<Self::Matrix, BackendError>;
+    /// Takes a matrix in; `name` is for errors. A transposed one is stored as `[in, out]`.
+    fn matrix(&self, name: &str, tensor: Tensor, transposed: bool) -> Result<Self::Matrix, BackendError>;
 
     /// Makes a network ready.
     fn network(&self, network: Network<Self::Matrix>) -> Result<Self::Network, BackendError>;

@@ -11,6 +11,7 @@ pub mod lanes;
 pub mod linear;
 pub mod network;
 pub mod ops;
+pub mod program;
 pub mod rows;
 pub mod shaders;
 

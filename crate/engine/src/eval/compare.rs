@@ -138,7 +138,8 @@ impl<A: Runner, B: Runner> Compare<A, B> {
                 info_a.vocab_size, info_b.vocab_size
             )));
         }
-        let smaller = if info_a.max_tokens <= info_b.max_tokens { info_a } else { info_b };
+        let most = |info: &Info| info.max_tokens.unwrap_or(usize::MAX);
+        let smaller = if most(info_a) <= most(info_b) { info_a } else { info_b };
         let offset = options.offset.unwrap_or(info_a.offset);
         let windows = Windows::new(ids, options.window, options.limit, offset, smaller)?;
         Ok(Self {

@@ -8,6 +8,13 @@ use statepress_kernels::backend::Runner;
 use crate::EngineError;
 use crate::models::Info;
 
+/// The window of a model that sets no limit.
+const UNLIMITED_WINDOW: usize = 256;
+
+/// The widest window that is taken unasked: what perplexities of models with long contexts are usually
+/// quoted for.
+const LARGEST_WINDOW: usize = 2048;
+
 /// A text cut into windows.
 pub(super) struct Windows {
     ids: Vec<u32>,
@@ -25,14 +32,18 @@ impl Windows {
         max_offset: usize,
         info: &Info,
     ) -> Result<Self, EngineError> {
-        if max_offset >= info.max_tokens {
-            let allowed = format!("less than the model's {} positions", info.max_tokens);
+        let most = info.max_tokens.unwrap_or(usize::MAX);
+        if max_offset >= most {
+            let allowed = format!("less than the model's {most} positions");
             return Err(EngineError::option("offset", max_offset, allowed));
         }
-        let window = window.unwrap_or(info.max_tokens);
+        let window = window.unwrap_or(info.max_tokens.map_or(UNLIMITED_WINDOW, |most| most.min(LARGEST_WINDOW)));
         let least = max_offset + 1;
-        if !(least..=info.max_tokens).contains(&window) {
-            let allowed = format!("{least} to {} (the model's positions)", info.max_tokens);
+        if !(least..=most).contains(&window) {
+            let allowed = match info.max_tokens {
+                Some(most) => format!("{least} to {most} (the model's positions)"),
+                None => format!("{least} or more"),
+            };
             return Err(EngineError::option("window", window, allowed));
         }
         let used = ids.len().min(limit.unwrap_or(usize::MAX));

@@ -7,23 +7,34 @@ use statepress_core::job::{Job, Progress};
 use statepress_core::{Index, Source, Tensor};
 use statepress_kernels::backend::{Backend, BackendError};
 use statepress_kernels::codecs;
-use statepress_kernels::network::{Block, Ffn, Layer, Mixer, Network, Norm, Ssm, Sublayer};
+use statepress_kernels::network::Network;
+use statepress_kernels::program::{Layout, MatrixId, Program, VectorForm, VectorId, VectorSource};
 
 use super::{Cpu, Info, Model};
 use crate::EngineError;
-use crate::spec::{self, IteraLiteLayer, IteraLiteSpec, ModelSpec, NORM_EPS, TransformerSpec, TypedSpec};
+use crate::families::ModelSpec;
 use crate::techniques::tying::{self, Tying};
 
 /// A model being loaded into a backend.
 pub struct Load<B: Backend = Cpu> {
+    backend: B,
     source: Rc<dyn Source>,
     index: Rc<Index>,
     spec: ModelSpec,
-    typed: TypedSpec,
-    keys: Vec<String>,
-    parts: Parts<B>,
+    program: Program,
+    /// Every tensor that is read, with what is made of it.
+    keys: Vec<(String, Vec<Use>)>,
     next: usize,
+    matrices: Vec<Option<B::Matrix>>,
+    vectors: Vec<Vec<f32>>,
     info: Info,
+}
+
+/// What is made of a tensor.
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    Matrix(MatrixId),
+    Vector(VectorId),
 }
 
 impl<B: Backend> Load<B> {
@@ -34,29 +45,75 @@ impl<B: Backend> Load<B> {
         index: Rc<Index>,
         spec: ModelSpec,
     ) -> Result<Self, EngineError> {
-        let Some(typed) = spec.model.clone() else {
+        let Some(program) = &spec.program else {
             let reason = spec.refusal.clone().unwrap_or_else(|| "the model is not known".into());
             return Err(EngineError::UnknownModel { reason });
         };
-        let mut keys: Vec<String> = typed.expected_keys().into_iter().collect();
+        let mut program = (**program).clone();
         let tying = tying::tying(&*source, &index, &spec.names)?;
-        let head = "lm_head.weight";
+        let head = &program.matrix(program.head.matrix).key;
+        let findings = tying::finding(tying, head, &program.matrix(program.table).key).into_iter().collect();
         if matches!(tying, Tying::Shared | Tying::Copy) {
-            keys.retain(|key| key != head);
+            program.tie_head();
         }
-        let (vocab_size, max_tokens) = match &typed {
-            TypedSpec::IteraLite(spec) => (spec.vocab_size, spec.max_seq_length),
-            TypedSpec::Transformer(spec) => (spec.vocab_size, spec.max_seq_length),
-        };
         let info = Info {
             bytes: 0,
             file_bytes: source.len(),
-            vocab_size,
-            max_tokens,
-            offset: typed.offset(),
-            findings: tying::finding(tying, head).into_iter().collect(),
+            vocab_size: program.vocab_size,
+            max_tokens: program.max_tokens,
+            offset: spec.offset,
+            findings,
         };
-        Ok(Self { source, index, spec, typed, keys, parts: Parts::new(backend), next: 0, info })
+        let mut uses: BTreeMap<&str, Vec<Use>> = BTreeMap::new();
+        for id in program.used_matrices() {
+            uses.entry(&program.matrix(id).key).or_default().push(Use::Matrix(id));
+        }
+        let mut vectors = vec![Vec::new(); program.vectors.len()];
+        for (n, vector) in program.vectors.iter().enumerate() {
+            match &vector.source {
+                VectorSource::Key(key) => uses.entry(key).or_default().push(Use::Vector(VectorId(n))),
+                VectorSource::Constant(values) => vectors[n] = values.clone(),
+            }
+        }
+        let keys = uses.into_iter().map(|(key, uses)| (key.to_string(), uses)).collect();
+        let matrices = (0..program.matrices.len()).map(|_| None).collect();
+        Ok(Self { backend, source, index, spec, program, keys, next: 0, matrices, vectors, info })
+    }
+
+    /// Matrices keep their packed bytes; vectors and the few taps of a convolution, which no kernel
+    /// multiplies as a matrix, are numbers.
+    fn put(&mut self, key: &str, uses: &[Use], tensor: Tensor) -> Result<(), EngineError> {
+        let failed = |error: BackendError| match error {
+            BackendError::Tensor(error) => EngineError::Codec { tensor: key.into(), error },
+            other => other.into(),
+        };
+        let mut whole = Some(tensor);
+        for used in uses {
+            match *used {
+                Use::Vector(id) => {
+                    if let Some(tensor) = &whole {
+                        let form = self.program.vector(id).form;
+                        self.vectors[id.0] = formed(codecs::decode(tensor), form);
+                    }
+                }
+                Use::Matrix(id) => {
+                    let tensor = match self.program.matrix(id).layout {
+                        Layout::Part { index, count } => whole
+                            .as_ref()
+                            .map(|tensor| codecs::part(tensor, index, count))
+                            .transpose()
+                            .map_err(|error| failed(error.into()))?,
+                        Layout::Plain | Layout::Transposed => whole.take(),
+                    };
+                    let transposed = self.program.matrix(id).layout == Layout::Transposed;
+                    if let Some(tensor) = tensor {
+                        self.matrices[id.0] =
+                            Some(self.backend.matrix(key, tensor, transposed).map_err(failed)?);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -65,162 +122,40 @@ impl<B: Backend> Job for Load<B> {
     type Error = EngineError;
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
-        let Some(key) = self.keys.get(self.next) else { return Ok(None) };
-        let entry = self.spec.names.get(&self.index, key).ok_or_else(|| missing(key))?;
+        let Some((key, uses)) = self.keys.get(self.next).cloned() else { return Ok(None) };
+        let entry = self.spec.names.get(&self.index, &key).ok_or_else(|| EngineError::Keys {
+            missing: vec![key.clone()],
+            unexpected: Vec::new(),
+        })?;
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
         self.info.bytes += tensor.bytes();
-        self.parts.put(key, tensor)?;
+        self.put(&key, &uses, tensor)?;
         self.next += 1;
         Ok(Some(Progress {
             stage: "load".into(),
             done: self.next as f64,
             total: self.keys.len() as f64,
             unit: "tensors".into(),
-            item: Some(key.clone()),
+            item: Some(key),
         }))
     }
 
-    fn finish(mut self) -> Result<Model<B>, EngineError> {
-        let network = match &self.typed {
-            TypedSpec::IteraLite(spec) => self.parts.itera_lite(spec)?,
-            TypedSpec::Transformer(spec) => self.parts.transformer(spec)?,
-        };
-        let network = self.parts.backend.network(network)?;
-        Ok(Model { backend: self.parts.backend, network: Rc::new(network), info: Rc::new(self.info) })
+    fn finish(self) -> Result<Model<B>, EngineError> {
+        let network =
+            Network { program: Rc::new(self.program), matrices: self.matrices, vectors: self.vectors };
+        let network = self.backend.network(network)?;
+        Ok(Model { backend: self.backend, network: Rc::new(network), info: Rc::new(self.info) })
     }
 }
 
-/// Weights by canonical key. Matrices keep their packed bytes; vectors and the few taps of a
-/// convolution, which no kernel multiplies as a matrix, are numbers.
-struct Parts<B: Backend> {
-    backend: B,
-    matrices: BTreeMap<String, B::Matrix>,
-    vectors: BTreeMap<String, Vec<f32>>,
-}
-
-impl<B: Backend> Parts<B> {
-    fn new(backend: B) -> Self {
-        Self { backend, matrices: BTreeMap::new(), vectors: BTreeMap::new() }
-    }
-
-    fn put(&mut self, key: &str, tensor: Tensor) -> Result<(), EngineError> {
-        if tensor.shape.len() == 2 {
-            let matrix = self.backend.matrix(key, tensor).map_err(|error| match error {
-                BackendError::Tensor(error) => EngineError::Codec { tensor: key.into(), error },
-                other => other.into(),
-            });
-            self.matrices.insert(key.into(), matrix?);
-        } else {
-            self.vectors.insert(key.into(), codecs::decode(&tensor));
+/// Numbers as a program wants them.
+fn formed(values: Vec<f32>, form: VectorForm) -> Vec<f32> {
+    match form {
+        VectorForm::Plain => values,
+        VectorForm::NegExp => values.into_iter().map(|value| -value.exp()).collect(),
+        VectorForm::Taps { k } => {
+            let channels = values.len() / k.max(1);
+            (0..k).flat_map(|j| (0..channels).map(move |i| (i, j))).map(|(i, j)| values[i * k + j]).collect()
         }
-        Ok(())
     }
-
-    fn matrix(&mut self, key: &str) -> Result<B::Matrix, EngineError> {
-        self.matrices.remove(key).ok_or_else(|| missing(key))
-    }
-
-    fn vector(&mut self, key: &str) -> Result<Vec<f32>, EngineError> {
-        self.vectors.remove(key).ok_or_else(|| missing(key))
-    }
-
-    /// `PREFIX.weight` and `PREFIX.bias` of a LayerNorm.
-    fn norm(&mut self, prefix: &str, eps: f64) -> Result<Norm, EngineError> {
-        let (weight, bias) = (format!("{prefix}.weight"), format!("{prefix}.bias"));
-        Ok(Norm { weight: self.vector(&weight)?, bias: self.vector(&bias)?, eps: eps as f32 })
-    }
-
-    fn ffn(&mut self, prefix: &str) -> Result<Ffn<B::Matrix>, EngineError> {
-        let w1 = self.matrix(&format!("{prefix}.w1.weight"))?;
-        Ok(Ffn { w1, w2: self.matrix(&format!("{prefix}.w2.weight"))? })
-    }
-
-    fn itera_lite(&mut self, spec: &IteraLiteSpec) -> Result<Network<B::Matrix>, EngineError> {
-        let layers = spec.layers.iter().enumerate().map(|(n, layer)| {
-            let ssm = self.ssm(n, layer)?;
-            Ok(Layer::IteraLite { ssm, sublayer: self.sublayer(n, &layer.sublayer)? })
-        });
-        let layers = layers.collect::<Result<_, EngineError>>()?;
-        self.network(layers, spec.layer_norm_eps)
-    }
-
-    fn transformer(&mut self, spec: &TransformerSpec) -> Result<Network<B::Matrix>, EngineError> {
-        let layers = (0..spec.ffn_sizes.len()).map(|n| {
-            let key = |suffix: &str| format!("blocks.{n}.{suffix}");
-            Ok(Layer::Transformer(Block {
-                ln1: self.norm(&key("ln1"), spec.layer_norm_eps)?,
-                qkv: self.matrix(&key("attention.qkv.weight"))?,
-                out_proj: self.matrix(&key("attention.out_proj.weight"))?,
-                ln2: self.norm(&key("ln2"), spec.layer_norm_eps)?,
-                ffn: self.ffn(&key("ffn"))?,
-                n_heads: spec.n_heads,
-            }))
-        });
-        let layers = layers.collect::<Result<_, EngineError>>()?;
-        self.network(layers, spec.layer_norm_eps)
-    }
-
-    fn network(
-        &mut self,
-        layers: Vec<Layer<B::Matrix>>,
-        eps: f64,
-    ) -> Result<Network<B::Matrix>, EngineError> {
-        Ok(Network {
-            embedding: self.matrix("embedding.weight")?,
-            positions: self.matrix("position_embedding.weight")?,
-            layers,
-            norm: self.norm("norm", eps)?,
-            // Absent when it is tied away.
-            head: self.matrices.remove("lm_head.weight"),
-        })
-    }
-
-    fn ssm(&mut self, n: usize, spec: &IteraLiteLayer) -> Result<Ssm<B::Matrix>, EngineError> {
-        let key = |suffix: &str| format!("layers.{n}.ssm.{suffix}");
-        let taps = self.vector(&key("conv1d.weight"))?;
-        let (inner, k) = (spec.inner_size, spec.conv_kernel);
-        let conv_taps =
-            (0..k).flat_map(|j| (0..inner).map(move |i| (i, j))).map(|(i, j)| taps[i * k + j]).collect();
-        Ok(Ssm {
-            norm: self.norm(&key("norm"), NORM_EPS)?,
-            in_proj: self.matrix(&key("in_proj.weight"))?,
-            conv_taps,
-            conv_bias: self.vector(&key("conv1d.bias"))?,
-            a: self.vector(&key("ssm.A_log"))?.into_iter().map(|a_log| -a_log.exp()).collect(),
-            b: self.matrix(&key("ssm.B"))?,
-            c: self.matrix(&key("ssm.C"))?,
-            d: self.vector(&key("ssm.D"))?,
-            delta_proj: self.matrix(&key("ssm.delta_proj.weight"))?,
-            delta_bias: self.vector(&key("ssm.delta_proj.bias"))?,
-            out_proj: self.matrix(&key("out_proj.weight"))?,
-        })
-    }
-
-    fn sublayer(
-        &mut self,
-        n: usize,
-        spec: &spec::Sublayer,
-    ) -> Result<Option<Sublayer<B::Matrix>>, EngineError> {
-        Ok(match spec {
-            spec::Sublayer::None => None,
-            spec::Sublayer::Ffn { .. } => {
-                let norm = self.norm(&format!("layers.{n}.moe.norm"), NORM_EPS)?;
-                Some(Sublayer { norm, mixer: Mixer::Ffn(self.ffn(&format!("layers.{n}.moe.ffn"))?) })
-            }
-            // Experts were lost: the sublayer is the identity, as the findings say.
-            spec::Sublayer::Moe { sizes, .. } if sizes.is_empty() => None,
-            spec::Sublayer::Moe { sizes, top_k } => {
-                let prefix = format!("layers.{n}.moe.layer");
-                let experts = (0..sizes.len()).map(|m| self.ffn(&format!("{prefix}.experts.{m}")));
-                let experts = experts.collect::<Result<_, _>>()?;
-                let gate = self.matrix(&format!("{prefix}.router.gate.weight"))?;
-                let norm = self.norm(&format!("{prefix}.norm"), NORM_EPS)?;
-                Some(Sublayer { norm, mixer: Mixer::Experts { gate, experts, top_k: *top_k } })
-            }
-        })
-    }
-}
-
-fn missing(key: &str) -> EngineError {
-    EngineError::Keys { missing: vec![key.into()], unexpected: Vec::new() }
 }

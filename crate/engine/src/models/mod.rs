@@ -9,7 +9,7 @@ use statepress_core::Finding;
 use statepress_kernels::backend::{Backend, BackendError, Runner};
 
 use crate::EngineError;
-pub use cpu::{Cpu, CpuRunner, LayerState, State, Trace, Workspace};
+pub use cpu::{Cpu, CpuRunner, Observe, State, Workspace};
 pub use load::Load;
 
 /// A model in the memory of a backend. Cloning shares the weights.
@@ -40,10 +40,10 @@ pub struct Info {
     pub bytes: u64,
     /// Bytes of the file it was read from.
     pub file_bytes: u64,
-    /// V.
+    /// V: ids that exist.
     pub vocab_size: usize,
-    /// T: the most tokens of a sequence.
-    pub max_tokens: usize,
+    /// T: the most tokens of a sequence; `None`: the model sets no limit.
+    pub max_tokens: Option<usize>,
     /// Position `t` predicts token `t + offset`.
     pub offset: usize,
     /// What reading the weights brought to light.
@@ -99,7 +99,9 @@ pub(crate) fn check_ids(info: &Info, ids: &[u32], position: usize) -> Result<(),
         )));
     }
     let end = position + ids.len();
-    if end > max_tokens {
+    if let Some(max_tokens) = max_tokens
+        && end > max_tokens
+    {
         return Err(EngineError::Ids(format!("{end} tokens; the model has {max_tokens} positions")));
     }
     Ok(())

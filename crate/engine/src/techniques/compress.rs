@@ -15,7 +15,7 @@ use statepress_kernels::codecs::{self, Clip};
 use super::coding;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::tying::{self, Tying};
-use crate::spec::{ASSUMED, ModelSpec, rebuilds_head};
+use crate::families::{ASSUMED, HEAD, ModelSpec};
 use crate::{Clock, EngineError};
 
 /// A compression under way. Each step reads, codes, measures and writes one tensor.
@@ -45,19 +45,19 @@ impl Compress {
         let mut tied = Vec::new();
         let mut findings = Vec::new();
         let tying = tying::tying(&*source, &index, &spec.names)?;
-        let no_head = tying != Tying::Separate && rebuilds_head(&spec.names);
+        let no_head = tying != Tying::Separate && spec.names.rebuilds_head();
         if no_head
             && matches!(tying, Tying::Copy | Tying::Rounding)
-            && let Some(head) = spec.names.get(&index, "lm_head.weight")
+            && let Some(head) = spec.names.get(&index, HEAD)
         {
-            findings.extend(tying::finding(tying, &head.name));
-            findings.push(
-                Finding::info("tied-again", "not written: readers take embedding.weight").about(&head.name),
-            );
+            let table = spec.names.table(&index).map_or("the table", |table| &table.name);
+            findings.extend(tying::finding(tying, &head.name, table));
+            let message = format!("not written: readers take {table}");
+            findings.push(Finding::info("tied-again", message).about(&head.name));
             tied.push(head.name.clone());
         }
         let shifted = shifted(&*source, &index)?;
-        let mut planned = plan_knowing(&index, recipe, &Known { tied: &tied, shifted: &shifted })?;
+        let mut planned = plan_knowing(&index, spec, recipe, &Known { tied: &tied, shifted: &shifted })?;
         planned.plan.findings.extend(findings);
         let specs: Vec<TensorSpec> = planned
             .decisions

@@ -10,7 +10,7 @@ use statepress_core::{DType, Encoding, Entry, Finding, Index, Precision, Recipe,
 
 use super::tying::may_be_copy;
 use crate::EngineError;
-use crate::spec::{Names, is_buffer, is_mask, rebuilds_head, storage_of};
+use crate::families::{ModelSpec, is_buffer, is_mask, storage_of};
 
 /// Above this share of unmatched parameters the recipe is probably for another model.
 const UNMATCHED_ALARM: f64 = 30.0;
@@ -47,22 +47,34 @@ pub(super) struct Known<'a> {
 /// neither counted nor written, and neither is a head that shares the table's storage, where
 /// readers rebuild it. Whatever else shares a storage is written in full: no reader would know
 /// whose numbers to take.
-pub fn plan(index: &Index, recipe: &Recipe, tied: &[String]) -> Result<Planned, EngineError> {
-    let mut planned = plan_knowing(index, recipe, &Known { tied, ..Known::default() })?;
-    let names = Names::new(index);
-    if let Some((head, _)) = may_be_copy(index, &names)
-        && rebuilds_head(&names)
+pub fn plan(
+    index: &Index,
+    spec: &ModelSpec,
+    recipe: &Recipe,
+    tied: &[String],
+) -> Result<Planned, EngineError> {
+    let mut planned = plan_knowing(index, spec, recipe, &Known { tied, ..Known::default() })?;
+    if let Some((head, _)) = may_be_copy(index, &spec.names)
+        && spec.names.rebuilds_head()
         && !tied.contains(&head.name)
     {
-        let message = "shaped like embedding.weight: should its numbers be the same, compressing leaves it out and \
-                       the result is smaller than planned";
+        let table = spec.names.table(index).map_or("the table", |table| &table.name);
+        let message = format!(
+            "shaped like {table}: should its numbers be the same, compressing leaves it out and the result is \
+             smaller than planned"
+        );
         planned.plan.findings.push(Finding::info("may-be-tied", message).about(&head.name));
     }
     Ok(planned)
 }
 
 /// As [`plan`], for somebody who has read some of the numbers.
-pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Result<Planned, EngineError> {
+pub(super) fn plan_knowing(
+    index: &Index,
+    spec: &ModelSpec,
+    recipe: &Recipe,
+    known: &Known,
+) -> Result<Planned, EngineError> {
     recipe.check()?;
     let quantize = quantize_step(recipe)?;
     let mut findings = Vec::new();
@@ -71,8 +83,7 @@ pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Res
     let (mut matched, mut unmatched) = (Matched::default(), Matched::default());
     let mut used = vec![false; quantize.map_or(0, |quantize| quantize.rules.len())];
     let mut nominal = 0;
-    let names = Names::new(index);
-    let shared_head = names.shared_head(index).filter(|_| rebuilds_head(&names));
+    let shared_head = spec.names.shared_head(index).filter(|_| spec.names.rebuilds_head());
     let mut storages = HashSet::new();
     let mut untied = Vec::new();
     let mut left_out = 0;
@@ -94,10 +105,12 @@ pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Res
             }
             continue;
         }
+        let role = spec.weights.get(&entry.name).map(|weight| weight.role);
         let (encoding, rule) = match quantize {
             None => (keep(entry, known, &mut findings), "(no quantize step)"),
             Some(quantize) => {
-                let rule = quantize.rules.iter().position(|rule| recipe::matches(&rule.pattern, &entry.name));
+                let decides = |rule: &recipe::Rule| recipe::decides(&rule.pattern, &entry.name, role);
+                let rule = quantize.rules.iter().position(decides);
                 let (count, precision, pattern) = match rule {
                     Some(rule) => {
                         used[rule] = true;
@@ -120,8 +133,8 @@ pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Res
             name: entry.name.clone(),
             precision: encoding.precision(),
             rule: rule.into(),
-            role: None,
-            why: None,
+            role,
+            why: role.map(|role| role.words().into()),
             params: entry.params(),
             bytes_before: if counts_storage { entry.bytes() } else { 0 },
             bytes_after: encoding.bytes(&entry.shape),
@@ -287,7 +300,9 @@ const fn element_bits(encoding: Encoding) -> u64 {
 }
 
 fn report_coverage(quantize: &Quantize, used: &[bool], unmatched: &Matched, findings: &mut Vec<Finding>) {
-    for (rule, _) in quantize.rules.iter().zip(used).filter(|(_, used)| !**used) {
+    // A role that a model has no weight of is no mistake in the recipe.
+    let idle = |rule: &recipe::Rule, used: bool| !used && !rule.pattern.starts_with(recipe::ROLE);
+    for (rule, _) in quantize.rules.iter().zip(used).filter(|(rule, used)| idle(rule, **used)) {
         let message = format!("pattern {} decides no tensor", rule.pattern);
         findings.push(Finding::info("unused-pattern", message));
     }

@@ -12,7 +12,7 @@ use statepress_core::{Finding, Packed, Source};
 use statepress_kernels::codecs;
 
 use crate::EngineError;
-use crate::spec::Names;
+use crate::families::{HEAD, Names};
 
 /// Head and table are compared in so many parts: what is held of both, and of the one decoded, stays
 /// below what coding either takes, while a strided view is not read a great many times.
@@ -34,8 +34,8 @@ pub enum Tying {
 /// Head and table, where their numbers have to be compared: both are there, they share no storage,
 /// and nothing of their shapes and types speaks against a copy.
 pub(super) fn may_be_copy<'a>(index: &'a Index, names: &Names) -> Option<(&'a Entry, &'a Entry)> {
-    let table = names.get(index, "embedding.weight")?;
-    let head = names.get(index, "lm_head.weight")?;
+    let table = names.table(index)?;
+    let head = names.get(index, HEAD)?;
     let rounded = matches!(head.stored, Stored::Affine { .. });
     let alike = head.shape == table.shape && (rounded || head.dtype_name() == table.dtype_name());
     (alike && names.shared_head(index).is_none()).then_some((head, table))
@@ -53,8 +53,8 @@ pub fn tying(source: &dyn Source, index: &Index, names: &Names) -> Result<Tying,
             _ => compare_numbers(source, head, table),
         };
     }
-    let shared = !names.has("lm_head.weight") || names.shared_head(index).is_some();
-    Ok(if shared && names.has("embedding.weight") { Tying::Shared } else { Tying::Separate })
+    let shared = !names.has(HEAD) || names.shared_head(index).is_some();
+    Ok(if shared && names.table(index).is_some() { Tying::Shared } else { Tying::Separate })
 }
 
 /// Compares two tensors of one shape, [`PARTS`] of their rows one after the other.
@@ -140,10 +140,12 @@ fn is_rounding(values: &[f32], codes: &[i8], scales: &[f32]) -> bool {
 }
 
 /// The finding that explains a tying, if there is something to explain.
-pub fn finding(tying: Tying, head: &str) -> Option<Finding> {
+pub fn finding(tying: Tying, head: &str, table: &str) -> Option<Finding> {
     let message = match tying {
-        Tying::Copy => "equal to embedding.weight number for number: one table serves both",
-        Tying::Rounding => "the INT8 rounding of embedding.weight, untied by torch's dynamic quantization",
+        Tying::Copy => format!("equal to {table} number for number: one table serves both"),
+        Tying::Rounding => {
+            format!("the INT8 rounding of {table}, untied by torch's dynamic quantization")
+        }
         Tying::Shared | Tying::Separate => return None,
     };
     Some(Finding::info("tied-copy", message).about(head))

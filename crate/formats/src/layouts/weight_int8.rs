@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use statepress_core::encoding::Granularity;
 use statepress_core::index::Stored;
-use statepress_core::{DType, Encoding, Entry, Finding};
+use statepress_core::{DType, Encoding, Entry, Finding, shape};
 
 use crate::FormatError;
 use crate::view::contiguous_extent;
@@ -31,7 +31,7 @@ pub(crate) fn join_weight_int8(
         else {
             return Err(wrong(format!("it or `{scale}` is quantized itself")));
         };
-        let rows = entry.shape.first().copied().unwrap_or(1);
+        let rows = shape::matrix(&entry.shape).0;
         if codes.dtype != DType::I8 || scales.dtype != DType::F32 || entries[scale_at].shape != [rows] {
             return Err(wrong(format!(
                 "{} {:?} with a `scale` of {} {:?}, where I8 [rows, columns] and F32 [rows] are expected",

@@ -8,10 +8,12 @@ pub mod int4;
 pub mod int8;
 pub mod nf4;
 pub mod nibbles;
+mod part;
 
 use statepress_core::{Encoding, Packed, Tensor, shape};
 
 use crate::KernelError;
+pub use part::part;
 
 /// How the clipping point of INT8 is found.
 #[derive(Clone, Copy, Debug, PartialEq)]

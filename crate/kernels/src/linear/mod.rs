@@ -17,6 +17,7 @@
 mod activations;
 mod panels;
 mod product;
+mod transposed;
 pub mod reference;
 mod weights;
 
@@ -40,12 +41,15 @@ pub struct Scratch {
     tokens: Vec<f32>,
 }
 
-/// `out[t] = W x[t]` for every token: `x` is `[n, cols]`, `out` `[n, rows]`.
+/// `out[t] = W x[t]` for every token: `x` is `[n, cols]`, `out` `[n, rows]`, or fewer rows where only
+/// the first of them are wanted.
 pub fn linear(w: &Weights, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
     let (rows, cols) = (w.rows(), w.cols());
-    debug_assert_eq!(x.len() * rows, out.len() * cols);
+    debug_assert!(out.len() * cols <= x.len() * rows, "{} outputs of {rows} rows", out.len());
     if rows == 0 || cols == 0 {
         out.fill(0.0);
+    } else if w.is_transposed() {
+        transposed::product(w, x, out, scratch);
     } else if x.len() == cols && !scratch.exact {
         w.panels().with_token(x, out, scratch);
     } else {

@@ -16,8 +16,10 @@ use crate::lanes::{F32x4, F32x8, load8, store8};
 const TOKENS: usize = 4;
 
 pub(super) fn with_tokens(w: &Weights, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
-    let (rows, cols) = (w.rows(), w.cols());
+    let cols = w.cols();
     let n = x.len() / cols;
+    // Fewer than the matrix has, where only the first of them are wanted.
+    let rows = out.len() / n.max(1);
     let Scratch { panel: buffer, tokens, .. } = scratch;
     tokens.clear();
     tokens.reserve(x.len());

@@ -13,6 +13,8 @@ pub struct Weights {
     cols: usize,
     encoding: Encoding,
     panels: Box<dyn Panels>,
+    /// The panels are rows of inputs: the product adds them up.
+    transposed: bool,
 }
 
 impl Weights {
@@ -48,7 +50,27 @@ impl Weights {
                 Box::new(FourBit::<Nf4>::new(rows, cols, block, code, scale))
             }
         };
-        Ok(Self { rows, cols, encoding, panels })
+        Ok(Self { rows, cols, encoding, panels, transposed: false })
+    }
+
+    /// The same of a tensor that is stored as `[in, out]`. Floats are turned round once and for all;
+    /// codes, whose scales belong to their rows, stay as they are, and the product adds their rows up.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn transposed(mut tensor: Tensor) -> Result<Self, KernelError> {
+        let (rows, cols) = tensor.matrix();
+        tensor.data = match tensor.data {
+            Packed::F32(values) => Packed::F32(turned(&values, rows, cols)),
+            Packed::F16(bits) => Packed::F16(turned(&bits, rows, cols)),
+            Packed::Bf16(bits) => Packed::Bf16(turned(&bits, rows, cols)),
+            codes => {
+                let stored = Self::new(Tensor { shape: tensor.shape, data: codes })?;
+                return Ok(Self { rows: cols, cols: rows, transposed: true, ..stored });
+            }
+        };
+        tensor.shape = vec![cols, rows];
+        Self::new(tensor)
     }
 
     /// Outputs.
@@ -71,12 +93,23 @@ impl Weights {
         self.panels.bytes()
     }
 
-    /// The numbers of one row, such as an embedding; `row < rows`, and `out` is `[cols]`.
+    /// The numbers of one row, such as an embedding; `row < rows`, and `out` is `[cols]`. Not of a
+    /// transposed matrix, which nobody looks rows up in.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         self.panels.row(row, out);
+    }
+
+    /// Whether the panels are rows of inputs.
+    pub(super) fn is_transposed(&self) -> bool {
+        self.transposed
     }
 
     pub(super) fn panels(&self) -> &dyn Panels {
         &*self.panels
     }
+}
+
+/// Columns as rows.
+fn turned<T: Copy>(values: &[T], rows: usize, cols: usize) -> Vec<T> {
+    (0..cols).flat_map(|col| (0..rows).map(move |row| values[row * cols + col])).collect()
 }

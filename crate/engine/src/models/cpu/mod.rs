@@ -1,19 +1,21 @@
-//! The CPU backend: packed panels, SIMD where the build has it, one thread.
+//! The CPU backend: an interpreter over programs, on packed panels, with SIMD where the build has it,
+//! in one thread.
 //!
 //! A whole sequence is a forward pass of `n` tokens from an empty state, recurrent generation one
 //! of a single token from the state the last one left.
 
-mod itera_lite;
+mod experts;
+mod interpret;
 mod runner;
-mod transformer;
 
 use std::rc::Rc;
 
 use statepress_core::Tensor;
 use statepress_kernels::backend::{Backend, BackendError};
-use statepress_kernels::linear::{Scratch, Weights, linear};
-use statepress_kernels::network::{Layer, Network, Norm, Sublayer};
-use statepress_kernels::ops::norm;
+use statepress_kernels::linear::{Scratch, Weights};
+use statepress_kernels::network::Network;
+use statepress_kernels::ops::attention;
+use statepress_kernels::program::{Program, StateSize};
 
 pub use runner::CpuRunner;
 
@@ -29,8 +31,8 @@ impl Backend for Cpu {
     type Network = Network<Weights>;
     type Runner = CpuRunner;
 
-    fn matrix(&self, _: &str, tensor: Tensor) -> Result<Weights, BackendError> {
-        Ok(Weights::new(tensor)?)
+    fn matrix(&self, _: &str, tensor: Tensor, transposed: bool) -> Result<Weights, BackendError> {
+        Ok(if transposed { Weights::transposed(tensor)? } else { Weights::new(tensor)? })
     }
 
     fn network(&self, network: Network<Weights>) -> Result<Network<Weights>, BackendError> {
@@ -46,61 +48,49 @@ impl Backend for Cpu {
 pub struct State {
     /// Tokens seen.
     pub position: usize,
-    /// The memory of each layer.
-    pub layers: Vec<LayerState>,
+    /// By [`statepress_kernels::program::StateId`].
+    pub numbers: Vec<Vec<f32>>,
 }
 
-/// The memory of one layer.
-pub enum LayerState {
-    /// Last `k - 1` inputs of the convolution, `[k - 1, D]`, oldest first; and `h`, `[N]`.
-    Ssm {
-        /// The inputs.
-        conv_tail: Vec<f32>,
-        /// The state.
-        h: Vec<f32>,
-    },
-    /// Keys and values of every position, `[position, d]` each.
-    Attention {
-        /// Keys.
-        keys: Vec<f32>,
-        /// Values.
-        values: Vec<f32>,
-    },
+impl State {
+    fn new(program: &Program) -> Self {
+        let numbers = program.states.iter().map(|state| match state.size {
+            StateSize::Fixed(_) => vec![0.0; state.size.numbers(0)],
+            StateSize::PerToken(_) => Vec::new(),
+        });
+        Self { position: 0, numbers: numbers.collect() }
+    }
 }
 
-/// Watches intermediate values of a forward pass. `()` watches nothing.
-pub trait Trace {
-    /// `values` of `quantity` (`ssm.in_proj`, `moe.router_logits`, ...), row-major by token;
-    /// `layer` is `None` before the first and after the last one.
-    fn record(&mut self, layer: Option<usize>, quantity: &'static str, values: &[f32]);
-}
+/// Watches a forward pass.
+pub trait Observe {
+    /// `values` of a quantity (`in_proj`, `scan_in`, ...), row-major by token; `layer` is `None`
+    /// before the first and after the last one.
+    fn value(&mut self, layer: Option<usize>, quantity: &'static str, values: &[f32]) {
+        let _ = (layer, quantity, values);
+    }
 
-impl Trace for () {
-    fn record(&mut self, _: Option<usize>, _: &'static str, _: &[f32]) {}
+    /// The rows `[n, in]` that enter the product with the weight of that usual key. Of experts, those
+    /// of the tokens that were sent there.
+    fn tap(&mut self, weight: &str, rows: &[f32]) {
+        let _ = (weight, rows);
+    }
 }
 
 /// Buffers that one forward pass after another reuses.
 #[derive(Default)]
 pub struct Workspace {
     pub(crate) kernels: Scratch,
-    pub(crate) buffers: Buffers,
-    /// The residual stream, and after a forward pass the final norm's output, `[n, d]`.
+    attention: attention::Scratch,
+    /// One for each slot of the program.
+    slots: Vec<Vec<f32>>,
+    /// Rows made contiguous for a product.
+    gathered: Vec<f32>,
+    /// A product that is to be added.
+    product: Vec<f32>,
+    experts: experts::Buffers,
+    /// After a forward pass, the final norm's output, `[n, d]`.
     pub hidden: Vec<f32>,
-}
-
-/// Scratch space of the layers; the names are those of the step they hold.
-#[derive(Default)]
-pub(crate) struct Buffers {
-    pub norm: Vec<f32>,
-    pub wide: Vec<f32>,
-    pub conv: Vec<f32>,
-    pub mixed: Vec<f32>,
-    pub step: Vec<f32>,
-    pub driven: Vec<f32>,
-    pub states: Vec<f32>,
-    pub out: Vec<f32>,
-    pub gathered: Vec<f32>,
-    pub expert: Vec<f32>,
 }
 
 impl Workspace {
@@ -116,7 +106,12 @@ impl Workspace {
 impl Model<Cpu> {
     /// An empty memory.
     pub fn start(&self) -> State {
-        start(&self.network)
+        State::new(&self.network.program)
+    }
+
+    /// The program that runs.
+    pub fn program(&self) -> &Program {
+        &self.network.program
     }
 
     /// Takes `ids` in and leaves the final norm's output in [`Workspace::hidden`].
@@ -129,91 +124,15 @@ impl Model<Cpu> {
         ids: &[u32],
         state: &mut State,
         workspace: &mut Workspace,
-        trace: &mut impl Trace,
+        observer: Option<&mut dyn Observe>,
     ) -> Result<(), EngineError> {
         check_ids(&self.info, ids, state.position)?;
-        forward(&self.network, ids, state, workspace, trace);
+        interpret::forward(&self.network, ids, state, workspace, observer);
         Ok(())
     }
 
     /// Logits `[n, V]` of rows of hidden values `[n, d]`.
     pub fn logits(&self, hidden: &[f32], scratch: &mut Workspace, logits: &mut Vec<f32>) {
-        project(self.network.head(), hidden, logits, &mut scratch.kernels);
-    }
-}
-
-fn start(network: &Network<Weights>) -> State {
-    let layers = network.layers.iter().map(|layer| match layer {
-        Layer::IteraLite { ssm, .. } => LayerState::Ssm {
-            conv_tail: vec![0.0; ssm.taps_before() * ssm.inner_size()],
-            h: vec![0.0; ssm.a.len()],
-        },
-        Layer::Transformer(_) => LayerState::Attention { keys: Vec::new(), values: Vec::new() },
-    });
-    State { position: 0, layers: layers.collect() }
-}
-
-fn forward(
-    network: &Network<Weights>,
-    ids: &[u32],
-    state: &mut State,
-    ws: &mut Workspace,
-    trace: &mut impl Trace,
-) {
-    embed(&network.embedding, &network.positions, ids, state.position, ws);
-    trace.record(None, "embed", &ws.hidden);
-    for (n, (layer, memory)) in network.layers.iter().zip(&mut state.layers).enumerate() {
-        let mut record = |quantity: &'static str, values: &[f32]| trace.record(Some(n), quantity, values);
-        match (layer, memory) {
-            (Layer::IteraLite { ssm, sublayer }, LayerState::Ssm { conv_tail, h }) => {
-                itera_lite::ssm(ssm, conv_tail, h, ws, &mut record);
-                if let Some(Sublayer { norm, mixer }) = sublayer {
-                    normalise(norm, &ws.hidden, &mut ws.buffers.norm);
-                    itera_lite::mixer(mixer, ws, &mut record);
-                }
-                record("moe", &ws.hidden);
-            }
-            (Layer::Transformer(block), LayerState::Attention { keys, values }) => {
-                transformer::block(block, keys, values, ws, &mut record);
-                record("block", &ws.hidden);
-            }
-            // `start` has given every layer the memory of its kind.
-            _ => unreachable!("a state of another network"),
-        }
-    }
-    normalise(&network.norm, &ws.hidden, &mut ws.buffers.norm);
-    std::mem::swap(&mut ws.hidden, &mut ws.buffers.norm);
-    trace.record(None, "final_norm", &ws.hidden);
-    state.position += ids.len();
-}
-
-/// Token plus position embedding of tokens from `position` on, `[n, d]`.
-fn embed(tokens: &Weights, positions: &Weights, ids: &[u32], position: usize, ws: &mut Workspace) {
-    let d = tokens.cols();
-    ws.hidden.resize(ids.len() * d, 0.0);
-    ws.buffers.out.resize(d, 0.0);
-    for (n, (&id, row)) in ids.iter().zip(ws.hidden.chunks_exact_mut(d)).enumerate() {
-        tokens.row(id as usize, row);
-        positions.row(position + n, &mut ws.buffers.out);
-        add(row, &ws.buffers.out);
-    }
-}
-
-/// Normalises every row of `x` into `out`.
-fn normalise(norm: &Norm, x: &[f32], out: &mut Vec<f32>) {
-    out.resize(x.len(), 0.0);
-    norm::layer_norm(x, &norm.weight, &norm.bias, norm.eps, out);
-}
-
-/// `out = x W^T` for all rows of `x`, into a buffer of the right size.
-fn project(weights: &Weights, x: &[f32], out: &mut Vec<f32>, scratch: &mut Scratch) {
-    out.resize(x.len() / weights.cols().max(1) * weights.rows(), 0.0);
-    linear(weights, x, out, scratch);
-}
-
-/// `x + y` into `x`.
-fn add(x: &mut [f32], y: &[f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += y;
+        interpret::logits(&self.network, hidden, &mut scratch.kernels, logits);
     }
 }

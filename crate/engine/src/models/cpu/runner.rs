@@ -9,7 +9,7 @@ use statepress_kernels::linear::Weights;
 use statepress_kernels::network::Network;
 use statepress_kernels::ops::softmax;
 
-use super::{State, Trace, Workspace, forward, project, start};
+use super::{Observe, State, Workspace, interpret};
 
 /// Rows of logits that are held at a time: 32 rows of 50,000 are 6 MB.
 const LOGIT_ROWS: usize = 32;
@@ -26,20 +26,20 @@ pub struct CpuRunner {
 
 impl CpuRunner {
     pub(super) fn new(network: Rc<Network<Weights>>, exact: bool) -> Self {
-        let state = start(&network);
+        let state = State::new(&network.program);
         let workspace = if exact { Workspace::exact() } else { Workspace::default() };
         Self { network, state, workspace, logits: Vec::new(), kept: VecDeque::new() }
     }
 
-    fn take_in(&mut self, ids: &[u32], trace: &mut impl Trace) {
-        forward(&self.network, ids, &mut self.state, &mut self.workspace, trace);
+    fn take_in(&mut self, ids: &[u32], observer: Option<&mut dyn Observe>) {
+        interpret::forward(&self.network, ids, &mut self.state, &mut self.workspace, observer);
     }
 
     /// Logits of rows of the last forward pass.
     fn project(&mut self, rows: Range<usize>, logits: &mut Vec<f32>) {
         let Workspace { kernels, hidden, .. } = &mut self.workspace;
-        let head = self.network.head();
-        project(head, &hidden[rows.start * head.cols()..rows.end * head.cols()], logits, kernels);
+        let d = self.network.head().cols();
+        interpret::logits(&self.network, &hidden[rows.start * d..rows.end * d], kernels, logits);
     }
 }
 
@@ -53,7 +53,7 @@ impl Runner for CpuRunner {
     }
 
     fn restart(&mut self) {
-        self.state = start(&self.network);
+        self.state = State::new(&self.network.program);
         self.kept.clear();
     }
 
@@ -65,9 +65,9 @@ impl Runner for CpuRunner {
         match residuals {
             Some(residuals) => {
                 residuals.clear();
-                self.take_in(ids, &mut Collect(residuals));
+                self.take_in(ids, Some(&mut Collect(residuals)));
             }
-            None => self.take_in(ids, &mut ()),
+            None => self.take_in(ids, None),
         }
         Ok(())
     }
@@ -79,7 +79,7 @@ impl Runner for CpuRunner {
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {
         let rows = labels.iter().map(|labels| labels.len()).max().unwrap_or(0);
-        let vocab_size = self.network.head().rows();
+        let vocab_size = self.network.program.vocab_size;
         let mut all: Vec<Vec<f32>> = labels.iter().map(|labels| Vec::with_capacity(labels.len())).collect();
         let mut logits = std::mem::take(&mut self.logits);
         for from in (0..rows).step_by(LOGIT_ROWS) {
@@ -120,7 +120,7 @@ impl Runner for CpuRunner {
             let token = softmax::sample(&logits, sampling, random);
             sampled.push(token);
             if n < take_in {
-                self.take_in(&[token.id], &mut ());
+                self.take_in(&[token.id], None);
                 self.project(0..1, &mut logits);
                 self.kept.push_back(logits);
             }
@@ -132,9 +132,9 @@ impl Runner for CpuRunner {
 /// Keeps the residual stream.
 struct Collect<'a>(&'a mut Residuals);
 
-impl Trace for Collect<'_> {
-    fn record(&mut self, layer: Option<usize>, quantity: &'static str, values: &[f32]) {
-        if matches!((layer, quantity), (None, "embed") | (Some(_), "moe" | "block")) {
+impl Observe for Collect<'_> {
+    fn value(&mut self, _: Option<usize>, quantity: &'static str, values: &[f32]) {
+        if quantity == "residual" {
             self.0.push(values.to_vec());
         }
     }

@@ -1,0 +1,671 @@
+//! What a family's file writes its program with.
+//!
+//! Calls declare weights as they use them: key, role and what the dimensions mean, against which the
+//! stored shape is held. The first tensor that is missing or does not fit is kept as the error of the
+//! whole, so that a family reads as the model does, without a question mark on every line; the sizes
+//! that it counts itself are asked for with errors of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use statepress_core::{Finding, Role};
+use statepress_kernels::program::{
+    Activation, Axis, AxisId, AxisName, Dim, GroupNorm, Head, Layout, Linear, Matrix, MatrixId, Node, Norm,
+    NormKind, Op, Program, Record, Segment, Slots, State, StateId, StateSize, ValueId, Vector, VectorForm,
+    VectorId, VectorSource, View, Watched,
+};
+
+use super::fields::Collector;
+use super::keys::HEAD;
+use crate::EngineError;
+
+/// A program under construction.
+pub(crate) struct Builder<'a> {
+    /// Configuration fields.
+    pub fields: Collector<'a>,
+    /// Whether the head shares the table's storage.
+    pub shares_head: bool,
+    /// Bytes of the file; known files are recognised by it.
+    pub file_bytes: u64,
+    /// Shapes by usual key; `None`: every weight that is declared is there, optional ones are not.
+    shapes: Option<&'a BTreeMap<String, Vec<usize>>>,
+    family: &'static str,
+    offset: usize,
+    scope: String,
+    layer: Option<usize>,
+    nodes: Vec<Node>,
+    widths: Vec<usize>,
+    states: Vec<State>,
+    matrices: Vec<Matrix>,
+    vectors: Vec<Vector>,
+    axes: Vec<Axis>,
+    hidden: Option<ValueId>,
+    table: Option<MatrixId>,
+    end: Option<(Norm, Head)>,
+    vocab_size: usize,
+    max_tokens: Option<usize>,
+    error: Option<EngineError>,
+}
+
+/// A product that is to be declared.
+#[derive(Clone, Debug)]
+pub(crate) struct Lin {
+    key: String,
+    role: Role,
+    rows: Dim,
+    cols: Dim,
+    layout: Layout,
+    bias: bool,
+    x_scale: f32,
+    y_scale: f32,
+    row_scale: Option<VectorId>,
+}
+
+impl Lin {
+    /// `KEY.weight` `[rows, cols]`, and `KEY.bias` `[rows]` where there is one.
+    pub fn new(key: &str, role: Role, rows: impl Into<Dim>, cols: impl Into<Dim>) -> Self {
+        Self {
+            key: key.into(),
+            role,
+            rows: rows.into(),
+            cols: cols.into(),
+            layout: Layout::Plain,
+            bias: true,
+            x_scale: 1.0,
+            y_scale: 1.0,
+            row_scale: None,
+        }
+    }
+
+    /// Its bias is nobody's, or somebody else's.
+    pub fn without_bias(self) -> Self {
+        Self { bias: false, ..self }
+    }
+
+    /// Stored as `[cols, rows]`.
+    pub fn transposed(self) -> Self {
+        Self { layout: Layout::Transposed, ..self }
+    }
+
+    /// The input times this.
+    pub fn x_scale(self, x_scale: f32) -> Self {
+        Self { x_scale, ..self }
+    }
+
+    /// The output, bias and all, times this.
+    pub fn y_scale(self, y_scale: f32) -> Self {
+        Self { y_scale, ..self }
+    }
+
+    /// Every output times its own.
+    pub fn row_scale(self, row_scale: Option<VectorId>) -> Self {
+        Self { row_scale, ..self }
+    }
+}
+
+impl<'a> Builder<'a> {
+    pub fn new(
+        fields: Collector<'a>,
+        shapes: Option<&'a BTreeMap<String, Vec<usize>>>,
+        family: &'static str,
+    ) -> Self {
+        Self {
+            fields,
+            shares_head: false,
+            file_bytes: 0,
+            shapes,
+            family,
+            offset: 1,
+            scope: String::new(),
+            layer: None,
+            nodes: Vec::new(),
+            widths: Vec::new(),
+            states: Vec::new(),
+            matrices: Vec::new(),
+            vectors: Vec::new(),
+            axes: Vec::new(),
+            hidden: None,
+            table: None,
+            end: None,
+            vocab_size: 0,
+            max_tokens: None,
+            error: None,
+        }
+    }
+
+    /// A closer name for what this is.
+    pub fn family(&mut self, name: &'static str) {
+        self.family = name;
+    }
+
+    /// Position `t` predicts token `t + offset`; 1 unless a family says otherwise.
+    pub fn offset(&mut self, offset: usize) {
+        self.offset = offset;
+    }
+
+    /// The most tokens of a sequence.
+    pub fn max_tokens(&mut self, max_tokens: Option<usize>) {
+        self.max_tokens = max_tokens;
+    }
+
+    /// Ids that exist, where the rows of the table are more.
+    pub fn vocab_size(&mut self, vocab_size: usize) {
+        self.vocab_size = vocab_size;
+    }
+
+    // Shapes.
+
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.scope)
+    }
+
+    /// Whether there is such a tensor.
+    pub fn has(&self, key: &str) -> bool {
+        self.shapes.is_some_and(|shapes| shapes.contains_key(&self.key(key)))
+    }
+
+    /// A tensor's shape, which must have `N` dimensions, none of them zero.
+    pub fn shape<const N: usize>(&self, key: &str) -> Result<[usize; N], EngineError> {
+        let key = self.key(key);
+        let found = self
+            .shapes
+            .and_then(|shapes| shapes.get(&key))
+            .ok_or_else(|| EngineError::Keys { missing: vec![key.clone()], unexpected: Vec::new() })?;
+        let shape: [usize; N] = found.as_slice().try_into().map_err(|_| EngineError::Shape {
+            tensor: key.clone(),
+            found: found.clone(),
+            expected: format!("{N} dimensions"),
+        })?;
+        if shape.contains(&0) {
+            return Err(EngineError::Shape {
+                tensor: key,
+                found: found.clone(),
+                expected: "no dimension of zero".into(),
+            });
+        }
+        Ok(shape)
+    }
+
+    /// The number of `PREFIX.0.`, `PREFIX.1.`, ... without a gap.
+    pub fn count(&self, prefix: &str) -> Result<usize, EngineError> {
+        let prefix = self.key(prefix);
+        let indexes: BTreeSet<usize> = self
+            .shapes
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .filter_map(|name| name.strip_prefix(&prefix)?.split('.').next()?.parse().ok())
+            .collect();
+        match (0..indexes.len()).find(|index| !indexes.contains(index)) {
+            None => Ok(indexes.len()),
+            Some(gap) => {
+                Err(EngineError::Keys { missing: vec![format!("{prefix}{gap}.*")], unexpected: Vec::new() })
+            }
+        }
+    }
+
+    /// Whether weights are there because they are declared: a case without a checkpoint.
+    pub fn is_free(&self) -> bool {
+        self.shapes.is_none()
+    }
+
+    /// The width of the token table, whose rows and columns are reported. Rows beyond the vocabulary of
+    /// the configuration are padding.
+    pub fn vocabulary(&mut self, table: &str) -> Result<usize, EngineError> {
+        let [rows, d] = self.shape(table)?;
+        let from = format!("rows of {table}");
+        let claimed = self.fields.optional("vocab_size").and_then(|value| value.as_u64());
+        let claimed = claimed.and_then(|claimed| usize::try_from(claimed).ok());
+        match claimed.filter(|claimed| (1..rows).contains(claimed)) {
+            Some(claimed) => {
+                let message = format!(
+                    "{} of {rows} rows of the table are padding: never an input, and never a logit",
+                    rows - claimed
+                );
+                self.fields.finding(Finding::info("padded-vocabulary", message).about(table));
+                self.vocab_size = claimed;
+            }
+            None => {
+                self.fields.counted("vocab_size", rows, &from);
+                self.vocab_size = rows;
+            }
+        }
+        self.fields.counted("hidden_size", d, &format!("columns of {table}"));
+        Ok(d)
+    }
+
+    /// How many layers there are, which is reported.
+    pub fn layers(&mut self, prefix: &str) -> Result<usize, EngineError> {
+        let n_layers = self.count(prefix)?;
+        self.fields.counted("num_hidden_layers", n_layers, "highest layer index + 1");
+        Ok(n_layers)
+    }
+
+    /// What divides a count that is counted without a rest, or the error that names the tensor.
+    pub fn expect(&self, key: &str, fits: bool, expected: impl Into<String>) -> Result<(), EngineError> {
+        if fits {
+            return Ok(());
+        }
+        let key = self.key(key);
+        let found = self.shapes.and_then(|shapes| shapes.get(&key)).cloned().unwrap_or_default();
+        Err(EngineError::Shape { tensor: key, found, expected: expected.into() })
+    }
+
+    fn fail(&mut self, error: EngineError) {
+        self.error.get_or_insert(error);
+    }
+
+    /// Holds a stored shape against the declared one.
+    fn check(&mut self, key: &str, expected: &[usize]) {
+        let Some(shapes) = self.shapes else { return };
+        let error = match shapes.get(key) {
+            Some(found) if found == expected => return,
+            Some(found) => EngineError::Shape {
+                tensor: key.into(),
+                found: found.clone(),
+                expected: format!("{expected:?}"),
+            },
+            None => EngineError::Keys { missing: vec![key.into()], unexpected: Vec::new() },
+        };
+        self.fail(error);
+    }
+
+    // Places.
+
+    /// Declares what belongs to layer `n`, whose keys begin with `scope`; then the layer ends.
+    pub fn layer(
+        &mut self,
+        n: usize,
+        scope: &str,
+        declare: impl FnOnce(&mut Self) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        self.layer = Some(n);
+        self.scoped(scope, declare)?;
+        if let Some(node) = self.nodes.last_mut() {
+            node.ends_layer = true;
+        }
+        self.layer = None;
+        Ok(())
+    }
+
+    /// Keys within begin with `scope`, behind what they begin with already.
+    pub fn scoped<T>(&mut self, scope: &str, declare: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.scope.len();
+        self.scope.push_str(scope);
+        let declared = declare(self);
+        self.scope.truncate(outer);
+        declared
+    }
+
+    /// An axis of the current layer, whole.
+    pub fn axis(&mut self, name: AxisName, size: usize) -> Segment {
+        let axis = Axis { name, layer: self.layer, size };
+        let id = self.axes.iter().position(|known| *known == axis).unwrap_or_else(|| {
+            self.axes.push(axis);
+            self.axes.len() - 1
+        });
+        Segment { axis: AxisId(id), size, outer: 1, inner: 1, label: "" }
+    }
+
+    /// Channels of the residual stream: an axis of the whole model.
+    pub fn hidden_axis(&mut self) -> Segment {
+        let size = self.hidden_size();
+        let layer = self.layer.take();
+        let axis = self.axis(AxisName::Hidden, size);
+        self.layer = layer;
+        axis
+    }
+
+    /// d.
+    pub fn hidden_size(&self) -> usize {
+        self.hidden.map_or(0, |hidden| self.widths[hidden.0])
+    }
+
+    /// A value of so many numbers a token.
+    pub fn value(&mut self, width: usize) -> View {
+        self.widths.push(width);
+        self.whole(ValueId(self.widths.len() - 1))
+    }
+
+    fn whole(&self, value: ValueId) -> View {
+        View { value, first: 0, width: self.widths[value.0] }
+    }
+
+    /// The residual stream.
+    pub fn hidden(&self) -> View {
+        // Embedding comes first; a family that forgets it fails its first test.
+        self.whole(self.hidden.unwrap_or(ValueId(0)))
+    }
+
+    /// Lets columns of a value be watched under a name, as they are now.
+    pub fn watch(&mut self, name: &'static str, view: View) -> View {
+        if let Some(node) = self.nodes.last_mut() {
+            node.records.push(Record { name, what: Watched::View(view) });
+        }
+        view
+    }
+
+    /// Lets the residual stream be watched as the layer leaves it.
+    pub fn watch_layer(&mut self) {
+        let hidden = self.hidden();
+        self.watch("layer", hidden);
+    }
+
+    /// Lets what was added last be watched, by itself.
+    pub fn watch_product(&mut self, name: &'static str) {
+        if let Some(node) = self.nodes.last_mut() {
+            node.records.push(Record { name, what: Watched::Product });
+        }
+    }
+
+    /// Lets the logits of the last experts' router be watched.
+    pub fn watch_router(&mut self, name: &'static str) {
+        if let Some(node) = self.nodes.last_mut() {
+            node.records.push(Record { name, what: Watched::Router });
+        }
+    }
+
+    // Weights.
+
+    fn matrix(&mut self, lin: &Lin, key: String) -> MatrixId {
+        let (rows, cols) = (lin.rows.len(), lin.cols.len());
+        match lin.layout {
+            Layout::Plain => self.check(&key, &[rows, cols]),
+            Layout::Transposed => self.check(&key, &[cols, rows]),
+            Layout::Part { count, .. } => self.check(&key, &[count, rows, cols]),
+        }
+        self.matrices.push(Matrix {
+            key,
+            rows,
+            cols,
+            layout: lin.layout,
+            role: lin.role,
+            dims: [lin.rows.clone(), lin.cols.clone()],
+            layer: self.layer,
+        });
+        MatrixId(self.matrices.len() - 1)
+    }
+
+    /// A matrix under its full key, which nothing multiplies yet.
+    pub fn bare_matrix(
+        &mut self,
+        key: &str,
+        role: Role,
+        rows: impl Into<Dim>,
+        cols: impl Into<Dim>,
+        layout: Layout,
+    ) -> MatrixId {
+        let lin = Lin { layout, ..Lin::new(key, role, rows, cols) };
+        let key = self.key(key);
+        self.matrix(&lin, key)
+    }
+
+    fn keyed(&mut self, key: &str, role: Role, dims: Vec<Dim>, shape: &[usize], form: VectorForm) -> VectorId {
+        let key = self.key(key);
+        self.check(&key, shape);
+        let (source, len) = (VectorSource::Key(key), shape.iter().product());
+        self.vectors.push(Vector { source, len, form, role, dims, layer: self.layer });
+        VectorId(self.vectors.len() - 1)
+    }
+
+    /// A vector under its full key.
+    pub fn vector(&mut self, key: &str, role: Role, dim: impl Into<Dim>) -> VectorId {
+        let dim = dim.into();
+        let shape = [dim.len()];
+        self.keyed(key, role, vec![dim], &shape, VectorForm::Plain)
+    }
+
+    /// `-exp(A_log)`: how states decay.
+    pub fn decay(&mut self, key: &str, dims: &[Dim]) -> VectorId {
+        let shape: Vec<usize> = dims.iter().map(Dim::len).collect();
+        self.keyed(key, Role::Dynamics, dims.to_vec(), &shape, VectorForm::NegExp)
+    }
+
+    /// Numbers that the configuration says.
+    pub fn constant(&mut self, values: Vec<f32>) -> VectorId {
+        let len = values.len();
+        self.vectors.push(Vector {
+            source: VectorSource::Constant(values),
+            len,
+            form: VectorForm::Plain,
+            role: Role::Bias,
+            dims: Vec::new(),
+            layer: self.layer,
+        });
+        VectorId(self.vectors.len() - 1)
+    }
+
+    /// `KEY.weight` and, of a LayerNorm, `KEY.bias`, over `dim`.
+    pub fn norm_weights(&mut self, key: &str, kind: Kind, eps: f64, dim: impl Into<Dim>) -> Norm {
+        let dim = dim.into();
+        let weight = Some(self.vector(&format!("{key}.weight"), Role::Norm, dim.clone()));
+        let kind = match kind {
+            Kind::Rms => NormKind::Rms,
+            Kind::Layer => NormKind::Layer { bias: self.vector(&format!("{key}.bias"), Role::Norm, dim) },
+        };
+        Norm { kind, weight, eps: eps as f32 }
+    }
+
+    // Ops.
+
+    /// Appends a node.
+    pub fn push(&mut self, op: Op) {
+        self.nodes.push(Node { op, layer: self.layer, records: Vec::new(), ends_layer: false });
+    }
+
+    /// The residual stream: rows of the table times `scale`, plus those of `positions`.
+    pub fn embed(&mut self, table: &str, positions: Option<&str>, scale: f32) -> Result<(), EngineError> {
+        let [vocab, d] = match self.shapes {
+            Some(_) => self.shape(table)?,
+            None => [self.vocab_size, self.hidden_size()],
+        };
+        if self.hidden.is_none() {
+            self.hidden = Some(self.value(d).value);
+        }
+        if self.vocab_size == 0 || self.vocab_size > vocab {
+            self.vocab_size = vocab;
+        }
+        let (channels, tokens) = (self.hidden_axis(), self.axis(AxisName::Vocab, vocab));
+        let table = self.bare_matrix(table, Role::Table, tokens, channels, Layout::Plain);
+        self.table = Some(table);
+        let positions = match positions {
+            None => None,
+            Some(key) => {
+                let rows = match self.shapes {
+                    Some(_) => self.shape::<2>(key)?[0],
+                    None => self.max_tokens.unwrap_or(1),
+                };
+                self.max_tokens = Some(rows);
+                let axis = self.axis(AxisName::Position, rows);
+                Some(self.bare_matrix(key, Role::Positions, axis, channels, Layout::Plain))
+            }
+        };
+        let hidden = self.hidden();
+        self.push(Op::Embed { table, positions, scale, y: hidden.value });
+        self.watch("embed", hidden);
+        if let Some(node) = self.nodes.last_mut() {
+            node.ends_layer = true;
+        }
+        Ok(())
+    }
+
+    /// Says how wide the residual stream of a program without a checkpoint is.
+    pub fn free_sizes(&mut self, vocab_size: usize, d: usize, max_tokens: Option<usize>) {
+        self.vocab_size = vocab_size;
+        self.max_tokens = max_tokens;
+        self.hidden = Some(self.value(d).value);
+    }
+
+    /// A norm over the whole of what it is given.
+    pub fn norm(&mut self, norm: Norm, x: View) -> View {
+        let y = self.value(x.width);
+        self.push(Op::Norm { norm, x, y: y.value });
+        y
+    }
+
+    /// A norm of the residual stream.
+    pub fn hidden_norm(&mut self, key: &str, kind: Kind, eps: f64) -> View {
+        let channels = self.hidden_axis();
+        let norm = self.norm_weights(key, kind, eps, channels);
+        self.norm(norm, self.hidden())
+    }
+
+    fn product(&mut self, lin: Lin, key: String, x: View, y: View, add: bool) {
+        let bias_key = format!("{}.bias", lin.key);
+        let bias = (lin.bias && self.has(&bias_key)).then(|| {
+            let rows = lin.rows.clone();
+            self.vector(&bias_key, Role::Bias, rows)
+        });
+        debug_assert_eq!(x.width, lin.cols.len(), "{key}");
+        let w = self.matrix(&lin, key);
+        let Lin { row_scale, x_scale, y_scale, .. } = lin;
+        self.push(Op::Linear(Linear { w, bias, row_scale, x_scale, y_scale, x, y: y.value, add }));
+    }
+
+    /// A product.
+    pub fn linear(&mut self, lin: Lin, x: View) -> View {
+        let y = self.value(lin.rows.len());
+        let key = self.key(&format!("{}.weight", lin.key));
+        self.product(lin, key, x, y, false);
+        y
+    }
+
+    /// A product with the matrix of exactly that key, which has no bias.
+    pub fn linear_of(&mut self, lin: Lin, x: View) -> View {
+        let y = self.value(lin.rows.len());
+        let key = self.key(&lin.key);
+        self.product(lin.without_bias(), key, x, y, false);
+        y
+    }
+
+    /// A product that the residual stream takes.
+    pub fn linear_add(&mut self, lin: Lin, x: View) {
+        let y = self.hidden();
+        let key = self.key(&format!("{}.weight", lin.key));
+        self.product(lin, key, x, y, true);
+    }
+
+    /// `KEY.weight` `[C, 1, k]` and, where there is one, `KEY.bias`.
+    pub fn conv1d(&mut self, key: &str, channels: impl Into<Dim>, k: usize, x: View) -> View {
+        let channels = channels.into();
+        let width = channels.len();
+        let axis = self.axis(AxisName::Tap, k);
+        let weight = format!("{key}.weight");
+        let dims = vec![channels.clone(), Dim::default(), axis.into()];
+        let taps = self.keyed(&weight, Role::Conv, dims, &[width, 1, k], VectorForm::Taps { k });
+        let bias = format!("{key}.bias");
+        // Without a checkpoint there are biases: a case that checks a backend should have them.
+        let bias = (self.shapes.is_none() || self.has(&bias)).then(|| self.vector(&bias, Role::Conv, channels));
+        let tail = self.state("conv_tail", StateSize::Fixed(vec![k - 1, width]));
+        let y = self.value(width);
+        self.push(Op::Conv1d { x, taps, bias, tail, y: y.value });
+        y
+    }
+
+    /// A function of every number, in place.
+    pub fn activate(&mut self, activation: Activation, y: View) -> View {
+        self.push(Op::Activate { activation, y: y.value });
+        y
+    }
+
+    /// `x SiLU(z_scale z)`; in place where `x` is the whole of a value.
+    pub fn gate(&mut self, x: View, z: View, z_scale: f32) -> View {
+        let y = if x == self.whole(x.value) { x } else { self.value(x.width) };
+        self.push(Op::Gate { x, z, z_scale, y: y.value });
+        y
+    }
+
+    /// A gate with a norm.
+    pub fn gated_norm(&mut self, norm: Option<GroupNorm>, x: View, z: View) -> View {
+        let y = self.value(x.width);
+        self.push(Op::GatedNorm { norm, x, z, y: y.value });
+        y
+    }
+
+    /// Values side by side.
+    pub fn concat(&mut self, parts: &[View]) -> View {
+        let y = self.value(parts.iter().map(|part| part.width).sum());
+        let mut first = 0;
+        for &x in parts {
+            self.push(Op::Copy { x, y: y.part(first, x.width) });
+            first += x.width;
+        }
+        y
+    }
+
+    /// Something to remember.
+    pub fn state(&mut self, name: &'static str, size: StateSize) -> StateId {
+        self.states.push(State { name, layer: self.layer, size });
+        StateId(self.states.len() - 1)
+    }
+
+    /// The final norm and the head. Without a head of its own the table serves, if `tied` says that it
+    /// may: where there is no configuration, and where one is silent.
+    pub fn finish_with(&mut self, norm: &str, kind: Kind, eps: f64, scale: f32, tied: Tied) -> Result<(), EngineError> {
+        let channels = self.hidden_axis();
+        let norm = self.norm_weights(norm, kind, eps, channels);
+        let Some(table) = self.table else { return Ok(()) };
+        let matrix = if self.has(HEAD) {
+            let dims = self.matrices[table.0].dims.clone();
+            let [rows, cols] = dims;
+            self.bare_matrix(HEAD, Role::Head, rows, cols, Layout::Plain)
+        } else {
+            if let Tied::AsConfigured { default } = tied {
+                let why = "the family's default";
+                if !self.fields.free_flag("tie_word_embeddings", default, why)? {
+                    let reason = format!(
+                        "{HEAD} is not in the file, and the table is not tied to it (tie_word_embeddings is \
+                         false): the file has no head; set tie_word_embeddings=true if the table serves"
+                    );
+                    return Err(EngineError::UnknownModel { reason });
+                }
+            }
+            table
+        };
+        self.end = Some((norm, Head { matrix, scale }));
+        Ok(())
+    }
+
+    /// The program, once everything was there and fitted.
+    pub fn finish(self) -> (Collector<'a>, &'static str, usize, Result<Program, EngineError>) {
+        let program = match (self.error, self.end, self.table, self.hidden) {
+            (Some(error), ..) => Err(error),
+            (None, Some((norm, head)), Some(table), Some(hidden)) => Ok(Program {
+                slots: Slots::new(&self.nodes, &self.widths, hidden),
+                nodes: self.nodes,
+                widths: self.widths,
+                states: self.states,
+                matrices: self.matrices,
+                vectors: self.vectors,
+                axes: self.axes,
+                hidden,
+                norm,
+                head,
+                table,
+                vocab_size: self.vocab_size,
+                max_tokens: self.max_tokens,
+            }),
+            _ => Err(EngineError::UnknownModel { reason: "the program has no end".into() }),
+        };
+        (self.fields, self.family, self.offset, program)
+    }
+}
+
+/// Kinds of norms with weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// LayerNorm, with weight and bias.
+    Layer,
+    /// RMS norm, with a weight.
+    Rms,
+}
+
+/// Whether the table makes the logits where there is no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tied {
+    /// Always.
+    Always,
+    /// If `tie_word_embeddings` says so.
+    AsConfigured {
+        /// Where it says nothing.
+        default: bool,
+    },
+}

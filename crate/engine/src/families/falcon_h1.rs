@@ -1,0 +1,63 @@
+//! Falcon-H1: Mamba-2 and attention side by side in every layer, then a SwiGLU. Eleven multipliers are
+//! scalars of the products, never part of weights.
+
+use super::builder::{Builder, Kind, Tied};
+use super::llama::{self, AttentionScales, Heads, ROPE_FIELDS};
+use super::mamba2::{self, HYBRID, Mixer};
+use super::bamba::hybrid_layers;
+use super::registry::{Entry, Run};
+use crate::EngineError;
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "falcon-h1",
+    title: "Falcon-H1",
+    trunk: "model.",
+    keys: &["layers.0.mamba.dt_bias", "layers.0.self_attn.q_proj.weight", "layers.0.feed_forward.gate_proj.weight"],
+    without: &[],
+    aliases: &[],
+    table: "model.embed_tokens.weight",
+    fields: ROPE_FIELDS,
+    run: Run::Program(declare),
+};
+
+fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    b.vocabulary("model.embed_tokens.weight")?;
+    let n_layers = b.layers("model.layers.")?;
+    let eps = b.fields.free_eps("rms_norm_eps", 1e-5, "Falcon-H1's default")?;
+    llama::silu_only(b)?;
+    let embedding = b.fields.multiplier("embedding_multiplier")?;
+    let head_scale = b.fields.multiplier("lm_head_multiplier")?;
+    let attention = AttentionScales {
+        input: b.fields.multiplier("attention_in_multiplier")?,
+        key: b.fields.multiplier("key_multiplier")?,
+        output: b.fields.multiplier("attention_out_multiplier")?,
+    };
+    let ssm_in = b.fields.multiplier("ssm_in_multiplier")?;
+    let ssm_out = b.fields.multiplier("ssm_out_multiplier")?;
+    let ssm_parts = b.fields.multipliers::<5>("ssm_multipliers")?;
+    let mlp = b.fields.multipliers::<2>("mlp_multipliers")?;
+    let (scopes, _) = hybrid_layers(b, n_layers, "mamba.A_log");
+    let mixers = Mixer::of(b, &scopes, &HYBRID, eps)?;
+    let heads = Heads::of(b, "model.layers.0.self_attn.")?;
+    let inv_freq = llama::rope(b, heads.head, 1.0)?;
+    llama::positions(b)?;
+
+    b.embed("model.embed_tokens.weight", None, embedding)?;
+    for (n, mixer) in mixers.into_iter().enumerate() {
+        let mixer = Mixer { scales: Some((ssm_parts, ssm_in)), out_scale: ssm_out, ..mixer };
+        b.layer(n, &format!("model.layers.{n}."), |b| {
+            let x = b.hidden_norm("input_layernorm", Kind::Rms, eps);
+            b.watch("norm", x);
+            b.scoped("mamba.", |b| mamba2::mixer(b, &mixer, x));
+            let shape = heads.shape(b, "self_attn.", inv_freq, None, eps)?;
+            b.scoped("self_attn.", |b| llama::attention(b, &shape, attention, x));
+            let x = b.hidden_norm("pre_ff_layernorm", Kind::Rms, eps);
+            b.watch("norm2", x);
+            b.scoped("feed_forward.", |b| llama::mlp(b, mlp, x))?;
+            b.watch_product("feed_forward");
+            b.watch_layer();
+            Ok(())
+        })?;
+    }
+    b.finish_with("model.final_layernorm", Kind::Rms, eps, head_scale, Tied::AsConfigured { default: false })
+}

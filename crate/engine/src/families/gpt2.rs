@@ -1,0 +1,83 @@
+//! GPT-2 (Radford et al. 2019): learned positions, one projection for queries, keys and values, and
+//! weights that stand as `[in, out]`.
+
+use statepress_core::Role;
+use statepress_kernels::program::{Activation, AxisName};
+
+use super::builder::{Builder, Kind, Lin, Tied};
+use super::llama::{self, AttentionShape};
+use super::registry::{Entry, Run};
+use crate::EngineError;
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "gpt2",
+    title: "GPT-2",
+    trunk: "transformer.",
+    keys: &["h.*.attn.c_attn.weight"],
+    without: &[],
+    aliases: &[],
+    table: "transformer.wte.weight",
+    fields: &[
+        ("hidden_size", &["n_embd"]),
+        ("num_hidden_layers", &["n_layer"]),
+        ("num_attention_heads", &["n_head"]),
+        ("intermediate_size", &["n_inner"]),
+        ("max_position_embeddings", &["n_positions"]),
+    ],
+    run: Run::Program(declare),
+};
+
+fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    let d = b.vocabulary("transformer.wte.weight")?;
+    let n_layers = b.layers("transformer.h.")?;
+    let [positions, _] = b.shape::<2>("transformer.wpe.weight")?;
+    b.fields.counted("max_position_embeddings", positions, "rows of transformer.wpe.weight");
+    let widths = (0..n_layers).map(|n| Ok(b.shape::<2>(&format!("transformer.h.{n}.mlp.c_fc.weight"))?[1]));
+    let widths = widths.collect::<Result<Vec<usize>, EngineError>>()?;
+    b.fields.counted_by_layer("intermediate_size", &widths, "columns of c_fc.weight");
+    let head = (1..=64).rev().find(|head| d.is_multiple_of(*head)).unwrap_or(1);
+    let why = "heads of 64 channels, as every GPT-2 has, or the most that divide the width";
+    let heads = b.fields.free_divisor("num_attention_heads", d / head, why, d)?;
+    let eps = b.fields.free_eps("layer_norm_epsilon", 1e-5, "GPT-2's")?;
+    let activation = b.fields.free("activation_function", "gelu_new", "GPT-2's");
+    let activation = match activation.as_str() {
+        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast") => Activation::GeluTanh,
+        Some("gelu") => Activation::Gelu,
+        Some("silu" | "swish") => Activation::Silu,
+        _ => return Err(b.fields.refuse("activation_function", &activation, "gelu_new, gelu_pytorch_tanh, gelu, silu")),
+    };
+    let scaled = b.fields.optional("scale_attn_weights").is_none_or(|value| value != false);
+    let by_layer = b.fields.optional("scale_attn_by_inverse_layer_idx").is_some_and(|value| value == true);
+
+    b.embed("transformer.wte.weight", Some("transformer.wpe.weight"), 1.0)?;
+    for (n, &width) in widths.iter().enumerate() {
+        b.layer(n, &format!("transformer.h.{n}."), |b| {
+            let head = d / heads;
+            let scale = if scaled { (head as f32).sqrt().recip() } else { 1.0 };
+            let scale = if by_layer { scale / (n + 1) as f32 } else { scale };
+            let (channels, width) = (b.hidden_axis(), b.axis(AxisName::Ffn, width));
+            let rows = b.axis(AxisName::Head, heads).each(head);
+            let x = b.hidden_norm("ln_1", Kind::Layer, eps);
+            b.watch("norm", x);
+            let parts = [rows.named("q"), rows.named("k"), rows.named("v")];
+            let qkv = b.linear(Lin::new("attn.c_attn", Role::AttentionIn, parts, channels).transposed(), x);
+            b.watch("qkv", qkv);
+            let [q, k, v] = qkv.split([d, d, d]);
+            let shape =
+                AttentionShape { heads, kv_heads: heads, head, scale, inv_freq: None, q_norm: None, k_norm: None };
+            let y = llama::attend(b, &shape, q, k, v);
+            b.watch("attention", y);
+            b.linear_add(Lin::new("attn.c_proj", Role::AttentionOut, channels, rows).transposed(), y);
+            b.watch_product("o_proj");
+            let x = b.hidden_norm("ln_2", Kind::Layer, eps);
+            b.watch("norm2", x);
+            let y = b.linear(Lin::new("mlp.c_fc", Role::FfnIn, width, channels).transposed(), x);
+            b.activate(activation, y);
+            b.linear_add(Lin::new("mlp.c_proj", Role::FfnOut, channels, width).transposed(), y);
+            b.watch_product("mlp");
+            b.watch_layer();
+            Ok(())
+        })?;
+    }
+    b.finish_with("transformer.ln_f", Kind::Layer, eps, 1.0, Tied::AsConfigured { default: true })
+}

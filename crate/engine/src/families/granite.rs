@@ -1,0 +1,116 @@
+//! Granite 4 hybrids: layers of Mamba-2 or of attention, each with a SwiGLU that all tokens share and
+//! perhaps experts beside it. Four multipliers are scalars of the products, never part of weights.
+
+use statepress_core::Role;
+use statepress_kernels::program::{Activation, AxisName, Expert, Experts, Layout, Op, View};
+
+use super::bamba::hybrid_layers;
+use super::builder::{Builder, Kind, Lin, Tied};
+use super::llama::{self, AttentionScales, Heads, ROPE_FIELDS};
+use super::mamba2::{self, HYBRID, Mixer};
+use super::registry::{Entry, Run};
+use crate::EngineError;
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "granite-hybrid",
+    title: "Granite 4 hybrid",
+    trunk: "model.",
+    keys: &["layers.*.mamba.dt_bias", "layers.*.shared_mlp.input_linear.weight"],
+    without: &[],
+    aliases: &[],
+    table: "model.embed_tokens.weight",
+    fields: ROPE_FIELDS,
+    run: Run::Program(declare),
+};
+
+fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    b.vocabulary("model.embed_tokens.weight")?;
+    let n_layers = b.layers("model.layers.")?;
+    let eps = b.fields.free_eps("rms_norm_eps", 1e-5, "Granite's default")?;
+    llama::silu_only(b)?;
+    let residual = b.fields.multiplier("residual_multiplier")?;
+    let embedding = b.fields.multiplier("embedding_multiplier")?;
+    let logits = b.fields.multiplier("logits_scaling")?;
+    let (mamba, attention) = hybrid_layers(b, n_layers, "mamba.A_log");
+    let mut mixers = Mixer::of(b, &mamba, &HYBRID, eps)?.into_iter();
+    let heads = attention.first().map(|scope| Heads::of(b, scope)).transpose()?;
+    let scale = match b.fields.optional("attention_multiplier") {
+        Some(_) => Some(b.fields.multiplier("attention_multiplier")?),
+        None => None,
+    };
+    let turns = b.fields.optional("position_embedding_type").is_some_and(|kind| kind == "rope");
+    let inv_freq = match heads {
+        Some(heads) if turns => llama::rope(b, heads.head, 1.0)?,
+        _ => None,
+    };
+    llama::positions(b)?;
+    let experts = b.has("model.layers.0.block_sparse_moe.router.layer.weight");
+    let top_k = if experts {
+        let [count, _] = b.shape("model.layers.0.block_sparse_moe.router.layer.weight")?;
+        b.fields.counted("num_local_experts", count, "rows of the router");
+        b.fields.free_count("num_experts_per_tok", count.min(2), "two are usual", 1..=count)?
+    } else {
+        1
+    };
+
+    b.embed("model.embed_tokens.weight", None, embedding)?;
+    for n in 0..n_layers {
+        b.layer(n, &format!("model.layers.{n}."), |b| {
+            let x = b.hidden_norm("input_layernorm", Kind::Rms, eps);
+            b.watch("norm", x);
+            if b.has("mamba.A_log") {
+                let mixer = mixers.next().map(|mixer| Mixer { out_scale: residual, ..mixer });
+                b.scoped("mamba.", |b| mixer.iter().for_each(|mixer| mamba2::mixer(b, mixer, x)));
+            } else if let Some(heads) = heads {
+                let shape = heads.shape(b, "self_attn.", inv_freq, scale, eps)?;
+                let scales = AttentionScales { output: residual, ..AttentionScales::default() };
+                b.scoped("self_attn.", |b| llama::attention(b, &shape, scales, x));
+            }
+            let x = b.hidden_norm("post_attention_layernorm", Kind::Rms, eps);
+            b.watch("norm2", x);
+            if b.has("block_sparse_moe.router.layer.weight") {
+                b.scoped("block_sparse_moe.", |b| moe(b, top_k, residual, x))?;
+            }
+            b.scoped("shared_mlp.", |b| shared_mlp(b, residual, x))?;
+            b.watch_layer();
+            Ok(())
+        })?;
+    }
+    b.finish_with("model.norm", Kind::Rms, eps, 1.0 / logits, Tied::AsConfigured { default: true })
+}
+
+/// `output_linear (SiLU(a) c)` with `a, c = split(input_linear x)`.
+fn shared_mlp(b: &mut Builder, scale: f32, x: View) -> Result<(), EngineError> {
+    let [doubled, _] = b.shape::<2>("input_linear.weight")?;
+    b.expect("input_linear.weight", doubled.is_multiple_of(2), "an even number of rows (gates and values)")?;
+    let (channels, width) = (b.hidden_axis(), b.axis(AxisName::Ffn, doubled / 2));
+    let parts = [width.named("gate"), width.named("up")];
+    let y = b.linear(Lin::new("input_linear", Role::FfnIn, parts, channels), x);
+    let [gate, up] = y.split([doubled / 2, doubled / 2]);
+    let y = b.gate(up, gate, 1.0);
+    b.linear_add(Lin::new("output_linear", Role::FfnOut, channels, width).y_scale(scale), y);
+    Ok(())
+}
+
+/// Experts like the shared network, each a part of two tensors of three dimensions.
+fn moe(b: &mut Builder, top_k: usize, y_scale: f32, x: View) -> Result<(), EngineError> {
+    let [count, doubled, _] = b.shape("input_linear.weight")?;
+    b.expect("input_linear.weight", doubled.is_multiple_of(2), "an even number of rows (gates and values)")?;
+    let channels = b.hidden_axis();
+    let expert = b.axis(AxisName::Expert, count);
+    let width = b.axis(AxisName::Ffn, doubled / 2);
+    let router = b.bare_matrix("router.layer.weight", Role::Router, expert, channels, Layout::Plain);
+    let experts = (0..count).map(|index| {
+        let layout = Layout::Part { index, count };
+        let parts = [width.named("gate"), width.named("up")];
+        Expert {
+            up: b.bare_matrix("input_linear.weight", Role::ExpertIn, parts, channels, layout),
+            down: b.bare_matrix("output_linear.weight", Role::ExpertOut, channels, width, layout),
+        }
+    });
+    let experts = experts.collect();
+    let (activation, gated, y) = (Activation::Silu, true, b.hidden().value);
+    b.push(Op::Experts(Experts { router, experts, activation, gated, top_k, y_scale, x: x.value, y }));
+    b.watch_router("router_logits");
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! From headers to a model: its family, its configuration, its program.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use statepress_core::report::Segment;
+use statepress_core::spec::{Family, Fields};
+use statepress_core::{Finding, Index, Role};
+use statepress_kernels::program::{Dim, Layout, Program, VectorSource};
+
+use super::builder::Builder;
+use super::fields::Collector;
+use super::keys::{Names, is_buffer};
+use super::registry::{self, Run};
+use super::roles;
+use crate::EngineError;
+
+/// What the user and files beside the checkpoint say about it.
+#[derive(Clone, Debug, Default)]
+pub struct Hints {
+    /// A `config.json` that lies beside the weights.
+    pub config: Option<Map<String, Value>>,
+    /// `--set field=value`.
+    pub set: Map<String, Value>,
+    /// Bytes of the file; known upstream files are recognised by it.
+    pub file_bytes: u64,
+}
+
+/// A checkpoint understood.
+#[derive(Clone)]
+pub struct ModelSpec {
+    /// The family.
+    pub family: Family,
+    /// The program, when this version can run the family and the shapes fit.
+    pub program: Option<Rc<Program>>,
+    /// Position `t` predicts token `t + offset`.
+    pub offset: usize,
+    /// Why it cannot be run, when it cannot.
+    pub refusal: Option<String>,
+    /// Every field with its origin.
+    pub fields: Fields,
+    /// Usual keys.
+    pub names: Names,
+    /// What each weight does, by its real key.
+    pub weights: BTreeMap<String, WeightSpec>,
+    /// What was assumed or found odd.
+    pub findings: Vec<Finding>,
+}
+
+impl ModelSpec {
+    /// Whether a state space or another recurrence is in it, also where it cannot be run.
+    pub fn is_recurrent(&self) -> bool {
+        self.weights.values().any(|weight| weight.role == Role::Dynamics)
+    }
+}
+
+/// What a weight does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightSpec {
+    /// Its role.
+    pub role: Role,
+    /// The parts of its rows, where there are several.
+    pub segments: Vec<Segment>,
+}
+
+/// Understands a checkpoint from its index alone.
+///
+/// # Errors
+/// Only for `--set` fields that do not exist, cannot be set, or have a value that is not allowed. A
+/// checkpoint that is no model we know, or whose own configuration cannot be, is understood as far as
+/// it goes: [`ModelSpec::refusal`] says why it cannot run.
+pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
+    let names = Names::new(index);
+    let mut findings = names.findings().to_vec();
+    let entry = names.family();
+    let shapes: BTreeMap<String, Vec<usize>> = names
+        .positions()
+        .iter()
+        .map(|(name, &position)| (name.clone(), index.tensors[position].shape.clone()))
+        .collect();
+    let fields = Collector::new(index, hints, entry.map_or(&[], |entry| entry.fields));
+    let name = entry.map_or("unknown", |entry| entry.name);
+    let mut builder = Builder::new(fields, Some(&shapes), name);
+    builder.file_bytes = hints.file_bytes;
+    builder.shares_head = names.shared_head(index).is_some();
+    let declared = match entry.map(|entry| &entry.run) {
+        Some(Run::Program(declare)) => declare(&mut builder),
+        Some(Run::Lacks(what)) => {
+            let title = entry.map_or("", |entry| entry.title);
+            let reason = format!("{title} can be inspected and compressed, but not run: this version lacks {what}");
+            Err(EngineError::UnknownModel { reason })
+        }
+        None => Err(registry::unknown(index)),
+    };
+    let (fields, family, offset, built) = builder.finish();
+    let program = declared.and(built);
+    if let Err(error @ EngineError::Option { .. }) = program {
+        return Err(error);
+    }
+    let program = program.and_then(|program| {
+        names.strict(index, &program_keys(&program))?;
+        Ok(program)
+    });
+    let (fields, more) = fields.finish(program.is_err())?;
+    findings.extend(more);
+    let (program, refusal) = match program {
+        Ok(program) => (Some(Rc::new(program)), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    if let Some(reason) = &refusal {
+        findings.push(Finding::warning("cannot-run", format!("the model cannot be run: {reason}")));
+    }
+    let weights = weights(index, &names, program.as_deref());
+    let family = Family(family.into());
+    Ok(ModelSpec { family, program, offset, refusal, fields, names, weights, findings })
+}
+
+/// The keys that a checkpoint of this program must have, in usual spelling.
+fn program_keys(program: &Program) -> BTreeSet<String> {
+    let vectors = program.vectors.iter().filter_map(|vector| match &vector.source {
+        VectorSource::Key(key) => Some(key),
+        VectorSource::Constant(_) => None,
+    });
+    program.matrices.iter().map(|matrix| &matrix.key).chain(vectors).cloned().collect()
+}
+
+/// Roles by real key: as the program declares them, else as the key sounds.
+fn weights(index: &Index, names: &Names, program: Option<&Program>) -> BTreeMap<String, WeightSpec> {
+    let mut declared: BTreeMap<&str, WeightSpec> = BTreeMap::new();
+    if let Some(program) = program {
+        for matrix in &program.matrices {
+            let rows = &matrix.dims[usize::from(matrix.layout == Layout::Transposed)];
+            declared.insert(&matrix.key, WeightSpec { role: matrix.role, segments: segments(rows) });
+        }
+        for vector in &program.vectors {
+            if let VectorSource::Key(key) = &vector.source {
+                let segments = vector.dims.first().map(segments).unwrap_or_default();
+                declared.insert(key, WeightSpec { role: vector.role, segments });
+            }
+        }
+    }
+    let spec = |usual: &str, shape: &[usize]| {
+        declared.get(usual).cloned().or_else(|| {
+            Some(WeightSpec { role: roles::by_key(usual, shape)?, segments: Vec::new() })
+        })
+    };
+    names
+        .positions()
+        .iter()
+        .map(|(usual, &position)| (usual, &index.tensors[position]))
+        .filter(|(_, entry)| !is_buffer(&entry.name))
+        .filter_map(|(usual, entry)| Some((entry.name.clone(), spec(usual, &entry.shape)?)))
+        .collect()
+}
+
+/// The parts of a dimension, where there are several.
+fn segments(dim: &Dim) -> Vec<Segment> {
+    if dim.0.len() < 2 {
+        return Vec::new();
+    }
+    dim.0.iter().map(|part| Segment { label: part.label.into(), rows: part.len() }).collect()
+}

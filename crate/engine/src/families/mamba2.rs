@@ -1,0 +1,323 @@
+//! Mamba-2 (Dao and Gu 2024) in the layouts of `transformers` and of the original code, which also
+//! knows layers of attention, feed-forward networks, and an SSM that is narrower than its block.
+//!
+//! ```text
+//! z, x, B, C, dt = split(in_proj rms(hidden));   x, B, C = SiLU(conv(x, B, C))
+//! delta          = clamp(softplus(dt + dt_bias))              one number for each head
+//! y              = ssd(x, delta, B, C) + D x
+//! out            = hidden + out_proj rms(y SiLU(z))           per group
+//! ```
+
+use statepress_core::{Finding, Role};
+use statepress_kernels::program::{
+    Activation, AxisName, Dim, GroupNorm, Op, Ssd, StateSize, VectorId, View,
+};
+
+use super::builder::{Builder, Kind, Lin, Tied};
+use super::fields::number;
+use super::llama::{self, AttentionShape};
+use super::mamba::kind_of;
+use super::registry::{Entry, Run};
+use crate::EngineError;
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "mamba2",
+    title: "Mamba-2",
+    trunk: "backbone.",
+    keys: &["layers.*.mixer.dt_bias", "layers.*.mixer.conv1d.weight"],
+    without: &["layers.*.mixer.up_proj.weight"],
+    aliases: &[("backbone.embedding.weight", "backbone.embeddings.weight")],
+    table: "backbone.embeddings.weight",
+    fields: &[
+        ("hidden_size", &["d_model"]),
+        ("num_hidden_layers", &["n_layer", "num_layers"]),
+        ("num_heads", &[]),
+        ("head_dim", &["ssm_cfg.headdim"]),
+        ("state_size", &["ssm_cfg.d_state"]),
+        ("conv_kernel", &["ssm_cfg.d_conv"]),
+        ("n_groups", &["ssm_cfg.ngroups"]),
+        ("time_step_limit", &["ssm_cfg.dt_limit"]),
+        ("norm_before_gate", &["ssm_cfg.norm_before_gate"]),
+        ("layer_norm_epsilon", &["norm_epsilon"]),
+        ("tie_word_embeddings", &["tie_embeddings"]),
+        ("num_attention_heads", &["attn_cfg.num_heads"]),
+        ("attention_head_dim", &["attn_cfg.head_dim"]),
+        ("rotary_emb_dim", &["attn_cfg.rotary_emb_dim"]),
+    ],
+    run: Run::Program(declare),
+};
+
+/// What a mixer is made of; see [`Mixer::of`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mixer {
+    /// Channels of the gated network beside the SSM; usually none.
+    pub mlp: usize,
+    pub heads: usize,
+    pub head: usize,
+    pub groups: usize,
+    pub states: usize,
+    pub taps: usize,
+    pub limits: [f32; 2],
+    /// Of the gated norm.
+    pub eps: f64,
+    pub norm_before_gate: bool,
+    /// Multipliers of the input, of the parts z, x, B, C, dt, and of the output.
+    pub scales: Option<([f32; 5], f32)>,
+    pub out_scale: f32,
+}
+
+/// What a family calls the sizes of its Mamba-2 mixers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FieldNames {
+    pub heads: &'static str,
+    pub head: &'static str,
+    pub groups: &'static str,
+    pub states: &'static str,
+    pub taps: &'static str,
+    pub norm_before_gate: &'static str,
+}
+
+/// As hybrids spell them.
+pub(crate) const HYBRID: FieldNames = FieldNames {
+    heads: "mamba_n_heads",
+    head: "mamba_d_head",
+    groups: "mamba_n_groups",
+    states: "mamba_d_state",
+    taps: "mamba_d_conv",
+    norm_before_gate: "mamba_norm_before_gate",
+};
+
+const PURE: FieldNames = FieldNames {
+    heads: "num_heads",
+    head: "head_dim",
+    groups: "n_groups",
+    states: "state_size",
+    taps: "conv_kernel",
+    norm_before_gate: "norm_before_gate",
+};
+
+impl Mixer {
+    /// Counts the mixers that stand in these scopes. Only the product of groups and states is in the
+    /// tensors: groups are asked for.
+    pub fn of(b: &mut Builder, scopes: &[String], names: &FieldNames, eps: f64) -> Result<Vec<Self>, EngineError> {
+        let mut mixers = Vec::with_capacity(scopes.len());
+        let mut groups = None;
+        let limits = limits(b)?;
+        let before = names.norm_before_gate;
+        let norm_before_gate = match b.fields.optional(before) {
+            None => false,
+            Some(value) => value.as_bool().ok_or_else(|| b.fields.refuse(before, &value, "true or false"))?,
+        };
+        for scope in scopes {
+            let (mlp, heads, inner, product, taps) = b.scoped(scope, |b| -> Result<_, EngineError> {
+                let [heads] = b.shape("A_log")?;
+                let [conv, _, taps] = b.shape("conv1d.weight")?;
+                let [rows, _] = b.shape::<2>("in_proj.weight")?;
+                let [_, out] = b.shape::<2>("out_proj.weight")?;
+                // rows = 2 mlp + S + conv + H and out = mlp + S.
+                let mlp = rows.checked_sub(heads + conv + out);
+                let inner = mlp.and_then(|mlp| out.checked_sub(mlp));
+                let fits = inner.is_some_and(|inner| {
+                    inner > 0 && inner.is_multiple_of(heads) && conv > inner && (conv - inner).is_multiple_of(2)
+                });
+                let expected = format!("rows for z, x, B, C and {heads} step sizes, beside {conv} of conv1d and {out} of out_proj");
+                b.expect("in_proj.weight", fits, expected)?;
+                let (mlp, inner) = (mlp.unwrap_or(0), inner.unwrap_or(0));
+                Ok((mlp, heads, inner, (conv - inner) / 2, taps))
+            })?;
+            let groups = match groups {
+                Some(groups) => groups,
+                None => {
+                    let why = "one group is usual; only groups times states is in the tensors";
+                    let count = b.fields.free_divisor(names.groups, 1, why, product)?;
+                    if !heads.is_multiple_of(count) {
+                        let allowed = format!("a divisor of {product} and of {heads} heads");
+                        return Err(b.fields.refuse(names.groups, &count.into(), &allowed));
+                    }
+                    *groups.insert(count)
+                }
+            };
+            let (head, states) = (inner / heads, product / groups);
+            let (scales, out_scale) = (None, 1.0);
+            mixers.push(Self {
+                mlp, heads, head, groups, states, taps, limits, eps, norm_before_gate, scales, out_scale,
+            });
+        }
+        if groups.is_some_and(|groups| groups > 1) {
+            let message = "the gated norm is that of each group, as the original and transformers 5 have it; \
+                           transformers up to 4.57 normalised the whole width";
+            b.fields.finding(Finding::info("grouped-norm", message));
+        }
+        let each = |of: fn(&Self) -> usize| mixers.iter().map(of).collect::<Vec<_>>();
+        b.fields.counted_by_layer(names.heads, &each(|mixer| mixer.heads), "length of A_log");
+        b.fields.counted_by_layer(names.head, &each(|mixer| mixer.head), "SSM width / heads");
+        b.fields.counted_by_layer(names.states, &each(|mixer| mixer.states), "rows of B / groups");
+        b.fields.counted_by_layer(names.taps, &each(|mixer| mixer.taps), "third dimension of conv1d.weight");
+        Ok(mixers)
+    }
+
+    /// S.
+    pub fn inner(&self) -> usize {
+        self.heads * self.head
+    }
+}
+
+/// The least and the largest step size.
+fn limits(b: &mut Builder) -> Result<[f32; 2], EngineError> {
+    let Some(value) = b.fields.optional("time_step_limit") else { return Ok([0.0, f32::INFINITY]) };
+    let pair = value.as_array().and_then(|pair| match pair.as_slice() {
+        [low, high] => Some([number(low)? as f32, number(high)? as f32]),
+        _ => None,
+    });
+    pair.filter(|[low, high]| low <= high)
+        .ok_or_else(|| b.fields.refuse("time_step_limit", &value, "two numbers, the smaller first"))
+}
+
+fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    b.vocabulary("backbone.embeddings.weight")?;
+    let n_layers = b.layers("backbone.layers.")?;
+    let eps = b.fields.free_eps("layer_norm_epsilon", 1e-5, "the default of every Mamba")?;
+    let is_ssm: Vec<bool> = (0..n_layers).map(|n| b.has(&format!("backbone.layers.{n}.mixer.A_log"))).collect();
+    let scopes = (0..n_layers).filter(|&n| is_ssm[n]).map(|n| format!("backbone.layers.{n}.mixer."));
+    let mut mixers = Mixer::of(b, &scopes.collect::<Vec<_>>(), &PURE, eps)?.into_iter();
+    let kind = kind_of(b, "backbone.norm_f");
+
+    b.embed("backbone.embeddings.weight", None, 1.0)?;
+    for (n, is_ssm) in is_ssm.into_iter().enumerate() {
+        b.layer(n, &format!("backbone.layers.{n}."), |b| {
+            let x = b.hidden_norm("norm", kind, eps);
+            b.watch("norm", x);
+            match if is_ssm { mixers.next() } else { None } {
+                Some(sizes) => b.scoped("mixer.", |b| mixer(b, &sizes, x)),
+                None => b.scoped("mixer.", |b| attention(b, x))?,
+            }
+            if b.has("mlp.fc1.weight") {
+                mlp(b, kind, eps)?;
+            }
+            b.watch_layer();
+            Ok(())
+        })?;
+    }
+    b.finish_with("backbone.norm_f", kind, eps, 1.0, Tied::AsConfigured { default: true })
+}
+
+/// The mixer, whose keys begin in the current scope, of the normed input `x`; its output is added to
+/// the residual stream.
+pub(crate) fn mixer(b: &mut Builder, sizes: &Mixer, x: View) {
+    let Mixer { mlp, heads, head, groups, states, .. } = *sizes;
+    let (inner, product) = (sizes.inner(), groups * states);
+    let channels = b.hidden_axis();
+    let by_head = b.axis(AxisName::Head, heads);
+    let wide = by_head.each(head);
+    let state = b.axis(AxisName::State, states).times(groups);
+    let beside = b.axis(AxisName::Ffn, mlp);
+    let mut rows = vec![
+        wide.named("z"),
+        wide.named("x"),
+        state.named("B"),
+        state.named("C"),
+        by_head.named("dt"),
+    ];
+    if mlp > 0 {
+        rows.splice(0..0, [beside.named("z0"), beside.named("x0")]);
+    }
+    let row_scale = sizes.scales.map(|(parts, _)| {
+        let widths = [inner, inner, product, product, heads];
+        let each = parts.iter().zip(widths).flat_map(|(&scale, width)| std::iter::repeat_n(scale, width));
+        b.constant(each.collect())
+    });
+    let in_proj = Lin::new("in_proj", Role::InProj, Dim(rows), channels).row_scale(row_scale);
+    let zxbcdt = b.linear(in_proj.x_scale(sizes.scales.map_or(1.0, |(_, input)| input)), x);
+    b.watch("in_proj", zxbcdt);
+    let [z0, x0, z, xbc, dt] = zxbcdt.split([mlp, mlp, inner, inner + 2 * product, heads]);
+    let parts = [wide.named("x"), state.named("B"), state.named("C")];
+    let xbc = b.conv1d("conv1d", parts, sizes.taps, xbc);
+    b.activate(Activation::Silu, xbc);
+    let [u, input, output] = xbc.split([inner, product, product]);
+    b.watch("scan_in", u);
+    b.watch("B", input);
+    b.watch("C", output);
+    let bias = b.vector("dt_bias", Role::Dynamics, by_head);
+    let delta = b.value(heads);
+    b.push(Op::Softplus { x: dt, bias, limits: sizes.limits, y: delta.value });
+    b.watch("delta", delta);
+
+    let a = b.decay("A_log", &[by_head.into()]);
+    let d = skip(b, inner, wide.into(), by_head.into());
+    let h = b.state("h", StateSize::Fixed(vec![heads, head, states]));
+    let y = b.value(inner);
+    let (dt, h_y) = (delta.value, y.value);
+    b.push(Op::Ssd(Ssd { heads, head, groups, states, u, dt, b: input, c: output, a, d, h, y: h_y }));
+    b.watch("scan_out", y);
+    let norm = (b.is_free() || b.has("norm.weight")).then(|| GroupNorm {
+        weight: Some(b.vector("norm.weight", Role::Norm, wide)),
+        groups,
+        eps: sizes.eps as f32,
+        before_gate: sizes.norm_before_gate,
+    });
+    let mut y = b.gated_norm(norm, y, z);
+    b.watch("gated_norm", y);
+    if mlp > 0 {
+        let gated = b.gate(x0, z0, 1.0);
+        y = b.concat(&[gated, y]);
+    }
+    b.watch("out_proj_in", y);
+    let cols = if mlp > 0 { Dim(vec![beside, wide]) } else { wide.into() };
+    b.linear_add(Lin::new("out_proj", Role::OutProj, channels, cols).y_scale(sizes.out_scale), y);
+    b.watch_product("out_proj");
+}
+
+/// `D`: a number for each head, or for each channel.
+fn skip(b: &mut Builder, inner: usize, by_channel: Dim, by_head: Dim) -> VectorId {
+    let per_channel = b.shape::<1>("D").is_ok_and(|[len]| len == inner && len != by_head.len());
+    b.vector("D", Role::Dynamics, if per_channel { by_channel } else { by_head })
+}
+
+/// A layer of attention of the original code: one projection for queries, keys and values, perhaps a
+/// convolution over all of them, perhaps rotary positions.
+fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
+    let [rows, d] = b.shape::<2>("in_proj.weight")?;
+    let [_, out] = b.shape::<2>("out_proj.weight")?;
+    let why = "heads of 64 channels are usual";
+    let heads = b.fields.free_divisor("num_attention_heads", (out / 64).max(1), why, out)?;
+    let head = out / heads;
+    let kv_rows = (rows - out.min(rows)) / 2;
+    b.expect("in_proj.weight", kv_rows > 0 && kv_rows.is_multiple_of(head), format!("rows for {heads} heads of {head} channels, and keys and values"))?;
+    b.fields.counted("attention_head_dim", head, "columns of out_proj / heads");
+    let kv_heads = kv_rows / head;
+    let rotary = b.fields.free_count("rotary_emb_dim", 0, "the original code's default", 0..=head)?;
+    let theta = 10_000.0;
+    let inv_freq = (rotary > 0).then(|| llama::frequencies(theta, rotary, &llama::RopeScaling::None));
+    let inv_freq = inv_freq.map(|inv_freq| b.constant(inv_freq));
+    let channels = b.hidden_axis();
+    debug_assert_eq!(channels.len(), d);
+    let (q_rows, kv) = (b.axis(AxisName::Head, heads).each(head), b.axis(AxisName::KvHead, kv_heads).each(head));
+    let parts = [q_rows.named("q"), kv.named("k"), kv.named("v")];
+    let mut qkv = b.linear(Lin::new("in_proj", Role::AttentionIn, parts, channels), x);
+    if b.has("conv1d.weight") {
+        let [_, _, taps] = b.shape::<3>("conv1d.weight")?;
+        qkv = b.conv1d("conv1d", parts, taps, qkv);
+    }
+    let [q, k, v] = qkv.split([out, kv_rows, kv_rows]);
+    let scale = (head as f32).sqrt().recip();
+    let shape = AttentionShape { heads, kv_heads, head, scale, inv_freq, q_norm: None, k_norm: None };
+    let y = llama::attend(b, &shape, q, k, v);
+    b.linear_add(Lin::new("out_proj", Role::AttentionOut, channels, q_rows), y);
+    b.watch_product("out_proj");
+    Ok(())
+}
+
+/// `fc2 (a SiLU(g))` with `a, g = split(fc1 norm2(x))`.
+fn mlp(b: &mut Builder, kind: Kind, eps: f64) -> Result<(), EngineError> {
+    let [doubled, _] = b.shape::<2>("mlp.fc1.weight")?;
+    b.expect("mlp.fc1.weight", doubled.is_multiple_of(2), "an even number of rows (values and gates)")?;
+    let x = b.hidden_norm("norm2", kind, eps);
+    b.watch("norm2", x);
+    let (channels, width) = (b.hidden_axis(), b.axis(AxisName::Ffn, doubled / 2));
+    let y = b.linear(Lin::new("mlp.fc1", Role::FfnIn, [width.named("up"), width.named("gate")], channels), x);
+    let [up, gate] = y.split([doubled / 2, doubled / 2]);
+    let y = b.gate(up, gate, 1.0);
+    b.linear_add(Lin::new("mlp.fc2", Role::FfnOut, channels, width), y);
+    b.watch_product("mlp");
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! What a checkpoint is: which family, every configuration field with its origin, and the program that
+//! runs it.
+//!
+//! A family is one file here and one line in [`REGISTRY`]: how its keys are spelled, what its
+//! configuration says, and its program. Sizes are counted from shapes, never assumed. What shapes do
+//! not tell (heads, eps, limits, top-k) is taken from `--set`, else from a configuration, else
+//! assumed, and the report says which.
+
+mod builder;
+mod fields;
+mod infer;
+mod keys;
+mod registry;
+mod roles;
+
+mod bamba;
+mod falcon_h1;
+mod gpt2;
+mod granite;
+mod itera_lite;
+mod jamba;
+mod llama;
+mod mamba;
+mod mamba2;
+mod transformer;
+
+pub(crate) use builder::{Builder, Lin};
+pub(crate) use fields::ASSUMED;
+pub use infer::{Hints, ModelSpec, WeightSpec, infer};
+pub use keys::Names;
+pub(crate) use keys::{HEAD, is_mask, storage_of};
+pub use keys::is_buffer;
+pub use registry::{FamilyInfo, families};
+
+pub(crate) mod blocks;

@@ -1,0 +1,314 @@
+//! Running a program: one op after the other, over slots.
+
+use statepress_kernels::Rows;
+use statepress_kernels::linear::{Scratch, Weights, linear};
+use statepress_kernels::network::Network;
+use statepress_kernels::ops::{attention, conv1d, gate, norm, scan, selective_scan, ssd};
+use statepress_kernels::program::{
+    Activation, Linear, Node, Norm, NormKind, Op, Program, StateId, ValueId, View, Watched,
+};
+
+use super::{Observe, State, Workspace};
+
+/// Takes `ids` in and leaves the final norm's output in [`Workspace::hidden`].
+pub(super) fn forward(
+    network: &Network<Weights>,
+    ids: &[u32],
+    state: &mut State,
+    ws: &mut Workspace,
+    mut observer: Option<&mut dyn Observe>,
+) {
+    let program = &*network.program;
+    ws.slots.resize_with(program.slots.widths().len(), Vec::new);
+    for node in &program.nodes {
+        let mut step = Step { network, program, ids, state, ws, observer: observer.as_deref_mut() };
+        step.run(&node.op);
+        if let Some(observer) = observer.as_deref_mut() {
+            watch(program, node, ws, observer);
+        }
+    }
+    let mut hidden = std::mem::take(&mut ws.hidden);
+    let stream = &ws.slots[program.slots.of(program.hidden)];
+    hidden.resize(stream.len(), 0.0);
+    normalise(network, &program.norm, Rows::whole(stream, program.hidden_size()), &mut hidden);
+    if let Some(observer) = observer {
+        observer.value(None, "final_norm", &hidden);
+    }
+    ws.hidden = hidden;
+    state.position += ids.len();
+}
+
+/// Logits of rows of hidden values, for the ids that exist.
+pub(super) fn logits(
+    network: &Network<Weights>,
+    hidden: &[f32],
+    scratch: &mut Scratch,
+    logits: &mut Vec<f32>,
+) {
+    let (program, head) = (&*network.program, network.head());
+    let rows = hidden.len() / head.cols().max(1);
+    logits.resize(rows * program.vocab_size, 0.0);
+    linear(head, hidden, logits, scratch);
+    if program.head.scale != 1.0 {
+        logits.iter_mut().for_each(|logit| *logit *= program.head.scale);
+    }
+}
+
+/// Tells an observer what a node lets be watched.
+fn watch(program: &Program, node: &Node, ws: &Workspace, observer: &mut dyn Observe) {
+    for record in &node.records {
+        match record.what {
+            Watched::View(view) => {
+                let mut values = Vec::new();
+                rows(program, &ws.slots, view).gather(&mut values);
+                observer.value(node.layer, record.name, &values);
+            }
+            Watched::Product => observer.value(node.layer, record.name, &ws.product),
+            Watched::Router => observer.value(node.layer, record.name, &ws.experts.logits),
+        }
+    }
+    if node.ends_layer {
+        observer.value(node.layer, "residual", &ws.slots[program.slots.of(program.hidden)]);
+    }
+}
+
+/// Columns of a value.
+fn rows<'a>(program: &Program, slots: &'a [Vec<f32>], view: View) -> Rows<'a> {
+    let slot = &slots[program.slots.of(view.value)];
+    Rows::new(slot, view.first, view.width, program.width(view.value))
+}
+
+fn normalise(network: &Network<Weights>, norm: &Norm, x: Rows, out: &mut [f32]) {
+    let weight = norm.weight.map(|weight| network.vector(weight));
+    match norm.kind {
+        NormKind::Rms => norm::rms_norm(x, weight, norm.eps, out),
+        NormKind::Layer { bias } => {
+            let ones;
+            let weight = match weight {
+                Some(weight) => weight,
+                None => {
+                    ones = vec![1.0; x.width()];
+                    &ones
+                }
+            };
+            norm::layer_norm(x, weight, network.vector(bias), norm.eps, out);
+        }
+    }
+}
+
+/// One op at work.
+struct Step<'a, 'b> {
+    network: &'a Network<Weights>,
+    program: &'a Program,
+    ids: &'a [u32],
+    state: &'a mut State,
+    ws: &'a mut Workspace,
+    observer: Option<&'b mut dyn Observe>,
+}
+
+impl Step<'_, '_> {
+    /// Takes the slot of a value that is about to be written, with room for all tokens.
+    fn take(&mut self, y: ValueId) -> Vec<f32> {
+        let mut slot = std::mem::take(&mut self.ws.slots[self.program.slots.of(y)]);
+        slot.resize(self.ids.len() * self.program.width(y), 0.0);
+        slot
+    }
+
+    fn put(&mut self, y: ValueId, slot: Vec<f32>) {
+        self.ws.slots[self.program.slots.of(y)] = slot;
+    }
+
+    fn rows(&self, view: View) -> Rows<'_> {
+        rows(self.program, &self.ws.slots, view)
+    }
+
+    fn whole(&self, value: ValueId) -> &[f32] {
+        &self.ws.slots[self.program.slots.of(value)]
+    }
+
+    fn remembered(&mut self, id: StateId) -> Vec<f32> {
+        std::mem::take(&mut self.state.numbers[id.0])
+    }
+
+    fn run(&mut self, op: &Op) {
+        let network = self.network;
+        let vector = |id| network.vector(id);
+        if let Op::Linear(linear) = op {
+            return self.linear(linear);
+        }
+        if let Op::Experts(op) = op {
+            let (hidden, n) = (self.take(op.y), self.ids.len());
+            let mut hidden = hidden;
+            let x = &self.ws.slots[self.program.slots.of(op.x)];
+            let observer = self.observer.as_deref_mut();
+            self.ws.experts.run(network, op, n, x, &mut hidden, &mut self.ws.kernels, observer);
+            return self.put(op.y, hidden);
+        }
+        let written = op.writes();
+        let mut out = self.take(written);
+        match op {
+            Op::Embed { table, positions, scale, .. } => {
+                let table = network.matrix(*table);
+                let d = table.cols();
+                let mut place = vec![0.0; d];
+                for (n, (&id, row)) in self.ids.iter().zip(out.chunks_exact_mut(d)).enumerate() {
+                    table.row(id as usize, row);
+                    if *scale != 1.0 {
+                        row.iter_mut().for_each(|x| *x *= scale);
+                    }
+                    if let Some(positions) = positions {
+                        network.matrix(*positions).row(self.state.position + n, &mut place);
+                        add(row, &place);
+                    }
+                }
+            }
+            Op::Norm { norm, x, .. } => normalise(network, norm, self.rows(*x), &mut out),
+            Op::GatedNorm { norm, x, z, .. } => match norm {
+                Some(norm) => norm::gated_rms_norm(
+                    self.rows(*x),
+                    self.rows(*z),
+                    norm.weight.map(vector),
+                    norm.groups,
+                    norm.eps,
+                    norm.before_gate,
+                    &mut out,
+                ),
+                None => {
+                    self.rows(*x).gather(&mut out);
+                    gate::silu_gate(&mut out, self.rows(*z), 1.0);
+                }
+            },
+            Op::Conv1d { x, taps, bias, tail, .. } => {
+                let mut tail_numbers = self.remembered(*tail);
+                conv1d::causal(self.rows(*x), &mut tail_numbers, vector(*taps), bias.map(vector), &mut out);
+                self.state.numbers[tail.0] = tail_numbers;
+            }
+            Op::Activate { activation, .. } => activate(*activation, &mut out),
+            Op::Softplus { x, bias, limits, .. } => {
+                gate::softplus(self.rows(*x), vector(*bias), limits.to_owned().into(), &mut out);
+            }
+            Op::SoftplusMean { x, bias, .. } => {
+                let mut delta = self.take(*x);
+                gate::softplus_mean(&mut delta, vector(*bias), &mut out);
+                self.put(*x, delta);
+            }
+            Op::Scan { dt, bx, a, h, .. } => {
+                let mut memory = self.remembered(*h);
+                scan::sequential(self.whole(*dt), self.whole(*bx), vector(*a), &mut memory, &mut out);
+                self.state.numbers[h.0] = memory;
+            }
+            Op::SelectiveScan { u, dt, b, c, a, d, h, .. } => {
+                let mut memory = self.remembered(*h);
+                let (b, c) = (self.rows(*b), self.rows(*c));
+                let (a, d) = (vector(*a), vector(*d));
+                selective_scan::scan(self.rows(*u), self.whole(*dt), b, c, a, d, &mut memory, &mut out);
+                self.state.numbers[h.0] = memory;
+            }
+            Op::Ssd(op) => {
+                let mut memory = self.remembered(op.h);
+                let heads =
+                    ssd::Heads { heads: op.heads, groups: op.groups, head: op.head, states: op.states };
+                let (b, c) = (self.rows(op.b), self.rows(op.c));
+                let (a, d) = (vector(op.a), vector(op.d));
+                ssd::scan(self.rows(op.u), self.whole(op.dt), b, c, a, d, &heads, &mut memory, &mut out);
+                self.state.numbers[op.h.0] = memory;
+            }
+            Op::Skip { d, x, .. } => gate::skip(&mut out, vector(*d), self.rows(*x)),
+            Op::Gate { x, z, z_scale, .. } => {
+                if x.value != written {
+                    self.rows(*x).gather(&mut out);
+                }
+                gate::silu_gate(&mut out, self.rows(*z), *z_scale);
+            }
+            Op::Attention(op) => {
+                let (mut keys, mut values) = (self.remembered(op.keys), self.remembered(op.values));
+                let mut scratch = std::mem::take(&mut self.ws.attention);
+                let heads = attention::Heads {
+                    heads: op.heads,
+                    kv_heads: op.kv_heads,
+                    head: op.head,
+                    scale: op.scale,
+                    inv_freq: op.inv_freq.map_or(&[], vector),
+                    rope_scale: 1.0,
+                    q_norm: op.q_norm.map(|(weight, eps)| (vector(weight), eps)),
+                    k_norm: op.k_norm.map(|(weight, eps)| (vector(weight), eps)),
+                };
+                let (q, k, v) = (self.rows(op.q), self.rows(op.k), self.rows(op.v));
+                let position = self.state.position;
+                attention::causal(q, k, v, &heads, position, &mut keys, &mut values, &mut scratch, &mut out);
+                self.ws.attention = scratch;
+                self.state.numbers[op.keys.0] = keys;
+                self.state.numbers[op.values.0] = values;
+            }
+            Op::Copy { x, y } => {
+                let width = self.program.width(y.value);
+                for (row, x) in out.chunks_exact_mut(width).zip(self.rows(*x).iter()) {
+                    row[y.first..y.first + y.width].copy_from_slice(x);
+                }
+            }
+            Op::Linear(_) | Op::Experts(_) => unreachable!("done above"),
+        }
+        self.put(written, out);
+    }
+
+    fn linear(&mut self, op: &Linear) {
+        let network = self.network;
+        let weights = network.matrix(op.w);
+        let mut gathered = std::mem::take(&mut self.ws.gathered);
+        // What is added keeps its value until the product is there.
+        let mut out = if op.add { std::mem::take(&mut self.ws.product) } else { self.take(op.y) };
+        out.resize(self.ids.len() * weights.rows(), 0.0);
+        let view = self.rows(op.x);
+        if view.contiguous().is_none() {
+            view.gather(&mut gathered);
+        }
+        let slot = &self.ws.slots[self.program.slots.of(op.x.value)];
+        let view = Rows::new(slot, op.x.first, op.x.width, self.program.width(op.x.value));
+        let x = view.contiguous().unwrap_or(&gathered);
+        if let Some(observer) = self.observer.as_deref_mut() {
+            observer.tap(&self.program.matrix(op.w).key, x);
+        }
+        linear(weights, x, &mut out, &mut self.ws.kernels);
+        let plain = op.bias.is_none() && op.row_scale.is_none() && op.x_scale * op.y_scale == 1.0;
+        if !plain {
+            finish(network, op, &mut out);
+        }
+        self.ws.gathered = gathered;
+        if op.add {
+            let mut y = self.take(op.y);
+            add(&mut y, &out);
+            self.put(op.y, y);
+            self.ws.product = out;
+        } else {
+            self.put(op.y, out);
+        }
+    }
+}
+
+/// Scales and bias of a product.
+fn finish(network: &Network<Weights>, op: &Linear, out: &mut [f32]) {
+    let rows = network.matrix(op.w).rows();
+    let bias = op.bias.map(|bias| network.vector(bias));
+    let row_scale = op.row_scale.map(|scale| network.vector(scale));
+    for out in out.chunks_exact_mut(rows.max(1)) {
+        for (i, y) in out.iter_mut().enumerate() {
+            let biased = *y * op.x_scale + bias.map_or(0.0, |bias| bias[i]);
+            *y = biased * row_scale.map_or(1.0, |scale| scale[i]) * op.y_scale;
+        }
+    }
+}
+
+pub(super) fn activate(activation: Activation, x: &mut [f32]) {
+    match activation {
+        Activation::Silu => gate::silu(x),
+        Activation::Gelu => gate::gelu(x),
+        Activation::GeluTanh => gate::gelu_tanh(x),
+    }
+}
+
+/// `x + y` into `x`.
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}

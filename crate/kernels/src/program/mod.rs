@@ -1,0 +1,173 @@
+//! A model as a program: what its family declares once, and every reader takes its part from.
+//!
+//! A program is a list of [nodes](Node) over *values*, which are rows of numbers for every token of a
+//! step, over *states*, which are what a sequence remembers from step to step, and over declared
+//! weights. The CPU interprets the list; the GPU lowers it to dispatches; loading, recipes, reports
+//! and calibration read the declarations. Nothing in it depends on a backend or on how many tokens a
+//! step has.
+
+mod op;
+mod slots;
+mod weights;
+
+pub use op::{Activation, Attention, Expert, Experts, GroupNorm, Linear, Norm, NormKind, Op, Ssd, View};
+pub use slots::Slots;
+pub use weights::{
+    Axis, AxisId, AxisName, Dim, Layout, Matrix, MatrixId, Segment, Vector, VectorForm, VectorId, VectorSource,
+};
+
+/// A value: `[n, width]` numbers, where a step has `n` tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub usize);
+
+/// What a sequence remembers from step to step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateId(pub usize);
+
+/// A model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// In the order in which they run, from the embedding to the last layer.
+    pub nodes: Vec<Node>,
+    /// Numbers a token of every value.
+    pub widths: Vec<usize>,
+    /// Every state.
+    pub states: Vec<State>,
+    /// Every matrix.
+    pub matrices: Vec<Matrix>,
+    /// Everything else that is read from the checkpoint, and constants.
+    pub vectors: Vec<Vector>,
+    /// What dimensions of weights mean.
+    pub axes: Vec<Axis>,
+    /// The residual stream.
+    pub hidden: ValueId,
+    /// Of the residual stream after the last layer.
+    pub norm: Norm,
+    /// What makes logits of that.
+    pub head: Head,
+    /// The token table.
+    pub table: MatrixId,
+    /// Ids that exist. Rows of table and head beyond are padding: never an input, never a logit.
+    pub vocab_size: usize,
+    /// The most tokens of a sequence; `None`: the model sets no limit.
+    pub max_tokens: Option<usize>,
+    /// Where values lie while the program runs.
+    pub slots: Slots,
+}
+
+/// One step of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What is done.
+    pub op: Op,
+    /// In which layer; `None` before the first.
+    pub layer: Option<usize>,
+    /// What can be watched once it is done.
+    pub records: Vec<Record>,
+    /// Whether the residual stream is now that after the embedding, or after a layer.
+    pub ends_layer: bool,
+}
+
+/// A quantity that can be watched, under the name that references give it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Record {
+    /// `ssm.in_proj`, `scan_in`, ...
+    pub name: &'static str,
+    /// What is watched.
+    pub what: Watched,
+}
+
+/// What is watched of a node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Watched {
+    /// Columns of a value.
+    View(View),
+    /// A product before it is added, or the sum over experts.
+    Product,
+    /// The router's logits.
+    Router,
+}
+
+/// What a sequence remembers of one kind in one layer. It begins as zeros.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// `conv_tail`, `h`, `k`, `v`.
+    pub name: &'static str,
+    /// Of which layer.
+    pub layer: Option<usize>,
+    /// How much it is.
+    pub size: StateSize,
+}
+
+/// How many numbers a state has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StateSize {
+    /// The same number throughout, in a tensor of these dimensions.
+    Fixed(Vec<usize>),
+    /// So many for every token that was taken in.
+    PerToken(usize),
+}
+
+/// What makes logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head {
+    /// `[V, d]`.
+    pub matrix: MatrixId,
+    /// Logits are multiplied by it.
+    pub scale: f32,
+}
+
+impl Program {
+    /// A matrix.
+    pub fn matrix(&self, id: MatrixId) -> &Matrix {
+        &self.matrices[id.0]
+    }
+
+    /// A vector.
+    pub fn vector(&self, id: VectorId) -> &Vector {
+        &self.vectors[id.0]
+    }
+
+    /// Numbers a token of a value.
+    pub fn width(&self, id: ValueId) -> usize {
+        self.widths[id.0]
+    }
+
+    /// d: the width of the residual stream.
+    pub fn hidden_size(&self) -> usize {
+        self.width(self.hidden)
+    }
+
+    /// How many layers there are.
+    pub fn n_layers(&self) -> usize {
+        self.nodes.iter().filter_map(|node| node.layer).max().map_or(0, |last| last + 1)
+    }
+
+    /// Whether a sequence's memory does not grow with it: there is a recurrence in the model.
+    pub fn is_recurrent(&self) -> bool {
+        self.states.iter().any(|state| state.name == "h")
+    }
+
+    /// Lets the table make the logits: the head's own matrix is not needed.
+    pub fn tie_head(&mut self) {
+        self.head.matrix = self.table;
+    }
+
+    /// Matrices that anything multiplies or looks up, in the order of their declaration.
+    pub fn used_matrices(&self) -> impl Iterator<Item = MatrixId> {
+        let (head, table) = (self.head.matrix, self.table);
+        (0..self.matrices.len()).map(MatrixId).filter(move |&id| {
+            self.matrix(id).role != statepress_core::Role::Head || id == head || id == table
+        })
+    }
+}
+
+impl StateSize {
+    /// Numbers once `tokens` were taken in.
+    pub fn numbers(&self, tokens: usize) -> usize {
+        match self {
+            Self::Fixed(dims) => dims.iter().product(),
+            Self::PerToken(width) => width * tokens,
+        }
+    }
+}
