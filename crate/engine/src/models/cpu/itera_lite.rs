@@ -11,6 +11,7 @@
 //! out   = x + out_proj (y SiLU(g))
 //! ```
 
+use statepress_kernels::Rows;
 use statepress_kernels::linear::{Weights, linear};
 use statepress_kernels::network::{Mixer, Ssm};
 use statepress_kernels::ops::gate::gelu;
@@ -35,7 +36,8 @@ pub(super) fn ssm(
 
     let n = buffers.wide.len() / (2 * inner);
     buffers.conv.resize(n * inner, 0.0);
-    conv1d::causal(&buffers.wide, 2 * inner, conv_tail, &ssm.conv_taps, &ssm.conv_bias, &mut buffers.conv);
+    let v = Rows::new(&buffers.wide, 0, inner, 2 * inner);
+    conv1d::causal(v, conv_tail, &ssm.conv_taps, Some(&ssm.conv_bias), &mut buffers.conv);
     trace("ssm.conv_out", &buffers.conv);
     gate::silu(&mut buffers.conv);
     trace("ssm.scan_in", &buffers.conv);
@@ -51,9 +53,9 @@ pub(super) fn ssm(
     trace("ssm.h", &buffers.states);
     project(&ssm.c, &buffers.states, &mut buffers.mixed, kernels);
     // y = C h + D a, then y SiLU(g) with g the second half of in_proj's rows.
-    gate::skip(&mut buffers.mixed, &ssm.d, &buffers.conv);
+    gate::skip(&mut buffers.mixed, &ssm.d, Rows::whole(&buffers.conv, inner));
     trace("ssm.scan_out", &buffers.mixed);
-    gate::silu_gate(&mut buffers.mixed, inner, &buffers.wide[inner..], 2 * inner);
+    gate::silu_gate(&mut buffers.mixed, Rows::new(&buffers.wide, inner, inner, 2 * inner), 1.0);
     project(&ssm.out_proj, &buffers.mixed, &mut buffers.out, kernels);
     trace("ssm.out_proj", &buffers.out);
     add(hidden, &buffers.out);

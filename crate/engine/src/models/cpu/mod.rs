@@ -10,10 +10,11 @@ mod transformer;
 use std::rc::Rc;
 
 use statepress_core::Tensor;
+use statepress_kernels::Rows;
 use statepress_kernels::backend::{Backend, BackendError};
 use statepress_kernels::linear::{Scratch, Weights, linear};
 use statepress_kernels::network::{Layer, Network, Norm, Sublayer};
-use statepress_kernels::ops::norm;
+use statepress_kernels::ops::{attention, norm};
 
 pub use runner::CpuRunner;
 
@@ -101,6 +102,7 @@ pub(crate) struct Buffers {
     pub out: Vec<f32>,
     pub gathered: Vec<f32>,
     pub expert: Vec<f32>,
+    pub attention: attention::Scratch,
 }
 
 impl Workspace {
@@ -202,7 +204,7 @@ fn embed(tokens: &Weights, positions: &Weights, ids: &[u32], position: usize, ws
 /// Normalises every row of `x` into `out`.
 fn normalise(norm: &Norm, x: &[f32], out: &mut Vec<f32>) {
     out.resize(x.len(), 0.0);
-    norm::layer_norm(x, &norm.weight, &norm.bias, norm.eps, out);
+    norm::layer_norm(Rows::whole(x, norm.weight.len()), &norm.weight, &norm.bias, norm.eps, out);
 }
 
 /// `out = x W^T` for all rows of `x`, into a buffer of the right size.

@@ -1,8 +1,10 @@
 //! The Transformer baseline: pre-norm attention and feed-forward, learned positions, tied head.
 
+use statepress_kernels::Rows;
 use statepress_kernels::linear::Weights;
 use statepress_kernels::network::Block;
-use statepress_kernels::ops::{attention, gate};
+use statepress_kernels::ops::attention::{self, Heads};
+use statepress_kernels::ops::gate;
 
 use super::{Workspace, add, normalise, project};
 
@@ -21,7 +23,20 @@ pub(super) fn block(
     trace("qkv", &buffers.wide);
     buffers.mixed.resize(hidden.len(), 0.0);
     let d = block.qkv.cols();
-    attention::causal(&buffers.wide, d, block.n_heads, keys, values, &mut buffers.mixed);
+    let head = d / block.n_heads;
+    let heads = Heads {
+        heads: block.n_heads,
+        kv_heads: block.n_heads,
+        head,
+        scale: (head as f32).sqrt().recip(),
+        inv_freq: &[],
+        rope_scale: 1.0,
+        q_norm: None,
+        k_norm: None,
+    };
+    let [q, k, v] = [0, d, 2 * d].map(|first| Rows::new(&buffers.wide, first, d, 3 * d));
+    let position = keys.len() / d;
+    attention::causal(q, k, v, &heads, position, keys, values, &mut buffers.attention, &mut buffers.mixed);
     project(&block.out_proj, &buffers.mixed, &mut buffers.out, kernels);
     trace("attention", &buffers.out);
     add(hidden, &buffers.out);
