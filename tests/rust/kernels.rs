@@ -4,6 +4,7 @@
 
 use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
 use statepress_core::{Encoding, Packed, Tensor};
+use statepress_kernels::Rows;
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::{self, Scratch, Weights};
 use statepress_kernels::ops::{conv1d, gate, norm, softmax};
@@ -299,14 +300,14 @@ fn element_wise_ops_equal_their_references() {
 
             let g = random(n * (d + 3), 6.0, &mut rng);
             let (mut found, mut exact) = (x.clone(), x.clone());
-            gate::silu_gate(&mut found, d, &g, d + 3);
-            gate::reference::silu_gate(&mut exact, d, &g, d + 3);
+            gate::silu_gate(&mut found, Rows::new(&g, 0, d, d + 3), 1.0);
+            gate::reference::silu_gate(&mut exact, Rows::new(&g, 0, d, d + 3), 1.0);
             close("silu_gate", &found, &exact, 5e-7);
 
             let a = random(n * d, 6.0, &mut rng);
             let (mut found, mut exact) = (x.clone(), x.clone());
-            gate::skip(&mut found, &weight, &a);
-            gate::reference::skip(&mut exact, &weight, &a);
+            gate::skip(&mut found, &weight, Rows::whole(&a, d));
+            gate::reference::skip(&mut exact, &weight, Rows::whole(&a, d));
             close("skip", &found, &exact, 1e-6);
 
             let (mut found, mut exact) = ((x.clone(), vec![0.0; n]), (x.clone(), vec![0.0; n]));
@@ -316,8 +317,8 @@ fn element_wise_ops_equal_their_references() {
             close("softplus_mean", &found.1, &exact.1, 1e-6);
 
             let (mut found, mut exact) = (vec![0.0; n * d], vec![0.0; n * d]);
-            norm::layer_norm(&x, &weight, &bias, 1e-5, &mut found);
-            norm::reference::layer_norm(&x, &weight, &bias, 1e-5, &mut exact);
+            norm::layer_norm(Rows::whole(&x, d), &weight, &bias, 1e-5, &mut found);
+            norm::reference::layer_norm(Rows::whole(&x, d), &weight, &bias, 1e-5, &mut exact);
             close("layer_norm", &found, &exact, 5e-6);
         }
     }
@@ -328,8 +329,8 @@ fn norms_of_values_far_from_zero_keep_their_digits() {
     let mut rng = fastrand::Rng::with_seed(12);
     let x: Vec<f32> = random(128, 1.0, &mut rng).into_iter().map(|x| x + 300.0).collect();
     let (mut found, mut exact) = (vec![0.0; 128], vec![0.0; 128]);
-    norm::layer_norm(&x, &[1.0; 128], &[0.0; 128], 1e-5, &mut found);
-    norm::reference::layer_norm(&x, &[1.0; 128], &[0.0; 128], 1e-5, &mut exact);
+    norm::layer_norm(Rows::whole(&x, 128), &[1.0; 128], &[0.0; 128], 1e-5, &mut found);
+    norm::reference::layer_norm(Rows::whole(&x, 128), &[1.0; 128], &[0.0; 128], 1e-5, &mut exact);
     close("layer_norm", &found, &exact, 1e-4);
 }
 
@@ -343,8 +344,9 @@ fn convolutions_continue_where_the_last_one_ended() {
             for n in [1, 2, 3, 9, 1] {
                 let x = random(n * 2 * d, 1.0, &mut rng);
                 let mut outs = (vec![0.0; n * d], vec![0.0; n * d]);
-                conv1d::causal(&x, 2 * d, &mut tails.0, &taps, &bias, &mut outs.0);
-                conv1d::reference::causal(&x, 2 * d, &mut tails.1, &taps, &bias, &mut outs.1);
+                let v = Rows::new(&x, 0, d, 2 * d);
+                conv1d::causal(v, &mut tails.0, &taps, Some(&bias), &mut outs.0);
+                conv1d::reference::causal(v, &mut tails.1, &taps, Some(&bias), &mut outs.1);
                 close("causal", &outs.0, &outs.1, 1e-6);
                 assert_eq!(tails.0, tails.1, "d {d}, k {k}, n {n}");
             }

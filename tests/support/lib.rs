@@ -6,6 +6,7 @@ pub mod golden;
 #[cfg(not(target_family = "wasm"))]
 pub mod gpu;
 pub mod ops;
+pub mod sequence_ops;
 pub mod yardstick;
 
 /// `#[test]`, on every target: one body runs natively and in wasm.

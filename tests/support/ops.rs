@@ -6,6 +6,7 @@
 
 use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
 use statepress_core::{Encoding, Tensor};
+use statepress_kernels::Rows;
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::{self, Scratch, Weights};
 use statepress_kernels::ops::{attention, conv1d, gate, norm, route, scan, softmax};
@@ -57,14 +58,15 @@ impl Ops for Fast {
 
     fn layer_norm(&mut self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let mut out = vec![f32::NAN; x.len()];
-        norm::layer_norm(x, weight, bias, 1e-5, &mut out);
+        norm::layer_norm(Rows::whole(x, weight.len()), weight, bias, 1e-5, &mut out);
         out
     }
 
     fn conv_silu(&mut self, wide: &[f32], tail: &[f32], taps: &[f32], bias: &[f32]) -> Vec<f32> {
         let d = bias.len();
         let mut out = vec![f32::NAN; wide.len() / 2];
-        conv1d::causal(wide, 2 * d, &mut tail.to_vec(), taps, bias, &mut out);
+        let v = Rows::new(wide, 0, d, 2 * d);
+        conv1d::causal(v, &mut tail.to_vec(), taps, Some(bias), &mut out);
         gate::silu(&mut out);
         out
     }
@@ -83,18 +85,32 @@ impl Ops for Fast {
 
     fn skip_gate(&mut self, y: &[f32], a: &[f32], wide: &[f32], d: &[f32]) -> Vec<f32> {
         let mut y = y.to_vec();
-        gate::skip(&mut y, d, a);
-        gate::silu_gate(&mut y, d.len(), &wide[d.len()..], 2 * d.len());
+        gate::skip(&mut y, d, Rows::whole(a, d.len()));
+        gate::silu_gate(&mut y, Rows::new(wide, d.len(), d.len(), 2 * d.len()), 1.0);
         y
     }
 
     fn attention(&mut self, qkv: &[f32], d: usize, heads: usize, steps: &[usize]) -> Vec<f32> {
         let (mut keys, mut values) = (Vec::new(), Vec::new());
-        let (mut rest, mut all) = (qkv, Vec::new());
+        let (mut rest, mut all, mut position) = (qkv, Vec::new(), 0);
+        let head = d / heads;
+        let heads = attention::Heads {
+            heads,
+            kv_heads: heads,
+            head,
+            scale: (head as f32).sqrt().recip(),
+            inv_freq: &[],
+            rope_scale: 1.0,
+            q_norm: None,
+            k_norm: None,
+        };
         for n in steps {
             let (now, later) = rest.split_at(n * 3 * d);
             let mut out = vec![f32::NAN; n * d];
-            attention::causal(now, d, heads, &mut keys, &mut values, &mut out);
+            let [q, k, v] = [0, d, 2 * d].map(|first| Rows::new(now, first, d, 3 * d));
+            let scratch = &mut attention::Scratch::default();
+            attention::causal(q, k, v, &heads, position, &mut keys, &mut values, scratch, &mut out);
+            position += n;
             all.extend(out);
             rest = later;
         }
@@ -154,7 +170,7 @@ pub fn elementwise<O: Ops>(ops: &mut O) {
             let wide = random(n * 2 * d, 6.0, &mut rng);
 
             let mut exact = vec![0.0; n * d];
-            norm::reference::layer_norm(&x, &weight, &bias, 1e-5, &mut exact);
+            norm::reference::layer_norm(Rows::whole(&x, d), &weight, &bias, 1e-5, &mut exact);
             close::<O>(&what("layer_norm"), &ops.layer_norm(&x, &weight, &bias), &exact);
 
             let (mut biased, mut exact) = (x.clone(), vec![0.0; n]);
@@ -162,8 +178,8 @@ pub fn elementwise<O: Ops>(ops: &mut O) {
             close::<O>(&what("step"), &ops.step(&x, &bias), &exact);
 
             let mut exact = x.clone();
-            gate::reference::skip(&mut exact, &weight, &a);
-            gate::reference::silu_gate(&mut exact, d, &wide[d..], 2 * d);
+            gate::reference::skip(&mut exact, &weight, Rows::whole(&a, d));
+            gate::reference::silu_gate(&mut exact, Rows::new(&wide, d, d, 2 * d), 1.0);
             // Values of several hundred: relative to the largest factor.
             close::<O>(&what("skip_gate"), &ops.skip_gate(&x, &a, &wide, &weight), &exact);
         }
@@ -180,7 +196,8 @@ pub fn convolutions<O: Ops>(ops: &mut O) {
                 let tail = random((k - 1) * d, 1.0, &mut rng);
                 let wide = random(n * 2 * d, 1.0, &mut rng);
                 let mut exact = vec![0.0; n * d];
-                conv1d::reference::causal(&wide, 2 * d, &mut tail.clone(), &taps, &bias, &mut exact);
+                let v = Rows::new(&wide, 0, d, 2 * d);
+                conv1d::reference::causal(v, &mut tail.clone(), &taps, Some(&bias), &mut exact);
                 gate::reference::silu(&mut exact);
                 let found = ops.conv_silu(&wide, &tail, &taps, &bias);
                 close::<O>(&format!("conv, {n} rows of {d}, {k} taps"), &found, &exact);

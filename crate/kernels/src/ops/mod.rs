@@ -6,4 +6,6 @@ pub mod gate;
 pub mod norm;
 pub mod route;
 pub mod scan;
+pub mod selective_scan;
 pub mod softmax;
+pub mod ssd;

@@ -1,33 +1,36 @@
 //! Causal depthwise convolution over time, a cross-correlation: the last tap multiplies the
 //! current input.
 //!
-//! `c[t, i] = bias[i] + sum_j taps[j, i] * v[t - (k - 1) + j, i]`, where inputs before the first
+//! `out[t, i] = bias[i] + sum_j taps[j, i] * x[t - (k - 1) + j, i]`, where inputs before the first
 //! one come from `tail`.
 
 pub mod reference;
 
 use crate::lanes::F32x4;
+use crate::rows::Rows;
 
-/// Convolves `n` rows.
+/// Convolves the rows of `x` `[n, D]` into `out` `[n, D]`.
 ///
-/// `v` holds rows of `D` inputs, `stride` apart (they are the first half of a wider projection);
-/// `tail` the last `k - 1` inputs, `[k - 1, D]`, oldest first, and is brought up to date; `taps`
-/// is `[k, D]`, `bias` `[D]`, `out` `[n, D]`.
-pub fn causal(v: &[f32], stride: usize, tail: &mut [f32], taps: &[f32], bias: &[f32], out: &mut [f32]) {
-    let inner = bias.len();
-    let before = tail.len() / inner.max(1);
+/// `tail` holds the last `k - 1` inputs, `[k - 1, D]`, oldest first, and is brought up to date;
+/// `taps` is `[k, D]`; `bias` is `[D]`, or 0 throughout.
+pub fn causal(x: Rows, tail: &mut [f32], taps: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    let inner = x.width().max(1);
+    let before = tail.len() / inner;
     for (t, out) in out.chunks_exact_mut(inner).enumerate() {
-        out.copy_from_slice(bias);
+        match bias {
+            Some(bias) => out.copy_from_slice(bias),
+            None => out.fill(0.0),
+        }
         for (j, taps) in taps.chunks_exact(inner).enumerate() {
             // Row t + j of the tail followed by the inputs.
             let row = match (t + j).checked_sub(before) {
                 None => &tail[(t + j) * inner..][..inner],
-                Some(row) => &v[row * stride..][..inner],
+                Some(row) => x.row(row),
             };
             multiply_add(row, taps, out);
         }
     }
-    advance(v, stride, tail, inner, out.len() / inner.max(1));
+    advance(x, tail, before);
 }
 
 /// `out += x * y`.
@@ -43,13 +46,13 @@ fn multiply_add(x: &[f32], y: &[f32], out: &mut [f32]) {
     }
 }
 
-/// The tail becomes the last `k - 1` rows of the old tail followed by the `n` inputs.
-fn advance(v: &[f32], stride: usize, tail: &mut [f32], inner: usize, n: usize) {
-    let before = tail.len() / inner.max(1);
+/// The tail becomes the last `before` rows of the old tail followed by the inputs.
+fn advance(x: Rows, tail: &mut [f32], before: usize) {
+    let (inner, n) = (x.width(), x.len());
     for row in 0..before {
         match (row + n).checked_sub(before) {
             None => tail.copy_within((row + n) * inner..(row + n + 1) * inner, row * inner),
-            Some(input) => tail[row * inner..][..inner].copy_from_slice(&v[input * stride..][..inner]),
+            Some(input) => tail[row * inner..][..inner].copy_from_slice(x.row(input)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Elementwise functions, plainly, in f64.
 
+use crate::rows::Rows;
+
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
@@ -25,20 +27,39 @@ pub fn softplus_mean(delta: &mut [f32], bias: &[f32], dt: &mut [f32]) {
     }
 }
 
-/// As [`super::silu_gate`].
-pub fn silu_gate(y: &mut [f32], inner: usize, g: &[f32], stride: usize) {
-    for (t, y) in y.chunks_mut(inner).enumerate() {
-        for (i, y) in y.iter_mut().enumerate() {
-            let g = f64::from(g[t * stride + i]);
-            *y = (f64::from(*y) * g * sigmoid(g)) as f32;
+/// As [`super::softplus`].
+pub fn softplus(x: Rows, bias: &[f32], limits: (f32, f32), out: &mut [f32]) {
+    for (t, x) in x.iter().enumerate() {
+        for (i, x) in x.iter().enumerate() {
+            let x = f64::from(*x) + f64::from(bias[i]);
+            let step = if x > 20.0 { x } else { x.exp().ln_1p() };
+            out[t * bias.len() + i] = step.clamp(f64::from(limits.0), f64::from(limits.1)) as f32;
         }
     }
 }
 
+/// As [`super::silu_gate`].
+pub fn silu_gate(y: &mut [f32], z: Rows, z_scale: f32) {
+    for (i, y) in y.iter_mut().enumerate() {
+        let z = f64::from(z_scale) * f64::from(z.row(i / z.width())[i % z.width()]);
+        *y = (f64::from(*y) * z * sigmoid(z)) as f32;
+    }
+}
+
 /// As [`super::skip`].
-pub fn skip(y: &mut [f32], d: &[f32], a: &[f32]) {
-    for (i, (y, a)) in y.iter_mut().zip(a).enumerate() {
-        *y = (f64::from(*y) + f64::from(d[i % d.len()]) * f64::from(*a)) as f32;
+pub fn skip(y: &mut [f32], d: &[f32], a: Rows) {
+    for (i, y) in y.iter_mut().enumerate() {
+        let a = a.row(i / d.len())[i % d.len()];
+        *y = (f64::from(*y) + f64::from(d[i % d.len()]) * f64::from(a)) as f32;
+    }
+}
+
+/// As [`super::gelu_tanh`].
+pub fn gelu_tanh(x: &mut [f32]) {
+    for x in x {
+        let value = f64::from(*x);
+        let inner = (2.0 / std::f64::consts::PI).sqrt() * (value + 0.044715 * value.powi(3));
+        *x = (value / 2.0 * (1.0 + inner.tanh())) as f32;
     }
 }
 
