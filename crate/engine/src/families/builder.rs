@@ -147,10 +147,6 @@ impl<'a> Builder<'a> {
         self.max_tokens = max_tokens;
     }
 
-    /// Ids that exist, where the rows of the table are more.
-    pub fn vocab_size(&mut self, vocab_size: usize) {
-        self.vocab_size = vocab_size;
-    }
 
     // Shapes.
 
@@ -349,7 +345,7 @@ impl<'a> Builder<'a> {
         self.watch("layer", hidden);
     }
 
-    /// Lets what was added last be watched, by itself.
+    /// Lets what the last product gave be watched by itself, before scales and sums.
     pub fn watch_product(&mut self, name: &'static str) {
         if let Some(node) = self.nodes.last_mut() {
             node.records.push(Record { name, what: Watched::Product });

@@ -54,7 +54,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             let x = b.hidden_norm("pre_ff_layernorm", Kind::Rms, eps);
             b.watch("norm2", x);
             b.scoped("feed_forward.", |b| llama::mlp(b, mlp, x))?;
-            b.watch_product("feed_forward");
+            b.watch_product("down_proj");
             b.watch_layer();
             Ok(())
         })?;

@@ -89,6 +89,7 @@ fn shared_mlp(b: &mut Builder, scale: f32, x: View) -> Result<(), EngineError> {
     let [gate, up] = y.split([doubled / 2, doubled / 2]);
     let y = b.gate(up, gate, 1.0);
     b.linear_add(Lin::new("output_linear", Role::FfnOut, channels, width).y_scale(scale), y);
+    b.watch_product("shared_mlp");
     Ok(())
 }
 
@@ -112,5 +113,6 @@ fn moe(b: &mut Builder, top_k: usize, y_scale: f32, x: View) -> Result<(), Engin
     let (activation, gated, y) = (Activation::Silu, true, b.hidden().value);
     b.push(Op::Experts(Experts { router, experts, activation, gated, top_k, y_scale, x: x.value, y }));
     b.watch_router("router_logits");
+    b.watch_product("block_sparse_moe");
     Ok(())
 }

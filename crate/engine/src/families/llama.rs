@@ -218,7 +218,7 @@ pub(crate) fn attention(b: &mut Builder, shape: &AttentionShape, scales: Attenti
     let q = b.linear(lin("q_proj", rows), x);
     b.watch("q", q);
     let k = b.linear(lin("k_proj", kv).y_scale(scales.key), x);
-    b.watch("k", k);
+    b.watch_product("k");
     let v = b.linear(lin("v_proj", kv), x);
     b.watch("v", v);
     let y = attend(b, shape, q, k, v);

@@ -99,6 +99,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             let x = b.hidden_norm("norm", kind, eps);
             b.watch("norm", x);
             b.scoped("mixer.", |b| mixer(b, sizes, norms, x));
+            b.watch_layer();
             Ok(())
         })?;
     }
@@ -170,5 +171,4 @@ pub(crate) fn mixer(b: &mut Builder, sizes: &Sizes, norms: InnerNorms, x: View) 
     b.watch("out_proj_in", y);
     b.linear_add(Lin::new("out_proj", Role::OutProj, channels, wide), y);
     b.watch_product("out_proj");
-    b.watch_layer();
 }

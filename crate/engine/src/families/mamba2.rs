@@ -228,7 +228,7 @@ pub(crate) fn mixer(b: &mut Builder, sizes: &Mixer, x: View) {
     });
     let in_proj = Lin::new("in_proj", Role::InProj, Dim(rows), channels).row_scale(row_scale);
     let zxbcdt = b.linear(in_proj.x_scale(sizes.scales.map_or(1.0, |(_, input)| input)), x);
-    b.watch("in_proj", zxbcdt);
+    b.watch_product("in_proj");
     let [z0, x0, z, xbc, dt] = zxbcdt.split([mlp, mlp, inner, inner + 2 * product, heads]);
     let parts = [wide.named("x"), state.named("B"), state.named("C")];
     let xbc = b.conv1d("conv1d", parts, sizes.taps, xbc);
@@ -294,6 +294,7 @@ fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
     let (q_rows, kv) = (b.axis(AxisName::Head, heads).each(head), b.axis(AxisName::KvHead, kv_heads).each(head));
     let parts = [q_rows.named("q"), kv.named("k"), kv.named("v")];
     let mut qkv = b.linear(Lin::new("in_proj", Role::AttentionIn, parts, channels), x);
+    b.watch("in_proj", qkv);
     if b.has("conv1d.weight") {
         let [_, _, taps] = b.shape::<3>("conv1d.weight")?;
         qkv = b.conv1d("conv1d", parts, taps, qkv);
@@ -302,6 +303,7 @@ fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
     let scale = (head as f32).sqrt().recip();
     let shape = AttentionShape { heads, kv_heads, head, scale, inv_freq, q_norm: None, k_norm: None };
     let y = llama::attend(b, &shape, q, k, v);
+    b.watch("out_proj_in", y);
     b.linear_add(Lin::new("out_proj", Role::AttentionOut, channels, q_rows), y);
     b.watch_product("out_proj");
     Ok(())

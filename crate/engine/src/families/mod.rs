@@ -24,7 +24,6 @@ mod mamba;
 mod mamba2;
 mod transformer;
 
-pub(crate) use builder::{Builder, Lin};
 pub(crate) use fields::ASSUMED;
 pub use infer::{Hints, ModelSpec, WeightSpec, infer};
 pub use keys::Names;

@@ -82,7 +82,8 @@ pub struct Record {
 pub enum Watched {
     /// Columns of a value.
     View(View),
-    /// A product before it is added, or the sum over experts.
+    /// What a product's matrix and bias give, before scales and before it is added; or the sum over
+    /// experts, likewise.
     Product,
     /// The router's logits.
     Router,

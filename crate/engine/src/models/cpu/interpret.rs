@@ -21,9 +21,9 @@ pub(super) fn forward(
     let program = &*network.program;
     ws.slots.resize_with(program.slots.widths().len(), Vec::new);
     for node in &program.nodes {
-        let mut step = Step { network, program, ids, state, ws, observer: observer.as_deref_mut() };
+        let mut step = Step { network, program, ids, state, ws, observer: lent(&mut observer) };
         step.run(&node.op);
-        if let Some(observer) = observer.as_deref_mut() {
+        if let Some(observer) = lent(&mut observer) {
             watch(program, node, ws, observer);
         }
     }
@@ -54,6 +54,14 @@ pub(super) fn logits(
     }
 }
 
+/// The observer, for as long as one call takes.
+fn lent<'a>(observer: &'a mut Option<&mut dyn Observe>) -> Option<&'a mut dyn Observe> {
+    match observer {
+        Some(observer) => Some(&mut **observer),
+        None => None,
+    }
+}
+
 /// Tells an observer what a node lets be watched.
 fn watch(program: &Program, node: &Node, ws: &Workspace, observer: &mut dyn Observe) {
     for record in &node.records {
@@ -63,7 +71,7 @@ fn watch(program: &Program, node: &Node, ws: &Workspace, observer: &mut dyn Obse
                 rows(program, &ws.slots, view).gather(&mut values);
                 observer.value(node.layer, record.name, &values);
             }
-            Watched::Product => observer.value(node.layer, record.name, &ws.product),
+            Watched::Product => observer.value(node.layer, record.name, &ws.watched),
             Watched::Router => observer.value(node.layer, record.name, &ws.experts.logits),
         }
     }
@@ -137,11 +145,15 @@ impl Step<'_, '_> {
             return self.linear(linear);
         }
         if let Op::Experts(op) = op {
-            let (hidden, n) = (self.take(op.y), self.ids.len());
-            let mut hidden = hidden;
+            let (mut hidden, n) = (self.take(op.y), self.ids.len());
             let x = &self.ws.slots[self.program.slots.of(op.x)];
-            let observer = self.observer.as_deref_mut();
+            let before = self.observer.is_some().then(|| hidden.clone());
+            let observer = lent(&mut self.observer);
             self.ws.experts.run(network, op, n, x, &mut hidden, &mut self.ws.kernels, observer);
+            if let Some(before) = before {
+                let sums = hidden.iter().zip(&before).map(|(after, before)| (after - before) / op.y_scale);
+                self.ws.watched = sums.collect();
+            }
             return self.put(op.y, hidden);
         }
         let written = op.writes();
@@ -265,13 +277,22 @@ impl Step<'_, '_> {
         let slot = &self.ws.slots[self.program.slots.of(op.x.value)];
         let view = Rows::new(slot, op.x.first, op.x.width, self.program.width(op.x.value));
         let x = view.contiguous().unwrap_or(&gathered);
-        if let Some(observer) = self.observer.as_deref_mut() {
-            observer.tap(&self.program.matrix(op.w).key, x);
+        if let Some(observer) = lent(&mut self.observer) {
+            let key = &self.program.matrix(op.w).key;
+            match op.x_scale {
+                1.0 => observer.tap(key, x),
+                scale => observer.tap(key, &x.iter().map(|x| x * scale).collect::<Vec<_>>()),
+            }
         }
         linear(weights, x, &mut out, &mut self.ws.kernels);
-        let plain = op.bias.is_none() && op.row_scale.is_none() && op.x_scale * op.y_scale == 1.0;
-        if !plain {
-            finish(network, op, &mut out);
+        if op.x_scale != 1.0 || op.bias.is_some() {
+            bias(network, op, &mut out);
+        }
+        if self.observer.is_some() {
+            self.ws.watched.clone_from(&out);
+        }
+        if op.y_scale != 1.0 || op.row_scale.is_some() {
+            scale(network, op, &mut out);
         }
         self.ws.gathered = gathered;
         if op.add {
@@ -285,15 +306,22 @@ impl Step<'_, '_> {
     }
 }
 
-/// Scales and bias of a product.
-fn finish(network: &Network<Weights>, op: &Linear, out: &mut [f32]) {
-    let rows = network.matrix(op.w).rows();
+/// The scale of a product's input, and its bias.
+fn bias(network: &Network<Weights>, op: &Linear, out: &mut [f32]) {
     let bias = op.bias.map(|bias| network.vector(bias));
-    let row_scale = op.row_scale.map(|scale| network.vector(scale));
-    for out in out.chunks_exact_mut(rows.max(1)) {
+    for out in out.chunks_exact_mut(network.matrix(op.w).rows().max(1)) {
         for (i, y) in out.iter_mut().enumerate() {
-            let biased = *y * op.x_scale + bias.map_or(0.0, |bias| bias[i]);
-            *y = biased * row_scale.map_or(1.0, |scale| scale[i]) * op.y_scale;
+            *y = *y * op.x_scale + bias.map_or(0.0, |bias| bias[i]);
+        }
+    }
+}
+
+/// The scales of a product's output.
+fn scale(network: &Network<Weights>, op: &Linear, out: &mut [f32]) {
+    let row_scale = op.row_scale.map(|scale| network.vector(scale));
+    for out in out.chunks_exact_mut(network.matrix(op.w).rows().max(1)) {
+        for (i, y) in out.iter_mut().enumerate() {
+            *y *= row_scale.map_or(1.0, |scale| scale[i]) * op.y_scale;
         }
     }
 }

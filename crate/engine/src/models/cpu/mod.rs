@@ -88,6 +88,8 @@ pub struct Workspace {
     gathered: Vec<f32>,
     /// A product that is to be added.
     product: Vec<f32>,
+    /// A product as an observer wants it.
+    watched: Vec<f32>,
     experts: experts::Buffers,
     /// After a forward pass, the final norm's output, `[n, d]`.
     pub hidden: Vec<f32>,
