@@ -4,8 +4,6 @@
 
 pub mod reference;
 
-use std::array::from_fn;
-
 use crate::lanes::{F32x4, math, padded, transpose};
 use crate::ops::norm::rms_norm;
 use crate::rows::Rows;
@@ -105,13 +103,12 @@ fn rotate(head: &mut [f32], turns: &[[f32; 2]]) {
 
 /// `out = softmax(scale query . keys) values`, for one head.
 fn attend(query: &[f32], keys: Rows, values: Rows, scale: f32, scores: &mut Vec<[f32; 4]>, out: &mut [f32]) {
-    let count = keys.len();
+    // There is at least the token itself.
+    let last = keys.len() - 1;
     let scale = F32x4::splat(scale);
     scores.clear();
-    scores.extend((0..count.div_ceil(4)).map(|four| (dot(query, rows(keys, four)) * scale).to_array()));
-    if let Some(last) = scores.last_mut() {
-        last[(count - 1) % 4 + 1..].fill(f32::NEG_INFINITY);
-    }
+    scores.extend((0..=last / 4).map(|four| (dot(query, rows(keys, four, last)) * scale).to_array()));
+    scores[last / 4][last % 4 + 1..].fill(f32::NEG_INFINITY);
 
     let lowest = F32x4::splat(f32::NEG_INFINITY);
     let largest = scores.iter().fold(lowest, |largest, four| largest.max(F32x4::load(four))).largest();
@@ -124,7 +121,7 @@ fn attend(query: &[f32], keys: Rows, values: Rows, scale: f32, scores: &mut Vec<
 
     out.fill(0.0);
     for (four, shares) in scores.iter().enumerate() {
-        add(shares.map(F32x4::splat), rows(values, four), out);
+        add(shares.map(F32x4::splat), rows(values, four, last), out);
     }
     let inverse = sum.sum().recip();
     out.iter_mut().for_each(|out| *out *= inverse);
@@ -132,8 +129,9 @@ fn attend(query: &[f32], keys: Rows, values: Rows, scale: f32, scores: &mut Vec<
 
 /// The rows from `4 * four` on. Behind the last one stands the last one again, with a share of zero.
 #[inline(always)]
-fn rows(of: Rows<'_>, four: usize) -> [&[f32]; 4] {
-    from_fn(|i| of.row((4 * four + i).min(of.len() - 1)))
+fn rows(of: Rows<'_>, four: usize, last: usize) -> [&[f32]; 4] {
+    let first = 4 * four;
+    [first, first + 1, first + 2, first + 3].map(|row| of.row(row.min(last)))
 }
 
 /// The products of `x` with four rows.
@@ -144,13 +142,13 @@ fn dot(x: &[f32], rows: [&[f32]; 4]) -> F32x4 {
     let mut sums = [F32x4::ZERO; 4];
     for (i, x) in x4.iter().enumerate() {
         let x = F32x4::load(x);
-        for (sum, row) in sums.iter_mut().zip(rows4) {
+        for (sum, row) in sums.iter_mut().zip(&rows4) {
             *sum = x.mul_add(F32x4::load(&row[i]), *sum);
         }
     }
     if !x1.is_empty() {
         let x = F32x4::load(&padded(x1));
-        for (sum, row) in sums.iter_mut().zip(rows) {
+        for (sum, row) in sums.iter_mut().zip(&rows) {
             *sum = x.mul_add(F32x4::load(&padded(row.as_chunks::<4>().1)), *sum);
         }
     }
@@ -165,14 +163,14 @@ fn add(shares: [F32x4; 4], rows: [&[f32]; 4], out: &mut [f32]) {
     let rows4 = rows.map(|row| &row.as_chunks::<4>().0[..out4.len()]);
     for (i, out) in out4.iter_mut().enumerate() {
         let mut sum = F32x4::load(out);
-        for (share, row) in shares.iter().zip(rows4) {
+        for (share, row) in shares.iter().zip(&rows4) {
             sum = share.mul_add(F32x4::load(&row[i]), sum);
         }
         *out = sum.to_array();
     }
     if !out1.is_empty() {
         let mut sum = F32x4::load(&padded(out1));
-        for (share, row) in shares.iter().zip(rows) {
+        for (share, row) in shares.iter().zip(&rows) {
             sum = share.mul_add(F32x4::load(&padded(row.as_chunks::<4>().1)), sum);
         }
         out1.copy_from_slice(&sum.to_array()[..out1.len()]);
