@@ -2,12 +2,13 @@
 //! double precision.
 
 use fastrand::Rng;
-use statepress::Gpu;
-use statepress_core::Tensor;
+use statepress::{Gpu, GpuOptions};
+use statepress_core::encoding::Granularity;
+use statepress_core::{Encoding, Tensor};
 use statepress_gpu::One;
 use statepress_kernels::codecs;
 use statepress_kernels::shaders::{self as wgsl, Affine, Kernel, Matrix, NONE, Norm, Rows};
-use statepress_tests::gpu::{dispatch, gpus, tokens};
+use statepress_tests::gpu::{dispatch, gpus, open_gpu, tokens};
 use statepress_tests::gpu_reference as reference;
 use statepress_tests::gpu_reference::{close, silu, wide};
 use statepress_tests::ops::{self, random};
@@ -24,6 +25,18 @@ const ENDS: [&[&str]; 8] = [
     &["GELU", "ADD"],
     &["GELU_TANH", "ADD"],
     &["SILU", "ADD"],
+];
+
+/// The same of transposed matrices.
+const TRANSPOSED: [&[&str]; 8] = [
+    &["TRANSPOSED"],
+    &["TRANSPOSED", "GELU"],
+    &["TRANSPOSED", "GELU_TANH"],
+    &["TRANSPOSED", "SILU"],
+    &["TRANSPOSED", "ADD"],
+    &["TRANSPOSED", "GELU", "ADD"],
+    &["TRANSPOSED", "GELU_TANH", "ADD"],
+    &["TRANSPOSED", "SILU", "ADD"],
 ];
 
 /// A matrix in every encoding that it can have, and what its numbers are then.
@@ -345,7 +358,7 @@ fn products_with_transposed_matrices() {
     for gpu in gpus() {
         for (rows, cols) in [(1, 1), (7, 5), (33, 70), (64, 24), (300, 130)] {
             for (case, (tensor, decoded)) in matrices([cols, rows], &mut rng).into_iter().enumerate() {
-                let overrides = ENDS[case % ENDS.len()];
+                let (overrides, transposed) = (ENDS[case % ENDS.len()], TRANSPOSED[case % ENDS.len()]);
                 let across: Vec<f32> =
                     (0..rows * cols).map(|i| decoded[i % cols * rows + i / cols]).collect();
                 let what = format!("{:?} {rows}x{cols} {overrides:?}", tensor.encoding());
@@ -360,16 +373,6 @@ fn products_with_transposed_matrices() {
                     let (x, y) = (one.rows(&x, cols), one.rows(&y, rows));
                     let params = wgsl::Matmul { w, affine, x, y, slots: 1, ..wgsl::Matmul::default() };
                     let before = one.memory.clone();
-                    let transposed: &[&str] = match overrides {
-                        [] => &["TRANSPOSED"],
-                        ["GELU"] => &["TRANSPOSED", "GELU"],
-                        ["GELU_TANH"] => &["TRANSPOSED", "GELU_TANH"],
-                        ["SILU"] => &["TRANSPOSED", "SILU"],
-                        ["ADD"] => &["TRANSPOSED", "ADD"],
-                        ["GELU", "ADD"] => &["TRANSPOSED", "GELU", "ADD"],
-                        ["GELU_TANH", "ADD"] => &["TRANSPOSED", "GELU_TANH", "ADD"],
-                        _ => &["TRANSPOSED", "SILU", "ADD"],
-                    };
                     dispatch(&gpu, &mut one, Kernel::Matmul, transposed, &params, [rows.div_ceil(64), 1, 1]);
                     close(&format!("{what}, {n} tokens"), &gather(&one, y, n, rows), &exact, TOLERANCE);
                     if n > 1 {
@@ -386,5 +389,42 @@ fn products_with_transposed_matrices() {
                 }
             }
         }
+    }
+}
+
+/// INT8 in packed integers, where two matrices meet one rounded operand.
+#[test]
+fn a_gated_product_of_packed_integers() {
+    let gpu = open_gpu(GpuOptions { packed_dot: true, ..GpuOptions::default() });
+    if !gpu.adapter().features.iter().any(|feature| feature == "packed-dot") {
+        eprintln!("not checked: this adapter has no dot products of packed bytes");
+        return;
+    }
+    let mut rng = Rng::with_seed(26);
+    for (rows, cols) in [(5, 7), (24, 130), (3, 2100)] {
+        let encoding = Encoding::Int8 { granularity: Granularity::Row };
+        let scale = (cols as f32).sqrt().recip();
+        let [gate, up] = [0; 2]
+            .map(|_| ops::encode(&random(rows * cols, scale, &mut rng), [rows, cols], encoding).unwrap());
+        let x = random(cols, 1.0, &mut rng);
+        let products = [&gate, &up].map(|w| reference::linear(&codecs::decode(w), &wide(&x), cols));
+        let exact: Vec<f64> =
+            products[0].iter().zip(&products[1]).map(|(gate, up)| silu(*gate) * up).collect();
+        let mut one = tokens(1);
+        let gate = one.matrix(&gpu, vec![gate]).unwrap();
+        let params = wgsl::MatvecGated {
+            gate,
+            up: one.matrix(&gpu, vec![up]).unwrap(),
+            x: one.put(&x),
+            y: one.put(&vec![f32::NAN; rows]),
+            rows: rows as u32,
+            lanes: lanes(&gate),
+            ..wgsl::MatvecGated::default()
+        };
+        dispatch(&gpu, &mut one, Kernel::MatvecGated, &["INTEGER"], &params, groups(rows, params.lanes));
+        let found = take(&one, params.y, rows);
+        close(&format!("{rows}x{cols}"), &found, &exact, 1e-3);
+        let differs = found.iter().zip(&exact).any(|(a, b)| (f64::from(*a) - b).abs() > 1e-6 * b.abs());
+        assert!(differs, "{rows}x{cols}: as exact as f32, so it was not the integer kernel");
     }
 }

@@ -21,8 +21,9 @@ fn gate_at(col: u32) -> f32 {
 // A column before the norm.
 fn raw_at(x: u32, col: u32) -> f32 {
     if (CONV) {
-        let p = params;
-        return silu(causal(Rows(x, 0u), p.tail, p.taps, p.conv_bias, p.w.cols, p.k, 0u, col));
+        let inputs = Rows(x, 0u);
+        let bias = params.conv_bias;
+        return silu(causal(inputs, params.tail, params.taps, bias, params.w.cols, params.k, 0u, col));
     }
     let v = memory[x + col];
     if (GATED && !NORM_FIRST) {
