@@ -47,6 +47,11 @@ fn matrices(shape: [usize; 2], rng: &mut Rng) -> Vec<(Tensor, Vec<f32>)> {
     encoded.map(|tensor| (tensor.clone(), codecs::decode(&tensor))).collect()
 }
 
+/// The cases of one of several GPUs that share the work, with their numbers.
+fn in_turn<T>(cases: Vec<T>, turn: usize, gpus: usize) -> impl Iterator<Item = (usize, T)> {
+    cases.into_iter().enumerate().filter(move |(case, _)| case % gpus == turn)
+}
+
 fn lanes(matrix: &Matrix) -> u32 {
     matrix.eights.next_power_of_two().min(32)
 }
@@ -122,15 +127,16 @@ fn gather(one: &One, rows: Rows, n: usize, width: usize) -> Vec<f32> {
 #[test]
 fn products_are_scaled_activated_and_added() {
     let mut rng = Rng::with_seed(21);
-    for gpu in gpus() {
+    let gpus = gpus();
+    for (turn, gpu) in gpus.iter().enumerate() {
         for (rows, cols) in [(5, 7), (70, 33), (24, 64), (13, 2100)] {
-            for (case, (tensor, decoded)) in matrices([rows, cols], &mut rng).into_iter().enumerate() {
+            for (case, (tensor, decoded)) in in_turn(matrices([rows, cols], &mut rng), turn, gpus.len()) {
                 let overrides = ENDS[case % ENDS.len()];
                 let what = format!("{:?} {rows}x{cols} {overrides:?}", tensor.encoding());
                 for n in [1, 3] {
                     let (x, y) = (random(n * cols, 1.0, &mut rng), random(n * rows, 1.0, &mut rng));
                     let mut one = tokens(n);
-                    let w = one.matrix(&gpu, vec![tensor.clone()]).unwrap();
+                    let w = one.matrix(gpu, vec![tensor.clone()]).unwrap();
                     let scaled = Scaled::new(rows, &mut one, &mut rng);
                     let exact = scaled.apply(&reference::linear(&decoded, &wide(&x), cols));
                     let exact = finish(overrides, &exact, &y);
@@ -138,7 +144,7 @@ fn products_are_scaled_activated_and_added() {
                     let (x, y) = (apart(&mut one, &x, cols), apart(&mut one, &y, rows));
                     let params = wgsl::Matmul { w, affine, x, y, slots: 1, ..wgsl::Matmul::default() };
                     let before = one.memory.clone();
-                    dispatch(&gpu, &mut one, Kernel::Matmul, overrides, &params, [rows.div_ceil(64), 1, 1]);
+                    dispatch(gpu, &mut one, Kernel::Matmul, overrides, &params, [rows.div_ceil(64), 1, 1]);
                     close(&format!("{what}, {n} tokens"), &gather(&one, y, n, rows), &exact, TOLERANCE);
                     if n == 1 {
                         one.memory = before;
@@ -355,9 +361,10 @@ fn a_gated_product() {
 #[test]
 fn products_with_transposed_matrices() {
     let mut rng = Rng::with_seed(25);
-    for gpu in gpus() {
+    let gpus = gpus();
+    for (turn, gpu) in gpus.iter().enumerate() {
         for (rows, cols) in [(1, 1), (7, 5), (33, 70), (64, 24), (300, 130)] {
-            for (case, (tensor, decoded)) in matrices([cols, rows], &mut rng).into_iter().enumerate() {
+            for (case, (tensor, decoded)) in in_turn(matrices([cols, rows], &mut rng), turn, gpus.len()) {
                 let (overrides, transposed) = (ENDS[case % ENDS.len()], TRANSPOSED[case % ENDS.len()]);
                 let across: Vec<f32> =
                     (0..rows * cols).map(|i| decoded[i % cols * rows + i / cols]).collect();
@@ -365,7 +372,7 @@ fn products_with_transposed_matrices() {
                 for n in [1, 5] {
                     let (x, y) = (random(n * cols, 1.0, &mut rng), random(n * rows, 1.0, &mut rng));
                     let mut one = tokens(n);
-                    let w = one.matrix(&gpu, vec![tensor.clone()]).unwrap();
+                    let w = one.matrix(gpu, vec![tensor.clone()]).unwrap();
                     let scaled = Scaled::new(rows, &mut one, &mut rng);
                     let exact = scaled.apply(&reference::linear(&across, &wide(&x), cols));
                     let exact = finish(overrides, &exact, &y);
@@ -373,7 +380,7 @@ fn products_with_transposed_matrices() {
                     let (x, y) = (one.rows(&x, cols), one.rows(&y, rows));
                     let params = wgsl::Matmul { w, affine, x, y, slots: 1, ..wgsl::Matmul::default() };
                     let before = one.memory.clone();
-                    dispatch(&gpu, &mut one, Kernel::Matmul, transposed, &params, [rows.div_ceil(64), 1, 1]);
+                    dispatch(gpu, &mut one, Kernel::Matmul, transposed, &params, [rows.div_ceil(64), 1, 1]);
                     close(&format!("{what}, {n} tokens"), &gather(&one, y, n, rows), &exact, TOLERANCE);
                     if n > 1 {
                         continue;
@@ -383,7 +390,7 @@ fn products_with_transposed_matrices() {
                         let params =
                             wgsl::MatvecT { w, affine, x: x.at, y: y.at, lanes, ..wgsl::MatvecT::default() };
                         let groups = [rows.div_ceil(8 * 256 / lanes as usize), 1, 1];
-                        dispatch(&gpu, &mut one, Kernel::MatvecT, overrides, &params, groups);
+                        dispatch(gpu, &mut one, Kernel::MatvecT, overrides, &params, groups);
                         close(&what, &take(&one, y.at, rows), &exact, TOLERANCE);
                     }
                 }
