@@ -64,10 +64,10 @@ fn a_refused_command_is_an_error_and_the_next_gpu_works() {
     let model = on(&gpu, &checkpoint);
     let mut one = One::default();
     one.ids = vec![0; 6];
-    let x = one.put(&[1.0; 4]);
-    let params = wgsl::LayerNorm { x, y: x, ..wgsl::LayerNorm::default() };
+    let x = one.rows(&[1.0; 4], 4);
+    let params = wgsl::NormRows { x, y: x, ..wgsl::NormRows::default() };
     // Beyond the 65535 workgroups of a dimension that every adapter has.
-    let refused = block_on(one.dispatch(&gpu, Kernel::LayerNorm, &[], &params, [1 << 20, 1, 1]));
+    let refused = block_on(one.dispatch(&gpu, Kernel::Norm, &[], &params, [1 << 20, 1, 1]));
     let error = refused.unwrap_err();
     assert_eq!(error.code(), "gpu-validation", "{error}");
     assert!(error.to_string().contains("1048576"), "{error}");

@@ -1,13 +1,13 @@
 //! Every kernel on a real adapter against the plain reference: the bodies that the CPU's fast
 //! paths go through as well.
 
-use pollster::block_on;
 use statepress::{Gpu, GpuOptions};
 use statepress_core::encoding::Granularity;
 use statepress_core::{Encoding, Tensor};
 use statepress_gpu::One;
-use statepress_kernels::shaders::{self as wgsl, Control, Kernel, Norm};
+use statepress_kernels::shaders::{self as wgsl, Kernel, Norm, Rows};
 use statepress_kernels::{codecs, linear};
+use statepress_tests::gpu::{dispatch, gpus, open_gpu, tokens};
 use statepress_tests::ops::{self, Ops};
 
 /// One dispatch after another on a GPU.
@@ -16,28 +16,12 @@ struct Lab(Gpu);
 /// Which kernel multiplies.
 #[derive(Clone, Copy)]
 enum Products {
-    Token,
-    Tokens,
+    One,
+    Many,
 }
 
-fn lab(options: GpuOptions) -> Lab {
-    Lab(block_on(Gpu::open(options)).expect("a GPU, be it a software one"))
-}
-
-/// Both ways of summing over lanes that the adapter has.
 fn labs() -> Vec<Lab> {
-    let plain = lab(GpuOptions::default());
-    let has = plain.0.adapter().features.iter().any(|feature| feature == "subgroups");
-    let mut labs = vec![plain];
-    labs.extend(has.then(|| lab(GpuOptions { subgroups: true, ..GpuOptions::default() })));
-    labs
-}
-
-fn tokens(n: usize) -> One {
-    let mut one = One::default();
-    one.control = Control { n: n as u32, capacity: n as u32, ..Control::default() };
-    one.ids = vec![0; 6 * n];
-    one
+    gpus().into_iter().map(Lab).collect()
 }
 
 impl Lab {
@@ -49,8 +33,7 @@ impl Lab {
         params: &impl wgsl::Block,
         groups: [usize; 3],
     ) {
-        let groups = groups.map(|count| count as u32);
-        block_on(one.dispatch(&self.0, kernel, overrides, params, groups)).unwrap();
+        dispatch(&self.0, one, kernel, overrides, params, groups);
     }
 
     fn product(&self, how: Products, w: &Tensor, x: &[f32], y: Option<&[f32]>) -> Vec<f32> {
@@ -58,8 +41,8 @@ impl Lab {
         let n = x.len() / cols;
         let mut all = Vec::new();
         let size = match how {
-            Products::Token => 1,
-            Products::Tokens => n,
+            Products::One => 1,
+            Products::Many => n,
         };
         for (t, x) in x.chunks(size * cols).enumerate() {
             let mut one = tokens(size);
@@ -71,16 +54,22 @@ impl Lab {
             };
             let overrides: &'static [&'static str] = if y.is_some() { &["GELU", "ADD"] } else { &[] };
             match how {
-                Products::Token => {
+                Products::One => {
                     let lanes = block.eights.next_power_of_two().min(32);
-                    let params = wgsl::Token { w: block, x, y: into, lanes, ..wgsl::Token::default() };
+                    let params = wgsl::Matvec { w: block, x, y: into, lanes, ..wgsl::Matvec::default() };
                     let groups = [rows.div_ceil(256 / lanes as usize), 1, 1];
-                    self.run(&mut one, Kernel::Token, overrides, &params, groups);
+                    self.run(&mut one, Kernel::Matvec, overrides, &params, groups);
                 }
-                Products::Tokens => {
-                    let params = wgsl::Tokens { w: block, x, y: into, slots: 1, ..wgsl::Tokens::default() };
+                Products::Many => {
+                    let params = wgsl::Matmul {
+                        w: block,
+                        x: Rows::whole(x, cols),
+                        y: Rows::whole(into, rows),
+                        slots: 1,
+                        ..wgsl::Matmul::default()
+                    };
                     let groups = [rows.div_ceil(64), size.div_ceil(64), 1];
-                    self.run(&mut one, Kernel::Tokens, overrides, &params, groups);
+                    self.run(&mut one, Kernel::Matmul, overrides, &params, groups);
                 }
             }
             all.extend_from_slice(&one.memory[into as usize..][..size * rows]);
@@ -93,7 +82,7 @@ impl Lab {
         let mut one = tokens(n);
         let params = wgsl::Scan {
             dt: one.put(dt),
-            driven: one.put(driven),
+            bx: one.put(driven),
             h: one.put(h),
             states: one.put(&vec![f32::NAN; n * n_states]),
             a: one.constant(a),
@@ -125,9 +114,9 @@ impl Ops for Lab {
         let n = x.len() / d;
         let mut one = tokens(n);
         let norm = Norm { weight: one.constant(weight), bias: one.constant(bias), eps: 1e-5, d: d as u32 };
-        let params = wgsl::LayerNorm { norm, x: one.put(x), y: one.put(&vec![f32::NAN; n * d]) };
-        self.run(&mut one, Kernel::LayerNorm, &[], &params, [n, 1, 1]);
-        one.memory[params.y as usize..].to_vec()
+        let params = wgsl::NormRows { norm, x: one.rows(x, d), y: one.room(n, d) };
+        self.run(&mut one, Kernel::Norm, &[], &params, [n, 1, 1]);
+        one.memory[params.y.at as usize..].to_vec()
     }
 
     fn conv_silu(&mut self, wide: &[f32], tail: &[f32], taps: &[f32], bias: &[f32]) -> Vec<f32> {
@@ -135,29 +124,29 @@ impl Ops for Lab {
         let (n, k) = (wide.len() / 2 / d, taps.len() / d);
         let mut one = tokens(n);
         let params = wgsl::Conv1d {
-            wide: one.put(wide),
+            x: one.rows(wide, 2 * d),
             tail: one.put(tail),
-            y: one.put(&vec![f32::NAN; n * d]),
+            y: one.room(n, d),
             taps: one.constant(taps),
             bias: one.constant(bias),
             inner: d as u32,
             k: k as u32,
         };
-        self.run(&mut one, Kernel::Conv1d, &[], &params, [d.div_ceil(256), n, 1]);
-        one.memory[params.y as usize..].to_vec()
+        self.run(&mut one, Kernel::Conv1d, &["SILU"], &params, [d.div_ceil(256), n, 1]);
+        one.memory[params.y.at as usize..].to_vec()
     }
 
     fn step(&mut self, delta: &[f32], bias: &[f32]) -> Vec<f32> {
         let d = bias.len();
         let n = delta.len() / d;
         let mut one = tokens(n);
-        let params = wgsl::Step {
+        let params = wgsl::SoftplusMean {
             delta: one.put(delta),
             dt: one.put(&vec![f32::NAN; n]),
             bias: one.constant(bias),
             inner: d as u32,
         };
-        self.run(&mut one, Kernel::Step, &[], &params, [n, 1, 1]);
+        self.run(&mut one, Kernel::SoftplusMean, &[], &params, [n, 1, 1]);
         one.memory[params.dt as usize..].to_vec()
     }
 
@@ -173,15 +162,19 @@ impl Ops for Lab {
     fn skip_gate(&mut self, y: &[f32], a: &[f32], wide: &[f32], d: &[f32]) -> Vec<f32> {
         let (inner, n) = (d.len(), y.len() / d.len());
         let mut one = tokens(n);
-        let params = wgsl::SkipGate {
-            a: one.put(a),
-            wide: one.put(wide),
-            y: one.put(y),
+        let params = wgsl::Gate {
+            a: one.rows(a, inner),
+            z: one.rows(wide, 2 * inner).from_column(inner),
+            y: one.rows(y, inner),
             d: one.constant(d),
-            inner: inner as u32,
+            z_scale: 1.0,
+            width: inner as u32,
+            slots: 1,
+            ..wgsl::Gate::default()
         };
-        self.run(&mut one, Kernel::SkipGate, &[], &params, [inner.div_ceil(256), n, 1]);
-        one.memory[params.y as usize..].to_vec()
+        let params = wgsl::Gate { x: params.y, ..params };
+        self.run(&mut one, Kernel::Gate, &["SKIP"], &params, [inner.div_ceil(256), n, 1]);
+        one.memory[params.y.at as usize..].to_vec()
     }
 
     fn attention(&mut self, qkv: &[f32], d: usize, heads: usize, steps: &[usize]) -> Vec<f32> {
@@ -191,18 +184,24 @@ impl Ops for Lab {
         for &step in steps {
             let mut one = tokens(step);
             one.control.position = position as u32;
+            let qkv = one.rows(&qkv[position * 3 * d..][..step * 3 * d], 3 * d);
             let params = wgsl::Attention {
-                qkv: one.put(&qkv[position * 3 * d..][..step * 3 * d]),
+                q: qkv,
+                k: qkv.from_column(d),
+                v: qkv.from_column(2 * d),
                 keys: one.put(&keys),
                 values: one.put(&values),
-                y: one.put(&vec![f32::NAN; step * d]),
-                d: d as u32,
+                y: one.room(step, d),
                 heads: heads as u32,
+                kv_heads: heads as u32,
+                head: (d / heads) as u32,
+                scale: ((d / heads) as f32).sqrt().recip(),
+                ..wgsl::Attention::default()
             };
             self.run(&mut one, Kernel::Attention, &[], &params, [heads, step, 1]);
             let take = |at: u32, len: usize| one.memory[at as usize..][..len].to_vec();
             (keys, values) = (take(params.keys, n * d), take(params.values, n * d));
-            all.extend(take(params.y, step * d));
+            all.extend(take(params.y.at, step * d));
             position += step;
         }
         all
@@ -253,8 +252,8 @@ impl Ops for Lab {
     }
 
     fn linear(&mut self, w: &Tensor, x: &[f32]) -> Vec<f32> {
-        let one_by_one = self.product(Products::Token, w, x, None);
-        let at_once = self.product(Products::Tokens, w, x, None);
+        let one_by_one = self.product(Products::One, w, x, None);
+        let at_once = self.product(Products::Many, w, x, None);
         for (a, b) in one_by_one.iter().zip(&at_once) {
             assert!((a - b).abs() <= 2e-5 * (1.0 + b.abs()), "{a} one by one, {b} at once");
         }
@@ -262,8 +261,8 @@ impl Ops for Lab {
     }
 
     fn linear_gelu_add(&mut self, w: &Tensor, x: &[f32], y: &[f32]) -> Vec<f32> {
-        let one_by_one = self.product(Products::Token, w, x, Some(y));
-        let at_once = self.product(Products::Tokens, w, x, Some(y));
+        let one_by_one = self.product(Products::One, w, x, Some(y));
+        let at_once = self.product(Products::Many, w, x, Some(y));
         for (a, b) in one_by_one.iter().zip(&at_once) {
             assert!((a - b).abs() <= 2e-5 * (1.0 + b.abs()), "{a} one by one, {b} at once");
         }
@@ -301,8 +300,9 @@ fn embeddings_are_the_decoded_rows() {
                 tokens: one.matrix(&lab.0, vec![tensor]).unwrap(),
                 positions: one.matrix(&lab.0, vec![zeros.clone()]).unwrap(),
                 y: one.put(&vec![f32::NAN; 3 * cols]),
+                scale: 1.0,
             };
-            lab.run(&mut one, Kernel::Embed, &[], &params, [cols.div_ceil(8 * 256), 3, 1]);
+            lab.run(&mut one, Kernel::Embed, &["POSITIONS"], &params, [cols.div_ceil(8 * 256), 3, 1]);
             let expected: Vec<f32> =
                 ids.iter().flat_map(|&id| decoded[id as usize * cols..][..cols].to_vec()).collect();
             for (a, b) in one.memory.iter().zip(&expected) {
@@ -316,7 +316,7 @@ fn embeddings_are_the_decoded_rows() {
 /// INT8 in packed integers: activations of 15 bits, as a share of `|w| |x|`.
 #[test]
 fn packed_integers_round_activations_to_fifteen_bits() {
-    let lab = lab(GpuOptions { packed_dot: true, ..GpuOptions::default() });
+    let lab = Lab(open_gpu(GpuOptions { packed_dot: true, ..GpuOptions::default() }));
     if !lab.0.adapter().features.iter().any(|feature| feature == "packed-dot") {
         eprintln!("not checked: this adapter has no dot products of packed bytes");
         return;
@@ -336,15 +336,15 @@ fn packed_integers_round_activations_to_fifteen_bits() {
             let mut one = tokens(1);
             let block = one.matrix(&lab.0, vec![tensor]).unwrap();
             let lanes = block.eights.next_power_of_two().min(32);
-            let params = wgsl::Token {
+            let params = wgsl::Matvec {
                 w: block,
                 x: one.put(&x),
                 y: one.put(&vec![f32::NAN; rows]),
                 lanes,
-                ..wgsl::Token::default()
+                ..wgsl::Matvec::default()
             };
             let groups = [rows.div_ceil(256 / lanes as usize), 1, 1];
-            lab.run(&mut one, Kernel::Token, &["INTEGER"], &params, groups);
+            lab.run(&mut one, Kernel::Matvec, &["INTEGER"], &params, groups);
             let found = &one.memory[params.y as usize..];
             let mut rounded = 0;
             for (row, (a, b)) in found.iter().zip(&exact).enumerate() {

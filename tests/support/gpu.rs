@@ -6,11 +6,44 @@ use statepress::{
     Checkpoint, Generate, GenerateOptions, Gpu, GpuOptions, Loaded, Model, OpenOptions, Recipe, run,
 };
 
+use statepress_gpu::One;
+use statepress_kernels::shaders::{Block, Control, Kernel};
+
 use crate::files::{demo, open};
 
 /// A GPU.
 pub fn open_gpu(options: GpuOptions) -> Gpu {
     block_on(Gpu::open(options)).expect("a GPU, be it a software one: pkg-scripts/setup gpu installs one")
+}
+
+/// GPUs for both ways of summing over lanes, where the adapter has them.
+pub fn gpus() -> Vec<Gpu> {
+    let plain = open_gpu(GpuOptions::default());
+    let has = plain.adapter().features.iter().any(|feature| feature == "subgroups");
+    let mut gpus = vec![plain];
+    gpus.extend(has.then(|| open_gpu(GpuOptions { subgroups: true, ..GpuOptions::default() })));
+    gpus
+}
+
+/// The memory of a dispatch of `n` tokens.
+pub fn tokens(n: usize) -> One {
+    let mut one = One::default();
+    one.control = Control { n: n as u32, capacity: n as u32, ..Control::default() };
+    one.ids = vec![0; 6 * n];
+    one
+}
+
+/// One dispatch.
+pub fn dispatch(
+    gpu: &Gpu,
+    one: &mut One,
+    kernel: Kernel,
+    overrides: &'static [&'static str],
+    params: &impl Block,
+    groups: [usize; 3],
+) {
+    let groups = groups.map(|count| count as u32);
+    block_on(one.dispatch(gpu, kernel, overrides, params, groups)).unwrap();
 }
 
 /// The model of a checkpoint on a GPU.

@@ -5,6 +5,8 @@ pub mod files;
 pub mod golden;
 #[cfg(not(target_family = "wasm"))]
 pub mod gpu;
+#[cfg(not(target_family = "wasm"))]
+pub mod gpu_reference;
 pub mod ops;
 pub mod sequence_ops;
 pub mod yardstick;

@@ -140,7 +140,8 @@ impl Ops for Fast {
     }
 }
 
-fn random(n: usize, scale: f32, rng: &mut fastrand::Rng) -> Vec<f32> {
+/// Numbers about normal, times `scale`.
+pub fn random(n: usize, scale: f32, rng: &mut fastrand::Rng) -> Vec<f32> {
     // A sum of four uniforms is close enough to normal.
     (0..n).map(|_| (0..4).map(|_| rng.f32() - 0.5).sum::<f32>() * 1.7 * scale).collect()
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use statepress_core::Tensor;
 use statepress_kernels::backend::BackendError;
-use statepress_kernels::shaders::{Block, Control, Kernel, Matrix};
+use statepress_kernels::shaders::{Block, Control, Kernel, Matrix, Rows};
 use wgpu::BufferUsages;
 
 use crate::network::Placed;
@@ -32,6 +32,16 @@ impl One {
         let at = self.memory.len() as u32;
         self.memory.extend_from_slice(values);
         at
+    }
+
+    /// Puts rows of `width` values into the memory.
+    pub fn rows(&mut self, values: &[f32], width: usize) -> Rows {
+        Rows::whole(self.put(values), width)
+    }
+
+    /// Makes room for `n` rows of `width` values; they are NaN until somebody writes them.
+    pub fn room(&mut self, n: usize, width: usize) -> Rows {
+        self.rows(&vec![f32::NAN; n * width], width)
     }
 
     /// Puts values among the constants; says where.

@@ -1,6 +1,6 @@
 //! The transformer's block: attention over what came before, then a feed-forward network.
 
-use statepress_kernels::shaders::{self as wgsl, Kernel};
+use statepress_kernels::shaders::{self as wgsl, Kernel, Rows};
 
 use super::{Extent, List, ONE};
 use crate::network::BlockPlan;
@@ -25,15 +25,22 @@ impl List<'_> {
 
     fn attention(&mut self, block: &BlockPlan, (keys, values): (u32, u32), tokens: Extent) {
         let places = self.places;
+        let (d, heads) = (self.hidden_size, block.n_heads);
+        let qkv = Rows::whole(places.wide, 3 * d);
         let params = wgsl::Attention {
-            qkv: places.wide,
+            q: qkv,
+            k: qkv.from_column(d),
+            v: qkv.from_column(2 * d),
+            y: Rows::whole(places.mixed, d),
             keys,
             values,
-            y: places.mixed,
-            d: self.hidden_size as u32,
-            heads: block.n_heads as u32,
+            heads: heads as u32,
+            kv_heads: heads as u32,
+            head: (d / heads) as u32,
+            scale: ((d / heads) as f32).sqrt().recip(),
+            ..wgsl::Attention::default()
         };
-        self.push(Kernel::Attention, &[], &params, &[], [Extent::Fixed(block.n_heads as u32), tokens, ONE]);
+        self.push(Kernel::Attention, &[], &params, &[], [Extent::Fixed(params.heads), tokens, ONE]);
         // Of a sequence's first token; every later one reads the keys and values of those before it as well.
         self.moves(0, 6 * self.hidden_size);
     }

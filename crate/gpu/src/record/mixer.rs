@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use statepress_kernels::shaders::{self as wgsl, FUSED_EXPERTS, FUSED_OPERAND, Kernel, TILE};
+use statepress_kernels::shaders::{self as wgsl, FUSED_EXPERTS, FUSED_OPERAND, Kernel, Rows, TILE};
 
 use super::{Extent, FUSED_PRODUCTS, List, ONE, across, lanes, row_groups};
 use crate::network::{Bank, FfnPlan, Placed};
@@ -72,7 +72,7 @@ impl List<'_> {
         self.route(n_experts, top_k);
         for bank in banks {
             let mut routed = |w: &Rc<Placed>, x, y, x_per_slot, overrides| {
-                let params = wgsl::Token {
+                let params = wgsl::Matvec {
                     w: w.block,
                     x,
                     y,
@@ -81,10 +81,10 @@ impl List<'_> {
                     first_expert: bank.first as u32,
                     n_experts: bank.count as u32,
                     x_per_slot,
-                    ..wgsl::Token::default()
+                    ..wgsl::Matvec::default()
                 };
                 let groups = row_groups(&w.block, params.lanes, top_k as u32);
-                self.push(Kernel::Token, overrides, &params, &[w], groups);
+                self.push(Kernel::Matvec, overrides, &params, &[w], groups);
                 let used = top_k.min(bank.count);
                 self.uses_banks(used);
                 let inputs = if x_per_slot == 1 { used } else { 1 };
@@ -109,15 +109,16 @@ impl List<'_> {
         self.route(gate.block.rows as usize, top_k);
         for bank in banks {
             let mut routed = |w: &Rc<Placed>, x, y, slots, overrides| {
-                let params = wgsl::Tokens {
+                let params = wgsl::Matmul {
                     w: w.block,
-                    x,
-                    y,
+                    x: Rows::whole(x, w.matrix.cols),
+                    y: Rows::whole(y, w.matrix.rows),
                     counts: places.counts,
                     lists: places.lists,
                     room: places.room(top_k),
                     first_expert: bank.first as u32,
                     slots,
+                    ..wgsl::Matmul::default()
                 };
                 // All slots may be one expert's: no expert is in two slots of a token.
                 let groups = [
@@ -125,7 +126,7 @@ impl List<'_> {
                     Extent::Tiles(1),
                     Extent::Fixed(bank.count as u32),
                 ];
-                self.push(Kernel::Tokens, overrides, &params, &[w], groups);
+                self.push(Kernel::Matmul, overrides, &params, &[w], groups);
             };
             routed(&bank.ffn.w1, places.norm, places.middle, top_k as u32, &["ROUTED", "GELU"]);
             routed(&bank.ffn.w2, places.middle, places.outputs, 1, &["ROUTED"]);

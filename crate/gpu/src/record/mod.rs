@@ -10,7 +10,7 @@ mod ssm;
 
 use std::rc::Rc;
 
-use statepress_kernels::shaders::{self as wgsl, Codec, Kernel, THREADS, TILE};
+use statepress_kernels::shaders::{self as wgsl, Codec, Kernel, Rows, THREADS, TILE};
 
 use crate::memory::Places;
 use crate::network::{GpuNetwork, LayerPlan, MixerPlan, Placed};
@@ -161,7 +161,7 @@ impl List<'_> {
         let matrices: Vec<Rc<Placed>> = matrices.iter().map(|matrix| (*matrix).clone()).collect();
         let mut overrides = overrides.to_vec();
         let int8 = matrices.iter().all(|placed| placed.matrix.codec == Codec::Int8);
-        if kernel == Kernel::Token && int8 && self.integers {
+        if kernel == Kernel::Matvec && int8 && self.integers {
             overrides.push("INTEGER");
         }
         let (banks_used, moves) = (1, Moves::default());
@@ -188,16 +188,21 @@ impl List<'_> {
             tokens: network.embedding.block,
             positions: network.positions.block,
             y: self.places.hidden,
+            scale: 1.0,
         };
         let groups = [Extent::Fixed(params.tokens.eights.div_ceil(THREADS)), tokens, ONE];
-        self.push(Kernel::Embed, &[], &params, &[&network.embedding, &network.positions], groups);
+        self.push(Kernel::Embed, &["POSITIONS"], &params, &[&network.embedding, &network.positions], groups);
         self.moves(0, self.hidden_size);
         self.parts.push(Part::Residual);
     }
 
     fn norm(&mut self, norm: wgsl::Norm, tokens: Extent) {
-        let params = wgsl::LayerNorm { norm, x: self.places.hidden, y: self.places.norm };
-        self.push(Kernel::LayerNorm, &[], &params, &[], [tokens, ONE, ONE]);
+        let params = wgsl::NormRows {
+            norm,
+            x: Rows::whole(self.places.hidden, self.hidden_size),
+            y: Rows::whole(self.places.norm, self.hidden_size),
+        };
+        self.push(Kernel::Norm, &[], &params, &[], [tokens, ONE, ONE]);
         self.moves(2 * self.hidden_size, 2 * self.hidden_size);
     }
 
@@ -210,23 +215,29 @@ impl List<'_> {
         y: u32,
         overrides: &'static [&'static str],
     ) {
-        let params = wgsl::Token {
+        let params = wgsl::Matvec {
             w: w.block,
             norm: norm.unwrap_or_default(),
             x,
             y,
             lanes: lanes(&w.block),
-            ..wgsl::Token::default()
+            ..wgsl::Matvec::default()
         };
-        self.push(Kernel::Token, overrides, &params, &[w], row_groups(&w.block, params.lanes, 1));
+        self.push(Kernel::Matvec, overrides, &params, &[w], row_groups(&w.block, params.lanes, 1));
         self.moves_of_product(w, norm.is_some(), overrides);
     }
 
     /// The product of a matrix with many tokens.
     fn rows(&mut self, w: &Rc<Placed>, x: u32, y: u32, overrides: &'static [&'static str]) {
-        let params = wgsl::Tokens { w: w.block, x, y, slots: 1, ..wgsl::Tokens::default() };
+        let params = wgsl::Matmul {
+            w: w.block,
+            x: Rows::whole(x, w.matrix.cols),
+            y: Rows::whole(y, w.matrix.rows),
+            slots: 1,
+            ..wgsl::Matmul::default()
+        };
         let groups = [Extent::Fixed(w.block.rows.div_ceil(TILE)), Extent::Tiles(1), ONE];
-        self.push(Kernel::Tokens, overrides, &params, &[w], groups);
+        self.push(Kernel::Matmul, overrides, &params, &[w], groups);
         self.moves_of_product(w, false, overrides);
     }
 

@@ -1,6 +1,6 @@
 //! The SSM block: norm and first projection, then the rest of it in one workgroup or op by op.
 
-use statepress_kernels::shaders::{self as wgsl, FUSED_OPERAND, Kernel};
+use statepress_kernels::shaders::{self as wgsl, FUSED_OPERAND, Kernel, Rows};
 
 use super::{Extent, FUSED_PRODUCTS, List, ONE, across, lanes};
 use crate::network::SsmPlan;
@@ -15,7 +15,7 @@ impl List<'_> {
                 b: ssm.b.block,
                 c: ssm.c.block,
                 proj: ssm.proj.block,
-                wide: places.wide,
+                xz: places.wide,
                 hidden: places.hidden,
                 tail,
                 h,
@@ -63,36 +63,36 @@ impl List<'_> {
 
     fn conv(&mut self, ssm: &SsmPlan, tail: u32, tokens: Extent) {
         let params = wgsl::Conv1d {
-            wide: self.places.wide,
+            x: Rows::whole(self.places.wide, 2 * ssm.inner),
+            y: Rows::whole(self.places.conv, ssm.inner),
             tail,
-            y: self.places.conv,
             taps: ssm.taps,
             bias: ssm.conv_bias,
             inner: ssm.inner as u32,
             k: ssm.k as u32,
         };
-        self.push(Kernel::Conv1d, &[], &params, &[], [across(ssm.inner), tokens, ONE]);
+        self.push(Kernel::Conv1d, &["SILU"], &params, &[], [across(ssm.inner), tokens, ONE]);
         // The tail, the input and the output.
         self.moves((ssm.k + 1) * ssm.inner, (ssm.k + 1) * ssm.inner);
     }
 
     fn step(&mut self, ssm: &SsmPlan, tokens: Extent) {
         let (delta, dt) = (self.places.mixed, self.places.dt);
-        let params = wgsl::Step { delta, dt, bias: ssm.delta_bias, inner: ssm.inner as u32 };
-        self.push(Kernel::Step, &[], &params, &[], [tokens, ONE, ONE]);
+        let params = wgsl::SoftplusMean { delta, dt, bias: ssm.delta_bias, inner: ssm.inner as u32 };
+        self.push(Kernel::SoftplusMean, &[], &params, &[], [tokens, ONE, ONE]);
         self.moves(ssm.inner, ssm.inner + 1);
     }
 
     fn scan(&mut self, ssm: &SsmPlan, kernel: Kernel, (tail, h): (u32, u32), groups: u32) {
         let params = wgsl::Scan {
+            x: Rows::whole(self.places.wide, 2 * ssm.inner),
             dt: self.places.dt,
-            driven: self.places.driven,
+            bx: self.places.driven,
             h,
             states: self.places.states,
             a: ssm.a,
             n_states: ssm.n_states as u32,
             tail,
-            wide: self.places.wide,
             inner: ssm.inner as u32,
             k: ssm.k as u32,
         };
@@ -102,14 +102,17 @@ impl List<'_> {
     }
 
     fn skip_gate(&mut self, ssm: &SsmPlan, tokens: Extent) {
-        let params = wgsl::SkipGate {
-            y: self.places.mixed,
-            a: self.places.conv,
-            wide: self.places.wide,
+        let params = wgsl::Gate {
+            x: Rows::whole(self.places.mixed, ssm.inner),
+            z: Rows::whole(self.places.wide, 2 * ssm.inner).from_column(ssm.inner),
+            y: Rows::whole(self.places.mixed, ssm.inner),
+            a: Rows::whole(self.places.conv, ssm.inner),
             d: ssm.d,
-            inner: ssm.inner as u32,
+            z_scale: 1.0,
+            width: ssm.inner as u32,
+            slots: 1,
         };
-        self.push(Kernel::SkipGate, &[], &params, &[], [across(ssm.inner), tokens, ONE]);
+        self.push(Kernel::Gate, &["SKIP"], &params, &[], [across(ssm.inner), tokens, ONE]);
         self.moves(ssm.inner, 4 * ssm.inner);
     }
 }

@@ -1,3 +1,5 @@
+// import: dot, functions, norm
+
 // Norm, then a feed-forward network or the experts of one token, in one workgroup, and the
 // residual. For networks so small that launching kernels would take longer; see ssm_token.wgsl.
 

@@ -1,3 +1,5 @@
+// import: dot, functions, reduce
+
 // The SSM block of Itera-Lite after its first projection, for one token, in one workgroup:
 // convolution, step size, scan, gate, last projection, residual. For blocks so small that
 // launching kernels would take longer than one workgroup needs; the others run op by op.
@@ -12,7 +14,7 @@ struct Params {
     // [d, D]
     proj: Matrix,
     // [2 D]: input and gate.
-    wide: u32,
+    xz: u32,
     // The residual stream, [d].
     hidden: u32,
     // [k - 1, D]
@@ -54,7 +56,7 @@ fn main(@builtin(local_invocation_index) thread: u32SUBGROUP_ARGUMENT) {
         for (var j = 0u; j < 4u; j++) {
             let channel = 4u * i + j;
             if (channel < inner) {
-                let v = memory[params.wide + channel];
+                let v = memory[params.xz + channel];
                 var sum = constant(params.conv_bias + channel);
                 for (var tap = 0u; tap + 1u < params.k; tap++) {
                     let at = params.tail + tap * inner + channel;
@@ -127,7 +129,7 @@ fn main(@builtin(local_invocation_index) thread: u32SUBGROUP_ARGUMENT) {
             let row = 4u * i + j;
             if (row < inner) {
                 let ch = c_dot(params.c, 0u, row, 0u, params.c.eights, states_at, 0u, 1u);
-                let g = memory[params.wide + inner + row];
+                let g = memory[params.xz + inner + row];
                 y[j] = (ch + constant(params.d + row) * a[j]) * silu(g);
             }
         }

@@ -2,6 +2,9 @@
 
 const THREADS = 256u;
 
+// In the place of something that is not there.
+const NONE = 0xffffffffu;
+
 // A matrix [rows, cols] as stored: rows are padded to whole eights. A bank is several of one
 // shape and precision, one after the other.
 struct Matrix {
@@ -26,10 +29,14 @@ struct Eight {
     high: vec4<f32>,
 }
 
+// Rows of a part of a wider buffer: row t begins at `x + t * y` in `memory`. No struct, because a
+// struct takes sixteen bytes of a uniform block.
+alias Rows = vec2<u32>;
+
 struct Norm {
-    // [d], in `constants`.
+    // [d], in `constants`; NONE: ones.
     weight: u32,
-    // [d], in `constants`.
+    // [d], in `constants`; NONE: this is RMSNorm, which takes no mean and adds nothing.
     bias: u32,
     eps: f32,
     d: u32,
@@ -61,6 +68,10 @@ struct Control {
 @group(0) @binding(1) var<storage, read_write> memory: array<f32>;
 @group(0) @binding(2) var<storage, CONTROL_ACCESS> control: Control;
 @group(0) @binding(3) var<storage, read> constants: array<u32>;
+
+fn row_at(rows: Rows, t: u32) -> u32 {
+    return rows.x + t * rows.y;
+}
 
 fn constant(i: u32) -> f32 {
     return bitcast<f32>(constants[i]);

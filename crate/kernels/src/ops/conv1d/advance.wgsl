@@ -1,15 +1,19 @@
-// The tail becomes the last k - 1 rows of the old tail followed by the n inputs: a thread per
-// channel. Rows are moved in order, each from behind its own place.
+// import: advance
 
-fn advance(tail: u32, wide: u32, inner: u32, k: u32, i: u32) {
-    for (var row = 0u; row + 1u < k; row++) {
-        let begin = row + control.n;
-        var x: f32;
-        if (begin < k - 1u) {
-            x = memory[tail + begin * inner + i];
-        } else {
-            x = memory[wide + (begin - (k - 1u)) * 2u * inner + i];
-        }
-        memory[tail + row * inner + i] = x;
+// The tail of a convolution takes the last inputs of a step in: a thread per channel.
+
+struct Params {
+    // What the convolution took in, [n, D].
+    x: Rows,
+    // [k - 1, D]
+    tail: u32,
+    inner: u32,
+    k: u32,
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x < params.inner) {
+        advance(params.x, params.tail, params.inner, params.k, id.x);
     }
 }

@@ -1,40 +1,40 @@
-// Causal depthwise convolution, then SiLU, of n tokens: a thread per channel and token.
+// import: advance, causal, functions
+
+// Causal depthwise convolution of n tokens: a thread per channel and token.
 
 struct Params {
-    // [n, 2 D]: the input is the first half.
-    wide: u32,
+    // [n, D]
+    x: Rows,
+    // [n, D]
+    y: Rows,
     // [k - 1, D]: the inputs before the first.
     tail: u32,
-    // [n, D]
-    y: u32,
     // [k, D], in `constants`; the last tap multiplies the current input.
     taps: u32,
-    // [D], in `constants`.
+    // [D], in `constants`, or NONE.
     bias: u32,
     inner: u32,
     k: u32,
 }
 
+// SiLU of it.
+override SILU: bool = false;
+// Of one token: its input becomes the last of the tail.
+override ADVANCE: bool = false;
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let i = id.x;
     let t = id.y;
-    let inner = params.inner;
-    if (i >= inner || t >= control.n) {
+    if (i >= params.inner || t >= control.n) {
         return;
     }
-    let before = params.k - 1u;
-    var sum = constant(params.bias + i);
-    for (var j = 0u; j < params.k; j++) {
-        // Row t + j of the tail followed by the inputs.
-        let row = t + j;
-        var x: f32;
-        if (row < before) {
-            x = memory[params.tail + row * inner + i];
-        } else {
-            x = memory[params.wide + (row - before) * 2u * inner + i];
-        }
-        sum += constant(params.taps + j * inner + i) * x;
+    var y = causal(params.x, params.tail, params.taps, params.bias, params.inner, params.k, t, i);
+    if (SILU) {
+        y = silu(y);
     }
-    memory[params.y + t * inner + i] = silu(sum);
+    memory[row_at(params.y, t) + i] = y;
+    if (ADVANCE) {
+        advance(params.x, params.tail, params.inner, params.k, i);
+    }
 }

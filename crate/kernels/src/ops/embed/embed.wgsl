@@ -1,13 +1,18 @@
-// Token plus position embedding of n tokens: a thread per eight columns.
+// The embedding of n tokens: a thread per eight columns.
 
 struct Params {
     // [V, d]
     tokens: Matrix,
-    // [T, d]
+    // [T, d], if POSITIONS.
     positions: Matrix,
     // [n, d]
     y: u32,
+    // Of the token's row.
+    scale: f32,
 }
+
+// Add the embedding of the position.
+override POSITIONS: bool = false;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -19,9 +24,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_
         return;
     }
     let token = tokens_eight(params.tokens, 0u, control.ids[t], i);
-    let place = positions_eight(params.positions, 0u, control.position + t, i);
-    let low = token.low + place.low;
-    let high = token.high + place.high;
+    var low = token.low * params.scale;
+    var high = token.high * params.scale;
+    if (POSITIONS) {
+        let place = positions_eight(params.positions, 0u, control.position + t, i);
+        low += place.low;
+        high += place.high;
+    }
     let d = params.tokens.cols;
     for (var j = 0u; j < 8u && 8u * i + j < d; j++) {
         memory[params.y + t * d + 8u * i + j] = select(low[j & 3u], high[j & 3u], j >= 4u);

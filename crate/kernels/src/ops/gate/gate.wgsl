@@ -1,34 +1,35 @@
-// Elementwise functions, as gate/mod.rs has them.
+// import: functions
 
-fn sigmoid(x: f32) -> f32 {
-    return 1.0 / (1.0 + exp(-x));
+// y = x SiLU(z z_scale), for n tokens: a thread per number.
+
+struct Params {
+    // [n slots, width] each; y may be x or z.
+    x: Rows,
+    z: Rows,
+    y: Rows,
+    // If SKIP: [n slots, width].
+    a: Rows,
+    // If SKIP: [width], in `constants`.
+    d: u32,
+    z_scale: f32,
+    width: u32,
+    // Rows to a token.
+    slots: u32,
 }
 
-fn silu(x: f32) -> f32 {
-    return x * sigmoid(x);
-}
+// (x + d a) in the place of x: the skip connection around a scan.
+override SKIP: bool = false;
 
-// ln(1 + e^x) = max(x, 0) + 2 artanh(t / (2 + t)) with t = e^-|x|: keeps its digits for small t.
-fn softplus(x: f32) -> f32 {
-    let t = exp(-abs(x));
-    let s = t / (2.0 + t);
-    let q = s * s;
-    let series = 2.0 + q * (0.66666317 + q * (0.4002491 + q * (0.279606 + q * 0.28178334)));
-    return s * series + max(x, 0.0);
-}
-
-// A rational approximation up to 4 (coefficients of Eigen), beyond which it is 1 in f32.
-fn erf(value: f32) -> f32 {
-    let x = clamp(value, -4.0, 4.0);
-    let q = x * x;
-    let over = -1.60960333262415e-2 + q * (-2.95459980854025e-3 + q * (-7.34990630326855e-4
-        + q * (-5.69250639462346e-5 + q * (-2.10102402082508e-6
-        + q * (2.77068142495902e-8 + q * -2.72614225801306e-10)))));
-    let under = -1.42647390514189e-2 + q * (-7.37332916720468e-3 + q * (-1.68282697438203e-3
-        + q * (-2.13374055278905e-4 + q * -1.45660718464996e-5)));
-    return select(x * over / under, sign(value), abs(value) > 4.0);
-}
-
-fn gelu(x: f32) -> f32 {
-    return 0.5 * x * erf(x * 0.70710678118654752) + 0.5 * x;
+@compute @workgroup_size(THREADS)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let i = id.x;
+    let t = id.y;
+    if (i >= params.width || t >= control.n * params.slots) {
+        return;
+    }
+    var x = memory[row_at(params.x, t) + i];
+    if (SKIP) {
+        x += constant(params.d + i) * memory[row_at(params.a, t) + i];
+    }
+    memory[row_at(params.y, t) + i] = x * silu(memory[row_at(params.z, t) + i] * params.z_scale);
 }

@@ -1,11 +1,16 @@
-// LayerNorm of a row, by a whole workgroup: mean and 1 / sqrt(var + eps) of d numbers.
+// import: reduce
+
+// LayerNorm or RMSNorm of a row, by a whole workgroup: mean and 1 / sqrt(var + eps) of d numbers.
 
 fn norm_stats(norm: Norm, x: u32, thread: u32) -> vec2<f32> {
-    var sum = 0.0;
-    for (var i = thread; i < norm.d; i += THREADS) {
-        sum += memory[x + i];
+    var mean = 0.0;
+    if (norm.bias != NONE) {
+        var sum = 0.0;
+        for (var i = thread; i < norm.d; i += THREADS) {
+            sum += memory[x + i];
+        }
+        mean = run_sum(thread, sum, THREADS) / f32(norm.d);
     }
-    let mean = run_sum(thread, sum, THREADS) / f32(norm.d);
     var squares = 0.0;
     for (var i = thread; i < norm.d; i += THREADS) {
         let centred = memory[x + i] - mean;
@@ -16,5 +21,12 @@ fn norm_stats(norm: Norm, x: u32, thread: u32) -> vec2<f32> {
 }
 
 fn normed(norm: Norm, stats: vec2<f32>, i: u32, x: f32) -> f32 {
-    return (x - stats.x) * stats.y * constant(norm.weight + i) + constant(norm.bias + i);
+    var y = (x - stats.x) * stats.y;
+    if (norm.weight != NONE) {
+        y *= constant(norm.weight + i);
+    }
+    if (norm.bias != NONE) {
+        y += constant(norm.bias + i);
+    }
+    return y;
 }

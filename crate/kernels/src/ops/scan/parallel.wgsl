@@ -1,18 +1,20 @@
+// import: advance
+
 // The same recurrence over many positions at once (Blelloch 1990, section 1.4): a workgroup per
 // state. h_t = p_t h_(t-1) + q_t is the map (p, q); maps compose to (p2 p1, p2 q1 + q2), and
 // composing is associative. Each thread composes a run of positions, the workgroup composes the
 // runs, and each thread goes over its run again from where the ones before it end.
 
+// As in sequential.wgsl.
 struct Params {
-    // As in sequential.wgsl.
+    x: Rows,
     dt: u32,
-    driven: u32,
+    bx: u32,
     h: u32,
     states: u32,
     a: u32,
     n_states: u32,
     tail: u32,
-    wide: u32,
     inner: u32,
     k: u32,
 }
@@ -21,7 +23,7 @@ var<workgroup> maps: array<vec2<f32>, THREADS>;
 
 fn position_map(a: f32, state: u32, t: u32) -> vec2<f32> {
     let dt = memory[params.dt + t];
-    return vec2(exp(dt * a), dt * memory[params.driven + t * params.n_states + state]);
+    return vec2(exp(dt * a), dt * memory[params.bx + t * params.n_states + state]);
 }
 
 // First `first`, then `second`.
@@ -70,6 +72,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     // Workgroups share the channels of the tail.
     for (var i = group.x * THREADS + thread; i < params.inner; i += params.n_states * THREADS) {
-        advance(params.tail, params.wide, params.inner, params.k, i);
+        advance(params.x, params.tail, params.inner, params.k, i);
     }
 }

@@ -1,11 +1,15 @@
+// import: advance
+
 // h = exp(dt A) h + dt (B a) over n positions, one after the other: a thread per state. It also
 // brings the convolution's tail up to date, which nobody reads any more in this step.
 
 struct Params {
+    // What the convolution takes in, [n, D].
+    x: Rows,
     // [n]
     dt: u32,
     // B a, [n, N]
-    driven: u32,
+    bx: u32,
     // [N], brought up to date.
     h: u32,
     // [n, N]: h after each position.
@@ -15,8 +19,6 @@ struct Params {
     n_states: u32,
     // [k - 1, D]
     tail: u32,
-    // [n, 2 D]
-    wide: u32,
     inner: u32,
     k: u32,
 }
@@ -29,12 +31,12 @@ fn main(@builtin(local_invocation_index) thread: u32) {
         var h = memory[params.h + s];
         for (var t = 0u; t < control.n; t++) {
             let dt = memory[params.dt + t];
-            h = exp(dt * a) * h + dt * memory[params.driven + t * states + s];
+            h = exp(dt * a) * h + dt * memory[params.bx + t * states + s];
             memory[params.states + t * states + s] = h;
         }
         memory[params.h + s] = h;
     }
     for (var i = thread; i < params.inner; i += THREADS) {
-        advance(params.tail, params.wide, params.inner, params.k, i);
+        advance(params.x, params.tail, params.inner, params.k, i);
     }
 }

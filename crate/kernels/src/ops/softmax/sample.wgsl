@@ -1,3 +1,5 @@
+// import: softmax
+
 // Takes the next token from kept logits, in one workgroup, and hands it to the next step.
 
 struct Params {

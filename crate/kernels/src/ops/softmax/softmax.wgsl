@@ -1,3 +1,5 @@
+// import: reduce
+
 // Over a row of logits, by a whole workgroup: the largest value and its place, ln sum e^x.
 
 struct Largest {

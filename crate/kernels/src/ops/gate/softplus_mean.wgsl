@@ -1,3 +1,5 @@
+// import: functions, reduce
+
 // dt[t] = mean_i softplus(delta[t, i] + bias[i]): a workgroup per token.
 
 struct Params {

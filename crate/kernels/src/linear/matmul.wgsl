@@ -1,12 +1,15 @@
+// import: activation, affine
+
 // Many tokens: Y = X W^T in tiles of 64 tokens by 64 rows, W decoded eight columns at a time.
 
 struct Params {
-    // [rows, cols], or a bank of them.
+    // [rows, cols], or a bank of them; [cols, rows] if TRANSPOSED.
     w: Matrix,
+    affine: Affine,
     // [n, cols]
-    x: u32,
+    x: Rows,
     // [n, rows]
-    y: u32,
+    y: Rows,
     // If ROUTED: how many slots each expert has, [E]; and which, [E, room].
     counts: u32,
     lists: u32,
@@ -17,11 +20,12 @@ struct Params {
     slots: u32,
 }
 
-override GELU: bool = false;
 // Add to y what is there.
 override ADD: bool = false;
 // The workgroup's z counts experts; each takes the rows of its slots.
 override ROUTED: bool = false;
+// A row of the stored matrix belongs to a column of X: Y = X W.
+override TRANSPOSED: bool = false;
 
 const TILE = 64u;
 const DEPTH = 16u;
@@ -55,44 +59,55 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_token = group.y * TILE;
     let first_row = group.x * TILE;
     let w = params.w;
+    let rows = select(w.rows, w.cols, TRANSPOSED);
+    let cols = select(w.cols, w.rows, TRANSPOSED);
     // Four rows by four tokens to a thread.
     let my_row = 4u * (thread & 15u);
     let my_token = 4u * (thread >> 4u);
     var sums: array<vec4<f32>, 4>;
     if (first_token < n) {
-        for (var begin = 0u; begin < w.eights; begin += DEPTH / 8u) {
-            // The first half of the threads decodes W, the second reads X.
+        for (var begin = 0u; begin < cols; begin += DEPTH) {
+            // The first half of the threads decodes W, the second reads X: row `index` of a tile,
+            // an eight of its columns.
             let part = thread & 127u;
-            let index = part >> 1u;
-            let i = begin + (part & 1u);
+            var index = part >> 1u;
+            var within = 8u * (part & 1u);
             var eight = Eight(vec4(0.0), vec4(0.0));
             if (thread < 128u) {
-                if (first_row + index < w.rows && i < w.eights) {
-                    eight = w_eight(w, bank, first_row + index, i);
+                if (TRANSPOSED) {
+                    // An eight of rows, column `within` of a tile.
+                    index = 8u * (part & 7u);
+                    within = part >> 3u;
+                    if (first_row + index < rows && begin + within < cols) {
+                        eight = w_eight(w, bank, begin + within, (first_row + index) / 8u);
+                    }
+                } else if (first_row + index < rows && begin + within < cols) {
+                    eight = w_eight(w, bank, first_row + index, (begin + within) / 8u);
                 }
             } else if (first_token + index < n) {
-                var x = params.x;
+                var t = first_token + index;
                 if (ROUTED) {
-                    x += slot_of(expert, first_token + index) / params.slots * w.cols;
-                } else {
-                    x += (first_token + index) * w.cols;
+                    t = slot_of(expert, t) / params.slots;
                 }
+                let x = row_at(params.x, t);
                 for (var j = 0u; j < 4u; j++) {
-                    if (8u * i + j < w.cols) {
-                        eight.low[j] = memory[x + 8u * i + j];
+                    let col = begin + within + j;
+                    if (col < cols) {
+                        eight.low[j] = memory[x + col];
                     }
-                    if (8u * i + 4u + j < w.cols) {
-                        eight.high[j] = memory[x + 8u * i + 4u + j];
+                    if (col + 4u < cols) {
+                        eight.high[j] = memory[x + col + 4u];
                     }
                 }
             }
             for (var j = 0u; j < 8u; j++) {
                 let value = select(eight.low[j & 3u], eight.high[j & 3u], j >= 4u);
-                let at = (8u * (part & 1u) + j) * TILE + index;
-                if (thread < 128u) {
-                    w_tile[at] = value;
+                if (thread >= 128u) {
+                    x_tile[(within + j) * TILE + index] = value;
+                } else if (TRANSPOSED) {
+                    w_tile[within * TILE + index + j] = value;
                 } else {
-                    x_tile[at] = value;
+                    w_tile[(within + j) * TILE + index] = value;
                 }
             }
             workgroupBarrier();
@@ -113,18 +128,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (token >= n) {
             break;
         }
-        let y = params.y + slot_of(expert, token) * w.rows;
+        let at = row_at(params.y, slot_of(expert, token));
         for (var r = 0u; r < 4u; r++) {
             let row = first_row + my_row + r;
-            if (row < w.rows) {
-                var sum = sums[t][r];
-                if (GELU) {
-                    sum = gelu(sum);
-                }
+            if (row < rows) {
+                var y = activated(scaled(params.affine, row, sums[t][r]));
                 if (ADD) {
-                    sum += memory[y + row];
+                    y += memory[at + row];
                 }
-                memory[y + row] = sum;
+                memory[at + row] = y;
             }
         }
     }

@@ -1,3 +1,5 @@
+// import: activation, affine, any_operand, operand, product, reduce
+
 // One token: y = W x, with what belongs to it before and after. A run of lanes per row.
 
 struct Params {
@@ -5,7 +7,8 @@ struct Params {
     w: Matrix,
     // Of x, if NORM.
     norm: Norm,
-    // [cols]; for every slot, [slots, cols], if SLOTS > 1.
+    affine: Affine,
+    // [cols]; for every slot, [slots, cols], if ROUTED and `x_per_slot`.
     x: u32,
     // [rows]; for every slot, [slots, rows], if ROUTED.
     y: u32,
@@ -18,22 +21,24 @@ struct Params {
     n_experts: u32,
     // If ROUTED: 1 if every slot has an x of its own.
     x_per_slot: u32,
+    // If GATED: [cols].
+    z: u32,
+    z_scale: f32,
+    // If CONV: the inputs before x, [k - 1, cols]; where the convolved row goes, [cols].
+    tail: u32,
+    convolved: u32,
+    // If CONV, in `constants`: [k, cols]; [cols], or NONE.
+    taps: u32,
+    conv_bias: u32,
+    k: u32,
 }
 
-// x is the residual stream: normalise it first.
-override NORM: bool = false;
-override GELU: bool = false;
 // Add to y what is there.
 override ADD: bool = false;
 // y is one of the rows of logits that are kept.
 override KEPT: bool = false;
 // The workgroup's y counts slots of a token, each of which has its expert.
 override ROUTED: bool = false;
-
-// Eights of x that are held at a time: one for each thread to round.
-const TILE = THREADS;
-
-var<workgroup> operand: array<vec4<f32>, 2u * TILE>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32SUBGROUP_ARGUMENT) {
@@ -50,10 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         bank = select(0u, expert - params.first_expert, mine);
         x += slot * params.x_per_slot * cols;
     }
-    var stats = vec2(0.0, 1.0);
-    if (NORM) {
-        stats = norm_stats(params.norm, x, thread);
-    }
+    prepare_operand(x, thread);
     let lanes = params.lanes;
     let lane = thread & (lanes - 1u);
     // Rows beyond 65535 workgroups continue in the third dimension.
@@ -61,30 +63,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = 0.0;
     for (var begin = 0u; begin < params.w.eights; begin += TILE) {
         let end = min(begin + TILE, params.w.eights);
-        for (var i = thread; i < 2u * TILE; i += THREADS) {
-            var v = vec4(0.0);
-            for (var j = 0u; j < 4u; j++) {
-                let col = 8u * begin + 4u * i + j;
-                if (col < cols) {
-                    v[j] = memory[x + col];
-                    if (NORM) {
-                        v[j] = normed(params.norm, stats, col, v[j]);
-                    }
-                }
+        load_operand(x, cols, begin, thread);
+        if (CONV && group.x == 0u && group.z == 0u) {
+            // What the scan takes in.
+            for (var i = thread; i < 8u * (end - begin) && 8u * begin + i < cols; i += THREADS) {
+                memory[params.convolved + 8u * begin + i] = operand[i / 4u][i & 3u];
             }
-            operand[i] = v;
-        }
-        workgroupBarrier();
-        if (INTEGER) {
-            round_operand(thread);
-            workgroupBarrier();
         }
         if (row < params.w.rows && mine) {
-            if (INTEGER) {
-                sum += w_integer_dot(params.w, bank, row, begin, end, lane, lanes);
-            } else {
-                sum += w_dot(params.w, bank, row, begin, end, 0u, lane, lanes);
-            }
+            sum += w_product(params.w, bank, row, begin, end, lane, lanes);
         }
         workgroupBarrier();
     }
@@ -97,12 +84,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (KEPT) {
             at += control.slot * params.w.rows;
         }
-        if (GELU) {
-            sum = gelu(sum);
-        }
+        var y = activated(scaled(params.affine, row, sum));
         if (ADD) {
-            sum += memory[at];
+            y += memory[at];
         }
-        memory[at] = sum;
+        memory[at] = y;
     }
 }

@@ -1,9 +1,0 @@
-// In the place of codecs/int8/integer.wgsl where there are no integer products.
-
-override INTEGER: bool = false;
-
-fn round_operand(thread: u32) {}
-
-fn MATRIX_integer_dot(m: Matrix, bank: u32, row: u32, begin: u32, end: u32, lane: u32, lanes: u32) -> f32 {
-    return 0.0;
-}
