@@ -30,7 +30,7 @@ pub struct Explained {
 
 /// The dispatches of one decoded token in their order, equal neighbours of one kind together.
 pub fn explain(network: &GpuNetwork) -> Vec<Explained> {
-    let places = Places::new(network, LEAST_CAPACITY);
+    let places = Places::new(network, LEAST_CAPACITY, 1);
     let sampling = Sampling { temperature: 0.0, top_k: None, usable: network.vocab_size };
     let mut steps = network.token(&places, false);
     steps.extend(network.kept_logits(&places, false));
@@ -60,10 +60,10 @@ fn explain_step(step: &Step) -> Explained {
         kernel = format!("{kernel} {}", step.overrides.join("+").to_lowercase());
     }
     let precisions: Vec<String> =
-        step.matrices.iter().map(|matrix| format!("{:?}", matrix.matrix.codec)).collect();
+        step.matrices[..step.matrices_read].iter().map(|matrix| format!("{:?}", matrix.matrix.codec)).collect();
     // One that stands twice among the bindings is read once.
     let first = |n: usize| !step.matrices[..n].iter().any(|other| Rc::ptr_eq(other, &step.matrices[n]));
-    let distinct = (0..step.matrices.len()).filter(|&n| first(n)).map(|n| &step.matrices[n].matrix);
+    let distinct = (0..step.matrices_read).filter(|&n| first(n)).map(|n| &step.matrices[n].matrix);
     let matrices = distinct.map(|matrix| match step.kernel {
         Kernel::Embed => matrix.bytes() / matrix.rows,
         _ => matrix.bytes() * step.banks_used.min(matrix.banks),

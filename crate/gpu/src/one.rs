@@ -8,7 +8,7 @@ use statepress_kernels::backend::BackendError;
 use statepress_kernels::shaders::{Block, Control, Kernel, Matrix, Rows};
 use wgpu::BufferUsages;
 
-use crate::network::Placed;
+use crate::network::Uploaded;
 use crate::record::{Extent, Moves, Part, Step};
 use crate::submit::{Buffers, Program};
 use crate::{Gpu, GpuMatrix};
@@ -23,7 +23,7 @@ pub struct One {
     /// Ids to take in, ids sampled, labels; see `common.wgsl`.
     pub ids: Vec<u32>,
     constants: Vec<u32>,
-    matrices: Vec<Rc<Placed>>,
+    matrices: Vec<Rc<Uploaded>>,
 }
 
 impl One {
@@ -56,7 +56,7 @@ impl One {
         let matrices = tensors.into_iter().map(|tensor| GpuMatrix::new(gpu, "test", tensor));
         let matrix = GpuMatrix::bank(gpu, matrices.collect::<Result<_, _>>()?)?;
         let block = matrix.block(&mut self.constants);
-        self.matrices.push(Rc::new(Placed { matrix, block }));
+        self.matrices.push(Rc::new(Uploaded { matrix, block }));
         Ok(block)
     }
 
@@ -89,6 +89,7 @@ impl One {
             overrides: overrides.to_vec(),
             params: params_words,
             matrices: self.matrices.clone(),
+            matrices_read: self.matrices.len(),
             banks_used: 1,
             moves: Moves::default(),
             groups: groups.map(Extent::Fixed),

@@ -19,7 +19,8 @@ impl Backend for Gpu {
     type Network = GpuNetwork;
     type Runner = GpuRunner;
 
-    fn matrix(&self, name: &str, tensor: Tensor) -> Result<GpuMatrix, BackendError> {
+    fn matrix(&self, name: &str, tensor: Tensor, _: bool) -> Result<GpuMatrix, BackendError> {
+        // How a matrix lies, the program knows.
         self.check()?;
         GpuMatrix::new(self, name, tensor)
     }
@@ -80,9 +81,14 @@ const NONE: u32 = u32::MAX;
 const READ_BACK: BufferUsages = BufferUsages::MAP_READ.union(BufferUsages::COPY_DST);
 
 impl Sequence {
-    fn new(network: &GpuNetwork, capacity: usize, exact: bool) -> Result<Self, BackendError> {
+    fn new(
+        network: &GpuNetwork,
+        capacity: usize,
+        positions: usize,
+        exact: bool,
+    ) -> Result<Self, BackendError> {
         let gpu = &network.gpu;
-        let places = Places::new(network, capacity);
+        let places = Places::new(network, capacity, positions);
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
         let memory = gpu.buffer("a sequence's activations", 4 * places.words as u64, storage)?;
         let control_words = CONTROL_WORDS + (2 + LABEL_SETS as usize) * places.capacity;
@@ -140,18 +146,23 @@ impl Drop for Sequence {
 }
 
 impl GpuRunner {
-    /// The sequence, with room for steps of `n` tokens. What it remembers stays.
-    fn sequence(&mut self, n: usize) -> Result<&Sequence, BackendError> {
-        let old = self.sequence.take_if(|sequence| sequence.places.capacity < n);
+    /// The sequence, with room for steps of `n` tokens, of which `take_in` are taken in. What it
+    /// remembers stays.
+    fn sequence(&mut self, n: usize, take_in: usize) -> Result<&Sequence, BackendError> {
+        let positions = self.position + take_in;
+        let old = self.sequence.take_if(|sequence| {
+            sequence.places.capacity < n || sequence.places.positions < positions
+        });
         if self.sequence.is_none() {
-            let sequence = Sequence::new(&self.network, n, self.exact)?;
+            let n = n.max(old.as_ref().map_or(0, |old| old.places.capacity));
+            let sequence = Sequence::new(&self.network, n, positions, self.exact)?;
             let mut encoder = sequence.encoder();
-            match old {
-                Some(old) => {
-                    let bytes = 4 * old.places.remembered as u64;
-                    encoder.copy_buffer_to_buffer(&old.memory, 0, &sequence.memory, 0, bytes);
+            encoder.clear_buffer(&sequence.memory, 0, None);
+            if let Some(old) = old {
+                for (from, to, words) in old.places.moves_to(&sequence.places, &self.network, self.position) {
+                    let (from, to, bytes) = (4 * u64::from(from), 4 * u64::from(to), 4 * words as u64);
+                    encoder.copy_buffer_to_buffer(&old.memory, from, &sequence.memory, to, bytes);
                 }
-                None => encoder.clear_buffer(&sequence.memory, 0, None),
             }
             sequence.submit(encoder);
             self.sequence = Some(sequence);
@@ -198,8 +209,8 @@ impl Runner for GpuRunner {
         residuals: Option<&mut backend::Residuals>,
     ) -> Result<(), BackendError> {
         let (n, position) = (ids.len(), self.position);
-        let (layers, d) = (self.network.layers.len(), self.network.hidden_size);
-        let sequence = self.sequence(n)?;
+        let (layers, d) = (self.network.program.n_layers(), self.network.hidden_size);
+        let sequence = self.sequence(n, n)?;
         sequence.gpu.check()?;
         sequence.write_control(
             &wgsl::Control { position: position as u32, n: n as u32, ..sequence.control() },
@@ -318,7 +329,7 @@ impl Runner for GpuRunner {
         let count = random.len();
         let (position, step, kept) = (self.position, self.step, self.kept);
         let network = self.network.clone();
-        let sequence = self.sequence(count)?;
+        let sequence = self.sequence(count, take_in)?;
         sequence.gpu.check()?;
         let places = &sequence.places;
         let sample = Program::new(
@@ -377,6 +388,7 @@ pub(crate) fn sample(network: &GpuNetwork, places: &Places, sampling: &Sampling,
         overrides: Vec::new(),
         params: words,
         matrices: Vec::new(),
+        matrices_read: 0,
         banks_used: 1,
         // All logits and a random number; what is taken, and its probability.
         moves: Moves { vectors: 0, activations: network.vocab_size + 3 },

@@ -118,6 +118,7 @@ impl Extent {
         match self {
             Self::Fixed(count) => count,
             Self::Tokens => n as u32,
+            Self::Slots(each) => n as u32 * each,
             Self::Tiles(times) => (n as u32).div_ceil(TILE) * times,
         }
     }

@@ -1,22 +1,22 @@
-//! A network as lists of dispatches, which are plain data: for one token, for many, for logits.
+//! A program as lists of dispatches, which are plain data: for one token, for many, for logits.
 //!
-//! One token of a small Itera-Lite layer takes three dispatches: norm and first projection; the
-//! rest of the [SSM block](ssm); the [experts](mixer). Blocks too large for a single workgroup run
-//! op by op.
+//! Every [op](op) has a kernel of its own. For one token, neighbours that a kernel can do together are
+//! [fused](fuse): a norm with the product behind it, a product with what adds it up, a convolution
+//! with its projection. Small layers go into [one workgroup](small). The list without any of that is
+//! what the fused one is held against.
 
-mod block;
-mod mixer;
-mod ssm;
+mod experts;
+mod fuse;
+mod op;
+mod small;
 
 use std::rc::Rc;
 
-use statepress_kernels::shaders::{self as wgsl, Codec, Kernel, Rows, THREADS, TILE};
+use statepress_kernels::program::{Node, Op, ValueId};
+use statepress_kernels::shaders::{self as wgsl, Codec, Kernel, Rows, THREADS};
 
 use crate::memory::Places;
-use crate::network::{GpuNetwork, LayerPlan, MixerPlan, Placed};
-
-/// Multiplications that one workgroup does about as fast as it takes to launch another kernel.
-const FUSED_PRODUCTS: usize = 1 << 17;
+use crate::network::{GpuNetwork, Uploaded};
 
 /// One dispatch.
 pub(crate) struct Step {
@@ -24,7 +24,9 @@ pub(crate) struct Step {
     /// `override` constants that are true.
     pub overrides: Vec<&'static str>,
     pub params: Vec<u32>,
-    pub matrices: Vec<Rc<Placed>>,
+    pub matrices: Vec<Rc<Uploaded>>,
+    /// How many of the matrices are read; the others are bound because something has to be.
+    pub matrices_read: usize,
     /// How many matrices of its banks a token needs.
     pub banks_used: usize,
     pub moves: Moves,
@@ -47,6 +49,8 @@ pub(crate) enum Extent {
     Fixed(u32),
     /// One per token.
     Tokens,
+    /// So many per token.
+    Slots(u32),
     /// One per tile of so many tokens, times that.
     Tiles(u32),
 }
@@ -61,191 +65,169 @@ pub(crate) enum Part {
 const ONE: Extent = Extent::Fixed(1);
 
 impl GpuNetwork {
-    fn list<'a>(&self, places: &'a Places, exact: bool) -> List<'a> {
+    fn list<'a>(&'a self, places: &'a Places, one: bool, exact: bool) -> List<'a> {
         let integers = self.gpu.0.features.packed_dot && !exact;
         let fuses = !self.gpu.0.op_by_op;
-        List { parts: Vec::new(), integers, fuses, places, hidden_size: self.hidden_size }
+        List { network: self, nodes: &self.program.nodes, parts: Vec::new(), one, integers, fuses, places }
     }
 
     /// A forward pass of one token; unless `exact`, activations may be rounded to 15 bits.
     pub(crate) fn token(&self, places: &Places, exact: bool) -> Vec<Part> {
-        let mut list = self.list(places, exact);
-        list.embed(self, ONE);
-        for (layer, &memory) in self.layers.iter().zip(&places.layers) {
-            match layer {
-                LayerPlan::IteraLite { ssm, mixer } => {
-                    list.ssm_token(ssm, memory);
-                    match mixer {
-                        Some(MixerPlan::Ffn { norm, ffn }) => list.ffn_token(*norm, ffn),
-                        Some(MixerPlan::Experts { norm, gate, banks, top_k }) => {
-                            list.experts_token(*norm, gate, banks, *top_k);
-                        }
-                        None => {}
-                    }
-                }
-                LayerPlan::Transformer(block) => list.block_token(block, memory),
-            }
-            list.parts.push(Part::Residual);
-        }
-        list.parts
+        self.list(places, true, exact).run()
     }
 
     /// A forward pass of many tokens.
     pub(crate) fn tokens(&self, places: &Places) -> Vec<Part> {
-        let mut list = self.list(places, true);
-        list.embed(self, Extent::Tokens);
-        for (layer, &memory) in self.layers.iter().zip(&places.layers) {
-            match layer {
-                LayerPlan::IteraLite { ssm, mixer } => {
-                    list.ssm_tokens(ssm, memory);
-                    match mixer {
-                        Some(MixerPlan::Ffn { norm, ffn }) => list.ffn_tokens(*norm, ffn),
-                        Some(MixerPlan::Experts { norm, gate, banks, top_k }) => {
-                            list.experts_tokens(*norm, gate, banks, *top_k);
-                        }
-                        None => {}
-                    }
-                }
-                LayerPlan::Transformer(block) => list.block_tokens(block, memory),
-            }
-            list.parts.push(Part::Residual);
-        }
-        list.parts
+        self.list(places, false, true).run()
     }
 
     /// Logits of the last token, among the kept ones.
     pub(crate) fn kept_logits(&self, places: &Places, exact: bool) -> Vec<Part> {
-        let mut list = self.list(places, exact);
-        list.row(self.head(), Some(self.norm), places.hidden, places.kept, &["NORM", "KEPT"]);
+        let mut list = self.list(places, true, exact);
+        let (head, w) = self.head();
+        let params = wgsl::Matvec {
+            w,
+            norm: list.norm(&self.program.norm, self.hidden_size),
+            affine: self.head_affine(),
+            x: places.hidden,
+            y: places.kept,
+            lanes: lanes(&w),
+            ..wgsl::Matvec::default()
+        };
+        list.push(Kernel::Matvec, &["NORM", "KEPT"], &params, &[&head], row_groups(w.rows, params.lanes, 1));
+        let vectors = list.norm_vectors(&self.program.norm, self.hidden_size);
+        list.moves(vectors, self.hidden_size + self.vocab_size);
         list.parts
     }
 
     /// Logits of many rows.
     pub(crate) fn logits(&self, places: &Places) -> Vec<Part> {
-        let mut list = self.list(places, true);
-        list.norm(self.norm, Extent::Tokens);
-        list.rows(self.head(), places.norm, places.logits, &[]);
+        let mut list = self.list(places, false, true);
+        let d = self.hidden_size;
+        let (from, to) = (Rows::whole(places.hidden, d), Rows::whole(places.norm, d));
+        list.norm_rows(&self.program.norm, d, from, to);
+        let (head, w) = self.head();
+        let affine = self.head_affine();
+        let y = Rows::whole(places.logits, self.vocab_size);
+        let params = wgsl::Matmul { w, affine, x: to, y, slots: 1, ..wgsl::Matmul::default() };
+        list.push(Kernel::Matmul, &[], &params, &[&head], op::tiles(w.rows));
         list.parts
+    }
+
+    fn head_affine(&self) -> wgsl::Affine {
+        wgsl::Affine { y_scale: self.program.head.scale, ..wgsl::Affine::default() }
     }
 
     /// Negative log-likelihoods of the rows whose logits are there.
     pub(crate) fn nll(&self, places: &Places) -> Vec<Part> {
-        let mut list = self.list(places, true);
+        let mut list = self.list(places, false, true);
         let params = wgsl::Nll { logits: places.logits, nll: places.nll, vocab_size: self.vocab_size as u32 };
         list.push(Kernel::Nll, &[], &params, &[], [Extent::Tokens, ONE, ONE]);
         list.parts
     }
 }
+
 /// A list being written.
 struct List<'a> {
+    network: &'a GpuNetwork,
+    nodes: &'a [Node],
     parts: Vec<Part>,
+    /// A step is one token.
+    one: bool,
     /// Single tokens meet INT8 matrices as integers.
     integers: bool,
-    /// Small blocks go into one workgroup.
+    /// Neighbours go into one kernel where there is one for them.
     fuses: bool,
     places: &'a Places,
-    hidden_size: usize,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    fn run(mut self) -> Vec<Part> {
+        let mut at = 0;
+        while at < self.nodes.len() {
+            let fused = if self.fuses { self.fuse(at) } else { 0 };
+            if fused == 0 {
+                self.op(at);
+            }
+            let end = at + fused.max(1);
+            if self.nodes[at..end].iter().any(|node| node.ends_layer) {
+                self.parts.push(Part::Residual);
+            }
+            at = end;
+        }
+        self.parts
+    }
+
+    /// The op `ahead` nodes behind `at`.
+    fn ahead(&self, at: usize, ahead: usize) -> Option<&'a Op> {
+        self.nodes.get(at + ahead).map(|node| &node.op)
+    }
+
+    /// Whether nobody reads a value from node `from` on.
+    fn is_dead(&self, value: ValueId, from: usize) -> bool {
+        !self.nodes[from.min(self.nodes.len())..].iter().any(|node| node.op.reads().contains(&value))
+    }
+
+    /// One for each token of a step.
+    fn tokens(&self) -> Extent {
+        if self.one { ONE } else { Extent::Tokens }
+    }
+
     fn push(
         &mut self,
         kernel: Kernel,
-        overrides: &'static [&'static str],
+        overrides: &[&'static str],
         params: &impl wgsl::Block,
-        matrices: &[&Rc<Placed>],
+        matrices: &[&Rc<Uploaded>],
         groups: [Extent; 3],
     ) {
         let mut words = Vec::new();
         params.words(&mut words);
-        let matrices: Vec<Rc<Placed>> = matrices.iter().map(|matrix| (*matrix).clone()).collect();
+        let matrices: Vec<Rc<Uploaded>> = matrices.iter().map(|matrix| (*matrix).clone()).collect();
         let mut overrides = overrides.to_vec();
-        let int8 = matrices.iter().all(|placed| placed.matrix.codec == Codec::Int8);
-        if kernel == Kernel::Matvec && int8 && self.integers {
+        let int8 = !matrices.is_empty() && matrices.iter().all(|placed| placed.matrix.codec == Codec::Int8);
+        if kernel.overrides().contains(&"INTEGER") && int8 && self.integers {
             overrides.push("INTEGER");
         }
-        let (banks_used, moves) = (1, Moves::default());
-        let step = Step { kernel, overrides, params: words, matrices, banks_used, moves, groups };
-        self.parts.push(Part::Dispatch(step));
+        let (matrices_read, banks_used, moves) = (matrices.len(), 1, Moves::default());
+        self.parts.push(Part::Dispatch(Step {
+            kernel,
+            overrides,
+            params: words,
+            matrices,
+            matrices_read,
+            banks_used,
+            moves,
+            groups,
+        }));
+    }
+
+    fn last(&mut self) -> Option<&mut Step> {
+        match self.parts.last_mut() {
+            Some(Part::Dispatch(step)) => Some(step),
+            _ => None,
+        }
     }
 
     /// What the last step moves beside its matrices, in words a token.
     fn moves(&mut self, vectors: usize, activations: usize) {
-        if let Some(Part::Dispatch(step)) = self.parts.last_mut() {
+        if let Some(step) = self.last() {
             step.moves = Moves { vectors, activations };
         }
     }
 
     /// How many matrices of the last step's banks a token needs.
     fn uses_banks(&mut self, count: usize) {
-        if let Some(Part::Dispatch(step)) = self.parts.last_mut() {
+        if let Some(step) = self.last() {
             step.banks_used = count;
         }
     }
 
-    fn embed(&mut self, network: &GpuNetwork, tokens: Extent) {
-        let params = wgsl::Embed {
-            tokens: network.embedding.block,
-            positions: network.positions.block,
-            y: self.places.hidden,
-            scale: 1.0,
-        };
-        let groups = [Extent::Fixed(params.tokens.eights.div_ceil(THREADS)), tokens, ONE];
-        self.push(Kernel::Embed, &["POSITIONS"], &params, &[&network.embedding, &network.positions], groups);
-        self.moves(0, self.hidden_size);
-        self.parts.push(Part::Residual);
-    }
-
-    fn norm(&mut self, norm: wgsl::Norm, tokens: Extent) {
-        let params = wgsl::NormRows {
-            norm,
-            x: Rows::whole(self.places.hidden, self.hidden_size),
-            y: Rows::whole(self.places.norm, self.hidden_size),
-        };
-        self.push(Kernel::Norm, &[], &params, &[], [tokens, ONE, ONE]);
-        self.moves(2 * self.hidden_size, 2 * self.hidden_size);
-    }
-
-    /// The product of a matrix with one token.
-    fn row(
-        &mut self,
-        w: &Rc<Placed>,
-        norm: Option<wgsl::Norm>,
-        x: u32,
-        y: u32,
-        overrides: &'static [&'static str],
-    ) {
-        let params = wgsl::Matvec {
-            w: w.block,
-            norm: norm.unwrap_or_default(),
-            x,
-            y,
-            lanes: lanes(&w.block),
-            ..wgsl::Matvec::default()
-        };
-        self.push(Kernel::Matvec, overrides, &params, &[w], row_groups(&w.block, params.lanes, 1));
-        self.moves_of_product(w, norm.is_some(), overrides);
-    }
-
-    /// The product of a matrix with many tokens.
-    fn rows(&mut self, w: &Rc<Placed>, x: u32, y: u32, overrides: &'static [&'static str]) {
-        let params = wgsl::Matmul {
-            w: w.block,
-            x: Rows::whole(x, w.matrix.cols),
-            y: Rows::whole(y, w.matrix.rows),
-            slots: 1,
-            ..wgsl::Matmul::default()
-        };
-        let groups = [Extent::Fixed(w.block.rows.div_ceil(TILE)), Extent::Tiles(1), ONE];
-        self.push(Kernel::Matmul, overrides, &params, &[w], groups);
-        self.moves_of_product(w, false, overrides);
-    }
-
-    fn moves_of_product(&mut self, w: &Rc<Placed>, normed: bool, overrides: &[&str]) {
-        let (rows, cols) = (w.matrix.rows, w.matrix.cols);
-        // Adding reads y, too.
-        let times = if overrides.contains(&"ADD") { 2 } else { 1 };
-        self.moves(if normed { 2 * cols } else { 0 }, cols + times * rows);
+    /// How many of the last step's matrices are read.
+    fn reads_matrices(&mut self, count: usize) {
+        if let Some(step) = self.last() {
+            step.matrices_read = count;
+        }
     }
 }
 
@@ -255,8 +237,8 @@ fn lanes(w: &wgsl::Matrix) -> u32 {
 }
 
 /// Workgroups for all rows: those beyond the limit of one dimension go on in the third.
-fn row_groups(w: &wgsl::Matrix, lanes: u32, slots: u32) -> [Extent; 3] {
-    let groups = w.rows.div_ceil(THREADS / lanes);
+fn row_groups(rows: u32, lanes: u32, slots: u32) -> [Extent; 3] {
+    let groups = rows.div_ceil(THREADS / lanes);
     let most = 65535;
     [Extent::Fixed(groups.min(most)), Extent::Fixed(slots), Extent::Fixed(groups.div_ceil(most))]
 }

@@ -8,7 +8,7 @@ struct Params {
     // Of x, if NORM.
     norm: Norm,
     affine: Affine,
-    // [cols]; for every slot, [slots, cols], if ROUTED and `x_per_slot`.
+    // [cols]; if ROUTED, rows of slots are `x_stride` apart.
     x: u32,
     // [rows]; for every slot, [slots, rows], if ROUTED.
     y: u32,
@@ -19,8 +19,8 @@ struct Params {
     // If ROUTED: the first expert of the bank, and how many it has.
     first_expert: u32,
     n_experts: u32,
-    // If ROUTED: 1 if every slot has an x of its own.
-    x_per_slot: u32,
+    // If ROUTED: from the x of one slot to that of the next; 0: all have the same.
+    x_stride: u32,
     // If GATED: [cols].
     z: u32,
     z_scale: f32,
@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let expert = u32(memory[params.routes + slot]);
         mine = expert >= params.first_expert && expert < params.first_expert + params.n_experts;
         bank = select(0u, expert - params.first_expert, mine);
-        x += slot * params.x_per_slot * cols;
+        x += slot * params.x_stride;
     }
     prepare_operand(x, thread);
     let lanes = params.lanes;

@@ -58,7 +58,7 @@ kernels! {
     SelectiveScan: SelectiveScan, "ops/selective_scan/selective_scan.wgsl", ["dt_proj"],
         ["SOFTPLUS", "DT_PROJ", "GATE", "ADVANCE"];
     Ssd: Ssd, "ops/ssd/ssd.wgsl", [], ["SOFTPLUS", "ADVANCE"];
-    Gate: Gate, "ops/gate/gate.wgsl", [], ["SKIP"];
+    Gate: Gate, "ops/gate/gate.wgsl", [], ["SKIP", "UNGATED"];
     Copy: CopyRows, "ops/gate/copy.wgsl", [], [];
     Route: Route, "ops/route/route.wgsl", [], [];
     Combine: Combine, "ops/route/combine.wgsl", [], [];

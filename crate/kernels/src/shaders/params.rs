@@ -105,7 +105,7 @@ block! {
     /// `linear/matvec.wgsl`
     Matvec {
         w: Matrix, norm: Norm, affine: Affine, x: u32, y: u32, lanes: u32, routes: u32, first_expert: u32,
-        n_experts: u32, x_per_slot: u32, z: u32, z_scale: f32, tail: u32, convolved: u32, taps: u32,
+        n_experts: u32, x_stride: u32, z: u32, z_scale: f32, tail: u32, convolved: u32, taps: u32,
         conv_bias: u32, k: u32,
     }
 }

@@ -19,6 +19,8 @@ struct Params {
 
 // (x + d a) in the place of x: the skip connection around a scan.
 override SKIP: bool = false;
+// No gate: what the skip connection gives.
+override UNGATED: bool = false;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -31,5 +33,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (SKIP) {
         x += constant(params.d + i) * memory[row_at(params.a, t) + i];
     }
-    memory[row_at(params.y, t) + i] = x * silu(memory[row_at(params.z, t) + i] * params.z_scale);
+    if (!UNGATED) {
+        x *= silu(memory[row_at(params.z, t) + i] * params.z_scale);
+    }
+    memory[row_at(params.y, t) + i] = x;
 }
