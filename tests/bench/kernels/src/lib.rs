@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use statepress_core::Encoding;
 use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
+use statepress_kernels::Rows;
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::{Scratch, Weights, linear};
 use statepress_kernels::ops::{conv1d, gate, norm, softmax};
@@ -54,8 +55,8 @@ pub fn op(name: &str, n: usize, times: usize) -> bool {
     for _ in 0..times {
         let x = black_box(&x[..]);
         match name {
-            "layer_norm" => norm::layer_norm(x, &weight, &weight, 1e-5, &mut out),
-            "conv1d" => conv1d::causal(x, D, &mut tail, &taps, &weight, &mut out),
+            "layer_norm" => norm::layer_norm(Rows::whole(x, D), &weight, &weight, 1e-5, &mut out),
+            "conv1d" => conv1d::causal(Rows::whole(x, D), &mut tail, &taps, Some(&weight), &mut out),
             "log_sum_exp" => out[0] = softmax::log_sum_exp(x),
             "argmax" => out[0] = softmax::argmax(x) as f32,
             "compare" => out[0] = softmax::compare(x, &other, 0).kl,
@@ -64,8 +65,8 @@ pub fn op(name: &str, n: usize, times: usize) -> bool {
                 match name {
                     "silu" => gate::silu(&mut out),
                     "gelu" => gate::gelu(&mut out),
-                    "silu_gate" => gate::silu_gate(&mut out, D, &other, D),
-                    "skip" => gate::skip(&mut out, &weight, &other),
+                    "silu_gate" => gate::silu_gate(&mut out, Rows::whole(&other, D), 1.0),
+                    "skip" => gate::skip(&mut out, &weight, Rows::whole(&other, D)),
                     "softplus_mean" => gate::softplus_mean(&mut out, &weight, &mut dt),
                     _ => return false,
                 }
