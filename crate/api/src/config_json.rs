@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(place("Infinity").2, "a number was found where an object was expected");
         // The word before it does not move the place.
         let (line, column, reason) = place("{\n  \"a\": [Infinity, Infinity], \"b\": }");
-        assert_eq!((line, column, reason.as_str()), (2, 36, "expected value"));
+        assert_eq!((line, column, reason.as_str()), (2, 35, "expected value"));
         for text in [
             "",
             "{",
