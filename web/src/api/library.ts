@@ -6,6 +6,7 @@ import type { Environment } from "./environment.js";
 import { StatepressError, throwIfAborted } from "./errors.js";
 import { sortFiles } from "./gather.js";
 import { Model } from "./model.js";
+import { withOffset } from "./offset.js";
 import { type CompareOptions, type Input, type OpenOptions, present } from "./options.js";
 import { TokenizerChoice } from "./tokenizers.js";
 import type { Comparison, Evaluation, Recipe } from "./types/statepress.js";
@@ -30,15 +31,20 @@ export function library(environment: Environment): Library {
       throwIfAborted(options.signal);
       const request = {
         data: files.weights.data,
-        ...(files.config && { config: files.config }),
+        ...(files.config !== undefined && { config: files.config }),
         ...(options.set && { set: options.set }),
       };
       const opened = await environment.host.call("open", request, { signal: options.signal });
-      opened.inspection.findings.push(...files.findings);
+      const { findings } = opened.inspection;
+      // One that could not be read was not taken for anything.
+      const ignored = findings.some(({ code }) => code === "config-ignored");
+      findings.push(...files.findings.filter(({ code }) => !(ignored && code === "config-beside")));
+      findings.push(...tokenizer.findings);
       return new Checkpoint(environment, opened, files.weights.name, tokenizer);
     },
 
-    async compare(a, b, options) {
+    async compare(a, b, given) {
+      const options = withOffset(a.inspection, given);
       const mine: Model[] = [];
       const model = async (it: Checkpoint | Model, backend: CompareOptions["backend"]) => {
         if (it instanceof Model) return it;
@@ -95,8 +101,8 @@ async function choose(
   found: Parameters<typeof TokenizerChoice.among>[0],
 ): Promise<TokenizerChoice> {
   if (given === undefined) return TokenizerChoice.among(found);
-  if (typeof given === "string" || given instanceof Blob) {
-    return TokenizerChoice.among([await environment.file(given)]);
-  }
-  return TokenizerChoice.given(given);
+  if (typeof given !== "string" && !(given instanceof Blob) && "encode" in given) return TokenizerChoice.given(given);
+  const inputs = typeof given === "string" || given instanceof Blob ? [given] : given;
+  const files = await Promise.all(inputs.map((it) => environment.tokenizer(it)));
+  return TokenizerChoice.named(files.flat());
 }

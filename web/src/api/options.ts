@@ -20,8 +20,11 @@ export interface Running {
 
 /** Options of `open`. */
 export interface OpenOptions {
-  /** A tokenizer file (path or File), or a tokenizer. Without it one beside the weights is used if there is one. */
-  tokenizer?: string | Blob | Tokenizer | undefined;
+  /**
+   * A tokenizer file (path or File; in Node also a folder), the files of one (`vocab.json` and `merges.txt`), or a
+   * tokenizer. Without it one beside the weights is used if there is one.
+   */
+  tokenizer?: string | Blob | readonly (string | Blob)[] | Tokenizer | undefined;
   /** Configuration fields that the checkpoint does not say; their origin becomes `given`. */
   set?: Record<string, FieldValue> | undefined;
   signal?: AbortSignal | undefined;
@@ -76,7 +79,10 @@ export interface EvaluateOptions extends Running {
   window?: number | undefined;
   /** Use only that many tokens from the start. */
   limit?: number | undefined;
-  /** Position `t` predicts token `t + offset`; `detect` finds it by trying 0 to 3. */
+  /**
+   * Position `t` predicts token `t + offset`; `detect` finds it by trying 0 to 3. A question only of models that have the
+   * field `prediction_offset`: all others predict the next token.
+   */
   offset?: number | "detect" | undefined;
 }
 

@@ -152,7 +152,7 @@ export interface Wasm {
   Checkpoint: {
     open(
       source: Source,
-      options: { config?: object; set?: Record<string, number | boolean | number[]> },
+      options: { config?: string; set?: Record<string, number | boolean | number[]> },
     ): WasmCheckpoint;
   };
   Backend: {

@@ -7,6 +7,7 @@ const fake = vi.hoisted(() => ({
   openMilliseconds: 0,
   refusedPlan: "",
   notFinite: false,
+  spec: {} as object,
   opened: [] as { files: string[]; set: object; disposed: boolean }[],
   produced: [] as { disposed: boolean }[],
   evaluated: [] as string[],
@@ -39,6 +40,8 @@ vi.mock("statepress", async () => {
     ...types,
     StatepressError,
     isTokenizerName: names.isTokenizerName,
+    replacesTokenizer: names.replacesTokenizer,
+    TOKENIZER_CONFIG: names.TOKENIZER_CONFIG,
     weightsAmong: names.weightsAmong,
     weightsLeft: names.weightsLeft,
     recipes: async () => ["int8", "nf4", "none"].map(recipe),
@@ -50,7 +53,7 @@ vi.mock("statepress", async () => {
       const weights = files.find((file) => /safetensors|pt$/.test(file.name));
       if (!weights) throw new StatepressError("bad-input", `no weights among ${files.length} files`);
       return {
-        inspection: { spec: { prediction_offset: { origin: "assumed", value: 1 } }, findings: [], tensors: [] },
+        inspection: { spec: fake.spec, findings: [], tensors: [] },
         tokenizerName: "tokenizer.json",
         weightsName: weights.name,
         dispose() {
@@ -135,6 +138,7 @@ const MINE = file("mine.json", JSON.stringify({ version: 1, name: "mine", steps:
 
 beforeEach(() => {
   Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false });
+  fake.spec = { prediction_offset: { origin: "assumed", value: 1 } };
   for (const list of [fake.opened, fake.produced, fake.evaluated, fake.compared, fake.looked]) list.length = 0;
   vi.stubGlobal("fetch", async () => new Response("the held-out text"));
 });
@@ -307,6 +311,28 @@ test("the prediction offset is measured on each text, and once on the same", asy
     ["offset"],
     ["offset"],
   ]);
+});
+
+test("of a family without the field no offset is measured or asked for", async () => {
+  fake.spec = {};
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.measureOffsets();
+  await it.session.compress();
+  expect(fake.evaluated).toEqual([]);
+  expect(fake.compared.map(({ offset }) => offset)).toEqual([undefined]);
+  expect(it.state.checkpoint?.offsets).toBeUndefined();
+});
+
+test("vocab.json and merges.txt join each other, and take the place of another tokenizer", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("tokenizer.json", "{}")]);
+  await it.session.openFiles([file("vocab.json", "{}")]);
+  await it.session.openFiles([file("merges.txt", "")]);
+  await it.session.openFiles([file("tokenizer_config.json", "{}")]);
+  expect(fake.opened.at(-1)?.files.sort()).toEqual(["a.pt", "merges.txt", "tokenizer_config.json", "vocab.json"]);
+  await it.session.openFiles([file("tokenizer.json", "{}")]);
+  expect(fake.opened.at(-1)?.files.sort()).toEqual(["a.pt", "tokenizer.json", "tokenizer_config.json"]);
 });
 
 test("a run is made under the settings of its start", async () => {

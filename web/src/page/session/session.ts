@@ -4,10 +4,10 @@
 import {
   type FieldValue,
   type Finding,
-  isTokenizerName,
   open,
   type Recipe,
   recipes,
+  replacesTokenizer,
   StatepressError,
 } from "statepress";
 import type { Asked, Opened } from "../state/state.js";
@@ -270,12 +270,7 @@ function summary(files: File[]): string {
 // enough, whatever it is called.
 function joined(origin: Origin, added: File[]): Origin {
   const replaced = (file: File) =>
-    added.some(
-      (it) =>
-        it.name === file.name ||
-        (isText(it) && isText(file)) ||
-        (isTokenizerName(it.name) && isTokenizerName(file.name)),
-    );
+    added.some((it) => it.name === file.name || (isText(it) && isText(file)) || replacesTokenizer(it.name, file.name));
   return { ...origin, files: [...added, ...origin.files.filter((file) => !replaced(file))] };
 }
 

@@ -21,7 +21,7 @@ export function commandLine(job: Job): string {
   const input = quoted(pathOf(checkpoint));
   const recipe = builtin ? run.report.recipe.name : recipeFile(run.report.recipe);
   const set = Object.entries(checkpoint.given).map(([field, value]) => ` --set ${field}=${value}`);
-  const { offset, limit, backend, backendB } = protocolOf(run);
+  const { offset, limit, backend, backendB } = protocolOf(job);
   const options = [
     ...(offset === undefined ? [] : [` --offset ${offset}`]),
     ...(limit === undefined ? [] : [` --limit ${limit}`]),
@@ -47,7 +47,7 @@ export function nodeScript(job: Job): string {
     ...(Object.keys(checkpoint.given).length > 0 && { set: checkpoint.given }),
   };
   const given = Object.keys(opening).length > 0 ? `, ${JSON.stringify(opening)}` : "";
-  const options = Object.entries(protocolOf(run)).map(([name, value]) => `, ${name}: ${JSON.stringify(value)}`);
+  const options = Object.entries(protocolOf(job)).map(([name, value]) => `, ${name}: ${JSON.stringify(value)}`);
   return `import { readFile } from "node:fs/promises";
 import { compare, open } from "statepress";
 
@@ -62,10 +62,11 @@ console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
 }
 
 // What a run was measured by, where that is not what would be done anyway.
-function protocolOf({ asked, comparison }: Run) {
+function protocolOf({ checkpoint, run: { asked, comparison } }: Job) {
   const { limit, backend, backendB } = asked;
+  const ahead = checkpoint.inspection.spec["prediction_offset"] !== undefined;
   return {
-    ...(comparison && { offset: comparison.a.offset }),
+    ...(ahead && comparison && { offset: comparison.a.offset }),
     ...(limit !== undefined && { limit }),
     ...(backend !== "auto" && { backend }),
     ...(backendB !== "same" && { backendB }),

@@ -73,6 +73,7 @@ const checkpoint = {
   place: "files",
   tokenizer: "tokenizer_2000.json",
   given: { top_k_experts: 1 },
+  inspection: { spec: { prediction_offset: { value: 2, origin: "assumed", from: "" } } },
 } as unknown as Opened;
 const measured = { ...run, comparison: { a: { offset: 2 } }, asked: { ...run.asked, backendB: "webgpu" } } as Run;
 
@@ -93,6 +94,12 @@ test("a script measures by what the run was measured by, and by nothing that it 
   const script = nodeScript({ checkpoint, run: measured, builtin: true });
   expect(script).toContain('{ text, offset: 2, limit: 4096, backendB: "webgpu" }');
   expect(nodeScript({ checkpoint, run, builtin: true })).toContain("{ text, limit: 4096 }");
+});
+
+test("an offset that is no question is not asked for", () => {
+  const mamba = { ...checkpoint, inspection: { spec: {} } } as unknown as Opened;
+  expect(commandLine({ checkpoint: mamba, run: measured, builtin: true })).not.toContain("--offset");
+  expect(nodeScript({ checkpoint: mamba, run: measured, builtin: true })).not.toContain("offset");
 });
 
 test("scripts hold the whole recipe where no name stands for it", () => {
