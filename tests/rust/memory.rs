@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use peak_alloc::PeakAlloc;
 use statepress::{Checkpoint, Clock, FileSource, OpenOptions, Sink, SourceError, recipes, run};
-use statepress_engine::spec::{Hints, infer};
+use statepress_engine::families::{Hints, infer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_tests::files::demo;
 

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use statepress::{
-    Checkpoint, FileSource, Generate, GenerateOptions, LayerState, Model, OpenOptions, Trace, Workspace,
-    recipes, run,
+    Checkpoint, FileSource, Generate, GenerateOptions, Model, Observe, OpenOptions, Workspace, recipes, run,
 };
 use statepress_tests::files::{fixture, load, open, shared};
 use statepress_tests::golden::{Golden, assert_close};
@@ -22,8 +21,8 @@ const FAST_TOLERANCE: f32 = 5e-3;
 #[derive(Default)]
 struct Values(BTreeMap<String, Vec<f32>>);
 
-impl Trace for Values {
-    fn record(&mut self, layer: Option<usize>, quantity: &'static str, values: &[f32]) {
+impl Observe for Values {
+    fn value(&mut self, layer: Option<usize>, quantity: &'static str, values: &[f32]) {
         let name = match (layer, quantity) {
             (None, quantity) => quantity.to_string(),
             (Some(n), "block") => format!("block{n}"),
@@ -41,7 +40,7 @@ fn check_sequence(model: &Model, golden: &Golden, sequence: &str, fast: f32) {
         let (mut state, mut values) = (model.start(), Values::default());
         let (mut logits, mut all) = (Vec::new(), Vec::new());
         for ids in ids.chunks(chunk) {
-            model.forward(ids, &mut state, &mut ws, &mut values).unwrap();
+            model.forward(ids, &mut state, &mut ws, Some(&mut values)).unwrap();
             let hidden = std::mem::take(&mut ws.hidden);
             model.logits(&hidden, &mut ws, &mut logits);
             all.extend_from_slice(&logits);
@@ -58,11 +57,11 @@ fn check_sequence(model: &Model, golden: &Golden, sequence: &str, fast: f32) {
         let check = Check { what: format!("{sequence} {name}"), golden, sequence, tolerance };
         check.values(&values, model);
         check.logits(&logits, &ids, model.info.vocab_size);
-        for (n, layer) in state.layers.iter().enumerate() {
-            let key = |suffix: &str| format!("{sequence}/layer{n}.state.{suffix}");
-            if let (LayerState::Ssm { conv_tail, h }, true) = (layer, golden.has(&key("h"))) {
-                assert_close(&key("h"), h, &golden.f32(&key("h")), tolerance);
-                assert_close(&key("conv_tail"), conv_tail, &golden.f32(&key("conv_tail")), tolerance);
+        for (about, numbers) in model.program().states.iter().zip(&state.numbers) {
+            let layer = about.layer.unwrap();
+            let key = format!("{sequence}/layer{layer}.state.{}", about.name);
+            if golden.has(&key) {
+                assert_close(&key, numbers, &golden.f32(&key), tolerance);
             }
         }
     }
@@ -89,7 +88,7 @@ impl Check<'_> {
         }
         if golden.has(&format!("{prefix}embed")) {
             assert!(
-                checked >= 2 + 5 * model.start().layers.len(),
+                checked >= 2 + 5 * model.program().n_layers(),
                 "{what}: only {checked} quantities were compared"
             );
         }

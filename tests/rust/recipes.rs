@@ -8,7 +8,7 @@ use statepress::{
 use statepress_core::encoding::Granularity;
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
 use statepress_core::{DType, Encoding, Index, Packed, Source, Tensor};
-use statepress_engine::spec::{Hints, infer};
+use statepress_engine::families::{Hints, infer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
 use statepress_formats::read_tensor;
