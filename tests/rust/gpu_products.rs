@@ -157,7 +157,7 @@ fn products_are_scaled_activated_and_added() {
                             ..wgsl::Matvec::default()
                         };
                         dispatch(
-                            &gpu,
+                            gpu,
                             &mut one,
                             Kernel::Matvec,
                             overrides,
