@@ -152,11 +152,12 @@ fn the_self_check_sees_a_wrong_number() {
             &self,
             name: &str,
             mut tensor: statepress_core::Tensor,
+            transposed: bool,
         ) -> Result<Self::Matrix, BackendError> {
             if let statepress_core::Packed::F16(bits) = &mut tensor.data {
                 bits[7] ^= 0x0200;
             }
-            self.0.matrix(name, tensor)
+            self.0.matrix(name, tensor, transposed)
         }
         fn network(
             &self,

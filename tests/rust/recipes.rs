@@ -210,7 +210,7 @@ fn of_a_shared_head_only_what_a_reader_rebuilds_is_left_out() {
     let bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
     let none = recipes::find("none").unwrap();
     let has = |index: &Index, name: &str| {
-        let planned = plan(index, &none, &[]).unwrap().plan;
+        let planned = plan(index, &infer(index, &Hints::default()).unwrap(), &none, &[]).unwrap().plan;
         planned.tensors.iter().any(|tensor| tensor.name == name)
     };
     // The head comes first in the file: the table is the one that is tied.
@@ -322,7 +322,7 @@ fn a_head_that_is_a_copy_is_announced_left_out_and_said_to_be_tied() {
     };
 
     let (bytes, index) = with_head(untied.clone(), |_, _| ());
-    let before = plan(&index, &int8, &[]).unwrap().plan;
+    let before = plan(&index, &infer(&index, &Hints::default()).unwrap(), &int8, &[]).unwrap().plan;
     assert!(told(&before, "may-be-tied") && written_head(&before));
     let (report, written) = compress(&bytes, &index, &int8);
     assert!(told(&report.plan, "tied-copy") && !told(&report.plan, "may-be-tied"));
@@ -370,7 +370,7 @@ fn a_head_that_is_a_copy_is_announced_left_out_and_said_to_be_tied() {
     let (bytes, index) = with_head(untied, |_, index| {
         index.tensors.retain(|entry| !entry.name.contains(".ssm."));
     });
-    assert!(!told(&plan(&index, &int8, &[]).unwrap().plan, "may-be-tied"));
+    assert!(!told(&plan(&index, &infer(&index, &Hints::default()).unwrap(), &int8, &[]).unwrap().plan, "may-be-tied"));
     assert!(written_head(&compress(&bytes, &index, &int8).0.plan));
 }
 

@@ -47,6 +47,19 @@ pub fn open(path: &Path, set: &[(&str, u64)]) -> Checkpoint {
     Checkpoint::open(source, options).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Opens the weights in a folder, with the configuration beside them.
+pub fn open_folder(folder: &Path) -> Checkpoint {
+    let names = ["model.safetensors", "pytorch_model.bin", "model.pth"];
+    let weights = names.iter().map(|name| folder.join(name)).find(|path| path.exists());
+    let weights = weights.unwrap_or_else(|| panic!("{}: no weights", folder.display()));
+    let mut options = OpenOptions::default();
+    if let Ok(text) = std::fs::read_to_string(folder.join("config.json")) {
+        options = options.config_text(&text);
+    }
+    let source = FileSource::open(weights).unwrap();
+    Checkpoint::open(source, options).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
 /// Opens and loads a checkpoint.
 pub fn load(path: &Path, set: &[(&str, u64)]) -> Model {
     open(path, set).model().unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -1,6 +1,8 @@
 //! Shared helpers of the tests.
 
 #[cfg(not(target_family = "wasm"))]
+pub mod families;
+#[cfg(not(target_family = "wasm"))]
 pub mod files;
 pub mod golden;
 #[cfg(not(target_family = "wasm"))]

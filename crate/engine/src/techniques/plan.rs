@@ -234,9 +234,9 @@ fn decide(entry: &Entry, codecs: &Codecs, precision: Precision, findings: &mut V
     let asked = codecs.encoding(precision);
     // 4-bit groups that do not fit a row fall back to 8 bits, vectors to full precision.
     for encoding in [asked, codecs.encoding(Precision::Int8), Encoding::Fp32] {
-        let Some(_) = encoding.refusal(&entry.shape) else {
+        let Some(_) = refusal(encoding, &entry.shape) else {
             if encoding != asked
-                && let Some(reason) = asked.refusal(&entry.shape)
+                && let Some(reason) = refusal(asked, &entry.shape)
             {
                 let instead = encoding.precision().name();
                 let message = format!("{} refused: {reason}; stored as {instead}", precision.name());
@@ -246,6 +246,24 @@ fn decide(entry: &Entry, codecs: &Codecs, precision: Precision, findings: &mut V
         };
     }
     Encoding::Fp32
+}
+
+/// Why a shape cannot take an encoding. Experts in one tensor are to run each by itself, so that
+/// nothing may share a scale with its neighbour.
+fn refusal(encoding: Encoding, shape: &[usize]) -> Option<String> {
+    let across = |block: usize, what: &str| match shape {
+        [_, part @ ..] if part.len() > 1 && part[0] > 1 => {
+            let numbers: usize = part.iter().product();
+            let reason = format!("{what} of {block} would lie across parts of {numbers} numbers");
+            (!numbers.is_multiple_of(block)).then_some(reason)
+        }
+        _ => None,
+    };
+    encoding.refusal(shape).or_else(|| match encoding {
+        Encoding::Int4 { group, .. } => across(group, "groups"),
+        Encoding::Nf4 { block, .. } => across(block, "blocks"),
+        _ => None,
+    })
 }
 
 /// The encoding that keeps a tensor as it is stored; a finding where there is none.

@@ -1,0 +1,111 @@
+//! Every model family on the GPU: the reference's logits, the CPU's texts, and what a token costs.
+
+use pollster::block_on;
+use statepress::{Gpu, GpuOptions, Loaded, Model, Runner, explain, recipes};
+use statepress_tests::families::{Sample, existing, samples};
+use statepress_tests::files::{fixture, open_folder};
+use statepress_tests::golden::assert_close;
+use statepress_tests::gpu::{compressed, greedy, on, open_gpu};
+
+/// `|a - b| / (1 + |b|)`: f32 sums in another order, and exp of a few units in the last place.
+const TOLERANCE: f32 = 1e-3;
+
+fn logits_in_steps(model: &impl Loaded, ids: &[u32], step: usize) -> Vec<f32> {
+    block_on(async {
+        let mut runner = model.runner(true).unwrap();
+        let (mut all, mut rows) = (Vec::new(), Vec::new());
+        for ids in ids.chunks(step) {
+            runner.forward(ids, None).await.unwrap();
+            runner.logits(0..ids.len(), &mut rows).await.unwrap();
+            all.extend_from_slice(&rows);
+        }
+        all
+    })
+}
+
+fn with_goldens() -> impl Iterator<Item = Sample> {
+    // Containers and spellings differ in how they are read, which the GPU has no part in.
+    samples().into_iter().filter(|sample| sample.golden.is_some() && !sample.name.contains('.'))
+}
+
+fn check(gpu: &Gpu, sample: &Sample) {
+    let golden = sample.golden.as_ref().unwrap();
+    let model: Model<Gpu> = on(gpu, &open_folder(&sample.folder));
+    for (len, steps) in [(40, [40, 13, 1]), (7, [7, 3, 1])] {
+        let ids = golden.ids(&format!("len{len}/ids"));
+        let exact = existing(&golden.f32(&format!("len{len}/logits")), sample.vocab_rows, sample.vocab);
+        for step in steps {
+            let what = format!("{}, {len} tokens in steps of {step}", sample.name);
+            assert_close(&what, &logits_in_steps(&model, &ids, step), &exact, TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn every_family_gives_the_references_logits() {
+    let gpu = open_gpu(GpuOptions::default());
+    let checked = with_goldens().map(|sample| check(&gpu, &sample)).count();
+    assert!(checked >= 22, "only {checked} families");
+}
+
+/// The list without any fusion, against which the fused one is held.
+#[test]
+fn every_family_gives_the_references_logits_op_by_op() {
+    let gpu = open_gpu(GpuOptions { op_by_op: true, ..GpuOptions::default() });
+    let checked = with_goldens().map(|sample| check(&gpu, &sample)).count();
+    assert!(checked >= 22, "only {checked} families");
+}
+
+#[test]
+fn thirty_two_greedy_tokens_are_the_cpus_packed_or_not() {
+    let gpu = open_gpu(GpuOptions::default());
+    for sample in with_goldens() {
+        let base = open_folder(&sample.folder);
+        let prompt = sample.golden.as_ref().unwrap().ids("greedy/prompt");
+        let count = 32.min(base.model().unwrap().info.max_tokens.map_or(32, |most| most - prompt.len()));
+        for recipe in ["none", "int8", "mixed-aggressive"] {
+            let checkpoint = compressed(&base, &recipes::find(recipe).unwrap());
+            let cpu = checkpoint.model().unwrap();
+            // Texts may part where two tokens are equally likely; logits may not.
+            let ids = greedy(&on(&gpu, &checkpoint), &prompt, count);
+            let exact = logits_in_steps(&cpu, &ids, ids.len());
+            let found = logits_in_steps(&on(&gpu, &checkpoint), &ids, ids.len());
+            assert_close(&format!("{} {recipe}", sample.name), &found, &exact, TOLERANCE);
+            if recipe == "none" {
+                assert_eq!(ids, greedy(&cpu, &prompt, count), "{}", sample.name);
+            }
+        }
+    }
+}
+
+/// Dispatches of a token, counted from what is recorded: so many a layer, and three.
+#[test]
+fn a_token_takes_few_dispatches() {
+    let gpu = open_gpu(GpuOptions::default());
+    for (name, a_layer) in [
+        ("mamba-default", 4),
+        ("mamba-odd", 4),
+        ("mamba2-one-group", 4),
+        ("mamba2-groups", 4),
+        ("llama-gqa", 5),
+        ("qwen2", 5),
+        ("qwen3", 5),
+    ] {
+        let model = on(&gpu, &open_folder(&fixture(&format!("families/{name}"))));
+        let rows = explain(model.network());
+        let dispatches: usize = rows.iter().map(|row| row.dispatches).sum();
+        let layers = open_folder(&fixture(&format!("families/{name}"))).model().unwrap().program().n_layers();
+        assert_eq!(dispatches, a_layer * layers + 3, "{name}: {rows:#?}");
+    }
+}
+
+/// A cache of keys and values grows with the sequence, and what it held stays.
+#[test]
+fn a_sequence_longer_than_its_cache_goes_on() {
+    let gpu = open_gpu(GpuOptions::default());
+    let checkpoint = open_folder(&fixture("families/llama-rope3"));
+    let (cpu, gpu) = (checkpoint.model().unwrap(), on(&gpu, &checkpoint));
+    let ids: Vec<u32> = (0..400).map(|i| i * 29 % 50).collect();
+    let exact = logits_in_steps(&cpu, &ids, 400);
+    assert_close("in steps of 100", &logits_in_steps(&gpu, &ids, 100), &exact, TOLERANCE);
+}
