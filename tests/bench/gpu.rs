@@ -54,9 +54,9 @@ fn main() {
     let ways = [("plain", plain), ("packed dot", packed_dot), ("subgroups", subgroups)];
     let bandwidth = block_on(gpu.copy_bandwidth(Clock::default().seconds())).expect("a copy");
     println!("copying: {:.1} GB/s read and written", bandwidth / 1e9);
-    let (flags, mut named): (Vec<_>, Vec<_>) =
-        std::env::args().skip(1).partition(|text| text.starts_with("--"));
-    let tiny = flags.iter().any(|flag| flag == "--tiny");
+    let (tiny, mut named): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|argument| argument == "--tiny");
+    let tiny = !tiny.is_empty();
     if tiny {
         named = vec!["tiny".into()];
     }

@@ -15,8 +15,7 @@ use statepress_tests::files::{demo, fixture, open};
 use statepress_tests::yardstick::yardstick;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (flags, paths): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|text| text.starts_with("--"));
-    let tiny = flags.iter().any(|flag| flag == "--tiny");
+    let (tiny, paths): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument == "--tiny");
     let mut paths = paths.into_iter();
     let path = paths.next().ok_or("usage: yardstick ids.u16.bin [MODEL-NAME/model.safetensors] [--tiny]")?;
     let model = paths.next().map_or_else(|| demo().join("model.safetensors"), PathBuf::from);
@@ -39,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (job, produced) = checkpoint.compress_to_memory(&recipe)?;
         run(job, |_| {})?;
         let model = Checkpoint::open(produced.take(), OpenOptions::default())?.model()?;
-        let limit = tiny.then_some(512);
+        let limit = (!tiny.is_empty()).then_some(512);
         let options = EvaluateOptions { window: Some(256), limit, ..EvaluateOptions::default() };
         let found = run(Evaluate::new(&model, &ids, &options, Clock::default().seconds())?, |_| {})?;
         let published = row["ppl"].as_f64().ok_or("a row without perplexity")?;
