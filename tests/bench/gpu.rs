@@ -1,8 +1,9 @@
 //! Decode speed of Itera-Lite shapes on this machine's GPU, beside what its memory allows and
 //! beside PyTorch at FP16 on the same card.
 //!
-//! `cargo run --release -p statepress-tests --example gpu [-- SHAPE...]`, with shapes `tiny`,
+//! `cargo run --release -p statepress-tests --example gpu [-- SHAPE...] [--tiny]`, with shapes `tiny`,
 //! `130m` and `1.4b` (the widths and depths of Mamba's models of that size). Weights are random.
+//! `--tiny` decodes a few tokens of the shape `tiny` and leaves PyTorch out, to see that everything runs.
 //! Each is timed with nothing that some adapter does not have, and with what this one has.
 //! The bound is the time to read a token's weights at the bandwidth that copying one large buffer
 //! to another reaches in the same run (a copy reads and writes, so its bytes count twice).
@@ -37,8 +38,12 @@ const SHAPES: [Shape; 3] = [
     Shape { name: "1.4b", d: 2048, layers: 48, states: 16, ffn: 1024, vocab: 50280 },
 ];
 
-/// Tokens of a submission.
-const TOKENS: usize = 32;
+/// How often and how much is decoded: tokens of a submission, and submissions, of which the best counts.
+#[derive(Clone, Copy)]
+struct Work {
+    tokens: usize,
+    submissions: usize,
+}
 
 fn main() {
     let gpu = block_on(Gpu::open(GpuOptions::default())).expect("a GPU");
@@ -49,7 +54,13 @@ fn main() {
     let ways = [("plain", plain), ("packed dot", packed_dot), ("subgroups", subgroups)];
     let bandwidth = block_on(gpu.copy_bandwidth(Clock::default().seconds())).expect("a copy");
     println!("copying: {:.1} GB/s read and written", bandwidth / 1e9);
-    let named: Vec<String> = std::env::args().skip(1).collect();
+    let (tiny, mut named): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|argument| argument == "--tiny");
+    let tiny = !tiny.is_empty();
+    if tiny {
+        named = vec!["tiny".into()];
+    }
+    let work = if tiny { Work { tokens: 2, submissions: 1 } } else { Work { tokens: 32, submissions: 4 } };
     println!(
         "{:<6} {:<6} {:<10} {:>10} {:>12} {:>10} {:>9} {:>8}",
         "shape", "codec", "with", "dispatches", "MB a token", "tokens/s", "of bound", "of fp16"
@@ -69,7 +80,7 @@ fn main() {
                 let costs = explain(&network);
                 let bytes: u64 = costs.iter().map(|row| row.weights).sum();
                 let dispatches: usize = costs.iter().map(|row| row.dispatches).sum();
-                let best = seconds_per_token(&gpu, network, shape);
+                let best = seconds_per_token(&gpu, network, shape, work);
                 if (name, *way) == ("fp16", "plain") {
                     of_fp16 = best;
                 }
@@ -84,7 +95,9 @@ fn main() {
             }
         }
     }
-    pytorch(bandwidth, shapes());
+    if !tiny {
+        pytorch(bandwidth, shapes());
+    }
 }
 
 /// The same shapes through PyTorch, which prints lines like ours or why it cannot.
@@ -100,17 +113,18 @@ fn pytorch<'a>(bandwidth: f64, shapes: impl Iterator<Item = &'a Shape>) {
 }
 
 /// The best of several submissions.
-fn seconds_per_token(gpu: &Gpu, network: GpuNetwork, shape: &Shape) -> f64 {
+fn seconds_per_token(gpu: &Gpu, network: GpuNetwork, shape: &Shape, work: Work) -> f64 {
+    let Work { tokens, submissions } = work;
     let mut runner = gpu.runner(&Rc::new(network), false).unwrap();
     let sampling = Sampling { temperature: 0.0, top_k: None, usable: shape.vocab };
     let mut best = f64::INFINITY;
     block_on(async {
         runner.forward(&[1], None).await.unwrap();
         runner.keep(1).await.unwrap();
-        for _ in 0..4 {
+        for _ in 0..submissions {
             let start = Instant::now();
-            runner.generate(&sampling, &[0.0; TOKENS], TOKENS).await.unwrap();
-            best = best.min(start.elapsed().as_secs_f64() / TOKENS as f64);
+            runner.generate(&sampling, &vec![0.0; tokens], tokens).await.unwrap();
+            best = best.min(start.elapsed().as_secs_f64() / tokens as f64);
         }
     });
     best

@@ -1,155 +1,165 @@
-// Decode and prefill of the demo model in every precision, in one run with its rivals.
+// Decode and prefill of models in every precision, beside another build of the same module and beside rivals.
 //
-//   node tests/bench/peers.mjs [--build simd|base|relaxed] [--rounds N] [--peers FOLDER]
+//   node tests/bench/peers.mjs [MODEL...] [--build simd|base|relaxed] [--recipes a,b] [--rounds N]
+//                              [--against FOLDER] [--peers FOLDER [--rivals a,b]] [--tiny] [--json]
+//
+// MODEL is a checkpoint or a folder with one (a config.json beside it is used); without any it is the
+// demo model. `--against` names a folder with another build (`statepress_wasm.js` and its `.wasm`):
+// every precision is measured in both. `--peers` names a folder with rivals: see rivals.mjs. `--tiny`
+// runs everything once with a few tokens, to see that it runs: its figures mean nothing.
 //
 // Rounds go over all variants in turn, so that a busy machine slows all of them; the best round
-// counts, and what is to be believed are the ratios. FOLDER holds the rivals: `ort_core.mjs`
-// (onnxruntime-web, with exported graphs in PEERS_MODELS/onnx and the package in PEERS_NODE) and
-// `run-torch.sh` (PyTorch). Without it only our own precisions are compared with each other.
+// counts, and what is to be believed are the ratios. One thread everywhere.
 //
-// decode: one token at a time from a state, 250 tokens. prefill: a window of 128 tokens from an
-// empty state, logits of the last position. One thread everywhere.
+// decode: one token at a time from a state. prefill: a window of 128 tokens from an empty state,
+// logits of the last position.
 
-import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { interleavedRivals, separateRivals } from "./rivals.mjs";
+import { loadBuild, ModelFile } from "./variants.mjs";
 
-const { values: options } = parseArgs({
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const RECIPES = "none,fp16,bf16,int8,int4,nf4,mixed,mixed-aggressive";
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     build: { type: "string", default: "simd" },
-    rounds: { type: "string", default: "7" },
+    recipes: { type: "string" },
+    rounds: { type: "string" },
+    against: { type: "string" },
     peers: { type: "string" },
-    recipes: { type: "string", default: "none,fp16,bf16,int8,int4,nf4,mixed,mixed-aggressive" },
+    rivals: { type: "string" },
+    tiny: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
   },
 });
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const WINDOW = 128;
-const DECODED = 250;
-const ids = pseudoRandomIds(256, 8000);
+const recipes = (options.recipes ?? (options.tiny ? "none,int8" : RECIPES)).split(",");
+const rounds = Number(options.rounds ?? (options.tiny ? 1 : 7));
+if (!(Number.isInteger(rounds) && rounds > 0))
+  throw new Error(`--rounds takes a whole number from 1, not ${options.rounds}`);
+const paths = positionals.length > 0 ? positionals : [join(ROOT, "examples/demo/itera-tiny")];
 
-const wasm = await import(pathToFileURL(join(root, `web/wasm/${options.build}/statepress_wasm.js`)));
-wasm.initSync({ module: readFileSync(join(root, `web/wasm/${options.build}/statepress_wasm_bg.wasm`)) });
+const built = join(ROOT, "web/wasm", options.build);
+const ours = await loadBuild(built, "this");
+// Sizes are asked of a module that times nothing: in one that has held the model before, its weights lie
+// elsewhere in memory, and the same build decoded FP32 a fifth slower than itself.
+const sizer = await loadBuild(built, "sizes");
+const other = options.against && (await loadBuild(options.against, "other"));
+const results = [];
+for (const path of paths) results.push(await compare(new ModelFile(path)));
 
-const demo = readFileSync(join(root, "examples/demo/itera-tiny/model.safetensors"));
-const variants = options.recipes.split(",").map(ours);
-if (options.peers) {
-  for (const precision of ["fp32", "int8", "q4"]) variants.push(await onnxruntime(options.peers, precision));
+const run = { build: ours.name, against: other && options.against, node: process.version, rounds };
+if (options.json) console.log(JSON.stringify({ ...run, models: results }, null, 1));
+else for (const result of results) print(result);
+// What this build cannot do is a failure; what the other build does not know yet, or a rival that is not here, is not.
+if (results.some(({ missing }) => missing.some(({ ours }) => ours))) process.exitCode = 1;
+
+/** One model in every precision, in every build, beside its rivals. */
+async function compare(file) {
+  const { vocabSize, maxTokens, parameters } = await sizer.look(file);
+  const work = sizes(parameters, maxTokens);
+  const ids = pseudoRandomIds(256, vocabSize);
+  const missing = [];
+  const variants = [];
+  for (const recipe of recipes) {
+    for (const build of other ? [ours, other] : [ours]) {
+      try {
+        variants.push(await build.variant(file, recipe, ids, work));
+      } catch (error) {
+        missing.push({ ours: build === ours, name: build.title(recipe), why: String(error.message ?? error) });
+      }
+    }
+  }
+  if (options.peers) {
+    const { found, absent } = await interleavedRivals(options.peers, options.rivals, file.name, ids, work);
+    variants.push(...found);
+    missing.push(...absent);
+  }
+  await measure(variants);
+  for (const variant of variants) await variant.release();
+  if (options.peers) {
+    const { found, absent } = separateRivals(options.peers, options.rivals, file.name, rounds, work);
+    variants.push(...found);
+    missing.push(...absent);
+  }
+  return { model: file.name, parameters, ...work, variants: ratios(variants), missing };
 }
-for (let round = 0; round < Number(options.rounds); round++) {
-  for (const variant of variants) {
-    const decode = await variant.decode();
-    const prefill = await variant.prefill();
-    variant.best ??= { decode: 0, prefill: 0 };
-    variant.best.decode = Math.max(variant.best.decode, decode);
-    variant.best.prefill = Math.max(variant.best.prefill, prefill);
+
+/** Work of one round, about as long for a large model as for a small one, within its positions. */
+function sizes(parameters, maxTokens) {
+  const window = Math.min(options.tiny ? 16 : 128, maxTokens);
+  const fitting = (least, most, each) => Math.max(least, Math.min(most, Math.round(2e9 / parameters / each)));
+  return {
+    decoded: Math.min(options.tiny ? 8 : fitting(16, 250, 1), maxTokens - 3),
+    window,
+    windows: options.tiny ? 1 : fitting(1, 10, window),
+  };
+}
+
+async function measure(variants) {
+  for (const variant of variants) variant.best = { decode: 0, prefill: 0 };
+  for (let round = 0; round < rounds; round++) {
+    // There and back: whoever comes first after another's work is not always the same one.
+    for (const variant of round % 2 === 0 ? variants : variants.toReversed()) {
+      for (const what of ["decode", "prefill"]) {
+        const { tokens, seconds } = await variant[what]();
+        variant.best[what] = Math.max(variant.best[what], tokens / seconds);
+      }
+    }
   }
 }
-if (options.peers) variants.push(...torch(options.peers));
 
-const fp32 = variants[0].best;
-const rival = best(variants.filter((variant) => variant.name.startsWith("onnxruntime-web")));
-console.log(`build ${wasm.build()}, Node ${process.version}, tokens per second, best of ${options.rounds} rounds`);
-for (const {
-  name,
-  best: { decode, prefill },
-} of variants) {
-  const against = rival
-    ? `  x${(decode / rival.decode).toFixed(2)} x${(prefill / rival.prefill).toFixed(2)} of the best rival`
-    : "";
+/** What is printed: rates, and each against the other build, our first recipe, and the best rival on the web. */
+function ratios(variants) {
+  const of = (best, base) => base && { decode: best.decode / base.decode, prefill: best.prefill / base.prefill };
+  const first = variants.find(({ build }) => build === "this")?.best;
+  const web = variants.filter((variant) => variant.web).map(({ best }) => best);
+  const rival = web.length > 0 && {
+    decode: Math.max(...web.map(({ decode }) => decode)),
+    prefill: Math.max(...web.map(({ prefill }) => prefill)),
+  };
+  return variants.map(({ name, build, recipe, best }) => ({
+    name,
+    build,
+    recipe,
+    decode: best.decode,
+    prefill: best.prefill,
+    ofOther:
+      (build === "this" &&
+        of(best, variants.find((other) => other.build === "other" && other.recipe === recipe)?.best)) ||
+      undefined,
+    ofFirst: of(best, first),
+    ofRival: of(best, rival) || undefined,
+  }));
+}
+
+function print({ model, parameters, decoded, window, variants, missing }) {
   console.log(
-    `${name.padEnd(26)} decode ${decode.toFixed(0).padStart(6)} x${(decode / fp32.decode).toFixed(2)}` +
-      `  prefill ${prefill.toFixed(0).padStart(6)} x${(prefill / fp32.prefill).toFixed(2)} of our FP32${against}`,
+    `${model}, ${parameters} parameters: build ${run.build}, Node ${run.node}, best of ${rounds} rounds of ` +
+      `${decoded} decoded tokens and windows of ${window}; tokens per second, and as a multiple of others`,
   );
-}
-
-/** The demo model after a recipe, in our wasm. */
-function ours(recipe) {
-  const chunks = [];
-  const job = wasm.Checkpoint.open(source(demo)).compress(recipe, {
-    write: (bytes) => chunks.push(Buffer.from(bytes)),
-  });
-  finish(job);
-  const model = finish(wasm.Checkpoint.open(source(Buffer.concat(chunks))).load());
-  const timed = (tokens, run) => {
-    const start = performance.now();
-    run();
-    return (tokens * 1000) / (performance.now() - start);
-  };
-  return {
-    name: recipe === "none" ? "statepress fp32" : `statepress ${recipe}`,
-    decode: () => {
-      const generator = model.generate(Uint32Array.of(ids[0], ids[1]), { maxTokens: DECODED + 1 });
-      generator.step();
-      const rate = timed(DECODED, () => {
-        while (generator.step());
-      });
-      generator.free();
-      return rate;
-    },
-    prefill: () =>
-      timed(WINDOW * 10, () => {
-        for (let i = 0; i < 10; i++) {
-          const generator = model.generate(Uint32Array.from(ids.slice(0, WINDOW)), {});
-          generator.prefill();
-          generator.free();
-        }
-      }),
-  };
-}
-
-function source(bytes) {
-  return { size: bytes.length, readAt: (offset, buffer) => buffer.set(bytes.subarray(offset, offset + buffer.length)) };
-}
-
-function finish(job) {
-  while (job.step());
-  return job.finish();
-}
-
-async function onnxruntime(folder, precision) {
-  const { loadOrt } = await import(pathToFileURL(join(folder, "ort_core.mjs")));
-  const packages = join(process.env.PEERS_NODE, "node_modules");
-  const ort = await import(pathToFileURL(join(packages, "onnxruntime-web/dist/ort.node.min.mjs")));
-  ort.env.wasm.numThreads = 1;
-  ort.env.logLevel = "error";
-  const graph = (kind) => readFileSync(join(process.env.PEERS_MODELS, "onnx", `itera-tiny-${kind}-${precision}.onnx`));
-  const peer = await loadOrt(ort, graph("step"), graph("window"), ids, WINDOW, true);
-  const rate = ({ tokens, seconds }) => tokens / seconds;
-  return {
-    name: `onnxruntime-web ${precision}`,
-    decode: async () => rate(await peer.decode(DECODED)),
-    prefill: async () => rate(await peer.prefill(10)),
-  };
-}
-
-function torch(folder) {
-  const lines = execFileSync(join(folder, "run-torch.sh"), ["--models", "itera-tiny", "--rounds", options.rounds], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  return lines
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line))
-    .map(({ precision, decodeTokPerS: decode, prefillTokPerS: prefill }) => ({
-      name: `PyTorch ${precision}`,
-      best: { decode, prefill },
-    }));
-}
-
-function best(rivals) {
-  if (rivals.length === 0) return undefined;
-  const of = (what) => Math.max(...rivals.map((variant) => variant.best[what]));
-  return { decode: of("decode"), prefill: of("prefill") };
+  const bases = { first: "ofFirst", "other build": "ofOther", "best rival": "ofRival" };
+  const shown = Object.entries(bases).filter(([, key]) => variants.some((variant) => variant[key]));
+  const rate = (value) => value.toFixed(value < 100 ? 1 : 0);
+  const row = (name, cell) =>
+    console.log([name.padEnd(34), ...["decode", "prefill"].flatMap((what) => cell(what))].join(" "));
+  row("", (what) => [what.padStart(10), ...shown.map(([title]) => title.padStart(12))]);
+  for (const variant of variants) {
+    const ratios = (what) =>
+      shown.map(([, key]) => (variant[key] ? `x${variant[key][what].toFixed(3)}` : "").padStart(12));
+    row(variant.name, (what) => [rate(variant[what]).padStart(10), ...ratios(what)]);
+  }
+  for (const { name, why } of missing) console.log(`${name.padEnd(34)} not measured: ${why.split("\n")[0]}`);
 }
 
 /** The same in every language: a linear congruential generator. */
-function pseudoRandomIds(n, vocab) {
+function pseudoRandomIds(n, vocabSize) {
   let x = 7n;
   return Array.from({ length: n }, () => {
     x = (x * 1103515245n + 12345n) % 2147483648n;
-    return Number((x >> 8n) % BigInt(vocab));
+    return Number((x >> 8n) % BigInt(vocabSize));
   });
 }

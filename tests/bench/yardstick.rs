@@ -2,10 +2,11 @@
 //! text of token ids, next to the published figures.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example yardstick -- ids.u16.bin [MODEL-NAME/model.safetensors]
+//! cargo run --release -p statepress-tests --example yardstick -- ids.u16.bin [MODEL-NAME/model.safetensors] [--tiny]
 //! ```
 //!
-//! The published perplexities are of the whole WikiText-2 test text in windows of 256.
+//! The published perplexities are of the whole WikiText-2 test text in windows of 256. `--tiny` evaluates two
+//! windows only, to see that everything runs.
 
 use std::path::PathBuf;
 
@@ -14,9 +15,10 @@ use statepress_tests::files::{demo, fixture, open};
 use statepress_tests::yardstick::yardstick;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: yardstick ids.u16.bin [MODEL-NAME/model.safetensors]")?;
-    let model = arguments.next().map_or_else(|| demo().join("model.safetensors"), PathBuf::from);
+    let (tiny, paths): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument == "--tiny");
+    let mut paths = paths.into_iter();
+    let path = paths.next().ok_or("usage: yardstick ids.u16.bin [MODEL-NAME/model.safetensors] [--tiny]")?;
+    let model = paths.next().map_or_else(|| demo().join("model.safetensors"), PathBuf::from);
     let name = model.parent().and_then(|folder| folder.file_name()).ok_or("the model has no folder")?;
     let bytes = std::fs::read(path)?;
     let ids: Vec<u32> = bytes.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes).into()).collect();
@@ -36,7 +38,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (job, produced) = checkpoint.compress_to_memory(&recipe)?;
         run(job, |_| {})?;
         let model = Checkpoint::open(produced.take(), OpenOptions::default())?.model()?;
-        let options = EvaluateOptions { window: Some(256), ..EvaluateOptions::default() };
+        let limit = (!tiny.is_empty()).then_some(512);
+        let options = EvaluateOptions { window: Some(256), limit, ..EvaluateOptions::default() };
         let found = run(Evaluate::new(&model, &ids, &options, Clock::default().seconds())?, |_| {})?;
         let published = row["ppl"].as_f64().ok_or("a row without perplexity")?;
         println!(

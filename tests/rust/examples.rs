@@ -1,29 +1,58 @@
-//! The Rust examples run and say what the README promises.
+//! The Rust examples run and say what the README promises; the benchmarks run. No speed is checked here.
 
 use std::process::Command;
 
-#[test]
-fn the_compress_example_runs() {
+use statepress_tests::files::fixture;
+
+/// What an example of a package prints.
+fn example(package: &str, name: &str, arguments: &[&str]) -> String {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let output = Command::new(env!("CARGO"))
-        .args([
-            "run",
-            "-q",
-            "--manifest-path",
-            manifest,
-            "-p",
-            "statepress-examples",
-            "--example",
-            "compress",
-        ])
+        .args(["run", "-q", "--manifest-path", manifest, "-p", package, "--example", name, "--"])
+        .args(arguments)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+#[test]
+fn the_compress_example_runs() {
+    let said = example("statepress-examples", "compress", &[]);
     assert!(
         said.contains("1902880 parameters") && said.contains("7611520 -> 2801024 bytes, 2.72x"),
         "{said}"
     );
     let agreement: f64 = said.trim().rsplit(' ').next().unwrap().parse().unwrap();
     assert!(agreement > 0.95 && agreement <= 1.0, "{said}");
+}
+
+#[test]
+fn the_yardstick_evaluates_every_method() {
+    let ids = fixture("tokenizers/heldout.bpe8000.u16.bin");
+    let said = example("statepress-tests", "yardstick", &[&ids.to_string_lossy(), "--tiny"]);
+    let rows: Vec<Vec<&str>> = said.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows.len(), 8, "{said}");
+    for row in rows {
+        // Method, bytes, published bytes, perplexity, published one, difference, tokens per second.
+        assert_eq!(row.len(), 7, "{said}");
+        let number = |column: usize| row[column].parse::<f64>().unwrap();
+        assert_eq!(row[1], row[2], "{said}");
+        assert!(number(3) > 1.0 && number(3) < 1e3 && number(6) > 0.0, "{said}");
+    }
+}
+
+#[test]
+fn the_gpu_benchmark_decodes_in_every_way() {
+    let said = example("statepress-tests", "gpu", &["--tiny"]);
+    let rows: Vec<Vec<&str>> = said
+        .lines()
+        .filter(|line| line.starts_with("tiny"))
+        .map(|line| line.trim_end_matches('x').split_whitespace().collect())
+        .collect();
+    assert_eq!(rows.len(), 9, "{said}");
+    for row in rows {
+        assert!(row[row.len() - 1].parse::<f64>().unwrap() > 0.0, "{said}");
+    }
 }

@@ -1,0 +1,63 @@
+// The benchmarks run: a benchmark that nobody runs is wrong by the time somebody does. No speed is checked here.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { fixture, ROOT } from "../support/node.mjs";
+
+const run = promisify(execFile);
+const BENCH = join(ROOT, "tests/bench/peers.mjs");
+const bench = (...args) => run(process.execPath, [BENCH, "--tiny", ...args]);
+
+/** Every rate and ratio of a result. */
+const numbers = ({ decode, prefill, ...rest }) => [
+  decode,
+  prefill,
+  ...[rest.ofFirst, rest.ofOther, rest.ofRival].flatMap((ratio) => (ratio ? [ratio.decode, ratio.prefill] : [])),
+];
+
+test("the benchmark measures every precision of the demo model, in every build that this Node takes", async () => {
+  for (const build of ["base", "simd", "relaxed"]) {
+    const result = JSON.parse((await bench("--build", build, "--json")).stdout);
+    assert.equal(result.build, build);
+    const [{ model, parameters, variants, missing }] = result.models;
+    assert.deepEqual([model, parameters, missing], ["itera-tiny", 1902880, []]);
+    assert.deepEqual(
+      variants.map(({ recipe }) => recipe),
+      ["none", "int8"],
+    );
+    for (const variant of variants) for (const number of numbers(variant)) assert.ok(number > 0, variant.name);
+  }
+});
+
+test("the benchmark sets a build beside another one, precision by precision", async () => {
+  const against = ["--against", join(ROOT, "web/wasm/base"), "--recipes", "none,nf4"];
+  const [{ variants }] = JSON.parse((await bench(...against, "--json")).stdout).models;
+  assert.deepEqual(
+    variants.map(({ build, recipe }) => `${recipe} ${build}`),
+    ["none this", "none other", "nf4 this", "nf4 other"],
+  );
+  for (const variant of variants) {
+    assert.equal(variant.ofOther !== undefined, variant.build === "this");
+    assert.ok(numbers(variant).every((number) => number > 0 && Number.isFinite(number)));
+  }
+  const { stdout } = await bench("--against", join(ROOT, "web/wasm/simd"));
+  const lines = stdout.trim().split("\n");
+  assert.match(lines[1], /decode +first +other build +prefill +first +other build/);
+  assert.match(lines[2], /^statepress none +[\d.]+ +x1.000 +x\d+\.\d+ +[\d.]+ +x1.000 +x\d+\.\d+$/);
+  assert.equal(lines.length, 6);
+});
+
+test("the benchmark takes any checkpoint, several at once, and fails where one of ours cannot be measured", async () => {
+  const paths = ["fixtures/il_moe.proto4.pt", "fixtures/il_ffn.safetensors"].map(fixture);
+  const { models } = JSON.parse((await bench(...paths, "--recipes", "int8", "--json")).stdout);
+  assert.equal(models.length, 2);
+  for (const { variants } of models) assert.ok(numbers(variants[0]).every((number) => number > 0));
+  await assert.rejects(bench("--recipes", "none,nothing"), ({ code, stdout }) => {
+    assert.equal(code, 1);
+    assert.match(stdout, /^statepress nothing +not measured: no recipe is named/m);
+    return /^statepress none +\d/m.test(stdout);
+  });
+});
