@@ -56,6 +56,8 @@ impl Checkpoint {
                 params: entry.params(),
                 bytes: entry.bytes(),
                 tied_to: entry.tied_to.clone(),
+                role: None,
+                segments: Vec::new(),
                 buffer: is_buffer(&entry.name),
             })
             .collect();
@@ -64,7 +66,7 @@ impl Checkpoint {
         Inspection {
             format: self.index.format,
             wrapper: self.index.wrapper.clone(),
-            family: self.spec.family,
+            family: self.spec.family.clone(),
             params: weights().map(|tensor| tensor.params).sum(),
             bytes: weights().map(|tensor| tensor.bytes).sum(),
             file_bytes: self.source.len(),

@@ -1,20 +1,44 @@
 //! What a checkpoint is: its family and every configuration field, each with its origin.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A family of models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A family of models, by its name in reports: `mamba2`. The list is open: families are declared
+/// where they are read, and a report of a newer version may name one that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum Family {
-    IteraLite,
-    Transformer,
-    Mamba,
-    Mamba2,
-    Unknown,
+#[serde(transparent)]
+pub struct Family(#[cfg_attr(feature = "types", ts(type = "string"))] pub Cow<'static, str>);
+
+impl Family {
+    /// A state-space model with a mixture of experts.
+    pub const ITERA_LITE: Self = Self::named("itera-lite");
+    /// The Transformer baseline.
+    pub const TRANSFORMER: Self = Self::named("transformer");
+    /// Mamba, whose steps, B and C are made by `x_proj`.
+    pub const MAMBA: Self = Self::named("mamba");
+    /// Mamba-2.
+    pub const MAMBA2: Self = Self::named("mamba2");
+    /// None that is known.
+    pub const UNKNOWN: Self = Self::named("unknown");
+
+    /// A family of that name.
+    pub const fn named(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Where the value of a field comes from.

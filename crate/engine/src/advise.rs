@@ -9,7 +9,7 @@ use statepress_core::spec::Family;
 use statepress_core::{Finding, Index};
 
 use crate::EngineError;
-use crate::spec::ModelSpec;
+use crate::spec::{ModelSpec, is_mamba};
 use crate::techniques::{find, plan};
 
 /// Where the model is to run.
@@ -177,23 +177,21 @@ fn techniques_without_recipe(
              3.81x at unchanged perplexity on a templated text; this version cannot distil",
         );
     }
-    match spec.family {
-        Family::Transformer if max_loss >= 3.0 => cannot(
+    if spec.family == Family::TRANSFORMER && max_loss >= 3.0 {
+        cannot(
             "pruning: research 6.2: \"Transformer: pruning first, 30-50 % of heads, 1.5-3x\"; not measured, and \
              this version cannot prune",
-        ),
-        Family::IteraLite | Family::Mamba | Family::Mamba2 => {
-            let why = "research 6.1: \"SSM: avoid pruning\"; refuted by measurement for experts and feed-forward \
-                       width (75 % removed: +0.3 % perplexity), true for states; this version cannot prune";
-            avoid.push(Recommendation {
-                recipe: "pruning".into(),
-                why: why.into(),
-                expected_ratio: None,
-                expected_loss: None,
-                risk: Risk::Medium,
-                basis: Basis::Literature,
-            });
-        }
-        _ => {}
+        );
+    } else if spec.family == Family::ITERA_LITE || is_mamba(&spec.family) {
+        let why = "research 6.1: \"SSM: avoid pruning\"; refuted by measurement for experts and feed-forward \
+                   width (75 % removed: +0.3 % perplexity), true for states; this version cannot prune";
+        avoid.push(Recommendation {
+            recipe: "pruning".into(),
+            why: why.into(),
+            expected_ratio: None,
+            expected_loss: None,
+            risk: Risk::Medium,
+            basis: Basis::Literature,
+        });
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::Format;
 use crate::spec::{Family, Fields};
-use crate::{Finding, Recipe};
+use crate::{Finding, Recipe, Role};
 
 /// What a checkpoint is (`inspect`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,8 +54,27 @@ pub struct TensorReport {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub tied_to: Option<String>,
+    /// What it does in the model, where its family is known and says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub role: Option<Role>,
+    /// Where its rows are of several kinds: those kinds, in order. Empty where they are not.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<Vec<Segment>>"))]
+    pub segments: Vec<Segment>,
     /// True for tensors that are not weights (counters, masks).
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     #[cfg_attr(feature = "types", ts(optional, as = "Option<bool>"))]
     pub buffer: bool,
+}
+
+/// Rows of a tensor that belong together, as `x`, `B` and `C` in one projection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Segment {
+    /// What the rows are called: `z`, `x`, `B`, `C`, `dt`, ...
+    pub label: String,
+    /// How many they are.
+    pub rows: usize,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Finding, Precision, Recipe};
+use crate::{Finding, Precision, Recipe, Role};
 
 /// What a recipe will do (`plan`), or did (`compress`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,14 @@ pub struct TensorPlan {
     pub precision: Precision,
     /// The pattern that decided, or `otherwise`.
     pub rule: String,
+    /// What it does in the model, where its family is known and says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub role: Option<Role>,
+    /// Why it takes this precision, as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub why: Option<String>,
     /// Numbers in it.
     pub params: u64,
     /// Bytes as opened.

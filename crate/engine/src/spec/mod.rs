@@ -101,15 +101,14 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
     let mut findings = names.findings().to_vec();
     let mut collector = Collector::new(index, hints, &mut findings);
     let family = family(&names);
-    let typed = match family {
-        Family::IteraLite => {
-            itera_lite::infer(index, &names, &mut collector, hints.file_bytes).map(TypedSpec::IteraLite)
-        }
-        Family::Transformer => transformer::infer(index, &names, &mut collector).map(TypedSpec::Transformer),
-        Family::Mamba | Family::Mamba2 => {
-            Err(EngineError::UnknownModel { reason: "Mamba models can be compressed but not run yet".into() })
-        }
-        Family::Unknown => Err(unknown(index)),
+    let typed = if family == Family::ITERA_LITE {
+        itera_lite::infer(index, &names, &mut collector, hints.file_bytes).map(TypedSpec::IteraLite)
+    } else if family == Family::TRANSFORMER {
+        transformer::infer(index, &names, &mut collector).map(TypedSpec::Transformer)
+    } else if is_mamba(&family) {
+        Err(EngineError::UnknownModel { reason: "Mamba models can be compressed but not run yet".into() })
+    } else {
+        Err(unknown(index))
     };
     if let Err(error @ EngineError::Option { .. }) = typed {
         return Err(error);
@@ -130,7 +129,12 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
 
 /// Whether readers of the family take the embedding table for a head that is not there.
 pub(crate) fn rebuilds_head(names: &Names) -> bool {
-    matches!(family(names), Family::IteraLite | Family::Transformer)
+    [Family::ITERA_LITE, Family::TRANSFORMER].contains(&family(names))
+}
+
+/// Whether it is one of the Mambas.
+pub(crate) fn is_mamba(family: &Family) -> bool {
+    [Family::MAMBA, Family::MAMBA2].contains(family)
 }
 
 fn family(names: &Names) -> Family {
@@ -138,15 +142,15 @@ fn family(names: &Names) -> Family {
         names.iter().any(|name| name.starts_with(prefix) && name.ends_with(suffix))
     };
     if any("layers.", ".ssm.in_proj.weight") {
-        Family::IteraLite
+        Family::ITERA_LITE
     } else if any("blocks.", ".attention.qkv.weight") {
-        Family::Transformer
+        Family::TRANSFORMER
     } else if any("backbone.layers.", ".mixer.x_proj.weight") {
-        Family::Mamba
+        Family::MAMBA
     } else if any("backbone.layers.", ".mixer.A_log") {
-        Family::Mamba2
+        Family::MAMBA2
     } else {
-        Family::Unknown
+        Family::UNKNOWN
     }
 }
 

@@ -120,6 +120,8 @@ pub(super) fn plan_knowing(index: &Index, recipe: &Recipe, known: &Known) -> Res
             name: entry.name.clone(),
             precision: encoding.precision(),
             rule: rule.into(),
+            role: None,
+            why: None,
             params: entry.params(),
             bytes_before: if counts_storage { entry.bytes() } else { 0 },
             bytes_after: encoding.bytes(&entry.shape),

@@ -333,9 +333,10 @@ nllByOffset?: Array<number>,
 findings: Array<Finding>, };
 
 /**
- * A family of models.
+ * A family of models, by its name in reports: `mamba2`. The list is open: families are declared
+ * where they are read, and a report of a newer version may name one that this version does not know.
  */
-export type Family = "itera-lite" | "transformer" | "mamba" | "mamba2" | "unknown";
+export type Family = string;
 
 /**
  * One field of a configuration.
@@ -783,6 +784,11 @@ basis: Basis, };
 export type Risk = "low" | "medium" | "high";
 
 /**
+ * What a weight does.
+ */
+export type Role = "table" | "positions" | "head" | "norm" | "conv" | "in-proj" | "out-proj" | "x-proj" | "dt-proj" | "state-matrix" | "dynamics" | "attention-in" | "attention-out" | "ffn-in" | "ffn-out" | "expert-in" | "expert-out" | "router" | "bias";
+
+/**
  * The difference between a tensor and what its codes decode to.
  */
 export type RoundingError = {
@@ -820,6 +826,19 @@ precision: Precision, };
  * The type of stored INT4 scales.
  */
 export type ScaleType = "fp16" | "fp32";
+
+/**
+ * Rows of a tensor that belong together, as `x`, `B` and `C` in one projection.
+ */
+export type Segment = {
+/**
+ * What the rows are called: `z`, `x`, `B`, `C`, `dt`, ...
+ */
+label: string,
+/**
+ * How many they are.
+ */
+rows: number, };
 
 /**
  * The finite numbers `x` of a tensor, `n` of them, in f64. With none of them, all but the counts is 0
@@ -882,6 +901,14 @@ precision: Precision,
  */
 rule: string,
 /**
+ * What it does in the model, where its family is known and says so.
+ */
+role?: Role,
+/**
+ * Why it takes this precision, as a sentence.
+ */
+why?: string,
+/**
  * Numbers in it.
  */
 params: number,
@@ -926,6 +953,14 @@ bytes: number,
  * The earlier tensor that holds the same storage.
  */
 tiedTo?: string,
+/**
+ * What it does in the model, where its family is known and says so.
+ */
+role?: Role,
+/**
+ * Where its rows are of several kinds: those kinds, in order. Empty where they are not.
+ */
+segments?: Array<Segment>,
 /**
  * True for tensors that are not weights (counters, masks).
  */
