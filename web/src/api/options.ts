@@ -93,6 +93,20 @@ export interface CompareOptions extends EvaluateOptions {
   lossTarget?: number | undefined;
 }
 
+/** What both read, and how. */
+export interface CompareByTextOptions extends Omit<EvaluateOptions, "limit"> {
+  text: string;
+  /** Read only so much of the text as makes about that many tokens of the base. */
+  limit?: number | undefined;
+  /** Why it is compared by text, where the tokens are not the reason: it becomes `why`. */
+  why?: string | undefined;
+  /** How far ahead the second one predicts: its own when left out; `detect` where `offset` is. */
+  offsetB?: EvaluateOptions["offset"];
+  backend?: LoadOptions["backend"];
+  /** What computes the second one, when it is not what computes the first. */
+  backendB?: LoadOptions["backend"];
+}
+
 /** Options of `generate`. */
 export interface GenerateOptions {
   maxTokens?: number | undefined;

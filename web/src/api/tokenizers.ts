@@ -4,6 +4,7 @@ import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Input, TokenizerFile } from "../worker/protocol.js";
 import type { NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
+import { isRecord } from "./record.js";
 
 /** The tokenizer of a checkpoint, or why there is none. */
 export class TokenizerChoice {
@@ -38,6 +39,17 @@ export class TokenizerChoice {
     return this.#tokenizer?.name ?? this.file?.name;
   }
 
+  /** Whether it makes the same tokens as another: whether what makes them is the same in both files. */
+  same(other: TokenizerChoice): boolean {
+    if (this.#tokenizer || other.#tokenizer) {
+      // One that the user made is known by itself alone, unless it was read from the file.
+      if (this.#tokenizer === other.#tokenizer) return true;
+      if (!this.file || !other.file) return false;
+    }
+    if (this.file?.json === other.file?.json) return true;
+    return makings(this.file?.json) === makings(other.file?.json);
+  }
+
   /** Whether text can be used at all. */
   get known(): boolean {
     return this.#tokenizer !== undefined || this.file !== undefined;
@@ -62,6 +74,20 @@ export class TokenizerChoice {
     if (typeof input !== "string") return { ids: asIds(input) };
     if (this.file) return { text: input, tokenizer: this.file };
     return { ids: this.get().encode(input) };
+  }
+}
+
+/** Of a tokenizer.json what says how a text is cut; how batches are padded does not. */
+const MAKINGS = ["normalizer", "pre_tokenizer", "model", "decoder", "added_tokens"];
+
+// Files of one tokenizer differ by white space and padding. What is no JSON is itself.
+function makings(json: string | undefined): string | undefined {
+  try {
+    const file: unknown = JSON.parse(json ?? "");
+    if (!isRecord(file)) return json;
+    return JSON.stringify("model" in file ? MAKINGS.map((name) => file[name] ?? null) : file);
+  } catch {
+    return json;
   }
 }
 

@@ -22,6 +22,7 @@ export const OPTIONS = {
   build: { value: "NAME", help: "wasm build: auto, base, simd, relaxed (default auto)" },
   set: { value: "FIELD=VALUE", many: true, help: "fill a configuration field that the checkpoint does not say" },
   tokenizer: { value: "FILE", help: "tokenizer file, when none (or several) lie beside the weights" },
+  "tokenizer-b": { value: "FILE", help: "tokenizer file of OTHER, if not that of BASE" },
   tensor: { value: "NAME", help: "look closely at that tensor, and read it" },
   precision: { value: "P,Q", help: "with --tensor: what these make of it: fp32, fp16, bf16, int8, int4, nf4" },
   bins: { value: "N", help: "with --tensor: bins of the histograms, 1 to 1024 (default 64)" },

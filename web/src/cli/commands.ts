@@ -1,7 +1,17 @@
 // The commands over the library: what each takes, does and shows. Anything they can do, the library can.
 
 import { writeFile } from "node:fs/promises";
-import { type Checkpoint, compare, type Model, open, qualityCard, recipes, StatepressError } from "../api/node.js";
+import {
+  type Checkpoint,
+  compare,
+  compareByText,
+  type Model,
+  open,
+  qualityCard,
+  recipes,
+  StatepressError,
+  tokensDiffer,
+} from "../api/node.js";
 import { checkTarget, place } from "../api/place.js";
 import { type Args, idList, UsageError } from "./args.js";
 import type { Run } from "./command.js";
@@ -14,8 +24,9 @@ async function withCheckpoint<T>(
   { args, signal }: Run,
   path: string,
   use: (checkpoint: Checkpoint) => Promise<T>,
+  tokenizer = args.text("tokenizer"),
 ): Promise<T> {
-  const checkpoint = await open(path, { tokenizer: args.text("tokenizer"), set: args.fields(), signal });
+  const checkpoint = await open(path, { tokenizer, set: args.fields(), signal });
   try {
     return await use(checkpoint);
   } finally {
@@ -162,16 +173,23 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<void
     ...protocol(args),
     ...running(run),
   };
-  await withCheckpoint(run, a, (base) =>
-    withCheckpoint(run, b, async (other) => {
-      output.findings([...base.inspection.findings, ...other.inspection.findings]);
-      const model = await load(run, base);
-      const input = await evaluated(args, model.info.vocabSize);
-      const comparison = await compare(model, await load(run, other, backendB(args)), { ...asked, ...input });
-      output.findings([...comparison.a.findings, ...comparison.b.findings]);
-      output.result(comparison, () => show.card(qualityCard(comparison), a, b));
-    }),
-  );
+  const both = async (base: Checkpoint, other: Checkpoint) => {
+    output.findings([...base.inspection.findings, ...other.inspection.findings]);
+    const model = await load(run, base);
+    const input = await evaluated(args, model.info.vocabSize);
+    const second = await load(run, other, backendB(args));
+    // Ids are of one vocabulary: only a text can be put through two that differ.
+    const why = "text" in input ? tokensDiffer(base, other) : undefined;
+    if (why !== undefined) output.note(`compared by text: ${why}`);
+    const comparison =
+      "text" in input && why !== undefined
+        ? await compareByText(model, second, { ...asked, ...input, why })
+        : await compare(model, second, { ...asked, ...input });
+    output.findings([...comparison.a.findings, ...comparison.b.findings]);
+    output.result(comparison, () => show.card(qualityCard(comparison), a, b));
+  };
+  const tokenizer = args.text("tokenizer-b") ?? args.text("tokenizer");
+  await withCheckpoint(run, a, (base) => withCheckpoint(run, b, (other) => both(base, other), tokenizer));
 }
 
 export async function generate(run: Run, file: string): Promise<void> {

@@ -2,10 +2,10 @@
 
 import type { CompressReport, Recipe } from "statepress";
 import { expect, test } from "vitest";
-import { commandLine, loadCommand, nodeScript } from "./commands.js";
+import { commandLine, compareLine, compareScript, loadCommand, nodeScript } from "./commands.js";
 import { firstDifference } from "./difference.js";
-import { changes, findingsOf, sameProtocol } from "./run.js";
-import { initial, type Opened, type Run, type Side, type Trial } from "./state.js";
+import { changedSince, changes, findingsOf, nameOf, sameProtocol, sidesOf, sizeOf } from "./run.js";
+import { initial, type Opened, type OtherRun, type RecipeRun, type Run, type Side, type Trial } from "./state.js";
 import { partingOf, places } from "./trial.js";
 import { remaining } from "./work.js";
 
@@ -52,6 +52,21 @@ test("a finding that several parts of a run make is told once", () => {
   expect(findingsOf({ report: { findings: [finding] }, comparison } as unknown as Run)).toEqual([finding, other]);
 });
 
+test("another model is a run by its own name and bytes, and depends on no recipe", () => {
+  const inspection = (bytes: number, findings: object[] = []) => ({ bytes, findings });
+  const opened = { name: "mamba", inspection: inspection(600) } as unknown as Opened;
+  const found = { level: "info", code: "assumed", message: "top-k" };
+  const other = { name: "transformer", inspection: inspection(400, [found]) };
+  const beside = { id: 1, asked: initial.asked, other } as unknown as OtherRun;
+  expect(nameOf(beside)).toBe("transformer");
+  expect(sidesOf(opened, beside)).toEqual(["A: mamba", "B: transformer"]);
+  expect(sizeOf(opened, beside)).toEqual({ before: 600, after: 400, ratio: 1.5 });
+  expect(findingsOf(beside)).toEqual([found]);
+  const { asked } = initial;
+  expect(changedSince(beside, { ...asked, recipe: { ...asked.recipe } })).toEqual([]);
+  expect(changedSince(beside, { ...asked, limit: 4096 })).toEqual(["how much of it is read"]);
+});
+
 test("what remains follows the pace so far", () => {
   const work = { run: 1, doing: "compare", since: 1000, now: 3000 } as const;
   const progress = { stage: "compare", done: 20, total: 100, unit: "tokens" };
@@ -66,7 +81,7 @@ const run = {
   report: { recipe, precisions: [{ precision: "int8", params: 1, bytes: 1 }] } as unknown as CompressReport,
   asked: { ...initial.asked, limit: 4096 },
   file: { name: "model-my-int8.safetensors", size: 1 },
-} as Run;
+} as RecipeRun;
 const checkpoint = {
   name: "it's a model",
   weights: "it's a model.pt",
@@ -74,7 +89,7 @@ const checkpoint = {
   tokenizer: "tokenizer_2000.json",
   given: { top_k_experts: 1 },
 } as unknown as Opened;
-const measured = { ...run, comparison: { a: { offset: 2 } }, asked: { ...run.asked, backendB: "webgpu" } } as Run;
+const measured = { ...run, comparison: { a: { offset: 2 } }, asked: { ...run.asked, backendB: "webgpu" } } as RecipeRun;
 
 test("command lines quote what a shell would take apart, and repeat every setting", () => {
   const lines = commandLine({ checkpoint, run: measured, builtin: false });
@@ -93,6 +108,21 @@ test("a script measures by what the run was measured by, and by nothing that it 
   const script = nodeScript({ checkpoint, run: measured, builtin: true });
   expect(script).toContain('{ text, offset: 2, limit: 4096, backendB: "webgpu" }');
   expect(nodeScript({ checkpoint, run, builtin: true })).toContain("{ text, limit: 4096 }");
+});
+
+test("two models are compared by one line, each with its own tokenizer, by the text where tokens differ", () => {
+  const other = { weights: "b.safetensors", place: "files", tokenizer: "tokenizer_b.json", apart: undefined };
+  const beside = { asked: { ...initial.asked, limit: 4096 }, other, comparison: { a: { offset: 2 } } };
+  const alike = beside as unknown as OtherRun;
+  expect(compareLine(checkpoint, alike)).toBe(
+    `npx statepress compare 'it'\\''s a model.pt' b.safetensors --text heldout.txt --tokenizer tokenizer_2000.json ` +
+      "--tokenizer-b tokenizer_b.json --offset 2 --limit 4096",
+  );
+  expect(compareScript(checkpoint, alike)).toContain("await compare(a, b, { text, offset: 2, limit: 4096 })");
+  const apart = { ...beside, comparison: undefined, byText: {}, other: { ...other, apart: "the vocabularies differ" } };
+  const script = compareScript(checkpoint, apart as unknown as OtherRun);
+  expect(script).toContain('const b = await open("b.safetensors", {"tokenizer":"tokenizer_b.json"});');
+  expect(script).toContain('await compareByText(a, b, { text, offset: "detect", limit: 4096 })');
 });
 
 test("scripts hold the whole recipe where no name stands for it", () => {
