@@ -173,6 +173,7 @@ test("what is no checkpoint, cannot be run or has no tokenizer is refused in wor
   await asB(page);
   await page.locator("#compare").filter({ hasText: "Set side by side, not measured" }).waitFor();
   assert.match(await page.textContent("#compare"), /Of B, the model cannot be run/);
+  assert.deepEqual(await cells(page, "models-tokenizer"), ["tokenizer.json", "none"]);
   assert.equal(await page.locator("#try").count(), 0);
   await shot(page, "beside-hindered");
 

@@ -48,13 +48,19 @@ async function withTokenizer(
 ): Promise<{ checkpoint: Checkpoint; findings: Finding[] }> {
   const [tokenizer] = tokenizers;
   const found = files.some((file) => isTokenizerName(file.name));
-  if (found || !tokenizer || tokensDiffer(opened.checkpoint, checkpoint)) return { checkpoint, findings: [] };
+  const tokens = vocabularyOf(checkpoint);
+  const alike = tokens !== undefined && tokens === vocabularyOf(opened.checkpoint);
+  if (found || !tokenizer || !alike) return { checkpoint, findings: [] };
   checkpoint.dispose();
   const message = `no tokenizer came with it: ${tokenizer.name} of the other model is taken, which has as many tokens`;
   return {
     checkpoint: await open([...files, tokenizer], { signal }),
     findings: [{ level: "info", code: "tokenizer-of-a", message }],
   };
+}
+
+function vocabularyOf({ inspection }: Checkpoint): unknown {
+  return inspection.spec["vocab_size"]?.value;
 }
 
 /** Puts what was opened among the runs, and measures it beside the checkpoint. */

@@ -53,13 +53,15 @@ vi.mock("statepress", async () => {
       if (!weights) throw new StatepressError("bad-input", `no weights among ${files.length} files`);
       return {
         inspection: {
-          spec: { prediction_offset: { origin: "assumed", value: 1 } },
+          spec: {
+            prediction_offset: { origin: "assumed", value: 1 },
+            vocab_size: { origin: "counted", value: weights.name.startsWith("large") ? 8000 : 2000 },
+          },
           findings: weights.name.startsWith("mute")
             ? [{ level: "warning", code: "cannot-run", message: "no reader" }]
             : [],
           tensors: [],
         },
-        vocabulary: weights.name.startsWith("large") ? 8000 : 2000,
         tokenizerName: files.find((file) => names.isTokenizerName(file.name))?.name,
         weightsName: weights.name,
         dispose() {
@@ -104,8 +106,10 @@ vi.mock("statepress", async () => {
         },
       };
     },
-    tokensDiffer: (a: { vocabulary: number }, b: { vocabulary: number }) =>
-      a.vocabulary === b.vocabulary ? undefined : `${a.vocabulary} and ${b.vocabulary}`,
+    tokensDiffer: (...both: { inspection: { spec: { vocab_size: { value: number } } } }[]) => {
+      const [a, b] = both.map(({ inspection }) => inspection.spec.vocab_size.value);
+      return a === b ? undefined : `${a} and ${b}`;
+    },
     compareByText: async (_a: object, _b: object, options: object) => {
       fake.texts.push(options);
       await later(2);

@@ -11,7 +11,7 @@ export const MEANINGS: Record<string, string> = {
   "text-speed": "How fast a text is read: tokens that hold more text make up for slower ones.",
   "text-bytes": "Both have read the same.",
   "kl-mean":
-    "How far the compressed model's predictions are from the original's, over all tokens of the vocabulary. 0: identical.",
+    "How far the second model's predictions are from the first's, over all tokens of the vocabulary. 0: identical.",
   "kl-median": "Half of all positions are below this.",
   "kl-p99": "One position in a hundred is above this: where the damage shows first.",
   "kl-max": "The single worst position.",
