@@ -33,7 +33,6 @@ export const OPTIONS = {
   output: { value: "OUT", short: "o", help: "the file to write" },
   force: { help: "replace files that exist" },
   format: { value: "F", help: "format of the file: safetensors" },
-  calibrate: { value: "TEXT", help: "text for recipes that calibrate on activations" },
   text: { value: "FILE", help: "UTF-8 text to evaluate on; - is stdin" },
   ids: { value: "BIN", help: "little-endian token ids to evaluate on" },
   "ids-type": { value: "TYPE", help: "u16 or u32 (default: u16 when the vocabulary fits)" },

@@ -116,9 +116,6 @@ export async function compress(run: Run, file: string): Promise<void> {
   const reportFile = `${out}.report.json`;
   const force = args.flag("force");
   const format = args.one("format", "safetensors");
-  if (args.text("calibrate") !== undefined) {
-    throw new StatepressError("unsupported", "no recipe of this version calibrates on a text", { option: "calibrate" });
-  }
   // Said before the work rather than after it.
   await checkTarget(out, force);
   await checkTarget(reportFile, force);

@@ -43,7 +43,7 @@ const COMMANDS: Record<string, Command> = {
   compress: {
     operands: ["FILE"],
     does: "write the compressed checkpoint OUT, and OUT.report.json",
-    options: ["output", "recipe", "format", "calibrate", "force", ...OPENING],
+    options: ["output", "recipe", "format", "force", ...OPENING],
     run: async (run, [file = ""]) => (await commands()).compress(run, file),
   },
   evaluate: {

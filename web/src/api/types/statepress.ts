@@ -76,7 +76,7 @@ ratio: number, };
 /**
  * How the INT8 clipping point is found.
  */
-export type Calibration = "minmax" | "percentile";
+export type ClipBy = "minmax" | "percentile";
 
 /**
  * A tensor as `compress` would store it.
@@ -265,11 +265,6 @@ p99: number, };
  * A distribution in four numbers.
  */
 export type Distribution = { mean: number, median: number, p99: number, max: number, };
-
-/**
- * Whether later weights make up for the rounding of earlier ones.
- */
-export type ErrorCompensation = "none";
 
 /**
  * Perplexity of a model on a text (`evaluate`).
@@ -471,10 +466,6 @@ export type Int4Options = {
  */
 group: number,
 /**
- * Only `true` is supported.
- */
-symmetric: boolean,
-/**
  * The type of the scales.
  */
 scale: ScaleType, };
@@ -490,7 +481,7 @@ granularity: Granularity,
 /**
  * How the clipping point is found.
  */
-calibration: Calibration,
+clip: ClipBy,
 /**
  * With `percentile`: which one, above 0 and at most 100.
  */
@@ -722,11 +713,7 @@ nf4: Nf4Options,
 /**
  * How `int4` is done.
  */
-int4: Int4Options,
-/**
- * Whether later weights make up for the rounding of earlier ones.
- */
-errorCompensation: ErrorCompensation, };
+int4: Int4Options, };
 
 /**
  * What to do to a checkpoint.
@@ -1033,7 +1020,7 @@ export const QUANTIZE_DEFAULTS: Quantize = {
   "otherwise": "fp32",
   "int8": {
     "granularity": "row",
-    "calibration": "minmax",
+    "clip": "minmax",
     "percentile": 99.99
   },
   "nf4": {
@@ -1043,10 +1030,8 @@ export const QUANTIZE_DEFAULTS: Quantize = {
   },
   "int4": {
     "group": 32,
-    "symmetric": true,
     "scale": "fp16"
-  },
-  "errorCompensation": "none"
+  }
 };
 
 /**
