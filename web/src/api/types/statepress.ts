@@ -1013,6 +1013,31 @@ lossTarget: number, };
 export type VerdictResult = "success" | "partial" | "failure";
 
 /**
+ * What each role does, in words.
+ */
+export const ROLE_WORDS: Readonly<Record<Role, string>> = {
+  "table": "a row for every token of the vocabulary",
+  "positions": "a row for every position",
+  "head": "makes the logits",
+  "norm": "scales what a norm has normalised",
+  "conv": "mixes a channel's last few inputs",
+  "in-proj": "the first projection of an SSM block",
+  "out-proj": "the last projection of an SSM block",
+  "x-proj": "computes step size, B and C of every token",
+  "dt-proj": "computes how far the state moves for every token",
+  "state-matrix": "leads into the state, or out of it",
+  "dynamics": "how the state decays and steps: a small error grows over the text",
+  "attention-in": "queries, keys or values of attention",
+  "attention-out": "the last projection of attention",
+  "ffn-in": "the first projection of a feed-forward network",
+  "ffn-out": "the last projection of a feed-forward network",
+  "expert-in": "the first projection of an expert",
+  "expert-out": "the last projection of an expert",
+  "router": "chooses the experts of every token",
+  "bias": "is added to a projection's output",
+};
+
+/**
  * A quantize step to start from. `rules` and `otherwise` must always be given; the rest is what one takes for what it does not say.
  */
 export const QUANTIZE_DEFAULTS: Quantize = {
