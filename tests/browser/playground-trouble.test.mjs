@@ -70,7 +70,6 @@ const BAD = [
     /several files could be the weights/,
     /Drop one file of weights/,
   ],
-  ["a configuration that is none", () => [WEIGHTS, written("config.json", "{ not json"), TOKENIZER], /config/, /\./],
 ];
 
 test("bad files are refused in words that help; what was open stays", async () => {

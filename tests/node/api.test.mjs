@@ -398,3 +398,34 @@ test("what was disposed of says so, and nothing else breaks", async () => {
   await refused(model.logits([1]), "disposed", /disposed/);
   await refused(checkpoint.plan("int8"), "disposed", /disposed/);
 });
+
+test("a config.json is read as Python writes it, and one that cannot be keeps no weights from opening", async () => {
+  const beside = join(scratch(), "");
+  copyFileSync(fixture("fixtures/il_moe.safetensors"), join(beside, "model.safetensors"));
+  const opened = async (text) => {
+    writeFileSync(join(beside, "config.json"), text);
+    const checkpoint = await open(join(beside, "model.safetensors"));
+    checkpoint.dispose();
+    return checkpoint.inspection;
+  };
+  for (const limit of ["[0.0, Infinity]", "[NaN, -Infinity]", '[0.0, {"__float__": "Infinity"}]']) {
+    const { spec, findings } = await opened(`\ufeff{"time_step_limit": ${limit}, "top_k_experts": 1.0}`);
+    assert.deepEqual([spec.top_k_experts.value, spec.top_k_experts.origin], [1, "read"]);
+    assert.ok(findings.some(({ code }) => code === "config-beside"));
+  }
+  for (const [text, words] of [
+    ['{\n  "a": Infinity, }', /config\.json is ignored: line 2, column 18: /],
+    ["[1]", /config\.json is ignored: line 1, column 1: a list was found where an object was expected/],
+    ["", /config\.json is ignored: line 1, column 0: EOF/],
+  ]) {
+    const { spec, findings, tensors } = await opened(text);
+    const ignored = findings.filter(({ code }) => code.startsWith("config-"));
+    assert.deepEqual(
+      ignored.map(({ level, code }) => [level, code]),
+      [["warning", "config-ignored"]],
+    );
+    assert.match(ignored[0].message, words);
+    assert.equal(spec.top_k_experts.origin, "assumed");
+    assert.ok(tensors.length > 10);
+  }
+});

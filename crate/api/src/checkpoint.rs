@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 use statepress_core::report::{Advice, Inspection, Plan, TensorReport, TensorView};
-use statepress_core::{Index, Recipe, Sink, Source};
+use statepress_core::{Finding, Index, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::spec::{Hints, ModelSpec, infer, is_buffer};
@@ -12,6 +12,7 @@ use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
 use statepress_engine::view::{ViewOptions, view};
 
+use crate::config_json::read_config;
 use crate::files::MemorySink;
 use crate::{Backend, Clock, Error, run};
 
@@ -20,10 +21,27 @@ use crate::{Backend, Clock, Error, run};
 pub struct OpenOptions {
     /// A `config.json` that lies beside the weights.
     pub config: Option<Map<String, Value>>,
+    /// What was found on the way to these options; the inspection tells it.
+    pub findings: Vec<Finding>,
     /// Values for what the file does not say: `top_k_experts`, `prediction_offset`, ...
     pub set: Map<String, Value>,
     /// How time is told.
     pub clock: Clock,
+}
+
+impl OpenOptions {
+    /// Takes the text of a `config.json` that lies beside the weights. One that cannot be read keeps no weights from
+    /// opening: it is ignored, and a finding says why.
+    pub fn config_text(mut self, text: &str) -> Self {
+        match read_config(text) {
+            Ok(config) => self.config = Some(config),
+            Err(error) => {
+                let message = format!("config.json is ignored: {error}");
+                self.findings.push(Finding::warning("config-ignored", message));
+            }
+        }
+        self
+    }
 }
 
 /// A checkpoint whose headers have been read.
@@ -39,7 +57,8 @@ impl Checkpoint {
     pub fn open(source: impl Source + 'static, options: OpenOptions) -> Result<Self, Error> {
         let index = statepress_formats::open(&source)?;
         let hints = Hints { config: options.config, set: options.set, file_bytes: source.len() };
-        let spec = infer(&index, &hints)?;
+        let mut spec = infer(&index, &hints)?;
+        spec.findings.splice(0..0, options.findings);
         Ok(Self { source: Rc::new(source), index: Rc::new(index), spec, clock: options.clock })
     }
 

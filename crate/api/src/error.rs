@@ -20,6 +20,16 @@ pub enum Error {
         /// The system's words.
         reason: String,
     },
+    /// A `config.json` that is no JSON object.
+    #[error("line {line}, column {column}: {reason}")]
+    Config {
+        /// From 1.
+        line: usize,
+        /// In bytes, from 1.
+        column: usize,
+        /// What is wrong there.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -28,6 +38,7 @@ impl Error {
         match self {
             Self::Engine(error) => error.code(),
             Self::File { .. } => "io",
+            Self::Config { .. } => "bad-config",
         }
     }
 
@@ -36,6 +47,9 @@ impl Error {
         match self {
             Self::Engine(error) => error.facts(),
             Self::File { path, .. } => vec![("path", path.clone())],
+            Self::Config { line, column, .. } => {
+                vec![("line", line.to_string()), ("column", column.to_string())]
+            }
         }
     }
 }

@@ -18,12 +18,14 @@
 mod checkpoint;
 mod choose;
 mod clock;
+mod config_json;
 mod error;
 mod files;
 
 pub use checkpoint::{Checkpoint, OpenOptions};
 pub use choose::{AnyModel, AnyRunner, Chosen, Wanted, choose};
 pub use clock::Clock;
+pub use config_json::{make_whole, read_config};
 pub use error::Error;
 pub use files::{FileSource, MemorySink};
 pub use statepress_core::job::{self, Job, Progress};

@@ -27,21 +27,8 @@ pub struct JsonObject(pub serde_json::Map<String, serde_json::Value>);
 impl<'de> Deserialize<'de> for JsonObject {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let mut map = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
-        map.values_mut().for_each(make_whole);
+        map.values_mut().for_each(statepress::make_whole);
         Ok(Self(map))
-    }
-}
-
-fn make_whole(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Number(number) => {
-            if let Some(float) = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15) {
-                *value = (float as i64).into();
-            }
-        }
-        serde_json::Value::Array(values) => values.iter_mut().for_each(make_whole),
-        serde_json::Value::Object(map) => map.values_mut().for_each(make_whole),
-        _ => {}
     }
 }
 

@@ -46,7 +46,8 @@ pub struct Checkpoint(statepress::Checkpoint);
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct JsOpenOptions {
-    config: Option<convert::JsonObject>,
+    /// The text of a `config.json`: JavaScript reads no `Infinity`, and makes floats of large whole numbers.
+    config: Option<String>,
     set: Option<convert::JsonObject>,
 }
 
@@ -81,9 +82,13 @@ impl Checkpoint {
     pub fn open(source: SourceObject, options: JsValue) -> Result<Checkpoint> {
         let JsOpenOptions { config, set } = from_js("open", options)?;
         let options = OpenOptions {
-            config: config.map(|object| object.0),
             set: set.map(|object| object.0).unwrap_or_default(),
             clock: statepress::Clock::new(convert::now),
+            ..OpenOptions::default()
+        };
+        let options = match config {
+            Some(text) => options.config_text(&text),
+            None => options,
         };
         Ok(Self(statepress::Checkpoint::open(JsSource::new(source), options).map_err(fail)?))
     }

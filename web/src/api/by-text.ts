@@ -1,6 +1,7 @@
 // Two models whose tokens are not the same: no probability of the one stands beside one of the other. What can be set
 // side by side is the text that both have read, byte by byte.
 
+import type { ModelInfo } from "../worker/wasm.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { Model } from "./model.js";
 import type { Comparison, Evaluation } from "./types/statepress.js";
@@ -86,6 +87,21 @@ function onText(evaluation: Evaluation, textBytes: number): TextEvaluation {
     bitsPerByte: bitsPerByte(evaluation, textBytes),
     bytesPerSecond: (tokensPerSecond * textBytes) / (windows * window + dropped),
   };
+}
+
+/** The window of models that set no limit to a sequence. */
+const UNLIMITED_WINDOW = 256;
+
+/** The widest window that is taken unasked: what perplexities of models with long contexts are usually quoted for. */
+const LARGEST_WINDOW = 2048;
+
+/**
+ * The window, in tokens, that both models are read in where none is asked for: the shorter of their longest sequences, as
+ * the comparison token by token takes it.
+ */
+export function usualWindow(...models: Pick<ModelInfo, "maxTokens">[]): number {
+  const most = Math.min(...models.map(({ maxTokens }) => maxTokens ?? Number.POSITIVE_INFINITY));
+  return most === Number.POSITIVE_INFINITY ? UNLIMITED_WINDOW : Math.min(most, LARGEST_WINDOW);
 }
 
 /** The first part of a text: that share of it. Characters are not cut. */

@@ -101,7 +101,7 @@ export class Checkpoint {
       ...(options.backendOptions && { backendOptions: options.backendOptions }),
     };
     const loaded = await this.#environment.host.call("load", request, options);
-    return new Model(this.#environment.host, loaded, this.tokenizer);
+    return new Model(this.#environment.host, loaded, this.tokenizer, this.inspection);
   }
 
   /** Closes the file, and deletes a produced one that was not saved. Models loaded from it live on. */

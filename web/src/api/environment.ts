@@ -22,7 +22,7 @@ export interface Gathered {
 export interface Environment {
   readonly host: Host;
   gather(input: Input): Promise<Gathered>;
-  /** A single file for its text: a tokenizer. */
-  file(input: string | Blob): Promise<NamedFile>;
+  /** The files of a tokenizer: of a path also those that belong to it, or those in the folder. */
+  tokenizer(input: string | Blob): Promise<NamedFile[]>;
   save(data: Data, target: SaveTarget, options: SaveOptions): Promise<Blob | undefined>;
 }

@@ -31,6 +31,7 @@ export const codes = [
   "gpu-validation",
   // Of what only the library around them can see.
   "bad-input",
+  "bad-config",
   "disposed",
   "bad-tokenizer",
   "no-tokenizer",

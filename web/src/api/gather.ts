@@ -2,15 +2,15 @@
 
 import type { Gathered, NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
-import { isIndexName, isTokenizerName, weightsAmong, weightsLeft } from "./names.js";
-import { isRecord } from "./record.js";
+import { isIndexName, isTokenizerName, TOKENIZER_CONFIG, weightsAmong, weightsLeft } from "./names.js";
 import type { Finding } from "./types/statepress.js";
 
 /** A checkpoint's files. */
 export interface CheckpointFiles {
   weights: NamedFile;
-  config: Record<string, unknown> | undefined;
-  /** Files that are tokenizers by name: more than one is nobody's choice but the user's. */
+  /** The text of `config.json`: whether that can be read is found out by whoever reads it. */
+  config: string | undefined;
+  /** Files that are tokenizers by name, or parts of one. */
   tokenizers: NamedFile[];
   findings: Finding[];
 }
@@ -28,28 +28,12 @@ export async function sortFiles({ given, beside }: Gathered): Promise<Checkpoint
   if (config && beside.includes(config)) {
     findings.push(info("config-beside", "config.json in the folder of the weights was taken for their configuration"));
   }
-  const named = others.filter((file) => isTokenizerName(file.name));
-  const exact = named.filter((file) => file.name === "tokenizer.json");
   return {
     weights,
-    config: config && (await readConfig(config)),
-    tokenizers: exact.length === 1 ? exact : named,
+    config: await config?.text(),
+    tokenizers: others.filter(({ name }) => isTokenizerName(name) || name === TOKENIZER_CONFIG),
     findings,
   };
-}
-
-async function readConfig(file: NamedFile): Promise<Record<string, unknown>> {
-  let config: unknown;
-  try {
-    config = JSON.parse(await file.text());
-  } catch (error) {
-    throw new StatepressError("bad-input", `${file.name} is not JSON: ${(error as Error).message}`, {
-      file: file.name,
-    });
-  }
-  if (!isRecord(config))
-    throw new StatepressError("bad-input", `${file.name} is not a JSON object`, { file: file.name });
-  return config;
 }
 
 function info(code: string, message: string): Finding {

@@ -9,6 +9,6 @@ export { Checkpoint } from "./checkpoint.js";
 export { codes, type ErrorCode, StatepressError } from "./errors.js";
 export type { Library } from "./library.js";
 export { Model } from "./model.js";
-export { isTokenizerName, weightsAmong, weightsLeft } from "./names.js";
+export { isTokenizerName, replacesTokenizer, TOKENIZER_CONFIG, weightsAmong, weightsLeft } from "./names.js";
 export type * from "./options.js";
 export * from "./types/statepress.js";

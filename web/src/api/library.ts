@@ -1,12 +1,13 @@
 // The library over an environment: open, compare, compareByText, recipes.
 
 import type { Input as Tokens } from "../worker/protocol.js";
-import { beginning, type TextComparison, textComparison, tokensDiffer } from "./by-text.js";
+import { beginning, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
 import { Checkpoint } from "./checkpoint.js";
 import type { Environment } from "./environment.js";
 import { StatepressError, throwIfAborted } from "./errors.js";
 import { sortFiles } from "./gather.js";
 import { Model } from "./model.js";
+import { withOffset } from "./offset.js";
 import {
   type CompareByTextOptions,
   type CompareOptions,
@@ -43,15 +44,20 @@ export function library(environment: Environment): Library {
       throwIfAborted(options.signal);
       const request = {
         data: files.weights.data,
-        ...(files.config && { config: files.config }),
+        ...(files.config !== undefined && { config: files.config }),
         ...(options.set && { set: options.set }),
       };
       const opened = await environment.host.call("open", request, { signal: options.signal });
-      opened.inspection.findings.push(...files.findings);
+      const { findings } = opened.inspection;
+      // One that could not be read was not taken for anything.
+      const ignored = findings.some(({ code }) => code === "config-ignored");
+      findings.push(...files.findings.filter(({ code }) => !(ignored && code === "config-beside")));
+      findings.push(...tokenizer.findings);
       return new Checkpoint(environment, opened, files.weights.name, tokenizer);
     },
 
-    async compare(a, b, options) {
+    async compare(a, b, given) {
+      const options = withOffset(a.inspection, given);
       const input = options.text ?? options.ids;
       if (input === undefined)
         throw new StatepressError("bad-option", "compare needs a text or ids", { option: "text" });
@@ -60,6 +66,8 @@ export function library(environment: Environment): Library {
       return withBoth(a, b, options, async (base, other) => {
         const detected = options.offset === "detect" ? await detect(environment, base, tokens, options) : undefined;
         const offset = detected ? detected.offset : options.offset;
+        // The base's offset is that of both: a model that predicts the next token cannot follow another.
+        withOffset(b.inspection, { offset: offset ?? base.info.offset });
         const asked = present({ ...options, offset }, "window", "limit", "offset", "ratioTarget", "lossTarget");
         const request = { a: base.handle, b: other.handle, input: tokens, options: asked };
         const comparison = await environment.host.call("compare", request, options);
@@ -75,8 +83,9 @@ export function library(environment: Environment): Library {
         const { tokens } = limit === undefined ? { tokens: 0 } : await environment.host.call("count", { input: whole });
         // Both read the same bytes to the end: a limit in tokens would stop each of them elsewhere.
         const text = limit !== undefined && tokens > limit ? beginning(options.text, limit / tokens) : options.text;
-        const window = options.window ?? Math.min(base.info.maxTokens, other.info.maxTokens);
-        const measure = async (model: Model, which: "a" | "b", wanted: CompareByTextOptions["offset"]) => {
+        const window = options.window ?? usualWindow(base.info, other.info);
+        const measure = async (model: Model, which: "a" | "b", offsetAsked: CompareByTextOptions["offset"]) => {
+          const { offset: wanted } = withOffset(model.inspection, { offset: offsetAsked });
           const input = model.tokenizer.input(text);
           const told = options.onProgress;
           const running = {
@@ -152,8 +161,8 @@ async function choose(
   found: Parameters<typeof TokenizerChoice.among>[0],
 ): Promise<TokenizerChoice> {
   if (given === undefined) return TokenizerChoice.among(found);
-  if (typeof given === "string" || given instanceof Blob) {
-    return TokenizerChoice.among([await environment.file(given)]);
-  }
-  return TokenizerChoice.given(given);
+  if (typeof given !== "string" && !(given instanceof Blob) && "encode" in given) return TokenizerChoice.given(given);
+  const inputs = typeof given === "string" || given instanceof Blob ? [given] : given;
+  const files = await Promise.all(inputs.map((it) => environment.tokenizer(it)));
+  return TokenizerChoice.named(files.flat());
 }

@@ -1,10 +1,12 @@
 // A model in memory: encode, decode, generate, evaluate, logits.
 
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BenchOptions, BenchResult, Generation, Handle, Host } from "../worker/protocol.js";
 import type { BackendInfo, ModelInfo } from "../worker/wasm.js";
+import { withOffset } from "./offset.js";
 import { type EvaluateOptions, type GenerateOptions, present, type Running, type Token } from "./options.js";
 import { asIds, type TokenizerChoice } from "./tokenizers.js";
-import type { Evaluation, Finding, GeneratedToken } from "./types/statepress.js";
+import type { Evaluation, Finding, GeneratedToken, Inspection } from "./types/statepress.js";
 
 /** A model in memory. */
 export class Model {
@@ -16,6 +18,8 @@ export class Model {
   readonly handle: Handle;
   /** @internal */
   readonly tokenizer: TokenizerChoice;
+  /** @internal What the checkpoint is that it was loaded from. */
+  readonly inspection: Inspection;
   readonly #host: Host;
 
   /** @internal */
@@ -23,8 +27,10 @@ export class Model {
     host: Host,
     loaded: { model: Handle; info: ModelInfo; backend: BackendInfo },
     tokenizer: TokenizerChoice,
+    inspection: Inspection,
   ) {
     this.#host = host;
+    this.inspection = inspection;
     this.handle = loaded.model;
     this.info = loaded.info;
     this.tokenizer = tokenizer;
@@ -50,7 +56,9 @@ export class Model {
     options: GenerateOptions = {},
   ): AsyncGenerator<Token, Generation> {
     const ids = typeof prompt === "string" ? this.encode(prompt) : asIds(prompt);
-    const decoder = this.tokenizer.known ? new TextStream(this, ids) : undefined;
+    // Ids need no text: they are continued whatever the tokenizer is like.
+    const { tokenizer, findings } = this.tokenizer.maybe();
+    const decoder = tokenizer && new TextStream(tokenizer, ids);
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
 
@@ -64,7 +72,7 @@ export class Model {
       options: {
         ...present(options, "maxTokens", "temperature", "topK", "seed"),
         // Rows of the vocabulary that no text stands for are never sampled.
-        ...(this.tokenizer.known && { suppressFrom: this.tokenizer.get().size }),
+        ...(tokenizer && { suppressFrom: tokenizer.size }),
       },
     };
     const onTokens = (tokens: GeneratedToken[]) => {
@@ -90,7 +98,7 @@ export class Model {
       }
       const generation = await finished;
       this.#heard(generation.findings);
-      return generation;
+      return { ...generation, findings: [...findings, ...generation.findings] };
     } finally {
       stop.abort();
     }
@@ -107,7 +115,7 @@ export class Model {
     const request = {
       model: this.handle,
       input: this.tokenizer.input(input),
-      options: present(options, "window", "limit", "offset"),
+      options: present(withOffset(this.inspection, options), "window", "limit", "offset"),
     };
     const evaluation = await this.#host.call("evaluate", request, options);
     this.#heard(evaluation.findings);
@@ -144,16 +152,16 @@ class TextStream {
   #said: string;
 
   constructor(
-    readonly model: Model,
+    readonly tokenizer: Tokenizer,
     prompt: Uint32Array,
   ) {
     this.#ids = Array.from(prompt);
-    this.#said = model.decode(this.#ids);
+    this.#said = tokenizer.decode(this.#ids);
   }
 
   next(id: number): string {
     this.#ids.push(id);
-    const all = this.model.decode(this.#ids);
+    const all = this.tokenizer.decode(this.#ids);
     if (all.endsWith("\ufffd")) return "";
     const added = all.slice(this.#said.length);
     this.#said = all;

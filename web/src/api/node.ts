@@ -11,6 +11,7 @@ import { nodePlatform } from "../worker/platform-node.js";
 import type { Environment, Gathered, NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { library } from "./library.js";
+import { isTokenizerName, isVocabName, TOKENIZER_CONFIG } from "./names.js";
 import type { SaveOptions } from "./options.js";
 import { place } from "./place.js";
 
@@ -44,6 +45,15 @@ async function gatherPath(path: string): Promise<Gathered> {
   return { given: [pathFile(path)], beside: await files(basename(path)).catch(() => []) };
 }
 
+async function tokenizerAt(path: string): Promise<NamedFile[]> {
+  const folder = (await stat(path).catch(() => undefined))?.isDirectory();
+  if (!folder && !isVocabName(basename(path))) return [pathFile(path)];
+  const { given, beside } = await gatherPath(path);
+  // Of a pair either one names both.
+  const belongs = folder ? isTokenizerName : isVocabName;
+  return [...given, ...beside].filter(({ name }) => belongs(name) || name === TOKENIZER_CONFIG);
+}
+
 async function savePath(from: string, to: string, options: SaveOptions): Promise<void> {
   await place(to, options.force ?? false, (partial) => copyFile(from, partial));
 }
@@ -58,11 +68,11 @@ const environment: Environment = {
       return { given: [{ name: "checkpoint", data: input, text }], beside: [] };
     }
     if (input instanceof Blob) return { given: [await blobFile(input)], beside: [] };
-    const given = await Promise.all(Array.from(input, (it) => this.file(it)));
+    const given = await Promise.all(Array.from(input, (it) => (typeof it === "string" ? pathFile(it) : blobFile(it))));
     return { given, beside: [] };
   },
 
-  file: async (input) => (typeof input === "string" ? pathFile(input) : blobFile(input)),
+  tokenizer: async (input) => (typeof input === "string" ? tokenizerAt(input) : [await blobFile(input)]),
 
   async save(data, target, options) {
     if (!("path" in data)) throw new StatepressError("internal", "what Node produces is a file");

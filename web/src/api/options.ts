@@ -20,8 +20,11 @@ export interface Running {
 
 /** Options of `open`. */
 export interface OpenOptions {
-  /** A tokenizer file (path or File), or a tokenizer. Without it one beside the weights is used if there is one. */
-  tokenizer?: string | Blob | Tokenizer | undefined;
+  /**
+   * A tokenizer file (path or File; in Node also a folder), the files of one (`vocab.json` and `merges.txt`), or a
+   * tokenizer. Without it one beside the weights is used if there is one.
+   */
+  tokenizer?: string | Blob | readonly (string | Blob)[] | Tokenizer | undefined;
   /** Configuration fields that the checkpoint does not say; their origin becomes `given`. */
   set?: Record<string, FieldValue> | undefined;
   signal?: AbortSignal | undefined;
@@ -72,11 +75,14 @@ export interface LoadOptions extends Running {
 
 /** The protocol of an evaluation. */
 export interface EvaluateOptions extends Running {
-  /** Tokens of a window; the model's longest sequence, else 256, when left out. */
+  /** Tokens of a window; when left out the model's longest sequence, at most 2048, or 256 where it sets no limit. */
   window?: number | undefined;
   /** Use only that many tokens from the start. */
   limit?: number | undefined;
-  /** Position `t` predicts token `t + offset`; `detect` finds it by trying 0 to 3. */
+  /**
+   * Position `t` predicts token `t + offset`; `detect` finds it by trying 0 to 3. A question only of models that have the
+   * field `prediction_offset`: all others predict the next token.
+   */
   offset?: number | "detect" | undefined;
 }
 
@@ -109,6 +115,7 @@ export interface CompareByTextOptions extends Omit<EvaluateOptions, "limit"> {
 
 /** Options of `generate`. */
 export interface GenerateOptions {
+  /** The most tokens to make; a model that sets a limit to a sequence ends at that, too. */
   maxTokens?: number | undefined;
   /** 0 takes the likeliest token each time. */
   temperature?: number | undefined;

@@ -1,10 +1,13 @@
 // The tokenizer of a checkpoint: chosen at the start, read when text first appears.
 
-import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
+import { fromVocab } from "../tokenizer/pair.js";
+import { readTokenizer, SENTENCEPIECE, type Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Input, TokenizerFile } from "../worker/protocol.js";
 import type { NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
+import { isTokenizerName, isVocabName, isWholeTokenizerName, TOKENIZER_CONFIG } from "./names.js";
 import { isRecord } from "./record.js";
+import type { Finding } from "./types/statepress.js";
 
 /** The tokenizer of a checkpoint, or why there is none. */
 export class TokenizerChoice {
@@ -14,6 +17,8 @@ export class TokenizerChoice {
     readonly file: TokenizerFile | undefined,
     readonly reason: string,
     tokenizer?: Tokenizer,
+    /** What had to be assumed of it. */
+    readonly findings: Finding[] = [],
   ) {
     this.#tokenizer = tokenizer;
   }
@@ -23,15 +28,44 @@ export class TokenizerChoice {
     return new TokenizerChoice(undefined, "", tokenizer);
   }
 
-  /** The only one of some files; none or several leave the choice to the user. */
+  /** The one that some files are; none or several leave the choice to the user. */
   static async among(files: NamedFile[]): Promise<TokenizerChoice> {
-    const [file] = files;
-    if (!file) return new TokenizerChoice(undefined, "there is no tokenizer beside the weights");
-    if (files.length > 1) {
-      const names = files.map((it) => it.name).join(", ");
-      return new TokenizerChoice(undefined, `several tokenizers lie beside the weights (${names})`);
+    const none = (reason: string) => new TokenizerChoice(undefined, reason);
+    const whole = files.filter(({ name }) => isWholeTokenizerName(name));
+    const exact = whole.filter(({ name }) => name === "tokenizer.json");
+    const [only, ...more] = exact.length === 1 ? exact : whole;
+    if (more.length > 0) {
+      return none(`several tokenizers lie beside the weights (${whole.map(({ name }) => name).join(", ")})`);
     }
-    return new TokenizerChoice({ name: file.name, json: await file.text() }, "");
+    if (only) return TokenizerChoice.#of(only);
+    const pair = files.filter(({ name }) => isVocabName(name));
+    const vocab = pair.find(({ name }) => name === "vocab.json");
+    if (vocab && pair.length > 1) return TokenizerChoice.#of(vocab, files);
+    if (pair[0]) return none(`${pair[0].name} lies there without ${vocab ? "merges.txt" : "vocab.json"}, and needs it`);
+    const model = files.find(({ name }) => isTokenizerName(name));
+    if (model) return none(`there is only ${model.name}, and ${SENTENCEPIECE}`);
+    return none("there is no tokenizer beside the weights");
+  }
+
+  /** The one that the user names: a file, whatever it is called, or files that are one together. */
+  static async named(files: NamedFile[]): Promise<TokenizerChoice> {
+    const [file, ...more] = files;
+    return file && more.length === 0 ? TokenizerChoice.#of(file) : TokenizerChoice.among(files);
+  }
+
+  static async #of(file: NamedFile, beside: NamedFile[] = []): Promise<TokenizerChoice> {
+    const { name } = file;
+    // A SentencePiece model is no text; what is to be done with it is said when text is asked for.
+    if (name.endsWith(".model")) return new TokenizerChoice({ name, json: "" }, "");
+    const text = (wanted: string) => beside.find((it) => it.name === wanted)?.text();
+    const [json, merges, config] = await Promise.all([file.text(), text("merges.txt"), text(TOKENIZER_CONFIG)]);
+    const read = { name, json, ...(merges !== undefined && { merges }), ...(config !== undefined && { config }) };
+    const assumed: Finding[] = [];
+    if (merges !== undefined && config === undefined) {
+      const message = `${name} and merges.txt do not say how texts are split: GPT-2's way is taken; ${TOKENIZER_CONFIG} would say`;
+      assumed.push({ level: "warning", code: "tokenizer-assumed", message });
+    }
+    return new TokenizerChoice(read, "", undefined, assumed);
   }
 
   /** What it is called. */
@@ -46,8 +80,7 @@ export class TokenizerChoice {
       if (this.#tokenizer === other.#tokenizer) return true;
       if (!this.file || !other.file) return false;
     }
-    if (this.file?.json === other.file?.json) return true;
-    return makings(this.file?.json) === makings(other.file?.json);
+    return makings(this.file) === makings(other.file);
   }
 
   /** Whether text can be used at all. */
@@ -64,9 +97,20 @@ export class TokenizerChoice {
           `text needs a tokenizer: ${this.reason}; give the one that the model was trained with`,
         );
       }
-      this.#tokenizer = readTokenizer(this.file.name, this.file.json);
+      this.#tokenizer = readTokenizer(this.file.name, this.file.json, this.file);
     }
     return this.#tokenizer;
+  }
+
+  /** The tokenizer, or why there is no text: ids alone do without. */
+  maybe(): { tokenizer?: Tokenizer; findings: Finding[] } {
+    if (!this.known) return { findings: [] };
+    try {
+      return { tokenizer: this.get(), findings: [] };
+    } catch (error) {
+      const message = `tokens are shown without their text: ${(error as Error).message}`;
+      return { findings: [{ level: "warning", code: "no-text", message }] };
+    }
   }
 
   /** Text or ids, ready for the host, which encodes texts itself where it has the file. */
@@ -77,18 +121,22 @@ export class TokenizerChoice {
   }
 }
 
-/** Of a tokenizer.json what says how a text is cut; how batches are padded does not. */
+/** Of a `tokenizer.json` what says how a text is cut; how batches are padded does not. */
 const MAKINGS = ["normalizer", "pre_tokenizer", "model", "decoder", "added_tokens"];
 
-// Files of one tokenizer differ by white space and padding. What is no JSON is itself.
-function makings(json: string | undefined): string | undefined {
+// Files of one tokenizer differ by white space and padding. What cannot be read is itself.
+function makings(file: TokenizerFile | undefined): string {
+  const { json, merges, config } = file ?? {};
   try {
-    const file: unknown = JSON.parse(json ?? "");
-    if (!isRecord(file)) return json;
-    return JSON.stringify("model" in file ? MAKINGS.map((name) => file[name] ?? null) : file);
+    const value: unknown = JSON.parse(json ?? "");
+    if (isRecord(value)) {
+      const made = merges === undefined ? value : fromVocab(value, { merges, config });
+      return JSON.stringify("model" in made ? MAKINGS.map((name) => made[name] ?? null) : made);
+    }
   } catch {
-    return json;
+    // Whoever reads it says why.
   }
+  return JSON.stringify([json, merges, config]);
 }
 
 /** Ids as the host wants them. */

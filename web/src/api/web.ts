@@ -40,7 +40,7 @@ const environment: Environment = {
     return { given, beside: [] };
   },
 
-  file: async (input) => (typeof input === "string" ? noPaths(input) : namedFile(input)),
+  tokenizer: async (input) => [typeof input === "string" ? noPaths(input) : namedFile(input)],
 
   async save(data, target) {
     if (!(data instanceof Blob)) throw new StatepressError("internal", "what a page produces is a Blob");

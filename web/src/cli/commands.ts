@@ -12,6 +12,7 @@ import {
   StatepressError,
   tokensDiffer,
 } from "../api/node.js";
+import { hasOffset } from "../api/offset.js";
 import { checkTarget, place } from "../api/place.js";
 import { type Args, idList, UsageError } from "./args.js";
 import type { Run } from "./command.js";
@@ -158,7 +159,7 @@ export async function evaluate(run: Run, file: string): Promise<void> {
     const input = await evaluated(args, model.info.vocabSize);
     const evaluation = await model.evaluate("text" in input ? input.text : input.ids, asked);
     output.findings(evaluation.findings);
-    output.result(evaluation, () => show.evaluation(evaluation));
+    output.result(evaluation, () => show.evaluation(evaluation, hasOffset(checkpoint.inspection)));
   });
 }
 

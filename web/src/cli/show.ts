@@ -107,12 +107,13 @@ export function compressed(it: CompressReport, file: string, reportFile: string)
   ]);
 }
 
-export function evaluation(it: Evaluation): string {
+/** `ahead`: whether how far ahead the model predicts is a question. */
+export function evaluation(it: Evaluation, ahead: boolean): string {
   return table([
     ["perplexity", `${it.perplexity.toFixed(4)} ± ${(it.perplexity * it.nllStderr).toFixed(4)}`],
     ["nll", `${it.nll.toFixed(6)} ± ${it.nllStderr.toFixed(6)} nats per token`],
     ["tokens", `${grouped(it.tokens)} predicted in ${it.windows} windows of ${it.window}; ${it.dropped} dropped`],
-    ["offset", `${it.offset}`],
+    ...(ahead ? [["offset", `${it.offset}`]] : []),
     [
       "speed",
       `${grouped(Math.round(it.tokensPerSecond))} tokens per second (${computes(it)}, ${it.seconds.toFixed(2)} s)`,

@@ -1,11 +1,12 @@
 // Text to token ids and back. Models speak ids only; this is the one place that knows text.
 //
-// Three file layouts: `tokenizer.json` of Hugging Face, and the two of Itera-Lite (a flat table of words or
-// characters). Encoding adds no special tokens.
+// The file layouts: `tokenizer.json` of Hugging Face, `vocab.json` with `merges.txt`, and the two of Itera-Lite (a flat
+// table of words or characters). Encoding adds no special tokens.
 
 import { StatepressError } from "../api/errors.js";
 import { isRecord } from "../api/record.js";
 import { huggingFaceTokenizer } from "./huggingface.js";
+import { type Beside, fromVocab } from "./pair.js";
 import { tableTokenizer } from "./table.js";
 
 /** Text to token ids and back. */
@@ -22,17 +23,33 @@ export interface Tokenizer {
   decode(ids: Iterable<number>): string;
 }
 
-/** A tokenizer from the text of its JSON file. */
-export function readTokenizer(name: string, json: string): Tokenizer {
+/** What to do with a SentencePiece model, which is a protobuf and not JSON. */
+export const SENTENCEPIECE =
+  "it is a SentencePiece model, which is not read: convert it to a tokenizer.json by python -c " +
+  "\"from transformers import AutoTokenizer as A; A.from_pretrained('FOLDER').save_pretrained('FOLDER')\"";
+
+/**
+ * A tokenizer from the text of its JSON file; of a `vocab.json`, with the texts of the files beside it.
+ *
+ * @throws StatepressError `bad-tokenizer`, with what is wrong or what would not be done as in Python.
+ */
+export function readTokenizer(name: string, json: string, beside: Beside = {}): Tokenizer {
   let value: unknown;
   try {
-    value = JSON.parse(json);
+    value = JSON.parse(json.replace(/^\ufeff/, ""));
   } catch (error) {
+    if (name.endsWith(".model")) {
+      throw new StatepressError("bad-tokenizer", `${name} cannot be used: ${SENTENCEPIECE}`, { file: name });
+    }
     throw new StatepressError("bad-tokenizer", `${name} is not JSON: ${(error as Error).message}`, { file: name });
   }
   if (isRecord(value)) {
     if ("token2id" in value || "token_to_id" in value) return tableTokenizer(name, value);
-    if ("model" in value) return huggingFaceTokenizer(name, value);
+    if ("model" in value && isRecord(value["model"])) return huggingFaceTokenizer(name, value);
+    // A vocabulary: every value is an id.
+    if (beside.merges !== undefined || Object.values(value).every(Number.isInteger)) {
+      return huggingFaceTokenizer(name, () => fromVocab(value, beside));
+    }
   }
   throw new StatepressError(
     "bad-tokenizer",

@@ -33,7 +33,7 @@ export class LocalHost implements Host {
   readonly #checkpoints = new Map<Handle, Held<WasmCheckpoint>>();
   readonly #models = new Map<Handle, Held<PlacedModel>>();
   readonly #backends: Backends;
-  #tokenizer: { json: string; tokenizer: Tokenizer } | undefined;
+  #tokenizer: { file: TokenizerFile; tokenizer: Tokenizer } | undefined;
   #crash: StatepressError | undefined;
 
   constructor(platform: Platform, build?: string, firstHandle: Handle = 1) {
@@ -62,7 +62,8 @@ export class LocalHost implements Host {
   }
 
   readonly #answers: Answers = {
-    open: ({ data, config, set }) => this.#open(data, { ...(config && { config }), ...(set && { set }) }, () => {}),
+    open: ({ data, config, set }) =>
+      this.#open(data, { ...(config !== undefined && { config }), ...(set && { set }) }, () => {}),
 
     tensor: ({ checkpoint, name, options }) =>
       this.#with(this.#checkpoints, checkpoint, async (it) => it.tensor(name, options)),
@@ -152,7 +153,7 @@ export class LocalHost implements Host {
 
   async #open(
     data: Data,
-    options: { config?: object; set?: Record<string, number | boolean | number[]> },
+    options: { config?: string; set?: Record<string, number | boolean | number[]> },
     after: () => void,
   ) {
     const wasm = await this.#module();
@@ -264,8 +265,9 @@ export class LocalHost implements Host {
 
   // One is enough: all requests about a checkpoint come with the same file.
   #tokenizerOf(file: TokenizerFile): Tokenizer {
-    if (this.#tokenizer?.json !== file.json) {
-      this.#tokenizer = { json: file.json, tokenizer: readTokenizer(file.name, file.json) };
+    const same = (of: TokenizerFile) => of.json === file.json && of.merges === file.merges && of.config === file.config;
+    if (!this.#tokenizer || !same(this.#tokenizer.file)) {
+      this.#tokenizer = { file, tokenizer: readTokenizer(file.name, file.json, file) };
     }
     return this.#tokenizer.tokenizer;
   }

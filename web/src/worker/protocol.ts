@@ -20,10 +20,12 @@ import type { AdapterInfo, BackendInfo, BackendName, BackendOptions, Build, Expl
 /** Bytes somewhere: in a page a Blob, in Node a path or memory. */
 export type Data = Blob | Uint8Array | { path: string };
 
-/** The text of a tokenizer file. */
+/** The text of a tokenizer file; of a `vocab.json` those beside it as well. */
 export interface TokenizerFile {
   name: string;
   json: string;
+  merges?: string;
+  config?: string;
 }
 
 /** Names a checkpoint or a model that the host holds. */
@@ -35,7 +37,7 @@ export type Input = { ids: Uint32Array } | { text: string; tokenizer: TokenizerF
 /** What each request takes and answers. */
 export interface Requests {
   open: [
-    { data: Data; config?: object; set?: Record<string, number | boolean | number[]> },
+    { data: Data; config?: string; set?: Record<string, number | boolean | number[]> },
     { checkpoint: Handle; inspection: Inspection },
   ];
   tensor: [{ checkpoint: Handle; name: string; options: object }, TensorView];

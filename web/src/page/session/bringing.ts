@@ -1,6 +1,15 @@
 // Another model beside the checkpoint: opened like any, and measured on the same text. It is a run like those of recipes.
 
-import { type Checkpoint, type Finding, isTokenizerName, open, StatepressError, tokensDiffer } from "statepress";
+import {
+  type Checkpoint,
+  type Finding,
+  isTokenizerName,
+  open,
+  StatepressError,
+  TOKENIZER_CONFIG,
+  tokensDiffer,
+} from "statepress";
+import { vocabularyOf } from "../state/fields.js";
 import { refusalOf } from "../state/run.js";
 import type { Other, Problem } from "../state/state.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
@@ -14,17 +23,17 @@ export interface Brought {
   other: Other;
 }
 
-/** Opens another model to be set beside the checkpoint; `tokenizers` are the checkpoint's own. */
+/** Opens another model to be set beside the checkpoint; `own` are the files of the checkpoint. */
 export async function openOther(
   opened: OpenCheckpoint,
   origin: Origin,
-  tokenizers: File[],
+  own: File[],
   signal: AbortSignal,
 ): Promise<Brought> {
   // Texts among the files are not for this: both are measured on what is asked for.
   const files = origin.files.filter((file) => !isText(file));
   const first = await open(files, { signal });
-  const { checkpoint, findings } = await withTokenizer(opened, first, files, tokenizers, signal);
+  const { checkpoint, findings } = await withTokenizer(opened, first, files, own, signal);
   const { inspection, tokenizerName, weightsName } = checkpoint;
   const other: Other = {
     name: nameOf(origin, weightsName),
@@ -43,24 +52,23 @@ async function withTokenizer(
   opened: OpenCheckpoint,
   checkpoint: Checkpoint,
   files: File[],
-  tokenizers: File[],
+  own: File[],
   signal: AbortSignal,
 ): Promise<{ checkpoint: Checkpoint; findings: Finding[] }> {
-  const [tokenizer] = tokenizers;
+  const name = opened.checkpoint.tokenizerName;
   const found = files.some((file) => isTokenizerName(file.name));
   const tokens = vocabularyOf(checkpoint);
   const alike = tokens !== undefined && tokens === vocabularyOf(opened.checkpoint);
-  if (found || !tokenizer || !alike) return { checkpoint, findings: [] };
+  if (found || name === undefined || !alike) return { checkpoint, findings: [] };
   checkpoint.dispose();
-  const message = `no tokenizer came with it: ${tokenizer.name} of the other model is taken, which has as many tokens`;
+  // All that is one tokenizer together, in the place of a part that came alone.
+  const taken = own.filter((file) => isTokenizerName(file.name) || file.name === TOKENIZER_CONFIG);
+  const others = files.filter((file) => file.name !== TOKENIZER_CONFIG);
+  const message = `no tokenizer came with it: ${name} of the other model is taken, which has as many tokens`;
   return {
-    checkpoint: await open([...files, tokenizer], { signal }),
+    checkpoint: await open([...others, ...taken], { signal }),
     findings: [{ level: "info", code: "tokenizer-of-a", message }],
   };
-}
-
-function vocabularyOf({ inspection }: Checkpoint): unknown {
-  return inspection.spec["vocab_size"]?.value;
 }
 
 /** Puts what was opened among the runs, and measures it beside the checkpoint. */

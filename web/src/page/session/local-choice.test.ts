@@ -29,6 +29,7 @@ test("of a folder the weights are taken, and what says how to read them", () => 
     "config.json",
     "tokenizer.json",
     "tokenizer-chars.json",
+    "tokenizer_config.json",
     "heldout.txt",
   ]);
 });

@@ -1,6 +1,6 @@
 // Which files of a folder are fetched to be opened together. What is not needed may be gigabytes.
 
-import { type Finding, isTokenizerName, weightsAmong, weightsLeft } from "statepress";
+import { type Finding, isTokenizerName, TOKENIZER_CONFIG, weightsAmong, weightsLeft } from "statepress";
 
 /** A file of the machine that serves the page. */
 export interface LocalFile {
@@ -14,7 +14,7 @@ export const MAX_TEXT = 8 << 20;
 
 /** Whether a file is for the weights that lie beside it: their configuration or a tokenizer. */
 export function isBeside({ name }: { name: string }): boolean {
-  return name === "config.json" || isTokenizerName(name);
+  return name === "config.json" || name === TOKENIZER_CONFIG || isTokenizerName(name);
 }
 
 /** What to fetch. */

@@ -1,6 +1,6 @@
 // Files that belong together, where they come from, and what they are called.
 
-import { type Finding, isTokenizerName } from "statepress";
+import { type Finding, replacesTokenizer } from "statepress";
 import type { Opened } from "../state/state.js";
 import { isText } from "./texts.js";
 
@@ -36,16 +36,11 @@ export function summary(files: File[]): string {
 
 /**
  * The files that are there, with others in the place of those that they stand for: of a text and of a tokenizer one is
- * enough, whatever it is called.
+ * enough, whatever it is called; `vocab.json` and `merges.txt` are one together.
  */
 export function joined(origin: Origin, added: File[]): Origin {
   const replaced = (file: File) =>
-    added.some(
-      (it) =>
-        it.name === file.name ||
-        (isText(it) && isText(file)) ||
-        (isTokenizerName(it.name) && isTokenizerName(file.name)),
-    );
+    added.some((it) => it.name === file.name || (isText(it) && isText(file)) || replacesTokenizer(it.name, file.name));
   return { ...origin, files: [...added, ...origin.files.filter((file) => !replaced(file))] };
 }
 

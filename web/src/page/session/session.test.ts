@@ -7,6 +7,7 @@ const fake = vi.hoisted(() => ({
   openMilliseconds: 0,
   refusedPlan: "",
   notFinite: false,
+  spec: {} as object,
   opened: [] as { files: string[]; set: object; disposed: boolean }[],
   produced: [] as { disposed: boolean }[],
   evaluated: [] as string[],
@@ -40,6 +41,8 @@ vi.mock("statepress", async () => {
     ...types,
     StatepressError,
     isTokenizerName: names.isTokenizerName,
+    replacesTokenizer: names.replacesTokenizer,
+    TOKENIZER_CONFIG: names.TOKENIZER_CONFIG,
     weightsAmong: names.weightsAmong,
     weightsLeft: names.weightsLeft,
     recipes: async () => ["int8", "nf4", "none"].map(recipe),
@@ -54,7 +57,7 @@ vi.mock("statepress", async () => {
       return {
         inspection: {
           spec: {
-            prediction_offset: { origin: "assumed", value: 1 },
+            ...fake.spec,
             vocab_size: { origin: "counted", value: weights.name.startsWith("large") ? 8000 : 2000 },
           },
           findings: weights.name.startsWith("mute")
@@ -155,6 +158,7 @@ const MINE = file("mine.json", JSON.stringify({ version: 1, name: "mine", steps:
 
 beforeEach(() => {
   Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false });
+  fake.spec = { prediction_offset: { origin: "assumed", value: 1 } };
   for (const list of [fake.opened, fake.produced, fake.evaluated, fake.compared, fake.texts, fake.looked])
     list.length = 0;
   vi.stubGlobal("fetch", async () => new Response("the held-out text"));
@@ -330,6 +334,28 @@ test("the prediction offset is measured on each text, and once on the same", asy
   ]);
 });
 
+test("of a family without the field no offset is measured or asked for", async () => {
+  fake.spec = {};
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.measureOffsets();
+  await it.session.compress();
+  expect(fake.evaluated).toEqual([]);
+  expect(fake.compared.map(({ offset }) => offset)).toEqual([undefined]);
+  expect(it.state.checkpoint?.offsets).toBeUndefined();
+});
+
+test("vocab.json and merges.txt join each other, and take the place of another tokenizer", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("tokenizer.json", "{}")]);
+  await it.session.openFiles([file("vocab.json", "{}")]);
+  await it.session.openFiles([file("merges.txt", "")]);
+  await it.session.openFiles([file("tokenizer_config.json", "{}")]);
+  expect(fake.opened.at(-1)?.files.sort()).toEqual(["a.pt", "merges.txt", "tokenizer_config.json", "vocab.json"]);
+  await it.session.openFiles([file("tokenizer.json", "{}")]);
+  expect(fake.opened.at(-1)?.files.sort()).toEqual(["a.pt", "tokenizer.json", "tokenizer_config.json"]);
+});
+
 test("a run is made under the settings of its start", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);
@@ -456,6 +482,27 @@ test("another model is measured token by token where its tokens are the same, el
     [2, 4096],
     [3, undefined],
   ]);
+});
+
+test("another model without a tokenizer is read with all files of the first's", async () => {
+  const it = await page();
+  const pair = [file("vocab.json", "{}"), file("merges.txt"), file("tokenizer_config.json", "{}")];
+  await it.session.openFiles([file("a.pt"), ...pair]);
+  await it.session.compareFiles([file("b.pt"), file("tokenizer_config.json", "[]")]);
+  expect(fake.opened.at(-1)?.files).toEqual(["b.pt", "vocab.json", "merges.txt", "tokenizer_config.json"]);
+  expect(it.state.runs[0]?.other?.inspection.findings[0]?.message).toContain("vocab.json of the other model");
+  await it.session.compareFiles([file("c.pt"), file("vocab.json", "[]"), file("merges.txt"), file("late.txt", "x")]);
+  expect(fake.opened.at(-1)?.files).toEqual(["c.pt", "vocab.json", "merges.txt"]);
+  await it.session.compareFiles([file("merges.txt"), file("tokenizer_config.json", "{}")]);
+  expect(it.state.openProblem?.message).toContain("no weights");
+});
+
+test("another model of a family without the field is not asked for its offset", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("tokenizer_a.json")]);
+  fake.spec = {};
+  await it.session.compareFiles([file("large.pt"), file("tokenizer_b.json")]);
+  expect(fake.texts).toMatchObject([{ offset: 1, offsetB: undefined }]);
 });
 
 test("another model that is none is refused, one that cannot run is set beside, and the first stays", async () => {

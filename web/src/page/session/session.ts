@@ -1,7 +1,7 @@
 // What the page does: calls of the package, whose answers become events. Here: opening and letting go; what is done with
 // an open checkpoint stands in the files beside this one.
 
-import { type FieldValue, isTokenizerName, open, type Recipe, recipes, StatepressError } from "statepress";
+import { type FieldValue, open, type Recipe, recipes, StatepressError } from "statepress";
 import type { Asked } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
 import { demoFiles, heldout } from "./demo.js";
@@ -219,8 +219,7 @@ export class Session {
     try {
       const origin = await gather(signal);
       if (origin.files.every((file) => isBeside(file) || isText(file))) throw noWeights(what);
-      const tokenizers = this.#origin?.files.filter((file) => isTokenizerName(file.name)) ?? [];
-      const brought = await openOther(opened, origin, tokenizers, signal);
+      const brought = await openOther(opened, origin, this.#origin?.files ?? [], signal);
       if (signal.aborted) return brought.checkpoint.dispose();
       const run = ++this.#runs;
       this.#others.set(run, origin);

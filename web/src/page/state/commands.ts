@@ -1,6 +1,7 @@
 // The same job elsewhere: as a command line, as a Node script, and how other tools load the file.
 
 import type { Recipe } from "statepress";
+import { hasOffset } from "./fields.js";
 import type { Opened, OtherRun, RecipeRun, Run, Source } from "./state.js";
 
 /** What the commands are about. */
@@ -21,7 +22,7 @@ export function commandLine(job: Job): string {
   const input = quoted(pathOf(checkpoint));
   const recipe = builtin ? run.report.recipe.name : recipeFile(run.report.recipe);
   const set = Object.entries(checkpoint.given).map(([field, value]) => ` --set ${field}=${value}`);
-  const options = optionsOf(run);
+  const options = optionsOf(checkpoint, run);
   const text = quoted(textOf(run));
   const tokenizer = tokenizerOf("--tokenizer", checkpoint);
   return [
@@ -35,7 +36,7 @@ export function compareLine(checkpoint: Opened, run: OtherRun): string {
   const [a, b] = [checkpoint, run.other].map((it) => quoted(pathOf(it)));
   const tokenizers = `${tokenizerOf("--tokenizer", checkpoint)}${tokenizerOf("--tokenizer-b", run.other)}`;
   const text = quoted(textOf(run));
-  return `npx statepress compare ${a} ${b} --text ${text}${tokenizers}${optionsOf(run).join("")}`;
+  return `npx statepress compare ${a} ${b} --text ${text}${tokenizers}${optionsOf(checkpoint, run).join("")}`;
 }
 
 /** A script for Node that compares two models. */
@@ -46,7 +47,9 @@ export function compareScript(checkpoint: Opened, run: OtherRun): string {
     const given = Object.keys(options).length > 0 ? `, ${JSON.stringify(options)}` : "";
     return `const ${name} = await open(${JSON.stringify(pathOf(it))}${given});`;
   };
-  const options = Object.entries(protocolOf(run)).map(([name, value]) => `, ${name}: ${JSON.stringify(value)}`);
+  const options = Object.entries(protocolOf(checkpoint, run)).map(
+    ([name, value]) => `, ${name}: ${JSON.stringify(value)}`,
+  );
   return `import { readFile } from "node:fs/promises";
 import { ${call}, open, qualityCard } from "statepress";
 
@@ -66,7 +69,9 @@ export function nodeScript(job: Job): string {
     ...(Object.keys(checkpoint.given).length > 0 && { set: checkpoint.given }),
   };
   const given = Object.keys(opening).length > 0 ? `, ${JSON.stringify(opening)}` : "";
-  const options = Object.entries(protocolOf(run)).map(([name, value]) => `, ${name}: ${JSON.stringify(value)}`);
+  const options = Object.entries(protocolOf(checkpoint, run)).map(
+    ([name, value]) => `, ${name}: ${JSON.stringify(value)}`,
+  );
   return `import { readFile } from "node:fs/promises";
 import { compare, open } from "statepress";
 
@@ -90,8 +95,8 @@ function tokenizerOf(option: string, source: Source): string {
   return tokenizer === undefined ? "" : ` ${option} ${quoted(tokenizer)}`;
 }
 
-function optionsOf(run: Run): string[] {
-  const { offset, limit, backend, backendB } = protocolOf(run);
+function optionsOf(checkpoint: Opened, run: Run): string[] {
+  const { offset, limit, backend, backendB } = protocolOf(checkpoint, run);
   return [
     ...(offset === undefined ? [] : [` --offset ${offset}`]),
     ...(limit === undefined ? [] : [` --limit ${limit}`]),
@@ -101,15 +106,21 @@ function optionsOf(run: Run): string[] {
 }
 
 // What a run was measured by, where that is not what would be done anyway.
-function protocolOf({ asked, comparison, byText }: Run) {
-  const { limit, backend, backendB } = asked;
-  const offset = comparison ? comparison.a.offset : byText && ("detect" as const);
+function protocolOf(checkpoint: Opened, run: Run) {
+  const { limit, backend, backendB } = run.asked;
+  const offset = offsetOf(checkpoint, run);
   return {
     ...(offset !== undefined && { offset }),
     ...(limit !== undefined && { limit }),
     ...(backend !== "auto" && { backend }),
     ...(backendB !== "same" && { backendB }),
   };
+}
+
+// By text each side has an offset of its own: `detect` is a question to those alone that have the field.
+function offsetOf(checkpoint: Opened, { comparison, byText, other }: Run): number | "detect" | undefined {
+  if (byText) return [checkpoint, other].some((it) => it && hasOffset(it)) ? "detect" : undefined;
+  return hasOffset(checkpoint) ? comparison?.a.offset : undefined;
 }
 
 /** How Python reads the file. NumPy has no bfloat16, PyTorch has. */

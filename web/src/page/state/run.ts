@@ -1,6 +1,7 @@
 // What is to be said of a run.
 
 import type { Finding, PrecisionShare } from "statepress";
+import { hasOffset } from "./fields.js";
 import type { Asked, Opened, Run, Source } from "./state.js";
 
 /** What a run is called: its recipe, or the other model. */
@@ -18,6 +19,24 @@ export function sizeOf(checkpoint: Opened, { report, other }: Run): { before: nu
   if (report) return report.bytes;
   const [before, after] = [checkpoint.inspection.bytes, other.inspection.bytes];
   return { before, after, ratio: after === 0 ? 1 : before / after };
+}
+
+/** What a measured run has read, in words: of a comparison by text each side by itself. */
+export function readBy(checkpoint: Opened, run: Run): string {
+  const ahead = (it: Pick<Source, "inspection">, offset: number) =>
+    hasOffset(it) ? `, predicting ${offset} ahead` : "";
+  const { comparison, byText } = run;
+  if (comparison) {
+    const { windows, window, offset } = comparison.a;
+    return `${windows} windows of ${window} tokens${ahead(checkpoint, offset)}`;
+  }
+  if (!byText) return "";
+  const { a, b } = byText;
+  const [nameA, nameB] = sidesOf(checkpoint, run);
+  return (
+    `${a.windows} windows of ${a.window} tokens of ${nameA}${ahead(checkpoint, a.offset)}; ` +
+    `${b.windows} of ${nameB}${ahead(run.other ?? checkpoint, b.offset)}`
+  );
 }
 
 /** What a run stores its parameters in: nothing that would be known of another model's. */

@@ -4,7 +4,8 @@ import type { CompressReport, Recipe } from "statepress";
 import { expect, test } from "vitest";
 import { commandLine, compareLine, compareScript, loadCommand, nodeScript } from "./commands.js";
 import { firstDifference } from "./difference.js";
-import { changedSince, changes, findingsOf, nameOf, sameProtocol, sidesOf, sizeOf } from "./run.js";
+import { hasOffset, layersOf, vocabularyOf } from "./fields.js";
+import { changedSince, changes, findingsOf, nameOf, readBy, sameProtocol, sidesOf, sizeOf } from "./run.js";
 import { initial, type Opened, type OtherRun, type RecipeRun, type Run, type Side, type Trial } from "./state.js";
 import { partingOf, places } from "./trial.js";
 import { remaining } from "./work.js";
@@ -88,6 +89,7 @@ const checkpoint = {
   place: "files",
   tokenizer: "tokenizer_2000.json",
   given: { top_k_experts: 1 },
+  inspection: { spec: { prediction_offset: { value: 2, origin: "assumed", from: "" } } },
 } as unknown as Opened;
 const measured = { ...run, comparison: { a: { offset: 2 } }, asked: { ...run.asked, backendB: "webgpu" } } as RecipeRun;
 
@@ -123,6 +125,39 @@ test("two models are compared by one line, each with its own tokenizer, by the t
   const script = compareScript(checkpoint, apart as unknown as OtherRun);
   expect(script).toContain('const b = await open("b.safetensors", {"tokenizer":"tokenizer_b.json"});');
   expect(script).toContain('await compareByText(a, b, { text, offset: "detect", limit: 4096 })');
+});
+
+test("an offset that is no question is not asked for", () => {
+  const mamba = { ...checkpoint, inspection: { spec: {} } } as unknown as Opened;
+  expect(commandLine({ checkpoint: mamba, run: measured, builtin: true })).not.toContain("--offset");
+  expect(nodeScript({ checkpoint: mamba, run: measured, builtin: true })).not.toContain("offset");
+  const apart = { asked: initial.asked, byText: {} };
+  const beside = (of: Opened) =>
+    ({ ...apart, other: { ...of, apart: "the vocabularies differ" } }) as unknown as OtherRun;
+  expect(compareLine(mamba, beside(mamba))).not.toContain("--offset");
+  expect(compareScript(mamba, beside(mamba))).not.toContain("offset");
+  expect(compareLine(mamba, beside(checkpoint)), "the second is asked").toContain("--offset detect");
+  const alike = { asked: initial.asked, comparison: { a: { offset: 1 } }, other: { ...checkpoint, apart: undefined } };
+  expect(compareLine(mamba, alike as unknown as OtherRun)).not.toContain("--offset");
+});
+
+test("layers and tokens are found under each name, and where none says so there is none", () => {
+  const said = (spec: object) => ({ inspection: { spec } }) as unknown as Opened;
+  for (const name of ["num_layers", "n_layers", "n_layer", "num_hidden_layers"]) {
+    expect(layersOf(said({ [name]: { value: 24 } })), name).toBe(24);
+  }
+  expect([layersOf(said({})), vocabularyOf(said({})), hasOffset(said({}))]).toEqual([undefined, undefined, false]);
+});
+
+test("what was read is told in words, with the offset of those of which it is a question", () => {
+  const mamba = { ...checkpoint, name: "mamba", inspection: { spec: {} } } as unknown as Opened;
+  const comparison = { a: { windows: 3, window: 256, offset: 2 } };
+  const alone = { ...run, comparison } as unknown as Run;
+  expect(readBy(checkpoint, alone)).toBe("3 windows of 256 tokens, predicting 2 ahead");
+  expect(readBy(mamba, alone)).toBe("3 windows of 256 tokens");
+  const byText = { a: { windows: 3, window: 256, offset: 1 }, b: { windows: 4, window: 256, offset: 2 } };
+  const beside = { asked: initial.asked, byText, other: { ...checkpoint, name: "other" } } as unknown as Run;
+  expect(readBy(mamba, beside)).toBe("3 windows of 256 tokens of A: mamba; 4 of B: other, predicting 2 ahead");
 });
 
 test("scripts hold the whole recipe where no name stands for it", () => {
