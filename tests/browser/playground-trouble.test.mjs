@@ -17,6 +17,7 @@ import {
   FILES,
   openDemo,
   openFiles,
+  pick,
   QUICK,
 } from "../support/playground.mjs";
 
@@ -75,7 +76,7 @@ test("bad files are refused in words that help; what was open stays", async () =
   const { page, problems } = await opened();
   await openFiles(page);
   for (const [what, paths, words, help] of BAD) {
-    await page.setInputFiles("#files", typeof paths === "function" ? paths() : paths);
+    await pick(page, typeof paths === "function" ? paths() : paths);
     const alert = problemOf(page).getByRole("alert");
     await alert.filter({ hasText: words }).filter({ hasText: help }).waitFor();
     const text = (await alert.textContent()).replace(/\s+/g, " ");

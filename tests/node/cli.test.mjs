@@ -262,7 +262,6 @@ test("bad input: exit code 1, one line, and the facts as JSON", async () => {
   await fails("bad-recipe", /int3/, "plan", DEMO, "--recipe", "int3");
   await fails("bad-option", /build is "fast"/, "inspect", DEMO, "--build", "fast");
   await fails("io", /nowhere\.txt cannot be read/, "evaluate", DEMO, "--text", join(folder, "nowhere.txt"));
-  await fails("unsupported", /calibrate/, "compress", DEMO, "-o", join(folder, "c"), "--calibrate", HELDOUT);
   await fails("bad-ids", /8000|vocabulary/, "logits", DEMO, "--ids", "1,8000", "-o", join(folder, "l"));
   await fails("io", /there is no folder/, "compress", DEMO, "-o", join(folder, "no/such/folder/x"), "--recipe", "int8");
   const odd = join(folder, "odd.bin");

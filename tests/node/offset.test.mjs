@@ -29,6 +29,18 @@ test("of a family without the field nothing is looked for", async () => {
   }
 });
 
+test("of two models each is asked by itself, and one that predicts the next token follows no other offset", async () => {
+  const { model: next } = asked("mamba", {});
+  const { model: ahead } = asked("itera-lite", { prediction_offset: { value: 2, origin: "given" } });
+  const refusal = { code: "bad-option", message: /offset is 2: mamba predicts the next token/ };
+  for (const pair of [
+    [next, ahead],
+    [ahead, next],
+  ]) {
+    await assert.rejects(compare(...pair, { ids: [1, 2], offset: 2 }), refusal);
+  }
+});
+
 test("of a family with the field everything that is asked for is", async () => {
   const { model, requests } = asked("itera-lite", { prediction_offset: { value: 1, origin: "assumed" } });
   for (const offset of [1, 2, "detect"]) await model.evaluate([1, 2], { offset });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { open, readTokenizer, StatepressError } from "statepress";
+import { open, readTokenizer, StatepressError, tokensDiffer } from "statepress";
 import { cli, fixture, scratch } from "../support/node.mjs";
 
 const json = (name) => JSON.parse(readFileSync(fixture(`tokenizers/${name}`), "utf8"));
@@ -160,6 +160,29 @@ test("tokenizers are found in folders, by either of two names, and their lack is
   const whole = await open(at("model.safetensors"));
   assert.equal(whole.tokenizerName, "tokenizer.json");
   whole.dispose();
+});
+
+test("tokenizers of two files are the same where all that makes tokens is", async () => {
+  const file = (name, text) => new File([text], name);
+  const pair = (merges, ...more) => [file("vocab.json", VOCAB), file("merges.txt", merges), ...more];
+  const told = (settings) => file("tokenizer_config.json", config(settings));
+  const differ = async (...tokenizers) => {
+    const both = await Promise.all(
+      tokenizers.map((tokenizer) => open(fixture("fixtures/il_moe.safetensors"), { tokenizer })),
+    );
+    const why = tokensDiffer(...both);
+    for (const it of both) it.dispose();
+    return why;
+  };
+  assert.equal(await differ(pair(MERGES), pair(MERGES)), undefined);
+  const longer = { tokenizer_class: "GPT2Tokenizer", model_max_length: 1024 };
+  assert.equal(await differ(pair(MERGES), pair(MERGES, told(longer))), undefined);
+  const fewer = MERGES.split("\n").slice(0, -20).join("\n");
+  assert.match(await differ(pair(MERGES), pair(fewer)), /tokenizers differ: vocab\.json/);
+  assert.match(
+    await differ(pair(MERGES), pair(MERGES, told({ tokenizer_class: "Qwen2Tokenizer" }))),
+    /tokenizers differ/,
+  );
 });
 
 test("the command line takes a folder or either file, and generates from ids whatever the tokenizer is", async () => {

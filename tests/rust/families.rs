@@ -106,8 +106,17 @@ fn every_family_gives_the_references_logits_states_and_taps() {
         *checked.entry(checkpoint.inspection().family.name().to_string()).or_insert(0) += 1;
     }
     let families = [
-        "bamba", "falcon-h1", "falcon-mamba", "gpt2", "granite-hybrid", "jamba", "llama", "mamba", "mamba2",
-        "qwen2", "qwen3",
+        "bamba",
+        "falcon-h1",
+        "falcon-mamba",
+        "gpt2",
+        "granite-hybrid",
+        "jamba",
+        "llama",
+        "mamba",
+        "mamba2",
+        "qwen2",
+        "qwen3",
     ];
     assert_eq!(checked.keys().map(String::as_str).collect::<Vec<_>>(), families);
     assert!(checked.values().sum::<usize>() >= 38, "{checked:?}");
@@ -205,7 +214,11 @@ fn recipes_over_roles_mean_the_same_in_every_family() {
                     _ if refused(&tensor.name) => &["int8"],
                     _ => &["nf4"],
                 };
-                assert!(expected.contains(&tensor.precision.name()), "{what}, {role}: {:?}", tensor.precision);
+                assert!(
+                    expected.contains(&tensor.precision.name()),
+                    "{what}, {role}: {:?}",
+                    tensor.precision
+                );
                 assert!(tensor.why.is_some(), "{what}");
             }
             let idle = plan.findings.iter().find(|finding| finding.code == "unused-pattern");
@@ -222,7 +235,9 @@ fn compressed_files_of_every_family_run_and_know_what_they_are() {
         let golden = sample.golden.as_ref().unwrap();
         let ids = golden.ids("len40/ids");
         let exact = existing(&golden.f32("len40/logits"), sample.vocab_rows, sample.vocab);
-        for (recipe, allowed) in [("none", 1e-4), ("fp16", 0.01), ("int8", 0.15), ("mixed", 0.15), ("nf4", 0.8)] {
+        for (recipe, allowed) in
+            [("none", 1e-4), ("fp16", 0.01), ("int8", 0.15), ("mixed", 0.15), ("nf4", 0.8)]
+        {
             let produced = compressed(&base, &recipes::find(recipe).unwrap());
             assert_eq!(produced.inspection().family, base.inspection().family, "{}", sample.name);
             let model = produced.model().unwrap_or_else(|error| panic!("{} {recipe}: {error}", sample.name));
@@ -245,7 +260,8 @@ fn mamba_micro_loses_what_the_yardstick_says() {
     assert_eq!(base.inspection().family.name(), "mamba");
     // A slice: the whole text is what `examples/yardstick` goes over.
     let bytes = std::fs::read(text).unwrap();
-    let ids: Vec<u32> = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]).into()).collect();
+    let ids: Vec<u32> =
+        bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]).into()).collect();
     let evaluate = |checkpoint: &statepress::Checkpoint| {
         let model = AnyModel::Cpu(checkpoint.model().unwrap());
         let options = EvaluateOptions { window: Some(256), limit: Some(4096), ..EvaluateOptions::default() };
@@ -264,7 +280,10 @@ fn mamba_micro_loses_what_the_yardstick_says() {
 fn padding_is_never_an_input_and_never_a_logit() {
     let checkpoint = open_folder(&fixture("families/mamba-original"));
     let model = checkpoint.model().unwrap();
-    assert_eq!((model.info.vocab_size, checkpoint.inspection().spec["vocab_size"].value.as_u64()), (61, Some(61)));
+    assert_eq!(
+        (model.info.vocab_size, checkpoint.inspection().spec["vocab_size"].value.as_u64()),
+        (61, Some(61))
+    );
     assert!(checkpoint.inspection().findings.iter().any(|finding| finding.code == "padded-vocabulary"));
     let error = pollster::block_on(statepress::sequence_logits(&model, &[1, 62])).unwrap_err().to_string();
     assert!(error.contains("62") && error.contains("61"), "{error}");

@@ -370,7 +370,10 @@ fn a_head_that_is_a_copy_is_announced_left_out_and_said_to_be_tied() {
     let (bytes, index) = with_head(untied, |_, index| {
         index.tensors.retain(|entry| !entry.name.contains(".ssm."));
     });
-    assert!(!told(&plan(&index, &infer(&index, &Hints::default()).unwrap(), &int8, &[]).unwrap().plan, "may-be-tied"));
+    assert!(!told(
+        &plan(&index, &infer(&index, &Hints::default()).unwrap(), &int8, &[]).unwrap().plan,
+        "may-be-tied"
+    ));
     assert!(written_head(&compress(&bytes, &index, &int8).0.plan));
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use statepress_core::recipe::{Int4Options, Nf4Options, Quantize};
-use statepress_core::{job, recipe, report};
+use statepress_core::{Role, job, recipe, report};
 use ts_rs::{Config, TS, TypeVisitor};
 
 const HEAD: &str = "\
@@ -65,7 +65,15 @@ fn options() -> String {
         format!("\n/**\n * {docs}\n */\nexport const {name}: {of} = {value};\n")
     };
     let defaults = serde_json::to_string_pretty(&Quantize::default()).unwrap();
+    let roles: Vec<_> =
+        Role::ALL.iter().map(|role| format!("  {:?}: {:?},", role.name(), role.words())).collect();
     [
+        constant(
+            "What each role does, in words.",
+            "ROLE_WORDS",
+            "Readonly<Record<Role, string>>",
+            format!("{{\n{}\n}}", roles.join("\n")),
+        ),
         constant(
             "A quantize step to start from. `rules` and `otherwise` must always be given; the rest is what one takes for what it does not say.",
             "QUANTIZE_DEFAULTS",

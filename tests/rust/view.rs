@@ -197,7 +197,7 @@ fn what_is_shown_is_what_compressing_does() {
     let quantize = [
         "",
         r#","int8":{"granularity":"tensor"},"nf4":{"doubleQuant":false,"block":128},"int4":{"group":64}"#,
-        r#","int8":{"calibration":"percentile","percentile":95},"nf4":{"doubleQuant":false,"absmax":"fp16"},"int4":{"group":16,"scale":"fp32"}"#,
+        r#","int8":{"clip":"percentile","percentile":95},"nf4":{"doubleQuant":false,"absmax":"fp16"},"int4":{"group":16,"scale":"fp32"}"#,
     ];
     let nf4 = compressed(&open(&demo().join("model.safetensors"), &[]), &recipes::find("nf4").unwrap()).1;
     let bases = [
@@ -266,7 +266,7 @@ fn levels_are_the_code_book_times_the_scale() {
     let mut values = [0.5; 128];
     values[70] = -9.0;
     let mut options = options(&[Precision::Int8]);
-    options.codecs.int8.calibration = recipe::Calibration::Percentile;
+    options.codecs.int8.clip = recipe::ClipBy::Percentile;
     options.codecs.int8.percentile = 50.0;
     let view = self::checkpoint(&[("w", &[1, 128], &values)]).tensor("w", &options).unwrap();
     let block = &view.coded[0].block;

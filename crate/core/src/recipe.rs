@@ -4,6 +4,8 @@
 //! keys of the checkpoint, where `*` stands for any text (dots included) and `?` for one
 //! character. A tensor that no rule matches takes `otherwise` and is reported.
 
+mod retired;
+
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{AbsmaxType, Granularity, ScaleType};
@@ -71,32 +73,25 @@ pub enum PruneBy {
 /// Store numbers in fewer bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", from = "retired::QuantizeRead")]
 pub struct Quantize {
     /// First match wins.
     pub rules: Vec<Rule>,
     /// The precision of tensors that no rule matches.
     pub otherwise: Precision,
     /// How `int8` is done.
-    #[serde(default)]
     pub int8: Int8Options,
     /// How `nf4` is done.
-    #[serde(default)]
     pub nf4: Nf4Options,
     /// How `int4` is done.
-    #[serde(default)]
     pub int4: Int4Options,
-    /// Whether later weights make up for the rounding of earlier ones.
-    #[serde(default)]
-    pub error_compensation: ErrorCompensation,
 }
 
 impl Default for Quantize {
     /// A step to start from: no rules, so that every tensor is stored in FP32.
     fn default() -> Self {
         let Codecs { int8, nf4, int4 } = Codecs::default();
-        let error_compensation = ErrorCompensation::default();
-        Self { rules: Vec::new(), otherwise: Precision::Fp32, int8, nf4, int4, error_compensation }
+        Self { rules: Vec::new(), otherwise: Precision::Fp32, int8, nf4, int4 }
     }
 }
 
@@ -132,7 +127,8 @@ pub struct Int8Options {
     /// What one scale covers.
     pub granularity: Granularity,
     /// How the clipping point is found.
-    pub calibration: Calibration,
+    #[serde(alias = "calibration")]
+    pub clip: ClipBy,
     /// With `percentile`: which one, above 0 and at most 100.
     pub percentile: f64,
 }
@@ -141,7 +137,7 @@ pub struct Int8Options {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
-pub enum Calibration {
+pub enum ClipBy {
     /// The largest magnitude.
     #[default]
     Minmax,
@@ -151,19 +147,17 @@ pub enum Calibration {
 
 impl Default for Int8Options {
     fn default() -> Self {
-        Self { granularity: Granularity::Row, calibration: Calibration::Minmax, percentile: 99.99 }
+        Self { granularity: Granularity::Row, clip: ClipBy::Minmax, percentile: 99.99 }
     }
 }
 
 /// INT4: symmetric groups along rows, `scale = absmax / 7`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", try_from = "retired::Int4Read")]
 pub struct Int4Options {
     /// Values of a row that share a scale: 16, 32, 64 or 128.
     pub group: usize,
-    /// Only `true` is supported.
-    pub symmetric: bool,
     /// The type of the scales.
     pub scale: ScaleType,
 }
@@ -175,7 +169,7 @@ impl Int4Options {
 
 impl Default for Int4Options {
     fn default() -> Self {
-        Self { group: 32, symmetric: true, scale: ScaleType::Fp16 }
+        Self { group: 32, scale: ScaleType::Fp16 }
     }
 }
 
@@ -201,16 +195,6 @@ impl Default for Nf4Options {
     fn default() -> Self {
         Self { block: 64, double_quant: true, absmax: ScaleType::Fp32 }
     }
-}
-
-/// Whether later weights make up for the rounding of earlier ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "types", derive(ts_rs::TS))]
-#[serde(rename_all = "lowercase")]
-pub enum ErrorCompensation {
-    /// Round to nearest.
-    #[default]
-    None,
 }
 
 /// A recipe that cannot be followed.
@@ -262,7 +246,11 @@ impl Recipe {
                     if let Some(role) = roles.into_iter().find(|role| !known(role)) {
                         let all: Vec<_> = Role::ALL.iter().map(|role| role.name()).collect();
                         let pattern = format!("{ROLE}{role}");
-                        return Err(RecipeError::option("rules.match", pattern, &format!("{ROLE} and one of {}", all.join(", "))));
+                        return Err(RecipeError::option(
+                            "rules.match",
+                            pattern,
+                            &format!("{ROLE} and one of {}", all.join(", ")),
+                        ));
                     }
                 }
             }
@@ -297,9 +285,6 @@ impl Codecs {
         }
         if !Int4Options::GROUPS.contains(&int4.group) {
             return Err(RecipeError::option("int4.group", int4.group, &listed(&Int4Options::GROUPS)));
-        }
-        if !int4.symmetric {
-            return Err(RecipeError::option("int4.symmetric", false, "true"));
         }
         if !Nf4Options::BLOCKS.contains(&nf4.block) {
             return Err(RecipeError::option("nf4.block", nf4.block, &listed(&Nf4Options::BLOCKS)));
@@ -394,5 +379,26 @@ mod tests {
         assert_eq!(error, "recipe option int4.group is 48; allowed: 16, 32, 64, 128");
         let error = recipe(r#","int3":{}"#).unwrap_err().to_string();
         assert!(error.contains("int3"), "{error}");
+    }
+
+    #[test]
+    fn older_names_and_options_of_one_value_are_read_and_never_written() {
+        let recipe = |quantize: &str| {
+            let step = format!(r#"{{"quantize":{{"rules":[],"otherwise":"int8"{quantize}}}}}"#);
+            Recipe::from_json(&format!(r#"{{"version":1,"name":"t","steps":[{step}]}}"#))
+        };
+        let older =
+            r#","int8":{"calibration":"percentile"},"int4":{"symmetric":true},"errorCompensation":"none""#;
+        let read = recipe(older).unwrap();
+        assert_eq!(read, recipe(r#","int8":{"clip":"percentile"}"#).unwrap());
+        let written = serde_json::to_string(&read).unwrap();
+        assert!(written.contains(r#""clip":"percentile""#), "{written}");
+        for gone in ["calibration", "symmetric", "errorCompensation"] {
+            assert!(!written.contains(gone), "{written}");
+        }
+        let error = recipe(r#","int4":{"symmetric":false}"#).unwrap_err().to_string();
+        assert!(error.contains("recipe option int4.symmetric is false; allowed: true"), "{error}");
+        let error = recipe(r#","errorCompensation":"gptq""#).unwrap_err().to_string();
+        assert!(error.contains("gptq"), "{error}");
     }
 }

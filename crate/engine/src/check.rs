@@ -108,7 +108,8 @@ fn network<B: Backend>(backend: &B) -> Result<Network<B::Matrix>, BackendError> 
         let (rows, cols) = (matrix.rows, matrix.cols);
         let values = numbers(rows * cols, 0.0, 2.0 / (cols as f32).sqrt());
         let fits = |encoding: &Encoding| encoding.refusal(&[rows, cols]).is_none();
-        let encoding = ENCODINGS[n % ENCODINGS.len()..].iter().chain(&ENCODINGS).find(|encoding| fits(encoding));
+        let encoding =
+            ENCODINGS[n % ENCODINGS.len()..].iter().chain(&ENCODINGS).find(|encoding| fits(encoding));
         let encoding = *encoding.unwrap_or(&Encoding::Fp32);
         let tensor: Tensor = codecs::encode(&values, &[rows, cols], encoding, Clip::Absmax)?.tensor;
         matrices.push(Some(backend.matrix("self-check", tensor, false)?));

@@ -59,8 +59,10 @@ fn explain_step(step: &Step) -> Explained {
     if !step.overrides.is_empty() {
         kernel = format!("{kernel} {}", step.overrides.join("+").to_lowercase());
     }
-    let precisions: Vec<String> =
-        step.matrices[..step.matrices_read].iter().map(|matrix| format!("{:?}", matrix.matrix.codec)).collect();
+    let precisions: Vec<String> = step.matrices[..step.matrices_read]
+        .iter()
+        .map(|matrix| format!("{:?}", matrix.matrix.codec))
+        .collect();
     // One that stands twice among the bindings is read once.
     let first = |n: usize| !step.matrices[..n].iter().any(|other| Rc::ptr_eq(other, &step.matrices[n]));
     let distinct = (0..step.matrices_read).filter(|&n| first(n)).map(|n| &step.matrices[n].matrix);

@@ -150,9 +150,9 @@ impl GpuRunner {
     /// remembers stays.
     fn sequence(&mut self, n: usize, take_in: usize) -> Result<&Sequence, BackendError> {
         let positions = self.position + take_in;
-        let old = self.sequence.take_if(|sequence| {
-            sequence.places.capacity < n || sequence.places.positions < positions
-        });
+        let old = self
+            .sequence
+            .take_if(|sequence| sequence.places.capacity < n || sequence.places.positions < positions);
         if self.sequence.is_none() {
             let n = n.max(old.as_ref().map_or(0, |old| old.places.capacity));
             let sequence = Sequence::new(&self.network, n, positions, self.exact)?;

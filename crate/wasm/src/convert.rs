@@ -110,7 +110,9 @@ pub fn info(model: &AnyModel) -> Result<Object> {
     set("bytes", (info.bytes as f64).into())?;
     set("fileBytes", (info.file_bytes as f64).into())?;
     set("vocabSize", (info.vocab_size as f64).into())?;
-    set("maxTokens", (info.max_tokens as f64).into())?;
+    if let Some(most) = info.max_tokens {
+        set("maxTokens", (most as f64).into())?;
+    }
     set("offset", (info.offset as f64).into())?;
     set("findings", to_js(&info.findings)?)?;
     Ok(object)

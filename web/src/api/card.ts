@@ -1,8 +1,9 @@
 // The quality card: a comparison as lines for people, the same on the command line and in a page.
 
-import type { Comparison } from "./types/statepress.js";
+import type { TextComparison } from "./by-text.js";
+import type { Comparison, Evaluation } from "./types/statepress.js";
 
-/** One line: a value for the base, for the compressed model, or about the difference (in `compressed`). */
+/** One line: a value for the base, for the other model, or about the difference (in `compressed`). */
 export interface CardLine {
   /** A word for programs: `perplexity`, `kl-mean`, ... */
   id: string;
@@ -11,17 +12,22 @@ export interface CardLine {
   compressed: string;
 }
 
-/** The lines of the quality card. KL divergence comes first: it sees damage that perplexity hides. */
-export function qualityCard(comparison: Comparison): CardLine[] {
-  const { a, b, bytes, kl, verdict } = comparison;
-  const perplexity = (it: typeof a) => `${fixed(it.perplexity, 3)} ± ${fixed(it.perplexity * it.nllStderr, 3)}`;
+/**
+ * The lines of the quality card. KL divergence comes first: it sees damage that perplexity hides. Of a comparison by text
+ * bits per byte come first: what cannot be compared says so.
+ */
+export function qualityCard(comparison: Comparison | TextComparison): CardLine[] {
+  return "kl" in comparison ? byToken(comparison) : byText(comparison);
+}
+
+const line = (id: string, label: string, base: string, compressed: string) => ({ id, label, base, compressed });
+
+function byToken(comparison: Comparison): CardLine[] {
+  const { a, b, kl, verdict } = comparison;
   // The difference of the mean NLLs has a standard error of its own, over the same tokens: far below that of either.
   const change = 100 * (b.perplexity / a.perplexity) * comparison.nllDifferenceStderr;
-  const line = (id: string, label: string, base: string, compressed: string) => ({ id, label, base, compressed });
   return [
-    line("bytes", "weights, bytes", grouped(bytes.a), grouped(bytes.b)),
-    line("file-bytes", "file, bytes", grouped(bytes.fileA), grouped(bytes.fileB)),
-    line("ratio", "ratio", "", `${fixed(bytes.ratio, 2)}x`),
+    ...sizes(comparison),
     line("kl-mean", "KL divergence, mean (nats)", "", scientific(kl.mean)),
     line("kl-median", "KL divergence, median", "", scientific(kl.median)),
     line("kl-p99", "KL divergence, 99th percentile", "", scientific(kl.p99)),
@@ -30,11 +36,45 @@ export function qualityCard(comparison: Comparison): CardLine[] {
     line("top1", "top-1 agreement", "", `${fixed(100 * comparison.top1Agreement, 2)} %`),
     line("perplexity", "perplexity", perplexity(a), perplexity(b)),
     line("change", "perplexity change", "", `${signed(comparison.perplexityChange, 3)} % ± ${fixed(change, 3)}`),
+    ...speeds(comparison),
+    line("verdict", `verdict (ratio ${verdict.ratioTarget}x, loss ${verdict.lossTarget} %)`, "", verdict.result),
+  ];
+}
+
+function byText(comparison: TextComparison): CardLine[] {
+  const { a, b, bitsPerByteChange } = comparison;
+  const none = "not defined";
+  return [
+    ...sizes(comparison),
+    line("bits-per-byte", "bits per byte of text", fixed(a.bitsPerByte, 4), fixed(b.bitsPerByte, 4)),
+    line("bits-change", "bits per byte, change", "", `${signed(bitsPerByteChange, 2)} %`),
+    line("kl-mean", "KL divergence", "", none),
+    line("top1", "top-1 agreement", "", none),
+    line("perplexity", "perplexity, each of its own tokens", perplexity(a), perplexity(b)),
+    line("text-speed", "bytes of text per second", fixed(a.bytesPerSecond, 0), fixed(b.bytesPerSecond, 0)),
+    ...speeds(comparison),
+    line("text-bytes", "bytes of text", grouped(comparison.textBytes), grouped(comparison.textBytes)),
+  ];
+}
+
+function sizes({ bytes }: Pick<Comparison, "bytes">): CardLine[] {
+  return [
+    line("bytes", "weights, bytes", grouped(bytes.a), grouped(bytes.b)),
+    line("file-bytes", "file, bytes", grouped(bytes.fileA), grouped(bytes.fileB)),
+    line("ratio", "ratio", "", `${fixed(bytes.ratio, 2)}x`),
+  ];
+}
+
+function speeds({ a, b }: Pick<Comparison, "a" | "b">): CardLine[] {
+  return [
     line("backend", "computed by", computes(a), computes(b)),
     line("speed", "tokens per second, evaluating", fixed(a.tokensPerSecond, 0), fixed(b.tokensPerSecond, 0)),
     line("tokens", "tokens predicted", grouped(a.tokens), grouped(b.tokens)),
-    line("verdict", `verdict (ratio ${verdict.ratioTarget}x, loss ${verdict.lossTarget} %)`, "", verdict.result),
   ];
+}
+
+function perplexity(it: Evaluation): string {
+  return `${fixed(it.perplexity, 3)} ± ${fixed(it.perplexity * it.nllStderr, 3)}`;
 }
 
 /** What computed: `cpu`, or the GPU's name. */

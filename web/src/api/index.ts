@@ -3,6 +3,7 @@
 export { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 export type { BenchOptions, BenchResult, Generation } from "../worker/protocol.js";
 export type { AdapterInfo, BackendInfo, Build, Explained, ModelInfo } from "../worker/wasm.js";
+export { bitsPerByte, type TextComparison, type TextEvaluation, tokensDiffer } from "./by-text.js";
 export { type CardLine, computes, qualityCard } from "./card.js";
 export { Checkpoint } from "./checkpoint.js";
 export { codes, type ErrorCode, StatepressError } from "./errors.js";

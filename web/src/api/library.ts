@@ -1,15 +1,23 @@
-// The library over an environment: open, compare, recipes.
+// The library over an environment: open, compare, compareByText, recipes.
 
 import type { Input as Tokens } from "../worker/protocol.js";
+import { beginning, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
 import { Checkpoint } from "./checkpoint.js";
 import type { Environment } from "./environment.js";
 import { StatepressError, throwIfAborted } from "./errors.js";
 import { sortFiles } from "./gather.js";
 import { Model } from "./model.js";
 import { withOffset } from "./offset.js";
-import { type CompareOptions, type Input, type OpenOptions, present } from "./options.js";
+import {
+  type CompareByTextOptions,
+  type CompareOptions,
+  type EvaluateOptions,
+  type Input,
+  type OpenOptions,
+  present,
+} from "./options.js";
 import { TokenizerChoice } from "./tokenizers.js";
-import type { Comparison, Evaluation, Recipe } from "./types/statepress.js";
+import type { Comparison, Evaluation, Progress, Recipe } from "./types/statepress.js";
 
 /** What a page and Node share. */
 export interface Library {
@@ -17,6 +25,11 @@ export interface Library {
   open(input: Input, options?: OpenOptions): Promise<Checkpoint>;
   /** The quality card: both on the same tokens. `a` is the base. */
   compare(a: Checkpoint | Model, b: Checkpoint | Model, options: CompareOptions): Promise<Comparison>;
+  /**
+   * Two models whose tokens differ (see `tokensDiffer`) on the same text, each in its own: bits per byte of text, speed
+   * and size. KL divergence and top-1 agreement are not defined then, and perplexities are of unlike tokens.
+   */
+  compareByText(a: Checkpoint | Model, b: Checkpoint | Model, options: CompareByTextOptions): Promise<TextComparison>;
   /** The built-in recipes. */
   recipes(): Promise<Recipe[]>;
 }
@@ -45,34 +58,81 @@ export function library(environment: Environment): Library {
 
     async compare(a, b, given) {
       const options = withOffset(a.inspection, given);
-      const mine: Model[] = [];
-      const model = async (it: Checkpoint | Model, backend: CompareOptions["backend"]) => {
-        if (it instanceof Model) return it;
-        const loaded = await it.load({ ...options, backend });
-        mine.push(loaded);
-        return loaded;
-      };
       const input = options.text ?? options.ids;
       if (input === undefined)
         throw new StatepressError("bad-option", "compare needs a text or ids", { option: "text" });
       // The base's tokenizer, unless only the other one has any.
       const tokens = (a.tokenizer.known ? a : b).tokenizer.input(input);
-      try {
-        const base = await model(a, options.backend);
-        const other = await model(b, options.backendB ?? options.backend);
+      return withBoth(a, b, options, async (base, other) => {
         const detected = options.offset === "detect" ? await detect(environment, base, tokens, options) : undefined;
         const offset = detected ? detected.offset : options.offset;
+        // The base's offset is that of both: a model that predicts the next token cannot follow another.
+        withOffset(b.inspection, { offset: offset ?? base.info.offset });
         const asked = present({ ...options, offset }, "window", "limit", "offset", "ratioTarget", "lossTarget");
         const request = { a: base.handle, b: other.handle, input: tokens, options: asked };
         const comparison = await environment.host.call("compare", request, options);
         return detected ? { ...comparison, a: withDetection(comparison.a, detected) } : comparison;
-      } finally {
-        for (const loaded of mine) loaded.dispose();
-      }
+      });
     },
+
+    compareByText: (a, b, options) =>
+      withBoth(a, b, options, async (base, other) => {
+        const why = options.why ?? tokensDiffer(a, b) ?? "it was asked for";
+        const { limit } = options;
+        const whole = base.tokenizer.input(options.text);
+        const { tokens } = limit === undefined ? { tokens: 0 } : await environment.host.call("count", { input: whole });
+        // Both read the same bytes to the end: a limit in tokens would stop each of them elsewhere.
+        const text = limit !== undefined && tokens > limit ? beginning(options.text, limit / tokens) : options.text;
+        const window = options.window ?? usualWindow(base.info, other.info);
+        const measure = async (model: Model, which: "a" | "b", offsetAsked: CompareByTextOptions["offset"]) => {
+          const { offset: wanted } = withOffset(model.inspection, { offset: offsetAsked });
+          const input = model.tokenizer.input(text);
+          const told = options.onProgress;
+          const running = {
+            signal: options.signal,
+            onProgress: told && ((it: Progress) => told({ ...it, stage: `${it.stage} ${which}` })),
+          };
+          const asked = { window, offset: wanted };
+          const detected =
+            wanted === "detect" ? await detect(environment, model, input, { ...asked, ...running }) : undefined;
+          const offset = detected ? detected.offset : wanted;
+          const request = { model: model.handle, input, options: present({ ...asked, offset }, "window", "offset") };
+          const evaluation = await environment.host.call("evaluate", request, running);
+          return detected ? withDetection(evaluation, detected) : evaluation;
+        };
+        // One after the other, so that each has the machine to itself.
+        const evaluationA = await measure(base, "a", options.offset);
+        const evaluationB = await measure(
+          other,
+          "b",
+          options.offsetB ?? (options.offset === "detect" ? "detect" : undefined),
+        );
+        return textComparison(why, text, [evaluationA, evaluationB], [base, other]);
+      }),
 
     recipes: () => environment.host.call("recipes", {}),
   };
+}
+
+/** Uses both as models: those that were checkpoints are loaded for it, and given back. */
+async function withBoth<T>(
+  a: Checkpoint | Model,
+  b: Checkpoint | Model,
+  options: CompareByTextOptions | CompareOptions,
+  use: (base: Model, other: Model) => Promise<T>,
+): Promise<T> {
+  const mine: Model[] = [];
+  const model = async (it: Checkpoint | Model, backend: CompareOptions["backend"]) => {
+    if (it instanceof Model) return it;
+    const loaded = await it.load({ ...options, backend });
+    mine.push(loaded);
+    return loaded;
+  };
+  try {
+    return await use(await model(a, options.backend), await model(b, options.backendB ?? options.backend));
+  } finally {
+    for (const loaded of mine) loaded.dispose();
+  }
 }
 
 /** Tokens on which the prediction offset is looked for: wrong offsets are worse by far than any noise. */
@@ -82,10 +142,10 @@ async function detect(
   environment: Environment,
   base: Model,
   tokens: Tokens,
-  options: CompareOptions,
+  options: EvaluateOptions,
 ): Promise<Evaluation> {
   const limit = Math.min(options.limit ?? DETECTION, DETECTION);
-  const asked = present({ ...options, limit }, "window", "limit", "offset");
+  const asked = present({ ...options, limit, offset: "detect" }, "window", "limit", "offset");
   return environment.host.call("evaluate", { model: base.handle, input: tokens, options: asked }, options);
 }
 

@@ -75,7 +75,7 @@ export interface LoadOptions extends Running {
 
 /** The protocol of an evaluation. */
 export interface EvaluateOptions extends Running {
-  /** Tokens of a window; the model's longest sequence, else 256, when left out. */
+  /** Tokens of a window; when left out the model's longest sequence, at most 2048, or 256 where it sets no limit. */
   window?: number | undefined;
   /** Use only that many tokens from the start. */
   limit?: number | undefined;
@@ -99,8 +99,23 @@ export interface CompareOptions extends EvaluateOptions {
   lossTarget?: number | undefined;
 }
 
+/** What both read, and how. */
+export interface CompareByTextOptions extends Omit<EvaluateOptions, "limit"> {
+  text: string;
+  /** Read only so much of the text as makes about that many tokens of the base. */
+  limit?: number | undefined;
+  /** Why it is compared by text, where the tokens are not the reason: it becomes `why`. */
+  why?: string | undefined;
+  /** How far ahead the second one predicts: its own when left out; `detect` where `offset` is. */
+  offsetB?: EvaluateOptions["offset"];
+  backend?: LoadOptions["backend"];
+  /** What computes the second one, when it is not what computes the first. */
+  backendB?: LoadOptions["backend"];
+}
+
 /** Options of `generate`. */
 export interface GenerateOptions {
+  /** The most tokens to make; a model that sets a limit to a sequence ends at that, too. */
   maxTokens?: number | undefined;
   /** 0 takes the likeliest token each time. */
   temperature?: number | undefined;

@@ -1,10 +1,12 @@
 // The tokenizer of a checkpoint: chosen at the start, read when text first appears.
 
+import { fromVocab } from "../tokenizer/pair.js";
 import { readTokenizer, SENTENCEPIECE, type Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Input, TokenizerFile } from "../worker/protocol.js";
 import type { NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { isTokenizerName, isVocabName, isWholeTokenizerName, TOKENIZER_CONFIG } from "./names.js";
+import { isRecord } from "./record.js";
 import type { Finding } from "./types/statepress.js";
 
 /** The tokenizer of a checkpoint, or why there is none. */
@@ -71,6 +73,16 @@ export class TokenizerChoice {
     return this.#tokenizer?.name ?? this.file?.name;
   }
 
+  /** Whether it makes the same tokens as another: whether what makes them is the same in both files. */
+  same(other: TokenizerChoice): boolean {
+    if (this.#tokenizer || other.#tokenizer) {
+      // One that the user made is known by itself alone, unless it was read from the file.
+      if (this.#tokenizer === other.#tokenizer) return true;
+      if (!this.file || !other.file) return false;
+    }
+    return makings(this.file) === makings(other.file);
+  }
+
   /** Whether text can be used at all. */
   get known(): boolean {
     return this.#tokenizer !== undefined || this.file !== undefined;
@@ -107,6 +119,24 @@ export class TokenizerChoice {
     if (this.file) return { text: input, tokenizer: this.file };
     return { ids: this.get().encode(input) };
   }
+}
+
+/** Of a `tokenizer.json` what says how a text is cut; how batches are padded does not. */
+const MAKINGS = ["normalizer", "pre_tokenizer", "model", "decoder", "added_tokens"];
+
+// Files of one tokenizer differ by white space and padding. What cannot be read is itself.
+function makings(file: TokenizerFile | undefined): string {
+  const { json, merges, config } = file ?? {};
+  try {
+    const value: unknown = JSON.parse(json ?? "");
+    if (isRecord(value)) {
+      const made = merges === undefined ? value : fromVocab(value, { merges, config });
+      return JSON.stringify("model" in made ? MAKINGS.map((name) => made[name] ?? null) : made);
+    }
+  } catch {
+    // Whoever reads it says why.
+  }
+  return JSON.stringify([json, merges, config]);
 }
 
 /** Ids as the host wants them. */

@@ -52,4 +52,4 @@ const environment: Environment = {
   },
 };
 
-export const { open, compare, recipes } = library(environment);
+export const { open, compare, compareByText, recipes } = library(environment);

@@ -1,7 +1,17 @@
 // The commands over the library: what each takes, does and shows. Anything they can do, the library can.
 
 import { writeFile } from "node:fs/promises";
-import { type Checkpoint, compare, type Model, open, qualityCard, recipes, StatepressError } from "../api/node.js";
+import {
+  type Checkpoint,
+  compare,
+  compareByText,
+  type Model,
+  open,
+  qualityCard,
+  recipes,
+  StatepressError,
+  tokensDiffer,
+} from "../api/node.js";
 import { hasOffset } from "../api/offset.js";
 import { checkTarget, place } from "../api/place.js";
 import { type Args, idList, UsageError } from "./args.js";
@@ -15,8 +25,9 @@ async function withCheckpoint<T>(
   { args, signal }: Run,
   path: string,
   use: (checkpoint: Checkpoint) => Promise<T>,
+  tokenizer = args.text("tokenizer"),
 ): Promise<T> {
-  const checkpoint = await open(path, { tokenizer: args.text("tokenizer"), set: args.fields(), signal });
+  const checkpoint = await open(path, { tokenizer, set: args.fields(), signal });
   try {
     return await use(checkpoint);
   } finally {
@@ -106,9 +117,6 @@ export async function compress(run: Run, file: string): Promise<void> {
   const reportFile = `${out}.report.json`;
   const force = args.flag("force");
   const format = args.one("format", "safetensors");
-  if (args.text("calibrate") !== undefined) {
-    throw new StatepressError("unsupported", "no recipe of this version calibrates on a text", { option: "calibrate" });
-  }
   // Said before the work rather than after it.
   await checkTarget(out, force);
   await checkTarget(reportFile, force);
@@ -163,16 +171,23 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<void
     ...protocol(args),
     ...running(run),
   };
-  await withCheckpoint(run, a, (base) =>
-    withCheckpoint(run, b, async (other) => {
-      output.findings([...base.inspection.findings, ...other.inspection.findings]);
-      const model = await load(run, base);
-      const input = await evaluated(args, model.info.vocabSize);
-      const comparison = await compare(model, await load(run, other, backendB(args)), { ...asked, ...input });
-      output.findings([...comparison.a.findings, ...comparison.b.findings]);
-      output.result(comparison, () => show.card(qualityCard(comparison), a, b));
-    }),
-  );
+  const both = async (base: Checkpoint, other: Checkpoint) => {
+    output.findings([...base.inspection.findings, ...other.inspection.findings]);
+    const model = await load(run, base);
+    const input = await evaluated(args, model.info.vocabSize);
+    const second = await load(run, other, backendB(args));
+    // Ids are of one vocabulary: only a text can be put through two that differ.
+    const why = "text" in input ? tokensDiffer(base, other) : undefined;
+    if (why !== undefined) output.note(`compared by text: ${why}`);
+    const comparison =
+      "text" in input && why !== undefined
+        ? await compareByText(model, second, { ...asked, ...input, why })
+        : await compare(model, second, { ...asked, ...input });
+    output.findings([...comparison.a.findings, ...comparison.b.findings]);
+    output.result(comparison, () => show.card(qualityCard(comparison), a, b));
+  };
+  const tokenizer = args.text("tokenizer-b") ?? args.text("tokenizer");
+  await withCheckpoint(run, a, (base) => withCheckpoint(run, b, (other) => both(base, other), tokenizer));
 }
 
 export async function generate(run: Run, file: string): Promise<void> {

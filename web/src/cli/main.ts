@@ -43,7 +43,7 @@ const COMMANDS: Record<string, Command> = {
   compress: {
     operands: ["FILE"],
     does: "write the compressed checkpoint OUT, and OUT.report.json",
-    options: ["output", "recipe", "format", "calibrate", "force", ...OPENING],
+    options: ["output", "recipe", "format", "force", ...OPENING],
     run: async (run, [file = ""]) => (await commands()).compress(run, file),
   },
   evaluate: {
@@ -54,8 +54,8 @@ const COMMANDS: Record<string, Command> = {
   },
   compare: {
     operands: ["BASE", "OTHER"],
-    does: "the quality card of two checkpoints on the same tokens",
-    options: [...PROTOCOL, "backend-b", "ratio-target", "loss-target", ...OPENING],
+    does: "the quality card of two checkpoints on the same tokens, or on the same text where their tokens differ",
+    options: [...PROTOCOL, "backend-b", "tokenizer-b", "ratio-target", "loss-target", ...OPENING],
     run: async (run, [a = "", b = ""]) => (await commands()).compareFiles(run, a, b),
   },
   generate: {

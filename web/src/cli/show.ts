@@ -36,13 +36,20 @@ export function inspection(it: Inspection): string {
     shape(tensor.shape),
     tensor.dtype,
     grouped(tensor.bytes),
-    tensor.tiedTo ? `same as ${tensor.tiedTo}` : tensor.buffer ? "buffer" : "",
+    tensor.role ?? "",
+    remarks(tensor),
   ]);
   return [
     facts,
     table([["field", "value", "origin", "from"], ...fields]),
-    table([["tensor", "shape", "dtype", "bytes", ""], ...tensors], [3]),
+    table([["tensor", "shape", "dtype", "bytes", "role", ""], ...tensors], [3]),
   ].join("\n\n");
+}
+
+function remarks({ tiedTo, buffer, segments }: Inspection["tensors"][number]): string {
+  if (tiedTo) return `same as ${tiedTo}`;
+  if (buffer) return "buffer";
+  return segments ? `rows: ${segments.map(({ label, rows }) => `${label} ${rows}`).join(", ")}` : "";
 }
 
 const BASES: Record<Recommendation["basis"], string> = {
@@ -62,6 +69,7 @@ export function advice(it: Advice): string {
 }
 
 export function plan(it: Plan): string {
+  const measured = it.tensors.some((tensor) => tensor.error) ? ["mse", "largest error", "cosine"] : [];
   const tensors = it.tensors.map((tensor) => [
     tensor.name,
     tensor.precision,
@@ -70,10 +78,11 @@ export function plan(it: Plan): string {
     grouped(tensor.bytesAfter),
     ...(tensor.error
       ? [tensor.error.mse.toExponential(2), tensor.error.maxAbs.toExponential(2), tensor.error.cosine.toFixed(6)]
-      : []),
+      : measured.map(() => "")),
+    tensor.why ?? "",
   ]);
-  const measured = it.tensors.some((tensor) => tensor.error) ? ["mse", "largest error", "cosine"] : [];
-  const head = ["tensor", "precision", "rule", "bytes before", "bytes after", ...measured];
+  const reasoned = it.tensors.some((tensor) => tensor.why !== undefined);
+  const head = ["tensor", "precision", "rule", "bytes before", "bytes after", ...measured, reasoned ? "why" : ""];
   return `${table([head, ...tensors], [3, 4, 5, 6, 7])}\n\n${table(totals(it))}`;
 }
 

@@ -18,7 +18,7 @@ export async function bench(
   breathe: () => Promise<void>,
 ): Promise<Omit<BenchResult, "build" | "backend">> {
   const { vocabSize, maxTokens } = model.info();
-  const longest = Math.min(maxTokens, TOKENS);
+  const longest = Math.min(maxTokens ?? TOKENS, TOKENS);
   const decodeTokens = options.decodeTokens ?? Math.max(1, Math.floor(longest / 4));
   const prefillTokens = options.prefillTokens ?? Math.max(2, longest - decodeTokens);
   const repeats = options.repeats ?? 5;

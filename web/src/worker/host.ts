@@ -88,6 +88,8 @@ export class LocalHost implements Host {
 
     load: (request, context) => this.#load(request, context),
 
+    count: async ({ input }) => ({ tokens: this.#tokens(input).ids.length }),
+
     evaluate: ({ model, input, options }, context) =>
       this.#with(this.#models, model, async (it) => {
         const { ids, findings } = this.#tokens(input);

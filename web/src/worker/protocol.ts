@@ -51,6 +51,8 @@ export interface Requests {
     { checkpoint: Handle; backend: BackendName; backendOptions?: BackendOptions },
     { model: Handle; info: ModelInfo; backend: BackendInfo },
   ];
+  /** How many tokens an input is. */
+  count: [{ input: Input }, { tokens: number }];
   evaluate: [{ model: Handle; input: Input; options: object }, Evaluation];
   compare: [{ a: Handle; b: Handle; input: Input; options: object }, Comparison];
   generate: [{ model: Handle; ids: Uint32Array; options: object }, Generation];

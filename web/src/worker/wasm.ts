@@ -48,8 +48,8 @@ export interface ModelInfo {
   /** Bytes of the file they came from. */
   fileBytes: number;
   vocabSize: number;
-  /** The longest sequence. */
-  maxTokens: number;
+  /** The longest sequence; undefined where the model sets no limit. */
+  maxTokens?: number | undefined;
   /** Position `t` predicts token `t + offset`. */
   offset: number;
   findings: Finding[];

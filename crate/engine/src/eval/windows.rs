@@ -37,7 +37,8 @@ impl Windows {
             let allowed = format!("less than the model's {most} positions");
             return Err(EngineError::option("offset", max_offset, allowed));
         }
-        let window = window.unwrap_or(info.max_tokens.map_or(UNLIMITED_WINDOW, |most| most.min(LARGEST_WINDOW)));
+        let window =
+            window.unwrap_or(info.max_tokens.map_or(UNLIMITED_WINDOW, |most| most.min(LARGEST_WINDOW)));
         let least = max_offset + 1;
         if !(least..=most).contains(&window) {
             let allowed = match info.max_tokens {

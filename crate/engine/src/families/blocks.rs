@@ -7,10 +7,10 @@ use statepress_kernels::program::Program;
 use super::builder::{Builder, Kind, Tied};
 use super::fields::Collector;
 use super::infer::Hints;
+use super::itera_lite;
 use super::llama::{self, AttentionScales, AttentionShape, RopeScaling};
 use super::mamba::{self, InnerNorms};
 use super::mamba2::{self, Mixer};
-use super::itera_lite;
 
 /// The program, for `vocab_size` tokens and a residual stream of `d` channels.
 pub(crate) fn check_program(vocab_size: usize, d: usize, positions: usize) -> Program {
@@ -66,8 +66,15 @@ fn declare(b: &mut Builder) -> Result<(), crate::EngineError> {
     b.layer(3, "3.", |b| {
         let inv_freq = b.constant(llama::frequencies(500.0, 6, &RopeScaling::Linear { factor: 2.0 }));
         let (heads, kv_heads, head) = (4, 2, 6);
-        let shape =
-            AttentionShape { heads, kv_heads, head, scale: 0.4, inv_freq: Some(inv_freq), q_norm: None, k_norm: None };
+        let shape = AttentionShape {
+            heads,
+            kv_heads,
+            head,
+            scale: 0.4,
+            inv_freq: Some(inv_freq),
+            q_norm: None,
+            k_norm: None,
+        };
         let x = b.hidden_norm("norm", Kind::Rms, EPS);
         llama::attention(b, &shape, AttentionScales { key: 0.6, ..AttentionScales::default() }, x);
         let x = b.hidden_norm("norm2", Kind::Layer, EPS);

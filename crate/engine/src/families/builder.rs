@@ -147,7 +147,6 @@ impl<'a> Builder<'a> {
         self.max_tokens = max_tokens;
     }
 
-
     // Shapes.
 
     fn key(&self, key: &str) -> String {
@@ -394,7 +393,14 @@ impl<'a> Builder<'a> {
         self.matrix(&lin, key)
     }
 
-    fn keyed(&mut self, key: &str, role: Role, dims: Vec<Dim>, shape: &[usize], form: VectorForm) -> VectorId {
+    fn keyed(
+        &mut self,
+        key: &str,
+        role: Role,
+        dims: Vec<Dim>,
+        shape: &[usize],
+        form: VectorForm,
+    ) -> VectorId {
         let key = self.key(key);
         self.check(&key, shape);
         let (source, len) = (VectorSource::Key(key), shape.iter().product());
@@ -549,7 +555,8 @@ impl<'a> Builder<'a> {
         let taps = self.keyed(&weight, Role::Conv, dims, &[width, 1, k], VectorForm::Taps { k });
         let bias = format!("{key}.bias");
         // Without a checkpoint there are biases: a case that checks a backend should have them.
-        let bias = (self.shapes.is_none() || self.has(&bias)).then(|| self.vector(&bias, Role::Conv, channels));
+        let bias =
+            (self.shapes.is_none() || self.has(&bias)).then(|| self.vector(&bias, Role::Conv, channels));
         let tail = self.state("conv_tail", StateSize::Fixed(vec![k - 1, width]));
         let y = self.value(width);
         self.push(Op::Conv1d { x, taps, bias, tail, y: y.value });
@@ -595,7 +602,14 @@ impl<'a> Builder<'a> {
 
     /// The final norm and the head. Without a head of its own the table serves, if `tied` says that it
     /// may: where there is no configuration, and where one is silent.
-    pub fn finish_with(&mut self, norm: &str, kind: Kind, eps: f64, scale: f32, tied: Tied) -> Result<(), EngineError> {
+    pub fn finish_with(
+        &mut self,
+        norm: &str,
+        kind: Kind,
+        eps: f64,
+        scale: f32,
+        tied: Tied,
+    ) -> Result<(), EngineError> {
         let channels = self.hidden_axis();
         let norm = self.norm_weights(norm, kind, eps, channels);
         let Some(table) = self.table else { return Ok(()) };

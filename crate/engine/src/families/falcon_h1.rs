@@ -1,10 +1,10 @@
 //! Falcon-H1: Mamba-2 and attention side by side in every layer, then a SwiGLU. Eleven multipliers are
 //! scalars of the products, never part of weights.
 
+use super::bamba::hybrid_layers;
 use super::builder::{Builder, Kind, Tied};
 use super::llama::{self, AttentionScales, Heads, ROPE_FIELDS};
 use super::mamba2::{self, HYBRID, Mixer};
-use super::bamba::hybrid_layers;
 use super::registry::{Entry, Run};
 use crate::EngineError;
 
@@ -12,7 +12,11 @@ pub(crate) const ENTRY: Entry = Entry {
     name: "falcon-h1",
     title: "Falcon-H1",
     trunk: "model.",
-    keys: &["layers.0.mamba.dt_bias", "layers.0.self_attn.q_proj.weight", "layers.0.feed_forward.gate_proj.weight"],
+    keys: &[
+        "layers.0.mamba.dt_bias",
+        "layers.0.self_attn.q_proj.weight",
+        "layers.0.feed_forward.gate_proj.weight",
+    ],
     without: &[],
     aliases: &[],
     table: "model.embed_tokens.weight",

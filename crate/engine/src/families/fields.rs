@@ -44,7 +44,8 @@ impl<'a> Collector<'a> {
 
     /// What a configuration says of a field, under any of its names, and which.
     fn claims(&self, name: &str) -> impl Iterator<Item = (&'a Value, &'static str, bool)> {
-        let others = self.aliases.iter().find(|(ours, _)| *ours == name).map_or(&[][..], |(_, others)| others);
+        let others =
+            self.aliases.iter().find(|(ours, _)| *ours == name).map_or(&[][..], |(_, others)| others);
         let find = |config: &'a Map<String, Value>| {
             let at = |path: &str| {
                 path.split('.').try_fold(None::<&'a Value>, |value, part| match value {
@@ -52,7 +53,8 @@ impl<'a> Collector<'a> {
                     Some(value) => value.get(part).map(Some),
                 })
             };
-            let value = std::iter::once(name).chain(others.iter().copied()).find_map(|path| at(path).flatten())?;
+            let value =
+                std::iter::once(name).chain(others.iter().copied()).find_map(|path| at(path).flatten())?;
             // null says nothing.
             (!value.is_null()).then_some(value)
         };
@@ -74,8 +76,9 @@ impl<'a> Collector<'a> {
         for (claimed, place) in claims {
             if !same(&claimed, &value) {
                 let place = if place == "config.json" { place.to_string() } else { format!("the {place}") };
-                let message =
-                    format!("{place} says {name} = {claimed}, the shapes say {value}: the shapes are believed");
+                let message = format!(
+                    "{place} says {name} = {claimed}, the shapes say {value}: the shapes are believed"
+                );
                 self.findings.push(Finding::warning("config-disagrees", message));
             }
         }
@@ -120,9 +123,11 @@ impl<'a> Collector<'a> {
     /// multiplier of 1, an option that is off.
     pub fn optional(&mut self, name: &str) -> Option<Value> {
         self.settable.push(name.into());
-        let value = self.set.get(name).cloned().or_else(|| {
-            self.claims(name).next().map(|(value, _, _)| value.clone())
-        })?;
+        let value = self
+            .set
+            .get(name)
+            .cloned()
+            .or_else(|| self.claims(name).next().map(|(value, _, _)| value.clone()))?;
         let (origin, from) = match self.set.contains_key(name) {
             true => (Origin::Given, format!("--set {name}")),
             false => (Origin::Read, self.claims(name).next().map_or("", |(_, from, _)| from).to_string()),

@@ -44,7 +44,13 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
         Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast") => Activation::GeluTanh,
         Some("gelu") => Activation::Gelu,
         Some("silu" | "swish") => Activation::Silu,
-        _ => return Err(b.fields.refuse("activation_function", &activation, "gelu_new, gelu_pytorch_tanh, gelu, silu")),
+        _ => {
+            return Err(b.fields.refuse(
+                "activation_function",
+                &activation,
+                "gelu_new, gelu_pytorch_tanh, gelu, silu",
+            ));
+        }
     };
     let scaled = b.fields.optional("scale_attn_weights").is_none_or(|value| value != false);
     let by_layer = b.fields.optional("scale_attn_by_inverse_layer_idx").is_some_and(|value| value == true);
@@ -63,8 +69,15 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             let qkv = b.linear(Lin::new("attn.c_attn", Role::AttentionIn, parts, channels).transposed(), x);
             b.watch("qkv", qkv);
             let [q, k, v] = qkv.split([d, d, d]);
-            let shape =
-                AttentionShape { heads, kv_heads: heads, head, scale, inv_freq: None, q_norm: None, k_norm: None };
+            let shape = AttentionShape {
+                heads,
+                kv_heads: heads,
+                head,
+                scale,
+                inv_freq: None,
+                q_norm: None,
+                k_norm: None,
+            };
             let y = llama::attend(b, &shape, q, k, v);
             b.watch("attention", y);
             b.linear_add(Lin::new("attn.c_proj", Role::AttentionOut, channels, rows).transposed(), y);

@@ -88,7 +88,8 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
         Some(Run::Program(declare)) => declare(&mut builder),
         Some(Run::Lacks(what)) => {
             let title = entry.map_or("", |entry| entry.title);
-            let reason = format!("{title} can be inspected and compressed, but not run: this version lacks {what}");
+            let reason =
+                format!("{title} can be inspected and compressed, but not run: this version lacks {what}");
             Err(EngineError::UnknownModel { reason })
         }
         None => Err(registry::unknown(index)),
@@ -141,9 +142,10 @@ fn weights(index: &Index, names: &Names, program: Option<&Program>) -> BTreeMap<
         }
     }
     let spec = |usual: &str, shape: &[usize]| {
-        declared.get(usual).cloned().or_else(|| {
-            Some(WeightSpec { role: roles::by_key(usual, shape)?, segments: Vec::new() })
-        })
+        declared
+            .get(usual)
+            .cloned()
+            .or_else(|| Some(WeightSpec { role: roles::by_key(usual, shape)?, segments: Vec::new() }))
     };
     names
         .positions()

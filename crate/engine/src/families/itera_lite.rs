@@ -15,9 +15,7 @@
 //! final one's is configured.
 
 use statepress_core::{Finding, Role};
-use statepress_kernels::program::{
-    Activation, AxisName, Expert, Experts, Layout, Op, StateSize,
-};
+use statepress_kernels::program::{Activation, AxisName, Expert, Experts, Layout, Op, StateSize};
 
 use super::builder::{Builder, Kind, Lin, Tied};
 use super::keys::HEAD;
@@ -73,8 +71,9 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     b.fields.counted("hidden_size", d, "columns of embedding.weight");
     b.fields.counted("max_seq_length", positions, "rows of position_embedding.weight");
     b.fields.counted("num_layers", n_layers, "highest layer index + 1");
-    let layers: Vec<Sizes> =
-        (0..n_layers).map(|n| b.scoped(&format!("layers.{n}."), |b| sizes(b, n))).collect::<Result<_, _>>()?;
+    let layers: Vec<Sizes> = (0..n_layers)
+        .map(|n| b.scoped(&format!("layers.{n}."), |b| sizes(b, n)))
+        .collect::<Result<_, _>>()?;
     report(b, &layers, d);
 
     let fewest = layers.iter().filter_map(|layer| match &layer.sublayer {
@@ -218,7 +217,16 @@ pub(crate) fn experts(b: &mut Builder, widths: &[usize], top_k: usize) {
         });
         let experts = experts.collect();
         let (activation, y) = (Activation::Gelu, b.hidden());
-        b.push(Op::Experts(Experts { router, experts, activation, gated: false, top_k, y_scale: 1.0, x: x.value, y: y.value }));
+        b.push(Op::Experts(Experts {
+            router,
+            experts,
+            activation,
+            gated: false,
+            top_k,
+            y_scale: 1.0,
+            x: x.value,
+            y: y.value,
+        }));
         b.watch_router("moe.router_logits");
     });
 }
@@ -227,7 +235,11 @@ fn report(b: &mut Builder, layers: &[Sizes], d: usize) {
     let each = |of: fn(&Sizes) -> usize| layers.iter().map(of).collect::<Vec<_>>();
     b.fields.counted_by_layer("ssm_inner_size", &each(|layer| layer.inner), "rows of in_proj / 2");
     b.fields.counted_by_layer("ssm_state_size", &each(|layer| layer.states), "length of A_log");
-    b.fields.counted_by_layer("ssm_conv_kernel", &each(|layer| layer.taps), "third dimension of conv1d.weight");
+    b.fields.counted_by_layer(
+        "ssm_conv_kernel",
+        &each(|layer| layer.taps),
+        "third dimension of conv1d.weight",
+    );
     if layers.iter().all(|layer| layer.inner.is_multiple_of(d.max(1))) {
         let expand: Vec<usize> = layers.iter().map(|layer| layer.inner / d.max(1)).collect();
         b.fields.counted_by_layer("ssm_expand_factor", &expand, "inner width / hidden size");

@@ -83,9 +83,8 @@ impl Names {
             }
             if let Some(earlier) = positions.insert(usual, position) {
                 let message = format!("two keys of one meaning; {} is not read", index.tensors[earlier].name);
-                findings.push(
-                    Finding::warning("duplicate-key", message).about(&index.tensors[position].name),
-                );
+                findings
+                    .push(Finding::warning("duplicate-key", message).about(&index.tensors[position].name));
             }
         }
         if let Some((family, _)) = &found {

@@ -34,7 +34,10 @@ pub(super) const ROPE_FIELDS: &[(&str, &[&str])] = &[
     ("rope_high_freq_factor", &["rope_parameters.high_freq_factor", "rope_scaling.high_freq_factor"]),
     (
         "rope_original_positions",
-        &["rope_parameters.original_max_position_embeddings", "rope_scaling.original_max_position_embeddings"],
+        &[
+            "rope_parameters.original_max_position_embeddings",
+            "rope_scaling.original_max_position_embeddings",
+        ],
     ),
     ("partial_rotary_factor", &["rope_parameters.partial_rotary_factor"]),
 ];
@@ -137,7 +140,8 @@ pub(super) fn positions(b: &mut Builder) -> Result<(), EngineError> {
     if slides && let Some(window) = b.fields.optional("sliding_window").and_then(|value| value.as_u64()) {
         let window = window as usize;
         if most.is_none_or(|most| window < most) {
-            let message = format!("attention slides over {window} tokens: run up to there, where it is exact");
+            let message =
+                format!("attention slides over {window} tokens: run up to there, where it is exact");
             b.fields.finding(Finding::info("sliding-window", message));
             most = Some(window);
         }
@@ -160,7 +164,11 @@ impl Heads {
         let [k_rows, _] = b.shape::<2>(&format!("{scope}k_proj.weight"))?;
         if b.has(&format!("{scope}q_norm.weight")) {
             let [head] = b.shape(&format!("{scope}q_norm.weight"))?;
-            b.expect(&format!("{scope}q_proj.weight"), q_rows.is_multiple_of(head), format!("whole heads of {head}"))?;
+            b.expect(
+                &format!("{scope}q_proj.weight"),
+                q_rows.is_multiple_of(head),
+                format!("whole heads of {head}"),
+            )?;
             b.fields.counted("num_attention_heads", q_rows / head, "rows of q_proj / length of q_norm");
             b.fields.counted("head_dim", head, "length of q_norm");
             return Ok(Self { head });
@@ -168,7 +176,9 @@ impl Heads {
         let usual = if q_rows >= 2048 { 128 } else { 64 };
         let fits = |head: &usize| q_rows.is_multiple_of(*head) && k_rows.is_multiple_of(*head);
         let head = (1..=usual).rev().find(fits).unwrap_or(1);
-        let why = format!("heads of {head} channels, the most up to the usual {usual} that divide queries and keys");
+        let why = format!(
+            "heads of {head} channels, the most up to the usual {usual} that divide queries and keys"
+        );
         let heads = b.fields.free_divisor("num_attention_heads", q_rows / head, &why, q_rows)?;
         let head = q_rows / heads;
         if !k_rows.is_multiple_of(head) {
@@ -194,10 +204,22 @@ impl Heads {
         b.scoped(scope, |b| {
             let [q_rows, _] = b.shape::<2>("q_proj.weight")?;
             let [k_rows, _] = b.shape::<2>("k_proj.weight")?;
-            b.expect("q_proj.weight", q_rows.is_multiple_of(head), format!("whole heads of {head} channels"))?;
-            b.expect("k_proj.weight", k_rows.is_multiple_of(head), format!("whole heads of {head} channels"))?;
+            b.expect(
+                "q_proj.weight",
+                q_rows.is_multiple_of(head),
+                format!("whole heads of {head} channels"),
+            )?;
+            b.expect(
+                "k_proj.weight",
+                k_rows.is_multiple_of(head),
+                format!("whole heads of {head} channels"),
+            )?;
             let (heads, kv_heads) = (q_rows / head, k_rows / head);
-            b.expect("q_proj.weight", heads.is_multiple_of(kv_heads), format!("a multiple of {kv_heads} heads"))?;
+            b.expect(
+                "q_proj.weight",
+                heads.is_multiple_of(kv_heads),
+                format!("a multiple of {kv_heads} heads"),
+            )?;
             let mut norm = |key: &str| {
                 let channel = b.axis(AxisName::HeadChannel, head);
                 b.has(key).then(|| (b.vector(key, Role::Norm, channel), eps as f32))
@@ -231,11 +253,25 @@ pub(crate) fn attention(b: &mut Builder, shape: &AttentionShape, scales: Attenti
 /// Attention proper.
 pub(super) fn attend(b: &mut Builder, shape: &AttentionShape, q: View, k: View, v: View) -> View {
     let AttentionShape { heads, kv_heads, head, scale, inv_freq, q_norm, k_norm } = *shape;
-    let (keys, values) =
-        (b.state("k", StateSize::PerToken(kv_heads * head)), b.state("v", StateSize::PerToken(kv_heads * head)));
+    let (keys, values) = (
+        b.state("k", StateSize::PerToken(kv_heads * head)),
+        b.state("v", StateSize::PerToken(kv_heads * head)),
+    );
     let y = b.value(heads * head);
     b.push(Op::Attention(Attention {
-        heads, kv_heads, head, scale, inv_freq, q_norm, k_norm, q, k, v, keys, values, y: y.value,
+        heads,
+        kv_heads,
+        head,
+        scale,
+        inv_freq,
+        q_norm,
+        k_norm,
+        q,
+        k,
+        v,
+        keys,
+        values,
+        y: y.value,
     }));
     y
 }

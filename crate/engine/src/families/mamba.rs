@@ -70,7 +70,8 @@ impl Sizes {
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
     let d = b.vocabulary("backbone.embeddings.weight")?;
     let n_layers = b.layers("backbone.layers.")?;
-    let mixers = |b: &mut Builder, n: usize| b.scoped(&format!("backbone.layers.{n}.mixer."), |b| Sizes::of(b));
+    let mixers =
+        |b: &mut Builder, n: usize| b.scoped(&format!("backbone.layers.{n}.mixer."), |b| Sizes::of(b));
     let sizes: Vec<Sizes> = (0..n_layers).map(|n| mixers(b, n)).collect::<Result<_, _>>()?;
     report(b, &sizes, ["intermediate_size", "state_size", "conv_kernel", "time_step_rank"]);
     if sizes.iter().all(|size| size.inner.is_multiple_of(d)) {
@@ -138,11 +139,9 @@ pub(crate) fn mixer(b: &mut Builder, sizes: &Sizes, norms: InnerNorms, x: View) 
     let dbc = b.linear(Lin::new("x_proj", Role::XProj, parts, wide), u);
     b.watch("x_proj", dbc);
     let mut parts = dbc.split([rank, states, states]);
-    for (part, (key, axis)) in parts.iter_mut().zip([
-        ("dt_layernorm", low),
-        ("b_layernorm", state),
-        ("c_layernorm", state),
-    ]) {
+    for (part, (key, axis)) in
+        parts.iter_mut().zip([("dt_layernorm", low), ("b_layernorm", state), ("c_layernorm", state)])
+    {
         let norm = match norms {
             InnerNorms::None => continue,
             InnerNorms::Weightless(eps) => Norm { kind: NormKind::Rms, weight: None, eps: eps as f32 },

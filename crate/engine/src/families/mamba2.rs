@@ -9,9 +9,7 @@
 //! ```
 
 use statepress_core::{Finding, Role};
-use statepress_kernels::program::{
-    Activation, AxisName, Dim, GroupNorm, Op, Ssd, StateSize, VectorId, View,
-};
+use statepress_kernels::program::{Activation, AxisName, Dim, GroupNorm, Op, Ssd, StateSize, VectorId, View};
 
 use super::builder::{Builder, Kind, Lin, Tied};
 use super::fields::number;
@@ -99,7 +97,12 @@ const PURE: FieldNames = FieldNames {
 impl Mixer {
     /// Counts the mixers that stand in these scopes. Only the product of groups and states is in the
     /// tensors: groups are asked for.
-    pub fn of(b: &mut Builder, scopes: &[String], names: &FieldNames, eps: f64) -> Result<Vec<Self>, EngineError> {
+    pub fn of(
+        b: &mut Builder,
+        scopes: &[String],
+        names: &FieldNames,
+        eps: f64,
+    ) -> Result<Vec<Self>, EngineError> {
         let mut mixers = Vec::with_capacity(scopes.len());
         let mut groups = None;
         let limits = limits(b)?;
@@ -140,7 +143,17 @@ impl Mixer {
             let (head, states) = (inner / heads, product / groups);
             let (scales, out_scale) = (None, 1.0);
             mixers.push(Self {
-                mlp, heads, head, groups, states, taps, limits, eps, norm_before_gate, scales, out_scale,
+                mlp,
+                heads,
+                head,
+                groups,
+                states,
+                taps,
+                limits,
+                eps,
+                norm_before_gate,
+                scales,
+                out_scale,
             });
         }
         if groups.is_some_and(|groups| groups > 1) {
@@ -177,7 +190,8 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     b.vocabulary("backbone.embeddings.weight")?;
     let n_layers = b.layers("backbone.layers.")?;
     let eps = b.fields.free_eps("layer_norm_epsilon", 1e-5, "the default of every Mamba")?;
-    let is_ssm: Vec<bool> = (0..n_layers).map(|n| b.has(&format!("backbone.layers.{n}.mixer.A_log"))).collect();
+    let is_ssm: Vec<bool> =
+        (0..n_layers).map(|n| b.has(&format!("backbone.layers.{n}.mixer.A_log"))).collect();
     let scopes = (0..n_layers).filter(|&n| is_ssm[n]).map(|n| format!("backbone.layers.{n}.mixer."));
     let mut mixers = Mixer::of(b, &scopes.collect::<Vec<_>>(), &PURE, eps)?.into_iter();
     let kind = kind_of(b, "backbone.norm_f");
@@ -211,13 +225,8 @@ pub(crate) fn mixer(b: &mut Builder, sizes: &Mixer, x: View) {
     let wide = by_head.each(head);
     let state = b.axis(AxisName::State, states).times(groups);
     let beside = b.axis(AxisName::Ffn, mlp);
-    let mut rows = vec![
-        wide.named("z"),
-        wide.named("x"),
-        state.named("B"),
-        state.named("C"),
-        by_head.named("dt"),
-    ];
+    let mut rows =
+        vec![wide.named("z"), wide.named("x"), state.named("B"), state.named("C"), by_head.named("dt")];
     if mlp > 0 {
         rows.splice(0..0, [beside.named("z0"), beside.named("x0")]);
     }
@@ -282,7 +291,11 @@ fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
     let heads = b.fields.free_divisor("num_attention_heads", (out / 64).max(1), why, out)?;
     let head = out / heads;
     let kv_rows = (rows - out.min(rows)) / 2;
-    b.expect("in_proj.weight", kv_rows > 0 && kv_rows.is_multiple_of(head), format!("rows for {heads} heads of {head} channels, and keys and values"))?;
+    b.expect(
+        "in_proj.weight",
+        kv_rows > 0 && kv_rows.is_multiple_of(head),
+        format!("rows for {heads} heads of {head} channels, and keys and values"),
+    )?;
     b.fields.counted("attention_head_dim", head, "columns of out_proj / heads");
     let kv_heads = kv_rows / head;
     let rotary = b.fields.free_count("rotary_emb_dim", 0, "the original code's default", 0..=head)?;
@@ -291,7 +304,8 @@ fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
     let inv_freq = inv_freq.map(|inv_freq| b.constant(inv_freq));
     let channels = b.hidden_axis();
     debug_assert_eq!(channels.len(), d);
-    let (q_rows, kv) = (b.axis(AxisName::Head, heads).each(head), b.axis(AxisName::KvHead, kv_heads).each(head));
+    let (q_rows, kv) =
+        (b.axis(AxisName::Head, heads).each(head), b.axis(AxisName::KvHead, kv_heads).each(head));
     let parts = [q_rows.named("q"), kv.named("k"), kv.named("v")];
     let mut qkv = b.linear(Lin::new("in_proj", Role::AttentionIn, parts, channels), x);
     b.watch("in_proj", qkv);

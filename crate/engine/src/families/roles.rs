@@ -38,13 +38,27 @@ pub(crate) fn by_key(key: &str, shape: &[usize]) -> Option<Role> {
     match () {
         () if ends(&["x_proj.weight"]) => Some(Role::XProj),
         () if ends(&["dt_proj.weight", "delta_proj.weight"]) => Some(Role::DtProj),
-        () if ends(&["down_proj.weight", "w2.weight", "fc2.weight", "output_linear.weight", "ffn.value.weight"]) => {
+        () if ends(&[
+            "down_proj.weight",
+            "w2.weight",
+            "fc2.weight",
+            "output_linear.weight",
+            "ffn.value.weight",
+        ]) =>
+        {
             Some(if expert { Role::ExpertOut } else { Role::FfnOut })
         }
         () if has(&["mlp", "ffn", "feed_forward", "intermediate", "experts", "shared_mlp"]) => {
             Some(if expert { Role::ExpertIn } else { Role::FfnIn })
         }
-        () if ends(&["out_proj.weight", "o_proj.weight", "output.weight", "output.dense.weight", "c_proj.weight"]) => {
+        () if ends(&[
+            "out_proj.weight",
+            "o_proj.weight",
+            "output.weight",
+            "output.dense.weight",
+            "c_proj.weight",
+        ]) =>
+        {
             Some(if has(&["self_attn", "attention"]) { Role::AttentionOut } else { Role::OutProj })
         }
         () if ends(&["in_proj.weight"]) => Some(Role::InProj),

@@ -123,10 +123,11 @@ impl<B: Backend> Job for Load<B> {
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
         let Some((key, uses)) = self.keys.get(self.next).cloned() else { return Ok(None) };
-        let entry = self.spec.names.get(&self.index, &key).ok_or_else(|| EngineError::Keys {
-            missing: vec![key.clone()],
-            unexpected: Vec::new(),
-        })?;
+        let entry = self
+            .spec
+            .names
+            .get(&self.index, &key)
+            .ok_or_else(|| EngineError::Keys { missing: vec![key.clone()], unexpected: Vec::new() })?;
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
         self.info.bytes += tensor.bytes();
         self.put(&key, &uses, tensor)?;

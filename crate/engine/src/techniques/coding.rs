@@ -1,7 +1,7 @@
 //! One tensor into one encoding, and what that did to its numbers.
 
 use statepress_core::index::Stored;
-use statepress_core::recipe::{Calibration, Int8Options};
+use statepress_core::recipe::{ClipBy, Int8Options};
 use statepress_core::report::RoundingError;
 use statepress_core::{DType, Encoding, Entry, Finding, Packed, Tensor};
 use statepress_kernels::codecs::{self, Clip};
@@ -32,9 +32,9 @@ pub(crate) fn code(
 
 /// How INT8 clips.
 pub(crate) fn clip(options: &Int8Options) -> Clip {
-    match options.calibration {
-        Calibration::Minmax => Clip::Absmax,
-        Calibration::Percentile => Clip::Percentile(options.percentile),
+    match options.clip {
+        ClipBy::Minmax => Clip::Absmax,
+        ClipBy::Percentile => Clip::Percentile(options.percentile),
     }
 }
 

@@ -42,8 +42,14 @@ impl List<'_> {
                 self.gate_slots(wide, middle, width / 2, op.top_k);
             }
             let out = Rows::whole(places.outputs, d);
-            let down =
-                Product { w: &bank.down, x: middle, per_slot: true, y: out, y_scale: op.y_scale, activation: None };
+            let down = Product {
+                w: &bank.down,
+                x: middle,
+                per_slot: true,
+                y: out,
+                y_scale: op.y_scale,
+                activation: None,
+            };
             self.routed(bank, op.top_k, down);
         }
         self.combine(op.top_k, d);
@@ -52,8 +58,7 @@ impl List<'_> {
     fn route_logits(&mut self, router: &Rc<Uploaded>, x: Rows) {
         let (w, y) = (router.block, Rows::whole(self.places.router, router.matrix.rows));
         if self.one {
-            let params =
-                wgsl::Matvec { w, x: x.at, y: y.at, lanes: lanes(&w), ..wgsl::Matvec::default() };
+            let params = wgsl::Matvec { w, x: x.at, y: y.at, lanes: lanes(&w), ..wgsl::Matvec::default() };
             self.push(Kernel::Matvec, &[], &params, &[router], row_groups(w.rows, params.lanes, 1));
         } else {
             let params = wgsl::Matmul { w, x, y, slots: 1, ..wgsl::Matmul::default() };
@@ -100,8 +105,11 @@ impl List<'_> {
                 slots: if per_slot { 1 } else { top_k as u32 },
             };
             // All slots may be one expert's: no expert is in two slots of a token.
-            let groups =
-                [Extent::Fixed(w.block.rows.div_ceil(TILE)), Extent::Tiles(1), Extent::Fixed(bank.count as u32)];
+            let groups = [
+                Extent::Fixed(w.block.rows.div_ceil(TILE)),
+                Extent::Tiles(1),
+                Extent::Fixed(bank.count as u32),
+            ];
             self.push(Kernel::Matmul, &overrides, &params, &[w], groups);
         }
     }

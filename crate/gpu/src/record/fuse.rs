@@ -1,9 +1,7 @@
 //! Neighbours of a program that one kernel does together. Each way says what it looks for and how many
 //! nodes it takes; a value that is skipped over must be nobody else's.
 
-use statepress_kernels::program::{
-    Activation, Layout, Linear, Norm, Op, StateId, StateSize, ValueId, View,
-};
+use statepress_kernels::program::{Activation, Layout, Linear, Norm, Op, StateId, StateSize, ValueId, View};
 use statepress_kernels::shaders::{self as wgsl, Kernel, MAX_NORM_GROUPS, NONE};
 
 use super::op::{finite, scan_groups};
@@ -49,9 +47,7 @@ impl List<'_> {
         let alone = |taken: usize| norm.is_none_or(|(_, _, y)| self.is_dead(y, at + taken));
         let plain = |linear: &Linear| {
             let declared = self.network.program.matrix(linear.w);
-            linear.x == first.x
-                && !linear.add
-                && declared.layout != Layout::Transposed
+            linear.x == first.x && !linear.add && declared.layout != Layout::Transposed
         };
         let input = norm.as_ref().map(|(norm, x, _)| (norm, *x));
         let gate_of = |n: usize| match nodes.get(at + n).map(|node| &node.op) {
@@ -226,9 +222,15 @@ impl List<'_> {
     /// The convolution whose tail a scan brings up to date: the one that made its input, when that is
     /// fused with the projection behind it and what it took in is still there.
     fn scan_tail(&self, scan: usize) -> Option<(View, StateId)> {
-        let Some(Op::SelectiveScan { u, .. }) = self.nodes.get(scan).map(|node| &node.op) else { return None };
-        let conv = self.nodes[..scan].iter().rposition(|node| node.op.writes() == u.value && matches!(node.op, Op::Conv1d { .. }))?;
-        let Some(Op::Conv1d { x, tail, y, .. }) = self.nodes.get(conv).map(|node| &node.op) else { return None };
+        let Some(Op::SelectiveScan { u, .. }) = self.nodes.get(scan).map(|node| &node.op) else {
+            return None;
+        };
+        let conv = self.nodes[..scan]
+            .iter()
+            .rposition(|node| node.op.writes() == u.value && matches!(node.op, Op::Conv1d { .. }))?;
+        let Some(Op::Conv1d { x, tail, y, .. }) = self.nodes.get(conv).map(|node| &node.op) else {
+            return None;
+        };
         let projected = match (self.ahead(conv, 1), self.ahead(conv, 2)) {
             (Some(Op::Activate { y: activated, .. }), Some(Op::Linear(linear))) => {
                 activated == y && linear.x.value == *y && !linear.add
@@ -264,7 +266,9 @@ impl List<'_> {
             return 0;
         }
         let gate = match self.ahead(at, 3) {
-            Some(Op::Gate { x, z, z_scale, y: gated }) if x.value == *y && gated == y && *z_scale == 1.0 => Some(*z),
+            Some(Op::Gate { x, z, z_scale, y: gated }) if x.value == *y && gated == y && *z_scale == 1.0 => {
+                Some(*z)
+            }
             _ => None,
         };
         let tail = self.scan_tail(at + 2);

@@ -64,8 +64,7 @@ impl List<'_> {
             }
             Op::Activate { activation, y } => {
                 let width = self.network.program.width(*y);
-                let params =
-                    wgsl::Activate { x: self.places.value(*y), width: width as u32, slots: 1 };
+                let params = wgsl::Activate { x: self.places.value(*y), width: width as u32, slots: 1 };
                 let groups = [across(width), self.tokens(), ONE];
                 self.push(Kernel::Activate, &[named(*activation)], &params, &[], groups);
                 self.moves(0, 2 * width);
@@ -246,11 +245,7 @@ impl List<'_> {
     pub(super) fn conv1d(
         &mut self,
         x: View,
-        (taps, bias, tail): (
-            VectorId,
-            Option<VectorId>,
-            StateId,
-        ),
+        (taps, bias, tail): (VectorId, Option<VectorId>, StateId),
         y: Rows,
         silu: bool,
     ) {
@@ -281,14 +276,7 @@ impl List<'_> {
     }
 
     /// A gate, behind a skip connection where there is one.
-    pub(super) fn gate(
-        &mut self,
-        x: View,
-        z: View,
-        y: Rows,
-        z_scale: f32,
-        skip: Option<(VectorId, View)>,
-    ) {
+    pub(super) fn gate(&mut self, x: View, z: View, y: Rows, z_scale: f32, skip: Option<(VectorId, View)>) {
         let params = wgsl::Gate {
             x: self.places.rows(x),
             z: self.places.rows(z),
@@ -309,12 +297,7 @@ impl List<'_> {
 
     /// The scan of Mamba-2; `raw` is what its step sizes are made of, where it makes them itself: bias
     /// and limits.
-    pub(super) fn ssd(
-        &mut self,
-        ssd: &Ssd,
-        dt: Rows,
-        raw: Option<(VectorId, [f32; 2])>,
-    ) {
+    pub(super) fn ssd(&mut self, ssd: &Ssd, dt: Rows, raw: Option<(VectorId, [f32; 2])>) {
         let channels = ssd.heads * ssd.head;
         let d_len = self.network.program.vector(ssd.d).len;
         let (bias, limits) = raw.unzip();
@@ -373,7 +356,13 @@ impl List<'_> {
                 k_norm,
                 eps,
             };
-            self.push(Kernel::Rotate, &[], &params, &[], [Extent::Fixed(heads + kv_heads), self.tokens(), ONE]);
+            self.push(
+                Kernel::Rotate,
+                &[],
+                &params,
+                &[],
+                [Extent::Fixed(heads + kv_heads), self.tokens(), ONE],
+            );
         }
         let params = wgsl::Attention {
             q,

@@ -105,11 +105,20 @@ impl List<'_> {
                 return 0;
             }
             let router = network.matrix(op.router);
-            self.mixer_token(norm_block, [router, &bank.up, &bank.down], op.experts.len(), op.top_k, &["EXPERTS"]);
+            self.mixer_token(
+                norm_block,
+                [router, &bank.up, &bank.down],
+                op.experts.len(),
+                op.top_k,
+                &["EXPERTS"],
+            );
             return 2;
         }
-        let (Some(Op::Linear(up)), Some(Op::Activate { activation: Activation::Gelu, y }), Some(Op::Linear(down))) =
-            (self.ahead(at, 1), self.ahead(at, 2), self.ahead(at, 3))
+        let (
+            Some(Op::Linear(up)),
+            Some(Op::Activate { activation: Activation::Gelu, y }),
+            Some(Op::Linear(down)),
+        ) = (self.ahead(at, 1), self.ahead(at, 2), self.ahead(at, 3))
         else {
             return 0;
         };

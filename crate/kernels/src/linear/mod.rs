@@ -17,8 +17,8 @@
 mod activations;
 mod panels;
 mod product;
-mod transposed;
 pub mod reference;
+mod transposed;
 mod weights;
 
 pub use weights::Weights;

@@ -13,7 +13,8 @@ mod weights;
 pub use op::{Activation, Attention, Expert, Experts, GroupNorm, Linear, Norm, NormKind, Op, Ssd, View};
 pub use slots::Slots;
 pub use weights::{
-    Axis, AxisId, AxisName, Dim, Layout, Matrix, MatrixId, Segment, Vector, VectorForm, VectorId, VectorSource,
+    Axis, AxisId, AxisName, Dim, Layout, Matrix, MatrixId, Segment, Vector, VectorForm, VectorId,
+    VectorSource,
 };
 
 /// A value: `[n, width]` numbers, where a step has `n` tokens.

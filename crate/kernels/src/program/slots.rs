@@ -64,7 +64,12 @@ mod tests {
 
     fn copy(from: usize, to: usize) -> Node {
         let view = |value| View { value: ValueId(value), first: 0, width: 1 };
-        Node { op: Op::Copy { x: view(from), y: view(to) }, layer: None, records: Vec::new(), ends_layer: false }
+        Node {
+            op: Op::Copy { x: view(from), y: view(to) },
+            layer: None,
+            records: Vec::new(),
+            ends_layer: false,
+        }
     }
 
     #[test]

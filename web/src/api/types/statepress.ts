@@ -76,7 +76,7 @@ ratio: number, };
 /**
  * How the INT8 clipping point is found.
  */
-export type Calibration = "minmax" | "percentile";
+export type ClipBy = "minmax" | "percentile";
 
 /**
  * A tensor as `compress` would store it.
@@ -267,11 +267,6 @@ p99: number, };
 export type Distribution = { mean: number, median: number, p99: number, max: number, };
 
 /**
- * Whether later weights make up for the rounding of earlier ones.
- */
-export type ErrorCompensation = "none";
-
-/**
  * Perplexity of a model on a text (`evaluate`).
  */
 export type Evaluation = {
@@ -333,9 +328,10 @@ nllByOffset?: Array<number>,
 findings: Array<Finding>, };
 
 /**
- * A family of models.
+ * A family of models, by its name in reports: `mamba2`. The list is open: families are declared
+ * where they are read, and a report of a newer version may name one that this version does not know.
  */
-export type Family = "itera-lite" | "transformer" | "mamba" | "mamba2" | "unknown";
+export type Family = string;
 
 /**
  * One field of a configuration.
@@ -470,10 +466,6 @@ export type Int4Options = {
  */
 group: number,
 /**
- * Only `true` is supported.
- */
-symmetric: boolean,
-/**
  * The type of the scales.
  */
 scale: ScaleType, };
@@ -489,7 +481,7 @@ granularity: Granularity,
 /**
  * How the clipping point is found.
  */
-calibration: Calibration,
+clip: ClipBy,
 /**
  * With `percentile`: which one, above 0 and at most 100.
  */
@@ -721,11 +713,7 @@ nf4: Nf4Options,
 /**
  * How `int4` is done.
  */
-int4: Int4Options,
-/**
- * Whether later weights make up for the rounding of earlier ones.
- */
-errorCompensation: ErrorCompensation, };
+int4: Int4Options, };
 
 /**
  * What to do to a checkpoint.
@@ -783,6 +771,11 @@ basis: Basis, };
 export type Risk = "low" | "medium" | "high";
 
 /**
+ * What a weight does.
+ */
+export type Role = "table" | "positions" | "head" | "norm" | "conv" | "in-proj" | "out-proj" | "x-proj" | "dt-proj" | "state-matrix" | "dynamics" | "attention-in" | "attention-out" | "ffn-in" | "ffn-out" | "expert-in" | "expert-out" | "router" | "bias";
+
+/**
  * The difference between a tensor and what its codes decode to.
  */
 export type RoundingError = {
@@ -808,7 +801,7 @@ clipped: number, };
  */
 export type Rule = {
 /**
- * A glob over the checkpoint's real keys.
+ * A glob over the checkpoint's real keys, or `role:` and a [`Role`]: `role:norm`.
  */
 match: string,
 /**
@@ -820,6 +813,19 @@ precision: Precision, };
  * The type of stored INT4 scales.
  */
 export type ScaleType = "fp16" | "fp32";
+
+/**
+ * Rows of a tensor that belong together, as `x`, `B` and `C` in one projection.
+ */
+export type Segment = {
+/**
+ * What the rows are called: `z`, `x`, `B`, `C`, `dt`, ...
+ */
+label: string,
+/**
+ * How many they are.
+ */
+rows: number, };
 
 /**
  * The finite numbers `x` of a tensor, `n` of them, in f64. With none of them, all but the counts is 0
@@ -882,6 +888,14 @@ precision: Precision,
  */
 rule: string,
 /**
+ * What it does in the model, where its family is known and says so.
+ */
+role?: Role,
+/**
+ * Why it takes this precision, as a sentence.
+ */
+why?: string,
+/**
  * Numbers in it.
  */
 params: number,
@@ -926,6 +940,14 @@ bytes: number,
  * The earlier tensor that holds the same storage.
  */
 tiedTo?: string,
+/**
+ * What it does in the model, where its family is known and says so.
+ */
+role?: Role,
+/**
+ * Where its rows are of several kinds: those kinds, in order. Empty where they are not.
+ */
+segments?: Array<Segment>,
 /**
  * True for tensors that are not weights (counters, masks).
  */
@@ -991,6 +1013,31 @@ lossTarget: number, };
 export type VerdictResult = "success" | "partial" | "failure";
 
 /**
+ * What each role does, in words.
+ */
+export const ROLE_WORDS: Readonly<Record<Role, string>> = {
+  "table": "a row for every token of the vocabulary",
+  "positions": "a row for every position",
+  "head": "makes the logits",
+  "norm": "scales what a norm has normalised",
+  "conv": "mixes a channel's last few inputs",
+  "in-proj": "the first projection of an SSM block",
+  "out-proj": "the last projection of an SSM block",
+  "x-proj": "computes step size, B and C of every token",
+  "dt-proj": "computes how far the state moves for every token",
+  "state-matrix": "leads into the state, or out of it",
+  "dynamics": "how the state decays and steps: a small error grows over the text",
+  "attention-in": "queries, keys or values of attention",
+  "attention-out": "the last projection of attention",
+  "ffn-in": "the first projection of a feed-forward network",
+  "ffn-out": "the last projection of a feed-forward network",
+  "expert-in": "the first projection of an expert",
+  "expert-out": "the last projection of an expert",
+  "router": "chooses the experts of every token",
+  "bias": "is added to a projection's output",
+};
+
+/**
  * A quantize step to start from. `rules` and `otherwise` must always be given; the rest is what one takes for what it does not say.
  */
 export const QUANTIZE_DEFAULTS: Quantize = {
@@ -998,7 +1045,7 @@ export const QUANTIZE_DEFAULTS: Quantize = {
   "otherwise": "fp32",
   "int8": {
     "granularity": "row",
-    "calibration": "minmax",
+    "clip": "minmax",
     "percentile": 99.99
   },
   "nf4": {
@@ -1008,10 +1055,8 @@ export const QUANTIZE_DEFAULTS: Quantize = {
   },
   "int4": {
     "group": 32,
-    "symmetric": true,
     "scale": "fp16"
-  },
-  "errorCompensation": "none"
+  }
 };
 
 /**

@@ -1,16 +1,15 @@
 // The report as JSON: what `compress` and `compare` print, and what they were about.
 
-import type { Opened, Run } from "../state/state.js";
+import type { Opened, Run, Source } from "../state/state.js";
 
 /** The report of a run. */
 export function reportJson(checkpoint: Opened, run: Run): string {
-  const { name, inspection, given, offsets } = checkpoint;
-  const { tensors: _, ...about } = inspection;
+  const { given, offsets } = checkpoint;
   return JSON.stringify(
     {
-      checkpoint: { name, ...about, given },
-      compress: run.report,
-      compare: run.comparison ?? null,
+      checkpoint: { ...about(checkpoint), given },
+      ...(run.other ? { other: about(run.other) } : { compress: run.report }),
+      compare: run.comparison ?? run.byText ?? null,
       text: run.textName ?? null,
       protocol: { limit: run.asked.limit ?? null, backend: run.asked.backend, backendB: run.asked.backendB },
       offsets: offsets ? { text: offsets.textName, nllByOffset: offsets.evaluation.nllByOffset ?? null } : null,
@@ -18,4 +17,10 @@ export function reportJson(checkpoint: Opened, run: Run): string {
     null,
     2,
   );
+}
+
+// Without its tensors, which are in the file.
+function about({ name, inspection }: Source): object {
+  const { tensors: _, ...rest } = inspection;
+  return { name, ...rest };
 }

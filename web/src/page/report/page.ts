@@ -1,6 +1,7 @@
 // The report as one self-contained page: the same parts as on ours, mounted apart, with their style sheets inside.
 
 import { flushSync, mount, unmount } from "svelte";
+import { nameOf } from "../state/run.js";
 import type { Opened, Run } from "../state/state.js";
 import parts from "../styles/parts.css?inline";
 import tokens from "../styles/tokens.css?inline";
@@ -15,7 +16,7 @@ export function reportPage(checkpoint: Opened, run: Run): string {
   // Svelte marks places in the markup with comments; nobody needs them any more.
   const body = target.innerHTML.replace(/<!--.*?-->/gs, "");
   void unmount(report);
-  const title = `${checkpoint.name}, ${run.report.recipe.name}: statepress report`;
+  const title = `${checkpoint.name}, ${nameOf(run)}: statepress report`;
   return `<!doctype html>
 <html lang="en">
 <head>

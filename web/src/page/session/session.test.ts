@@ -11,6 +11,7 @@ const fake = vi.hoisted(() => ({
   opened: [] as { files: string[]; set: object; disposed: boolean }[],
   produced: [] as { disposed: boolean }[],
   evaluated: [] as string[],
+  texts: [] as { why?: string; offsetB?: string; backendB?: string }[],
   compared: [] as { offset?: number; backend?: string; backendB?: string; limit?: number }[],
   looked: [] as { block: number }[],
 }));
@@ -45,16 +46,26 @@ vi.mock("statepress", async () => {
     weightsAmong: names.weightsAmong,
     weightsLeft: names.weightsLeft,
     recipes: async () => ["int8", "nf4", "none"].map(recipe),
-    open: async (files: File[], options: { set: object }) => {
-      const about = { files: files.map((file) => file.name), set: options.set, disposed: false };
+    open: async (files: File[], { set = {} }: { set?: object }) => {
+      const about = { files: files.map((file) => file.name), set, disposed: false };
       fake.opened.push(about);
       await later(fake.openMilliseconds);
-      if ("refused" in options.set) throw new StatepressError("bad-option", "refused is no field");
+      if ("refused" in set) throw new StatepressError("bad-option", "refused is no field");
       const weights = files.find((file) => /safetensors|pt$/.test(file.name));
+      if (weights?.name.startsWith("broken")) throw new StatepressError("malformed", "no checkpoint");
       if (!weights) throw new StatepressError("bad-input", `no weights among ${files.length} files`);
       return {
-        inspection: { spec: fake.spec, findings: [], tensors: [] },
-        tokenizerName: "tokenizer.json",
+        inspection: {
+          spec: {
+            ...fake.spec,
+            vocab_size: { origin: "counted", value: weights.name.startsWith("large") ? 8000 : 2000 },
+          },
+          findings: weights.name.startsWith("mute")
+            ? [{ level: "warning", code: "cannot-run", message: "no reader" }]
+            : [],
+          tensors: [],
+        },
+        tokenizerName: files.find((file) => names.isTokenizerName(file.name))?.name,
         weightsName: weights.name,
         dispose() {
           about.disposed = true;
@@ -98,6 +109,15 @@ vi.mock("statepress", async () => {
         },
       };
     },
+    tokensDiffer: (...both: { inspection: { spec: { vocab_size: { value: number } } } }[]) => {
+      const [a, b] = both.map(({ inspection }) => inspection.spec.vocab_size.value);
+      return a === b ? undefined : `${a} and ${b}`;
+    },
+    compareByText: async (_a: object, _b: object, options: object) => {
+      fake.texts.push(options);
+      await later(2);
+      return { bitsPerByteChange: 1, a: { findings: [] } };
+    },
     compare: async (_a: object, _b: object, options: object) => {
       fake.compared.push(options);
       await later(2);
@@ -139,7 +159,8 @@ const MINE = file("mine.json", JSON.stringify({ version: 1, name: "mine", steps:
 beforeEach(() => {
   Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false });
   fake.spec = { prediction_offset: { origin: "assumed", value: 1 } };
-  for (const list of [fake.opened, fake.produced, fake.evaluated, fake.compared, fake.looked]) list.length = 0;
+  for (const list of [fake.opened, fake.produced, fake.evaluated, fake.compared, fake.texts, fake.looked])
+    list.length = 0;
   vi.stubGlobal("fetch", async () => new Response("the held-out text"));
 });
 
@@ -413,6 +434,104 @@ test("pictures follow the recipe's options, even past a recipe that was refused"
   await it.session.askRecipe(nf4(4096, "bad"));
   await it.session.askRecipe(nf4(4096, "good"));
   expect(fake.looked.map(({ block }) => block)).toEqual([64, 4096]);
+});
+
+test("files that come while a checkpoint is open are asked about, and what belongs to it is not", async () => {
+  const it = await page();
+  await it.session.take([file("a.pt")]);
+  expect(it.state.checkpoint?.name).toBe("a");
+  await it.session.take([file("late.txt", "words"), file("tokenizer.json", "{}"), MINE]);
+  expect(it.state.offer).toBeUndefined();
+  await it.session.take([file("b.pt")]);
+  expect(it.state.offer).toEqual({ what: "b.pt" });
+  await it.session.answerOffer("neither");
+  expect(it.state.offer).toBeUndefined();
+  expect(it.state.checkpoint?.name).toBe("a");
+  await it.session.take([file("b.pt")]);
+  await it.session.answerOffer("open");
+  expect(it.state.checkpoint?.name).toBe("b");
+  await it.session.take([file("c.pt")]);
+  await it.session.answerOffer("compare");
+  expect(it.state.checkpoint?.name).toBe("b");
+  expect(it.state.runs.map(({ other }) => other?.name)).toEqual(["c"]);
+});
+
+test("another model is measured token by token where its tokens are the same, else by the text", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("tokenizer_a.json")]);
+  it.tell({ type: "asked", change: { backend: "cpu", limit: 4096 } });
+  await it.session.compareFiles([file("b.pt"), file("notes.txt", "left alone")]);
+  expect(fake.compared).toHaveLength(1);
+  expect(it.state.runs[0]).toMatchObject({ other: { name: "b", apart: undefined }, comparison: { kl: { mean: 0 } } });
+  expect(fake.opened.at(-1)?.files, "with the tokenizer of the first, which has as many tokens").toEqual([
+    "b.pt",
+    "tokenizer_a.json",
+  ]);
+  expect(it.state.runs[0]?.other?.inspection.findings.map(({ code }) => code)).toEqual(["tokenizer-of-a"]);
+  expect(it.state.asked.own, "both are measured on what is asked for").toBeUndefined();
+  await it.session.compareFiles([file("large.pt"), file("tokenizer_b.json")]);
+  expect(fake.texts).toMatchObject([{ why: "2000 and 8000", offsetB: "detect", limit: 4096, backend: "cpu" }]);
+  expect(it.state.runs[1]).toMatchObject({
+    other: { tokenizer: "tokenizer_b.json" },
+    byText: { bitsPerByteChange: 1 },
+  });
+  it.tell({ type: "asked", change: { limit: undefined } });
+  await it.session.compareAgain(2);
+  expect(it.state.runs.map(({ id, asked }) => [id, asked.limit])).toEqual([
+    [1, 4096],
+    [2, 4096],
+    [3, undefined],
+  ]);
+});
+
+test("another model without a tokenizer is read with all files of the first's", async () => {
+  const it = await page();
+  const pair = [file("vocab.json", "{}"), file("merges.txt"), file("tokenizer_config.json", "{}")];
+  await it.session.openFiles([file("a.pt"), ...pair]);
+  await it.session.compareFiles([file("b.pt"), file("tokenizer_config.json", "[]")]);
+  expect(fake.opened.at(-1)?.files).toEqual(["b.pt", "vocab.json", "merges.txt", "tokenizer_config.json"]);
+  expect(it.state.runs[0]?.other?.inspection.findings[0]?.message).toContain("vocab.json of the other model");
+  await it.session.compareFiles([file("c.pt"), file("vocab.json", "[]"), file("merges.txt"), file("late.txt", "x")]);
+  expect(fake.opened.at(-1)?.files).toEqual(["c.pt", "vocab.json", "merges.txt"]);
+  await it.session.compareFiles([file("merges.txt"), file("tokenizer_config.json", "{}")]);
+  expect(it.state.openProblem?.message).toContain("no weights");
+});
+
+test("another model of a family without the field is not asked for its offset", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("tokenizer_a.json")]);
+  fake.spec = {};
+  await it.session.compareFiles([file("large.pt"), file("tokenizer_b.json")]);
+  expect(fake.texts).toMatchObject([{ offset: 1, offsetB: undefined }]);
+});
+
+test("another model that is none is refused, one that cannot run is set beside, and the first stays", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.compareFiles([file("broken.pt")]);
+  expect(it.state.openProblem).toMatchObject({ code: "malformed", what: "broken.pt" });
+  await it.session.compareFiles([file("tokenizer.json"), file("one.txt")]);
+  expect(it.state.openProblem?.message).toContain("no weights in tokenizer.json and 1 more");
+  expect(it.state).toMatchObject({ runs: [], opening: false, checkpoint: { name: "a" } });
+  await it.session.compareFiles([file("mute.pt")]);
+  expect(it.state.openProblem).toBeUndefined();
+  expect(it.state.runs[0]?.problem).toEqual({ code: "unknown-model", message: "Of B, no reader." });
+  expect(it.state.work).toBeUndefined();
+  expect(fake.compared).toEqual([]);
+});
+
+test("another model waits for no work and takes none over; forgetting it closes it", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const running = it.session.compress();
+  await it.session.compareFiles([file("b.pt")]);
+  expect(fake.opened).toHaveLength(1);
+  await running;
+  await it.session.compareFiles([file("b.pt")]);
+  it.session.forget(2);
+  expect(fake.opened.at(-1)?.disposed).toBe(true);
+  await it.session.compareAgain(2);
+  expect(it.state.runs.map(({ id }) => id)).toEqual([1]);
 });
 
 test("closing lets everything go", async () => {

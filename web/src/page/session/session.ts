@@ -1,21 +1,15 @@
 // What the page does: calls of the package, whose answers become events. Here: opening and letting go; what is done with
 // an open checkpoint stands in the files beside this one.
 
-import {
-  type FieldValue,
-  type Finding,
-  open,
-  type Recipe,
-  recipes,
-  replacesTokenizer,
-  StatepressError,
-} from "statepress";
-import type { Asked, Opened } from "../state/state.js";
+import { type FieldValue, open, type Recipe, recipes, StatepressError } from "statepress";
+import type { Asked } from "../state/state.js";
+import { bring, noWeights, openOther } from "./bringing.js";
 import { demoFiles, heldout } from "./demo.js";
 import { localFiles } from "./local.js";
 import { isBeside } from "./local-choice.js";
 import { look } from "./looking.js";
 import { OpenCheckpoint } from "./open-checkpoint.js";
+import { joined, nameOf, type Origin, sentence, summary } from "./origin.js";
 import type { Teller } from "./page.js";
 import { advise, plan } from "./planning.js";
 import { problemOf } from "./problem.js";
@@ -24,23 +18,15 @@ import { isText, takeText } from "./texts.js";
 import { tryBoth } from "./trying.js";
 import { compress, measureOffsets } from "./working.js";
 
-/** Files that belong together, and where they come from. */
-interface Origin {
-  place: Opened["place"];
-  /** The path that was pasted, absolute. */
-  path?: string | undefined;
-  /** The folder that they lay in. */
-  folder?: string | undefined;
-  files: File[];
-  /** What was said when they were gathered. */
-  findings?: Finding[];
-}
-
 /** The page's end of the package. */
 export class Session {
   readonly #page: Teller;
   #open: OpenCheckpoint | undefined;
   #origin: Origin | undefined;
+  /** Files of which it is being asked what they are for. */
+  #offered: { files: File[]; folder: string | undefined } | undefined;
+  /** Where other models came from, by the run that they are. */
+  readonly #others = new Map<number, Origin>();
   #started: Promise<void> | undefined;
   #opening = new AbortController();
   #opened = 0;
@@ -68,6 +54,54 @@ export class Session {
   }
 
   /**
+   * Takes files that were dropped or chosen: another model than the one that is open is not opened unasked, for all that
+   * was measured goes with what is closed.
+   */
+  async take(files: File[], folder?: string): Promise<void> {
+    const { checkpoint, lost } = this.#page.state();
+    const forThis = (file: File) => isBeside(file) || isText(file);
+    if (!checkpoint || lost || files.every(forThis) || (await takeRecipe(files)).others.every(forThis)) {
+      await this.openFiles(files, folder);
+      return;
+    }
+    this.#offered = { files, folder };
+    this.#page.tell({ type: "offered", what: folder ?? summary(files) });
+  }
+
+  /** Answers what the files are for that were taken: to be opened, to be compared with what is open, or neither. */
+  async answerOffer(answer: "open" | "compare" | "neither"): Promise<void> {
+    const offered = this.#offered;
+    if (answer === "compare" && this.#page.state().work) return;
+    this.#offered = undefined;
+    this.#page.tell({ type: "offerEnded" });
+    if (!offered) return;
+    if (answer === "open") await this.openFiles(offered.files, offered.folder);
+    if (answer === "compare") await this.compareFiles(offered.files, offered.folder);
+  }
+
+  /** Opens another model beside the checkpoint, and compares the two. */
+  compareFiles(files: File[], folder?: string): Promise<void> {
+    return this.#compareWith(folder ?? summary(files), async () => ({ place: "files", folder, files }));
+  }
+
+  /** Compares with the demo checkpoint. */
+  compareDemo(): Promise<void> {
+    return this.#compareWith("the demo", async (signal) => ({ place: "demo", files: await demoFiles(signal) }));
+  }
+
+  /** Compares with a path of the machine that serves the page. */
+  comparePath(pasted: string): Promise<void> {
+    const path = unquoted(pasted);
+    return this.#compareWith(path, async (signal) => ({ place: "path", ...(await localFiles(path, signal)) }));
+  }
+
+  /** Measures another model once more, as is asked for now: a run of its own. */
+  async compareAgain(run: number): Promise<void> {
+    const origin = this.#others.get(run);
+    if (origin) await this.#compareWith(summary(origin.files), async () => origin);
+  }
+
+  /**
    * Opens files that belong together; a text among them is what will be measured on. Without weights they are for the
    * checkpoint that is there.
    */
@@ -82,8 +116,7 @@ export class Session {
 
   /** Opens a path of the machine that serves the page. */
   openPath(pasted: string): Promise<void> {
-    // File managers and terminals copy paths in quotes.
-    const path = pasted.trim().replace(/^(["'])(.*)\1$/, "$2");
+    const path = unquoted(pasted);
     return this.#openFrom(path, async (signal) => ({ place: "path", ...(await localFiles(path, signal)) }));
   }
 
@@ -172,7 +205,30 @@ export class Session {
     if (work?.run === run) this.#open?.stop("work");
     if (trial?.run === run) this.#open?.stop("trial");
     this.#open?.forget(run);
+    this.#others.delete(run);
     this.#page.tell({ type: "forgotten", run });
+  }
+
+  async #compareWith(what: string, gather: (signal: AbortSignal) => Promise<Origin>): Promise<void> {
+    const opened = this.#open;
+    if (!opened || this.#page.state().work) return;
+    this.#opening.abort();
+    this.#opening = new AbortController();
+    const { signal } = this.#opening;
+    this.#page.tell({ type: "opening" });
+    try {
+      const origin = await gather(signal);
+      if (origin.files.every((file) => isBeside(file) || isText(file))) throw noWeights(what);
+      const brought = await openOther(opened, origin, this.#origin?.files ?? [], signal);
+      if (signal.aborted) return brought.checkpoint.dispose();
+      const run = ++this.#runs;
+      this.#others.set(run, origin);
+      await bring(opened, run, brought);
+    } catch (error) {
+      if (!signal.aborted) {
+        opened.tell({ type: "openFailed", problem: opened.failed(error), what, field: undefined });
+      }
+    }
   }
 
   // `field` is the one that is being set, whose fault it is when that fails.
@@ -247,33 +303,12 @@ export class Session {
     this.#open?.dispose();
     this.#open = undefined;
     this.#origin = undefined;
+    this.#offered = undefined;
+    this.#others.clear();
   }
 }
 
-/** What every checkpoint in a folder is called. */
-const ANY_NAME = /^(model|pytorch_model|checkpoint|consolidated|weights)\b/i;
-
-function nameOf({ place, path, folder }: Origin, weights: string): string {
-  if (place === "demo") return "itera-tiny";
-  const last = path?.split(/[\\/]/).at(-1);
-  const inside = folder ?? (last === weights ? undefined : last);
-  return inside && ANY_NAME.test(weights) ? inside : weights.replace(/\.[^.]+$/, "");
-}
-
-function summary(files: File[]): string {
-  const [first, ...others] = files;
-  if (!first) return "nothing";
-  return others.length === 0 ? first.name : `${first.name} and ${others.length} more`;
-}
-
-// The files that are there, with others in the place of those that they stand for: of a text and of a tokenizer one is
-// enough, whatever it is called.
-function joined(origin: Origin, added: File[]): Origin {
-  const replaced = (file: File) =>
-    added.some((it) => it.name === file.name || (isText(it) && isText(file)) || replacesTokenizer(it.name, file.name));
-  return { ...origin, files: [...added, ...origin.files.filter((file) => !replaced(file))] };
-}
-
-function sentence(findings: Finding[]): string {
-  return findings.map((finding) => finding.message).join("; ");
+// File managers and terminals copy paths in quotes.
+function unquoted(pasted: string): string {
+  return pasted.trim().replace(/^(["'])(.*)\1$/, "$2");
 }

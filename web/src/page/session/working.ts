@@ -1,6 +1,14 @@
 // Compressing by a recipe, and measuring what was produced.
 
-import { compare, type Evaluation, type Progress, type Recipe, StatepressError } from "statepress";
+import {
+  type Checkpoint,
+  compare,
+  compareByText,
+  type Evaluation,
+  type Progress,
+  type Recipe,
+  StatepressError,
+} from "statepress";
 import { type Asked, backendsOf } from "../state/state.js";
 import { heldout } from "./demo.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
@@ -33,19 +41,51 @@ export async function compress(opened: OpenCheckpoint, run: number, asked: Asked
       tell({ type: "workEnded" });
       return;
     }
-    tell({ type: "comparing", run, now: performance.now() });
-    const text = await textOf(asked);
-    const detected = await offsetsOn(opened, text, asked, signal);
-    const [backend, backendB] = backendsOf(asked);
-    const options = { text: text.text, backend, backendB, limit: asked.limit, offset: detected?.offset };
-    const { a, ...comparison } = await compare(checkpoint, produced, { ...options, signal, onProgress });
-    // What was found odd about the offset is part of what was measured with it.
-    const odd = detected?.findings.filter((finding) => finding.level === "warning") ?? [];
-    const both = { ...comparison, a: { ...a, findings: [...a.findings, ...odd] } };
-    tell({ type: "compared", run, comparison: both, textName: text.name });
+    await comparePair(opened, { run, checkpoint: produced, apart: undefined }, asked, signal);
   } catch (error) {
     tell({ type: "workFailed", run, problem: opened.failed(error) });
   }
+}
+
+/** What is compared with the checkpoint, and why its tokens are not the same, where they are not. */
+interface Second {
+  run: number;
+  checkpoint: Checkpoint;
+  apart: string | undefined;
+}
+
+/** Measures a run beside the checkpoint: token by token, or by the text where the tokens are not the same. */
+export async function comparePair(
+  opened: OpenCheckpoint,
+  { run, checkpoint: second, apart }: Second,
+  asked: Asked,
+  signal: AbortSignal,
+): Promise<void> {
+  const { checkpoint, tell } = opened;
+  const onProgress = (progress: Progress) => {
+    if (!signal.aborted) tell({ type: "progressed", run, progress, now: performance.now() });
+  };
+  tell({ type: "comparing", run, now: performance.now() });
+  const text = await textOf(asked);
+  const detected = await offsetsOn(opened, text, asked, signal);
+  const [backend, backendB] = backendsOf(asked);
+  const offset = detected?.offset;
+  const options = { text: text.text, backend, backendB, limit: asked.limit, offset, signal, onProgress };
+  // What was found odd about the offset is part of what was measured with it.
+  const odd = detected?.findings.filter((finding) => finding.level === "warning") ?? [];
+  const told = <T extends Evaluation>(a: T): T => ({ ...a, findings: [...a.findings, ...odd] });
+  if (apart === undefined) {
+    const { a, ...comparison } = await compare(checkpoint, second, options);
+    tell({ type: "compared", run, comparison: { ...comparison, a: told(a) }, textName: text.name });
+  } else {
+    const offsetB = offsetIsAssumed(second) ? ("detect" as const) : undefined;
+    const { a, ...byText } = await compareByText(checkpoint, second, { ...options, offsetB, why: apart });
+    tell({ type: "comparedByText", run, byText: { ...byText, a: told(a) }, textName: text.name });
+  }
+}
+
+function offsetIsAssumed({ inspection }: Checkpoint): boolean {
+  return inspection.spec["prediction_offset"]?.origin === "assumed";
 }
 
 /** Measures how far ahead the model predicts: its perplexity at offsets 0 to 3. */
@@ -68,7 +108,7 @@ async function offsetsOn(
   signal: AbortSignal,
 ): Promise<Evaluation | undefined> {
   const { checkpoint } = opened;
-  if (checkpoint.inspection.spec["prediction_offset"]?.origin !== "assumed") return undefined;
+  if (!offsetIsAssumed(checkpoint)) return undefined;
   const limit = Math.min(asked.limit ?? OFFSET_TOKENS, OFFSET_TOKENS);
   const known = opened.offsets;
   if (known?.text === text && known.limit === limit) return known.evaluation;

@@ -1,12 +1,13 @@
 // The same job elsewhere: as a command line, as a Node script, and how other tools load the file.
 
 import type { Recipe } from "statepress";
-import type { Opened, Run } from "./state.js";
+import { hasOffset } from "./fields.js";
+import type { Opened, OtherRun, RecipeRun, Run, Source } from "./state.js";
 
 /** What the commands are about. */
 interface Job {
   checkpoint: Opened;
-  run: Run;
+  run: RecipeRun;
   builtin: boolean;
 }
 
@@ -21,21 +22,42 @@ export function commandLine(job: Job): string {
   const input = quoted(pathOf(checkpoint));
   const recipe = builtin ? run.report.recipe.name : recipeFile(run.report.recipe);
   const set = Object.entries(checkpoint.given).map(([field, value]) => ` --set ${field}=${value}`);
-  const { offset, limit, backend, backendB } = protocolOf(job);
-  const options = [
-    ...(offset === undefined ? [] : [` --offset ${offset}`]),
-    ...(limit === undefined ? [] : [` --limit ${limit}`]),
-    ...(backend === undefined ? [] : [` --backend ${backend}`]),
-    ...(backendB === undefined ? [] : [` --backend-b ${backendB}`]),
-  ];
+  const options = optionsOf(checkpoint, run);
   const text = quoted(textOf(run));
-  // Files that were dropped together need not lie together, or be the only ones.
-  const named = checkpoint.place === "files" && checkpoint.tokenizer !== undefined;
-  const tokenizer = named ? ` --tokenizer ${quoted(checkpoint.tokenizer ?? "")}` : "";
+  const tokenizer = tokenizerOf("--tokenizer", checkpoint);
   return [
     `npx statepress compress ${input} -o ${run.file.name} --recipe ${recipe}${set.join("")}`,
     `npx statepress compare ${input} ${run.file.name} --text ${text}${tokenizer}${options.join("")}${set.join("")}`,
   ].join("\n");
+}
+
+/** One line for a shell that compares two models. */
+export function compareLine(checkpoint: Opened, run: OtherRun): string {
+  const [a, b] = [checkpoint, run.other].map((it) => quoted(pathOf(it)));
+  const tokenizers = `${tokenizerOf("--tokenizer", checkpoint)}${tokenizerOf("--tokenizer-b", run.other)}`;
+  const text = quoted(textOf(run));
+  return `npx statepress compare ${a} ${b} --text ${text}${tokenizers}${optionsOf(checkpoint, run).join("")}`;
+}
+
+/** A script for Node that compares two models. */
+export function compareScript(checkpoint: Opened, run: OtherRun): string {
+  const call = run.other.apart === undefined ? "compare" : "compareByText";
+  const opened = (name: string, it: Source, set: object) => {
+    const options = { ...tokenizerOption(it), ...(Object.keys(set).length > 0 && { set }) };
+    const given = Object.keys(options).length > 0 ? `, ${JSON.stringify(options)}` : "";
+    return `const ${name} = await open(${JSON.stringify(pathOf(it))}${given});`;
+  };
+  const options = Object.entries(protocolOf(checkpoint, run)).map(
+    ([name, value]) => `, ${name}: ${JSON.stringify(value)}`,
+  );
+  return `import { readFile } from "node:fs/promises";
+import { ${call}, open, qualityCard } from "statepress";
+
+${opened("a", checkpoint, checkpoint.given)}
+${opened("b", run.other, {})}
+const text = await readFile(${JSON.stringify(textOf(run))}, "utf8");
+const comparison = await ${call}(a, b, { text${options.join("")} });
+console.table(qualityCard(comparison));`;
 }
 
 /** A script for Node. */
@@ -43,11 +65,13 @@ export function nodeScript(job: Job): string {
   const { checkpoint, run, builtin } = job;
   const recipe = builtin ? JSON.stringify(run.report.recipe.name) : JSON.stringify(run.report.recipe, null, 2);
   const opening = {
-    ...(checkpoint.place === "files" && checkpoint.tokenizer !== undefined && { tokenizer: checkpoint.tokenizer }),
+    ...tokenizerOption(checkpoint),
     ...(Object.keys(checkpoint.given).length > 0 && { set: checkpoint.given }),
   };
   const given = Object.keys(opening).length > 0 ? `, ${JSON.stringify(opening)}` : "";
-  const options = Object.entries(protocolOf(job)).map(([name, value]) => `, ${name}: ${JSON.stringify(value)}`);
+  const options = Object.entries(protocolOf(checkpoint, run)).map(
+    ([name, value]) => `, ${name}: ${JSON.stringify(value)}`,
+  );
   return `import { readFile } from "node:fs/promises";
 import { compare, open } from "statepress";
 
@@ -61,25 +85,51 @@ const card = await compare(checkpoint, compressed, { text${options.join("")} });
 console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
 }
 
+// Files that were dropped together need not lie together, or be the only ones.
+function tokenizerOption({ place, tokenizer }: Source): { tokenizer?: string } {
+  return place === "files" && tokenizer !== undefined ? { tokenizer } : {};
+}
+
+function tokenizerOf(option: string, source: Source): string {
+  const { tokenizer } = tokenizerOption(source);
+  return tokenizer === undefined ? "" : ` ${option} ${quoted(tokenizer)}`;
+}
+
+function optionsOf(checkpoint: Opened, run: Run): string[] {
+  const { offset, limit, backend, backendB } = protocolOf(checkpoint, run);
+  return [
+    ...(offset === undefined ? [] : [` --offset ${offset}`]),
+    ...(limit === undefined ? [] : [` --limit ${limit}`]),
+    ...(backend === undefined ? [] : [` --backend ${backend}`]),
+    ...(backendB === undefined ? [] : [` --backend-b ${backendB}`]),
+  ];
+}
+
 // What a run was measured by, where that is not what would be done anyway.
-function protocolOf({ checkpoint, run: { asked, comparison } }: Job) {
-  const { limit, backend, backendB } = asked;
-  const ahead = checkpoint.inspection.spec["prediction_offset"] !== undefined;
+function protocolOf(checkpoint: Opened, run: Run) {
+  const { limit, backend, backendB } = run.asked;
+  const offset = offsetOf(checkpoint, run);
   return {
-    ...(ahead && comparison && { offset: comparison.a.offset }),
+    ...(offset !== undefined && { offset }),
     ...(limit !== undefined && { limit }),
     ...(backend !== "auto" && { backend }),
     ...(backendB !== "same" && { backendB }),
   };
 }
 
+// By text each side has an offset of its own: `detect` is a question to those alone that have the field.
+function offsetOf(checkpoint: Opened, { comparison, byText, other }: Run): number | "detect" | undefined {
+  if (byText) return [checkpoint, other].some((it) => it && hasOffset(it)) ? "detect" : undefined;
+  return hasOffset(checkpoint) ? comparison?.a.offset : undefined;
+}
+
 /** How Python reads the file. NumPy has no bfloat16, PyTorch has. */
-export function loadCommand(run: Run): string {
+export function loadCommand(run: RecipeRun): string {
   const library = run.report.precisions.some(({ precision }) => precision === "bf16") ? "torch" : "numpy";
   return `python -c "from safetensors.${library} import load_file; print({k: v.shape for k, v in load_file('${run.file.name}').items()})"`;
 }
 
-function pathOf({ place, path, weights }: Opened): string {
+function pathOf({ place, path, weights }: Source): string {
   return place === "demo" ? "examples/demo/itera-tiny" : (path ?? weights);
 }
 

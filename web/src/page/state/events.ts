@@ -10,8 +10,9 @@ import type {
   Progress,
   Recipe,
   TensorView,
+  TextComparison,
 } from "statepress";
-import type { Asked, Opened, Problem, Side } from "./state.js";
+import type { Asked, Opened, Other, Problem, Side } from "./state.js";
 
 /** One thing that happened. */
 export type PageEvent =
@@ -26,6 +27,8 @@ export type PageEvent =
     }
   | { type: "openFailed"; problem: Problem; what: string; field: string | undefined }
   | { type: "openingEnded" }
+  | { type: "offered"; what: string }
+  | { type: "offerEnded" }
   | { type: "textTaken"; text: NonNullable<Asked["own"]> }
   | { type: "advised"; checkpoint: number; advice: Advice; plans: Record<string, Plan> }
   | { type: "offsetsMeasured"; checkpoint: number; evaluation: Evaluation; textName: string }
@@ -41,8 +44,10 @@ export type PageEvent =
   | { type: "compressing"; run: number; now: number }
   | { type: "progressed"; run: number; progress: Progress; now: number }
   | { type: "compressed"; run: number; asked: Asked; report: CompressReport; file: { name: string; size: number } }
+  | { type: "brought"; run: number; asked: Asked; other: Other; problem: Problem | undefined }
   | { type: "comparing"; run: number; now: number }
   | { type: "compared"; run: number; comparison: Comparison; textName: string }
+  | { type: "comparedByText"; run: number; byText: TextComparison; textName: string }
   | { type: "workEnded" }
   | { type: "workFailed"; run: number; problem: Problem }
   | { type: "shown"; run: number }

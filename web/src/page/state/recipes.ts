@@ -17,7 +17,7 @@ function quantizes(step: Recipe["steps"][number]): step is { quantize: Quantize 
 
 // Recipes from links and files are shown before the package has refused them: nothing in them is sure to be there.
 function whole(quantize: Partial<Quantize> | null): Quantize {
-  const { rules, int8, nf4, int4, ...rest } = { ...QUANTIZE_DEFAULTS, ...quantize };
+  const { rules, int8, nf4, int4, ...rest } = { ...QUANTIZE_DEFAULTS, ...current(quantize) };
   return {
     ...rest,
     rules: Array.isArray(rules) ? rules.filter((rule) => typeof rule === "object" && rule !== null) : [],
@@ -25,6 +25,24 @@ function whole(quantize: Partial<Quantize> | null): Quantize {
     nf4: { ...QUANTIZE_DEFAULTS.nf4, ...nf4 },
     int4: { ...QUANTIZE_DEFAULTS.int4, ...int4 },
   };
+}
+
+/** Of an older recipe. */
+type Older = { calibration?: string; symmetric?: boolean; errorCompensation?: string };
+
+// Older recipes of version 1: one option had another name, and two had one value only. What those cannot be is left for
+// the package to refuse.
+function current(quantize: Partial<Quantize> | null): Partial<Quantize> {
+  const { errorCompensation, ...rest }: Partial<Quantize> & Older = quantize ?? {};
+  const { calibration, ...int8 }: Partial<Quantize["int8"]> & Older = rest.int8 ?? {};
+  const { symmetric, ...int4 }: Partial<Quantize["int4"]> & Older = rest.int4 ?? {};
+  const whole = {
+    ...rest,
+    ...(rest.int8 && { int8: { ...(calibration !== undefined && { clip: calibration }), ...int8 } }),
+    ...(rest.int4 && { int4: { ...int4, ...(symmetric === false && { symmetric }) } }),
+    ...(errorCompensation !== undefined && errorCompensation !== "none" && { errorCompensation }),
+  };
+  return whole as Partial<Quantize>;
 }
 
 /** How a recipe does its codes, as one comparable text. */

@@ -1,10 +1,10 @@
 // The reducer: what is shown belongs to the settings it was made under, and what is too late is ignored.
 
-import type { Comparison, CompressReport, Inspection, Plan, Recipe, TensorView } from "statepress";
+import type { Comparison, CompressReport, Inspection, Plan, Recipe, TensorView, TextComparison } from "statepress";
 import { describe, expect, test } from "vitest";
 import type { PageEvent } from "./events.js";
 import { reduce } from "./reducer.js";
-import { initial, type State } from "./state.js";
+import { initial, type Other, type State } from "./state.js";
 
 const recipe = (name: string): Recipe => ({ version: 1, name, steps: [] });
 const INT8 = recipe("int8");
@@ -189,6 +189,49 @@ describe("a run", () => {
     expect(state.work).toMatchObject({ since: 100, now: 180 });
     expect(reduce(state, at("compare", 300)).work).toMatchObject({ since: 300, now: 300 });
     expect(reduce(state, { ...at("compress", 200), run: 2 } as PageEvent)).toBe(state);
+  });
+});
+
+describe("another model", () => {
+  const other = { name: "b", inspection: {}, apart: "the vocabularies differ" } as Other;
+  const brought: PageEvent = { type: "brought", run: 2, asked: initial.asked, other, problem: undefined };
+  const byText = { why: other.apart, bitsPerByteChange: 3 } as TextComparison;
+
+  test("stands among the runs as one of them, and is shown", () => {
+    const state = after(opened(1), compressed, { type: "opening" }, brought);
+    expect(state.runs.map(({ id, other: it }) => [id, it?.name])).toEqual([
+      [1, undefined],
+      [2, "b"],
+    ]);
+    expect(state).toMatchObject({ shown: 2, opening: false, checkpoint: { id: 1 } });
+  });
+
+  test("is measured by text where its tokens differ", () => {
+    const state = after(opened(1), brought, { type: "comparing", run: 2, now: 0 });
+    expect(state.work).toMatchObject({ run: 2, doing: "compare" });
+    const measured = reduce(state, { type: "comparedByText", run: 2, byText, textName: "a.txt" });
+    expect(measured.runs[0]).toMatchObject({ byText, comparison: undefined, textName: "a.txt" });
+    expect(measured.work).toBeUndefined();
+  });
+
+  test("that cannot be measured is there all the same, with the reason", () => {
+    const state = after(opened(1), { ...brought, problem });
+    expect(state.runs[0]).toMatchObject({ other, problem, comparison: undefined, byText: undefined });
+    expect(state.workProblem).toBeUndefined();
+  });
+
+  test("goes with the checkpoint that it was set beside", () => {
+    expect(after(opened(1), brought, opened(2)).runs).toEqual([]);
+  });
+
+  test("is asked about only beside one that is open, and until that is answered", () => {
+    const offered: PageEvent = { type: "offered", what: "b.pt" };
+    expect(after(offered)).toBe(initial);
+    const state = after(opened(1), offered);
+    expect(state.offer).toEqual({ what: "b.pt" });
+    expect(reduce(state, { type: "offerEnded" }).offer).toBeUndefined();
+    expect(reduce(state, { type: "opening" }).offer).toBeUndefined();
+    expect(reduce(state, { type: "dropped" }).offer).toBeUndefined();
   });
 });
 

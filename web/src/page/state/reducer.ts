@@ -1,7 +1,18 @@
 // The page as a function of what happened. Pure; what is too late (of a checkpoint or a recipe that is gone) is ignored.
 
 import type { PageEvent } from "./events.js";
-import { type Asked, initial, type Look, type Opened, type Run, type Side, type State, type Trial } from "./state.js";
+import {
+  type Asked,
+  initial,
+  type Look,
+  type Opened,
+  type OtherRun,
+  type RecipeRun,
+  type Run,
+  type Side,
+  type State,
+  type Trial,
+} from "./state.js";
 
 /** The page after one more event. */
 export function reduce(state: State, event: PageEvent): State {
@@ -12,7 +23,7 @@ export function reduce(state: State, event: PageEvent): State {
       return { ...state, broken: event.problem };
 
     case "opening":
-      return { ...state, opening: true, openProblem: undefined, fieldProblem: undefined };
+      return { ...state, opening: true, openProblem: undefined, offer: undefined, fieldProblem: undefined };
     case "opened": {
       const checkpoint: Opened = {
         ...event.checkpoint,
@@ -36,6 +47,10 @@ export function reduce(state: State, event: PageEvent): State {
     }
     case "openingEnded":
       return { ...state, opening: false };
+    case "offered":
+      return state.checkpoint ? { ...state, offer: { what: event.what } } : state;
+    case "offerEnded":
+      return { ...state, offer: undefined };
     case "advised":
       return ofCheckpoint(state, event.checkpoint, { advice: event.advice, plans: event.plans });
     case "offsetsMeasured": {
@@ -82,24 +97,26 @@ export function reduce(state: State, event: PageEvent): State {
       return { ...state, work: { ...work, progress: event.progress, since, now: event.now } };
     }
     case "compressed": {
-      const run: Run = {
-        id: event.run,
-        asked: event.asked,
-        report: event.report,
-        file: event.file,
-        comparison: undefined,
-        textName: undefined,
-        problem: undefined,
-      };
-      return { ...state, runs: [...state.runs, run], shown: run.id };
+      const { run: id, asked, report, file } = event;
+      const run: RecipeRun = { id, asked, ...UNMEASURED, report, file, other: undefined };
+      return withRun(state, run);
+    }
+    case "brought": {
+      const { run: id, asked, other, problem } = event;
+      const run: OtherRun = { id, asked, ...UNMEASURED, problem, other, report: undefined, file: undefined };
+      return { ...withRun(state, run), opening: false };
     }
     case "comparing": {
       const work = { run: event.run, doing: "compare", progress: undefined, since: event.now, now: event.now } as const;
-      return { ...state, work };
+      return { ...state, work, workProblem: undefined };
     }
     case "compared": {
       const { comparison, textName } = event;
       return { ...ofRun(state, event.run, { comparison, textName }), work: undefined };
+    }
+    case "comparedByText": {
+      const { byText, textName } = event;
+      return { ...ofRun(state, event.run, { byText, textName }), work: undefined };
     }
     case "workEnded":
       return { ...state, work: undefined };
@@ -152,6 +169,12 @@ export function reduce(state: State, event: PageEvent): State {
   }
 }
 
+const UNMEASURED = { comparison: undefined, byText: undefined, textName: undefined, problem: undefined };
+
+function withRun(state: State, run: Run): State {
+  return { ...state, runs: [...state.runs, run], shown: run.id };
+}
+
 // A text that was dropped is meant to be measured on; where there is none, it cannot be.
 function withOwn(asked: Asked, own: Asked["own"]): Asked {
   return { ...asked, own, text: own ? "own" : asked.text === "own" ? "demo" : asked.text };
@@ -162,7 +185,11 @@ function ofCheckpoint(state: State, id: number, change: Partial<Opened>): State 
   return { ...state, checkpoint: { ...state.checkpoint, ...change } };
 }
 
-function ofRun(state: State, id: number, change: Partial<Run>): State {
+function ofRun(
+  state: State,
+  id: number,
+  change: Partial<Pick<Run, "comparison" | "byText" | "textName" | "problem">>,
+): State {
   return { ...state, runs: state.runs.map((run) => (run.id === id ? { ...run, ...change } : run)) };
 }
 

@@ -1,17 +1,70 @@
 // What is to be said of a run.
 
-import type { Finding } from "statepress";
-import type { Asked, Run } from "./state.js";
+import type { Finding, PrecisionShare } from "statepress";
+import { hasOffset } from "./fields.js";
+import type { Asked, Opened, Run, Source } from "./state.js";
 
-/** Findings of compressing and of measuring, each once. */
-export function findingsOf({ report, comparison }: Pick<Run, "report" | "comparison">): Finding[] {
-  const all = [...report.findings, ...(comparison?.a.findings ?? []), ...(comparison?.b.findings ?? [])];
+/** What a run is called: its recipe, or the other model. */
+export function nameOf({ report, other }: Run): string {
+  return other ? other.name : report.recipe.name;
+}
+
+/** What the two sides of a run are called. */
+export function sidesOf(checkpoint: Opened, { other }: Run): [string, string] {
+  return other ? [`A: ${checkpoint.name}`, `B: ${other.name}`] : ["original", "compressed"];
+}
+
+/** Bytes of the checkpoint's weights and of the run's, and how many times smaller these are. */
+export function sizeOf(checkpoint: Opened, { report, other }: Run): { before: number; after: number; ratio: number } {
+  if (report) return report.bytes;
+  const [before, after] = [checkpoint.inspection.bytes, other.inspection.bytes];
+  return { before, after, ratio: after === 0 ? 1 : before / after };
+}
+
+/** What a measured run has read, in words: of a comparison by text each side by itself. */
+export function readBy(checkpoint: Opened, run: Run): string {
+  const ahead = (it: Pick<Source, "inspection">, offset: number) =>
+    hasOffset(it) ? `, predicting ${offset} ahead` : "";
+  const { comparison, byText } = run;
+  if (comparison) {
+    const { windows, window, offset } = comparison.a;
+    return `${windows} windows of ${window} tokens${ahead(checkpoint, offset)}`;
+  }
+  if (!byText) return "";
+  const { a, b } = byText;
+  const [nameA, nameB] = sidesOf(checkpoint, run);
+  return (
+    `${a.windows} windows of ${a.window} tokens of ${nameA}${ahead(checkpoint, a.offset)}; ` +
+    `${b.windows} of ${nameB}${ahead(run.other ?? checkpoint, b.offset)}`
+  );
+}
+
+/** What a run stores its parameters in: nothing that would be known of another model's. */
+export function precisionsOf({ report }: Run): PrecisionShare[] {
+  return report ? report.precisions : [];
+}
+
+/** Why a checkpoint cannot be run, in words. */
+export function refusalOf({ inspection }: Pick<Source, "inspection">): string | undefined {
+  return inspection.findings.find((finding) => finding.code === "cannot-run")?.message;
+}
+
+/** Findings of compressing or opening and of measuring, each once. */
+export function findingsOf(run: Partial<Pick<Run, "report" | "other" | "comparison" | "byText">>): Finding[] {
+  const measured = run.comparison ?? run.byText;
+  const first = run.report ? run.report.findings : (run.other?.inspection.findings ?? []);
+  const all = [...first, ...(measured?.a.findings ?? []), ...(measured?.b.findings ?? [])];
   return [...new Map(all.map((it) => [`${it.code} ${it.message} ${it.tensor ?? ""}`, it])).values()];
 }
 
 /** The settings that a measurement depends on, by which two measurements can be set side by side. */
 export function sameProtocol(a: Asked, b: Asked): boolean {
   return changes(a, { ...b, recipe: a.recipe, backend: a.backend, backendB: a.backendB }).length === 0;
+}
+
+/** What has changed since a run, of what it depends on; in words. Another model depends on no recipe. */
+export function changedSince(run: Run, asked: Asked): string[] {
+  return changes(run.asked, run.other ? { ...asked, recipe: run.asked.recipe } : asked);
 }
 
 /** What has changed between two settings, of what a run depends on; in words. */

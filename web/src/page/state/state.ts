@@ -17,6 +17,7 @@ import type {
   Progress,
   Recipe,
   TensorView,
+  TextComparison,
 } from "statepress";
 
 /** The whole page. */
@@ -28,6 +29,8 @@ export interface State {
   opening: boolean;
   /** What could not be opened, and why. */
   openProblem: (Problem & { what: string }) | undefined;
+  /** Files that were dropped while a checkpoint is open: what they are for is being asked. */
+  offer: { what: string } | undefined;
   /** A configuration field that could not be set. */
   fieldProblem: (Problem & { field: string }) | undefined;
   checkpoint: Opened | undefined;
@@ -55,10 +58,8 @@ export interface Problem {
   message: string;
 }
 
-/** The checkpoint on the page. */
-export interface Opened {
-  /** Counts up: what is said about an earlier one is too late. */
-  id: number;
+/** What is known of a checkpoint once its headers are read. */
+export interface Source {
   name: string;
   /** The file that was taken for the weights. */
   weights: string;
@@ -67,9 +68,15 @@ export interface Opened {
   /** The path that was pasted. */
   path: string | undefined;
   inspection: Inspection;
+  tokenizer: string | undefined;
+}
+
+/** The checkpoint on the page. */
+export interface Opened extends Source {
+  /** Counts up: what is said about an earlier one is too late. */
+  id: number;
   /** Configuration fields that the user has set. */
   given: Record<string, FieldValue>;
-  tokenizer: string | undefined;
   advice: Advice | undefined;
   /** Plans of the built-in recipes by name: what each would make of this file. */
   plans: Record<string, Plan>;
@@ -116,15 +123,37 @@ export interface Work {
   now: number;
 }
 
-/** A recipe that was carried out, under the settings of its time. */
-export interface Run {
-  id: number;
-  asked: Asked;
+/** Another model that was brought to be compared with the checkpoint on the page. */
+export interface Other extends Source {
+  /** Why its tokens are not the checkpoint's, in words; undefined where they are. */
+  apart: string | undefined;
+}
+
+/** What is compared with the checkpoint, under the settings of its time. */
+export type Run = RecipeRun | OtherRun;
+
+/** A recipe that was carried out. */
+export interface RecipeRun extends Measured {
   report: CompressReport;
   /** The produced file. */
   file: { name: string; size: number };
+  other: undefined;
+}
+
+/** Another model beside the checkpoint. */
+export interface OtherRun extends Measured {
+  other: Other;
+  report: undefined;
+  file: undefined;
+}
+
+interface Measured {
+  id: number;
+  asked: Asked;
   /** The measurement: absent while it goes on, or when it failed. */
   comparison: Comparison | undefined;
+  /** The measurement in the place of that, where the tokens of the two are not the same. */
+  byText: TextComparison | undefined;
   textName: string | undefined;
   problem: Problem | undefined;
 }
@@ -142,7 +171,7 @@ export interface Look {
   picturesProblem: Problem | undefined;
 }
 
-/** Original and compressed continuing the same prompt. */
+/** The checkpoint and what a run compares with it, continuing the same prompt. */
 export interface Trial {
   id: number;
   run: number;
@@ -169,6 +198,7 @@ export const initial: State = {
   broken: undefined,
   opening: false,
   openProblem: undefined,
+  offer: undefined,
   fieldProblem: undefined,
   checkpoint: undefined,
   lost: false,

@@ -2,10 +2,11 @@
 
 import type { CompressReport, Recipe } from "statepress";
 import { expect, test } from "vitest";
-import { commandLine, loadCommand, nodeScript } from "./commands.js";
+import { commandLine, compareLine, compareScript, loadCommand, nodeScript } from "./commands.js";
 import { firstDifference } from "./difference.js";
-import { changes, findingsOf, sameProtocol } from "./run.js";
-import { initial, type Opened, type Run, type Side, type Trial } from "./state.js";
+import { hasOffset, layersOf, vocabularyOf } from "./fields.js";
+import { changedSince, changes, findingsOf, nameOf, readBy, sameProtocol, sidesOf, sizeOf } from "./run.js";
+import { initial, type Opened, type OtherRun, type RecipeRun, type Run, type Side, type Trial } from "./state.js";
 import { partingOf, places } from "./trial.js";
 import { remaining } from "./work.js";
 
@@ -52,6 +53,21 @@ test("a finding that several parts of a run make is told once", () => {
   expect(findingsOf({ report: { findings: [finding] }, comparison } as unknown as Run)).toEqual([finding, other]);
 });
 
+test("another model is a run by its own name and bytes, and depends on no recipe", () => {
+  const inspection = (bytes: number, findings: object[] = []) => ({ bytes, findings });
+  const opened = { name: "mamba", inspection: inspection(600) } as unknown as Opened;
+  const found = { level: "info", code: "assumed", message: "top-k" };
+  const other = { name: "transformer", inspection: inspection(400, [found]) };
+  const beside = { id: 1, asked: initial.asked, other } as unknown as OtherRun;
+  expect(nameOf(beside)).toBe("transformer");
+  expect(sidesOf(opened, beside)).toEqual(["A: mamba", "B: transformer"]);
+  expect(sizeOf(opened, beside)).toEqual({ before: 600, after: 400, ratio: 1.5 });
+  expect(findingsOf(beside)).toEqual([found]);
+  const { asked } = initial;
+  expect(changedSince(beside, { ...asked, recipe: { ...asked.recipe } })).toEqual([]);
+  expect(changedSince(beside, { ...asked, limit: 4096 })).toEqual(["how much of it is read"]);
+});
+
 test("what remains follows the pace so far", () => {
   const work = { run: 1, doing: "compare", since: 1000, now: 3000 } as const;
   const progress = { stage: "compare", done: 20, total: 100, unit: "tokens" };
@@ -66,7 +82,7 @@ const run = {
   report: { recipe, precisions: [{ precision: "int8", params: 1, bytes: 1 }] } as unknown as CompressReport,
   asked: { ...initial.asked, limit: 4096 },
   file: { name: "model-my-int8.safetensors", size: 1 },
-} as Run;
+} as RecipeRun;
 const checkpoint = {
   name: "it's a model",
   weights: "it's a model.pt",
@@ -75,7 +91,7 @@ const checkpoint = {
   given: { top_k_experts: 1 },
   inspection: { spec: { prediction_offset: { value: 2, origin: "assumed", from: "" } } },
 } as unknown as Opened;
-const measured = { ...run, comparison: { a: { offset: 2 } }, asked: { ...run.asked, backendB: "webgpu" } } as Run;
+const measured = { ...run, comparison: { a: { offset: 2 } }, asked: { ...run.asked, backendB: "webgpu" } } as RecipeRun;
 
 test("command lines quote what a shell would take apart, and repeat every setting", () => {
   const lines = commandLine({ checkpoint, run: measured, builtin: false });
@@ -96,10 +112,52 @@ test("a script measures by what the run was measured by, and by nothing that it 
   expect(nodeScript({ checkpoint, run, builtin: true })).toContain("{ text, limit: 4096 }");
 });
 
+test("two models are compared by one line, each with its own tokenizer, by the text where tokens differ", () => {
+  const other = { weights: "b.safetensors", place: "files", tokenizer: "tokenizer_b.json", apart: undefined };
+  const beside = { asked: { ...initial.asked, limit: 4096 }, other, comparison: { a: { offset: 2 } } };
+  const alike = beside as unknown as OtherRun;
+  expect(compareLine(checkpoint, alike)).toBe(
+    `npx statepress compare 'it'\\''s a model.pt' b.safetensors --text heldout.txt --tokenizer tokenizer_2000.json ` +
+      "--tokenizer-b tokenizer_b.json --offset 2 --limit 4096",
+  );
+  expect(compareScript(checkpoint, alike)).toContain("await compare(a, b, { text, offset: 2, limit: 4096 })");
+  const apart = { ...beside, comparison: undefined, byText: {}, other: { ...other, apart: "the vocabularies differ" } };
+  const script = compareScript(checkpoint, apart as unknown as OtherRun);
+  expect(script).toContain('const b = await open("b.safetensors", {"tokenizer":"tokenizer_b.json"});');
+  expect(script).toContain('await compareByText(a, b, { text, offset: "detect", limit: 4096 })');
+});
+
 test("an offset that is no question is not asked for", () => {
   const mamba = { ...checkpoint, inspection: { spec: {} } } as unknown as Opened;
   expect(commandLine({ checkpoint: mamba, run: measured, builtin: true })).not.toContain("--offset");
   expect(nodeScript({ checkpoint: mamba, run: measured, builtin: true })).not.toContain("offset");
+  const apart = { asked: initial.asked, byText: {} };
+  const beside = (of: Opened) =>
+    ({ ...apart, other: { ...of, apart: "the vocabularies differ" } }) as unknown as OtherRun;
+  expect(compareLine(mamba, beside(mamba))).not.toContain("--offset");
+  expect(compareScript(mamba, beside(mamba))).not.toContain("offset");
+  expect(compareLine(mamba, beside(checkpoint)), "the second is asked").toContain("--offset detect");
+  const alike = { asked: initial.asked, comparison: { a: { offset: 1 } }, other: { ...checkpoint, apart: undefined } };
+  expect(compareLine(mamba, alike as unknown as OtherRun)).not.toContain("--offset");
+});
+
+test("layers and tokens are found under each name, and where none says so there is none", () => {
+  const said = (spec: object) => ({ inspection: { spec } }) as unknown as Opened;
+  for (const name of ["num_layers", "n_layers", "n_layer", "num_hidden_layers"]) {
+    expect(layersOf(said({ [name]: { value: 24 } })), name).toBe(24);
+  }
+  expect([layersOf(said({})), vocabularyOf(said({})), hasOffset(said({}))]).toEqual([undefined, undefined, false]);
+});
+
+test("what was read is told in words, with the offset of those of which it is a question", () => {
+  const mamba = { ...checkpoint, name: "mamba", inspection: { spec: {} } } as unknown as Opened;
+  const comparison = { a: { windows: 3, window: 256, offset: 2 } };
+  const alone = { ...run, comparison } as unknown as Run;
+  expect(readBy(checkpoint, alone)).toBe("3 windows of 256 tokens, predicting 2 ahead");
+  expect(readBy(mamba, alone)).toBe("3 windows of 256 tokens");
+  const byText = { a: { windows: 3, window: 256, offset: 1 }, b: { windows: 4, window: 256, offset: 2 } };
+  const beside = { asked: initial.asked, byText, other: { ...checkpoint, name: "other" } } as unknown as Run;
+  expect(readBy(mamba, beside)).toBe("3 windows of 256 tokens of A: mamba; 4 of B: other, predicting 2 ahead");
 });
 
 test("scripts hold the whole recipe where no name stands for it", () => {

@@ -30,10 +30,9 @@ const INT8: Recipe = {
       quantize: {
         rules: [{ match: "*", precision: "int8" }],
         otherwise: "fp16",
-        int8: { granularity: "row", calibration: "minmax", percentile: 99.99 },
+        int8: { granularity: "row", clip: "minmax", percentile: 99.99 },
         nf4: { block: 64, doubleQuant: true, absmax: "fp32" },
-        int4: { group: 32, symmetric: true, scale: "fp16" },
-        errorCompensation: "none",
+        int4: { group: 32, scale: "fp16" },
       },
     },
   ],

@@ -1,16 +1,21 @@
 // The measurements of the tour: a built-in recipe carried out on a part of the held-out text.
 
 import type { Page } from "../session/context.js";
-import type { Run, State } from "../state/state.js";
+import type { RecipeRun, State } from "../state/state.js";
 
 /** Enough tokens to see the damage of 4 bits, few enough to wait for. */
 const LIMIT = 4096;
 
 /** The last complete run of a built-in recipe on that part of that text. */
-export function measured({ runs, recipes }: State, name: string): Run | undefined {
+export function measured({ runs, recipes }: State, name: string): RecipeRun | undefined {
   const recipe = recipes.find((it) => it.name === name);
   return runs.findLast(
-    ({ asked, comparison }) => comparison && asked.recipe === recipe && asked.text === "demo" && asked.limit === LIMIT,
+    (run): run is RecipeRun =>
+      run.report !== undefined &&
+      run.comparison !== undefined &&
+      run.asked.recipe === recipe &&
+      run.asked.text === "demo" &&
+      run.asked.limit === LIMIT,
   );
 }
 

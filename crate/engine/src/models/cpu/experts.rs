@@ -1,10 +1,10 @@
 //! A mixture of experts: all tokens of an expert go through it together.
 
+use statepress_kernels::Rows;
 use statepress_kernels::linear::{Scratch, Weights, linear};
 use statepress_kernels::network::Network;
 use statepress_kernels::ops::{gate, route};
 use statepress_kernels::program::Experts;
-use statepress_kernels::Rows;
 
 use super::Observe;
 use super::interpret::activate;

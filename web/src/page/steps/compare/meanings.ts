@@ -5,8 +5,13 @@ export const MEANINGS: Record<string, string> = {
   bytes: "Weights, scales and tables, tied ones once.",
   "file-bytes": "The file as it is downloaded: the weights and a header that says what they are.",
   ratio: "How many times smaller the weights are.",
+  "bits-per-byte":
+    "How much of the text the model could not foresee, for each of its bytes: lower is better, whatever the tokens. Its negative log-likelihoods over the text, summed, in bits, over the text's UTF-8 bytes.",
+  "bits-change": "Above 0: the second one foresees less of the text.",
+  "text-speed": "How fast a text is read: tokens that hold more text make up for slower ones.",
+  "text-bytes": "Both have read the same.",
   "kl-mean":
-    "How far the compressed model's predictions are from the original's, over all tokens of the vocabulary. 0: identical.",
+    "How far the second model's predictions are from the first's, over all tokens of the vocabulary. 0: identical.",
   "kl-median": "Half of all positions are below this.",
   "kl-p99": "One position in a hundred is above this: where the damage shows first.",
   "kl-max": "The single worst position.",
