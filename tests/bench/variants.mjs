@@ -15,7 +15,7 @@ export class ModelFile {
     this.path = statSync(path).isDirectory() ? join(path, checkpointIn(path)) : path;
     this.name = basename(folder);
     const config = join(folder, "config.json");
-    this.config = existsSync(config) ? JSON.parse(readFileSync(config, "utf8")) : undefined;
+    this.config = existsSync(config) ? readFileSync(config, "utf8") : undefined;
   }
 
   /** Gives `use` a source of the file's bytes; it is open until `use` has ended. */
@@ -72,10 +72,20 @@ class Build {
     return `statepress ${recipe}${this.label === "other" ? ", other build" : ""}`;
   }
 
+  /** A checkpoint with the text of its configuration; builds from before that took an object. */
+  #open(source, config) {
+    try {
+      return this.#wasm.Checkpoint.open(source, { config });
+    } catch (error) {
+      if (this.label !== "other" || config === undefined) throw error;
+      return this.#wasm.Checkpoint.open(source, { config: JSON.parse(config) });
+    }
+  }
+
   /** Sizes of a model. */
   async look(file) {
     return file.read(async (source) => {
-      const checkpoint = this.#wasm.Checkpoint.open(source, { config: file.config });
+      const checkpoint = this.#open(source, file.config);
       const parameters = checkpoint.inspection().params;
       const model = await this.#load(checkpoint);
       const { vocabSize, maxTokens } = model.info();
@@ -116,7 +126,7 @@ class Build {
   }
 
   async #compressed(source, config, recipe) {
-    const checkpoint = this.#wasm.Checkpoint.open(source, { config });
+    const checkpoint = this.#open(source, config);
     if (recipe === "none") return this.#load(checkpoint);
     const chunks = [];
     await finish(checkpoint.compress(recipe, { write: (bytes) => chunks.push(Buffer.from(bytes)) }));

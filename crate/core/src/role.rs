@@ -26,8 +26,10 @@ pub enum Role {
     OutProj,
     /// What an SSM's step size, input and output matrices are computed with (`x_proj`).
     XProj,
-    /// What makes step sizes of their low-rank form (`dt_proj`, `delta_proj`).
+    /// What makes step sizes of their low-rank form (`dt_proj`).
     DtProj,
+    /// What makes the one step size of a layer, as a mean over its rows (`delta_proj`).
+    DeltaProj,
     /// The input and output matrices of a state space that does not choose them by the token.
     StateMatrix,
     /// How a state decays, skips and steps: `A_log`, `D`, `dt_bias`.
@@ -52,7 +54,7 @@ pub enum Role {
 
 impl Role {
     /// Every role there is.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Table,
         Self::Positions,
         Self::Head,
@@ -62,6 +64,7 @@ impl Role {
         Self::OutProj,
         Self::XProj,
         Self::DtProj,
+        Self::DeltaProj,
         Self::StateMatrix,
         Self::Dynamics,
         Self::AttentionIn,
@@ -86,6 +89,7 @@ impl Role {
             Self::OutProj => "out-proj",
             Self::XProj => "x-proj",
             Self::DtProj => "dt-proj",
+            Self::DeltaProj => "delta-proj",
             Self::StateMatrix => "state-matrix",
             Self::Dynamics => "dynamics",
             Self::AttentionIn => "attention-in",
@@ -111,6 +115,7 @@ impl Role {
             Self::OutProj => "the last projection of an SSM block",
             Self::XProj => "computes step size, B and C of every token",
             Self::DtProj => "computes how far the state moves for every token",
+            Self::DeltaProj => "computes how far the state moves as a mean over its rows, in which errors cancel",
             Self::StateMatrix => "leads into the state, or out of it",
             Self::Dynamics => "how the state decays and steps: a small error grows over the text",
             Self::AttentionIn => "queries, keys or values of attention",

@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     values: &'a [f32],
+    rows: usize,
     first: usize,
     width: usize,
     stride: usize,
@@ -15,13 +16,18 @@ impl<'a> Rows<'a> {
     /// # Panics
     /// Where the columns do not lie within a row, or the rows are not whole.
     pub fn new(values: &'a [f32], first: usize, width: usize, stride: usize) -> Self {
+        Self::of(values, values.len() / stride.max(1), first, width, stride)
+    }
+
+    /// The same for whoever knows how many rows there are: nothing is divided.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[inline(always)]
+    pub fn of(values: &'a [f32], rows: usize, first: usize, width: usize, stride: usize) -> Self {
         assert!(first + width <= stride, "columns {first}..{} of rows of {stride}", first + width);
-        assert!(
-            stride == 0 || values.len().is_multiple_of(stride),
-            "{} numbers, rows of {stride}",
-            values.len()
-        );
-        Self { values, first, width, stride }
+        assert!(values.len() == rows * stride, "{} numbers in {rows} rows of {stride}", values.len());
+        Self { values, rows, first, width, stride }
     }
 
     /// Rows of `width` numbers, whole.
@@ -36,7 +42,7 @@ impl<'a> Rows<'a> {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.values.len() / self.stride.max(1)
+        self.rows
     }
 
     /// Whether there is no row.

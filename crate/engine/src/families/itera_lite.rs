@@ -156,7 +156,7 @@ pub(crate) fn ssm(b: &mut Builder, sizes: &Sizes) {
         b.activate(Activation::Silu, a);
         b.watch("ssm.scan_in", a);
 
-        let delta_proj = Lin::new("ssm.delta_proj", Role::DtProj, delta, inner).without_bias();
+        let delta_proj = Lin::new("ssm.delta_proj", Role::DeltaProj, delta, inner).without_bias();
         let raw = b.linear(delta_proj, a);
         let bias = b.vector("ssm.delta_proj.bias", Role::Dynamics, delta);
         let dt = b.value(1);

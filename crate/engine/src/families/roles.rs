@@ -37,7 +37,8 @@ pub(crate) fn by_key(key: &str, shape: &[usize]) -> Option<Role> {
     let ssm = has(&["mixer", "mamba", "ssm", "linear_attn", "att", "time_mix", "attn"]);
     match () {
         () if ends(&["x_proj.weight"]) => Some(Role::XProj),
-        () if ends(&["dt_proj.weight", "delta_proj.weight"]) => Some(Role::DtProj),
+        () if ends(&["dt_proj.weight"]) => Some(Role::DtProj),
+        () if ends(&["delta_proj.weight"]) => Some(Role::DeltaProj),
         () if ends(&[
             "down_proj.weight",
             "w2.weight",

@@ -773,7 +773,7 @@ export type Risk = "low" | "medium" | "high";
 /**
  * What a weight does.
  */
-export type Role = "table" | "positions" | "head" | "norm" | "conv" | "in-proj" | "out-proj" | "x-proj" | "dt-proj" | "state-matrix" | "dynamics" | "attention-in" | "attention-out" | "ffn-in" | "ffn-out" | "expert-in" | "expert-out" | "router" | "bias";
+export type Role = "table" | "positions" | "head" | "norm" | "conv" | "in-proj" | "out-proj" | "x-proj" | "dt-proj" | "delta-proj" | "state-matrix" | "dynamics" | "attention-in" | "attention-out" | "ffn-in" | "ffn-out" | "expert-in" | "expert-out" | "router" | "bias";
 
 /**
  * The difference between a tensor and what its codes decode to.
@@ -1025,6 +1025,7 @@ export const ROLE_WORDS: Readonly<Record<Role, string>> = {
   "out-proj": "the last projection of an SSM block",
   "x-proj": "computes step size, B and C of every token",
   "dt-proj": "computes how far the state moves for every token",
+  "delta-proj": "computes how far the state moves as a mean over its rows, in which errors cancel",
   "state-matrix": "leads into the state, or out of it",
   "dynamics": "how the state decays and steps: a small error grows over the text",
   "attention-in": "queries, keys or values of attention",

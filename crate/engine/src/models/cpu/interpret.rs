@@ -68,7 +68,9 @@ fn watch(program: &Program, node: &Node, ws: &Workspace, observer: &mut dyn Obse
         match record.what {
             Watched::View(view) => {
                 let mut values = Vec::new();
-                rows(program, &ws.slots, view).gather(&mut values);
+                let width = program.width(view.value);
+                let slot = &ws.slots[program.slots.of(view.value)];
+                Rows::new(slot, view.first, view.width, width).gather(&mut values);
                 observer.value(node.layer, record.name, &values);
             }
             Watched::Product => observer.value(node.layer, record.name, &ws.watched),
@@ -78,12 +80,6 @@ fn watch(program: &Program, node: &Node, ws: &Workspace, observer: &mut dyn Obse
     if node.ends_layer {
         observer.value(node.layer, "residual", &ws.slots[program.slots.of(program.hidden)]);
     }
-}
-
-/// Columns of a value.
-fn rows<'a>(program: &Program, slots: &'a [Vec<f32>], view: View) -> Rows<'a> {
-    let slot = &slots[program.slots.of(view.value)];
-    Rows::new(slot, view.first, view.width, program.width(view.value))
 }
 
 fn normalise(network: &Network<Weights>, norm: &Norm, x: Rows, out: &mut [f32]) {
@@ -127,7 +123,8 @@ impl Step<'_, '_> {
     }
 
     fn rows(&self, view: View) -> Rows<'_> {
-        rows(self.program, &self.ws.slots, view)
+        let slot = &self.ws.slots[self.program.slots.of(view.value)];
+        Rows::of(slot, self.ids.len(), view.first, view.width, self.program.width(view.value))
     }
 
     fn whole(&self, value: ValueId) -> &[f32] {
@@ -162,7 +159,8 @@ impl Step<'_, '_> {
             Op::Embed { table, positions, scale, .. } => {
                 let table = network.matrix(*table);
                 let d = table.cols();
-                let mut place = vec![0.0; d];
+                let mut place = std::mem::take(&mut self.ws.gathered);
+                place.resize(d, 0.0);
                 for (n, (&id, row)) in self.ids.iter().zip(out.chunks_exact_mut(d)).enumerate() {
                     table.row(id as usize, row);
                     if *scale != 1.0 {
@@ -173,6 +171,7 @@ impl Step<'_, '_> {
                         add(row, &place);
                     }
                 }
+                self.ws.gathered = place;
             }
             Op::Norm { norm, x, .. } => normalise(network, norm, self.rows(*x), &mut out),
             Op::GatedNorm { norm, x, z, .. } => match norm {
@@ -270,13 +269,15 @@ impl Step<'_, '_> {
         // What is added keeps its value until the product is there.
         let mut out = if op.add { std::mem::take(&mut self.ws.product) } else { self.take(op.y) };
         out.resize(self.ids.len() * weights.rows(), 0.0);
-        let view = self.rows(op.x);
-        if view.contiguous().is_none() {
-            view.gather(&mut gathered);
-        }
         let slot = &self.ws.slots[self.program.slots.of(op.x.value)];
-        let view = Rows::new(slot, op.x.first, op.x.width, self.program.width(op.x.value));
-        let x = view.contiguous().unwrap_or(&gathered);
+        let rows = Rows::of(slot, self.ids.len(), op.x.first, op.x.width, self.program.width(op.x.value));
+        let x = match rows.contiguous() {
+            Some(x) => x,
+            None => {
+                rows.gather(&mut gathered);
+                &gathered
+            }
+        };
         if let Some(observer) = lent(&mut self.observer) {
             let key = &self.program.matrix(op.w).key;
             match op.x_scale {
