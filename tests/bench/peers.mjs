@@ -89,7 +89,8 @@ async function compare(file) {
 }
 
 /** Work of one round, about as long for a large model as for a small one, within its positions. */
-function sizes(parameters, maxTokens) {
+// A model without a limit has no `maxTokens`.
+function sizes(parameters, maxTokens = Number.POSITIVE_INFINITY) {
   const window = Math.min(options.tiny ? 16 : 128, maxTokens);
   const fitting = (least, most, each) => Math.max(least, Math.min(most, Math.round(2e9 / parameters / each)));
   return {

@@ -6,6 +6,7 @@ use statepress_core::Packed;
 use statepress_core::encoding::Granularity;
 
 use super::Clip;
+use crate::lanes::F32x4;
 
 /// Codes a matrix; also counts the values beyond the clipping point.
 pub fn encode(
@@ -30,10 +31,25 @@ pub fn encode(
         };
         let scale = if limit > 0.0 && limit / 127.0 > 0.0 { limit / 127.0 } else { 1.0 };
         scales.push(scale);
-        clipped += values.iter().filter(|value| value.abs() > limit).count() as u64;
-        codes.extend(values.iter().map(|value| (value / scale).round_ties_even().clamp(-128.0, 127.0) as i8));
+        // With the largest magnitude as the limit nothing lies beyond it.
+        if clip != Clip::Absmax {
+            clipped += values.iter().filter(|value| value.abs() > limit).count() as u64;
+        }
+        round(values, scale, &mut codes);
     }
     (Packed::Int8 { codes, scales }, clipped)
+}
+
+/// Appends `clamp(round_half_even(value / scale), -128, 127)` of every value.
+fn round(values: &[f32], scale: f32, codes: &mut Vec<i8>) {
+    let (fours, rest) = values.as_chunks::<4>();
+    let (scales, least, most) = (F32x4::splat(scale), F32x4::splat(-128.0), F32x4::splat(127.0));
+    for four in fours {
+        // Both limits are whole: clamping first gives the same, and is within what rounding takes.
+        let rounded = (F32x4::load(four) / scales).max(least).min(most).round();
+        codes.extend(rounded.to_array().map(|code| code as i8));
+    }
+    codes.extend(rest.iter().map(|value| (value / scale).round_ties_even().clamp(-128.0, 127.0) as i8));
 }
 
 /// The largest magnitude.
@@ -65,8 +81,15 @@ fn lerp(low: f32, high: f32, weight: f32) -> f32 {
 
 /// Decodes `codes`, which start at element `first` of the tensor; a scale covers `per_scale`.
 pub fn decode(codes: &[i8], scales: &[f32], per_scale: usize, first: usize, out: &mut [f32]) {
-    for (i, (out, &code)) in out.iter_mut().zip(codes).enumerate() {
-        *out = f32::from(code) * scales[(first + i) / per_scale.max(1)];
+    let per_scale = per_scale.max(1);
+    let mut at = 0;
+    while at < out.len() {
+        let scale = (first + at) / per_scale;
+        let end = out.len().min((scale + 1) * per_scale - first);
+        for (out, &code) in out[at..end].iter_mut().zip(&codes[at..end]) {
+            *out = f32::from(code) * scales[scale];
+        }
+        at = end;
     }
 }
 
