@@ -288,3 +288,27 @@ fn padding_is_never_an_input_and_never_a_logit() {
     let error = pollster::block_on(statepress::sequence_logits(&model, &[1, 62])).unwrap_err().to_string();
     assert!(error.contains("62") && error.contains("61"), "{error}");
 }
+
+/// The README's table is what the registry says. `UPDATE_README=1` rewrites it.
+#[test]
+fn the_readme_names_every_family() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(&path).unwrap();
+    let (begin, end) = ("<!-- families: generated, see tests/rust/families.rs -->\n", "<!-- /families -->");
+    let mut table = "\n| family | name in reports | runs |\n| --- | --- | --- |\n".to_string();
+    for family in statepress::families() {
+        let runs = match family.lacks {
+            None => "yes, on CPU and GPU".to_string(),
+            Some(what) => format!("not yet: lacks {what}"),
+        };
+        table += &format!("| {} | `{}` | {runs} |\n", family.title, family.name);
+    }
+    table += "\n";
+    let (before, rest) = readme.split_once(begin).unwrap();
+    let (found, after) = rest.split_once(end).unwrap();
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(&path, format!("{before}{begin}{table}{end}{after}")).unwrap();
+    } else {
+        assert_eq!(found, table, "run UPDATE_README=1 cargo test -p statepress-tests --test families readme");
+    }
+}

@@ -1,7 +1,8 @@
 //! Every model family on the GPU: the reference's logits, the CPU's texts, and what a token costs.
 
 use pollster::block_on;
-use statepress::{Gpu, GpuOptions, Loaded, Model, Runner, explain, recipes};
+use statepress::{Gpu, GpuOptions, Loaded, Model, Moments, Runner, explain, recipes};
+use statepress_kernels::program::Op;
 use statepress_tests::families::{Sample, existing, samples};
 use statepress_tests::files::{fixture, open_folder};
 use statepress_tests::golden::assert_close;
@@ -108,4 +109,31 @@ fn a_sequence_longer_than_its_cache_goes_on() {
     let ids: Vec<u32> = (0..400).map(|i| i * 29 % 50).collect();
     let exact = logits_in_steps(&cpu, &ids, 400);
     assert_close("in steps of 100", &logits_in_steps(&gpu, &ids, 100), &exact, TOLERANCE);
+}
+
+/// What enters the products of every family, added up by a kernel, is what the CPU adds up.
+#[test]
+fn taps_of_every_family_are_the_cpus() {
+    let gpu = open_gpu(GpuOptions::default());
+    for sample in with_goldens() {
+        let checkpoint = open_folder(&sample.folder);
+        let (cpu, gpu) = (checkpoint.model().unwrap(), on(&gpu, &checkpoint));
+        let program = cpu.program();
+        // Experts' rows are not added up on the GPU.
+        let linears = program.nodes.iter().filter_map(|node| match &node.op {
+            Op::Linear(linear) => Some(linear.w),
+            _ => None,
+        });
+        let matrices: Vec<_> = linears.collect();
+        let ids = sample.golden.as_ref().unwrap().ids("len40/ids");
+        for moments in [Moments::Squares, Moments::Gram] {
+            let exact = block_on(cpu.runner(true).unwrap().moments(&ids, &matrices, moments)).unwrap();
+            let found = block_on(gpu.runner(true).unwrap().moments(&ids, &matrices, moments)).unwrap();
+            for (id, (found, exact)) in matrices.iter().zip(found.iter().zip(&exact)) {
+                let what = format!("{} {moments:?} {}", sample.name, program.matrix(*id).key);
+                assert!(exact.iter().any(|sum| *sum != 0.0), "{what}");
+                assert_close(&what, found, exact, TOLERANCE);
+            }
+        }
+    }
 }

@@ -7,7 +7,8 @@ use statepress_core::Finding;
 use statepress_engine::check::self_check;
 use statepress_engine::models::{Cpu, CpuRunner, Info, Loaded, Model};
 use statepress_gpu::{Gpu, GpuOptions, GpuRunner};
-use statepress_kernels::backend::{BackendError, Residuals, Runner, Sampled, Sampling};
+use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling};
+use statepress_kernels::program::MatrixId;
 
 /// What a caller wants to compute with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,6 +148,15 @@ impl Runner for AnyRunner {
 
     async fn logits(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError> {
         each!(self, runner => runner.logits(rows, out).await)
+    }
+
+    async fn moments(
+        &mut self,
+        ids: &[u32],
+        matrices: &[MatrixId],
+        moments: Moments,
+    ) -> Result<Vec<Vec<f32>>, BackendError> {
+        each!(self, runner => runner.moments(ids, matrices, moments).await)
     }
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {

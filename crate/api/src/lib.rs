@@ -34,6 +34,7 @@ pub use statepress_core::{Finding, Level, Precision, Recipe, Sink, Source, recip
 pub use statepress_engine::advise::{AdviseOptions, Target};
 pub use statepress_engine::check::self_check;
 pub use statepress_engine::eval::{Compare, CompareOptions, Evaluate, EvaluateOptions, Offset};
+pub use statepress_engine::families::{FamilyInfo, families};
 pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
 pub use statepress_engine::models::{
     Cpu, Info, Load, Loaded, Model, Observe, State, Workspace, sequence_logits,
@@ -41,7 +42,8 @@ pub use statepress_engine::models::{
 pub use statepress_engine::techniques::compress::Compress;
 pub use statepress_engine::view::ViewOptions;
 pub use statepress_gpu::{Adapter, Explained, Gpu, GpuNetwork, GpuOptions, explain};
-pub use statepress_kernels::backend::{Backend, BackendError, Runner, Sampled, Sampling};
+pub use statepress_kernels::backend::{Backend, BackendError, Moments, Runner, Sampled, Sampling};
+pub use statepress_kernels::program;
 
 /// A result with the error every call of this crate gives.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -115,7 +115,9 @@ impl Role {
             Self::OutProj => "the last projection of an SSM block",
             Self::XProj => "computes step size, B and C of every token",
             Self::DtProj => "computes how far the state moves for every token",
-            Self::DeltaProj => "computes how far the state moves as a mean over its rows, in which errors cancel",
+            Self::DeltaProj => {
+                "computes how far the state moves as a mean over its rows, in which errors cancel"
+            }
             Self::StateMatrix => "leads into the state, or out of it",
             Self::Dynamics => "how the state decays and steps: a small error grows over the text",
             Self::AttentionIn => "queries, keys or values of attention",

@@ -130,6 +130,13 @@ impl Places {
         self.values[value.0]
     }
 
+    /// More room, behind everything else; says where it begins.
+    pub fn append(&mut self, words: usize) -> u32 {
+        let at = self.words as u32;
+        self.words += words;
+        at
+    }
+
     /// Slots of a step for as many experts a token as `top_k`.
     pub fn room(&self, top_k: usize) -> u32 {
         (self.capacity * top_k) as u32

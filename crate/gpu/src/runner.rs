@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use statepress_core::Tensor;
-use statepress_kernels::backend::{self, Backend, BackendError, Runner, Sampled, Sampling};
+use statepress_kernels::backend::{self, Backend, BackendError, Moments, Runner, Sampled, Sampling};
 use statepress_kernels::network::Network;
+use statepress_kernels::program::{MatrixId, Op};
 use statepress_kernels::shaders::{self as wgsl, Block as _, Kernel, LABEL_SETS};
 use wgpu::BufferUsages;
 
@@ -257,6 +258,72 @@ impl Runner for GpuRunner {
         }
         *out = floats(sequence.gpu.read(into, words).await?);
         Ok(())
+    }
+
+    async fn moments(
+        &mut self,
+        ids: &[u32],
+        matrices: &[MatrixId],
+        moments: Moments,
+    ) -> Result<Vec<Vec<f32>>, BackendError> {
+        let network = self.network.clone();
+        let (gpu, program) = (&network.gpu, &network.program);
+        gpu.check()?;
+        self.restart();
+        let linear = |id: &MatrixId| {
+            program.nodes.iter().find_map(|node| match &node.op {
+                Op::Linear(linear) if linear.w == *id => Some(linear),
+                _ => None,
+            })
+        };
+        let mut places = Places::new(&network, ids.len(), ids.len());
+        let mut taps = Vec::with_capacity(matrices.len());
+        for id in matrices {
+            // Rows of experts are spread over slots, which no kernel adds up.
+            let key = &program.matrix(*id).key;
+            let unknown = || BackendError::Validation(format!("what enters {key} is not watched on the GPU"));
+            let scale = linear(id).ok_or_else(unknown)?.x_scale;
+            let len = moments.len(program.matrix(*id).cols);
+            taps.push((*id, places.append(len), len, scale * scale));
+        }
+        let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
+        let memory = gpu.buffer("a sequence's activations and sums", 4 * places.words as u64, storage)?;
+        let control_words = CONTROL_WORDS + (2 + LABEL_SETS as usize) * places.capacity;
+        let control = gpu.buffer("control", 4 * control_words as u64, storage)?;
+        let buffers = Buffers { memory: &memory, control: &control, constants: &network.constants };
+        let places_of: Vec<(MatrixId, u32)> = taps.iter().map(|(id, at, ..)| (*id, *at)).collect();
+        let list = Program::new(gpu, network.tapped(&places, &places_of, moments), &buffers)?;
+        let header = wgsl::Control {
+            n: ids.len() as u32,
+            capacity: places.capacity as u32,
+            ..wgsl::Control::default()
+        };
+        let mut words = Vec::with_capacity(CONTROL_WORDS + ids.len());
+        header.words(&mut words);
+        words.extend_from_slice(ids);
+        gpu.0.queue.write_buffer(&control, 0, bytemuck::cast_slice(&words));
+        let total = taps.iter().map(|(_, _, len, _)| len).sum::<usize>();
+        let into = gpu.buffer("results", 4 * total as u64, READ_BACK)?;
+        let mut encoder = gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.clear_buffer(&memory, 0, None);
+        list.encode(&mut encoder, ids.len(), None);
+        // The sums lie one behind the other.
+        if let Some((_, first, ..)) = taps.first() {
+            encoder.copy_buffer_to_buffer(&memory, 4 * u64::from(*first), &into, 0, 4 * total as u64);
+        }
+        gpu.0.queue.submit([encoder.finish()]);
+        let mut all = floats(gpu.read(into, total).await?);
+        let mut pool = gpu.0.pool.borrow_mut();
+        pool.give(memory);
+        pool.give(control);
+        drop(pool);
+        let mut sums = Vec::with_capacity(taps.len());
+        for (_, _, len, scale) in taps {
+            let rest = all.split_off(len);
+            all.iter_mut().for_each(|sum| *sum *= scale);
+            sums.push(std::mem::replace(&mut all, rest));
+        }
+        Ok(sums)
     }
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {

@@ -10,6 +10,7 @@ use statepress_core::Tensor;
 
 use crate::KernelError;
 use crate::network::Network;
+use crate::program::MatrixId;
 
 /// Why a backend could not do its work.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -104,6 +105,25 @@ pub trait Backend: Clone {
     fn runner(&self, network: &Rc<Self::Network>, exact: bool) -> Result<Self::Runner, BackendError>;
 }
 
+/// Statistics of the rows that enter a product, by which codes are fitted to what a model really sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moments {
+    /// The sum of the squares of every column, `[in]`.
+    Squares,
+    /// The sum of the products of every two columns, `X^T X`, `[in, in]`.
+    Gram,
+}
+
+impl Moments {
+    /// Numbers for a product of so many inputs.
+    pub fn len(self, inputs: usize) -> usize {
+        match self {
+            Self::Squares => inputs,
+            Self::Gram => inputs * inputs,
+        }
+    }
+}
+
 /// How the next token is taken from logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
@@ -150,6 +170,16 @@ pub trait Runner {
 
     /// Logits `[rows, V]` of rows of the last forward pass.
     async fn logits(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError>;
+
+    /// What enters products: takes `ids` in from an empty state, and gives for every matrix named what
+    /// [`Moments`] says of the rows `[n, in]` that entered the product with it. Whoever runs a sequence
+    /// begins it anew afterwards.
+    async fn moments(
+        &mut self,
+        ids: &[u32],
+        matrices: &[MatrixId],
+        moments: Moments,
+    ) -> Result<Vec<Vec<f32>>, BackendError>;
 
     /// Negative log-likelihoods, nats: for every set of labels one number for each of the first
     /// `labels.len()` rows of the last forward pass. NaN where logits are not numbers.

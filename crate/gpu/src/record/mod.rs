@@ -12,7 +12,8 @@ mod small;
 
 use std::rc::Rc;
 
-use statepress_kernels::program::{Node, Op, ValueId};
+use statepress_kernels::backend::Moments;
+use statepress_kernels::program::{MatrixId, Node, Op, ValueId};
 use statepress_kernels::shaders::{self as wgsl, Codec, Kernel, Rows, THREADS};
 
 use crate::memory::Places;
@@ -79,6 +80,22 @@ impl GpuNetwork {
     /// A forward pass of many tokens.
     pub(crate) fn tokens(&self, places: &Places) -> Vec<Part> {
         self.list(places, false, true).run()
+    }
+
+    /// A forward pass of many tokens, op by op, that adds up what enters products: the sums of each
+    /// matrix named begin where it says.
+    pub(crate) fn tapped(&self, places: &Places, taps: &[(MatrixId, u32)], moments: Moments) -> Vec<Part> {
+        let mut list = self.list(places, false, true);
+        list.fuses = false;
+        for at in 0..list.nodes.len() {
+            if let Op::Linear(linear) = &list.nodes[at].op
+                && let Some((_, sums)) = taps.iter().find(|(id, _)| *id == linear.w)
+            {
+                list.accumulate(linear.x, *sums, moments);
+            }
+            list.op(at);
+        }
+        list.parts
     }
 
     /// Logits of the last token, among the kept ones.

@@ -1,5 +1,6 @@
 //! Every op by itself: a kernel, or two where many tokens need another one.
 
+use statepress_kernels::backend::Moments;
 use statepress_kernels::program::{
     Activation, Attention, Layout, Linear, Norm, NormKind, Op, Ssd, StateId, VectorId, View,
 };
@@ -330,6 +331,18 @@ impl List<'_> {
         let vectors = ssd.heads * (1 + usize::from(raw.is_some())) + d_len;
         let state = 2 * channels * ssd.states;
         self.moves(vectors, 2 * channels + ssd.heads + 2 * ssd.groups * ssd.states + state);
+    }
+
+    /// Adds up what is in columns of a value.
+    pub(super) fn accumulate(&mut self, x: View, sums: u32, moments: Moments) {
+        let cols = x.width as u32;
+        let params = wgsl::Accumulate { x: self.places.rows(x), sums, cols };
+        let tiles = Extent::Fixed(cols.div_ceil(16));
+        let (overrides, groups): (&[_], _) = match moments {
+            Moments::Squares => (&[], [across(x.width), ONE, ONE]),
+            Moments::Gram => (&["GRAM"], [tiles, tiles, ONE]),
+        };
+        self.push(Kernel::Accumulate, overrides, &params, &[], groups);
     }
 
     fn attention(&mut self, op: &Attention) {

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
-use statepress_kernels::backend::{BackendError, Residuals, Runner, Sampled, Sampling};
+use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling};
 use statepress_kernels::linear::Weights;
 use statepress_kernels::network::Network;
 use statepress_kernels::ops::softmax;
+use statepress_kernels::program::MatrixId;
 
 use super::{Observe, State, Workspace, interpret};
 
@@ -77,6 +78,24 @@ impl Runner for CpuRunner {
         Ok(())
     }
 
+    async fn moments(
+        &mut self,
+        ids: &[u32],
+        matrices: &[MatrixId],
+        moments: Moments,
+    ) -> Result<Vec<Vec<f32>>, BackendError> {
+        self.restart();
+        let program = self.network.program.clone();
+        let sums = matrices.iter().map(|&id| {
+            let matrix = program.matrix(id);
+            (matrix.key.as_str(), vec![0.0; moments.len(matrix.cols)])
+        });
+        let mut sums = Sums { moments, sums: sums.collect() };
+        self.take_in(ids, Some(&mut sums));
+        self.restart();
+        Ok(sums.sums.into_iter().map(|(_, sums)| sums).collect())
+    }
+
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {
         let rows = labels.iter().map(|labels| labels.len()).max().unwrap_or(0);
         let vocab_size = self.network.program.vocab_size;
@@ -126,6 +145,33 @@ impl Runner for CpuRunner {
             }
         }
         Ok(sampled)
+    }
+}
+
+/// Adds up what enters products, by the keys of their weights.
+struct Sums<'a> {
+    moments: Moments,
+    sums: Vec<(&'a str, Vec<f32>)>,
+}
+
+impl Observe for Sums<'_> {
+    fn tap(&mut self, weight: &str, rows: &[f32]) {
+        for (_, sums) in self.sums.iter_mut().filter(|(key, _)| *key == weight) {
+            let cols = match self.moments {
+                Moments::Squares => sums.len(),
+                Moments::Gram => sums.len().isqrt(),
+            };
+            for row in rows.chunks_exact(cols.max(1)) {
+                match self.moments {
+                    Moments::Squares => sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x * x),
+                    Moments::Gram => {
+                        for (sums, x) in sums.chunks_exact_mut(cols).zip(row) {
+                            sums.iter_mut().zip(row).for_each(|(sum, y)| *sum += x * y);
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
