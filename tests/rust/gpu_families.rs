@@ -1,7 +1,8 @@
 //! Every model family on the GPU: the reference's logits, the CPU's texts, and what a token costs.
 
 use pollster::block_on;
-use statepress::{Gpu, GpuOptions, Loaded, Model, Runner, explain, recipes};
+use statepress::{Checkpoint, Gpu, GpuOptions, Loaded, Model, OpenOptions, Runner, explain, recipes};
+use statepress_tests::edit::Edit;
 use statepress_tests::families::{Sample, existing, samples};
 use statepress_tests::files::{fixture, open_folder};
 use statepress_tests::golden::assert_close;
@@ -97,6 +98,23 @@ fn a_token_takes_few_dispatches() {
         let layers = open_folder(&fixture(&format!("families/{name}"))).model().unwrap().program().n_layers();
         assert_eq!(dispatches, a_layer * layers + 3, "{name}: {rows:#?}");
     }
+}
+
+/// Many workgroups of a fused product: what they write must not be what others still read. Experts
+/// stand between the norm and this product, so it reads a value whose place is free behind it.
+#[test]
+fn a_wide_network_behind_experts_is_not_written_over_its_input() {
+    let mut file = Edit::folder(&fixture("families/granite-moe"));
+    for layer in 0..3 {
+        let key = |part: &str| format!("model.layers.{layer}.shared_mlp.{part}_linear.weight");
+        file.tensor(&key("input")).shape[0] = 2 * 3000;
+        file.tensor(&key("output")).shape[1] = 3000;
+    }
+    let text = std::fs::read_to_string(fixture("families/granite-moe").join("config.json")).unwrap();
+    let checkpoint = Checkpoint::open(file.write(), OpenOptions::default().config_text(&text)).unwrap();
+    let (cpu, gpu) = (checkpoint.model().unwrap(), on(&open_gpu(GpuOptions::default()), &checkpoint));
+    let ids: Vec<u32> = (0..20).map(|i| i * 29 % 48).collect();
+    assert_close("token by token", &logits_in_steps(&gpu, &ids, 1), &logits_in_steps(&cpu, &ids, 20), TOLERANCE);
 }
 
 /// A cache of keys and values grows with the sequence, and what it held stays.

@@ -54,6 +54,7 @@ impl List<'_> {
                 && declared.layout != Layout::Transposed
         };
         let input = norm.as_ref().map(|(norm, x, _)| (norm, *x));
+        let read = input.map_or(first.x, |(_, x)| x).value;
         let gate_of = |n: usize| match nodes.get(at + n).map(|node| &node.op) {
             Some(Op::Gate { x, z, z_scale, y }) => Some((*x, *z, *z_scale, *y)),
             _ => None,
@@ -66,6 +67,7 @@ impl List<'_> {
             && alone(3)
             && self.is_dead(first.y, at + 3)
             && (y == second.y || self.is_dead(second.y, at + 3))
+            && self.apart(read, y)
         {
             self.gated_product([first, second], [0, 0], x.width, z_scale, y, input);
             return 3;
@@ -78,13 +80,14 @@ impl List<'_> {
             && y != first.y
             && alone(2)
             && self.is_dead(first.y, at + 2)
+            && self.apart(read, y)
         {
             self.gated_product([first, first], [z.first, x.first], x.width, z_scale, y, input);
             return 2;
         }
         // queries, keys, values
         if let (Some(second), Some(third)) = (linear(1), linear(2))
-            && [first, second, third].into_iter().all(plain)
+            && [first, second, third].into_iter().all(|linear| plain(linear) && self.apart(read, linear.y))
             && alone(3)
         {
             self.three_products([first, second, third], input);
@@ -99,7 +102,7 @@ impl List<'_> {
             _ => None,
         };
         let taken = 1 + usize::from(activation.is_some());
-        if !alone(taken) {
+        if !alone(taken) || !self.apart(read, first.y) {
             return 0;
         }
         self.linear(first, input, activation);
@@ -259,7 +262,8 @@ impl List<'_> {
             && x.first == 0
             && dt == delta
             && self.is_dead(linear.y, at + 2)
-            && self.is_dead(*delta, at + 3);
+            && self.is_dead(*delta, at + 3)
+            && self.apart(linear.x.value, *y);
         if !fits {
             return 0;
         }
@@ -320,7 +324,9 @@ impl List<'_> {
         let fits = linear.x == (View { value: y, first: 0, width: x.width })
             && declared.layout == Layout::Plain
             && norm.is_none_or(|norm| norm.groups <= MAX_NORM_GROUPS as usize)
-            && self.is_dead(y, at + 2);
+            && self.is_dead(y, at + 2)
+            && self.apart(x.value, linear.y)
+            && self.apart(z.value, linear.y);
         if !fits {
             return 0;
         }
@@ -406,7 +412,7 @@ impl List<'_> {
         else {
             return 0;
         };
-        if ssd.dt != *y || !self.is_dead(*y, at + 2) {
+        if ssd.dt != *y || !self.is_dead(*y, at + 2) || !self.apart(x.value, ssd.y) {
             return 0;
         }
         let (dt, raw) = (self.places.rows(*x), (*bias, *limits));
