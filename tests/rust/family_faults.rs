@@ -61,6 +61,9 @@ fn mutate(file: &mut Edit, rng: &mut Rng) {
     }
 }
 
+/// A config.json, where there is one.
+type Config = Option<Map<String, Value>>;
+
 fn odd(rng: &mut Rng, old: usize) -> usize {
     let news = [0, 1, 2, 3, 2 * old, old + 1, old.saturating_sub(1), old / 2, 5 * old, 300];
     news[rng.usize(..news.len())]
@@ -127,12 +130,7 @@ fn survives(what: &dyn Fn() -> String, run: impl FnOnce()) -> Option<String> {
 }
 
 /// Opens, inspects, plans; and runs, where that is said to be possible.
-fn use_all(
-    file: &Edit,
-    config: &Option<Map<String, Value>>,
-    set: &Map<String, Value>,
-    all: &[Recipe],
-) -> bool {
+fn use_all(file: &Edit, config: &Config, set: &Map<String, Value>, all: &[Recipe]) -> bool {
     let options = OpenOptions { config: config.clone(), set: set.clone(), ..OpenOptions::default() };
     let checkpoint = match Checkpoint::open(file.write(), options) {
         Ok(checkpoint) => checkpoint,
@@ -176,7 +174,7 @@ fn use_all(
     true
 }
 
-fn originals() -> Vec<(String, Edit, Option<Map<String, Value>>)> {
+fn originals() -> Vec<(String, Edit, Config)> {
     let samples = samples().into_iter().map(|sample| {
         let file = Edit::folder(&sample.folder);
         let text = std::fs::read_to_string(sample.folder.join("config.json")).ok();

@@ -200,8 +200,9 @@ impl List<'_> {
             && *activation == Activation::Silu
             && linear.x == (View { value: *y, first: 0, width })
             && !linear.add
-            && self.network.program.matrix(linear.w).cols == width
-            && self.scan_tail(scan) == Some((*x, *tail));
+            && self.scan_tail(scan) == Some((*x, *tail))
+            // Only the fused scan brings tails up to date.
+            && scan.checked_sub(2).is_some_and(|from| self.scan_fuses(from));
         if !fits {
             return 0;
         }
@@ -233,8 +234,9 @@ impl List<'_> {
         let conv = self.nodes[..scan].iter().rposition(|node| node.op.writes() == u.value && matches!(node.op, Op::Conv1d { .. }))?;
         let Some(Op::Conv1d { x, tail, y, .. }) = self.nodes.get(conv).map(|node| &node.op) else { return None };
         let projected = match (self.ahead(conv, 1), self.ahead(conv, 2)) {
-            (Some(Op::Activate { y: activated, .. }), Some(Op::Linear(linear))) => {
-                activated == y && linear.x.value == *y && !linear.add
+            (Some(Op::Activate { y: activated, activation: Activation::Silu }), Some(Op::Linear(linear))) => {
+                let whole = View { value: *y, first: 0, width: self.network.program.width(*y) };
+                activated == y && linear.x == whole && !linear.add
             }
             _ => false,
         };
@@ -243,28 +245,42 @@ impl List<'_> {
         (projected && kept && !written).then_some((*x, *tail))
     }
 
-    /// The step size's projection, softplus, selective scan and gate (Mamba).
-    fn scanned(&mut self, at: usize) -> usize {
-        let (Some(Op::Linear(linear)), Some(Op::Softplus { x, bias, limits, y: delta })) =
-            (self.ahead(at, 0), self.ahead(at, 1))
+    /// Whether the step size's projection, softplus and selective scan begin at a node, and go together.
+    fn scan_fuses(&self, at: usize) -> bool {
+        let (
+            Some(Op::Linear(linear)),
+            Some(Op::Softplus { x, y: delta, .. }),
+            Some(Op::SelectiveScan { dt, y, .. }),
+        ) = (self.ahead(at, 0), self.ahead(at, 1), self.ahead(at, 2))
         else {
-            return 0;
+            return false;
         };
-        let Some(Op::SelectiveScan { u, dt, b, c, a, d, h, y }) = self.ahead(at, 2) else { return 0 };
         let declared = self.network.program.matrix(linear.w);
         let plain = linear.bias.is_none()
             && linear.row_scale.is_none()
             && linear.x_scale * linear.y_scale == 1.0
             && declared.layout == Layout::Plain;
-        let fits = plain
+        plain
             && !linear.add
             && x.value == linear.y
             && x.first == 0
             && dt == delta
             && self.is_dead(linear.y, at + 2)
             && self.is_dead(*delta, at + 3)
-            && self.apart(linear.x.value, *y);
-        if !fits {
+            && self.apart(linear.x.value, *y)
+    }
+
+    /// The step size's projection, softplus, selective scan and gate (Mamba).
+    fn scanned(&mut self, at: usize) -> usize {
+        let (
+            Some(Op::Linear(linear)),
+            Some(Op::Softplus { bias, limits, .. }),
+            Some(Op::SelectiveScan { u, b, c, a, d, h, y, .. }),
+        ) = (self.ahead(at, 0), self.ahead(at, 1), self.ahead(at, 2))
+        else {
+            return 0;
+        };
+        if !self.scan_fuses(at) {
             return 0;
         }
         let gate = match self.ahead(at, 3) {
