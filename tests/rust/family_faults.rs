@@ -451,3 +451,30 @@ fn nothing_is_assumed_in_silence() {
         }
     }
 }
+
+/// Groups are the model's, heads are a layer's: each has to be divided.
+#[test]
+fn a_later_layer_whose_heads_no_group_divides_is_refused() {
+    let (runs, said) = seen("mamba2-groups", |file, _| {
+        // Nine heads of five become five heads of nine.
+        for name in ["A_log", "D", "dt_bias"] {
+            file.tensor(&format!("backbone.layers.1.mixer.{name}")).shape = vec![5];
+        }
+        for name in ["in_proj.weight", "in_proj.bias"] {
+            file.tensor(&format!("backbone.layers.1.mixer.{name}")).shape[0] -= 4;
+        }
+    });
+    assert!(!runs && said.contains("n_groups") && said.contains("layers.1"), "{said}");
+}
+
+/// A refusal speaks of the keys that are in the file.
+#[test]
+fn tensors_are_named_as_the_file_names_them() {
+    for (name, key) in [
+        ("mamba-default.bare", "layers.0.norm.weight"),
+        ("mamba-odd.prefix-model", "model.backbone.layers.0.norm.weight"),
+    ] {
+        let (runs, said) = seen(name, |file, _| file.tensor(key).shape = vec![3]);
+        assert!(!runs && said.contains(&format!("tensor {key} has shape [3]")), "{name}: {said}");
+    }
+}

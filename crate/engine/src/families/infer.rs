@@ -111,6 +111,14 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
         names.strict(index, &program_keys(&program))?;
         Ok(program)
     });
+    // Programs speak of tensors by their usual keys, the user knows those of the file.
+    let program = program.map_err(|error| match error {
+        EngineError::Shape { tensor, found, expected } => {
+            let tensor = names.get(index, &tensor).map_or(tensor, |entry| entry.name.clone());
+            EngineError::Shape { tensor, found, expected }
+        }
+        other => other,
+    });
     let (fields, more) = fields.finish(program.is_err())?;
     findings.extend(more);
     let (program, refusal) = match program {

@@ -141,14 +141,14 @@ impl Mixer {
                 Some(groups) => groups,
                 None => {
                     let why = "one group is usual; only groups times states is in the tensors";
-                    let count = b.fields.free_divisor(names.groups, 1, why, product)?;
-                    if !heads.is_multiple_of(count) {
-                        let allowed = format!("a divisor of {product} and of {heads} heads");
-                        return Err(b.fields.refuse(names.groups, &count.into(), &allowed));
-                    }
-                    *groups.insert(count)
+                    *groups.insert(b.fields.free_divisor(names.groups, 1, why, product)?)
                 }
             };
+            // Layers need not be alike, and share the number of groups.
+            if !product.is_multiple_of(groups) || !heads.is_multiple_of(groups) {
+                let allowed = format!("a divisor of {product} and of {heads} heads, as {scope} has them");
+                return Err(b.fields.refuse(names.groups, &groups.into(), &allowed));
+            }
             let (head, states) = (inner / heads, product / groups);
             let (scales, out_scale) = (None, 1.0);
             mixers.push(Self {
