@@ -433,6 +433,7 @@ fn a_missing_head_is_the_table_only_where_that_is_the_default() {
 #[test]
 fn nothing_is_assumed_in_silence() {
     for (name, fields) in [
+        ("llama-gqa", &["rms_norm_eps", "rope_theta", "num_attention_heads", "Granite"][..]),
         (
             "granite-moe",
             &["residual_multiplier", "logits_scaling", "attention_multiplier", "position_embedding_type"][..],

@@ -81,7 +81,16 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
         named => named.unwrap_or(sounds),
     };
     b.family(family);
-    let eps = b.fields.free_eps("rms_norm_eps", 1e-5, "usual for Llama")?;
+    let (eps, why) = match b.fields.has_config() || family != "llama" {
+        true => (1e-6, "the format's default"),
+        false => (1e-5, "usual for Llama"),
+    };
+    let eps = b.fields.free_eps("rms_norm_eps", eps, why)?;
+    if !b.fields.has_config() {
+        let message = "read as Llama or Qwen: Granite, SmolLM3 and others have the same keys, and compute something \
+                       else that leaves no trace in the tensors";
+        b.fields.finding(Finding::warning("assumed", message));
+    }
     silu_only(b)?;
     widths(b, n_layers, "mlp.")?;
     shown_biases(b, "model.layers.0.self_attn.q_proj", "attention_bias");
