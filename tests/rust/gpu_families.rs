@@ -1,8 +1,11 @@
 //! Every model family on the GPU: the reference's logits, the CPU's texts, and what a token costs.
 
 use pollster::block_on;
-use statepress::{Gpu, GpuOptions, Loaded, Model, Moments, Runner, explain, recipes};
+use statepress::{
+    Checkpoint, Gpu, GpuOptions, Loaded, Model, Moments, OpenOptions, Runner, explain, recipes, run,
+};
 use statepress_kernels::program::Op;
+use statepress_tests::edit::Edit;
 use statepress_tests::families::{Sample, existing, samples};
 use statepress_tests::files::{fixture, open_folder};
 use statepress_tests::golden::assert_close;
@@ -98,6 +101,67 @@ fn a_token_takes_few_dispatches() {
         let layers = open_folder(&fixture(&format!("families/{name}"))).model().unwrap().program().n_layers();
         assert_eq!(dispatches, a_layer * layers + 3, "{name}: {rows:#?}");
     }
+}
+
+/// Many workgroups of a fused product: what they write must not be what others still read. Experts
+/// stand between the norm and this product, so it reads a value whose place is free behind it.
+#[test]
+fn a_wide_network_behind_experts_is_not_written_over_its_input() {
+    let mut file = Edit::folder(&fixture("families/granite-moe"));
+    for layer in 0..3 {
+        let key = |part: &str| format!("model.layers.{layer}.shared_mlp.{part}_linear.weight");
+        file.tensor(&key("input")).shape[0] = 2 * 3000;
+        file.tensor(&key("output")).shape[1] = 3000;
+    }
+    let text = std::fs::read_to_string(fixture("families/granite-moe").join("config.json")).unwrap();
+    let checkpoint = Checkpoint::open(file.write(), OpenOptions::default().config_text(&text)).unwrap();
+    let (cpu, gpu) = (checkpoint.model().unwrap(), on(&open_gpu(GpuOptions::default()), &checkpoint));
+    let ids: Vec<u32> = (0..20).map(|i| i * 29 % 48).collect();
+    assert_close(
+        "token by token",
+        &logits_in_steps(&gpu, &ids, 1),
+        &logits_in_steps(&cpu, &ids, 20),
+        TOLERANCE,
+    );
+}
+
+/// States in several goes, a convolution of one tap, more states than a workgroup holds.
+#[test]
+fn unusual_widths_run_or_are_refused_by_what_is_too_wide() {
+    let gpu = open_gpu(GpuOptions::default());
+    let edited = |name: &str, change: &dyn Fn(&mut Edit)| {
+        let mut file = Edit::folder(&fixture(&format!("families/{name}")));
+        change(&mut file);
+        let text = std::fs::read_to_string(fixture(&format!("families/{name}")).join("config.json")).unwrap();
+        Checkpoint::open(file.write(), OpenOptions::default().config_text(&text)).unwrap()
+    };
+    let checkpoint = edited("mamba-default", &|file| {
+        for stored in &mut file.0 {
+            match &stored.name {
+                name if name.ends_with("A_log") => stored.shape[1] = 37,
+                name if name.ends_with("x_proj.weight") => stored.shape[0] = 2 + 2 * 37,
+                name if name.ends_with("conv1d.weight") => stored.shape[2] = 1,
+                _ => {}
+            }
+        }
+    });
+    let ids: Vec<u32> = (0..20).map(|i| i * 29 % 48).collect();
+    let cpu = logits_in_steps(&checkpoint.model().unwrap(), &ids, 20);
+    for step in [1, 7, 20] {
+        assert_close("37 states", &logits_in_steps(&on(&gpu, &checkpoint), &ids, step), &cpu, TOLERANCE);
+    }
+    let checkpoint = edited("mamba2-groups", &|file| {
+        for stored in &mut file.0 {
+            match &stored.name {
+                name if name.contains("conv1d") => stored.shape[0] = 45 + 2 * 3 * 5000,
+                name if name.contains("in_proj") => stored.shape[0] = 2 * 45 + 2 * 3 * 5000 + 9,
+                _ => {}
+            }
+        }
+    });
+    assert!(checkpoint.model().is_ok());
+    let error = run(checkpoint.load_into(gpu.clone()).unwrap(), |_| {}).err().unwrap().to_string();
+    assert!(error.contains("states") && error.contains("5000") && error.contains("4096"), "{error}");
 }
 
 /// A cache of keys and values grows with the sequence, and what it held stays.

@@ -1,6 +1,7 @@
 //! Shared helpers of the tests.
 
 #[cfg(not(target_family = "wasm"))]
+pub mod edit;
 pub mod families;
 #[cfg(not(target_family = "wasm"))]
 pub mod files;

@@ -44,7 +44,7 @@ pub(crate) struct Bank {
 impl GpuNetwork {
     pub(crate) fn new(gpu: &Gpu, network: Network<GpuMatrix>) -> Result<Self, BackendError> {
         let Network { program, mut matrices, vectors } = network;
-        check_heads(gpu, &program)?;
+        check_widths(gpu, &program)?;
         let mut constants = Vec::new();
         let mut banks = Vec::with_capacity(program.nodes.len());
         for node in &program.nodes {
@@ -141,21 +141,24 @@ impl Bank {
     }
 }
 
-/// Heads of attention are a workgroup's at the most.
-fn check_heads(gpu: &Gpu, program: &Program) -> Result<(), BackendError> {
-    let heads = program.nodes.iter().filter_map(|node| match &node.op {
-        Op::Attention(op) => Some(op.head),
-        _ => None,
-    });
-    match heads.max() {
-        Some(widest) if widest > wgsl::MAX_HEAD as usize => Err(BackendError::Limit {
-            what: "a head of attention (channels)".into(),
-            needed: widest as u64,
-            allowed: u64::from(wgsl::MAX_HEAD),
-            adapter: gpu.0.adapter.name.clone(),
-        }),
-        _ => Ok(()),
+/// A head of attention is a workgroup's at the most, and so are the states of a channel.
+fn check_widths(gpu: &Gpu, program: &Program) -> Result<(), BackendError> {
+    for node in &program.nodes {
+        let (what, needed, allowed) = match &node.op {
+            Op::Attention(op) => ("a head of attention (channels)", op.head, wgsl::MAX_HEAD),
+            Op::Ssd(op) => ("states of a channel of Mamba-2", op.states, wgsl::THREADS * wgsl::LANE_STATES),
+            _ => continue,
+        };
+        if needed > allowed as usize {
+            return Err(BackendError::Limit {
+                what: what.into(),
+                needed: needed as u64,
+                allowed: allowed.into(),
+                adapter: gpu.0.adapter.name.clone(),
+            });
+        }
     }
+    Ok(())
 }
 
 fn upload(matrix: GpuMatrix, constants: &mut Vec<u32>) -> Rc<Uploaded> {

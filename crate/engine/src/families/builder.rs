@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use statepress_core::{Finding, Role};
 use statepress_kernels::program::{
     Activation, Axis, AxisId, AxisName, Dim, GroupNorm, Head, Layout, Linear, Matrix, MatrixId, Node, Norm,
@@ -207,8 +208,18 @@ impl<'a> Builder<'a> {
     pub fn vocabulary(&mut self, table: &str) -> Result<usize, EngineError> {
         let [rows, d] = self.shape(table)?;
         let from = format!("rows of {table}");
-        let claimed = self.fields.optional("vocab_size").and_then(|value| value.as_u64());
-        let claimed = claimed.and_then(|claimed| usize::try_from(claimed).ok());
+        let value = self.fields.optional("vocab_size");
+        let claimed =
+            value.as_ref().and_then(Value::as_u64).and_then(|claimed| usize::try_from(claimed).ok());
+        if let Some(value) = value.filter(|_| self.fields.is_set("vocab_size"))
+            && claimed.is_none_or(|claimed| !(1..=rows).contains(&claimed))
+        {
+            return Err(self.fields.refuse(
+                "vocab_size",
+                &value,
+                &format!("a whole number from 1 to {rows}"),
+            ));
+        }
         match claimed.filter(|claimed| (1..rows).contains(claimed)) {
             Some(claimed) => {
                 let message = format!(

@@ -25,6 +25,7 @@ pub(crate) const ENTRY: Entry = Entry {
 };
 
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    b.fields.kind(&["falcon_h1"])?;
     b.vocabulary("model.embed_tokens.weight")?;
     let n_layers = b.layers("model.layers.")?;
     let eps = b.fields.free_eps("rms_norm_eps", 1e-5, "Falcon-H1's default")?;
@@ -40,15 +41,25 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     let ssm_out = b.fields.multiplier("ssm_out_multiplier")?;
     let ssm_parts = b.fields.multipliers::<5>("ssm_multipliers")?;
     let mlp = b.fields.multipliers::<2>("mlp_multipliers")?;
-    let (scopes, _) = hybrid_layers(b, n_layers, "mamba.A_log");
+    llama::widths(b, n_layers, "feed_forward.")?;
+    let (scopes, _) = hybrid_layers(b, n_layers)?;
     let mixers = Mixer::of(b, &scopes, &HYBRID, eps)?;
+    let normed = b.has("model.layers.0.mamba.norm.weight");
+    b.fields.shown("mamba_rms_norm", normed, "whether there is mamba.norm.weight");
+    // Of an order there is nothing to say where there is no norm.
+    let before = "mamba_norm_before_gate";
+    let norm_before_gate = match normed.then(|| b.fields.traceless(before, true)).flatten() {
+        None => true,
+        Some(value) => value.as_bool().ok_or_else(|| b.fields.refuse(before, &value, "true or false"))?,
+    };
     let heads = Heads::of(b, "model.layers.0.self_attn.")?;
     let inv_freq = llama::rope(b, heads.head, 1.0)?;
     llama::positions(b)?;
 
     b.embed("model.embed_tokens.weight", None, embedding)?;
     for (n, mixer) in mixers.into_iter().enumerate() {
-        let mixer = Mixer { scales: Some((ssm_parts, ssm_in)), out_scale: ssm_out, ..mixer };
+        let mixer =
+            Mixer { scales: Some((ssm_parts, ssm_in)), out_scale: ssm_out, norm_before_gate, ..mixer };
         b.layer(n, &format!("model.layers.{n}."), |b| {
             let x = b.hidden_norm("input_layernorm", Kind::Rms, eps);
             b.watch("norm", x);

@@ -42,6 +42,11 @@ impl<'a> Collector<'a> {
         self.stored.is_some() || self.beside.is_some()
     }
 
+    /// Whether the user has set it.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.set.contains_key(name)
+    }
+
     /// What a configuration says of a field, under any of its names, and which.
     fn claims(&self, name: &str) -> impl Iterator<Item = (&'a Value, &'static str, bool)> {
         let others =
@@ -69,6 +74,11 @@ impl<'a> Collector<'a> {
         [of(self.stored, "stored config"), of(self.beside, "config.json")].into_iter().flatten()
     }
 
+    /// What a configuration says of a field that nothing here depends on.
+    pub fn claimed(&self, name: &str) -> Option<&'a Value> {
+        self.claims(name).next().map(|(value, ..)| value)
+    }
+
     /// A field counted from a shape. A configuration that disagrees is reported, and the shape believed.
     pub fn counted(&mut self, name: &str, value: impl Into<Value>, from: &str) {
         let value = value.into();
@@ -83,6 +93,22 @@ impl<'a> Collector<'a> {
             }
         }
         self.fields.insert(name.into(), Field { value, origin: Origin::Counted, from: from.into() });
+    }
+
+    /// As [`Self::counted`], where there is nothing to say of it unless a configuration does: whether
+    /// there are biases, say.
+    pub fn shown(&mut self, name: &str, value: impl Into<Value>, from: &str) {
+        if self.claims(name).next().is_some() {
+            self.counted(name, value, from);
+        }
+    }
+
+    /// What kind of model a configuration calls this. One of another name is refused: its keys are
+    /// alike, what it computes need not be.
+    pub fn kind(&mut self, known: &[&'static str]) -> Result<Option<&'static str>, EngineError> {
+        let Some(value) = self.optional("model_type") else { return Ok(None) };
+        let kind = known.iter().find(|known| value == **known).copied();
+        kind.map(Some).ok_or_else(|| self.refuse("model_type", &value, &known.join(", ")))
     }
 
     /// One number where the layers agree, else a list.
@@ -136,18 +162,15 @@ impl<'a> Collector<'a> {
         Some(value)
     }
 
-    /// The error of a field that [`Self::free`] gave. What the user has set can be set right; a file
+    /// The error of a field. What the user has set can be set right; a file
     /// with a value that cannot be is refused as a model, and can still be looked at and compressed.
     pub fn refuse(&self, name: &str, value: &Value, allowed: &str) -> EngineError {
-        match self.fields.get(name) {
-            Some(field) if field.origin != Origin::Given => EngineError::UnknownModel {
-                reason: format!(
-                    "{name} is {value} ({}); allowed: {allowed}; set it to run the model",
-                    field.from
-                ),
-            },
-            _ => EngineError::option(name, value, allowed),
+        if self.is_set(name) {
+            return EngineError::option(name, value, allowed);
         }
+        let from = self.fields.get(name).map_or("nobody says it", |field| &field.from);
+        let reason = format!("{name} is {value} ({from}); allowed: {allowed}; set it to run the model");
+        EngineError::UnknownModel { reason }
     }
 
     /// As [`Self::free`], for a whole number within bounds.
@@ -194,7 +217,7 @@ impl<'a> Collector<'a> {
     pub fn free_positive(&mut self, name: &str, default: f64, why: &str) -> Result<f64, EngineError> {
         let value = self.free(name, default, why);
         match number(&value) {
-            Some(number) if number > 0.0 && number.is_finite() => Ok(number),
+            Some(number) if number > 0.0 && (number as f32).is_finite() => Ok(number),
             _ => Err(self.refuse(name, &value, "a finite number above 0")),
         }
     }
@@ -205,24 +228,34 @@ impl<'a> Collector<'a> {
         value.as_bool().ok_or_else(|| self.refuse(name, &value, "true or false"))
     }
 
-    /// A multiplier: 1 where nobody says otherwise.
-    pub fn multiplier(&mut self, name: &str) -> Result<f32, EngineError> {
-        let Some(value) = self.optional(name) else { return Ok(1.0) };
-        match number(&value) {
-            Some(number) if number.is_finite() => Ok(number as f32),
-            _ => Err(self.refuse(name, &value, "a finite number")),
+    /// An option that is yes or no, of which nothing has to be said where no configuration has it.
+    pub fn flag(&mut self, name: &str, default: bool) -> Result<bool, EngineError> {
+        let Some(value) = self.optional(name) else { return Ok(default) };
+        value.as_bool().ok_or_else(|| self.refuse(name, &value, "true or false"))
+    }
+
+    /// What leaves no trace in tensors: as [`Self::optional`] where there is a configuration, which would
+    /// say it, and assumed with a warning where there is none.
+    pub fn traceless(&mut self, name: &str, default: impl Into<Value>) -> Option<Value> {
+        match self.has_config() {
+            true => self.optional(name),
+            false => Some(self.free(name, default, "it leaves no trace in the tensors")),
         }
     }
 
-    /// As many multipliers: ones where nobody says otherwise.
+    /// A multiplier: 1 where a configuration does not say otherwise.
+    pub fn multiplier(&mut self, name: &str) -> Result<f32, EngineError> {
+        let Some(value) = self.traceless(name, 1.0) else { return Ok(1.0) };
+        finite(&value).ok_or_else(|| self.refuse(name, &value, "a finite number"))
+    }
+
+    /// As many multipliers: ones where a configuration does not say otherwise.
     pub fn multipliers<const N: usize>(&mut self, name: &str) -> Result<[f32; N], EngineError> {
-        let Some(value) = self.optional(name) else { return Ok([1.0; N]) };
-        let numbers: Option<Vec<f32>> = value
-            .as_array()
-            .and_then(|all| all.iter().map(|one| number(one).map(|one| one as f32)).collect());
+        let Some(value) = self.traceless(name, vec![1.0; N]) else { return Ok([1.0; N]) };
+        let numbers: Option<Vec<f32>> = value.as_array().and_then(|all| all.iter().map(finite).collect());
         numbers
             .and_then(|numbers| <[f32; N]>::try_from(numbers).ok())
-            .ok_or_else(|| self.refuse(name, &value, &format!("a list of {N} numbers")))
+            .ok_or_else(|| self.refuse(name, &value, &format!("a list of {N} finite numbers")))
     }
 
     /// The fields and findings, once every `--set` has been used. Of a model that is `refused`, fields
@@ -259,6 +292,11 @@ pub(crate) fn number(value: &Value) -> Option<f64> {
         "NaN" => Some(f64::NAN),
         other => other.parse().ok(),
     }
+}
+
+/// A number that is finite in single precision, too.
+fn finite(value: &Value) -> Option<f32> {
+    number(value).map(|number| number as f32).filter(|number| number.is_finite())
 }
 
 /// Equal as numbers, whatever their JSON spelling.

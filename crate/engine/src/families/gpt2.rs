@@ -28,6 +28,7 @@ pub(crate) const ENTRY: Entry = Entry {
 };
 
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    b.fields.kind(&["gpt2"])?;
     let d = b.vocabulary("transformer.wte.weight")?;
     let n_layers = b.layers("transformer.h.")?;
     let [positions, _] = b.shape::<2>("transformer.wpe.weight")?;
@@ -52,8 +53,8 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             ));
         }
     };
-    let scaled = b.fields.optional("scale_attn_weights").is_none_or(|value| value != false);
-    let by_layer = b.fields.optional("scale_attn_by_inverse_layer_idx").is_some_and(|value| value == true);
+    let scaled = b.fields.flag("scale_attn_weights", true)?;
+    let by_layer = b.fields.flag("scale_attn_by_inverse_layer_idx", false)?;
 
     b.embed("transformer.wte.weight", Some("transformer.wpe.weight"), 1.0)?;
     for (n, &width) in widths.iter().enumerate() {

@@ -23,35 +23,57 @@ pub(crate) const ENTRY: Entry = Entry {
     run: Run::Program(declare),
 };
 
+/// More than any model has, few enough for a description of each.
+const MOST_EXPERTS: usize = 4096;
+
+/// Only layers with experts have one.
+const ROUTER: &str = "block_sparse_moe.router.layer.weight";
+
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    b.fields.kind(&["granitemoehybrid"])?;
     b.vocabulary("model.embed_tokens.weight")?;
     let n_layers = b.layers("model.layers.")?;
-    let eps = b.fields.free_eps("rms_norm_eps", 1e-5, "Granite's default")?;
+    let eps = b.fields.free_eps("rms_norm_eps", 1e-6, "Granite's default")?;
     llama::silu_only(b)?;
     let residual = b.fields.multiplier("residual_multiplier")?;
     let embedding = b.fields.multiplier("embedding_multiplier")?;
-    let logits = b.fields.multiplier("logits_scaling")?;
-    let (mamba, attention) = hybrid_layers(b, n_layers, "mamba.A_log");
+    let logits = match b.fields.traceless("logits_scaling", 1.0) {
+        None => 1.0,
+        Some(_) => b.fields.free_positive("logits_scaling", 1.0, "Granite's default")? as f32,
+    };
+    let (mamba, attention) = hybrid_layers(b, n_layers)?;
     let mut mixers = Mixer::of(b, &mamba, &HYBRID, eps)?.into_iter();
     let heads = attention.first().map(|scope| Heads::of(b, scope)).transpose()?;
-    let scale = match b.fields.optional("attention_multiplier") {
-        Some(_) => Some(b.fields.multiplier("attention_multiplier")?),
-        None => None,
-    };
-    let turns = b.fields.optional("position_embedding_type").is_some_and(|kind| kind == "rope");
+    // 1 by default, and not the root of a head's width.
+    let scale = Some(b.fields.multiplier("attention_multiplier")?);
+    let turns = b.fields.traceless("position_embedding_type", "nope").is_some_and(|kind| kind == "rope");
     let inv_freq = match heads {
         Some(heads) if turns => llama::rope(b, heads.head, 1.0)?,
         _ => None,
     };
     llama::positions(b)?;
-    let experts = b.has("model.layers.0.block_sparse_moe.router.layer.weight");
-    let top_k = if experts {
-        let [count, _] = b.shape("model.layers.0.block_sparse_moe.router.layer.weight")?;
-        b.fields.counted("num_local_experts", count, "rows of the router");
-        b.fields.free_count("num_experts_per_tok", count.min(2), "two are usual", 1..=count)?
-    } else {
-        1
+    let layer = |n: usize, key: &str| format!("model.layers.{n}.{key}");
+    let expert_layers: Vec<usize> = (0..n_layers).filter(|&n| b.has(&layer(n, ROUTER))).collect();
+    let counts = expert_layers.iter().map(|&n| Ok(b.shape::<2>(&layer(n, ROUTER))?[0]));
+    let counts = counts.collect::<Result<Vec<_>, EngineError>>()?;
+    b.fields.counted_by_layer("num_local_experts", &counts, "rows of the router");
+    let top_k = match counts.iter().min() {
+        Some(&fewest) if counts.len() == n_layers => {
+            b.fields.free_count("num_experts_per_tok", fewest.min(2), "two are usual", 1..=fewest)?
+        }
+        // Either all layers have experts or none.
+        Some(_) => {
+            let missing = (0..n_layers).find(|n| !expert_layers.contains(n)).map(|n| layer(n, ROUTER));
+            return Err(EngineError::Keys { missing: missing.into_iter().collect(), unexpected: Vec::new() });
+        }
+        None => {
+            b.fields.shown("num_local_experts", 0, "there is no router");
+            1
+        }
     };
+    let shared = (0..n_layers).map(|n| Ok(b.shape::<2>(&layer(n, "shared_mlp.input_linear.weight"))?[0] / 2));
+    let shared = shared.collect::<Result<Vec<_>, EngineError>>()?;
+    b.fields.counted_by_layer("shared_intermediate_size", &shared, "rows of shared_mlp.input_linear / 2");
 
     b.embed("model.embed_tokens.weight", None, embedding)?;
     for n in 0..n_layers {
@@ -68,7 +90,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             }
             let x = b.hidden_norm("post_attention_layernorm", Kind::Rms, eps);
             b.watch("norm2", x);
-            if b.has("block_sparse_moe.router.layer.weight") {
+            if b.has(ROUTER) {
                 b.scoped("block_sparse_moe.", |b| moe(b, top_k, residual, x))?;
             }
             b.scoped("shared_mlp.", |b| shared_mlp(b, residual, x))?;
@@ -76,7 +98,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             Ok(())
         })?;
     }
-    b.finish_with("model.norm", Kind::Rms, eps, 1.0 / logits, Tied::AsConfigured { default: true })
+    b.finish_with("model.norm", Kind::Rms, eps, 1.0 / logits, Tied::AsConfigured { default: false })
 }
 
 /// `output_linear (SiLU(a) c)` with `a, c = split(input_linear x)`.
@@ -97,6 +119,7 @@ fn shared_mlp(b: &mut Builder, scale: f32, x: View) -> Result<(), EngineError> {
 fn moe(b: &mut Builder, top_k: usize, y_scale: f32, x: View) -> Result<(), EngineError> {
     let [count, doubled, _] = b.shape("input_linear.weight")?;
     b.expect("input_linear.weight", doubled.is_multiple_of(2), "an even number of rows (gates and values)")?;
+    b.expect("input_linear.weight", count <= MOST_EXPERTS, format!("at most {MOST_EXPERTS} experts"))?;
     let channels = b.hidden_axis();
     let expert = b.axis(AxisName::Expert, count);
     let width = b.axis(AxisName::Ffn, doubled / 2);

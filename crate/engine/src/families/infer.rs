@@ -64,6 +64,9 @@ pub struct WeightSpec {
     pub segments: Vec<Segment>,
 }
 
+/// More than any dimension of a model, little enough for sums of some not to overflow.
+const MOST: usize = 1 << 26;
+
 /// Understands a checkpoint from its index alone.
 ///
 /// # Errors
@@ -84,8 +87,14 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
     let mut builder = Builder::new(fields, Some(&shapes), name);
     builder.file_bytes = hints.file_bytes;
     builder.shares_head = names.shared_head(index).is_some();
+    let vast = shapes.iter().find(|(_, shape)| shape.iter().any(|&dim| dim > MOST));
+    let vast = vast.map(|(tensor, shape)| EngineError::Shape {
+        tensor: tensor.clone(),
+        found: shape.clone(),
+        expected: format!("no dimension above {MOST}"),
+    });
     let declared = match entry.map(|entry| &entry.run) {
-        Some(Run::Program(declare)) => declare(&mut builder),
+        Some(Run::Program(declare)) => vast.map_or_else(|| declare(&mut builder), Err),
         Some(Run::Lacks(what)) => {
             let title = entry.map_or("", |entry| entry.title);
             let reason =
@@ -102,6 +111,14 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
     let program = program.and_then(|program| {
         names.strict(index, &program_keys(&program))?;
         Ok(program)
+    });
+    // Programs speak of tensors by their usual keys, the user knows those of the file.
+    let program = program.map_err(|error| match error {
+        EngineError::Shape { tensor, found, expected } => {
+            let tensor = names.get(index, &tensor).map_or(tensor, |entry| entry.name.clone());
+            EngineError::Shape { tensor, found, expected }
+        }
+        other => other,
     });
     let (fields, more) = fields.finish(program.is_err())?;
     findings.extend(more);

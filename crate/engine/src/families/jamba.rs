@@ -21,11 +21,13 @@ pub(crate) const ENTRY: Entry = Entry {
 };
 
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    b.fields.kind(&["jamba"])?;
     b.vocabulary("model.embed_tokens.weight")?;
     let n_layers = b.layers("model.layers.")?;
     let eps = b.fields.free_eps("rms_norm_eps", 1e-6, "Jamba's default")?;
     llama::silu_only(b)?;
-    let (scopes, attention) = hybrid_layers(b, n_layers, "mamba.A_log");
+    llama::widths(b, n_layers, "feed_forward.")?;
+    let (scopes, attention) = hybrid_layers(b, n_layers)?;
     let sizes = scopes.iter().map(|scope| b.scoped(scope, |b| Sizes::of(b)));
     let sizes = sizes.collect::<Result<Vec<_>, EngineError>>()?;
     mamba::report(b, &sizes, ["mamba_inner_size", "mamba_d_state", "mamba_d_conv", "mamba_dt_rank"]);
@@ -49,5 +51,5 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             feed_forward(b, eps)
         })?;
     }
-    b.finish_with("model.final_layernorm", Kind::Rms, eps, 1.0, Tied::AsConfigured { default: true })
+    b.finish_with("model.final_layernorm", Kind::Rms, eps, 1.0, Tied::AsConfigured { default: false })
 }

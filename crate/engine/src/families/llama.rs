@@ -6,6 +6,7 @@
 //! x += down (up y SiLU(gate y)),  y = rms(x)
 //! ```
 
+use serde_json::Value;
 use statepress_core::{Finding, Role};
 use statepress_kernels::program::{Attention, AxisName, Op, StateSize, VectorId, View};
 
@@ -71,29 +72,32 @@ impl Default for AttentionScales {
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
     b.vocabulary("model.embed_tokens.weight")?;
     let n_layers = b.layers("model.layers.")?;
-    let named = b.fields.optional("model_type");
+    let named = b.fields.kind(&["llama", "mistral", "qwen2", "qwen3"])?;
     let first = |key: &str| b.has(&format!("model.layers.0.self_attn.{key}"));
     let sounds = match () {
         () if first("q_norm.weight") => "qwen3",
         () if first("q_proj.bias") && !first("o_proj.bias") => "qwen2",
         () => "llama",
     };
-    let family = match named.as_ref().and_then(|name| name.as_str()) {
-        Some("qwen2") => "qwen2",
-        Some("qwen3") => "qwen3",
-        Some("llama" | "mistral") => "llama",
-        None => sounds,
-        Some(other) => {
-            let reason = format!(
-                "keys like Llama's, but config.json calls it {other}, which may compute something else; \
-                 set model_type=\"llama\" to run it as Llama"
-            );
-            return Err(EngineError::UnknownModel { reason });
-        }
+    let family = match named {
+        Some("mistral") => "llama",
+        named => named.unwrap_or(sounds),
     };
     b.family(family);
-    let eps = b.fields.free_eps("rms_norm_eps", 1e-5, "usual for Llama")?;
+    let (eps, why) = match b.fields.has_config() || family != "llama" {
+        true => (1e-6, "the format's default"),
+        false => (1e-5, "usual for Llama"),
+    };
+    let eps = b.fields.free_eps("rms_norm_eps", eps, why)?;
+    if !b.fields.has_config() {
+        let message = "read as Llama or Qwen: Granite, SmolLM3 and others have the same keys, and compute something \
+                       else that leaves no trace in the tensors";
+        b.fields.finding(Finding::warning("assumed", message));
+    }
     silu_only(b)?;
+    widths(b, n_layers, "mlp.")?;
+    shown_biases(b, "model.layers.0.self_attn.q_proj", "attention_bias");
+    shown_biases(b, "model.layers.0.mlp.gate_proj", "mlp_bias");
     let heads = Heads::of(b, "model.layers.0.self_attn.")?;
     let inv_freq = rope(b, heads.head, 1.0)?;
     positions(b)?;
@@ -126,25 +130,38 @@ pub(super) fn silu_only(b: &mut Builder) -> Result<(), EngineError> {
     }
 }
 
+/// Whether there are biases, against what the configuration says.
+pub(super) fn shown_biases(b: &mut Builder, key: &str, field: &str) {
+    let key = format!("{key}.bias");
+    let there = b.has(&key);
+    b.fields.shown(field, there, &format!("whether there is {key}"));
+}
+
+/// Counts the widths of the feed-forward networks whose keys begin with `scope`.
+pub(super) fn widths(b: &mut Builder, n_layers: usize, scope: &str) -> Result<(), EngineError> {
+    let widths =
+        (0..n_layers).map(|n| Ok(b.shape::<2>(&format!("model.layers.{n}.{scope}up_proj.weight"))?[0]));
+    let widths = widths.collect::<Result<Vec<_>, EngineError>>()?;
+    b.fields.counted_by_layer("intermediate_size", &widths, "rows of up_proj.weight");
+    Ok(())
+}
+
 /// The most positions, as far as a configuration says; a sliding window is exact up to its width.
 pub(super) fn positions(b: &mut Builder) -> Result<(), EngineError> {
-    let mut most = match b.fields.optional("max_position_embeddings") {
-        None => None,
-        Some(value) => {
-            let count = value.as_u64().filter(|&count| count > 0);
-            let refused = b.fields.refuse("max_position_embeddings", &value, "a whole number above 0");
-            Some(count.ok_or(refused)? as usize)
-        }
+    let mut count = |name: &str| match b.fields.optional(name) {
+        None => Ok(None),
+        Some(value) => match value.as_u64() {
+            // More than can be counted is as good as no limit.
+            Some(count) if count > 0 => Ok(Some(usize::try_from(count).unwrap_or(usize::MAX))),
+            _ => Err(b.fields.refuse(name, &value, "a whole number above 0")),
+        },
     };
-    let slides = b.fields.optional("use_sliding_window").is_none_or(|value| value != false);
-    if slides && let Some(window) = b.fields.optional("sliding_window").and_then(|value| value.as_u64()) {
-        let window = window as usize;
-        if most.is_none_or(|most| window < most) {
-            let message =
-                format!("attention slides over {window} tokens: run up to there, where it is exact");
-            b.fields.finding(Finding::info("sliding-window", message));
-            most = Some(window);
-        }
+    let (mut most, window) = (count("max_position_embeddings")?, count("sliding_window")?);
+    let slides = b.fields.flag("use_sliding_window", true)?;
+    if let Some(window) = window.filter(|&window| slides && most.is_none_or(|most| window < most)) {
+        let message = format!("attention slides over {window} tokens: run up to there, where it is exact");
+        b.fields.finding(Finding::info("sliding-window", message));
+        most = Some(window);
     }
     b.max_tokens(most);
     Ok(())
@@ -171,6 +188,7 @@ impl Heads {
             )?;
             b.fields.counted("num_attention_heads", q_rows / head, "rows of q_proj / length of q_norm");
             b.fields.counted("head_dim", head, "length of q_norm");
+            b.fields.counted("num_key_value_heads", k_rows / head, "rows of k_proj / length of q_norm");
             return Ok(Self { head });
         }
         let usual = if q_rows >= 2048 { 128 } else { 64 };
@@ -309,6 +327,13 @@ pub(super) fn rope(b: &mut Builder, head: usize, default_part: f64) -> Result<Op
         b.fields.free_positive(name, default, "the format's default")
     };
     let scaling = match kind.as_ref().map(|kind| kind.as_str().unwrap_or("?")) {
+        None if b.fields.optional("rope_factor").is_some() => {
+            return Err(b.fields.refuse(
+                "rope_type",
+                &Value::Null,
+                "default, linear, llama3, where there is a rope_factor",
+            ));
+        }
         None | Some("default") => RopeScaling::None,
         Some("linear") => RopeScaling::Linear { factor: factor(b, "rope_factor", 1.0)? },
         Some("llama3") => RopeScaling::Llama3 {
@@ -317,12 +342,17 @@ pub(super) fn rope(b: &mut Builder, head: usize, default_part: f64) -> Result<Op
             high: factor(b, "rope_high_freq_factor", 4.0)?,
             original: factor(b, "rope_original_positions", 8192.0)?,
         },
-        Some(other) => {
-            return Err(b.fields.refuse("rope_type", &other.into(), "default, linear, llama3"));
+        Some(_) => {
+            return Err(b.fields.refuse("rope_type", &kind.unwrap_or_default(), "default, linear, llama3"));
         }
     };
     let rotary = (head as f64 * part) as usize / 2 * 2;
-    Ok((rotary > 0).then(|| b.constant(frequencies(theta, rotary, &scaling))))
+    let frequencies = frequencies(theta, rotary, &scaling);
+    if frequencies.iter().any(|frequency| !frequency.is_finite()) {
+        let allowed = "a rope_theta, and factors of its scaling, that give finite frequencies";
+        return Err(b.fields.refuse("rope_theta", &theta.into(), allowed));
+    }
+    Ok((rotary > 0).then(|| b.constant(frequencies)))
 }
 
 /// `f_i = theta^(-2i/rotary)`, stretched (Su et al. 2021, section 3.4.3; Llama 3's bands as in `transformers`).

@@ -13,6 +13,7 @@ use statepress_core::{Finding, Role};
 use statepress_kernels::program::{Activation, AxisName, Norm, NormKind, Op, StateSize, View};
 
 use super::builder::{Builder, Kind, Lin, Tied};
+use super::llama;
 use super::registry::{Entry, Run};
 use crate::EngineError;
 
@@ -33,6 +34,8 @@ pub(crate) const ENTRY: Entry = Entry {
         ("time_step_rank", &["ssm_cfg.dt_rank", "dt_rank"]),
         ("layer_norm_epsilon", &["norm_epsilon"]),
         ("tie_word_embeddings", &["tie_embeddings"]),
+        ("use_bias", &["ssm_cfg.bias"]),
+        ("use_conv_bias", &["ssm_cfg.conv_bias"]),
     ],
     run: Run::Program(declare),
 };
@@ -68,6 +71,8 @@ impl Sizes {
 }
 
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    let falcon = b.fields.kind(&["mamba", "falcon_mamba"])? == Some("falcon_mamba");
+    llama::silu_only(b)?;
     let d = b.vocabulary("backbone.embeddings.weight")?;
     let n_layers = b.layers("backbone.layers.")?;
     let mixers =
@@ -79,7 +84,6 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
         b.fields.counted_by_layer("expand", &expand, "inner width / hidden size");
     }
     let eps = b.fields.free_eps("layer_norm_epsilon", 1e-5, "the default of every Mamba");
-    let falcon = b.fields.optional("model_type").is_some_and(|kind| kind == "falcon_mamba");
     let norms = if falcon {
         b.family("falcon-mamba");
         InnerNorms::Weightless(b.fields.free_eps("mixer_rms_eps", 1e-6, "Falcon-Mamba's default")?)
@@ -93,6 +97,8 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     };
     let eps = eps?;
     let kind = kind_of(b, "backbone.norm_f");
+    llama::shown_biases(b, "backbone.layers.0.mixer.in_proj", "use_bias");
+    llama::shown_biases(b, "backbone.layers.0.mixer.conv1d", "use_conv_bias");
 
     b.embed("backbone.embeddings.weight", None, 1.0)?;
     for (n, sizes) in sizes.iter().enumerate() {

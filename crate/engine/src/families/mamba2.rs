@@ -41,6 +41,14 @@ pub(crate) const ENTRY: Entry = Entry {
         ("num_attention_heads", &["attn_cfg.num_heads"]),
         ("attention_head_dim", &["attn_cfg.head_dim"]),
         ("rotary_emb_dim", &["attn_cfg.rotary_emb_dim"]),
+        ("rotary_emb_base", &["attn_cfg.rotary_emb_base"]),
+        ("rotary_emb_interleaved", &["attn_cfg.rotary_emb_interleaved"]),
+        ("softmax_scale", &["attn_cfg.softmax_scale"]),
+        ("attention_mlp_dim", &["attn_cfg.mlp_dim"]),
+        ("attention_causal", &["attn_cfg.causal"]),
+        ("hidden_act", &["ssm_cfg.activation"]),
+        ("use_bias", &["ssm_cfg.bias"]),
+        ("use_conv_bias", &["ssm_cfg.conv_bias"]),
     ],
     run: Run::Program(declare),
 };
@@ -72,7 +80,10 @@ pub(crate) struct FieldNames {
     pub groups: &'static str,
     pub states: &'static str,
     pub taps: &'static str,
-    pub norm_before_gate: &'static str,
+    /// Whether a gated network may stand beside the SSM.
+    pub mlp: bool,
+    /// `None`: the gate comes first, whatever a configuration says.
+    pub norm_before_gate: Option<&'static str>,
 }
 
 /// As hybrids spell them.
@@ -82,7 +93,8 @@ pub(crate) const HYBRID: FieldNames = FieldNames {
     groups: "mamba_n_groups",
     states: "mamba_d_state",
     taps: "mamba_d_conv",
-    norm_before_gate: "mamba_norm_before_gate",
+    mlp: false,
+    norm_before_gate: None,
 };
 
 const PURE: FieldNames = FieldNames {
@@ -91,7 +103,8 @@ const PURE: FieldNames = FieldNames {
     groups: "n_groups",
     states: "state_size",
     taps: "conv_kernel",
-    norm_before_gate: "norm_before_gate",
+    mlp: true,
+    norm_before_gate: Some("norm_before_gate"),
 };
 
 impl Mixer {
@@ -106,10 +119,9 @@ impl Mixer {
         let mut mixers = Vec::with_capacity(scopes.len());
         let mut groups = None;
         let limits = limits(b)?;
-        let before = names.norm_before_gate;
-        let norm_before_gate = match b.fields.optional(before) {
+        let norm_before_gate = match names.norm_before_gate {
             None => false,
-            Some(value) => value.as_bool().ok_or_else(|| b.fields.refuse(before, &value, "true or false"))?,
+            Some(field) => b.fields.flag(field, false)?,
         };
         for scope in scopes {
             let (mlp, heads, inner, product, taps) = b.scoped(scope, |b| -> Result<_, EngineError> {
@@ -118,7 +130,7 @@ impl Mixer {
                 let [rows, _] = b.shape::<2>("in_proj.weight")?;
                 let [_, out] = b.shape::<2>("out_proj.weight")?;
                 // rows = 2 mlp + S + conv + H and out = mlp + S.
-                let mlp = rows.checked_sub(heads + conv + out);
+                let mlp = rows.checked_sub(heads + conv + out).filter(|&mlp| names.mlp || mlp == 0);
                 let inner = mlp.and_then(|mlp| out.checked_sub(mlp));
                 let fits = inner.is_some_and(|inner| {
                     inner > 0 && inner.is_multiple_of(heads) && conv > inner && (conv - inner).is_multiple_of(2)
@@ -132,14 +144,14 @@ impl Mixer {
                 Some(groups) => groups,
                 None => {
                     let why = "one group is usual; only groups times states is in the tensors";
-                    let count = b.fields.free_divisor(names.groups, 1, why, product)?;
-                    if !heads.is_multiple_of(count) {
-                        let allowed = format!("a divisor of {product} and of {heads} heads");
-                        return Err(b.fields.refuse(names.groups, &count.into(), &allowed));
-                    }
-                    *groups.insert(count)
+                    *groups.insert(b.fields.free_divisor(names.groups, 1, why, product)?)
                 }
             };
+            // Layers need not be alike, and share the number of groups.
+            if !product.is_multiple_of(groups) || !heads.is_multiple_of(groups) {
+                let allowed = format!("a divisor of {product} and of {heads} heads, as {scope} has them");
+                return Err(b.fields.refuse(names.groups, &groups.into(), &allowed));
+            }
             let (head, states) = (inner / heads, product / groups);
             let (scales, out_scale) = (None, 1.0);
             mixers.push(Self {
@@ -187,14 +199,27 @@ fn limits(b: &mut Builder) -> Result<[f32; 2], EngineError> {
 }
 
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
+    // Only transformers writes what kind of model it is.
+    let hub = b.fields.kind(&["mamba2"])?.is_some();
+    llama::silu_only(b)?;
     b.vocabulary("backbone.embeddings.weight")?;
     let n_layers = b.layers("backbone.layers.")?;
     let eps = b.fields.free_eps("layer_norm_epsilon", 1e-5, "the default of every Mamba")?;
     let is_ssm: Vec<bool> =
         (0..n_layers).map(|n| b.has(&format!("backbone.layers.{n}.mixer.A_log"))).collect();
     let scopes = (0..n_layers).filter(|&n| is_ssm[n]).map(|n| format!("backbone.layers.{n}.mixer."));
-    let mut mixers = Mixer::of(b, &scopes.collect::<Vec<_>>(), &PURE, eps)?.into_iter();
+    let names = FieldNames { norm_before_gate: PURE.norm_before_gate.filter(|_| !hub), ..PURE };
+    if hub && b.fields.claimed("norm_before_gate").is_some_and(|claimed| claimed != false) {
+        let message = "norm_before_gate is true in the configuration, and transformers gates before it normalises \
+                       all the same: so does this";
+        b.fields.finding(Finding::info("norm-before-gate", message));
+    }
+    let mut mixers = Mixer::of(b, &scopes.collect::<Vec<_>>(), &names, eps)?.into_iter();
     let kind = kind_of(b, "backbone.norm_f");
+    if let Some(first) = is_ssm.iter().position(|is_ssm| *is_ssm) {
+        llama::shown_biases(b, &format!("backbone.layers.{first}.mixer.in_proj"), "use_bias");
+        llama::shown_biases(b, &format!("backbone.layers.{first}.mixer.conv1d"), "use_conv_bias");
+    }
 
     b.embed("backbone.embeddings.weight", None, 1.0)?;
     for (n, is_ssm) in is_ssm.into_iter().enumerate() {
@@ -212,7 +237,8 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             Ok(())
         })?;
     }
-    b.finish_with("backbone.norm_f", kind, eps, 1.0, Tied::AsConfigured { default: true })
+    // The original code ties, transformers does not.
+    b.finish_with("backbone.norm_f", kind, eps, 1.0, Tied::AsConfigured { default: !hub })
 }
 
 /// The mixer, whose keys begin in the current scope, of the normed input `x`; its output is added to
@@ -285,7 +311,7 @@ fn skip(b: &mut Builder, inner: usize, by_channel: Dim, by_head: Dim) -> VectorI
 /// A layer of attention of the original code: one projection for queries, keys and values, perhaps a
 /// convolution over all of them, perhaps rotary positions.
 fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
-    let [rows, d] = b.shape::<2>("in_proj.weight")?;
+    let [rows, _] = b.shape::<2>("in_proj.weight")?;
     let [_, out] = b.shape::<2>("out_proj.weight")?;
     let why = "heads of 64 channels are usual";
     let heads = b.fields.free_divisor("num_attention_heads", (out / 64).max(1), why, out)?;
@@ -298,12 +324,33 @@ fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
     )?;
     b.fields.counted("attention_head_dim", head, "columns of out_proj / heads");
     let kv_heads = kv_rows / head;
+    let expected = format!("keys and values of a number of heads that divides {heads}");
+    b.expect("in_proj.weight", heads.is_multiple_of(kv_heads), expected)?;
+    for (field, only) in [("rotary_emb_interleaved", false), ("attention_causal", true)] {
+        if b.fields.flag(field, only)? != only {
+            return Err(b.fields.refuse(field, &(!only).into(), &only.to_string()));
+        }
+    }
+    if let Some(width) = b.fields.optional("attention_mlp_dim").filter(|width| *width != 0) {
+        return Err(b.fields.refuse(
+            "attention_mlp_dim",
+            &width,
+            "0: networks within attention are not known here",
+        ));
+    }
+    let scale = match b.fields.optional("softmax_scale") {
+        None => (head as f32).sqrt().recip(),
+        Some(_) => b.fields.multiplier("softmax_scale")?,
+    };
     let rotary = b.fields.free_count("rotary_emb_dim", 0, "the original code's default", 0..=head)?;
-    let theta = 10_000.0;
-    let inv_freq = (rotary > 0).then(|| llama::frequencies(theta, rotary, &llama::RopeScaling::None));
-    let inv_freq = inv_freq.map(|inv_freq| b.constant(inv_freq));
+    let inv_freq = match rotary {
+        0 => None,
+        _ => {
+            let theta = b.fields.free_positive("rotary_emb_base", 10_000.0, "the original code's default")?;
+            Some(b.constant(llama::frequencies(theta, rotary, &llama::RopeScaling::None)))
+        }
+    };
     let channels = b.hidden_axis();
-    debug_assert_eq!(channels.len(), d);
     let (q_rows, kv) =
         (b.axis(AxisName::Head, heads).each(head), b.axis(AxisName::KvHead, kv_heads).each(head));
     let parts = [q_rows.named("q"), kv.named("k"), kv.named("v")];
@@ -314,7 +361,6 @@ fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
         qkv = b.conv1d("conv1d", parts, taps, qkv);
     }
     let [q, k, v] = qkv.split([out, kv_rows, kv_rows]);
-    let scale = (head as f32).sqrt().recip();
     let shape = AttentionShape { heads, kv_heads, head, scale, inv_freq, q_norm: None, k_norm: None };
     let y = llama::attend(b, &shape, q, k, v);
     b.watch("out_proj_in", y);

@@ -50,6 +50,7 @@ impl List<'_> {
             linear.x == first.x && !linear.add && declared.layout != Layout::Transposed
         };
         let input = norm.as_ref().map(|(norm, x, _)| (norm, *x));
+        let read = input.map_or(first.x, |(_, x)| x).value;
         let gate_of = |n: usize| match nodes.get(at + n).map(|node| &node.op) {
             Some(Op::Gate { x, z, z_scale, y }) => Some((*x, *z, *z_scale, *y)),
             _ => None,
@@ -62,6 +63,7 @@ impl List<'_> {
             && alone(3)
             && self.is_dead(first.y, at + 3)
             && (y == second.y || self.is_dead(second.y, at + 3))
+            && self.apart(read, y)
         {
             self.gated_product([first, second], [0, 0], x.width, z_scale, y, input);
             return 3;
@@ -74,13 +76,14 @@ impl List<'_> {
             && y != first.y
             && alone(2)
             && self.is_dead(first.y, at + 2)
+            && self.apart(read, y)
         {
             self.gated_product([first, first], [z.first, x.first], x.width, z_scale, y, input);
             return 2;
         }
         // queries, keys, values
         if let (Some(second), Some(third)) = (linear(1), linear(2))
-            && [first, second, third].into_iter().all(plain)
+            && [first, second, third].into_iter().all(|linear| plain(linear) && self.apart(read, linear.y))
             && alone(3)
         {
             self.three_products([first, second, third], input);
@@ -95,7 +98,7 @@ impl List<'_> {
             _ => None,
         };
         let taken = 1 + usize::from(activation.is_some());
-        if !alone(taken) {
+        if !alone(taken) || !self.apart(read, first.y) {
             return 0;
         }
         self.linear(first, input, activation);
@@ -193,8 +196,9 @@ impl List<'_> {
             && *activation == Activation::Silu
             && linear.x == (View { value: *y, first: 0, width })
             && !linear.add
-            && self.network.program.matrix(linear.w).cols == width
-            && self.scan_tail(scan) == Some((*x, *tail));
+            && self.scan_tail(scan) == Some((*x, *tail))
+            // Only the fused scan brings tails up to date.
+            && scan.checked_sub(2).is_some_and(|from| self.scan_fuses(from));
         if !fits {
             return 0;
         }
@@ -232,8 +236,9 @@ impl List<'_> {
             return None;
         };
         let projected = match (self.ahead(conv, 1), self.ahead(conv, 2)) {
-            (Some(Op::Activate { y: activated, .. }), Some(Op::Linear(linear))) => {
-                activated == y && linear.x.value == *y && !linear.add
+            (Some(Op::Activate { y: activated, activation: Activation::Silu }), Some(Op::Linear(linear))) => {
+                let whole = View { value: *y, first: 0, width: self.network.program.width(*y) };
+                activated == y && linear.x == whole && !linear.add
             }
             _ => false,
         };
@@ -242,27 +247,42 @@ impl List<'_> {
         (projected && kept && !written).then_some((*x, *tail))
     }
 
-    /// The step size's projection, softplus, selective scan and gate (Mamba).
-    fn scanned(&mut self, at: usize) -> usize {
-        let (Some(Op::Linear(linear)), Some(Op::Softplus { x, bias, limits, y: delta })) =
-            (self.ahead(at, 0), self.ahead(at, 1))
+    /// Whether the step size's projection, softplus and selective scan begin at a node, and go together.
+    fn scan_fuses(&self, at: usize) -> bool {
+        let (
+            Some(Op::Linear(linear)),
+            Some(Op::Softplus { x, y: delta, .. }),
+            Some(Op::SelectiveScan { dt, y, .. }),
+        ) = (self.ahead(at, 0), self.ahead(at, 1), self.ahead(at, 2))
         else {
-            return 0;
+            return false;
         };
-        let Some(Op::SelectiveScan { u, dt, b, c, a, d, h, y }) = self.ahead(at, 2) else { return 0 };
         let declared = self.network.program.matrix(linear.w);
         let plain = linear.bias.is_none()
             && linear.row_scale.is_none()
             && linear.x_scale * linear.y_scale == 1.0
             && declared.layout == Layout::Plain;
-        let fits = plain
+        plain
             && !linear.add
             && x.value == linear.y
             && x.first == 0
             && dt == delta
             && self.is_dead(linear.y, at + 2)
-            && self.is_dead(*delta, at + 3);
-        if !fits {
+            && self.is_dead(*delta, at + 3)
+            && self.apart(linear.x.value, *y)
+    }
+
+    /// The step size's projection, softplus, selective scan and gate (Mamba).
+    fn scanned(&mut self, at: usize) -> usize {
+        let (
+            Some(Op::Linear(linear)),
+            Some(Op::Softplus { bias, limits, .. }),
+            Some(Op::SelectiveScan { u, b, c, a, d, h, y, .. }),
+        ) = (self.ahead(at, 0), self.ahead(at, 1), self.ahead(at, 2))
+        else {
+            return 0;
+        };
+        if !self.scan_fuses(at) {
             return 0;
         }
         let gate = match self.ahead(at, 3) {
@@ -324,7 +344,9 @@ impl List<'_> {
         let fits = linear.x == (View { value: y, first: 0, width: x.width })
             && declared.layout == Layout::Plain
             && norm.is_none_or(|norm| norm.groups <= MAX_NORM_GROUPS as usize)
-            && self.is_dead(y, at + 2);
+            && self.is_dead(y, at + 2)
+            && self.apart(x.value, linear.y)
+            && self.apart(z.value, linear.y);
         if !fits {
             return 0;
         }
@@ -410,7 +432,7 @@ impl List<'_> {
         else {
             return 0;
         };
-        if ssd.dt != *y || !self.is_dead(*y, at + 2) {
+        if ssd.dt != *y || !self.is_dead(*y, at + 2) || !self.apart(x.value, ssd.y) {
             return 0;
         }
         let (dt, raw) = (self.places.rows(*x), (*bias, *limits));

@@ -185,6 +185,13 @@ impl<'a> List<'a> {
         !self.nodes[from.min(self.nodes.len())..].iter().any(|node| node.op.reads().contains(&value))
     }
 
+    /// Whether a kernel that takes several nodes may write one value while it still reads another: the
+    /// first may have got the place of the second, whose last reader was an earlier one of the nodes.
+    fn apart(&self, read: ValueId, written: ValueId) -> bool {
+        let slots = &self.network.program.slots;
+        slots.of(read) != slots.of(written)
+    }
+
     /// One for each token of a step.
     fn tokens(&self) -> Extent {
         if self.one { ONE } else { Extent::Tokens }
