@@ -7,7 +7,7 @@ use statepress_kernels::shaders::Kernel;
 
 use crate::GpuNetwork;
 use crate::memory::{LEAST_CAPACITY, Places};
-use crate::record::{Part, Step};
+use crate::record::{Dispatch, Part};
 use crate::runner::sample;
 
 /// A kernel's part in one decoded token. Every byte is counted once a dispatch, however often a
@@ -38,7 +38,7 @@ pub fn explain(network: &GpuNetwork) -> Vec<Explained> {
     let mut rows: Vec<Explained> = Vec::new();
     for part in steps {
         let Part::Dispatch(step) = part else { continue };
-        let row = explain_step(&step);
+        let row = explain_dispatch(&step);
         match rows
             .iter_mut()
             .find(|known| (&known.kernel, &known.precisions) == (&row.kernel, &row.precisions))
@@ -54,7 +54,7 @@ pub fn explain(network: &GpuNetwork) -> Vec<Explained> {
     rows
 }
 
-fn explain_step(step: &Step) -> Explained {
+fn explain_dispatch(step: &Dispatch) -> Explained {
     let mut kernel = format!("{:?}", step.kernel);
     if !step.overrides.is_empty() {
         kernel = format!("{kernel} {}", step.overrides.join("+").to_lowercase());

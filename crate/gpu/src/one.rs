@@ -9,7 +9,7 @@ use statepress_kernels::shaders::{Block, Control, Kernel, Matrix, Rows};
 use wgpu::BufferUsages;
 
 use crate::network::Uploaded;
-use crate::record::{Extent, Moves, Part, Step};
+use crate::record::{Dispatch, Extent, Moves, Part};
 use crate::submit::{Buffers, Program};
 use crate::{Gpu, GpuMatrix};
 
@@ -84,7 +84,7 @@ impl One {
         let constants = upload(&self.constants)?;
         let mut params_words = Vec::new();
         params.words(&mut params_words);
-        let step = Step {
+        let step = Dispatch {
             kernel,
             overrides: overrides.to_vec(),
             params: params_words,

@@ -11,7 +11,7 @@ use statepress_kernels::shaders::{self as wgsl, Block as _, Kernel, LABEL_SETS};
 use wgpu::BufferUsages;
 
 use crate::memory::{KEPT, Places};
-use crate::record::{Extent, Moves, Part, Step};
+use crate::record::{Dispatch, Extent, Moves, Part};
 use crate::submit::{Buffers, Program, Residuals};
 use crate::{Gpu, GpuMatrix, GpuNetwork};
 
@@ -450,7 +450,7 @@ pub(crate) fn sample(network: &GpuNetwork, places: &Places, sampling: &Sampling,
     };
     let mut words = Vec::new();
     params.words(&mut words);
-    Part::Dispatch(Step {
+    Part::Dispatch(Dispatch {
         kernel: Kernel::Sample,
         overrides: Vec::new(),
         params: words,

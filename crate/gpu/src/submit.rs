@@ -5,7 +5,7 @@ use statepress_kernels::shaders::{Codec, TILE};
 use wgpu::BufferUsages;
 
 use crate::Gpu;
-use crate::record::{Extent, Part, Step};
+use crate::record::{Dispatch, Extent, Part};
 
 /// Uniform blocks begin at multiples of this on every adapter.
 const ALIGNMENT: usize = 256;
@@ -124,7 +124,7 @@ impl Extent {
     }
 }
 
-fn bind(gpu: &Gpu, step: &Step, params: &wgpu::Buffer, at: u64, buffers: &Buffers) -> wgpu::BindGroup {
+fn bind(gpu: &Gpu, step: &Dispatch, params: &wgpu::Buffer, at: u64, buffers: &Buffers) -> wgpu::BindGroup {
     let size = std::num::NonZeroU64::new((4 * step.params.len() as u64).next_multiple_of(16));
     let params = wgpu::BufferBinding { buffer: params, offset: at, size };
     let mut bound = vec![params, whole(buffers.memory), whole(buffers.control), whole(buffers.constants)];

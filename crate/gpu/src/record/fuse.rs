@@ -424,7 +424,7 @@ impl List<'_> {
         2
     }
 
-    /// Step sizes and the scan of Mamba-2.
+    /// Dispatch sizes and the scan of Mamba-2.
     fn softplus_ssd(&mut self, at: usize) -> usize {
         let nodes = self.nodes;
         let (Some(Op::Softplus { x, bias, limits, y }), Some(Op::Ssd(ssd))) =

@@ -20,7 +20,7 @@ use crate::memory::Places;
 use crate::network::{GpuNetwork, Uploaded};
 
 /// One dispatch.
-pub(crate) struct Step {
+pub(crate) struct Dispatch {
     pub kernel: Kernel,
     /// `override` constants that are true.
     pub overrides: Vec<&'static str>,
@@ -58,7 +58,7 @@ pub(crate) enum Extent {
 
 /// Part of a step list.
 pub(crate) enum Part {
-    Dispatch(Step),
+    Dispatch(Dispatch),
     /// The residual stream is now that after the embedding, or after a layer.
     Residual,
 }
@@ -214,7 +214,7 @@ impl<'a> List<'a> {
             overrides.push("INTEGER");
         }
         let (matrices_read, banks_used, moves) = (matrices.len(), 1, Moves::default());
-        self.parts.push(Part::Dispatch(Step {
+        self.parts.push(Part::Dispatch(Dispatch {
             kernel,
             overrides,
             params: words,
@@ -226,7 +226,7 @@ impl<'a> List<'a> {
         }));
     }
 
-    fn last(&mut self) -> Option<&mut Step> {
+    fn last(&mut self) -> Option<&mut Dispatch> {
         match self.parts.last_mut() {
             Some(Part::Dispatch(step)) => Some(step),
             _ => None,

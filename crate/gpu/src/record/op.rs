@@ -107,7 +107,7 @@ impl List<'_> {
                     false => (Kernel::ScanParallel, states as u32),
                 };
                 self.push(kernel, &[], &params, &[], [Extent::Fixed(groups), ONE, ONE]);
-                // Step size, what drives, h before and after, h for later.
+                // Dispatch size, what drives, h before and after, h for later.
                 self.moves(states, 1 + 4 * states);
             }
             Op::SelectiveScan { u, dt, b, c, a, d, h, y } => {

@@ -16,7 +16,7 @@ impl List<'_> {
     pub(super) fn small(&mut self, at: usize) -> usize {
         match self.ahead(at, 0) {
             Some(Op::Conv1d { .. }) => self.small_ssm(at),
-            Some(Op::Norm { .. }) => self.small_mixer(at),
+            Some(Op::Norm { .. }) => self.small_ffn(at),
             _ => 0,
         }
     }
@@ -86,7 +86,7 @@ impl List<'_> {
     }
 
     /// A LayerNorm, then a feed-forward network or experts.
-    fn small_mixer(&mut self, at: usize) -> usize {
+    fn small_ffn(&mut self, at: usize) -> usize {
         let nodes = self.nodes;
         let network = self.network;
         let Some(Op::Norm { norm, x, .. }) = self.ahead(at, 0) else { return 0 };
@@ -105,7 +105,7 @@ impl List<'_> {
                 return 0;
             }
             let router = network.matrix(op.router);
-            self.mixer_token(
+            self.ffn_token(
                 norm_block,
                 [router, &bank.up, &bank.down],
                 op.experts.len(),
@@ -141,11 +141,11 @@ impl List<'_> {
             return 0;
         }
         // No router: the kernel wants a matrix there all the same.
-        self.mixer_token(norm_block, [up_w, up_w, down_w], 1, 1, &[]);
+        self.ffn_token(norm_block, [up_w, up_w, down_w], 1, 1, &[]);
         4
     }
 
-    fn mixer_token(
+    fn ffn_token(
         &mut self,
         norm: wgsl::Norm,
         [gate, up, down]: [&Rc<Uploaded>; 3],
@@ -153,7 +153,7 @@ impl List<'_> {
         top_k: usize,
         overrides: &[&'static str],
     ) {
-        let params = wgsl::MixerToken {
+        let params = wgsl::FfnToken {
             gate: gate.block,
             w1: up.block,
             w2: down.block,
@@ -163,7 +163,7 @@ impl List<'_> {
             top_k: top_k as u32,
             lanes: lanes(&up.block).min(8),
         };
-        self.push(Kernel::MixerToken, overrides, &params, &[gate, up, down], [ONE; 3]);
+        self.push(Kernel::FfnToken, overrides, &params, &[gate, up, down], [ONE; 3]);
         self.uses_banks(top_k);
         let d = self.network.hidden_size;
         self.moves(2 * d, 2 * d);

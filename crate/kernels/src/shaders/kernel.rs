@@ -68,7 +68,7 @@ kernels! {
     Nll: Nll, "ops/softmax/nll.wgsl", [], [];
     Sample: Sample, "ops/softmax/sample.wgsl", [], [];
     SsmToken: SsmToken, "fused/ssm_token.wgsl", ["delta", "b", "c", "proj"], [];
-    MixerToken: MixerToken, "fused/mixer_token.wgsl", ["gate", "w1", "w2"], ["EXPERTS"];
+    FfnToken: FfnToken, "fused/ffn_token.wgsl", ["gate", "w1", "w2"], ["EXPERTS"];
 }
 
 impl Kernel {

@@ -232,8 +232,8 @@ block! {
     }
 }
 block! {
-    /// `fused/mixer_token.wgsl`
-    MixerToken {
+    /// `fused/ffn_token.wgsl`
+    FfnToken {
         gate: Matrix, w1: Matrix, w2: Matrix, norm: Norm, hidden: u32, n_experts: u32, top_k: u32, lanes: u32,
     }
 }

@@ -21,8 +21,8 @@ pub(super) fn forward(
     let program = &*network.program;
     ws.slots.resize_with(program.slots.widths().len(), Vec::new);
     for node in &program.nodes {
-        let mut step = Step { network, program, ids, state, ws, observer: lent(&mut observer) };
-        step.run(&node.op);
+        let mut interpreter = Interpreter { network, program, ids, state, ws, observer: lent(&mut observer) };
+        interpreter.run(&node.op);
         if let Some(observer) = lent(&mut observer) {
             watch(program, node, ws, observer);
         }
@@ -101,7 +101,7 @@ fn normalise(network: &Network<Weights>, norm: &Norm, x: Rows, out: &mut [f32]) 
 }
 
 /// One op at work.
-struct Step<'a, 'b> {
+struct Interpreter<'a, 'b> {
     network: &'a Network<Weights>,
     program: &'a Program,
     ids: &'a [u32],
@@ -110,7 +110,7 @@ struct Step<'a, 'b> {
     observer: Option<&'b mut dyn Observe>,
 }
 
-impl Step<'_, '_> {
+impl Interpreter<'_, '_> {
     /// Takes the slot of a value that is about to be written, with room for all tokens.
     fn take(&mut self, y: ValueId) -> Vec<f32> {
         let mut slot = std::mem::take(&mut self.ws.slots[self.program.slots.of(y)]);
