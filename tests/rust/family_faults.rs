@@ -8,10 +8,12 @@ use fastrand::Rng;
 use serde_json::{Map, Value, json};
 use statepress::{Checkpoint, OpenOptions, Recipe, Workspace, recipes};
 use statepress_core::Index;
+use statepress_core::spec::{Field, Origin};
 use statepress_engine::families::{Hints, infer};
 use statepress_tests::edit::{Edit, Stored};
 use statepress_tests::families::samples;
 use statepress_tests::files::fixture;
+use statepress_tests::gpu::compressed;
 
 /// One change of shapes or keys.
 fn mutate(file: &mut Edit, rng: &mut Rng) {
@@ -444,7 +446,16 @@ fn nothing_is_assumed_in_silence() {
         ),
     ] {
         let file = Edit::folder(&fixture(&format!("families/{name}"))).write();
-        let inspection = Checkpoint::open(file, OpenOptions::default()).unwrap().inspection();
+        let base = Checkpoint::open(file, OpenOptions::default()).unwrap();
+        let inspection = base.inspection();
+        // Nor does a file that is made of it make facts of them.
+        let again = compressed(&base, &recipes::find("fp16").unwrap()).inspection();
+        let is_assumed = |(_, about): &(&String, &Field)| about.origin == Origin::Assumed;
+        assert!(inspection.spec.iter().filter(is_assumed).count() >= 3, "{name}");
+        for (field, about) in inspection.spec.iter().filter(is_assumed) {
+            assert_eq!(again.spec[field].origin, Origin::Assumed, "{name}: {field}");
+            assert_eq!(again.spec[field].value, about.value, "{name}: {field}");
+        }
         for field in fields {
             let assumed =
                 |finding: &&statepress::Finding| finding.code == "assumed" && finding.message.contains(field);
