@@ -12,7 +12,7 @@ use statepress_core::spec::{Field, Origin};
 use statepress_engine::families::{Hints, infer};
 use statepress_tests::edit::{Edit, Stored};
 use statepress_tests::families::samples;
-use statepress_tests::files::fixture;
+use statepress_tests::files::{fixture, open_folder};
 use statepress_tests::gpu::compressed;
 
 /// One change of shapes or keys.
@@ -489,4 +489,12 @@ fn tensors_are_named_as_the_file_names_them() {
         let (runs, said) = seen(name, |file, _| file.tensor(key).shape = vec![3]);
         assert!(!runs && said.contains(&format!("tensor {key} has shape [3]")), "{name}: {said}");
     }
+}
+
+/// A head that is missing stays missing: compressing is no way to tie it to the table.
+#[test]
+fn a_file_without_its_head_is_refused_after_compression_too() {
+    let base = open_folder(&fixture("families/llama-gqa.bare"));
+    let inspection = compressed(&base, &recipes::find("int8").unwrap()).inspection();
+    assert!(inspection.findings.iter().any(|finding| finding.code == "cannot-run"), "{:?}", inspection.findings);
 }
