@@ -496,5 +496,9 @@ fn tensors_are_named_as_the_file_names_them() {
 fn a_file_without_its_head_is_refused_after_compression_too() {
     let base = open_folder(&fixture("families/llama-gqa.bare"));
     let inspection = compressed(&base, &recipes::find("int8").unwrap()).inspection();
-    assert!(inspection.findings.iter().any(|finding| finding.code == "cannot-run"), "{:?}", inspection.findings);
+    assert!(
+        inspection.findings.iter().any(|finding| finding.code == "cannot-run"),
+        "{:?}",
+        inspection.findings
+    );
 }
