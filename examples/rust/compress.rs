@@ -5,7 +5,7 @@ use statepress::{Checkpoint, Clock, Compare, CompareOptions, Error, FileSource, 
 fn main() -> Result<(), Error> {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/itera-tiny/model.safetensors");
     let base = Checkpoint::open(FileSource::open(demo)?, OpenOptions::default())?;
-    println!("{:?}, {} parameters", base.inspection().family, base.inspection().params);
+    println!("{}, {} parameters", base.inspection().family, base.inspection().params);
 
     // One tensor a step: show progress, stop whenever you like.
     let (job, bytes) = base.compress_to_memory(&recipes::find("mixed")?)?;

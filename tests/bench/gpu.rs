@@ -1,8 +1,9 @@
-//! Decode speed of Itera-Lite shapes on this machine's GPU, beside what its memory allows and
-//! beside PyTorch at FP16 on the same card.
+//! Decode speed of Mamba and Itera-Lite shapes on this machine's GPU, beside what its memory allows and,
+//! for Itera-Lite, beside PyTorch at FP16 on the same card.
 //!
-//! `cargo run --release -p statepress-tests --example gpu [-- SHAPE...] [--tiny]`, with shapes `tiny`,
-//! `130m` and `1.4b` (the widths and depths of Mamba's models of that size). Weights are random.
+//! `cargo run --release -p statepress-tests --example gpu [-- SHAPE...] [--tiny]`, with shapes `mamba-130m`,
+//! `mamba-1.4b`, and of Itera-Lite `tiny`, `130m` and `1.4b` (the widths and depths of Mamba's models of
+//! that size). Weights are random.
 //! `--tiny` decodes a few tokens of the shape `tiny` and leaves PyTorch out, to see that everything runs.
 //! Each is timed with nothing that some adapter does not have, and with what this one has.
 //! The bound is the time to read a token's weights at the bandwidth that copying one large buffer
@@ -18,13 +19,24 @@ use std::time::Instant;
 use pollster::block_on;
 use statepress::{Backend, Clock, Gpu, GpuNetwork, GpuOptions, Runner, Sampling, explain};
 use statepress_core::encoding::{AbsmaxType, Granularity};
-use statepress_core::{Encoding, Tensor};
+use statepress_core::index::{Extent, Format, Stored, Strided};
+use statepress_core::{DType, Encoding, Entry, Index, Role, Tensor};
+use statepress_engine::families::{Hints, infer};
 use statepress_kernels::codecs::{self, Clip};
-use statepress_kernels::network::{Ffn, Layer, Mixer, Network, Norm, Ssm, Sublayer};
+use statepress_kernels::network::Network;
+use statepress_kernels::program::VectorForm;
+
+/// Positions of Itera-Lite.
+const POSITIONS: usize = 1024;
+
+/// Taps of every convolution.
+const TAPS: usize = 4;
 
 /// Sizes of a model.
 struct Shape {
     name: &'static str,
+    /// Mamba, not Itera-Lite.
+    mamba: bool,
     d: usize,
     layers: usize,
     states: usize,
@@ -32,10 +44,12 @@ struct Shape {
     vocab: usize,
 }
 
-const SHAPES: [Shape; 3] = [
-    Shape { name: "tiny", d: 128, layers: 4, states: 8, ffn: 64, vocab: 8000 },
-    Shape { name: "130m", d: 768, layers: 24, states: 16, ffn: 384, vocab: 50280 },
-    Shape { name: "1.4b", d: 2048, layers: 48, states: 16, ffn: 1024, vocab: 50280 },
+const SHAPES: [Shape; 5] = [
+    Shape { name: "mamba-130m", mamba: true, d: 768, layers: 24, states: 16, ffn: 0, vocab: 50280 },
+    Shape { name: "mamba-1.4b", mamba: true, d: 2048, layers: 48, states: 16, ffn: 0, vocab: 50280 },
+    Shape { name: "tiny", mamba: false, d: 128, layers: 4, states: 8, ffn: 64, vocab: 8000 },
+    Shape { name: "130m", mamba: false, d: 768, layers: 24, states: 16, ffn: 384, vocab: 50280 },
+    Shape { name: "1.4b", mamba: false, d: 2048, layers: 48, states: 16, ffn: 1024, vocab: 50280 },
 ];
 
 /// How often and how much is decoded: tokens of a submission, and submissions, of which the best counts.
@@ -62,7 +76,7 @@ fn main() {
     }
     let work = if tiny { Work { tokens: 2, submissions: 1 } } else { Work { tokens: 32, submissions: 4 } };
     println!(
-        "{:<6} {:<6} {:<10} {:>10} {:>12} {:>10} {:>9} {:>8}",
+        "{:<10} {:<6} {:<10} {:>10} {:>12} {:>10} {:>9} {:>8}",
         "shape", "codec", "with", "dispatches", "MB a token", "tokens/s", "of bound", "of fp16"
     );
     let shapes =
@@ -85,7 +99,7 @@ fn main() {
                     of_fp16 = best;
                 }
                 println!(
-                    "{:<6} {name:<6} {way:<10} {dispatches:>10} {:>12.2} {:>10.1} {:>7.1} % {:>7.2}x",
+                    "{:<10} {name:<6} {way:<10} {dispatches:>10} {:>12.2} {:>10.1} {:>7.1} % {:>7.2}x",
                     shape.name,
                     bytes as f64 / 1e6,
                     1.0 / best,
@@ -104,9 +118,10 @@ fn main() {
 fn pytorch<'a>(bandwidth: f64, shapes: impl Iterator<Item = &'a Shape>) {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/gpu_peer.py");
-    let sizes = shapes.map(|Shape { name, d, layers, states, ffn, vocab }| {
-        format!("{name}={d},{layers},{states},{ffn},{vocab}")
-    });
+    let sizes =
+        shapes.filter(|shape| !shape.mamba).map(|Shape { name, d, layers, states, ffn, vocab, .. }| {
+            format!("{name}={d},{layers},{states},{ffn},{vocab}")
+        });
     if let Err(error) = Command::new(&python).arg(script).arg(bandwidth.to_string()).args(sizes).status() {
         println!("PyTorch beside it: not measured, {python} cannot be started ({error})");
     }
@@ -130,44 +145,87 @@ fn seconds_per_token(gpu: &Gpu, network: GpuNetwork, shape: &Shape, work: Work) 
     best
 }
 
+/// The headers of a checkpoint of that shape: keys and dimensions, no weight.
+fn headers(shape: &Shape) -> Index {
+    let Shape { d, layers, states, ffn, vocab, .. } = *shape;
+    let inner = 2 * d;
+    let mut tensors = Vec::new();
+    let mut put = |name: String, dims: &[usize]| {
+        let bytes = 4 * dims.iter().product::<usize>() as u64;
+        let storage = Extent { offset: 0, len: bytes };
+        let strides = (1..=dims.len()).map(|n| dims[n..].iter().product::<usize>() as u64).collect();
+        let stored = Stored::Strided(Strided { dtype: DType::F32, storage, first: 0, strides });
+        tensors.push(Entry { name, shape: dims.to_vec(), stored, tied_to: None });
+    };
+    if shape.mamba {
+        let rank = d.div_ceil(16);
+        put("backbone.embeddings.weight".into(), &[vocab, d]);
+        put("backbone.norm_f.weight".into(), &[d]);
+        for n in 0..layers {
+            let mut put = |name: &str, dims: &[usize]| put(format!("backbone.layers.{n}.{name}"), dims);
+            put("norm.weight", &[d]);
+            put("mixer.in_proj.weight", &[2 * inner, d]);
+            put("mixer.conv1d.weight", &[inner, 1, TAPS]);
+            put("mixer.conv1d.bias", &[inner]);
+            put("mixer.x_proj.weight", &[rank + 2 * states, inner]);
+            put("mixer.dt_proj.weight", &[inner, rank]);
+            put("mixer.dt_proj.bias", &[inner]);
+            put("mixer.A_log", &[inner, states]);
+            put("mixer.D", &[inner]);
+            put("mixer.out_proj.weight", &[d, inner]);
+        }
+    } else {
+        put("embedding.weight".into(), &[vocab, d]);
+        put("position_embedding.weight".into(), &[POSITIONS, d]);
+        put("norm.weight".into(), &[d]);
+        put("norm.bias".into(), &[d]);
+        for n in 0..layers {
+            let mut put = |name: &str, dims: &[usize]| put(format!("layers.{n}.{name}"), dims);
+            for norm in ["ssm.norm", "moe.norm"] {
+                put(&format!("{norm}.weight"), &[d]);
+                put(&format!("{norm}.bias"), &[d]);
+            }
+            put("ssm.in_proj.weight", &[2 * inner, d]);
+            put("ssm.conv1d.weight", &[inner, 1, TAPS]);
+            put("ssm.conv1d.bias", &[inner]);
+            put("ssm.ssm.A_log", &[states]);
+            put("ssm.ssm.B", &[states, inner]);
+            put("ssm.ssm.C", &[inner, states]);
+            put("ssm.ssm.D", &[inner]);
+            put("ssm.ssm.delta_proj.weight", &[inner, inner]);
+            put("ssm.ssm.delta_proj.bias", &[inner]);
+            put("ssm.out_proj.weight", &[d, inner]);
+            put("moe.ffn.w1.weight", &[ffn, d]);
+            put("moe.ffn.w2.weight", &[d, ffn]);
+        }
+    }
+    let (wrapper, config, metadata, findings) = Default::default();
+    Index { format: Format::Safetensors, wrapper, config, metadata, tensors, findings }
+}
+
 /// A network of random weights: one random block repeated, which takes as long as any other.
 fn network(gpu: &Gpu, shape: &Shape, encoding: Encoding) -> GpuNetwork {
     let mut rng = fastrand::Rng::with_seed(1);
     let noise: Vec<f32> = (0..1 << 20).map(|_| rng.f32() - 0.5).collect();
-    let vector = |n: usize, centre: f32| (0..n).map(|i| centre + 0.1 * noise[i]).collect::<Vec<f32>>();
-    let matrix = |rows: usize, cols: usize, encoding: Encoding| {
-        let scale = 2.0 / (cols as f32).sqrt();
-        let values: Vec<f32> = (0..rows * cols).map(|i| scale * noise[i % noise.len()]).collect();
+    let numbers = |n: usize, centre: f32, scale: f32| -> Vec<f32> {
+        (0..n).map(|i| centre + scale * noise[i % noise.len()]).collect()
+    };
+    let spec = infer(&headers(shape), &Hints::default()).unwrap();
+    let program = spec.program.unwrap_or_else(|| panic!("{}: {:?}", shape.name, spec.refusal));
+    let matrices = program.matrices.iter().map(|matrix| {
+        let (rows, cols) = (matrix.rows, matrix.cols);
+        // What blocks do not fit into, and tables of positions, are small.
+        let fits = encoding.refusal(&[rows, cols]).is_none() && matrix.role != Role::Positions;
+        let encoding = if fits { encoding } else { Encoding::Fp16 };
+        let values = numbers(rows * cols, 0.0, 2.0 / (cols as f32).sqrt());
         let tensor: Tensor = codecs::encode(&values, &[rows, cols], encoding, Clip::Absmax).unwrap().tensor;
-        gpu.matrix("random", tensor).unwrap()
-    };
-    let (d, inner) = (shape.d, 2 * shape.d);
-    let norm = || Norm { weight: vector(d, 1.0), bias: vector(d, 0.0), eps: 1e-5 };
-    let layers = (0..shape.layers).map(|_| Layer::IteraLite {
-        ssm: Ssm {
-            norm: norm(),
-            in_proj: matrix(2 * inner, d, encoding),
-            conv_taps: vector(4 * inner, 0.0),
-            conv_bias: vector(inner, 0.0),
-            a: vector(shape.states, -1.0),
-            b: matrix(shape.states, inner, encoding),
-            c: matrix(inner, shape.states, Encoding::Fp16),
-            d: vector(inner, 1.0),
-            delta_proj: matrix(inner, inner, encoding),
-            delta_bias: vector(inner, 0.0),
-            out_proj: matrix(d, inner, encoding),
-        },
-        sublayer: Some(Sublayer {
-            norm: norm(),
-            mixer: Mixer::Ffn(Ffn { w1: matrix(shape.ffn, d, encoding), w2: matrix(d, shape.ffn, encoding) }),
-        }),
+        Some(gpu.matrix("random", tensor, false).unwrap())
     });
-    let network = Network {
-        embedding: matrix(shape.vocab, d, encoding),
-        positions: matrix(1024, d, Encoding::Fp16),
-        layers: layers.collect(),
-        norm: norm(),
-        head: None,
-    };
-    gpu.network(network).unwrap()
+    let vectors = program.vectors.iter().map(|vector| match (vector.form, vector.role) {
+        (VectorForm::NegExp, _) => numbers(vector.len, -1.0, 0.1),
+        (_, Role::Norm) => numbers(vector.len, 1.0, 0.1),
+        _ => numbers(vector.len, 0.0, 0.1),
+    });
+    let (matrices, vectors) = (matrices.collect(), vectors.collect());
+    gpu.network(Network { program: program.clone(), matrices, vectors }).unwrap()
 }

@@ -8,10 +8,12 @@ use fastrand::Rng;
 use serde_json::{Map, Value, json};
 use statepress::{Checkpoint, OpenOptions, Recipe, Workspace, recipes};
 use statepress_core::Index;
+use statepress_core::spec::{Field, Origin};
 use statepress_engine::families::{Hints, infer};
 use statepress_tests::edit::{Edit, Stored};
 use statepress_tests::families::samples;
-use statepress_tests::files::fixture;
+use statepress_tests::files::{fixture, open_folder};
+use statepress_tests::gpu::compressed;
 
 /// One change of shapes or keys.
 fn mutate(file: &mut Edit, rng: &mut Rng) {
@@ -444,7 +446,16 @@ fn nothing_is_assumed_in_silence() {
         ),
     ] {
         let file = Edit::folder(&fixture(&format!("families/{name}"))).write();
-        let inspection = Checkpoint::open(file, OpenOptions::default()).unwrap().inspection();
+        let base = Checkpoint::open(file, OpenOptions::default()).unwrap();
+        let inspection = base.inspection();
+        // Nor does a file that is made of it make facts of them.
+        let again = compressed(&base, &recipes::find("fp16").unwrap()).inspection();
+        let is_assumed = |(_, about): &(&String, &Field)| about.origin == Origin::Assumed;
+        assert!(inspection.spec.iter().filter(is_assumed).count() >= 3, "{name}");
+        for (field, about) in inspection.spec.iter().filter(is_assumed) {
+            assert_eq!(again.spec[field].origin, Origin::Assumed, "{name}: {field}");
+            assert_eq!(again.spec[field].value, about.value, "{name}: {field}");
+        }
         for field in fields {
             let assumed =
                 |finding: &&statepress::Finding| finding.code == "assumed" && finding.message.contains(field);
@@ -478,4 +489,16 @@ fn tensors_are_named_as_the_file_names_them() {
         let (runs, said) = seen(name, |file, _| file.tensor(key).shape = vec![3]);
         assert!(!runs && said.contains(&format!("tensor {key} has shape [3]")), "{name}: {said}");
     }
+}
+
+/// A head that is missing stays missing: compressing is no way to tie it to the table.
+#[test]
+fn a_file_without_its_head_is_refused_after_compression_too() {
+    let base = open_folder(&fixture("families/llama-gqa.bare"));
+    let inspection = compressed(&base, &recipes::find("int8").unwrap()).inspection();
+    assert!(
+        inspection.findings.iter().any(|finding| finding.code == "cannot-run"),
+        "{:?}",
+        inspection.findings
+    );
 }

@@ -124,23 +124,16 @@ impl<'a> Collector<'a> {
     /// where there is no configuration at all, and no more than a note where there is one that leaves
     /// the field at its format's default.
     pub fn free(&mut self, name: &str, default: impl Into<Value>, why: &str) -> Value {
-        self.settable.push(name.into());
-        let field = if let Some(value) = self.set.get(name) {
-            Field { value: value.clone(), origin: Origin::Given, from: format!("--set {name}") }
-        } else if let Some((value, from, assumed)) = self.claims(name).next() {
-            let origin = if assumed { Origin::Assumed } else { Origin::Read };
-            let from = if assumed { "assumed when this file was written" } else { from };
-            Field { value: value.clone(), origin, from: from.into() }
-        } else {
-            let value = default.into();
-            let message = format!("{name} is not in the file: assumed {value} ({why})");
-            self.findings.push(match self.beside {
-                Some(_) => Finding::info("assumed", message),
-                None => Finding::warning("assumed", message),
-            });
-            Field { value, origin: Origin::Assumed, from: why.into() }
-        };
-        let value = field.value.clone();
+        if let Some(value) = self.optional(name) {
+            return value;
+        }
+        let value = default.into();
+        let message = format!("{name} is not in the file: assumed {value} ({why})");
+        self.findings.push(match self.beside {
+            Some(_) => Finding::info("assumed", message),
+            None => Finding::warning("assumed", message),
+        });
+        let field = Field { value: value.clone(), origin: Origin::Assumed, from: why.into() };
         self.fields.insert(name.into(), field);
         value
     }
@@ -149,17 +142,15 @@ impl<'a> Collector<'a> {
     /// multiplier of 1, an option that is off.
     pub fn optional(&mut self, name: &str) -> Option<Value> {
         self.settable.push(name.into());
-        let value = self
-            .set
-            .get(name)
-            .cloned()
-            .or_else(|| self.claims(name).next().map(|(value, _, _)| value.clone()))?;
-        let (origin, from) = match self.set.contains_key(name) {
-            true => (Origin::Given, format!("--set {name}")),
-            false => (Origin::Read, self.claims(name).next().map_or("", |(_, from, _)| from).to_string()),
+        let (value, origin, from) = match self.set.get(name) {
+            Some(value) => (value, Origin::Given, format!("--set {name}")),
+            None => match self.claims(name).next()? {
+                (value, _, true) => (value, Origin::Assumed, "assumed when this file was written".into()),
+                (value, from, false) => (value, Origin::Read, from.into()),
+            },
         };
         self.fields.insert(name.into(), Field { value: value.clone(), origin, from });
-        Some(value)
+        Some(value.clone())
     }
 
     /// The error of a field. What the user has set can be set right; a file

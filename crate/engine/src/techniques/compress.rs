@@ -45,7 +45,9 @@ impl Compress {
         let mut tied = Vec::new();
         let mut findings = Vec::new();
         let tying = tying::tying(&*source, &index, &spec.names)?;
-        let no_head = tying != Tying::Separate && spec.names.rebuilds_head();
+        // A file that lacks its head, and is refused for that, does not get the table for one by being compressed.
+        let has_head = spec.program.is_some() || spec.names.has(HEAD);
+        let no_head = tying != Tying::Separate && spec.names.rebuilds_head() && has_head;
         if no_head
             && matches!(tying, Tying::Copy | Tying::Rounding)
             && let Some(head) = spec.names.get(&index, HEAD)
