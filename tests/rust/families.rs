@@ -57,8 +57,13 @@ fn check_bites(sample: &Sample, model: &Model, len: usize, bite: usize) -> usize
         if let Some(found) = watched.0.get(quantity) {
             assert_close(&format!("{what}: {quantity}"), found, &golden.f32(&key), TOLERANCE);
             checked += 1;
-        } else if quantity.starts_with("tap/") {
-            panic!("{what}: {quantity} is not watched");
+        } else {
+            // Norms of queries and keys are within attention, and Falcon-H1's last multiplier within its
+            // feed-forward network; states are looked at below.
+            let falcon = name.starts_with("falcon-h1") && quantity.ends_with(".feed_forward");
+            let within =
+                falcon || [".state.", ".q_norm", ".k_norm"].iter().any(|part| quantity.contains(part));
+            assert!(within || ["ids", "logits"].contains(&quantity), "{what}: {quantity} is not watched");
         }
     }
     for (about, numbers) in model.program().states.iter().zip(&state.numbers) {
@@ -105,20 +110,11 @@ fn every_family_gives_the_references_logits_states_and_taps() {
         assert!(quantities >= 12 * model.program().n_layers(), "{}: {quantities}", sample.name);
         *checked.entry(checkpoint.inspection().family.name().to_string()).or_insert(0) += 1;
     }
-    let families = [
-        "bamba",
-        "falcon-h1",
-        "falcon-mamba",
-        "gpt2",
-        "granite-hybrid",
-        "jamba",
-        "llama",
-        "mamba",
-        "mamba2",
-        "qwen2",
-        "qwen3",
-    ];
-    assert_eq!(checked.keys().map(String::as_str).collect::<Vec<_>>(), families);
+    // Every family that runs, but for the two whose goldens `models.rs` holds.
+    for family in statepress::families() {
+        let elsewhere = ["itera-lite", "transformer"].contains(&family.name) || family.lacks.is_some();
+        assert!(elsewhere || checked.contains_key(family.name), "{} has no fixture that runs", family.name);
+    }
     assert!(checked.values().sum::<usize>() >= 38, "{checked:?}");
 }
 

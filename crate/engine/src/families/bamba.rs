@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
+use super::attention::{self, AttentionScales, Heads};
 use super::builder::{Builder, Kind, Tied};
-use super::llama::{self, AttentionScales, Heads, ROPE_FIELDS};
+use super::llama;
 use super::mamba2::{self, HYBRID, Mixer};
 use super::registry::{Entry, Run};
+use super::rope;
 use crate::EngineError;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -16,7 +18,7 @@ pub(crate) const ENTRY: Entry = Entry {
     without: &[],
     aliases: &[],
     table: "model.embed_tokens.weight",
-    fields: ROPE_FIELDS,
+    fields: rope::FIELDS,
     run: Run::Program(declare),
 };
 
@@ -31,7 +33,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     let mut mixers = Mixer::of(b, &mamba, &HYBRID, eps)?.into_iter();
     let heads = attention.first().map(|scope| Heads::of(b, scope)).transpose()?;
     let inv_freq = match heads {
-        Some(heads) => llama::rope(b, heads.head, 0.5)?,
+        Some(heads) => rope::inv_freq(b, heads.head, 0.5)?,
         None => None,
     };
     llama::positions(b)?;
@@ -46,7 +48,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
                 b.scoped("mamba.", |b| mixer.iter().for_each(|mixer| mamba2::mixer(b, mixer, x)));
             } else if let Some(heads) = heads {
                 let shape = heads.shape(b, "self_attn.", inv_freq, None, eps)?;
-                b.scoped("self_attn.", |b| llama::attention(b, &shape, AttentionScales::default(), x));
+                b.scoped("self_attn.", |b| attention::attention(b, &shape, AttentionScales::default(), x));
             }
             feed_forward(b, eps)
         })?;

@@ -4,13 +4,15 @@ use statepress_core::Index;
 use statepress_core::index::Format;
 use statepress_kernels::program::Program;
 
+use super::attention::{self, AttentionScales, AttentionShape};
 use super::builder::{Builder, Kind, Tied};
 use super::fields::Collector;
 use super::infer::Hints;
 use super::itera_lite;
-use super::llama::{self, AttentionScales, AttentionShape, RopeScaling};
+use super::llama;
 use super::mamba::{self, InnerNorms};
 use super::mamba2::{self, Mixer};
+use super::rope::{self, RopeScaling};
 
 /// The program, for `vocab_size` tokens and a residual stream of `d` channels.
 pub(crate) fn check_program(vocab_size: usize, d: usize, positions: usize) -> Program {
@@ -64,7 +66,7 @@ fn declare(b: &mut Builder) -> Result<(), crate::EngineError> {
         Ok(())
     })?;
     b.layer(3, "3.", |b| {
-        let inv_freq = b.constant(llama::frequencies(500.0, 6, &RopeScaling::Linear { factor: 2.0 }));
+        let inv_freq = b.constant(rope::frequencies(500.0, 6, &RopeScaling::Linear { factor: 2.0 }));
         let (heads, kv_heads, head) = (4, 2, 6);
         let shape = AttentionShape {
             heads,
@@ -76,7 +78,7 @@ fn declare(b: &mut Builder) -> Result<(), crate::EngineError> {
             k_norm: None,
         };
         let x = b.hidden_norm("norm", Kind::Rms, EPS);
-        llama::attention(b, &shape, AttentionScales { key: 0.6, ..AttentionScales::default() }, x);
+        attention::attention(b, &shape, AttentionScales { key: 0.6, ..AttentionScales::default() }, x);
         let x = b.hidden_norm("norm2", Kind::Layer, EPS);
         llama::mlp(b, [0.9, 1.1], x)
     })?;

@@ -1,11 +1,13 @@
 //! Falcon-H1: Mamba-2 and attention side by side in every layer, then a SwiGLU. Eleven multipliers are
 //! scalars of the products, never part of weights.
 
+use super::attention::{self, AttentionScales, Heads};
 use super::bamba::hybrid_layers;
 use super::builder::{Builder, Kind, Tied};
-use super::llama::{self, AttentionScales, Heads, ROPE_FIELDS};
+use super::llama;
 use super::mamba2::{self, HYBRID, Mixer};
 use super::registry::{Entry, Run};
+use super::rope;
 use crate::EngineError;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -20,7 +22,7 @@ pub(crate) const ENTRY: Entry = Entry {
     without: &[],
     aliases: &[],
     table: "model.embed_tokens.weight",
-    fields: ROPE_FIELDS,
+    fields: rope::FIELDS,
     run: Run::Program(declare),
 };
 
@@ -53,7 +55,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
         Some(value) => value.as_bool().ok_or_else(|| b.fields.refuse(before, &value, "true or false"))?,
     };
     let heads = Heads::of(b, "model.layers.0.self_attn.")?;
-    let inv_freq = llama::rope(b, heads.head, 1.0)?;
+    let inv_freq = rope::inv_freq(b, heads.head, 1.0)?;
     llama::positions(b)?;
 
     b.embed("model.embed_tokens.weight", None, embedding)?;
@@ -65,7 +67,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             b.watch("norm", x);
             b.scoped("mamba.", |b| mamba2::mixer(b, &mixer, x));
             let shape = heads.shape(b, "self_attn.", inv_freq, None, eps)?;
-            b.scoped("self_attn.", |b| llama::attention(b, &shape, attention, x));
+            b.scoped("self_attn.", |b| attention::attention(b, &shape, attention, x));
             let x = b.hidden_norm("pre_ff_layernorm", Kind::Rms, eps);
             b.watch("norm2", x);
             b.scoped("feed_forward.", |b| llama::mlp(b, mlp, x))?;

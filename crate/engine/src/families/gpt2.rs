@@ -4,8 +4,8 @@
 use statepress_core::Role;
 use statepress_kernels::program::{Activation, AxisName};
 
+use super::attention::{self, AttentionShape};
 use super::builder::{Builder, Kind, Lin, Tied};
-use super::llama::{self, AttentionShape};
 use super::registry::{Entry, Run};
 use crate::EngineError;
 
@@ -79,7 +79,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
                 q_norm: None,
                 k_norm: None,
             };
-            let y = llama::attend(b, &shape, q, k, v);
+            let y = attention::attend(b, &shape, q, k, v);
             b.watch("attention", y);
             b.linear_add(Lin::new("attn.c_proj", Role::AttentionOut, channels, rows).transposed(), y);
             b.watch_product("o_proj");

@@ -4,11 +4,13 @@
 use statepress_core::Role;
 use statepress_kernels::program::{Activation, AxisName, Expert, Experts, Layout, Op, View};
 
+use super::attention::{self, AttentionScales, Heads};
 use super::bamba::hybrid_layers;
 use super::builder::{Builder, Kind, Lin, Tied};
-use super::llama::{self, AttentionScales, Heads, ROPE_FIELDS};
+use super::llama;
 use super::mamba2::{self, HYBRID, Mixer};
 use super::registry::{Entry, Run};
+use super::rope;
 use crate::EngineError;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -19,7 +21,7 @@ pub(crate) const ENTRY: Entry = Entry {
     without: &[],
     aliases: &[],
     table: "model.embed_tokens.weight",
-    fields: ROPE_FIELDS,
+    fields: rope::FIELDS,
     run: Run::Program(declare),
 };
 
@@ -48,7 +50,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     let scale = Some(b.fields.multiplier("attention_multiplier")?);
     let turns = b.fields.traceless("position_embedding_type", "nope").is_some_and(|kind| kind == "rope");
     let inv_freq = match heads {
-        Some(heads) if turns => llama::rope(b, heads.head, 1.0)?,
+        Some(heads) if turns => rope::inv_freq(b, heads.head, 1.0)?,
         _ => None,
     };
     llama::positions(b)?;
@@ -86,7 +88,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             } else if let Some(heads) = heads {
                 let shape = heads.shape(b, "self_attn.", inv_freq, scale, eps)?;
                 let scales = AttentionScales { output: residual, ..AttentionScales::default() };
-                b.scoped("self_attn.", |b| llama::attention(b, &shape, scales, x));
+                b.scoped("self_attn.", |b| attention::attention(b, &shape, scales, x));
             }
             let x = b.hidden_norm("post_attention_layernorm", Kind::Rms, eps);
             b.watch("norm2", x);

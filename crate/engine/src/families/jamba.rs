@@ -1,9 +1,10 @@
 //! Jamba (Lieber et al. 2024) without experts: layers of Mamba with learned norms of step size, B and
 //! C, or of attention that knows no positions, each with a SwiGLU.
 
+use super::attention::{self, AttentionScales, Heads};
 use super::bamba::{feed_forward, hybrid_layers};
 use super::builder::{Builder, Kind, Tied};
-use super::llama::{self, AttentionScales, Heads};
+use super::llama;
 use super::mamba::{self, InnerNorms, Sizes};
 use super::registry::{Entry, Run};
 use crate::EngineError;
@@ -46,7 +47,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
                 b.scoped("mamba.", |b| sizes.iter().for_each(|sizes| mamba::mixer(b, sizes, norms, x)));
             } else if let Some(heads) = heads {
                 let shape = heads.shape(b, "self_attn.", None, None, eps)?;
-                b.scoped("self_attn.", |b| llama::attention(b, &shape, AttentionScales::default(), x));
+                b.scoped("self_attn.", |b| attention::attention(b, &shape, AttentionScales::default(), x));
             }
             feed_forward(b, eps)
         })?;

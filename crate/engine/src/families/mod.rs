@@ -13,6 +13,7 @@ mod keys;
 mod registry;
 mod roles;
 
+mod attention;
 mod bamba;
 mod falcon_h1;
 mod gpt2;
@@ -22,6 +23,8 @@ mod jamba;
 mod llama;
 mod mamba;
 mod mamba2;
+mod mamba2_original;
+mod rope;
 mod transformer;
 
 pub(crate) use fields::ASSUMED;

@@ -22,7 +22,8 @@ pub(crate) struct Entry {
     pub aliases: &'static [(&'static str, &'static str)],
     /// The token table, with the trunk.
     pub table: &'static str,
-    /// Names of configuration fields: `(ours, others)`. `a.b` is field `b` of object `a`.
+    /// Other names of configuration fields: `(ours, others)`. `a.b` is field `b` of object `a`. Ours is the
+    /// one that `declare` asks for, which is what the family's `transformers` configuration calls it.
     pub fields: &'static [(&'static str, &'static [&'static str])],
     /// What it takes to run it.
     pub run: Run,

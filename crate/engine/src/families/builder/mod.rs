@@ -1,4 +1,5 @@
-//! What a family's file writes its program with.
+//! What a family's file writes its program with. Here: shapes, axes, values, layers and the end;
+//! weights and ops stand in files of their own.
 //!
 //! Calls declare weights as they use them: key, role and what the dimensions mean, against which the
 //! stored shape is held. The first tensor that is missing or does not fit is kept as the error of the
@@ -10,10 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use statepress_core::{Finding, Role};
 use statepress_kernels::program::{
-    Activation, Axis, AxisId, AxisName, Dim, GroupNorm, Head, Layout, Linear, Matrix, MatrixId, Node, Norm,
-    NormKind, Op, Program, Record, Segment, Slots, State, StateId, StateSize, ValueId, Vector, VectorForm,
-    VectorId, VectorSource, View, Watched,
+    Axis, AxisId, AxisName, Head, Layout, Matrix, MatrixId, Node, Norm, Program, Record, Segment, Slots,
+    State, ValueId, Vector, View, Watched,
 };
+
+mod ops;
+mod weights;
+
+pub(crate) use weights::Lin;
 
 use super::fields::Collector;
 use super::keys::HEAD;
@@ -45,62 +50,6 @@ pub(crate) struct Builder<'a> {
     vocab_size: usize,
     max_tokens: Option<usize>,
     error: Option<EngineError>,
-}
-
-/// A product that is to be declared.
-#[derive(Clone, Debug)]
-pub(crate) struct Lin {
-    key: String,
-    role: Role,
-    rows: Dim,
-    cols: Dim,
-    layout: Layout,
-    bias: bool,
-    x_scale: f32,
-    y_scale: f32,
-    row_scale: Option<VectorId>,
-}
-
-impl Lin {
-    /// `KEY.weight` `[rows, cols]`, and `KEY.bias` `[rows]` where there is one.
-    pub fn new(key: &str, role: Role, rows: impl Into<Dim>, cols: impl Into<Dim>) -> Self {
-        Self {
-            key: key.into(),
-            role,
-            rows: rows.into(),
-            cols: cols.into(),
-            layout: Layout::Plain,
-            bias: true,
-            x_scale: 1.0,
-            y_scale: 1.0,
-            row_scale: None,
-        }
-    }
-
-    /// Its bias is nobody's, or somebody else's.
-    pub fn without_bias(self) -> Self {
-        Self { bias: false, ..self }
-    }
-
-    /// Stored as `[cols, rows]`.
-    pub fn transposed(self) -> Self {
-        Self { layout: Layout::Transposed, ..self }
-    }
-
-    /// The input times this.
-    pub fn x_scale(self, x_scale: f32) -> Self {
-        Self { x_scale, ..self }
-    }
-
-    /// The output, bias and all, times this.
-    pub fn y_scale(self, y_scale: f32) -> Self {
-        Self { y_scale, ..self }
-    }
-
-    /// Every output times its own.
-    pub fn row_scale(self, row_scale: Option<VectorId>) -> Self {
-        Self { row_scale, ..self }
-    }
 }
 
 impl<'a> Builder<'a> {
@@ -292,7 +241,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Keys within begin with `scope`, behind what they begin with already.
+    /// Keys within begin with `scope`, behind what they begin with already: what is asked for and declared
+    /// within a layer is named from there on, what is counted before the layers by its whole key.
     pub fn scoped<T>(&mut self, scope: &str, declare: impl FnOnce(&mut Self) -> T) -> T {
         let outer = self.scope.len();
         self.scope.push_str(scope);
@@ -341,7 +291,8 @@ impl<'a> Builder<'a> {
         self.whole(self.hidden.unwrap_or(ValueId(0)))
     }
 
-    /// Lets columns of a value be watched under a name, as they are now.
+    /// Lets columns of a value be watched under a name, as the op that was written last leaves them: call
+    /// it right behind the op.
     pub fn watch(&mut self, name: &'static str, view: View) -> View {
         if let Some(node) = self.nodes.last_mut() {
             node.records.push(Record { name, what: Watched::View(view) });
@@ -367,248 +318,6 @@ impl<'a> Builder<'a> {
         if let Some(node) = self.nodes.last_mut() {
             node.records.push(Record { name, what: Watched::Router });
         }
-    }
-
-    // Weights.
-
-    fn matrix(&mut self, lin: &Lin, key: String) -> MatrixId {
-        let (rows, cols) = (lin.rows.len(), lin.cols.len());
-        match lin.layout {
-            Layout::Plain => self.check(&key, &[rows, cols]),
-            Layout::Transposed => self.check(&key, &[cols, rows]),
-            Layout::Part { count, .. } => self.check(&key, &[count, rows, cols]),
-        }
-        self.matrices.push(Matrix {
-            key,
-            rows,
-            cols,
-            layout: lin.layout,
-            role: lin.role,
-            dims: [lin.rows.clone(), lin.cols.clone()],
-            layer: self.layer,
-        });
-        MatrixId(self.matrices.len() - 1)
-    }
-
-    /// A matrix under its full key, which nothing multiplies yet.
-    pub fn bare_matrix(
-        &mut self,
-        key: &str,
-        role: Role,
-        rows: impl Into<Dim>,
-        cols: impl Into<Dim>,
-        layout: Layout,
-    ) -> MatrixId {
-        let lin = Lin { layout, ..Lin::new(key, role, rows, cols) };
-        let key = self.key(key);
-        self.matrix(&lin, key)
-    }
-
-    fn keyed(
-        &mut self,
-        key: &str,
-        role: Role,
-        dims: Vec<Dim>,
-        shape: &[usize],
-        form: VectorForm,
-    ) -> VectorId {
-        let key = self.key(key);
-        self.check(&key, shape);
-        let (source, len) = (VectorSource::Key(key), shape.iter().product());
-        self.vectors.push(Vector { source, len, form, role, dims, layer: self.layer });
-        VectorId(self.vectors.len() - 1)
-    }
-
-    /// A vector under its full key.
-    pub fn vector(&mut self, key: &str, role: Role, dim: impl Into<Dim>) -> VectorId {
-        let dim = dim.into();
-        let shape = [dim.len()];
-        self.keyed(key, role, vec![dim], &shape, VectorForm::Plain)
-    }
-
-    /// `-exp(A_log)`: how states decay.
-    pub fn decay(&mut self, key: &str, dims: &[Dim]) -> VectorId {
-        let shape: Vec<usize> = dims.iter().map(Dim::len).collect();
-        self.keyed(key, Role::Dynamics, dims.to_vec(), &shape, VectorForm::NegExp)
-    }
-
-    /// Numbers that the configuration says.
-    pub fn constant(&mut self, values: Vec<f32>) -> VectorId {
-        let len = values.len();
-        self.vectors.push(Vector {
-            source: VectorSource::Constant(values),
-            len,
-            form: VectorForm::Plain,
-            role: Role::Bias,
-            dims: Vec::new(),
-            layer: self.layer,
-        });
-        VectorId(self.vectors.len() - 1)
-    }
-
-    /// `KEY.weight` and, of a LayerNorm, `KEY.bias`, over `dim`.
-    pub fn norm_weights(&mut self, key: &str, kind: Kind, eps: f64, dim: impl Into<Dim>) -> Norm {
-        let dim = dim.into();
-        let weight = Some(self.vector(&format!("{key}.weight"), Role::Norm, dim.clone()));
-        let kind = match kind {
-            Kind::Rms => NormKind::Rms,
-            Kind::Layer => NormKind::Layer { bias: self.vector(&format!("{key}.bias"), Role::Norm, dim) },
-        };
-        Norm { kind, weight, eps: eps as f32 }
-    }
-
-    // Ops.
-
-    /// Appends a node.
-    pub fn push(&mut self, op: Op) {
-        self.nodes.push(Node { op, layer: self.layer, records: Vec::new(), ends_layer: false });
-    }
-
-    /// The residual stream: rows of the table times `scale`, plus those of `positions`.
-    pub fn embed(&mut self, table: &str, positions: Option<&str>, scale: f32) -> Result<(), EngineError> {
-        let [vocab, d] = match self.shapes {
-            Some(_) => self.shape(table)?,
-            None => [self.vocab_size, self.hidden_size()],
-        };
-        if self.hidden.is_none() {
-            self.hidden = Some(self.value(d).value);
-        }
-        if self.vocab_size == 0 || self.vocab_size > vocab {
-            self.vocab_size = vocab;
-        }
-        let (channels, tokens) = (self.hidden_axis(), self.axis(AxisName::Vocab, vocab));
-        let table = self.bare_matrix(table, Role::Table, tokens, channels, Layout::Plain);
-        self.table = Some(table);
-        let positions = match positions {
-            None => None,
-            Some(key) => {
-                let rows = match self.shapes {
-                    Some(_) => self.shape::<2>(key)?[0],
-                    None => self.max_tokens.unwrap_or(1),
-                };
-                self.max_tokens = Some(rows);
-                let axis = self.axis(AxisName::Position, rows);
-                Some(self.bare_matrix(key, Role::Positions, axis, channels, Layout::Plain))
-            }
-        };
-        let hidden = self.hidden();
-        self.push(Op::Embed { table, positions, scale, y: hidden.value });
-        self.watch("embed", hidden);
-        if let Some(node) = self.nodes.last_mut() {
-            node.ends_layer = true;
-        }
-        Ok(())
-    }
-
-    /// Says how wide the residual stream of a program without a checkpoint is.
-    pub fn free_sizes(&mut self, vocab_size: usize, d: usize, max_tokens: Option<usize>) {
-        self.vocab_size = vocab_size;
-        self.max_tokens = max_tokens;
-        self.hidden = Some(self.value(d).value);
-    }
-
-    /// A norm over the whole of what it is given.
-    pub fn norm(&mut self, norm: Norm, x: View) -> View {
-        let y = self.value(x.width);
-        self.push(Op::Norm { norm, x, y: y.value });
-        y
-    }
-
-    /// A norm of the residual stream.
-    pub fn hidden_norm(&mut self, key: &str, kind: Kind, eps: f64) -> View {
-        let channels = self.hidden_axis();
-        let norm = self.norm_weights(key, kind, eps, channels);
-        self.norm(norm, self.hidden())
-    }
-
-    fn product(&mut self, lin: Lin, key: String, x: View, y: View, add: bool) {
-        let bias_key = format!("{}.bias", lin.key);
-        let bias = (lin.bias && self.has(&bias_key)).then(|| {
-            let rows = lin.rows.clone();
-            self.vector(&bias_key, Role::Bias, rows)
-        });
-        debug_assert_eq!(x.width, lin.cols.len(), "{key}");
-        let w = self.matrix(&lin, key);
-        let Lin { row_scale, x_scale, y_scale, .. } = lin;
-        self.push(Op::Linear(Linear { w, bias, row_scale, x_scale, y_scale, x, y: y.value, add }));
-    }
-
-    /// A product.
-    pub fn linear(&mut self, lin: Lin, x: View) -> View {
-        let y = self.value(lin.rows.len());
-        let key = self.key(&format!("{}.weight", lin.key));
-        self.product(lin, key, x, y, false);
-        y
-    }
-
-    /// A product with the matrix of exactly that key, which has no bias.
-    pub fn linear_of(&mut self, lin: Lin, x: View) -> View {
-        let y = self.value(lin.rows.len());
-        let key = self.key(&lin.key);
-        self.product(lin.without_bias(), key, x, y, false);
-        y
-    }
-
-    /// A product that the residual stream takes.
-    pub fn linear_add(&mut self, lin: Lin, x: View) {
-        let y = self.hidden();
-        let key = self.key(&format!("{}.weight", lin.key));
-        self.product(lin, key, x, y, true);
-    }
-
-    /// `KEY.weight` `[C, 1, k]` and, where there is one, `KEY.bias`.
-    pub fn conv1d(&mut self, key: &str, channels: impl Into<Dim>, k: usize, x: View) -> View {
-        let channels = channels.into();
-        let width = channels.len();
-        let axis = self.axis(AxisName::Tap, k);
-        let weight = format!("{key}.weight");
-        let dims = vec![channels.clone(), Dim::default(), axis.into()];
-        let taps = self.keyed(&weight, Role::Conv, dims, &[width, 1, k], VectorForm::Taps { k });
-        let bias = format!("{key}.bias");
-        // Without a checkpoint there are biases: a case that checks a backend should have them.
-        let bias =
-            (self.shapes.is_none() || self.has(&bias)).then(|| self.vector(&bias, Role::Conv, channels));
-        let tail = self.state("conv_tail", StateSize::Fixed(vec![k - 1, width]));
-        let y = self.value(width);
-        self.push(Op::Conv1d { x, taps, bias, tail, y: y.value });
-        y
-    }
-
-    /// A function of every number, in place.
-    pub fn activate(&mut self, activation: Activation, y: View) -> View {
-        self.push(Op::Activate { activation, y: y.value });
-        y
-    }
-
-    /// `x SiLU(z_scale z)`; in place where `x` is the whole of a value.
-    pub fn gate(&mut self, x: View, z: View, z_scale: f32) -> View {
-        let y = if x == self.whole(x.value) { x } else { self.value(x.width) };
-        self.push(Op::Gate { x, z, z_scale, y: y.value });
-        y
-    }
-
-    /// A gate with a norm.
-    pub fn gated_norm(&mut self, norm: Option<GroupNorm>, x: View, z: View) -> View {
-        let y = self.value(x.width);
-        self.push(Op::GatedNorm { norm, x, z, y: y.value });
-        y
-    }
-
-    /// Values side by side.
-    pub fn concat(&mut self, parts: &[View]) -> View {
-        let y = self.value(parts.iter().map(|part| part.width).sum());
-        let mut first = 0;
-        for &x in parts {
-            self.push(Op::Copy { x, y: y.part(first, x.width) });
-            first += x.width;
-        }
-        y
-    }
-
-    /// Something to remember.
-    pub fn state(&mut self, name: &'static str, size: StateSize) -> StateId {
-        self.states.push(State { name, layer: self.layer, size });
-        StateId(self.states.len() - 1)
     }
 
     /// The final norm and the head. Without a head of its own the table serves, if `tied` says that it
@@ -664,7 +373,7 @@ impl<'a> Builder<'a> {
                 vocab_size: self.vocab_size,
                 max_tokens: self.max_tokens,
             }),
-            _ => Err(EngineError::UnknownModel { reason: "the program has no end".into() }),
+            _ => Err(EngineError::UnknownModel { reason: "the family has not called finish_with".into() }),
         };
         (self.fields, self.family, self.offset, program)
     }
@@ -682,7 +391,7 @@ pub(crate) enum Kind {
 /// Whether the table makes the logits where there is no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tied {
-    /// Always.
+    /// Always, without asking; a head that is there is taken all the same.
     Always,
     /// If `tie_word_embeddings` says so.
     AsConfigured {

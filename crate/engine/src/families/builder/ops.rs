@@ -1,0 +1,168 @@
+//! Ops as a family writes them: each takes views of values and gives one.
+
+use statepress_core::Role;
+use statepress_kernels::program::{
+    Activation, AxisName, Dim, GroupNorm, Layout, Linear, Node, Norm, Op, State, StateId, StateSize,
+    VectorForm, View,
+};
+
+use super::{Builder, Kind, Lin};
+use crate::EngineError;
+
+impl Builder<'_> {
+    /// Appends a node.
+    pub fn push(&mut self, op: Op) {
+        self.nodes.push(Node { op, layer: self.layer, records: Vec::new(), ends_layer: false });
+    }
+
+    /// The residual stream: rows of the table times `scale`, plus those of `positions`.
+    pub fn embed(&mut self, table: &str, positions: Option<&str>, scale: f32) -> Result<(), EngineError> {
+        let [vocab, d] = match self.shapes {
+            Some(_) => self.shape(table)?,
+            None => [self.vocab_size, self.hidden_size()],
+        };
+        if self.hidden.is_none() {
+            self.hidden = Some(self.value(d).value);
+        }
+        if self.vocab_size == 0 || self.vocab_size > vocab {
+            self.vocab_size = vocab;
+        }
+        let (channels, tokens) = (self.hidden_axis(), self.axis(AxisName::Vocab, vocab));
+        let table = self.bare_matrix(table, Role::Table, tokens, channels, Layout::Plain);
+        self.table = Some(table);
+        let positions = match positions {
+            None => None,
+            Some(key) => {
+                let rows = match self.shapes {
+                    Some(_) => self.shape::<2>(key)?[0],
+                    None => self.max_tokens.unwrap_or(1),
+                };
+                self.max_tokens = Some(rows);
+                let axis = self.axis(AxisName::Position, rows);
+                Some(self.bare_matrix(key, Role::Positions, axis, channels, Layout::Plain))
+            }
+        };
+        let hidden = self.hidden();
+        self.push(Op::Embed { table, positions, scale, y: hidden.value });
+        self.watch("embed", hidden);
+        if let Some(node) = self.nodes.last_mut() {
+            node.ends_layer = true;
+        }
+        Ok(())
+    }
+
+    /// Says how wide the residual stream of a program without a checkpoint is.
+    pub fn free_sizes(&mut self, vocab_size: usize, d: usize, max_tokens: Option<usize>) {
+        self.vocab_size = vocab_size;
+        self.max_tokens = max_tokens;
+        self.hidden = Some(self.value(d).value);
+    }
+
+    /// A norm over the whole of what it is given.
+    pub fn norm(&mut self, norm: Norm, x: View) -> View {
+        let y = self.value(x.width);
+        self.push(Op::Norm { norm, x, y: y.value });
+        y
+    }
+
+    /// A norm of the residual stream.
+    pub fn hidden_norm(&mut self, key: &str, kind: Kind, eps: f64) -> View {
+        let channels = self.hidden_axis();
+        let norm = self.norm_weights(key, kind, eps, channels);
+        self.norm(norm, self.hidden())
+    }
+
+    fn product(&mut self, lin: Lin, key: String, x: View, y: View, add: bool) {
+        let bias_key = format!("{}.bias", lin.key);
+        let bias = (lin.bias && self.has(&bias_key)).then(|| {
+            let rows = lin.rows.clone();
+            self.vector(&bias_key, Role::Bias, rows)
+        });
+        debug_assert_eq!(x.width, lin.cols.len(), "{key}: what goes in is {} wide", x.width);
+        debug_assert_eq!(self.whole(y.value).width, lin.rows.len(), "{key}: what comes out");
+        let w = self.matrix(&lin, key);
+        let Lin { row_scale, x_scale, y_scale, .. } = lin;
+        self.push(Op::Linear(Linear { w, bias, row_scale, x_scale, y_scale, x, y: y.value, add }));
+    }
+
+    /// A product.
+    pub fn linear(&mut self, lin: Lin, x: View) -> View {
+        let y = self.value(lin.rows.len());
+        let key = self.key(&format!("{}.weight", lin.key));
+        self.product(lin, key, x, y, false);
+        y
+    }
+
+    /// A product with the matrix of exactly that key, which has no bias.
+    pub fn linear_of(&mut self, lin: Lin, x: View) -> View {
+        let y = self.value(lin.rows.len());
+        let key = self.key(&lin.key);
+        self.product(lin.without_bias(), key, x, y, false);
+        y
+    }
+
+    /// A product that the residual stream takes.
+    pub fn linear_add(&mut self, lin: Lin, x: View) {
+        let y = self.hidden();
+        let key = self.key(&format!("{}.weight", lin.key));
+        self.product(lin, key, x, y, true);
+    }
+
+    /// `KEY.weight` `[C, 1, k]` and, where there is one, `KEY.bias`.
+    pub fn conv1d(&mut self, key: &str, channels: impl Into<Dim>, k: usize, x: View) -> View {
+        let channels = channels.into();
+        let width = channels.len();
+        let axis = self.axis(AxisName::Tap, k);
+        let weight = format!("{key}.weight");
+        let dims = vec![channels.clone(), Dim::default(), axis.into()];
+        let taps = self.keyed(&weight, Role::Conv, dims, &[width, 1, k], VectorForm::Taps { k });
+        let bias = format!("{key}.bias");
+        // Without a checkpoint there are biases: a case that checks a backend should have them.
+        let bias =
+            (self.shapes.is_none() || self.has(&bias)).then(|| self.vector(&bias, Role::Conv, channels));
+        let tail = self.state("conv_tail", StateSize::Fixed(vec![k - 1, width]));
+        let y = self.value(width);
+        self.push(Op::Conv1d { x, taps, bias, tail, y: y.value });
+        y
+    }
+
+    /// A function of every number of a whole value, in place.
+    pub fn activate(&mut self, activation: Activation, y: View) -> View {
+        debug_assert_eq!(y, self.whole(y.value), "a part of a value cannot be activated by itself");
+        self.push(Op::Activate { activation, y: y.value });
+        y
+    }
+
+    /// `x SiLU(z_scale z)`; in place where `x` is the whole of a value, which is then gone.
+    pub fn gate(&mut self, x: View, z: View, z_scale: f32) -> View {
+        debug_assert_eq!(x.width, z.width, "a gate is as wide as what it gates");
+        debug_assert_ne!(Some(x.value), self.hidden, "the residual stream would be overwritten");
+        let y = if x == self.whole(x.value) { x } else { self.value(x.width) };
+        self.push(Op::Gate { x, z, z_scale, y: y.value });
+        y
+    }
+
+    /// A gate with a norm.
+    pub fn gated_norm(&mut self, norm: Option<GroupNorm>, x: View, z: View) -> View {
+        let y = self.value(x.width);
+        self.push(Op::GatedNorm { norm, x, z, y: y.value });
+        y
+    }
+
+    /// Values side by side.
+    pub fn concat(&mut self, parts: &[View]) -> View {
+        let y = self.value(parts.iter().map(|part| part.width).sum());
+        let mut first = 0;
+        for &x in parts {
+            self.push(Op::Copy { x, y: y.part(first, x.width) });
+            first += x.width;
+        }
+        y
+    }
+
+    /// Something to remember.
+    pub fn state(&mut self, name: &'static str, size: StateSize) -> StateId {
+        self.states.push(State { name, layer: self.layer, size });
+        StateId(self.states.len() - 1)
+    }
+}
