@@ -83,7 +83,8 @@ export function plan(it: Plan): string {
   ]);
   const reasoned = it.tensors.some((tensor) => tensor.why !== undefined);
   const head = ["tensor", "precision", "rule", "bytes before", "bytes after", ...measured, reasoned ? "why" : ""];
-  return `${table([head, ...tensors], [3, 4, 5, 6, 7])}\n\n${table(totals(it))}`;
+  const numbers = [3, 4, ...measured.map((_, i) => 5 + i)];
+  return `${table([head, ...tensors], numbers)}\n\n${table(totals(it))}`;
 }
 
 function totals({ recipe, bytes, matched, unmatched }: Plan): string[][] {
