@@ -136,12 +136,16 @@ test("the map and the table show every tensor, and say what is planned for each"
     );
   assert.equal(rows.length, inspection.tensors.length);
   assert.deepEqual(
-    rows.map((row) => numberIn(row[4])),
+    rows.map((row) => numberIn(row[5])),
     inspection.tensors.map(({ bytes }) => bytes).sort((a, b) => b - a),
     "largest first",
   );
   const precisions = new Map(plan.tensors.map((it) => [it.name, it.precision]));
-  for (const [name, , , , , precision] of rows) assert.equal(precision, precisions.get(name) ?? "", name);
+  const roles = new Map(inspection.tensors.map((it) => [it.name, it.role]));
+  for (const [name, role, , , , , precision] of rows) {
+    assert.equal(precision, precisions.get(name) ?? "", name);
+    assert.equal(role, roles.get(name) ?? "", name);
+  }
 });
 
 test("a tensor looked into has the numbers that are in the file", async () => {
