@@ -80,7 +80,7 @@ pub enum VectorSource {
 pub enum VectorForm {
     /// They stay as they are.
     Plain,
-    /// `-exp(x)`, in double precision where it is rounded: `A = -exp(A_log)`.
+    /// `-exp(x)`: `A = -exp(A_log)`.
     NegExp,
     /// `[channels, 1, k]` becomes `[k, channels]`.
     Taps {

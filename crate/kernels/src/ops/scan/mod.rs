@@ -4,14 +4,14 @@ pub mod reference;
 
 /// Runs the recurrence over `n` positions, one after the other.
 ///
-/// `dt` is `[n]`, `driven` = `B a` is `[n, N]`, `a` is `[N]` and negative, `h` is `[N]` and is
+/// `dt` is `[n]`, `bx` = `B a` is `[n, N]`, `a` is `[N]` and negative, `h` is `[N]` and is
 /// brought up to date; `states` `[n, N]` receives `h` after each position. N is a handful and
 /// positions depend on each other, so this plain loop is what runs.
-pub fn sequential(dt: &[f32], driven: &[f32], a: &[f32], h: &mut [f32], states: &mut [f32]) {
+pub fn sequential(dt: &[f32], bx: &[f32], a: &[f32], h: &mut [f32], states: &mut [f32]) {
     let n = a.len().max(1);
-    for ((&dt, driven), states) in dt.iter().zip(driven.chunks_exact(n)).zip(states.chunks_exact_mut(n)) {
-        for ((h, a), driven) in h.iter_mut().zip(a).zip(driven) {
-            *h = decay(dt * a) * *h + dt * driven;
+    for ((&dt, bx), states) in dt.iter().zip(bx.chunks_exact(n)).zip(states.chunks_exact_mut(n)) {
+        for ((h, a), bx) in h.iter_mut().zip(a).zip(bx) {
+            *h = decay(dt * a) * *h + dt * bx;
         }
         states.copy_from_slice(h);
     }
