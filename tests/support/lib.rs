@@ -2,6 +2,7 @@
 
 #[cfg(not(target_family = "wasm"))]
 pub mod edit;
+#[cfg(not(target_family = "wasm"))]
 pub mod families;
 #[cfg(not(target_family = "wasm"))]
 pub mod files;
