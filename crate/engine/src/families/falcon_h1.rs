@@ -2,8 +2,8 @@
 //! scalars of the products, never part of weights.
 
 use super::attention::{self, AttentionScales, Heads};
-use super::bamba::hybrid_layers;
 use super::builder::{Builder, Kind, Tied};
+use super::hybrid;
 use super::llama;
 use super::mamba2::{self, HYBRID, Mixer};
 use super::registry::{Entry, Run};
@@ -44,7 +44,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     let ssm_parts = b.fields.multipliers::<5>("ssm_multipliers")?;
     let mlp = b.fields.multipliers::<2>("mlp_multipliers")?;
     llama::widths(b, n_layers, "feed_forward.")?;
-    let (scopes, _) = hybrid_layers(b, n_layers)?;
+    let (scopes, _) = hybrid::layers(b, n_layers)?;
     let mixers = Mixer::of(b, &scopes, &HYBRID, eps)?;
     let normed = b.has("model.layers.0.mamba.norm.weight");
     b.fields.shown("mamba_rms_norm", normed, "whether there is mamba.norm.weight");
@@ -68,12 +68,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             b.scoped("mamba.", |b| mamba2::mixer(b, &mixer, x));
             let shape = heads.shape(b, "self_attn.", inv_freq, None, eps)?;
             b.scoped("self_attn.", |b| attention::attention(b, &shape, attention, x));
-            let x = b.hidden_norm("pre_ff_layernorm", Kind::Rms, eps);
-            b.watch("norm2", x);
-            b.scoped("feed_forward.", |b| llama::mlp(b, mlp, x))?;
-            b.watch_product("down_proj");
-            b.watch_layer();
-            Ok(())
+            hybrid::feed_forward(b, mlp, "down_proj", eps)
         })?;
     }
     b.finish_with("model.final_layernorm", Kind::Rms, eps, head_scale, Tied::AsConfigured { default: false })

@@ -5,8 +5,8 @@ use statepress_core::Role;
 use statepress_kernels::program::{Activation, AxisName, Expert, Experts, Layout, Op, View};
 
 use super::attention::{self, AttentionScales, Heads};
-use super::bamba::hybrid_layers;
 use super::builder::{Builder, Kind, Lin, Tied};
+use super::hybrid;
 use super::llama;
 use super::mamba2::{self, HYBRID, Mixer};
 use super::registry::{Entry, Run};
@@ -43,7 +43,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
         None => 1.0,
         Some(_) => b.fields.free_positive("logits_scaling", 1.0, "Granite's default")? as f32,
     };
-    let (mamba, attention) = hybrid_layers(b, n_layers)?;
+    let (mamba, attention) = hybrid::layers(b, n_layers)?;
     let mut mixers = Mixer::of(b, &mamba, &HYBRID, eps)?.into_iter();
     let heads = attention.first().map(|scope| Heads::of(b, scope)).transpose()?;
     // 1 by default, and not the root of a head's width.

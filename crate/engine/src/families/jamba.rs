@@ -2,8 +2,8 @@
 //! C, or of attention that knows no positions, each with a SwiGLU.
 
 use super::attention::{self, AttentionScales, Heads};
-use super::bamba::{feed_forward, hybrid_layers};
 use super::builder::{Builder, Kind, Tied};
+use super::hybrid;
 use super::llama;
 use super::mamba::{self, InnerNorms, Sizes};
 use super::registry::{Entry, Run};
@@ -28,7 +28,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     let eps = b.fields.free_eps("rms_norm_eps", 1e-6, "Jamba's default")?;
     llama::silu_only(b)?;
     llama::widths(b, n_layers, "feed_forward.")?;
-    let (scopes, attention) = hybrid_layers(b, n_layers)?;
+    let (scopes, attention) = hybrid::layers(b, n_layers)?;
     let sizes = scopes.iter().map(|scope| b.scoped(scope, |b| Sizes::of(b)));
     let sizes = sizes.collect::<Result<Vec<_>, EngineError>>()?;
     mamba::report(b, &sizes, ["mamba_inner_size", "mamba_d_state", "mamba_d_conv", "mamba_dt_rank"]);
@@ -49,7 +49,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
                 let shape = heads.shape(b, "self_attn.", None, None, eps)?;
                 b.scoped("self_attn.", |b| attention::attention(b, &shape, AttentionScales::default(), x));
             }
-            feed_forward(b, eps)
+            hybrid::feed_forward(b, [1.0, 1.0], "feed_forward", eps)
         })?;
     }
     b.finish_with("model.final_layernorm", Kind::Rms, eps, 1.0, Tied::AsConfigured { default: false })

@@ -18,6 +18,7 @@ mod bamba;
 mod falcon_h1;
 mod gpt2;
 mod granite;
+mod hybrid;
 mod itera_lite;
 mod jamba;
 mod llama;
