@@ -8,11 +8,11 @@ use std::path::Path;
 use pollster::block_on;
 use statepress::{
     AnyModel, Compare, CompareOptions, Evaluate, EvaluateOptions, Generate, GenerateOptions, Gpu, GpuOptions,
-    Loaded, Recipe, Runner, recipes, run, self_check,
+    Loaded, Recipe, recipes, run, self_check,
 };
 use statepress_tests::files::{fixture, heldout_ids, open, shared};
 use statepress_tests::golden::{Golden, assert_close};
-use statepress_tests::gpu::{clock, compressed, demo_checkpoint, greedy, on, open_gpu};
+use statepress_tests::gpu::{clock, compressed, demo_checkpoint, greedy, logits_in_steps, on, open_gpu};
 
 /// `|a - b| / (1 + |b|)` against PyTorch: f32 sums in another order, and exp of a few units in the
 /// last place.
@@ -31,20 +31,6 @@ fn gpus() -> Vec<Gpu> {
         gpus.extend(has(name).then(|| open_gpu(options)));
     }
     gpus
-}
-
-/// Logits of a sequence taken in in steps of these lengths.
-fn logits_in_steps(model: &impl Loaded, ids: &[u32], step: usize) -> Vec<f32> {
-    block_on(async {
-        let mut runner = model.runner(true).unwrap();
-        let (mut all, mut rows) = (Vec::new(), Vec::new());
-        for ids in ids.chunks(step) {
-            runner.forward(ids, None).await.unwrap();
-            runner.logits(0..ids.len(), &mut rows).await.unwrap();
-            all.extend_from_slice(&rows);
-        }
-        all
-    })
 }
 
 fn check_golden(gpu: &Gpu, path: &Path, golden: &Golden, set: &[(&str, u64)]) {

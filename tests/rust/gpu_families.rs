@@ -9,23 +9,10 @@ use statepress_tests::edit::Edit;
 use statepress_tests::families::{Sample, existing, samples};
 use statepress_tests::files::{fixture, open_folder};
 use statepress_tests::golden::assert_close;
-use statepress_tests::gpu::{compressed, greedy, on, open_gpu};
+use statepress_tests::gpu::{compressed, greedy, logits_in_steps, on, open_gpu};
 
 /// `|a - b| / (1 + |b|)`: f32 sums in another order, and exp of a few units in the last place.
 const TOLERANCE: f32 = 1e-3;
-
-fn logits_in_steps(model: &impl Loaded, ids: &[u32], step: usize) -> Vec<f32> {
-    block_on(async {
-        let mut runner = model.runner(true).unwrap();
-        let (mut all, mut rows) = (Vec::new(), Vec::new());
-        for ids in ids.chunks(step) {
-            runner.forward(ids, None).await.unwrap();
-            runner.logits(0..ids.len(), &mut rows).await.unwrap();
-            all.extend_from_slice(&rows);
-        }
-        all
-    })
-}
 
 fn with_goldens() -> impl Iterator<Item = Sample> {
     // Containers and spellings differ in how they are read, which the GPU has no part in.

@@ -3,7 +3,7 @@
 
 use pollster::block_on;
 use statepress::{
-    Checkpoint, Generate, GenerateOptions, Gpu, GpuOptions, Loaded, Model, OpenOptions, Recipe, run,
+    Checkpoint, Generate, GenerateOptions, Gpu, GpuOptions, Loaded, Model, OpenOptions, Recipe, Runner, run,
 };
 
 use statepress_gpu::One;
@@ -61,6 +61,20 @@ pub fn compressed(base: &Checkpoint, recipe: &Recipe) -> Checkpoint {
     let (job, bytes) = base.compress_to_memory(recipe).unwrap();
     run(job, |_| {}).unwrap();
     Checkpoint::open(bytes.take(), OpenOptions::default()).unwrap()
+}
+
+/// Logits of a sequence that the model takes in `step` tokens at a time.
+pub fn logits_in_steps(model: &impl Loaded, ids: &[u32], step: usize) -> Vec<f32> {
+    block_on(async {
+        let mut runner = model.runner(true).unwrap();
+        let (mut all, mut rows) = (Vec::new(), Vec::new());
+        for ids in ids.chunks(step) {
+            runner.forward(ids, None).await.unwrap();
+            runner.logits(0..ids.len(), &mut rows).await.unwrap();
+            all.extend_from_slice(&rows);
+        }
+        all
+    })
 }
 
 /// A prompt and the likeliest tokens after it, made in steps of different lengths.
