@@ -40,8 +40,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     b.embed("model.embed_tokens.weight", None, 1.0)?;
     for n in 0..n_layers {
         b.layer(n, &format!("model.layers.{n}."), |b| {
-            let x = b.hidden_norm("input_layernorm", Kind::Rms, eps);
-            b.watch("norm", x);
+            let x = b.watched_norm("input_layernorm", "norm", Kind::Rms, eps);
             if b.has("mamba.A_log") {
                 let mixer = mixers.next();
                 b.scoped("mamba.", |b| mixer.iter().for_each(|mixer| mamba2::mixer(b, mixer, x)));

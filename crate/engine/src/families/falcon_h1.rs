@@ -63,8 +63,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
         let mixer =
             Mixer { scales: Some((ssm_parts, ssm_in)), out_scale: ssm_out, norm_before_gate, ..mixer };
         b.layer(n, &format!("model.layers.{n}."), |b| {
-            let x = b.hidden_norm("input_layernorm", Kind::Rms, eps);
-            b.watch("norm", x);
+            let x = b.watched_norm("input_layernorm", "norm", Kind::Rms, eps);
             b.scoped("mamba.", |b| mamba2::mixer(b, &mixer, x));
             let shape = heads.shape(b, "self_attn.", inv_freq, None, eps)?;
             b.scoped("self_attn.", |b| attention::attention(b, &shape, attention, x));

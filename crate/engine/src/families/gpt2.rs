@@ -64,8 +64,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             let scale = if by_layer { scale / (n + 1) as f32 } else { scale };
             let (channels, width) = (b.hidden_axis(), b.axis(AxisName::Ffn, width));
             let rows = b.axis(AxisName::Head, heads).each(head);
-            let x = b.hidden_norm("ln_1", Kind::Layer, eps);
-            b.watch("norm", x);
+            let x = b.watched_norm("ln_1", "norm", Kind::Layer, eps);
             let parts = [rows.named("q"), rows.named("k"), rows.named("v")];
             let qkv = b.linear(Lin::new("attn.c_attn", Role::AttentionIn, parts, channels).transposed(), x);
             b.watch("qkv", qkv);
@@ -83,8 +82,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
             b.watch("attention", y);
             b.linear_add(Lin::new("attn.c_proj", Role::AttentionOut, channels, rows).transposed(), y);
             b.watch_product("o_proj");
-            let x = b.hidden_norm("ln_2", Kind::Layer, eps);
-            b.watch("norm2", x);
+            let x = b.watched_norm("ln_2", "norm2", Kind::Layer, eps);
             let y = b.linear(Lin::new("mlp.c_fc", Role::FfnIn, width, channels).transposed(), x);
             b.activate(activation, y);
             b.linear_add(Lin::new("mlp.c_proj", Role::FfnOut, channels, width).transposed(), y);

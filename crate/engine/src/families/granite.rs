@@ -80,8 +80,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     b.embed("model.embed_tokens.weight", None, embedding)?;
     for n in 0..n_layers {
         b.layer(n, &format!("model.layers.{n}."), |b| {
-            let x = b.hidden_norm("input_layernorm", Kind::Rms, eps);
-            b.watch("norm", x);
+            let x = b.watched_norm("input_layernorm", "norm", Kind::Rms, eps);
             if b.has("mamba.A_log") {
                 let mixer = mixers.next().map(|mixer| Mixer { out_scale: residual, ..mixer });
                 b.scoped("mamba.", |b| mixer.iter().for_each(|mixer| mamba2::mixer(b, mixer, x)));
@@ -90,8 +89,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
                 let scales = AttentionScales { output: residual, ..AttentionScales::default() };
                 b.scoped("self_attn.", |b| attention::attention(b, &shape, scales, x));
             }
-            let x = b.hidden_norm("post_attention_layernorm", Kind::Rms, eps);
-            b.watch("norm2", x);
+            let x = b.watched_norm("post_attention_layernorm", "norm2", Kind::Rms, eps);
             if b.has(ROUTER) {
                 b.scoped("block_sparse_moe.", |b| moe(b, top_k, residual, x))?;
             }

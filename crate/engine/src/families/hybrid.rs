@@ -56,8 +56,7 @@ pub(super) fn feed_forward(
     tap: &'static str,
     eps: f64,
 ) -> Result<(), EngineError> {
-    let x = b.hidden_norm("pre_ff_layernorm", Kind::Rms, eps);
-    b.watch("norm2", x);
+    let x = b.watched_norm("pre_ff_layernorm", "norm2", Kind::Rms, eps);
     b.scoped("feed_forward.", |b| llama::mlp(b, scales, x))?;
     b.watch_product(tap);
     b.watch_layer();

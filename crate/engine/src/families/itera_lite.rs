@@ -145,8 +145,7 @@ pub(crate) fn ssm(b: &mut Builder, sizes: &Sizes) {
         let inner = b.axis(AxisName::Inner, sizes.inner);
         let states = b.axis(AxisName::State, sizes.states);
         let delta = b.axis(AxisName::Delta, sizes.delta_rows);
-        let u = b.hidden_norm("norm", Kind::Layer, NORM_EPS);
-        b.watch("ssm.norm", u);
+        let u = b.watched_norm("norm", "ssm.norm", Kind::Layer, NORM_EPS);
         let in_proj = Lin::new("in_proj", Role::InProj, [inner.named("x"), inner.named("z")], channels);
         let xz = b.linear(in_proj.without_bias(), u);
         b.watch("ssm.in_proj", xz);

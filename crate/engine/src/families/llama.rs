@@ -63,12 +63,10 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     b.embed("model.embed_tokens.weight", None, 1.0)?;
     for n in 0..n_layers {
         b.layer(n, &format!("model.layers.{n}."), |b| {
-            let x = b.hidden_norm("input_layernorm", Kind::Rms, eps);
-            b.watch("norm", x);
+            let x = b.watched_norm("input_layernorm", "norm", Kind::Rms, eps);
             let shape = heads.shape(b, "self_attn.", inv_freq, None, eps)?;
             b.scoped("self_attn.", |b| attention::attention(b, &shape, AttentionScales::default(), x));
-            let x = b.hidden_norm("post_attention_layernorm", Kind::Rms, eps);
-            b.watch("norm2", x);
+            let x = b.watched_norm("post_attention_layernorm", "norm2", Kind::Rms, eps);
             b.scoped("mlp.", |b| mlp(b, [1.0, 1.0], x))?;
             b.watch_product("mlp");
             b.watch_layer();

@@ -103,8 +103,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     b.embed("backbone.embeddings.weight", None, 1.0)?;
     for (n, sizes) in sizes.iter().enumerate() {
         b.layer(n, &format!("backbone.layers.{n}."), |b| {
-            let x = b.hidden_norm("norm", kind, eps);
-            b.watch("norm", x);
+            let x = b.watched_norm("norm", "norm", kind, eps);
             b.scoped("mixer.", |b| mixer(b, sizes, norms, x));
             b.watch_layer();
             Ok(())

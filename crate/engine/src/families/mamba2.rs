@@ -225,8 +225,7 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     b.embed("backbone.embeddings.weight", None, 1.0)?;
     for (n, is_ssm) in is_ssm.into_iter().enumerate() {
         b.layer(n, &format!("backbone.layers.{n}."), |b| {
-            let x = b.hidden_norm("norm", kind, eps);
-            b.watch("norm", x);
+            let x = b.watched_norm("norm", "norm", kind, eps);
             match if is_ssm { mixers.next() } else { None } {
                 Some(sizes) => b.scoped("mixer.", |b| mixer(b, &sizes, x)),
                 None => b.scoped("mixer.", |b| original::attention(b, x))?,

@@ -73,8 +73,7 @@ pub(super) fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
 pub(super) fn mlp(b: &mut Builder, kind: Kind, eps: f64) -> Result<(), EngineError> {
     let [doubled, _] = b.shape::<2>("mlp.fc1.weight")?;
     b.expect("mlp.fc1.weight", doubled.is_multiple_of(2), "an even number of rows (values and gates)")?;
-    let x = b.hidden_norm("norm2", kind, eps);
-    b.watch("norm2", x);
+    let x = b.watched_norm("norm2", "norm2", kind, eps);
     let (channels, width) = (b.hidden_axis(), b.axis(AxisName::Ffn, doubled / 2));
     let y = b.linear(Lin::new("mlp.fc1", Role::FfnIn, [width.named("up"), width.named("gate")], channels), x);
     let [up, gate] = y.split([doubled / 2, doubled / 2]);

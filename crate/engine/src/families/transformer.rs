@@ -59,8 +59,7 @@ fn block(b: &mut Builder, heads: usize, width: usize, eps: f64) {
     let (channels, d) = (b.hidden_axis(), b.hidden_size());
     let head = d / heads;
     let rows = b.axis(AxisName::Head, heads).each(head);
-    let x = b.hidden_norm("ln1", Kind::Layer, eps);
-    let x = b.watch("ln1", x);
+    let x = b.watched_norm("ln1", "ln1", Kind::Layer, eps);
     let parts = [rows.named("q"), rows.named("k"), rows.named("v")];
     let qkv = b.linear(Lin::new("attention.qkv", Role::AttentionIn, parts, channels).without_bias(), x);
     b.watch("qkv", qkv);
@@ -86,8 +85,7 @@ fn block(b: &mut Builder, heads: usize, width: usize, eps: f64) {
     b.watch_product("attention");
 
     let width = b.axis(AxisName::Ffn, width);
-    let x = b.hidden_norm("ln2", Kind::Layer, eps);
-    let x = b.watch("ln2", x);
+    let x = b.watched_norm("ln2", "ln2", Kind::Layer, eps);
     let y = b.linear(Lin::new("ffn.w1", Role::FfnIn, width, channels).without_bias(), x);
     b.activate(Activation::Gelu, y);
     b.linear_add(Lin::new("ffn.w2", Role::FfnOut, channels, width).without_bias(), y);

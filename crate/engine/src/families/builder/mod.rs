@@ -32,7 +32,7 @@ pub(crate) struct Builder<'a> {
     pub shares_head: bool,
     /// Bytes of the file; known files are recognised by it.
     pub file_bytes: u64,
-    /// Shapes by usual key; `None`: every weight that is declared is there, optional ones are not.
+    /// Shapes by usual key; `None`: every weight that is declared is there, and of optional ones only the bias of `conv1d`.
     shapes: Option<&'a BTreeMap<String, Vec<usize>>>,
     family: &'static str,
     offset: usize,

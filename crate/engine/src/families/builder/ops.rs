@@ -72,6 +72,12 @@ impl Builder<'_> {
         self.norm(norm, self.hidden())
     }
 
+    /// As [`Self::hidden_norm`], watched as `tap`.
+    pub fn watched_norm(&mut self, key: &str, tap: &'static str, kind: Kind, eps: f64) -> View {
+        let y = self.hidden_norm(key, kind, eps);
+        self.watch(tap, y)
+    }
+
     fn product(&mut self, lin: Lin, key: String, x: View, y: View, add: bool) {
         let bias_key = format!("{}.bias", lin.key);
         let bias = (lin.bias && self.has(&bias_key)).then(|| {
