@@ -28,8 +28,8 @@ enum Kind {
     Unknown,
 }
 
-/// Recognises a checkpoint by its content and reads its headers, no weight.
-pub fn open(source: &dyn Source) -> Result<Index, FormatError> {
+/// The index of one file, as the file has it: see [`layouts::join`](crate::layouts::join) for what is still apart.
+pub(crate) fn headers(source: &dyn Source) -> Result<Index, FormatError> {
     let head = read(source, "the start of the file", 0, source.len().min(HEAD_BYTES))?;
     let (what, help) = match kind(&head) {
         Kind::Zip => return pytorch::open(source),
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn message(bytes: &[u8]) -> String {
-        let error = open(&bytes.to_vec()).unwrap_err();
+        let error = headers(&bytes.to_vec()).unwrap_err();
         assert_eq!(error.code(), "unsupported-format", "{error}");
         error.to_string()
     }

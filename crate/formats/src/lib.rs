@@ -22,7 +22,13 @@ mod tensor;
 mod view;
 mod zip;
 
-pub use detect::open;
 pub use error::FormatError;
 pub use safetensors::{Layout, TensorSpec, Writer};
 pub use tensor::read_tensor;
+
+use statepress_core::{Index, Source};
+
+/// Recognises a checkpoint by its content and reads its headers, no weight.
+pub fn open(source: &dyn Source) -> Result<Index, FormatError> {
+    layouts::join(detect::headers(source)?)
+}

@@ -12,7 +12,7 @@ use statepress_core::{Index, Source};
 
 use crate::cursor::Cursor;
 use crate::zip::Archive;
-use crate::{FormatError, findings, layouts, pickle};
+use crate::{FormatError, pickle};
 
 /// Reads the directory and the pickle.
 pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
@@ -39,8 +39,6 @@ pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
     let mut found = Vec::new();
     let mut storages = tensors::Storages::new(&archive, &root, source.len());
     let entries = tensors::entries(&pickle.heap, &unwrapped, &mut storages, &mut found)?;
-    let entries = layouts::join_weight_int8(entries, &mut found)?;
-    found.extend(findings::precision_lost(&entries));
     let beside = metadata::read(&pickle.heap, &unwrapped);
     found.extend(beside.findings);
     found.extend(storages.skipped(&pickle.heap, &beside.skipped));

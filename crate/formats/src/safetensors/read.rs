@@ -12,9 +12,9 @@ use statepress_core::{DType, Entry, Finding, Index, Source};
 use super::{METADATA, PREFIX_BYTES};
 use crate::cursor::{Cursor, range_end, read};
 use crate::json::{Pairs, unique_keys};
-use crate::layouts::{self, PackedTensors, join_weight_int8};
+use crate::layouts::{self, PackedTensors};
 use crate::shape::checked_elements;
-use crate::{FormatError, findings, view};
+use crate::{FormatError, view};
 
 const PART: &str = "safetensors header";
 
@@ -120,14 +120,12 @@ impl Array {
     }
 }
 
-/// Joins what belongs together and reads the metadata that this crate understands.
+/// Joins the parts of our own layout and reads the metadata that this crate understands.
 fn index(mut entries: Vec<Entry>, mut metadata: BTreeMap<String, String>) -> Result<Index, FormatError> {
     let mut found = Vec::new();
     if let Some(json) = metadata.remove(layouts::KEY) {
         entries = PackedTensors::parse(&json)?.join(entries)?;
     }
-    entries = join_weight_int8(entries, &mut found)?;
-    found.extend(findings::precision_lost(&entries));
     let config = metadata.get("config").map(|json| serde_json::from_str::<Map<String, Value>>(json));
     let config = match config {
         Some(Ok(config)) => {
