@@ -78,7 +78,9 @@ mod tests {
         let slots = Slots::new(&nodes, &[8, 4, 2, 16], ValueId(0));
         assert_eq!(slots.of(ValueId(1)), slots.of(ValueId(3)), "1 ends where 2 is written, 3 begins after");
         assert_ne!(slots.of(ValueId(1)), slots.of(ValueId(2)), "one is read while the other is written");
-        assert_eq!(slots.widths(), [8, 16, 2]);
+        let room = [0, 1, 2, 3].map(|value| slots.widths()[slots.of(ValueId(value))]);
+        assert_eq!(room, [8, 16, 2, 16], "a shared slot has room for the widest");
+        assert_eq!(slots.widths().len(), 3);
         nodes.push(Node { op: Op::Activate { activation: Activation::Silu, y: ValueId(1) }, ..copy(0, 0) });
         let slots = Slots::new(&nodes, &[8, 4, 2, 16], ValueId(0));
         assert_ne!(slots.of(ValueId(1)), slots.of(ValueId(3)));
