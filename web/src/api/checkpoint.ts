@@ -3,6 +3,7 @@
 import type { Data, Handle } from "../worker/protocol.js";
 import type { Environment } from "./environment.js";
 import { StatepressError } from "./errors.js";
+import { checkFormat, checkName } from "./formats.js";
 import { Model } from "./model.js";
 import {
   type AdviseOptions,
@@ -79,13 +80,8 @@ export class Checkpoint {
   async save(target: "blob", options?: SaveOptions): Promise<Blob>;
   async save(target: SaveTarget, options?: SaveOptions): Promise<Blob | undefined>;
   async save(target: SaveTarget, options: SaveOptions = {}): Promise<Blob | undefined> {
-    const format: string = options.format ?? "safetensors";
-    if (format !== "safetensors") {
-      throw new StatepressError("bad-option", `format is ${JSON.stringify(format)}; allowed: safetensors`, {
-        option: "format",
-        allowed: ["safetensors"],
-      });
-    }
+    const format = checkFormat(options.format);
+    if (typeof target === "string" && target !== "blob") checkName(target, format);
     if (this.#produced === undefined) {
       const message = "this checkpoint was opened, not produced: compress it first (the recipe none only converts)";
       throw new StatepressError("unsupported", message);

@@ -48,7 +48,8 @@ export type ErrorCode = (typeof codes)[number];
 
 /** What went wrong, with the offending names and values as fields. */
 export class StatepressError extends Error {
-  override readonly name = "StatepressError";
+  /** `AbortError` where the work was stopped by a signal, as everywhere on the web; else `StatepressError`. */
+  override readonly name: "StatepressError" | "AbortError";
   /** What went wrong, for programs. */
   readonly code: ErrorCode;
   /** The offending names, values and limits: `tensor`, `option`, `allowed`, `offset`, ... */
@@ -56,6 +57,7 @@ export class StatepressError extends Error {
 
   constructor(code: ErrorCode, message: string, facts: Record<string, unknown> = {}, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
+    this.name = code === "aborted" ? "AbortError" : "StatepressError";
     this.code = code;
     this.facts = facts;
     // The facts are fields of the error as well: `error.tensor` reads better than `error.facts.tensor`.
@@ -70,9 +72,10 @@ export class StatepressError extends Error {
   }
 }
 
-/** Any thrown value as a StatepressError. */
-export function asStatepressError(thrown: unknown): StatepressError {
+/** Any thrown value as a StatepressError; what was thrown because `signal` has fired is `aborted`. */
+export function asStatepressError(thrown: unknown, signal?: AbortSignal): StatepressError {
   if (thrown instanceof StatepressError) return thrown;
+  if (signal?.aborted && thrown === signal.reason) return abortError(signal.reason);
   const overflow = thrown instanceof RangeError && thrown.message.includes("call stack");
   if (thrown instanceof WebAssembly.RuntimeError || overflow) {
     // A trap leaves the wasm memory in an unknown state: nothing may be asked of it any more.
@@ -81,7 +84,7 @@ export function asStatepressError(thrown: unknown): StatepressError {
   if (thrown instanceof Error) {
     const { code, message: _, stack: __, name: ___, ...facts } = thrown as Error & Record<string, unknown>;
     if (codes.includes(code as ErrorCode)) return new StatepressError(code as ErrorCode, thrown.message, facts);
-    if (thrown.name === "AbortError") return new StatepressError("aborted", "stopped on request", {}, thrown);
+    if (thrown.name === "AbortError") return abortError(thrown);
     if (typeof code === "string" && "syscall" in thrown) {
       return new StatepressError("io", thrown.message, { system: code }, thrown);
     }
@@ -90,7 +93,12 @@ export function asStatepressError(thrown: unknown): StatepressError {
   return new StatepressError("internal", String(thrown));
 }
 
+/** That the work was stopped; `reason` is the signal's, and becomes the cause. */
+export function abortError(reason: unknown): StatepressError {
+  return new StatepressError("aborted", "stopped on request", {}, reason);
+}
+
 /** Throws `aborted` when the signal has fired. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new StatepressError("aborted", "stopped on request");
+  if (signal?.aborted) throw abortError(signal.reason);
 }

@@ -3,7 +3,7 @@
 // STATEPRESS_BUILD=base|simd|relaxed overrides the choice of the wasm build.
 
 import { createReadStream } from "node:fs";
-import { copyFile, readdir, readFile, stat } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { LocalHost } from "../worker/host.js";
@@ -13,7 +13,7 @@ import { StatepressError } from "./errors.js";
 import { library } from "./library.js";
 import { isTokenizerName, isVocabName, TOKENIZER_CONFIG } from "./names.js";
 import type { SaveOptions } from "./options.js";
-import { place } from "./place.js";
+import { writeTarget } from "./target.js";
 
 export * from "./index.js";
 
@@ -55,7 +55,7 @@ async function tokenizerAt(path: string): Promise<NamedFile[]> {
 }
 
 async function savePath(from: string, to: string, options: SaveOptions): Promise<void> {
-  await place(to, options.force ?? false, (partial) => copyFile(from, partial));
+  await writeTarget(to, options, createReadStream(from, { highWaterMark: 1 << 20 }));
 }
 
 const environment: Environment = {

@@ -2,6 +2,7 @@
 
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BackendName, BackendOptions } from "../worker/wasm.js";
+import type { Format } from "./formats.js";
 import type { Int4Options, Int8Options, Nf4Options, Precision, Progress, Recipe } from "./types/statepress.js";
 
 /** What can be opened: a path to a file or a folder (Node), a file, or files that belong together. */
@@ -139,9 +140,10 @@ export type SaveTarget = string | FileSystemFileHandle | WritableStream<Uint8Arr
 
 /** Options of `save`. */
 export interface SaveOptions {
-  format?: "safetensors" | undefined;
+  format?: Format | undefined;
   /** Replace an existing file at that path. */
   force?: boolean | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 /** The fields of `options` that are set: undefined must not reach the Rust side as a value. */

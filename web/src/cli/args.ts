@@ -1,99 +1,71 @@
-// The words of the command line: options, what they take, and reading them. Wrong usage is a UsageError.
+// Reading the arguments of a command. Wrong usage is a UsageError.
 
 import { parseArgs } from "node:util";
 import type { FieldValue } from "../api/options.js";
+import { didYouMean } from "./near.js";
+import { type Allowed, COMMON, OPTIONS, type OptionName, option } from "./options.js";
 
 /** The command was not understood: exit code 2. */
 export class UsageError extends Error {}
 
-interface Option {
-  /** What follows it; a flag when left out. */
-  value?: string;
-  short?: string;
-  many?: boolean;
-  help: string;
-}
-
-/** Every option of every command. */
-export const OPTIONS = {
-  json: { help: "print one JSON object on stdout and nothing else there" },
-  quiet: { help: "no progress and no findings on stderr" },
-  help: { short: "h", help: "print this" },
-  build: { value: "NAME", help: "wasm build: auto, base, simd, relaxed (default auto)" },
-  set: { value: "FIELD=VALUE", many: true, help: "fill a configuration field that the checkpoint does not say" },
-  tokenizer: { value: "FILE", help: "tokenizer file or folder, when none (or several) lie beside the weights" },
-  "tokenizer-b": { value: "FILE", help: "tokenizer file or folder of OTHER, if not that of BASE" },
-  tensor: { value: "NAME", help: "look closely at that tensor, and read it" },
-  precision: { value: "P,Q", help: "with --tensor: what these make of it: fp32, fp16, bf16, int8, int4, nf4" },
-  bins: { value: "N", help: "with --tensor: bins of the histograms, 1 to 1024 (default 64)" },
-  target: { value: "NAME", help: "where it will run: gpu, cpu, edge" },
-  "max-loss": { value: "PERCENT", help: "perplexity change that may be lost" },
-  "max-size": { value: "BYTES", help: "bytes that the file may have" },
-  recipe: { value: "R", help: "name of a built-in recipe, or a JSON file" },
-  output: { value: "OUT", short: "o", help: "the file to write" },
-  force: { help: "replace files that exist" },
-  format: { value: "F", help: "format of the file: safetensors" },
-  text: { value: "FILE", help: "UTF-8 text to evaluate on; - is stdin" },
-  ids: { value: "BIN", help: "little-endian token ids to evaluate on" },
-  "ids-type": { value: "TYPE", help: "u16 or u32 (default: u16 when the vocabulary fits)" },
-  window: { value: "N", help: "tokens of a window (default: the model's longest sequence, at most 2048; else 256)" },
-  limit: { value: "TOKENS", help: "use only that many tokens from the start" },
-  offset: { value: "N", help: "position t predicts token t + N, if that is a question; detect tries 0 to 3" },
-  backend: { value: "NAME", help: "what computes: auto, cpu, webgpu (default auto)" },
-  "backend-b": { value: "NAME", help: "what computes B, if not what computes A" },
-  explain: { help: "say what a decoded token costs on the GPU, kernel by kernel" },
-  "ratio-target": { value: "X", help: "ratio that counts as success" },
-  "loss-target": { value: "PERCENT", help: "perplexity change that is allowed" },
-  prompt: { value: "TEXT", help: "the text to continue" },
-  "prompt-ids": { value: "1,2,3", help: "token ids to continue, without a tokenizer" },
-  "max-tokens": { value: "N", help: "tokens to make" },
-  temperature: { value: "T", help: "0 takes the likeliest token each time" },
-  "top-k": { value: "K", help: "sample among the K likeliest" },
-  seed: { value: "S", help: "same seed, same text" },
-  repeats: { value: "N", help: "timed runs; the median is reported (default 5)" },
-  port: { value: "N", help: "port on the loopback interface (default 8080, or any free one with 0)" },
-} satisfies Record<string, Option>;
-
-/** The name of an option. */
-export type OptionName = keyof typeof OPTIONS;
-
-/** Options that every command takes. */
-export const COMMON: OptionName[] = ["json", "quiet", "help"];
+/** Standard input or output, where a file can be named. */
+export const STANDARD = "-";
 
 /** Parsed arguments: strings as given, asked for by kind. */
 export class Args {
   private constructor(
     readonly operands: string[],
-    readonly values: Record<string, string | boolean | (string | boolean)[] | undefined>,
+    readonly values: ReadonlyMap<OptionName, string[]>,
   ) {}
 
   /** Reads the arguments of a command that takes these options. */
-  static read(args: string[], names: OptionName[]): Args {
-    const options: Record<string, { type: "string" | "boolean"; short?: string; multiple?: boolean }> = {};
-    for (const name of [...names, ...COMMON]) {
-      const { value, short, many } = OPTIONS[name] as Option;
-      options[name] = {
-        type: value ? "string" : "boolean",
-        ...(short && { short }),
-        ...(many && { multiple: true }),
-      };
+  static read(args: string[], names: readonly OptionName[]): Args {
+    const taken = [...names, ...COMMON];
+    const options = Object.fromEntries(
+      taken.map((name) => {
+        const { value, short } = option(name);
+        return [name, { type: value ? ("string" as const) : ("boolean" as const), ...(short && { short }) }];
+      }),
+    );
+    const { tokens } = parseArgs({ args, options, allowPositionals: true, strict: false, tokens: true });
+    const operands: string[] = [];
+    const values = new Map<OptionName, string[]>();
+    for (const token of tokens) {
+      if (token.kind === "positional") operands.push(token.value);
+      if (token.kind !== "option") continue;
+      const name = taken.find((it) => it === token.name);
+      if (!name) throw unknown(token.rawName, taken);
+      const { value, many } = option(name);
+      if (value === undefined && token.value !== undefined) throw new UsageError(`--${name} takes no value`);
+      if (value !== undefined && missing(token.value, token.inlineValue ?? false, taken)) {
+        const help = token.value?.startsWith("-") ? `; write --${name}=${token.value} if that is the value` : "";
+        throw new UsageError(`--${name} needs a value: ${value}${help}`);
+      }
+      const before = values.get(name);
+      if (before && value !== undefined && !many) throw new UsageError(`--${name} is given twice`);
+      values.set(name, [...(before ?? []), token.value ?? ""]);
     }
-    try {
-      const { values, positionals } = parseArgs({ args, options, allowPositionals: true, strict: true });
-      return new Args(positionals, values);
-    } catch (error) {
-      // The first sentence says it; the rest is about how parseArgs could be called.
-      throw new UsageError((error as Error).message.split(". ")[0]?.replace(/^./, (c) => c.toLowerCase()));
+    const read = new Args(operands, values);
+    read.#checkStandardInput();
+    return read;
+  }
+
+  // There is one standard input, and it is read once.
+  #checkStandardInput(): void {
+    const operands = this.operands.filter((it) => it === STANDARD).map(() => "FILE");
+    const options = [...this.values].filter(([name, [value]]) => option(name).stdin && value === STANDARD);
+    const readers = [...operands, ...options.map(([name]) => `--${name}`)];
+    if (readers.length > 1) {
+      throw new UsageError(`standard input (-) can be read once, not by ${readers.join(" and ")}`);
     }
   }
 
   flag(name: OptionName): boolean {
-    return this.values[name] === true;
+    return this.values.has(name);
   }
 
   text(name: OptionName): string | undefined {
-    const value = this.values[name];
-    return typeof value === "string" ? value : undefined;
+    return this.values.get(name)?.[0];
   }
 
   need(name: OptionName): string {
@@ -110,37 +82,62 @@ export class Args {
     return value;
   }
 
-  count(name: OptionName): number | undefined {
+  count(name: OptionName, most = Number.MAX_SAFE_INTEGER): number | undefined {
     const value = this.number(name);
-    if (value !== undefined && (!Number.isInteger(value) || value < 0)) {
+    if (value === undefined) return undefined;
+    if (!Number.isInteger(value) || value < 0) {
       throw new UsageError(`--${name} takes a whole number from 0, not '${value}'`);
     }
+    if (value > most) throw new UsageError(`--${name} takes a whole number from 0 to ${most}, not '${value}'`);
     return value;
   }
 
-  one<T extends string>(name: OptionName, ...allowed: T[]): T | undefined {
+  /** The value of an option that has a closed list of them. */
+  one<N extends OptionName>(name: N): Allowed<N> | undefined {
     const text = this.text(name);
-    if (text === undefined || allowed.includes(text as T)) return text as T | undefined;
-    throw new UsageError(`--${name} is '${text}'; allowed: ${allowed.join(", ")}`);
+    if (text === undefined) return undefined;
+    return among(name, text, (allowed) => `--${name} is '${text}'; allowed: ${allowed}`);
   }
 
   /** `--precision nf4,int8` as a list. */
-  some<T extends string>(name: OptionName, ...allowed: T[]): T[] | undefined {
+  some<N extends OptionName>(name: N): Allowed<N>[] | undefined {
     return this.text(name)
       ?.split(",")
-      .map((part) => {
-        const found = allowed.find((it) => it === part.trim());
-        if (found) return found;
-        throw new UsageError(`--${name} takes a list of ${allowed.join(", ")}, not '${part}'`);
-      });
+      .map((part) => among(name, part.trim(), (allowed) => `--${name} takes a list of ${allowed}, not '${part}'`));
   }
 
   /** `--set a=1 --set b=true --set c=1,3` as an object. */
   fields(): Record<string, FieldValue> | undefined {
-    const given = this.values["set"];
-    if (!Array.isArray(given)) return undefined;
-    return Object.fromEntries(given.map((pair) => field(String(pair))));
+    const given = this.values.get("set");
+    if (!given) return undefined;
+    const pairs = given.map(field);
+    const names = pairs.map(([name]) => name);
+    const twice = names.find((name, at) => names.indexOf(name) !== at);
+    if (twice !== undefined) throw new UsageError(`--set ${twice} is given twice`);
+    return Object.fromEntries(pairs);
   }
+}
+
+function among<N extends OptionName>(name: N, value: string, words: (allowed: string) => string): Allowed<N> {
+  const allowed = option(name).allowed ?? [];
+  if (allowed.includes(value)) return value as Allowed<N>;
+  throw new UsageError(`${words(allowed.join(", "))}${didYouMean(value, allowed)}`);
+}
+
+function unknown(raw: string, taken: readonly OptionName[]): UsageError {
+  const name = raw.replace(/^-+/, "");
+  if (Object.hasOwn(OPTIONS, name)) return new UsageError(`the option '${raw}' is one of other commands`);
+  return new UsageError(`unknown option '${raw}'${didYouMean(name, taken, (it) => `'--${it}'`)}`);
+}
+
+// An option where a value should be is a value left out; numbers below zero and - are values.
+function missing(value: string | undefined, inline: boolean, taken: readonly OptionName[]): boolean {
+  if (value === undefined) return true;
+  if (inline || !value.startsWith("-")) return false;
+  return taken.some((name) => {
+    const { short } = option(name);
+    return value === `--${name}` || value.startsWith(`--${name}=`) || (short !== undefined && value === `-${short}`);
+  });
 }
 
 function field(pair: string): [string, FieldValue] {

@@ -1,30 +1,35 @@
 // Files the command line reads: texts, token ids, recipes.
 
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { text as readAll } from "node:stream/consumers";
 import { StatepressError } from "../api/errors.js";
+import { ioError } from "../api/io.js";
+import { recipes } from "../api/node.js";
 import type { RecipeInput } from "../api/options.js";
+import { STANDARD } from "./args.js";
+import { didYouMean } from "./near.js";
+import { readStandardInput } from "./stdin.js";
 
-async function read(path: string): Promise<Buffer> {
-  return readFile(path).catch((error: NodeJS.ErrnoException) => {
-    throw new StatepressError("io", `${path} cannot be read: ${error.code ?? error.message}`, { path });
+/** The bytes of a file; `-` is standard input. */
+export async function readBytes(path: string): Promise<Buffer> {
+  if (path === STANDARD) return readStandardInput();
+  return readFile(path).catch((error: unknown) => {
+    throw ioError(path, "read", error);
   });
 }
 
-/** A UTF-8 text; `-` is stdin. */
+/** A UTF-8 text; `-` is standard input. */
 export async function readText(path: string): Promise<string> {
-  if (path === "-") return readAll(process.stdin);
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await read(path));
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await readBytes(path));
   } catch (error) {
     if (error instanceof StatepressError) throw error;
     throw new StatepressError("bad-input", `${path} is not UTF-8 text`, { path });
   }
 }
 
-/** Little-endian ids; u16 when the vocabulary fits, unless said otherwise. */
-export async function readIds(path: string, type: "u16" | "u32" | undefined, vocabSize: number): Promise<Uint32Array> {
-  const bytes = await read(path);
+/** Little-endian ids; u16 when the vocabulary fits, unless said otherwise. `path` is where the bytes are from. */
+export function idsOf(path: string, bytes: Buffer, type: "u16" | "u32" | undefined, vocabSize: number): Uint32Array {
   const width = (type ?? (vocabSize <= 0x10000 ? "u16" : "u32")) === "u16" ? 2 : 4;
   if (bytes.length % width !== 0) {
     throw new StatepressError(
@@ -42,7 +47,15 @@ export async function readIds(path: string, type: "u16" | "u32" | undefined, voc
 
 /** The name of a built-in recipe, or the recipe in a JSON file. */
 export async function readRecipe(nameOrPath: string): Promise<RecipeInput> {
-  if (!/\.json$|[/\\]/.test(nameOrPath)) return nameOrPath;
+  if (nameOrPath !== STANDARD && !/\.json$|[/\\]/.test(nameOrPath)) {
+    const names = (await recipes()).map(({ name }) => name);
+    if (names.includes(nameOrPath)) return nameOrPath;
+    if (!existsSync(nameOrPath)) {
+      const there = `there are: ${names.join(", ")}, and JSON files`;
+      const message = `no recipe is named "${nameOrPath}"; ${there}${didYouMean(nameOrPath, names)}`;
+      throw new StatepressError("bad-recipe", message, { recipe: nameOrPath, allowed: names });
+    }
+  }
   const text = await readText(nameOrPath);
   try {
     return JSON.parse(text) as RecipeInput;

@@ -43,8 +43,12 @@ export async function serve(port: number): Promise<{ url: string; server: Server
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
-      const message = error.code === "EADDRINUSE" ? `port ${port} is in use` : error.message;
-      reject(new StatepressError("io", message, { port }));
+      const why: Record<string, string> = {
+        EADDRINUSE: `port ${port} is in use`,
+        EACCES: `port ${port} is not open to you: those below 1024 are the system's`,
+      };
+      const words = why[error.code ?? ""] ?? `port ${port}: ${error.message}`;
+      reject(new StatepressError("io", `${words}; --port N takes another, --port 0 any free one`, { port }, error));
     });
     server.listen(port, "127.0.0.1", resolve);
   });

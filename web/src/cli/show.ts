@@ -99,11 +99,11 @@ function totals({ recipe, bytes, matched, unmatched }: Plan): string[][] {
   ];
 }
 
-export function compressed(it: CompressReport, file: string, reportFile: string): string {
+export function compressed(it: CompressReport, file: string, reportFile: string | undefined): string {
   return table([
     ...totals(it),
     ["file", `${file}, ${grouped(it.fileBytes)} bytes`],
-    ["report", reportFile],
+    ...(reportFile === undefined ? [] : [["report", reportFile]]),
     ["time", `${it.seconds.toFixed(2)} s, at most ${grouped(it.peakMemory)} bytes of tensors at once`],
   ]);
 }

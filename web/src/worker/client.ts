@@ -92,7 +92,9 @@ export class WorkerHost implements Host {
         this.#pending.delete(message.id);
         const { code, message: words, facts } = message.error;
         const known = codes.includes(code as ErrorCode) ? (code as ErrorCode) : "internal";
-        pending.reject(new StatepressError(known, words, facts));
+        // The signal's reason is on this side of the worker.
+        const cause = known === "aborted" ? pending.context.signal?.reason : undefined;
+        pending.reject(new StatepressError(known, words, facts, cause));
         if (known === "crashed") this.#fail(words);
         break;
       }

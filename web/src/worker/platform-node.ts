@@ -1,12 +1,14 @@
 // The platform of Node: files are read by descriptor, produced bytes go to a temporary file.
 
-import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, mkdtempSync, openSync, readSync, writeSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { StatepressError } from "../api/errors.js";
+import { ioError } from "../api/io.js";
 import { installGpu } from "./gpu-node.js";
 import type { OpenFile, Platform, Scratch } from "./platform.js";
+import { removeTemporary, temporary } from "./temporary-node.js";
 import { loadWasm } from "./wasm.js";
 
 /** The platform of Node. */
@@ -18,7 +20,7 @@ export const nodePlatform: Platform = {
   },
   scratch: () => new TemporaryFile(),
   remove: (data) => {
-    if ("path" in data) removeTemporary(data.path);
+    if ("path" in data) removeProduced(data.path);
   },
   wasm: (build) => loadWasm(build, (url) => readFile(url)),
   gpu: installGpu,
@@ -67,16 +69,12 @@ class PathFile implements OpenFile {
   }
 }
 
-// Folders of temporary files that exist: removed when the process ends, however it ends in JavaScript.
-const temporary = new Set<string>();
+function removeProduced(path: string): void {
+  removeTemporary(dirname(path));
+}
 
-process.on("exit", () => {
-  for (const folder of temporary) rmSync(folder, { recursive: true, force: true });
-});
-
-function removeTemporary(path: string): void {
-  const folder = dirname(path);
-  if (temporary.delete(folder)) rmSync(folder, { recursive: true, force: true });
+function scratchError(error: unknown): StatepressError {
+  return ioError(`the folder of temporary files, ${tmpdir()},`, "written", error, "; TMPDIR names another");
 }
 
 class TemporaryFile implements Scratch {
@@ -84,15 +82,23 @@ class TemporaryFile implements Scratch {
   #descriptor: number | undefined;
 
   constructor() {
-    const folder = mkdtempSync(join(tmpdir(), "statepress-"));
-    temporary.add(folder);
-    this.#path = join(folder, "compressed.safetensors");
-    this.#descriptor = openSync(this.#path, "wx");
+    try {
+      const folder = mkdtempSync(join(tmpdir(), "statepress-"));
+      temporary(folder);
+      this.#path = join(folder, "compressed.safetensors");
+      this.#descriptor = openSync(this.#path, "wx");
+    } catch (error) {
+      throw scratchError(error);
+    }
   }
 
   write(bytes: Uint8Array): void {
     if (this.#descriptor === undefined) throw new StatepressError("internal", "written after its end");
-    for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
+    try {
+      for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
+    } catch (error) {
+      throw scratchError(error);
+    }
   }
 
   finish(): { path: string } {
@@ -102,7 +108,7 @@ class TemporaryFile implements Scratch {
 
   discard(): void {
     this.#close();
-    removeTemporary(this.#path);
+    removeProduced(this.#path);
   }
 
   #close(): void {

@@ -1,0 +1,67 @@
+// The command compress: one checkpoint to a file, a FIFO or standard output; several into a folder.
+
+import { checkFormat } from "../api/formats.js";
+import { type Checkpoint, recipes, StatepressError } from "../api/node.js";
+import { writeTarget } from "../api/target.js";
+import type { Run } from "./command.js";
+import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
+import { readRecipe } from "./files.js";
+import { each, running, withCheckpoint } from "./opened.js";
+import * as show from "./show.js";
+
+export async function compress(run: Run, files: string[]): Promise<number> {
+  const { args } = run;
+  const format = checkFormat(args.one("format"));
+  const out = args.need("output");
+  const asked = args.text("recipe");
+  const recipe = asked === undefined ? undefined : await readRecipe(asked);
+  // Said before the work rather than after it.
+  const places = await destinations(run, files, out, format);
+  return each(run, files, (file) =>
+    withCheckpoint(run, file, async (checkpoint) => {
+      run.output.findings(checkpoint.inspection.findings);
+      const place = places.get(file);
+      if (!place) throw new StatepressError("internal", `${file} has no destination`);
+      await one(run, checkpoint, recipe ?? (await recommended(run, checkpoint)), place);
+    }),
+  );
+}
+
+async function one(
+  run: Run,
+  checkpoint: Checkpoint,
+  recipe: Awaited<ReturnType<typeof readRecipe>>,
+  { file, reportFile, inputs }: Destination,
+): Promise<void> {
+  const { args, output, signal } = run;
+  const compressed = await checkpoint.compress(recipe, running(run));
+  try {
+    const { report } = compressed;
+    if (!report) throw new StatepressError("internal", "compressing left no report");
+    output.findings(report.findings);
+    const force = args.flag("force");
+    await compressed.save(file ?? new WritableStream({ write: writeStandardOutput }), { force, signal });
+    if (reportFile !== undefined) {
+      const json = `${JSON.stringify(report, null, 2)}\n`;
+      await writeTarget(reportFile, { force, inputs, signal }, [new TextEncoder().encode(json)]);
+    }
+    const result = {
+      ...report,
+      ...(file !== undefined && { file }),
+      ...(reportFile !== undefined && { reportFile }),
+    };
+    output.result(result, () => show.compressed(report, file ?? "standard output", reportFile));
+  } finally {
+    compressed.dispose();
+  }
+}
+
+// Without --recipe: the first recommendation that is a recipe; which and why is said.
+async function recommended({ output }: Run, checkpoint: Checkpoint): Promise<string> {
+  const names = new Set((await recipes()).map((recipe) => recipe.name));
+  const first = (await checkpoint.advise()).recommended.find(({ recipe }) => names.has(recipe));
+  if (!first)
+    throw new StatepressError("bad-recipe", "no built-in recipe is recommended for this checkpoint: name one");
+  output.note(`recipe: ${first.recipe}, as advised (${first.why})`);
+  return first.recipe;
+}

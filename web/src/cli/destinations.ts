@@ -1,0 +1,140 @@
+// Where the results of compress go: looked at before the work, so that nothing is computed that cannot be written.
+
+import { mkdir, readdir, rmdir, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { StatepressError } from "../api/errors.js";
+import { checkName, type Format } from "../api/formats.js";
+import { ioError } from "../api/io.js";
+import { checkTarget, type Target } from "../api/target.js";
+import { STANDARD, UsageError } from "./args.js";
+import type { Run } from "./command.js";
+
+/** Where one result goes. */
+export interface Destination {
+  /** Undefined is standard output. */
+  file: string | undefined;
+  /** Undefined where none is written: bytes that are sent away leave nothing beside them, unless it is asked for. */
+  reportFile: string | undefined;
+  /** All files that are read: none of them is written. */
+  inputs: readonly string[];
+}
+
+/** The destination of every input; anything that cannot be is an error now. */
+export async function destinations(
+  run: Run,
+  files: readonly string[],
+  out: string,
+  format: Format,
+): Promise<Map<string, Destination>> {
+  const { args } = run;
+  const report = args.text("report");
+  const inputs = (await Promise.all(files.map(filesOf))).flat();
+  const options = { force: args.flag("force"), inputs, signal: run.signal };
+  const [only] = files;
+  if (out === STANDARD && files.length > 1) {
+    throw new UsageError("several checkpoints cannot go to standard output: name a folder");
+  }
+  if (files.length === 1 && only !== undefined && !/[\\/]$/.test(out)) {
+    const kind = await checkOutput(run, out, format, inputs);
+    const reportFile = report ?? (kind === "file" ? `${out}.report.json` : undefined);
+    if (reportFile !== undefined) {
+      if (resolve(reportFile) === resolve(out)) throw new UsageError("--report and --output name the same file");
+      await checkTarget(reportFile, options);
+    }
+    return new Map([[only, { file: out === STANDARD ? undefined : out, reportFile, inputs }]]);
+  }
+  if (report !== undefined) throw new UsageError("--report is for one file: those in a folder have theirs beside them");
+  return inFolder(files, out, format, options);
+}
+
+/** Refuses what --output cannot be; answers what kind of thing is written. */
+export async function checkOutput(
+  run: Run,
+  out: string,
+  format: Format,
+  inputs: readonly string[],
+): Promise<Target["kind"]> {
+  if (out !== STANDARD) {
+    checkName(out, format);
+    return (await checkTarget(out, { force: run.args.flag("force"), inputs, signal: run.signal })).kind;
+  }
+  // Bytes alone are on standard output.
+  if (run.args.flag("json")) {
+    throw new UsageError("with -o - standard output holds the bytes, and there is no room for --json");
+  }
+  if (process.stdout.isTTY) {
+    throw new UsageError("with -o - the bytes go to standard output, which is a terminal: redirect it");
+  }
+  run.output.bytesOnStdout = true;
+  return "device";
+}
+
+/** Written as fast as whoever reads it takes it. */
+export function writeStandardOutput(bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(bytes, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+async function inFolder(
+  files: readonly string[],
+  folder: string,
+  format: Format,
+  options: { force: boolean; inputs: readonly string[]; signal: AbortSignal },
+): Promise<Map<string, Destination>> {
+  const found = new Map<string, Destination>();
+  const owners = new Map<string, string>();
+  for (const input of files) {
+    const file = join(folder, `${stem(input)}.${format}`);
+    const owner = owners.get(file);
+    if (owner !== undefined) throw new UsageError(`${owner} and ${input} would both become ${file}`);
+    owners.set(file, input);
+    found.set(input, { file, reportFile: `${file}.report.json`, inputs: options.inputs });
+  }
+  const made = await makeFolder(folder, format);
+  try {
+    for (const { file = "", reportFile = "" } of found.values()) {
+      await checkTarget(file, options);
+      await checkTarget(reportFile, options);
+    }
+  } catch (error) {
+    if (made) await rmdir(folder).catch(() => {});
+    throw error;
+  }
+  return found;
+}
+
+// A folder that is named for results is made; whether it was is answered.
+async function makeFolder(folder: string, format: Format): Promise<boolean> {
+  const about = await stat(folder).catch(() => undefined);
+  if (about?.isDirectory()) return false;
+  if (about) {
+    const message = `${folder} is no folder: the results of several checkpoints go into one`;
+    throw new StatepressError("io", message, { path: folder });
+  }
+  // `a.pt b.pt -o both.safetensors` asks for a file.
+  if (folder.endsWith(`.${format}`)) throw new UsageError(`several checkpoints need a folder, not ${folder}`);
+  checkName(folder, format);
+  const parent = dirname(resolve(folder));
+  if (!(await stat(parent).catch(() => undefined))) {
+    throw new StatepressError("io", `${folder} cannot be made: there is no folder ${parent}`, { path: folder });
+  }
+  await mkdir(folder).catch((error: unknown) => {
+    throw ioError(folder, "written", error);
+  });
+  return true;
+}
+
+// A checkpoint's name without what says its format.
+function stem(input: string): string {
+  if (input === STANDARD) return "stdin";
+  const name = basename(resolve(input));
+  return name.replace(/(\.(pt|pth|bin|ckpt|safetensors|gguf|pt2|pkl))?(\.index\.json)?$/i, "") || name;
+}
+
+/** The files behind an operand: of a folder all that are in it. */
+export async function filesOf(input: string): Promise<string[]> {
+  if (input === STANDARD) return [];
+  const inside = await readdir(input).catch(() => undefined);
+  return inside === undefined ? [input] : inside.map((name) => join(input, name));
+}

@@ -1,0 +1,63 @@
+// The commands that read headers: inspect, advise, plan, recipes.
+
+import { recipes } from "../api/node.js";
+import { UsageError } from "./args.js";
+import type { Run } from "./command.js";
+import { readRecipe } from "./files.js";
+import { each, withCheckpoint } from "./opened.js";
+import * as show from "./show.js";
+import { tensor } from "./tensor.js";
+
+export function inspect(run: Run, files: string[]): Promise<number> {
+  const { args, output, signal } = run;
+  const name = args.text("tensor");
+  const options = { bins: args.count("bins"), precisions: args.some("precision"), signal };
+  for (const option of ["bins", "precision"] as const) {
+    if (name === undefined && args.text(option) !== undefined) throw new UsageError(`--${option} needs --tensor`);
+  }
+  return each(run, files, (file) =>
+    withCheckpoint(run, file, async (checkpoint) => {
+      const { inspection } = checkpoint;
+      output.findings(inspection.findings);
+      if (name === undefined) {
+        output.result(inspection, () => show.inspection(inspection));
+        return;
+      }
+      const view = await checkpoint.tensor(name, options);
+      output.findings([...view.findings, ...view.coded.flatMap(({ findings }) => findings)]);
+      output.result(view, () => tensor(view));
+    }),
+  );
+}
+
+export async function advise(run: Run, file: string): Promise<number> {
+  const { args, output } = run;
+  const options = {
+    target: args.one("target"),
+    maxLoss: args.number("max-loss"),
+    maxSize: args.count("max-size"),
+  };
+  await withCheckpoint(run, file, async (checkpoint) => {
+    const advice = await checkpoint.advise(options);
+    output.findings([...checkpoint.inspection.findings, ...advice.findings]);
+    output.result(advice, () => show.advice(advice));
+  });
+  return 0;
+}
+
+export async function plan(run: Run, files: string[]): Promise<number> {
+  const recipe = await readRecipe(run.args.need("recipe"));
+  return each(run, files, (file) =>
+    withCheckpoint(run, file, async (checkpoint) => {
+      const planned = await checkpoint.plan(recipe);
+      run.output.findings([...checkpoint.inspection.findings, ...planned.findings]);
+      run.output.result(planned, () => show.plan(planned));
+    }),
+  );
+}
+
+export async function listRecipes(run: Run): Promise<number> {
+  const all = await recipes();
+  run.output.result({ recipes: all }, () => show.recipes(all));
+  return 0;
+}

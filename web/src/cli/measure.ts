@@ -1,0 +1,126 @@
+// The commands that measure a model: evaluate, compare, bench.
+
+import {
+  type Checkpoint,
+  type Comparison,
+  compare,
+  compareByText,
+  qualityCard,
+  StatepressError,
+  type TextComparison,
+  tokensDiffer,
+} from "../api/node.js";
+import { hasOffset } from "../api/offset.js";
+import { type Args, UsageError } from "./args.js";
+import type { Run } from "./command.js";
+import { idsOf, readBytes, readRecipe, readText } from "./files.js";
+import { load, running, withCheckpoint } from "./opened.js";
+import * as show from "./show.js";
+
+/** Exit code of `compare --check` where the verdict is not success. */
+const NO_SUCCESS = 3;
+
+const protocol = (args: Args) => ({
+  window: args.count("window"),
+  limit: args.count("limit"),
+  offset: args.text("offset") === "detect" ? ("detect" as const) : args.count("offset"),
+});
+
+// The text or the ids that were named, exactly one of the two: read before any work, understood with a vocabulary.
+async function evaluated(run: Run): Promise<(vocabSize: number) => { text: string } | { ids: Uint32Array }> {
+  const { args } = run;
+  const text = args.text("text");
+  const ids = args.text("ids");
+  const type = args.one("ids-type");
+  if ((text === undefined) === (ids === undefined)) throw new UsageError("either --text or --ids is needed");
+  if (text !== undefined) {
+    const read = await readText(text);
+    return () => ({ text: read });
+  }
+  const bytes = await readBytes(ids ?? "");
+  return (vocabSize) => ({ ids: idsOf(ids ?? "", bytes, type, vocabSize) });
+}
+
+export async function evaluate(run: Run, file: string): Promise<number> {
+  const { args, output } = run;
+  const asked = { ...protocol(args), ...running(run) };
+  const backend = args.one("backend");
+  const tokens = await evaluated(run);
+  await withCheckpoint(run, file, async (checkpoint) => {
+    output.findings(checkpoint.inspection.findings);
+    const model = await load(run, checkpoint, backend);
+    const input = tokens(model.info.vocabSize);
+    const evaluation = await model.evaluate("text" in input ? input.text : input.ids, asked);
+    output.findings(evaluation.findings);
+    output.result(evaluation, () => show.evaluation(evaluation, hasOffset(checkpoint.inspection)));
+  });
+  return 0;
+}
+
+export async function compareFiles(run: Run, a: string, b: string): Promise<number> {
+  const { args, output } = run;
+  const asked = {
+    ratioTarget: args.number("ratio-target"),
+    lossTarget: args.number("loss-target"),
+    ...protocol(args),
+    ...running(run),
+  };
+  const backend = args.one("backend");
+  const backendB = args.one("backend-b") ?? backend;
+  const tokens = await evaluated(run);
+  const both = async (base: Checkpoint, other: Checkpoint) => {
+    output.findings([...base.inspection.findings, ...other.inspection.findings]);
+    const model = await load(run, base, backend);
+    const input = tokens(model.info.vocabSize);
+    const second = await load(run, other, backendB);
+    // Ids are of one vocabulary: only a text can be put through two that differ.
+    const why = "text" in input ? tokensDiffer(base, other) : undefined;
+    if (why !== undefined) output.note(`compared by text: ${why}`);
+    const comparison =
+      "text" in input && why !== undefined
+        ? await compareByText(model, second, { ...asked, ...input, why })
+        : await compare(model, second, { ...asked, ...input });
+    output.findings([...comparison.a.findings, ...comparison.b.findings]);
+    output.result(comparison, () => show.card(qualityCard(comparison), a, b));
+    return args.flag("check") ? check(run, comparison) : 0;
+  };
+  const tokenizer = args.text("tokenizer-b") ?? args.text("tokenizer");
+  return withCheckpoint(run, a, (base) => withCheckpoint(run, b, (other) => both(base, other), tokenizer));
+}
+
+// One line, also where findings are not wanted: it is why the exit code is what it is.
+function check({ output }: Run, comparison: Comparison | TextComparison): number {
+  if (!("verdict" in comparison)) {
+    output.say("check: no verdict: what was compared by text has none");
+    return NO_SUCCESS;
+  }
+  const { bytes, perplexityChange, verdict } = comparison;
+  if (verdict.result === "success") return 0;
+  const ratio = `ratio ${bytes.ratio.toFixed(2)}x of ${verdict.ratioTarget}x wanted`;
+  const loss = `perplexity change ${perplexityChange.toFixed(2)} % of ${verdict.lossTarget} % allowed`;
+  output.say(`check: ${verdict.result}: ${ratio}, ${loss}`);
+  return NO_SUCCESS;
+}
+
+export async function bench(run: Run, file: string): Promise<number> {
+  const { args, output } = run;
+  const repeats = args.count("repeats");
+  const backend = args.one("backend");
+  const recipe = await readRecipe(args.text("recipe") ?? "int8");
+  await withCheckpoint(run, file, async (checkpoint) => {
+    output.findings(checkpoint.inspection.findings);
+    const model = await load(run, checkpoint, backend);
+    const speed = await model.bench({ repeats, explain: args.flag("explain"), ...running(run) });
+    const compressed = await checkpoint.compress(recipe, running(run));
+    const report = compressed.report;
+    compressed.dispose();
+    if (!report) throw new StatepressError("internal", "compressing left no report");
+    const result = {
+      ...speed,
+      compressBytesPerSecond: report.bytes.before / report.seconds,
+      recipe: report.recipe.name,
+    };
+    output.result(result, () => show.bench(result));
+  });
+  return 0;
+}

@@ -1,0 +1,67 @@
+// What the commands have in common: opening, loading, several inputs one after the other.
+
+import { abortError } from "../api/errors.js";
+import { type Checkpoint, type Model, open } from "../api/node.js";
+import { STANDARD, UsageError } from "./args.js";
+import type { Run } from "./command.js";
+import type { Allowed } from "./options.js";
+import * as show from "./show.js";
+import { withStandardInput } from "./stdin.js";
+
+/** Opens FILE, and closes it when the command is done with it. */
+export async function withCheckpoint<T>(
+  run: Run,
+  path: string,
+  use: (checkpoint: Checkpoint) => Promise<T>,
+  tokenizer = run.args.text("tokenizer"),
+): Promise<T> {
+  const { args, signal } = run;
+  if (path === STANDARD) return withStandardInput(signal, (file) => withCheckpoint(run, file, use, tokenizer));
+  if (path === "") throw new UsageError("FILE has no name");
+  const checkpoint = await open(path, { tokenizer, set: args.fields(), signal });
+  try {
+    return await use(checkpoint);
+  } finally {
+    checkpoint.dispose();
+  }
+}
+
+/** Options of everything that takes long. */
+export const running = ({ output, signal }: Run) => ({ signal, onProgress: output.progress });
+
+/** Loads a model; which GPU computes, and what that offers, is said. */
+export async function load(run: Run, checkpoint: Checkpoint, wanted: Allowed<"backend"> | undefined): Promise<Model> {
+  const model = await checkpoint.load({ backend: wanted, ...running(run) });
+  const { adapter } = model.backend;
+  if (adapter) run.output.note(`GPU: ${show.adapter(adapter)}`);
+  return model;
+}
+
+/** Does the same with every file. A file that fails is told of, and the others are done: that is exit code 1. */
+export async function each(
+  { output, signal }: Run,
+  files: string[],
+  act: (file: string) => Promise<void>,
+): Promise<number> {
+  const [only] = files;
+  if (files.length === 1 && only !== undefined) {
+    await act(only);
+    return 0;
+  }
+  let failed = 0;
+  for (const file of files) {
+    output.input = file;
+    try {
+      await act(file);
+    } catch (thrown) {
+      if (signal.aborted || thrown instanceof UsageError) throw thrown;
+      failed += 1;
+      output.failure(thrown);
+    }
+    // What was done until now is done; what comes is not.
+    if (signal.aborted) throw abortError(signal.reason);
+  }
+  output.input = undefined;
+  output.note(`${files.length - failed} of ${files.length} done${failed > 0 ? `, ${failed} failed` : ""}`);
+  return failed > 0 ? 1 : 0;
+}

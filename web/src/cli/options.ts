@@ -1,0 +1,91 @@
+// Every option of the command line, once: help, reading, did-you-mean and shell completion are made from this table.
+
+import { formats } from "../api/formats.js";
+
+/** One option. */
+export interface Option {
+  /** What follows it; a flag when left out. */
+  value?: string;
+  short?: string;
+  /** It may be given several times. */
+  many?: boolean;
+  help: string;
+  /** The only values there are. */
+  allowed?: readonly string[];
+  /** Several of `allowed`, with commas between them. */
+  list?: boolean;
+  /** What a shell offers as its value, where `allowed` does not say. */
+  offers?: "file" | "recipe";
+  /** `-` is standard input. */
+  stdin?: boolean;
+}
+
+const BACKENDS = ["auto", "cpu", "webgpu"] as const;
+
+export const OPTIONS = {
+  json: { help: "print one JSON object on stdout and nothing else there" },
+  quiet: { help: "no progress and no findings on stderr" },
+  help: { short: "h", help: "print this" },
+  build: { value: "NAME", allowed: ["auto", "base", "simd", "relaxed"], help: "wasm build (default auto)" },
+  set: { value: "FIELD=VALUE", many: true, help: "fill a configuration field that the checkpoint does not say" },
+  tokenizer: {
+    value: "FILE",
+    offers: "file",
+    help: "tokenizer file or folder, when none (or several) lie beside the weights",
+  },
+  "tokenizer-b": { value: "FILE", offers: "file", help: "tokenizer file or folder of OTHER, if not that of BASE" },
+  tensor: { value: "NAME", help: "look closely at that tensor, and read it" },
+  precision: {
+    value: "P,Q",
+    allowed: ["fp32", "fp16", "bf16", "int8", "int4", "nf4"],
+    list: true,
+    help: "with --tensor: what these make of it",
+  },
+  bins: { value: "N", help: "with --tensor: bins of the histograms, 1 to 1024 (default 64)" },
+  target: { value: "NAME", allowed: ["gpu", "cpu", "edge"], help: "where it will run" },
+  "max-loss": { value: "PERCENT", help: "perplexity change that may be lost" },
+  "max-size": { value: "BYTES", help: "bytes that the file may have" },
+  recipe: { value: "R", offers: "recipe", stdin: true, help: "name of a built-in recipe, or a JSON file" },
+  output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
+  report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
+  force: { help: "replace files that exist" },
+  format: { value: "F", allowed: formats, help: "format of the file (default safetensors)" },
+  text: { value: "FILE", offers: "file", stdin: true, help: "UTF-8 text to evaluate on" },
+  ids: { value: "BIN", offers: "file", stdin: true, help: "little-endian token ids to evaluate on" },
+  "ids-type": {
+    value: "TYPE",
+    allowed: ["u16", "u32"],
+    help: "width of the ids (default: u16 when the vocabulary fits)",
+  },
+  window: { value: "N", help: "tokens of a window (default: the model's longest sequence, at most 2048; else 256)" },
+  limit: { value: "TOKENS", help: "use only that many tokens from the start" },
+  offset: { value: "N", help: "position t predicts token t + N, if that is a question; detect tries 0 to 3" },
+  backend: { value: "NAME", allowed: BACKENDS, help: "what computes (default auto)" },
+  "backend-b": { value: "NAME", allowed: BACKENDS, help: "what computes B, if not what computes A" },
+  explain: { help: "say what a decoded token costs on the GPU, kernel by kernel" },
+  "ratio-target": { value: "X", help: "ratio that counts as success" },
+  "loss-target": { value: "PERCENT", help: "perplexity change that is allowed" },
+  check: { help: "exit with 3 unless the verdict is success" },
+  prompt: { value: "TEXT", stdin: true, help: "the text to continue" },
+  "prompt-ids": { value: "1,2,3", stdin: true, help: "token ids to continue, without a tokenizer" },
+  "max-tokens": { value: "N", help: "tokens to make" },
+  temperature: { value: "T", help: "0 takes the likeliest token each time" },
+  "top-k": { value: "K", help: "sample among the K likeliest" },
+  seed: { value: "S", help: "same seed, same text" },
+  repeats: { value: "N", help: "timed runs; the median is reported (default 5)" },
+  port: { value: "N", help: "port on the loopback interface (default 8080, or any free one with 0)" },
+} as const satisfies Record<string, Option>;
+
+/** The name of an option. */
+export type OptionName = keyof typeof OPTIONS;
+
+/** The values of an option that has a closed list of them. */
+export type Allowed<N extends OptionName> = (typeof OPTIONS)[N] extends { allowed: readonly (infer T)[] } ? T : never;
+
+/** An option of the table. */
+export function option(name: OptionName): Option {
+  return OPTIONS[name];
+}
+
+/** Options that every command takes. */
+export const COMMON: readonly OptionName[] = ["json", "quiet", "help"];
