@@ -7,7 +7,7 @@ use statepress::{
 };
 use statepress_core::encoding::Granularity;
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
-use statepress_core::{DType, Encoding, Index, Packed, Source, Tensor};
+use statepress_core::{DType, Encoding, Index, Source, StoredAs, Tensor};
 use statepress_engine::families::{Hints, infer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
@@ -275,28 +275,53 @@ fn quantized_tensors_are_kept_as_they_are_or_as_the_numbers_they_stand_for() {
         let read = read(&written, &reread, "odd");
         assert_eq!(read, self::read(&bytes, &index, "odd"), "{what}");
         let encoding = expected.map_or(Encoding::Fp32, |granularity| Encoding::Int8 { granularity });
-        assert_eq!((read.encoding(), tensor.precision), (encoding, encoding.precision()), "{what}");
+        assert_eq!(
+            (read.encoding(), tensor.precision),
+            (encoding, StoredAs::Coded(encoding.precision())),
+            "{what}"
+        );
         let told = report.plan.findings.iter().any(|finding| finding.code == "dequantized");
         assert_eq!(told, expected.is_none(), "{what}");
     }
 }
 
 #[test]
-fn whole_numbers_that_float32_does_not_have_are_reported() {
+fn whole_numbers_are_kept_bit_for_bit_by_every_recipe() {
     let mut bytes = std::fs::read(fixture("fixtures/il_ffn.safetensors")).unwrap();
-    let float = statepress_formats::open(&bytes).unwrap();
-    for (largest, lost) in [((1i64 << 24) - 1, false), ((1 << 24) + 1, true), (-(1 << 40) - 1, true)] {
-        let storage = Extent { offset: bytes.len() as u64, len: 16 };
-        bytes.extend([7, largest].iter().flat_map(|number| number.to_le_bytes()));
-        let mut index = float.clone();
+    let headers = statepress_formats::open(&bytes).unwrap();
+    let numbers = [7i64, (1 << 24) + 1, -(1 << 40) - 1, i64::MIN, 0, 1];
+    let storage = Extent { offset: bytes.len() as u64, len: 48 };
+    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    for (strides, order) in [(vec![2, 1], [0, 1, 2, 3, 4, 5]), (vec![1, 3], [0, 3, 1, 4, 2, 5])] {
+        let mut index = headers.clone();
         let entry = &mut index.tensors[0];
-        (entry.name, entry.shape) = ("steps".into(), vec![2]);
-        entry.stored = Stored::Strided(Strided { dtype: DType::I64, storage, first: 0, strides: vec![1] });
-        let (report, written) = compress(&bytes, &index, &recipes::find("none").unwrap());
-        let finding = report.plan.findings.iter().find(|finding| finding.code == "integers-narrowed");
-        assert_eq!(finding.and_then(|finding| finding.tensor.as_deref()), lost.then_some("steps"));
-        let reread = statepress_formats::open(&written).unwrap();
-        assert_eq!(read(&written, &reread, "steps").data, Packed::F32(vec![7.0, largest as f32]));
+        (entry.name, entry.shape) = ("steps".into(), vec![3, 2]);
+        entry.stored = Stored::Strided(Strided { dtype: DType::I64, storage, first: 0, strides });
+        for recipe in recipes::builtin().unwrap() {
+            let (report, written) = compress(&bytes, &index, &recipe);
+            let reread = statepress_formats::open(&written).unwrap();
+            let Stored::Strided(view) = &reread.get("steps").unwrap().stored else { panic!("strided") };
+            let at = view.storage.offset as usize;
+            let found =
+                written[at..at + 48].as_chunks::<8>().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
+            assert_eq!(
+                (view.dtype, found.collect::<Vec<_>>()),
+                (DType::I64, order.map(|i| numbers[i]).to_vec())
+            );
+            let steps = report.plan.tensors.iter().find(|tensor| tensor.name == "steps").unwrap();
+            assert_eq!((steps.precision, steps.rule.as_str()), (StoredAs::Kept, "(whole numbers)"));
+            assert!(
+                report.plan.precisions.iter().all(|share| share.precision != StoredAs::Kept),
+                "no weight"
+            );
+            assert_eq!(
+                report.plan.matched.tensors + report.plan.unmatched.tensors + 1,
+                match recipe.steps.len() {
+                    0 => 1,
+                    _ => report.plan.tensors.len() as u64,
+                }
+            );
+        }
     }
 }
 

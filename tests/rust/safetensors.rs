@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use safetensors::{Dtype, SafeTensors};
 use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{Packed, Tensor};
+use statepress_core::{Form, Packed, Tensor};
 use statepress_formats::{FormatError, Layout, TensorSpec, Writer, open, read_tensor};
 
 /// One tensor of every encoding, with odd sizes among them.
@@ -46,7 +46,7 @@ fn specs(tensors: &[(&str, Tensor)]) -> Vec<TensorSpec> {
     let spec = |(name, tensor): &(&str, Tensor)| TensorSpec {
         name: name.to_string(),
         shape: tensor.shape.clone(),
-        encoding: tensor.encoding(),
+        form: Form::Coded(tensor.encoding()),
     };
     tensors.iter().map(spec).collect()
 }

@@ -3,7 +3,7 @@
 use safetensors::tensor::{Dtype, TensorView as Part, serialize};
 use statepress::report::{CodedView, TensorView};
 use statepress::{Checkpoint, Finding, OpenOptions, Precision, Recipe, ViewOptions, recipe, recipes, run};
-use statepress_core::Tensor;
+use statepress_core::{StoredAs, Tensor};
 use statepress_kernels::codecs;
 use statepress_tests::files::{demo, fixture, open};
 use statepress_tests::golden::Golden;
@@ -90,7 +90,7 @@ fn a_demo_tensor_has_the_numbers_that_numpy_finds() {
         (4.5, 7.394281274882098e-5, 0.04909840226173401, 0.9957495651547172),
     ]) {
         let what = coded.precision.name();
-        assert_eq!((coded.stored, coded.bits_per_weight), (coded.precision, bits), "{what}");
+        assert_eq!((coded.stored, coded.bits_per_weight), (StoredAs::Coded(coded.precision), bits), "{what}");
         // NumPy has no bfloat16.
         if !mse.is_nan() {
             near(what, coded.error.mse, mse, 1e-11);
@@ -167,7 +167,7 @@ fn check(what: &str, view: &TensorView, coded: &CodedView, before: &Tensor, writ
     assert_eq!(block.values, values[range.clone()], "{what}");
     assert_eq!(block.decoded, decoded[range.clone()], "{what}");
     assert_eq!(block.values.len(), block.decoded.len());
-    if !coded.stored.is_quantized() {
+    if !matches!(coded.stored, StoredAs::Coded(precision) if precision.is_quantized()) {
         assert_eq!((range, block.scale), (0..values.len().min(64), None), "{what}");
         assert!(block.levels.is_empty(), "{what}");
         return;
@@ -231,7 +231,10 @@ fn what_is_shown_is_what_compressing_does() {
                     it.tensor.as_ref() == Some(&tensor.name)
                         && ["refused", "clipped"].contains(&it.code.as_str())
                 });
-                assert_eq!(coded.findings, about.cloned().collect::<Vec<_>>(), "{what}");
+                match coded.stored {
+                    StoredAs::Kept => assert_eq!(codes(&coded.findings), ["kept"], "{what}"),
+                    _ => assert_eq!(coded.findings, about.cloned().collect::<Vec<_>>(), "{what}"),
+                }
                 refused += u32::from(codes(&coded.findings).contains(&"refused"));
                 clipped += u32::from(coded.error.clipped > 0);
                 seen += 1;
@@ -341,7 +344,7 @@ fn what_is_not_finite_is_counted_and_left_out() {
     let nf4 = &empty.coded[0];
     assert_eq!(
         (nf4.stored, nf4.bytes, nf4.bits_per_weight, nf4.block.scale),
-        (Precision::Fp32, 0, 0.0, None)
+        (StoredAs::Coded(Precision::Fp32), 0, 0.0, None)
     );
     assert_eq!(nf4.findings[0].message, "nf4 refused: no numbers are in it; stored as fp32");
 }
@@ -351,10 +354,13 @@ fn what_is_no_weight_says_what_becomes_of_it() {
     let checkpoint = open(&demo().join("model.safetensors"), &[]);
     let buffer = "layers.1.moe.layer.router.expert_counts";
     let view = checkpoint.tensor(buffer, &options(&[Precision::Int8])).unwrap();
-    assert_eq!((view.coded[0].stored, codes(&view.coded[0].findings)), (Precision::Fp32, vec!["buffer"]));
+    assert_eq!((view.coded[0].stored, codes(&view.coded[0].findings)), (StoredAs::Kept, vec!["kept"]));
     let vector = checkpoint.tensor("norm.weight", &options(&[Precision::Nf4])).unwrap();
     let [refused] = &vector.coded[0].findings[..] else { panic!("{vector:?}") };
-    assert_eq!((vector.coded[0].stored, refused.code.as_str()), (Precision::Fp32, "refused"));
+    assert_eq!(
+        (vector.coded[0].stored, refused.code.as_str()),
+        (StoredAs::Coded(Precision::Fp32), "refused")
+    );
     assert!(refused.message.contains("a vector is not quantized (shape [128])"), "{}", refused.message);
 
     let masked = open(&fixture("fixtures/tf.zip.pt"), &[]);

@@ -82,7 +82,7 @@ impl Checkpoint {
                     .get(&entry.name)
                     .map(|weight| weight.segments.clone())
                     .unwrap_or_default(),
-                buffer: is_buffer(&entry.name),
+                buffer: is_buffer(entry),
             })
             .collect();
         let weights = || tensors.iter().filter(|tensor| tensor.tied_to.is_none() && !tensor.buffer);

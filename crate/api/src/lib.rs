@@ -30,7 +30,7 @@ pub use error::Error;
 pub use files::{FileSource, MemorySink};
 pub use statepress_core::job::{self, Job, Progress};
 pub use statepress_core::source::SourceError;
-pub use statepress_core::{Finding, Level, Precision, Recipe, Sink, Source, recipe, report, spec};
+pub use statepress_core::{Finding, Level, Precision, Recipe, Sink, Source, StoredAs, recipe, report, spec};
 pub use statepress_engine::advise::{AdviseOptions, Target};
 pub use statepress_engine::check::self_check;
 pub use statepress_engine::eval::{Compare, CompareOptions, Evaluate, EvaluateOptions, Offset};

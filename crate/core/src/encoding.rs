@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DType, Precision, shape};
+use crate::{DType, Precision, StoredAs, shape};
 
 /// The number of blocks that share one second-level absmax in double quantization
 /// (QLoRA, section 3; fixed in bitsandbytes).
@@ -41,6 +41,15 @@ pub enum Encoding {
         /// The type of the absmax, or double quantization.
         absmax: AbsmaxType,
     },
+}
+
+/// What a tensor is in a produced file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Numbers, coded.
+    Coded(Encoding),
+    /// The elements of this type that it had, bit for bit: no recipe touches them.
+    Kept(DType),
 }
 
 /// What one INT8 scale covers.
@@ -184,6 +193,37 @@ impl Encoding {
             }
             Self::Nf4 { block: 0, .. } => Some("a block of 0 values holds nothing".into()),
             _ => None,
+        }
+    }
+}
+
+impl Form {
+    /// What reports call it.
+    pub const fn stored_as(self) -> StoredAs {
+        match self {
+            Self::Coded(encoding) => StoredAs::Coded(encoding.precision()),
+            Self::Kept(_) => StoredAs::Kept,
+        }
+    }
+
+    /// The arrays that a tensor of `shape` consists of; see [`Encoding::parts`].
+    pub fn parts(self, shape: &[usize]) -> Vec<Part> {
+        match self {
+            Self::Coded(encoding) => encoding.parts(shape),
+            Self::Kept(dtype) => vec![Part { suffix: "", dtype, shape: shape.to_vec() }],
+        }
+    }
+
+    /// Bytes of all parts of a tensor of `shape`.
+    pub fn bytes(self, shape: &[usize]) -> u64 {
+        self.parts(shape).iter().map(Part::bytes).sum()
+    }
+
+    /// Why a tensor of `shape` cannot take this form, if it cannot.
+    pub fn refusal(self, shape: &[usize]) -> Option<String> {
+        match self {
+            Self::Coded(encoding) => encoding.refusal(shape),
+            Self::Kept(_) => None,
         }
     }
 }

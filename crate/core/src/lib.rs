@@ -20,10 +20,10 @@ pub mod spec;
 pub mod tensor;
 
 pub use dtype::DType;
-pub use encoding::{Encoding, Part};
+pub use encoding::{Encoding, Form, Part};
 pub use finding::{Finding, Level};
 pub use index::{Entry, Index};
-pub use precision::Precision;
+pub use precision::{Precision, StoredAs};
 pub use recipe::Recipe;
 pub use role::Role;
 pub use source::{Sink, Source};

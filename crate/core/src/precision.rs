@@ -22,6 +22,29 @@ pub enum Precision {
     Nf4,
 }
 
+/// What a tensor is stored as after compressing: a precision, or `kept`: whole numbers, booleans and
+/// types that no recipe touches stay as they were, bit for bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "lowercase")]
+pub enum StoredAs {
+    /// Bit for bit as it was.
+    Kept,
+    /// In a precision.
+    #[serde(untagged)]
+    Coded(Precision),
+}
+
+impl StoredAs {
+    /// The word used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Coded(precision) => precision.name(),
+        }
+    }
+}
+
 impl Precision {
     /// The name used in recipes and reports.
     pub const fn name(self) -> &'static str {

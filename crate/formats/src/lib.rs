@@ -12,6 +12,7 @@ mod cursor;
 mod detect;
 mod error;
 mod findings;
+mod float8;
 mod json;
 mod layouts;
 mod pickle;

@@ -11,6 +11,7 @@ use statepress_core::{DType, Encoding, Entry, Packed, Source, Tensor, shape};
 
 use crate::FormatError;
 use crate::cursor::{range_end, reserve};
+use crate::float8::float8;
 use crate::shape::checked_elements;
 use crate::view::read_view;
 
@@ -18,7 +19,7 @@ use crate::view::read_view;
 ///
 /// Floats of 16 and 32 bits and packed tensors come as they are stored. Torch's INT8 comes as
 /// [`Packed::Int8`] where its zero points are 0 and the shape allows it, else as f32. Every other
-/// element type comes as f32.
+/// element type comes as f32, but for complex numbers, which are refused.
 pub fn read_tensor(source: &dyn Source, entry: &Entry) -> Result<Tensor, FormatError> {
     let data = match &entry.stored {
         Stored::Strided(view) => read_numbers(source, entry, view)?,
@@ -36,7 +37,7 @@ fn read_numbers(source: &dyn Source, entry: &Entry, view: &Strided) -> Result<Pa
     })
 }
 
-/// The elements of any integer type, or of f32 and f64, as f32.
+/// The elements of any type but the floats of 16 bits and complex numbers, as f32.
 fn read_f32(
     source: &dyn Source,
     name: &str,
@@ -50,7 +51,17 @@ fn read_f32(
         DType::I32 => read_view(source, name, shape, view, |bytes| i32::from_le_bytes(bytes) as f32),
         DType::I16 => read_view(source, name, shape, view, |bytes| f32::from(i16::from_le_bytes(bytes))),
         DType::I8 => read_view(source, name, shape, view, |bytes| f32::from(i8::from_le_bytes(bytes))),
+        DType::U64 => read_view(source, name, shape, view, |bytes| u64::from_le_bytes(bytes) as f32),
+        DType::U32 => read_view(source, name, shape, view, |bytes| u32::from_le_bytes(bytes) as f32),
+        DType::U16 => read_view(source, name, shape, view, |bytes| f32::from(u16::from_le_bytes(bytes))),
         DType::U8 => read_view(source, name, shape, view, |[byte]| f32::from(byte)),
+        DType::F8E4m3 | DType::F8E5m2 | DType::F8E8m0 => {
+            read_view(source, name, shape, view, |[byte]| float8(view.dtype, byte))
+        }
+        DType::C64 => Err(FormatError::tensor(
+            name,
+            "its numbers are complex, which no model here computes with: compressing keeps them as they are",
+        )),
         DType::Bool => read_view(source, name, shape, view, |[byte]| f32::from(u8::from(byte != 0))),
         DType::F16 | DType::Bf16 => {
             let why = format!("{} where f32 or integers are expected", view.dtype.name());

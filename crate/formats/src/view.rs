@@ -5,9 +5,9 @@
 //! order of the storage and scattered into the result, so that a transposed matrix costs one
 //! pass over its bytes instead of one per row.
 
-use statepress_core::Source;
 use statepress_core::index::{Extent, Strided};
 use statepress_core::limits::CHUNK_BYTES;
+use statepress_core::{Sink, Source};
 
 use crate::FormatError;
 use crate::cursor::{range_end, reserve};
@@ -98,6 +98,50 @@ pub(crate) fn read_view<T: Copy + Default, const N: usize>(
         values[to] = convert(window.element(from)?);
     }
     Ok(values)
+}
+
+/// Writes the elements of a view as they are, in row-major order.
+pub(crate) fn copy(
+    source: &dyn Source,
+    name: &str,
+    shape: &[usize],
+    view: &Strided,
+    sink: &mut impl Sink,
+) -> Result<(), FormatError> {
+    if check(name, shape, view, source.len())? == 0 {
+        return Ok(());
+    }
+    if !is_contiguous(shape, &view.strides) {
+        return match view.dtype.bytes() {
+            1 => scattered::<1>(source, name, shape, view, sink),
+            2 => scattered::<2>(source, name, shape, view, sink),
+            4 => scattered::<4>(source, name, shape, view, sink),
+            _ => scattered::<8>(source, name, shape, view, sink),
+        };
+    }
+    let Extent { offset, len } = contiguous_extent(name, shape, view)?;
+    let end = range_end(source, name, offset, len)?;
+    let mut buffer = vec![0; CHUNK_BYTES.min(len as usize)];
+    for at in (offset..end).step_by(CHUNK_BYTES) {
+        let chunk = (end - at).min(CHUNK_BYTES as u64) as usize;
+        source.read_at(at, &mut buffer[..chunk])?;
+        sink.write(&buffer[..chunk])?;
+    }
+    Ok(())
+}
+
+/// The same for elements of `N` bytes that do not lie in that order.
+fn scattered<const N: usize>(
+    source: &dyn Source,
+    name: &str,
+    shape: &[usize],
+    view: &Strided,
+    sink: &mut impl Sink,
+) -> Result<(), FormatError>
+where
+    [u8; N]: Default,
+{
+    Ok(sink.write(read_view(source, name, shape, view, |bytes: [u8; N]| bytes)?.as_flattened())?)
 }
 
 /// Where the bytes of a contiguous view lie.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Finding, Precision, Recipe, Role};
+use crate::{Finding, Recipe, Role, StoredAs};
 
 /// What a recipe will do (`plan`), or did (`compress`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,7 +11,7 @@ use crate::{Finding, Precision, Recipe, Role};
 pub struct Plan {
     /// The recipe in full.
     pub recipe: Recipe,
-    /// Tensors that a rule decided.
+    /// Tensors that a rule decided. What no recipe touches is in neither of the two.
     pub matched: Matched,
     /// Tensors that took `otherwise`.
     pub unmatched: Matched,
@@ -19,7 +19,7 @@ pub struct Plan {
     pub bytes: Bytes,
     /// Element widths alone, without scales, against FP32: the way the research counted.
     pub nominal: Nominal,
-    /// Parameters and bytes after, by precision.
+    /// Parameters and bytes after, by precision; buffers are not counted.
     pub precisions: Vec<PrecisionShare>,
     /// Every tensor that is written, in file order.
     pub tensors: Vec<TensorPlan>,
@@ -36,16 +36,17 @@ pub struct Matched {
     pub tensors: u64,
     /// Parameters.
     pub params: u64,
-    /// Share of all parameters.
+    /// Share of the parameters that a recipe decides about.
     pub percent: f64,
 }
 
-/// Bytes of weights, scales and tables; tied ones once.
+/// Bytes of weights, scales and tables; tied ones once, buffers not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct Bytes {
-    /// Bytes of the same, whole model in FP32: what published ratios compare with.
+    /// Bytes of the same, whole model in FP32: what published ratios compare with. Weights of types that no recipe
+    /// touches count as they are.
     pub fp32: u64,
     /// Bytes as opened.
     pub before: u64,
@@ -66,13 +67,13 @@ pub struct Nominal {
     pub ratio: f64,
 }
 
-/// What a precision holds after compression.
+/// What a precision holds after compression, or all that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct PrecisionShare {
     /// The precision.
-    pub precision: Precision,
+    pub precision: StoredAs,
     /// Parameters in it.
     pub params: u64,
     /// Their bytes, scales included.
@@ -86,9 +87,10 @@ pub struct PrecisionShare {
 pub struct TensorPlan {
     /// The real key.
     pub name: String,
-    /// What it is stored in afterwards.
-    pub precision: Precision,
-    /// The pattern that decided, or `otherwise`.
+    /// What it is stored in afterwards. `kept`: whole numbers, booleans and types that no recipe touches stay as
+    /// they are, bit for bit.
+    pub precision: StoredAs,
+    /// The pattern that decided, or `otherwise`, or in parentheses why no pattern did.
     pub rule: String,
     /// What it does in the model, where its family is known and says so.
     #[serde(skip_serializing_if = "Option::is_none", default)]

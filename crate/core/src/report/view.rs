@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::RoundingError;
-use crate::{Finding, Precision};
+use crate::{Finding, Precision, StoredAs};
 
 /// A tensor, its numbers, and what they become in each precision that was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,9 +77,9 @@ pub struct Histogram {
 pub struct CodedView {
     /// What was asked for.
     pub precision: Precision,
-    /// What it is stored in: another one where the shape refuses, or where it is no weight. A finding
+    /// What it is stored in: another one where the shape refuses, `kept` where no recipe touches it. A finding
     /// says why.
-    pub stored: Precision,
+    pub stored: StoredAs,
     /// Bytes of codes, scales and tables.
     pub bytes: u64,
     /// `8 * bytes / params`; 0 of an empty tensor.

@@ -168,7 +168,7 @@ fn weights(index: &Index, names: &Names, program: Option<&Program>) -> BTreeMap<
         .positions()
         .iter()
         .map(|(usual, &position)| (usual, &index.tensors[position]))
-        .filter(|(_, entry)| !is_buffer(&entry.name))
+        .filter(|(_, entry)| !is_buffer(entry))
         .filter_map(|(usual, entry)| Some((entry.name.clone(), spec(usual, &entry.shape)?)))
         .collect()
 }

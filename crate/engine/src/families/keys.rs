@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use statepress_core::index::Stored;
 use statepress_core::{Entry, Finding, Index};
 
 use super::registry;
@@ -15,9 +16,10 @@ const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 /// Makes logits, in every family.
 pub(crate) const HEAD: &str = "lm_head.weight";
 
-/// Whether a key is a buffer rather than a weight: counters and masks are not parameters.
-pub fn is_buffer(name: &str) -> bool {
-    name.ends_with(".router.expert_counts") || is_mask(name)
+/// Whether a tensor is a buffer rather than a weight: counters, ids and masks are not parameters.
+pub fn is_buffer(entry: &Entry) -> bool {
+    let whole = matches!(&entry.stored, Stored::Strided(view) if view.dtype.is_whole());
+    whole || entry.name.ends_with(".router.expert_counts") || is_mask(&entry.name)
 }
 
 /// Whether a key is a mask, which every loader makes anew.
@@ -153,8 +155,10 @@ impl Names {
         let unexpected: Vec<_> = self
             .positions
             .iter()
-            .filter(|(name, _)| !expected.contains(*name) && !is_buffer(name))
-            .map(|(_, &position)| index.tensors[position].name.clone())
+            .filter(|(name, _)| !expected.contains(*name))
+            .map(|(_, &position)| &index.tensors[position])
+            .filter(|entry| !is_buffer(entry))
+            .map(|entry| entry.name.clone())
             .collect();
         if missing.is_empty() && unexpected.is_empty() {
             return Ok(());

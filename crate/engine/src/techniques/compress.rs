@@ -8,7 +8,7 @@ use statepress_core::index::{AffineScales, Stored};
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::CompressReport;
 use statepress_core::spec::{Fields, Origin};
-use statepress_core::{Entry, Finding, Index, Packed, Recipe, Sink, Source, Tensor};
+use statepress_core::{Entry, Finding, Form, Index, Packed, Recipe, Sink, Source, Tensor};
 use statepress_formats::{TensorSpec, Writer};
 use statepress_kernels::codecs::{self, Clip};
 
@@ -67,7 +67,7 @@ impl Compress {
             .map(|decision| {
                 let entry = &index.tensors[decision.position];
                 let (name, shape) = (entry.name.clone(), entry.shape.clone());
-                TensorSpec { name, shape, encoding: decision.encoding }
+                TensorSpec { name, shape, form: decision.form }
             })
             .collect();
         let clip = quantize_step(recipe)?.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
@@ -77,27 +77,26 @@ impl Compress {
 
     fn press(&mut self, decision: &Decision) -> Result<(), EngineError> {
         let entry = &self.index.tensors[decision.position];
+        let Form::Coded(encoding) = decision.form else {
+            self.writer.copy(&*self.source, entry)?;
+            self.planned.plan.tensors[self.next].error = Some(coding::KEPT);
+            return Ok(());
+        };
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
-        self.planned.plan.findings.extend(coding::integers_narrowed(entry, &tensor));
-        let error = if tensor.encoding() == decision.encoding {
+        let error = if tensor.encoding() == encoding {
             self.peak_memory = self.peak_memory.max(tensor.bytes());
             self.writer.write(&entry.name, &tensor)?;
             coding::KEPT
         } else {
             let (values, while_decoding) = numbers(tensor);
-            let (coded, error) = coding::code(entry, &values, decision.encoding, self.clip)?;
+            let (coded, error) = coding::code(entry, &values, encoding, self.clip)?;
             let held = while_decoding.max(4 * values.len() as u64 + coded.bytes());
             self.peak_memory = self.peak_memory.max(held);
             self.writer.write(&entry.name, &coded)?;
             error
         };
-        self.planned.plan.findings.extend(coding::clipped(entry, decision.encoding, &error));
-        if decision.counted
-            && let Some(report) =
-                self.planned.plan.tensors.iter_mut().find(|tensor| tensor.name == entry.name)
-        {
-            report.error = Some(error);
-        }
+        self.planned.plan.findings.extend(coding::clipped(entry, encoding, &error));
+        self.planned.plan.tensors[self.next].error = Some(error);
         Ok(())
     }
 }

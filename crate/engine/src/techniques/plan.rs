@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use statepress_core::encoding::Granularity;
-use statepress_core::index::{AffineScales, Stored};
+use statepress_core::index::{AffineScales, Stored, Strided};
 use statepress_core::recipe::{self, Codecs, Quantize, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
-use statepress_core::{DType, Encoding, Entry, Finding, Index, Precision, Recipe, shape};
+use statepress_core::{DType, Encoding, Entry, Finding, Form, Index, Precision, Recipe, StoredAs, shape};
 
 use super::tying::may_be_copy;
 use crate::EngineError;
@@ -20,17 +20,15 @@ const UNMATCHED_ALARM: f64 = 30.0;
 pub struct Decision {
     /// Position in the index.
     pub position: usize,
-    /// How it will be stored.
-    pub encoding: Encoding,
-    /// Whether it is a weight; buffers are carried along but not counted.
-    pub counted: bool,
+    /// What it will be.
+    pub form: Form,
 }
 
 /// A plan for users and the decisions behind it, in file order.
 pub struct Planned {
     /// The report.
     pub plan: Plan,
-    /// One decision for every tensor that is written.
+    /// One decision for every tensor of the plan.
     pub decisions: Vec<Decision>,
 }
 
@@ -87,6 +85,10 @@ pub(super) fn plan_knowing(
     let mut storages = HashSet::new();
     let mut untied = Vec::new();
     let mut left_out = 0;
+    let mut shares: Vec<PrecisionShare> = Vec::new();
+    // Sums over weights; buffers are carried along and not counted.
+    let (mut fp32, mut before, mut after) = (0, 0, 0);
+    let mut kept = Vec::new();
 
     for (position, entry) in index.tensors.iter().enumerate() {
         if shared_head.is_some_and(|head| head.name == entry.name) {
@@ -97,18 +99,18 @@ pub(super) fn plan_knowing(
             left_out += if storages.insert(storage_of(entry)) { entry.bytes() } else { 0 };
             continue;
         }
-        if is_buffer(&entry.name) {
-            if is_mask(&entry.name) {
-                findings.push(mask_left_out(entry));
-            } else {
-                decisions.push(Decision { position, encoding: Encoding::Fp32, counted: false });
-            }
+        if is_mask(&entry.name) {
+            findings.push(mask_left_out(entry));
             continue;
         }
         let role = spec.weights.get(&entry.name).map(|weight| weight.role);
-        let (encoding, rule) = match quantize {
-            None => (keep(entry, known, &mut findings), "(no quantize step)"),
-            Some(quantize) => {
+        let (form, rule) = match (untouched(entry), quantize) {
+            (Some((form, why)), _) => {
+                kept.push((entry, why));
+                (form, why)
+            }
+            (None, None) => (keep(entry, known, &mut findings), "(no quantize step)"),
+            (None, Some(quantize)) => {
                 let decides = |rule: &recipe::Rule| recipe::decides(&rule.pattern, &entry.name, role);
                 let rule = quantize.rules.iter().position(decides);
                 let (count, precision, pattern) = match rule {
@@ -121,26 +123,34 @@ pub(super) fn plan_knowing(
                 };
                 count.tensors += 1;
                 count.params += entry.params();
-                (decide(entry, &quantize.codecs(), precision, &mut findings), pattern)
+                (Form::Coded(decide(entry, &quantize.codecs(), precision, &mut findings)), pattern)
             }
         };
-        nominal += entry.params() * element_bits(encoding) / 8;
         let counts_storage = storages.insert(storage_of(entry));
         if !counts_storage {
             untied.push(entry);
         }
+        let bytes_before = if counts_storage { entry.bytes() } else { 0 };
+        let bytes_after = form.bytes(&entry.shape);
+        if !is_buffer(entry) {
+            fp32 += if untouched(entry).is_some() { bytes_after } else { 4 * entry.params() };
+            nominal += entry.params() * element_bits(form) / 8;
+            before += bytes_before;
+            after += bytes_after;
+            share(&mut shares, form.stored_as(), entry.params(), bytes_after);
+        }
         tensors.push(TensorPlan {
             name: entry.name.clone(),
-            precision: encoding.precision(),
+            precision: form.stored_as(),
             rule: rule.into(),
             role,
             why: role.map(|role| role.words().into()),
             params: entry.params(),
-            bytes_before: if counts_storage { entry.bytes() } else { 0 },
-            bytes_after: encoding.bytes(&entry.shape),
+            bytes_before,
+            bytes_after,
             error: None,
         });
-        decisions.push(Decision { position, encoding, counted: true });
+        decisions.push(Decision { position, form });
     }
 
     if let Some(first) = untied.first() {
@@ -150,15 +160,18 @@ pub(super) fn plan_knowing(
         );
         findings.push(Finding::info("untied", message).about(&first.name));
     }
-    let params: u64 = tensors.iter().map(|tensor| tensor.params).sum();
-    let percent = |part: u64| if params == 0 { 0.0 } else { 100.0 * part as f64 / params as f64 };
+    let decided = matched.params + unmatched.params;
+    let percent = |part: u64| if decided == 0 { 0.0 } else { 100.0 * part as f64 / decided as f64 };
     matched.percent = percent(matched.params);
     unmatched.percent = percent(unmatched.params);
     if let Some(quantize) = quantize {
         report_coverage(quantize, &used, &unmatched, &mut findings);
     }
-    let before = left_out + tensors.iter().map(|tensor| tensor.bytes_before).sum::<u64>();
-    let after = tensors.iter().map(|tensor| tensor.bytes_after).sum();
+    if quantize.is_some() {
+        findings.extend(tell_kept(&kept));
+    }
+    before += left_out;
+    shares.sort_by_key(|share| (share.precision == StoredAs::Kept, share.precision));
     if after > before {
         let message = format!("the result is larger than what was opened: {after} bytes against {before}");
         findings.push(Finding::warning("grows", message));
@@ -167,9 +180,9 @@ pub(super) fn plan_knowing(
         recipe: recipe.clone(),
         matched,
         unmatched,
-        bytes: Bytes { fp32: 4 * params, before, after, ratio: ratio(before, after) },
-        nominal: Nominal { bytes: nominal, ratio: ratio(4 * params, nominal) },
-        precisions: shares(&tensors),
+        bytes: Bytes { fp32, before, after, ratio: ratio(before, after) },
+        nominal: Nominal { bytes: nominal, ratio: ratio(fp32, nominal) },
+        precisions: shares,
         tensors,
         findings,
     };
@@ -205,17 +218,49 @@ pub(crate) fn decide_alone(
     codecs: &Codecs,
     precision: Precision,
     findings: &mut Vec<Finding>,
-) -> Encoding {
+) -> Form {
+    let untouched = untouched(entry);
     if is_mask(&entry.name) {
         findings.push(mask_left_out(entry));
-        return Encoding::Fp32;
+    } else if let Some((_, what)) = untouched {
+        findings.extend(tell_kept(&[(entry, what)]));
     }
-    if is_buffer(&entry.name) {
-        let message = "no weight but a buffer: carried along in fp32, whatever the recipe";
-        findings.push(Finding::info("buffer", message).about(&entry.name));
-        return Encoding::Fp32;
+    match untouched {
+        Some((form, _)) => form,
+        None => Form::Coded(decide(entry, codecs, precision, findings)),
     }
-    decide(entry, codecs, precision, findings)
+}
+
+/// What a tensor is kept as whatever the recipe, and what it holds: recipes act on the floats of weights.
+fn untouched(entry: &Entry) -> Option<(Form, &'static str)> {
+    let Stored::Strided(Strided { dtype, .. }) = entry.stored else { return None };
+    let what = match dtype {
+        DType::Bool => "(booleans)",
+        DType::F8E4m3 | DType::F8E5m2 | DType::F8E8m0 => "(8-bit floats)",
+        DType::C64 => "(complex numbers)",
+        _ if dtype.is_whole() => "(whole numbers)",
+        _ if is_buffer(entry) => "(buffers)",
+        _ => return None,
+    };
+    Some((Form::Kept(dtype), what))
+}
+
+/// Says what is kept, once for each kind.
+fn tell_kept(kept: &[(&Entry, &'static str)]) -> Vec<Finding> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for (_, what) in kept.iter().filter(|(entry, _)| entry.params() > 0) {
+        if !kinds.contains(what) {
+            kinds.push(what);
+        }
+    }
+    let tell = |what: &str| {
+        let mut of = kept.iter().filter(|(_, other)| *other == what);
+        let (first, count) = (of.next()?.0, 1 + of.count());
+        let message =
+            format!("{count} tensors {what} are kept as they are: recipes act on the floats of weights");
+        Some(Finding::info("kept", message).about(&first.name))
+    };
+    kinds.into_iter().filter_map(tell).collect()
 }
 
 fn mask_left_out(entry: &Entry) -> Finding {
@@ -266,20 +311,21 @@ fn refusal(encoding: Encoding, shape: &[usize]) -> Option<String> {
     })
 }
 
-/// The encoding that keeps a tensor as it is stored; a finding where there is none.
-fn keep(entry: &Entry, known: &Known, findings: &mut Vec<Finding>) -> Encoding {
+/// The form that keeps a tensor as it is stored; a finding where there is none.
+fn keep(entry: &Entry, known: &Known, findings: &mut Vec<Finding>) -> Form {
     let (codes, scales) = match &entry.stored {
         Stored::Strided(strided) => {
             return match strided.dtype {
-                DType::F16 => Encoding::Fp16,
-                DType::Bf16 => Encoding::Bf16,
-                _ => Encoding::Fp32,
+                DType::F16 => Form::Coded(Encoding::Fp16),
+                DType::Bf16 => Form::Coded(Encoding::Bf16),
+                DType::F32 => Form::Coded(Encoding::Fp32),
+                other => Form::Kept(other),
             };
         }
         Stored::Packed { encoding: Encoding::Int8 { granularity }, .. } => {
-            return int8(*granularity, &entry.shape);
+            return Form::Coded(int8(*granularity, &entry.shape));
         }
-        Stored::Packed { encoding, .. } => return *encoding,
+        Stored::Packed { encoding, .. } => return Form::Coded(*encoding),
         Stored::Affine { codes, scales } => (codes, scales),
     };
     // Whatever reading dequantizes could only be rounded a second time.
@@ -295,11 +341,11 @@ fn keep(entry: &Entry, known: &Known, findings: &mut Vec<Finding>) -> Encoding {
     } else if let Some(reason) = encoding.refusal(&entry.shape) {
         reason
     } else {
-        return encoding;
+        return Form::Coded(encoding);
     };
     let message = format!("torch's quantization cannot be kept: {reason}; stored as fp32");
     findings.push(Finding::warning("dequantized", message).about(&entry.name));
-    Encoding::Fp32
+    Form::Coded(Encoding::Fp32)
 }
 
 /// INT8 of a tensor as it is read: a single row has one scale either way.
@@ -308,12 +354,15 @@ fn int8(granularity: Granularity, shape: &[usize]) -> Encoding {
     Encoding::Int8 { granularity: if single_row { Granularity::Row } else { granularity } }
 }
 
-const fn element_bits(encoding: Encoding) -> u64 {
-    match encoding.precision() {
-        Precision::Fp32 => 32,
-        Precision::Fp16 | Precision::Bf16 => 16,
-        Precision::Int8 => 8,
-        Precision::Int4 | Precision::Nf4 => 4,
+const fn element_bits(form: Form) -> u64 {
+    match form {
+        Form::Kept(dtype) => 8 * dtype.bytes() as u64,
+        Form::Coded(encoding) => match encoding.precision() {
+            Precision::Fp32 => 32,
+            Precision::Fp16 | Precision::Bf16 => 16,
+            Precision::Int8 => 8,
+            Precision::Int4 | Precision::Nf4 => 4,
+        },
     }
 }
 
@@ -339,21 +388,12 @@ fn report_coverage(quantize: &Quantize, used: &[bool], unmatched: &Matched, find
     }
 }
 
-fn shares(tensors: &[TensorPlan]) -> Vec<PrecisionShare> {
-    let mut shares: Vec<PrecisionShare> = Vec::new();
-    for tensor in tensors {
-        match shares.iter_mut().find(|share| share.precision == tensor.precision) {
-            Some(share) => {
-                share.params += tensor.params;
-                share.bytes += tensor.bytes_after;
-            }
-            None => shares.push(PrecisionShare {
-                precision: tensor.precision,
-                params: tensor.params,
-                bytes: tensor.bytes_after,
-            }),
+fn share(shares: &mut Vec<PrecisionShare>, precision: StoredAs, params: u64, bytes: u64) {
+    match shares.iter_mut().find(|share| share.precision == precision) {
+        Some(share) => {
+            share.params += params;
+            share.bytes += bytes;
         }
+        None => shares.push(PrecisionShare { precision, params, bytes }),
     }
-    shares.sort_by_key(|share| share.precision);
-    shares
 }

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use statepress_core::recipe::{Codecs, RecipeError};
 use statepress_core::report::{CodedView, TensorView};
-use statepress_core::{Entry, Finding, Index, Packed, Precision, Source, Tensor};
+use statepress_core::{Entry, Finding, Form, Index, Packed, Precision, Source, Tensor};
 use statepress_kernels::codecs;
 
 use crate::EngineError;
@@ -101,18 +101,19 @@ impl Read<'_> {
     fn coded(&self, precision: Precision, codecs: &Codecs, bins: Bins) -> Result<CodedView, EngineError> {
         let Self { entry, tensor, values } = *self;
         let mut findings = Vec::new();
-        let encoding = plan::decide_alone(entry, codecs, precision, &mut findings);
-        let (coded, error) = if tensor.encoding() == encoding {
-            (Cow::Borrowed(tensor), coding::KEPT)
-        } else {
-            let (coded, error) = coding::code(entry, values, encoding, coding::clip(&codecs.int8))?;
-            (Cow::Owned(coded), error)
+        let form = plan::decide_alone(entry, codecs, precision, &mut findings);
+        let (coded, error) = match form {
+            Form::Coded(encoding) if tensor.encoding() != encoding => {
+                let (coded, error) = coding::code(entry, values, encoding, coding::clip(&codecs.int8))?;
+                findings.extend(coding::clipped(entry, encoding, &error));
+                (Cow::Owned(coded), error)
+            }
+            _ => (Cow::Borrowed(tensor), coding::KEPT),
         };
-        findings.extend(coding::clipped(entry, encoding, &error));
-        let bytes = coded.bytes();
+        let bytes = form.bytes(&entry.shape);
         Ok(CodedView {
             precision,
-            stored: encoding.precision(),
+            stored: form.stored_as(),
             bytes,
             bits_per_weight: if values.is_empty() { 0.0 } else { 8.0 * bytes as f64 / values.len() as f64 },
             error,

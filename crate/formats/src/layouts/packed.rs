@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use statepress_core::index::Stored;
-use statepress_core::{Encoding, Entry};
+use statepress_core::{Encoding, Entry, Form};
 
 use crate::safetensors::TensorSpec;
 use crate::shape::checked_elements;
@@ -31,9 +31,13 @@ pub(crate) struct PackedTensors {
 /// The JSON description of those of `tensors` that are quantized, if any is.
 pub(crate) fn describe(tensors: &[TensorSpec]) -> Result<Option<String>, serde_json::Error> {
     let mut described = BTreeMap::new();
-    for spec in tensors.iter().filter(|spec| spec.encoding.precision().is_quantized()) {
+    for spec in tensors {
+        let Form::Coded(encoding) = spec.form else { continue };
+        if !encoding.precision().is_quantized() {
+            continue;
+        }
         let mut fields = Map::from_iter([("shape".to_string(), Value::from(spec.shape.clone()))]);
-        if let Value::Object(encoding) = serde_json::to_value(spec.encoding)? {
+        if let Value::Object(encoding) = serde_json::to_value(encoding)? {
             fields.extend(encoding);
         }
         described.insert(spec.name.clone(), fields);

@@ -64,7 +64,7 @@ pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
                 let dtype = DType::from_name(&dtype).ok_or_else(|| {
                     FormatError::unsupported(
                         format!("tensor `{name}` has the element type `{dtype}`"),
-                        "convert it to F32, F16 or BF16 first",
+                        "elements of less than a byte and complex numbers of doubles are not read: convert it to F32, F16 or BF16 first",
                     )
                 })?;
                 arrays.push(Array { name, dtype, shape, begin, end });

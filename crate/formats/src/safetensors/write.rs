@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use statepress_core::index::Stored;
 use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{DType, Encoding, Packed, Part, Precision, Sink, Tensor};
+use statepress_core::{DType, Encoding, Entry, Form, Packed, Part, Sink, Source, Tensor};
 
 use super::{METADATA, PREFIX_BYTES};
 use crate::shape::checked_elements;
-use crate::{FormatError, layouts};
+use crate::{FormatError, layouts, view};
 
 /// One tensor to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +20,8 @@ pub struct TensorSpec {
     pub name: String,
     /// Dimensions of the tensor of numbers (not of packed codes).
     pub shape: Vec<usize>,
-    /// How the numbers are coded.
-    pub encoding: Encoding,
+    /// What it is in the file.
+    pub form: Form,
 }
 
 /// A safetensors file before its weights: the header and the order of tensors.
@@ -80,9 +81,9 @@ impl TensorSpec {
     /// The arrays it consists of, once its shape is known to allow them.
     fn parts(&self) -> Result<Vec<Part>, FormatError> {
         checked_elements(&self.name, &self.shape)?;
-        match self.encoding.refusal(&self.shape) {
+        match self.form.refusal(&self.shape) {
             Some(why) => Err(FormatError::write(&self.name, why)),
-            None => Ok(self.encoding.parts(&self.shape)),
+            None => Ok(self.form.parts(&self.shape)),
         }
     }
 
@@ -90,9 +91,16 @@ impl TensorSpec {
     /// a scale per row and a scale per tensor are the same numbers.
     fn takes(&self, encoding: Encoding) -> bool {
         let single_row = statepress_core::shape::matrix(&self.shape).0 == 1;
-        let both_int8 =
-            self.encoding.precision() == Precision::Int8 && encoding.precision() == Precision::Int8;
-        self.encoding == encoding || (single_row && both_int8)
+        let int8 = |form| matches!(form, Form::Coded(Encoding::Int8 { .. }));
+        let form = Form::Coded(encoding);
+        self.form == form || (single_row && int8(self.form) && int8(form))
+    }
+}
+
+fn said(form: Form) -> String {
+    match form {
+        Form::Coded(encoding) => format!("{encoding:?}"),
+        Form::Kept(dtype) => format!("kept {}", dtype.name()),
     }
 }
 
@@ -148,23 +156,14 @@ impl<S: Sink> Writer<S> {
 
     /// Writes the next tensor, after checking that it is the one the layout says.
     pub fn write(&mut self, name: &str, tensor: &Tensor) -> Result<(), FormatError> {
-        let Some(spec) = self.layout.tensors.get(self.next) else {
-            return Err(FormatError::write(name, "every tensor of the layout has been written"));
-        };
-        if spec.name != name {
-            return Err(FormatError::write(name, format!("the layout has `{}` here", spec.name)));
-        }
-        if spec.shape != tensor.shape {
-            let why = format!("its shape is {:?}, the layout says {:?}", tensor.shape, spec.shape);
-            return Err(FormatError::write(name, why));
-        }
+        let spec = self.next(name, &tensor.shape)?.clone();
         let encoding = tensor.encoding();
         if !spec.takes(encoding) {
-            let why = format!("its encoding is {encoding:?}, the layout says {:?}", spec.encoding);
+            let why = format!("its encoding is {encoding:?}, the layout says {}", said(spec.form));
             return Err(FormatError::write(name, why));
         }
         let arrays = arrays(&tensor.data);
-        let parts = spec.encoding.parts(&spec.shape);
+        let parts = spec.form.parts(&spec.shape);
         for (array, part) in arrays.iter().zip(&parts) {
             if array.bytes() != part.bytes() {
                 let why = format!(
@@ -181,6 +180,38 @@ impl<S: Sink> Writer<S> {
         }
         self.next += 1;
         Ok(())
+    }
+
+    /// Writes the next tensor as it is in the file it comes from, bit for bit, in row-major order. What lies in
+    /// that order already is never in memory as a whole.
+    pub fn copy(&mut self, source: &dyn Source, entry: &Entry) -> Result<(), FormatError> {
+        let spec = self.next(&entry.name, &entry.shape)?;
+        match &entry.stored {
+            Stored::Strided(view) if spec.form == Form::Kept(view.dtype) => {
+                view::copy(source, &entry.name, &entry.shape, view, &mut self.sink)?;
+            }
+            _ => {
+                let why = format!("it is {}, the layout says {}", entry.dtype_name(), said(spec.form));
+                return Err(FormatError::write(&entry.name, why));
+            }
+        }
+        self.next += 1;
+        Ok(())
+    }
+
+    /// What the layout has next, if that is its name and shape.
+    fn next(&self, name: &str, shape: &[usize]) -> Result<&TensorSpec, FormatError> {
+        let Some(spec) = self.layout.tensors.get(self.next) else {
+            return Err(FormatError::write(name, "every tensor of the layout has been written"));
+        };
+        if spec.name != name {
+            return Err(FormatError::write(name, format!("the layout has `{}` here", spec.name)));
+        }
+        if spec.shape != shape {
+            let why = format!("its shape is {shape:?}, the layout says {:?}", spec.shape);
+            return Err(FormatError::write(name, why));
+        }
+        Ok(spec)
     }
 
     /// Gives the sink back, and the bytes of the file. An error if tensors are missing.

@@ -53,11 +53,12 @@ scale: number | null,
 levels: Array<number>, };
 
 /**
- * Bytes of weights, scales and tables; tied ones once.
+ * Bytes of weights, scales and tables; tied ones once, buffers not at all.
  */
 export type Bytes = {
 /**
- * Bytes of the same, whole model in FP32: what published ratios compare with.
+ * Bytes of the same, whole model in FP32: what published ratios compare with. Weights of types that no recipe
+ * touches count as they are.
  */
 fp32: number,
 /**
@@ -87,10 +88,10 @@ export type CodedView = {
  */
 precision: Precision,
 /**
- * What it is stored in: another one where the shape refuses, or where it is no weight. A finding
+ * What it is stored in: another one where the shape refuses, `kept` where no recipe touches it. A finding
  * says why.
  */
-stored: Precision,
+stored: StoredAs,
 /**
  * Bytes of codes, scales and tables.
  */
@@ -216,7 +217,7 @@ peakMemory: number,
  */
 recipe: Recipe,
 /**
- * Tensors that a rule decided.
+ * Tensors that a rule decided. What no recipe touches is in neither of the two.
  */
 matched: Matched,
 /**
@@ -232,7 +233,7 @@ bytes: Bytes,
  */
 nominal: Nominal,
 /**
- * Parameters and bytes after, by precision.
+ * Parameters and bytes after, by precision; buffers are not counted.
  */
 precisions: Array<PrecisionShare>,
 /**
@@ -518,7 +519,7 @@ tensors: number,
  */
 params: number,
 /**
- * Share of all parameters.
+ * Share of the parameters that a recipe decides about.
  */
 percent: number, };
 
@@ -566,7 +567,7 @@ export type Plan = {
  */
 recipe: Recipe,
 /**
- * Tensors that a rule decided.
+ * Tensors that a rule decided. What no recipe touches is in neither of the two.
  */
 matched: Matched,
 /**
@@ -582,7 +583,7 @@ bytes: Bytes,
  */
 nominal: Nominal,
 /**
- * Parameters and bytes after, by precision.
+ * Parameters and bytes after, by precision; buffers are not counted.
  */
 precisions: Array<PrecisionShare>,
 /**
@@ -622,13 +623,13 @@ nllChange: number, };
 export type Precision = "fp32" | "fp16" | "bf16" | "int8" | "int4" | "nf4";
 
 /**
- * What a precision holds after compression.
+ * What a precision holds after compression, or all that is kept.
  */
 export type PrecisionShare = {
 /**
  * The precision.
  */
-precision: Precision,
+precision: StoredAs,
 /**
  * Parameters in it.
  */
@@ -872,6 +873,12 @@ kurtosis: number, };
 export type Step = { "prune": Prune } | { "quantize": Quantize };
 
 /**
+ * What a tensor is stored as after compressing: a precision, or `kept`: whole numbers, booleans and
+ * types that no recipe touches stay as they were, bit for bit.
+ */
+export type StoredAs = "kept" | Precision;
+
+/**
  * One tensor of a plan.
  */
 export type TensorPlan = {
@@ -880,11 +887,12 @@ export type TensorPlan = {
  */
 name: string,
 /**
- * What it is stored in afterwards.
+ * What it is stored in afterwards. `kept`: whole numbers, booleans and types that no recipe touches stay as
+ * they are, bit for bit.
  */
-precision: Precision,
+precision: StoredAs,
 /**
- * The pattern that decided, or `otherwise`.
+ * The pattern that decided, or `otherwise`, or in parentheses why no pattern did.
  */
 rule: string,
 /**

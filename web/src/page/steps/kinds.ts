@@ -1,9 +1,9 @@
 // Precisions as colours, and tensor names as parts of a model.
 
-import type { Precision, PrecisionShare } from "statepress";
+import type { PrecisionShare, StoredAs } from "statepress";
 
-/** A precision, or whatever else a file stores. */
-export type Kind = Precision | "other";
+/** A precision, what is kept as it is, or whatever else a file stores. */
+export type Kind = StoredAs | "other";
 
 const KINDS: Record<string, Kind> = {
   F32: "fp32",
