@@ -3,14 +3,16 @@
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
-use statepress_core::report::{Advice, Inspection, Plan, TensorReport, TensorView};
-use statepress_core::{Finding, Index, Recipe, Sink, Source};
+use statepress_core::joined::Part;
+use statepress_core::report::{Advice, FileReport, Inspection, Plan, TensorReport, TensorView};
+use statepress_core::{Finding, Index, Joined, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::families::{Hints, ModelSpec, infer, is_buffer};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
 use statepress_engine::view::{ViewOptions, view};
+use statepress_formats::ShardMap;
 
 use crate::config_json::read_config;
 use crate::files::MemorySink;
@@ -48,6 +50,8 @@ impl OpenOptions {
 pub struct Checkpoint {
     source: Rc<dyn Source>,
     index: Rc<Index>,
+    /// Its shards; empty where it is one file.
+    files: Vec<FileReport>,
     spec: ModelSpec,
     clock: Clock,
 }
@@ -56,10 +60,27 @@ impl Checkpoint {
     /// Reads headers and understands them; no weight is read.
     pub fn open(source: impl Source + 'static, options: OpenOptions) -> Result<Self, Error> {
         let index = statepress_formats::open(&source)?;
+        Self::understood(Rc::new(source), index, Vec::new(), options)
+    }
+
+    /// The same of a checkpoint in several files, with the index that says which tensor is in which, where there is one.
+    pub fn open_shards(shards: Joined, map: Option<&ShardMap>, options: OpenOptions) -> Result<Self, Error> {
+        let index = statepress_formats::open_shards(&shards, map)?;
+        let file = |part: &Part| FileReport { name: part.name.clone(), bytes: part.source.len() };
+        let files = shards.parts().iter().map(file).collect();
+        Self::understood(Rc::new(shards), index, files, options)
+    }
+
+    fn understood(
+        source: Rc<dyn Source>,
+        index: Index,
+        files: Vec<FileReport>,
+        options: OpenOptions,
+    ) -> Result<Self, Error> {
         let hints = Hints { config: options.config, set: options.set, file_bytes: source.len() };
         let mut spec = infer(&index, &hints)?;
         spec.findings.splice(0..0, options.findings);
-        Ok(Self { source: Rc::new(source), index: Rc::new(index), spec, clock: options.clock })
+        Ok(Self { source, index: Rc::new(index), files, spec, clock: options.clock })
     }
 
     /// What the checkpoint is.
@@ -94,6 +115,7 @@ impl Checkpoint {
             params: weights().map(|tensor| tensor.params).sum(),
             bytes: weights().map(|tensor| tensor.bytes).sum(),
             file_bytes: self.source.len(),
+            files: self.files.clone(),
             recipe: self.index.metadata.get("recipe").and_then(|json| Recipe::from_json(json).ok()),
             spec: self.spec.fields.clone(),
             tensors,
@@ -118,8 +140,9 @@ impl Checkpoint {
 
     /// Compresses into a sink, one tensor a step. The sink is dropped when the job is.
     pub fn compress(&self, recipe: &Recipe, sink: Box<dyn Sink>) -> Result<Compress, Error> {
-        let Self { source, index, spec, clock } = self;
-        Ok(Compress::new(source.clone(), index.clone(), spec, recipe, sink, clock.seconds())?)
+        let Self { source, index, spec, clock, files } = self;
+        let job = Compress::new(source.clone(), index.clone(), spec, recipe, sink, clock.seconds())?;
+        Ok(job.made_from(files.clone()))
     }
 
     /// Compresses into memory; the bytes can be taken once the job is done.

@@ -21,6 +21,7 @@ mod clock;
 mod config_json;
 mod error;
 mod files;
+mod path;
 
 pub use checkpoint::{Checkpoint, OpenOptions};
 pub use choose::{AnyModel, AnyRunner, Chosen, Wanted, choose};
@@ -30,7 +31,9 @@ pub use error::Error;
 pub use files::{FileSource, MemorySink};
 pub use statepress_core::job::{self, Job, Progress};
 pub use statepress_core::source::SourceError;
-pub use statepress_core::{Finding, Level, Precision, Recipe, Sink, Source, StoredAs, recipe, report, spec};
+pub use statepress_core::{
+    Finding, Joined, Level, Precision, Recipe, Sink, Source, StoredAs, recipe, report, spec,
+};
 pub use statepress_engine::advise::{AdviseOptions, Target};
 pub use statepress_engine::check::self_check;
 pub use statepress_engine::eval::{Compare, CompareOptions, Evaluate, EvaluateOptions, Offset};
@@ -41,6 +44,7 @@ pub use statepress_engine::models::{
 };
 pub use statepress_engine::techniques::compress::Compress;
 pub use statepress_engine::view::ViewOptions;
+pub use statepress_formats::ShardMap;
 pub use statepress_gpu::{Adapter, Explained, Gpu, GpuNetwork, GpuOptions, explain};
 pub use statepress_kernels::backend::{Backend, BackendError, Moments, Runner, Sampled, Sampling};
 pub use statepress_kernels::program;

@@ -140,7 +140,29 @@ impl Entry {
     }
 }
 
+impl Stored {
+    /// Every range of the file that it names.
+    fn extents_mut(&mut self) -> Vec<&mut Extent> {
+        match self {
+            Self::Strided(view) => vec![&mut view.storage],
+            Self::Affine { codes, scales: AffineScales::PerTensor { .. } } => vec![&mut codes.storage],
+            Self::Affine { codes, scales: AffineScales::PerRow { scales, zero_points } } => {
+                vec![&mut codes.storage, &mut scales.storage, &mut zero_points.storage]
+            }
+            Self::Packed { parts, .. } => parts.iter_mut().collect(),
+        }
+    }
+}
+
 impl Index {
+    /// The same index of a file that begins at `begin` among others.
+    pub fn at(mut self, begin: u64) -> Self {
+        for extent in self.tensors.iter_mut().flat_map(|entry| entry.stored.extents_mut()) {
+            extent.offset = extent.offset.saturating_add(begin);
+        }
+        self
+    }
+
     /// The tensor of that key.
     pub fn get(&self, name: &str) -> Option<&Entry> {
         self.tensors.iter().find(|entry| entry.name == name)

@@ -64,6 +64,24 @@ pub enum FormatError {
         /// How large it may be.
         limit: u64,
     },
+    /// Shards of a checkpoint are not there.
+    #[error("{} of {count} shards are missing: {names}; fetch them into the same folder", .missing.len())]
+    MissingShards {
+        /// Their names.
+        missing: Vec<String>,
+        /// The first of them, for people.
+        names: String,
+        /// How many shards there should be.
+        count: usize,
+    },
+    /// One shard of several could not be read.
+    #[error("{shard}: {error}")]
+    Shard {
+        /// Its name.
+        shard: String,
+        /// What is wrong with it.
+        error: Box<FormatError>,
+    },
     /// The caller asked the writer for something it cannot write.
     #[error("cannot write tensor `{tensor}`: {why}")]
     Write {
@@ -76,7 +94,7 @@ pub enum FormatError {
 
 impl FormatError {
     /// The stable word for programs, from a closed list.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Io(_) => "io",
             Self::Unsupported { .. } => "unsupported-format",
@@ -86,6 +104,8 @@ impl FormatError {
             Self::RefusedGlobal { .. } => "refused-global",
             Self::WholeModule { .. } => "whole-module",
             Self::TooLarge { .. } => "too-large",
+            Self::MissingShards { .. } => "missing-shard",
+            Self::Shard { error, .. } => error.code(),
             Self::Write { .. } => "write-mismatch",
         }
     }
@@ -98,6 +118,12 @@ impl FormatError {
             Self::WholeModule { class } => vec![("class", class.clone())],
             Self::TooLarge { value, limit, .. } => {
                 vec![("value", value.to_string()), ("limit", limit.to_string())]
+            }
+            Self::MissingShards { missing, count, .. } => {
+                vec![("shard", missing.join(", ")), ("count", count.to_string())]
+            }
+            Self::Shard { shard, error } => {
+                error.facts().into_iter().chain([("shard", shard.clone())]).collect()
             }
             Self::Io(_) | Self::Unsupported { .. } | Self::Truncated { .. } | Self::Malformed { .. } => {
                 Vec::new()

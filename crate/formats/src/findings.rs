@@ -14,6 +14,22 @@ pub(crate) fn precision_lost(entries: &[Entry]) -> Option<Finding> {
     Some(Finding::warning("float64-narrowed", message).about(&first.name))
 }
 
+/// Says that a file holds what was learnt beside a model, and not the model.
+pub(crate) fn adapter(entries: &[Entry]) -> Option<Finding> {
+    const LEARNT: [&str; 6] =
+        ["lora_A", "lora_B", "lora_up", "lora_down", "lora_embedding_A", "lora_embedding_B"];
+    let is_learnt = |entry: &&Entry| {
+        entry.name.starts_with("base_model.model.") || entry.name.split('.').any(|it| LEARNT.contains(&it))
+    };
+    let first = entries.iter().find(is_learnt)?;
+    let count = entries.iter().filter(is_learnt).count();
+    let message = format!(
+        "{count} of {} tensors are of an adapter (LoRA or another of peft) and no model by themselves: merge it into its base model with `model.merge_and_unload().save_pretrained(\"merged\")` and open that",
+        entries.len()
+    );
+    Some(Finding::warning("adapter", message).about(&first.name))
+}
+
 /// The first names of a list, and how many more there are.
 pub(crate) fn list(names: &[String]) -> String {
     const SHOWN: usize = 8;

@@ -19,12 +19,14 @@ mod pickle;
 mod pytorch;
 mod safetensors;
 mod shape;
+mod shards;
 mod tensor;
 mod view;
 mod zip;
 
 pub use error::FormatError;
 pub use safetensors::{Layout, TensorSpec, Writer};
+pub use shards::{ShardMap, ShardName, open_shards};
 pub use tensor::read_tensor;
 
 use statepress_core::{Index, Source};

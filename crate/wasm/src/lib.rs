@@ -8,8 +8,8 @@ mod streams;
 use js_sys::{Object, Uint32Array};
 use serde::Deserialize;
 use statepress::{
-    AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, GpuOptions, Offset, OpenOptions,
-    Precision, Target, ViewOptions, Wanted,
+    AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, GpuOptions, Joined, Offset, OpenOptions,
+    Precision, ShardMap, Source, Target, ViewOptions, Wanted,
 };
 use wasm_bindgen::prelude::*;
 
@@ -49,6 +49,29 @@ struct JsOpenOptions {
     /// The text of a `config.json`: JavaScript reads no `Infinity`, and makes floats of large whole numbers.
     config: Option<String>,
     set: Option<convert::JsonObject>,
+    /// The `*.index.json` of a checkpoint in shards.
+    index: Option<JsText>,
+}
+
+#[derive(Deserialize)]
+struct JsText {
+    name: String,
+    text: String,
+}
+
+impl JsOpenOptions {
+    fn read(self) -> (OpenOptions, Option<JsText>) {
+        let options = OpenOptions {
+            set: self.set.map(|object| object.0).unwrap_or_default(),
+            clock: statepress::Clock::new(convert::now),
+            ..OpenOptions::default()
+        };
+        let options = match self.config {
+            Some(text) => options.config_text(&text),
+            None => options,
+        };
+        (options, self.index)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -80,17 +103,21 @@ enum JsTarget {
 impl Checkpoint {
     /// Opens `source`, reading headers only.
     pub fn open(source: SourceObject, options: JsValue) -> Result<Checkpoint> {
-        let JsOpenOptions { config, set } = from_js("open", options)?;
-        let options = OpenOptions {
-            set: set.map(|object| object.0).unwrap_or_default(),
-            clock: statepress::Clock::new(convert::now),
-            ..OpenOptions::default()
-        };
-        let options = match config {
-            Some(text) => options.config_text(&text),
-            None => options,
-        };
+        let (options, _) = from_js::<JsOpenOptions>("open", options)?.read();
         Ok(Self(statepress::Checkpoint::open(JsSource::new(source), options).map_err(fail)?))
+    }
+
+    /// Opens the shards of one checkpoint, which have names, with the text of their index where there is one.
+    #[wasm_bindgen(js_name = openShards)]
+    pub fn open_shards(sources: Vec<SourceObject>, options: JsValue) -> Result<Checkpoint> {
+        let (options, index) = from_js::<JsOpenOptions>("open", options)?.read();
+        let map = index.map(|index| ShardMap::parse(&index.name, &index.text)).transpose().map_err(fail)?;
+        let named = sources.into_iter().map(|source| {
+            let source = JsSource::new(source);
+            (source.name().unwrap_or_default(), Box::new(source) as Box<dyn Source>)
+        });
+        let opened = statepress::Checkpoint::open_shards(Joined::new(named), map.as_ref(), options);
+        Ok(Self(opened.map_err(fail)?))
     }
 
     /// What it is.

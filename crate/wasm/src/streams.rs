@@ -5,8 +5,11 @@ use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
 extern "C" {
-    /// `{ size: number, readAt(offset: number, buffer: Uint8Array): void }`, synchronous.
+    /// `{ name?: string, size: number, readAt(offset: number, buffer: Uint8Array): void }`, synchronous.
     pub type SourceObject;
+
+    #[wasm_bindgen(method, getter)]
+    fn name(this: &SourceObject) -> Option<String>;
 
     #[wasm_bindgen(method, getter)]
     fn size(this: &SourceObject) -> f64;
@@ -33,6 +36,11 @@ impl JsSource {
     pub fn new(object: SourceObject) -> Self {
         let len = object.size() as u64;
         Self { object, len }
+    }
+
+    /// What the file is called, where it matters.
+    pub fn name(&self) -> Option<String> {
+        self.object.name()
     }
 }
 

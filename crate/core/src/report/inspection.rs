@@ -21,8 +21,12 @@ pub struct Inspection {
     pub params: u64,
     /// Bytes of weights, scales and tables; tied ones once, buffers not at all.
     pub bytes: u64,
-    /// Bytes of the file.
+    /// Bytes of the file, or of all shards together.
     pub file_bytes: u64,
+    /// The shards of a checkpoint in several files; empty where it is one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<Vec<FileReport>>"))]
+    pub files: Vec<FileReport>,
     /// The recipe that produced the file, when it is one of ours.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
@@ -33,6 +37,16 @@ pub struct Inspection {
     pub spec: Fields,
     /// What was assumed, skipped, refused or found odd.
     pub findings: Vec<Finding>,
+}
+
+/// One of the files of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+pub struct FileReport {
+    /// What it is called.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// One tensor of an inspection.

@@ -9,7 +9,7 @@ mod view;
 
 pub use advice::{Advice, Basis, Recommendation, Risk};
 pub use generated::GeneratedToken;
-pub use inspection::{Inspection, Segment, TensorReport};
+pub use inspection::{FileReport, Inspection, Segment, TensorReport};
 pub use plan::{Bytes, CompressReport, Matched, Nominal, Plan, PrecisionShare, RoundingError, TensorPlan};
 pub use quality::{
     ComparedBytes, Comparison, DeltaP, Distribution, Evaluation, LayerDrift, PositionDrift, Verdict,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::FileReport;
 use crate::{Finding, Recipe, Role, StoredAs};
 
 /// What a recipe will do (`plan`), or did (`compress`).
@@ -137,6 +138,10 @@ pub struct CompressReport {
     pub plan: Plan,
     /// Bytes of the produced file.
     pub file_bytes: u64,
+    /// The shards that it was made from; empty where that was one file.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<Vec<FileReport>>"))]
+    pub from_files: Vec<FileReport>,
     /// Wall time.
     pub seconds: f64,
     /// The most bytes of tensor buffers held at once while compressing.

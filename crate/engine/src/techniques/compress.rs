@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 use statepress_core::index::{AffineScales, Stored};
 use statepress_core::job::{Job, Progress};
-use statepress_core::report::CompressReport;
+use statepress_core::report::{CompressReport, FileReport};
 use statepress_core::spec::{Fields, Origin};
 use statepress_core::{Entry, Finding, Form, Index, Packed, Recipe, Sink, Source, Tensor};
 use statepress_formats::{TensorSpec, Writer};
@@ -29,6 +29,8 @@ pub struct Compress {
     peak_memory: u64,
     clock: Clock,
     started: f64,
+    /// The shards of the source; empty where it is one file.
+    from_files: Vec<FileReport>,
 }
 
 impl Compress {
@@ -72,7 +74,13 @@ impl Compress {
             .collect();
         let clip = quantize_step(recipe)?.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
         let writer = Writer::new(sink, &specs, &metadata(recipe, &spec.fields, no_head)?)?;
-        Ok(Self { source, index, planned, clip, writer, next: 0, peak_memory: 0, clock, started })
+        let from_files = Vec::new();
+        Ok(Self { source, index, planned, clip, writer, next: 0, peak_memory: 0, clock, started, from_files })
+    }
+
+    /// Has the report say of which files the source is.
+    pub fn made_from(self, from_files: Vec<FileReport>) -> Self {
+        Self { from_files, ..self }
     }
 
     fn press(&mut self, decision: &Decision) -> Result<(), EngineError> {
@@ -123,6 +131,7 @@ impl Job for Compress {
         Ok(CompressReport {
             plan: self.planned.plan,
             file_bytes,
+            from_files: self.from_files,
             seconds: (self.clock)() - self.started,
             peak_memory: self.peak_memory,
         })

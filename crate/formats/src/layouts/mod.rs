@@ -13,6 +13,7 @@ pub(crate) use packed::{KEY, PackedTensors, describe};
 /// checkpoint: the codes of a tensor may be in one shard and its scales in the next.
 pub(crate) fn join(mut index: Index) -> Result<Index, FormatError> {
     index.tensors = weight_int8::join_weight_int8(index.tensors, &mut index.findings)?;
+    index.findings.extend(findings::adapter(&index.tensors));
     index.findings.extend(findings::precision_lost(&index.tensors));
     Ok(index)
 }

@@ -205,6 +205,10 @@ export type CompressReport = {
  */
 fileBytes: number,
 /**
+ * The shards that it was made from; empty where that was one file.
+ */
+fromFiles?: Array<FileReport>,
+/**
  * Wall time.
  */
 seconds: number,
@@ -352,6 +356,19 @@ origin: Origin,
 from: string, };
 
 /**
+ * One of the files of a checkpoint.
+ */
+export type FileReport = {
+/**
+ * What it is called.
+ */
+name: string,
+/**
+ * Its size.
+ */
+bytes: number, };
+
+/**
  * One thing worth telling, with the tensor that caused it.
  */
 export type Finding = {
@@ -438,9 +455,13 @@ params: number,
  */
 bytes: number,
 /**
- * Bytes of the file.
+ * Bytes of the file, or of all shards together.
  */
 fileBytes: number,
+/**
+ * The shards of a checkpoint in several files; empty where it is one.
+ */
+files?: Array<FileReport>,
 /**
  * The recipe that produced the file, when it is one of ours.
  */
