@@ -228,6 +228,50 @@ test("results for people go to stdout, findings to stderr, and --quiet silences 
   assert.doesNotMatch(compressed.stderr, /█/, "no bar where there is no terminal");
 });
 
+test("compare --check: exit code 3 unless the verdict is success", async () => {
+  const out = join(folder, "checked.safetensors");
+  await done("compress", DEMO, "-o", out, "--recipe", "int8");
+  const comparing = ["compare", DEMO, out, "--text", HELDOUT, "--limit", "512", "--backend", "cpu", "--quiet"];
+  const reached = await cli([...comparing, "--check", "--ratio-target", "2", "--loss-target", "5", "--json"]);
+  assert.deepEqual([reached.code, reached.stderr, reached.json.verdict.result], [0, "", "success"]);
+  const missed = await cli([...comparing, "--check", "--ratio-target", "50", "--json"]);
+  assert.deepEqual([missed.code, missed.json.verdict.result], [3, "failure"]);
+  assert.match(
+    missed.stderr,
+    /^check: failure: ratio 3\.\d\dx of 50x wanted, perplexity change -?\d[\d.]* % of 5 % allowed\n$/,
+  );
+  assert.equal(
+    (await cli([...comparing, "--ratio-target", "50"])).code,
+    0,
+    "a verdict is no error unless it is asked for",
+  );
+});
+
+test("what drivers of a GPU write to stderr is not shown", async () => {
+  // A driver that is not there is something that the loader talks about.
+  const env = { ...process.env, VK_DRIVER_FILES: join(folder, "no-driver.json") };
+  const asking = ["evaluate", DEMO, "--text", HELDOUT, "--limit", "256"];
+  const loud = await cli([...asking, "--quiet"], { env: { ...env, STATEPRESS_DRIVERS: "show" } });
+  assert.match(loud.stderr, /no-driver\.json/, "there is something to be silenced");
+  const quiet = await cli([...asking, "--quiet"], { env });
+  assert.deepEqual([quiet.code, quiet.stderr], [0, ""]);
+  const told = await cli([...asking, "--json"], { env });
+  assert.ok(told.json.findings.some(({ code }) => code === "backend-cpu"));
+  for (const line of told.stderr.trimEnd().split("\n")) assert.match(line, /^(info|warning): .* \([\w-]+\)$/);
+  const asked = await cli([...asking, "--backend", "webgpu", "--json"], { env });
+  assert.deepEqual(
+    [asked.code, asked.json.error.code, asked.stderr.split("\n").length],
+    [1, "no-gpu", asked.stderr.match(/^(info|error): /gm).length + 1],
+  );
+  // The process of its own ends with the one that was started.
+  const { child, done: ended } = start(["evaluate", DEMO, "--text", HELDOUT], { env });
+  await new Promise((resolve) => child.stderr.once("data", resolve));
+  child.kill("SIGINT");
+  const { code, stderr } = await ended;
+  assert.equal(code, 130);
+  assert.match(stderr, /error: stopped on request\n$/);
+});
+
 test("usage errors: exit code 2, one line, and what would be right", async () => {
   await fails("usage", /no command 'press'; there are inspect/, "press");
   await fails("usage", /unknown option '--nope'/i, "inspect", DEMO, "--nope");
@@ -304,6 +348,8 @@ function headerOf(path) {
 for (const [signal, exit] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
+  ["SIGHUP", 129],
+  ["SIGQUIT", 131],
 ]) {
   test(`${signal} while compressing leaves nothing behind`, async () => {
     const temporary = scratch();

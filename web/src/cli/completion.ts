@@ -121,7 +121,7 @@ function zsh({ commands }: Grammar): string {
   const action = ({ words, files, list }: NonNullable<Offered["value"]>) => {
     const values = words.join(" ");
     if (list) return `_values -s , value ${values}`;
-    if (files && words.length > 0) return `_alternative "words:word:(${values})" "files:file:_files"`;
+    if (files && words.length > 0) return `{compadd -- ${values}; _files}`;
     if (files) return "_files";
     return words.length > 0 ? `(${values})` : " ";
   };
@@ -157,7 +157,8 @@ ${cases.join("\n")}
   esac
 }
 
-compdef _statepress statepress
+# As a file of $fpath this is the body of the function; sourced, it defines it.
+if [[ $funcstack[1] == _statepress ]]; then _statepress "$@"; else compdef _statepress statepress; fi
 `;
 }
 

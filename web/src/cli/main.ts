@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { Args, UsageError } from "./args.js";
 import type { Command } from "./command.js";
+import { messages, reachesDrivers, runApart } from "./drivers.js";
 import { COMMANDS, helpOf, overview } from "./manual.js";
 import { didYouMean } from "./near.js";
 import { Output } from "./output.js";
@@ -17,15 +18,17 @@ const ENDING = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGXCPU", "SIGALRM", "SIGHUP"] 
 /** Milliseconds in which a signal that comes again is the same one: a terminal and `npx` both send it. */
 const SAME_SIGNAL = 300;
 
+const stderr = messages();
+
 async function main(argv: string[]): Promise<number> {
   const [name, ...rest] = argv;
   // What was asked for is known before the arguments are understood: usage errors speak JSON as well.
   const end = argv.indexOf("--");
   const options = end < 0 ? argv : argv.slice(0, end);
-  const output = new Output(options.includes("--json"), options.includes("--quiet"), process.stderr);
+  const output = new Output(options.includes("--json"), options.includes("--quiet"), stderr);
   try {
     if (name === undefined) {
-      process.stderr.write(`${overview()}\n`);
+      stderr.write(`${overview()}\n`);
       return 2;
     }
     if (["--version", "-V", "version"].includes(name)) {
@@ -45,9 +48,12 @@ async function main(argv: string[]): Promise<number> {
       return 0;
     }
     checkOperands(name, command, args.operands);
-    return await runCommand(command, args, output);
+    return await (reachesDrivers(command, args) ? runApart(argv, ENDING) : runCommand(command, args, output));
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
+    if (!(error instanceof UsageError)) {
+      output.failure(error);
+      return 1;
+    }
     const known = name !== undefined && Object.hasOwn(COMMANDS, name);
     const help = known ? `statepress ${name} --help` : "statepress --help";
     output.error(`${error.message} (see ${help})`, { code: "usage", message: error.message });
@@ -110,7 +116,7 @@ async function runCommand(command: Command, args: Args, output: Output): Promise
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);
   const why = error.code === "ENOSPC" ? "the disk is full (ENOSPC)" : error.message;
-  process.stderr.write(`error: standard output cannot be written: ${why}\n`);
+  stderr.write(`error: standard output cannot be written: ${why}\n`);
   process.exit(1);
 });
 process.stderr.on("error", () => {});

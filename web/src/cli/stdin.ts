@@ -1,6 +1,6 @@
 // Standard input where a file could be named: texts, ids and recipes in memory, checkpoints through a temporary file.
 
-import { createWriteStream, mkdtempSync } from "node:fs";
+import { createWriteStream, fstatSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { addAbortSignal, Transform } from "node:stream";
@@ -19,9 +19,10 @@ const SPOOLED = 2 ** 36;
 export async function readStandardInput(signal?: AbortSignal): Promise<Buffer> {
   const parts: Buffer[] = [];
   let size = 0;
-  const input = signal ? addAbortSignal(signal, process.stdin) : process.stdin;
+  const input = standardInput();
+  if (signal) addAbortSignal(signal, input);
   try {
-    for await (const part of input as AsyncIterable<Buffer>) {
+    for await (const part of input) {
       size += part.length;
       if (size > HELD) throw tooLarge(HELD);
       parts.push(part);
@@ -45,7 +46,7 @@ export async function withStandardInput<T>(signal: AbortSignal, use: (path: stri
         done(size > SPOOLED ? tooLarge(SPOOLED) : null, part);
       },
     });
-    await pipeline(process.stdin, count, createWriteStream(path), { signal }).catch((error: unknown) => {
+    await pipeline(standardInput(), count, createWriteStream(path), { signal }).catch((error: unknown) => {
       throw stopped(error, signal);
     });
     if (size === 0) throw new StatepressError("bad-input", "standard input is empty");
@@ -53,6 +54,12 @@ export async function withStandardInput<T>(signal: AbortSignal, use: (path: stri
   } finally {
     removeTemporary(folder);
   }
+}
+
+function standardInput(): typeof process.stdin {
+  // Node gives nothing to read then, and no reason.
+  if (fstatSync(0).isDirectory()) throw ioError("standard input", "read", { code: "EISDIR" });
+  return process.stdin;
 }
 
 function tooLarge(most: number): StatepressError {

@@ -1,0 +1,91 @@
+// What GPU drivers write to stderr, kept off it: also without --quiet nobody who runs a command wants to read
+// "Warning: vkCreateInstance: Found no drivers!".
+//
+// They write from native code to descriptor 2, where nothing in this process could tell their words from ours or take them
+// away. So a command that may use a GPU runs in a process of its own whose descriptor 2 is a pipe that is read and dropped,
+// and whose descriptor 3 is the real stderr.
+
+import { spawn } from "node:child_process";
+import { writeSync } from "node:fs";
+import { isatty, WriteStream } from "node:tty";
+import { fileURLToPath } from "node:url";
+import type { Args } from "./args.js";
+import type { Command } from "./command.js";
+import type { Messages } from "./terminal.js";
+
+/** Tells the process of its own that it is one. */
+const OWN = "STATEPRESS_MESSAGES";
+
+/** Where that has the real stderr. */
+const STDERR = 3;
+
+/** Descriptor 2's last words are kept, for the case that they say why the process ended. */
+const LAST_WORDS = 1 << 16;
+
+/** The exit codes that main answers with; what ends otherwise has something to say. */
+const ANSWERS = [0, 1, 2, 3];
+
+const own = process.env[OWN] === `${STDERR}`;
+delete process.env[OWN];
+
+/** Whether a command is to be run by `runApart`: it may reach a driver. STATEPRESS_DRIVERS=show lets them speak. */
+export function reachesDrivers(command: Command, args: Args): boolean {
+  if (own || !command.computes || process.env["STATEPRESS_DRIVERS"] === "show") return false;
+  const backends = [args.text("backend") ?? "auto", args.text("backend-b") ?? "cpu"];
+  if (backends.every((name) => name === "cpu")) return false;
+  try {
+    import.meta.resolve("webgpu");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs this command line once more in a process of its own; answers its exit code. */
+export function runApart(argv: readonly string[], signals: readonly NodeJS.Signals[]): Promise<number> {
+  const child = spawn(
+    process.execPath,
+    [...process.execArgv, fileURLToPath(import.meta.resolve("./main.js")), ...argv],
+    {
+      // The channel tells the process when this one is gone.
+      stdio: [0, 1, "pipe", 2, "ipc"],
+      env: { ...process.env, [OWN]: `${STDERR}` },
+    },
+  );
+  let last = "";
+  child.stderr?.setEncoding("utf8").on("data", (words: string) => {
+    last = (last + words).slice(-LAST_WORDS);
+  });
+  const forward = (signal: NodeJS.Signals) => child.kill(signal);
+  for (const signal of signals) process.on(signal, forward);
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      if (signal !== null || (code !== null && !ANSWERS.includes(code) && code < 128)) process.stderr.write(last);
+      for (const it of signals) process.off(it, forward);
+      if (signal !== null) process.kill(process.pid, signal);
+      resolve(code ?? 1);
+    });
+  });
+}
+
+/** Where messages go: stderr, wherever that is. */
+export function messages(): Messages {
+  if (!own) return process.stderr;
+  // As if the terminal were closed: the work stops.
+  process.on("disconnect", () => process.kill(process.pid, "SIGHUP"));
+  process.channel?.unref();
+  return isatty(STDERR) ? new WriteStream(STDERR) : { write: (text) => writeAll(Buffer.from(text)) };
+}
+
+function writeAll(bytes: Buffer): void {
+  for (let done = 0; done < bytes.length; ) {
+    try {
+      done += writeSync(STDERR, bytes, done);
+    } catch (error) {
+      // A pipe that is full is waited for; nobody is told of a message that could not be told.
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") return;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
+}
