@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use statepress::{recipes, run};
+use statepress::{Checkpoint, recipes, run};
 
-use crate::files::open_folder;
+use crate::files::{open, open_folder};
 
 /// A tensor as a safetensors file has it.
 #[derive(Clone)]
 pub struct Stored {
     /// Its key.
     pub name: String,
-    /// `F32`, `F16` or `BF16`.
+    /// `F32`, `F16`, `BF16` or `I64`.
     pub dtype: String,
     /// Its shape.
     pub shape: Vec<usize>,
@@ -27,12 +27,22 @@ pub struct Edit(pub Vec<Stored>);
 impl Edit {
     /// The weights in a folder, whatever their container.
     pub fn folder(folder: &Path) -> Self {
-        let (job, bytes) = open_folder(folder).compress_to_memory(&recipes::find("none").unwrap()).unwrap();
+        Self::of(&open_folder(folder))
+    }
+
+    /// The weights of a file, whatever its container.
+    pub fn file(path: &Path) -> Self {
+        Self::of(&open(path, &[]))
+    }
+
+    fn of(checkpoint: &Checkpoint) -> Self {
+        let (job, bytes) = checkpoint.compress_to_memory(&recipes::find("none").unwrap()).unwrap();
         run(job, |_| {}).unwrap();
         Self::read(&bytes.take())
     }
 
-    fn read(bytes: &[u8]) -> Self {
+    /// A safetensors file as it is.
+    pub fn read(bytes: &[u8]) -> Self {
         let (length, rest) = bytes.split_at(8);
         let (head, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
         let head: Map<String, Value> = serde_json::from_slice(head).unwrap();
@@ -56,7 +66,11 @@ impl Edit {
     pub fn write(&self) -> Vec<u8> {
         let (mut head, mut data) = (Map::new(), Vec::new());
         for Stored { name, dtype, shape, bytes } in &self.0 {
-            let size = if dtype == "F32" { 4 } else { 2 };
+            let size = match dtype.as_str() {
+                "I64" => 8,
+                "F32" => 4,
+                _ => 2,
+            };
             let wanted = shape.iter().product::<usize>() * size;
             let from = data.len();
             if bytes.is_empty() {

@@ -1,8 +1,8 @@
 //! Recipes: what to do to a checkpoint, as JSON. One schema for the CLI, JS and the page.
 //!
-//! Rules are tried in order and the first match decides; patterns are globs over the real
-//! keys of the checkpoint, where `*` stands for any text (dots included) and `?` for one
-//! character. A tensor that no rule matches takes `otherwise` and is reported.
+//! Rules are tried in order and the first match decides; patterns are globs over the keys of
+//! the checkpoint, with and without what wrappers put before and into them (`module.`), where
+//! `*` stands for any text (dots included) and `?` for one character. A tensor that no rule matches takes `otherwise` and is reported.
 
 mod retired;
 
@@ -112,7 +112,7 @@ pub struct Codecs {
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// A glob over the checkpoint's real keys, or `role:` and a [`Role`]: `role:norm`.
+    /// A glob over the checkpoint's keys, with or without their prefix, or `role:` and a [`Role`]: `role:norm`.
     #[serde(rename = "match")]
     pub pattern: String,
     /// The precision of what matches.

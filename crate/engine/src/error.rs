@@ -60,7 +60,11 @@ pub enum EngineError {
         reason: String,
     },
     /// Strict loading: keys that are missing or that nobody expects.
-    #[error("the keys do not fit the model: missing [{}], unexpected [{}]", missing.join(", "), unexpected.join(", "))]
+    #[error(
+        "the keys do not fit the model: missing [{}], unexpected [{}]",
+        listed(missing),
+        listed(unexpected)
+    )]
     Keys {
         /// Keys that the model needs.
         missing: Vec<String>,
@@ -147,4 +151,14 @@ impl EngineError {
 
 fn alike(near: &[String]) -> String {
     if near.is_empty() { String::new() } else { format!("; near to it: {}", near.join(", ")) }
+}
+
+/// The first of many, and how many more there are.
+pub(crate) fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }

@@ -13,8 +13,9 @@ use super::builder::Builder;
 use super::fields::Collector;
 use super::keys::{Names, is_buffer};
 use super::registry::{self, Run};
-use super::roles;
+use super::{rewritten, roles};
 use crate::EngineError;
+use crate::view::near::nearest;
 
 /// What the user and files beside the checkpoint say about it.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +110,7 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
         return Err(error);
     }
     let program = program.and_then(|program| {
-        names.strict(index, &program_keys(&program))?;
+        findings.extend(names.strict(index, &program_keys(&program))?);
         Ok(program)
     });
     // Programs speak of tensors by their usual keys, the user knows those of the file.
@@ -118,13 +119,16 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
             let tensor = names.get(index, &tensor).map_or(tensor, |entry| entry.name.clone());
             EngineError::Shape { tensor, found, expected }
         }
+        EngineError::Keys { missing, unexpected } => {
+            EngineError::Keys { missing: missing.iter().map(|usual| names.real(usual)).collect(), unexpected }
+        }
         other => other,
     });
     let (fields, more) = fields.finish(program.is_err())?;
     findings.extend(more);
     let (program, refusal) = match program {
         Ok(program) => (Some(Rc::new(program)), None),
-        Err(error) => (None, Some(error.to_string())),
+        Err(error) => (None, Some(explained(&error, index))),
     };
     if let Some(reason) = &refusal {
         findings.push(Finding::warning("cannot-run", format!("the model cannot be run: {reason}")));
@@ -132,6 +136,26 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
     let weights = weights(index, &names, program.as_deref());
     let family = Family(family.into());
     Ok(ModelSpec { family, program, offset, refusal, fields, names, weights, findings })
+}
+
+/// Why a model cannot be run, and what may be behind it.
+fn explained(error: &EngineError, index: &Index) -> String {
+    let why = match error {
+        EngineError::Keys { missing, .. } => {
+            rewritten::explain(index).or_else(|| misspelled(missing.first()?, index))
+        }
+        EngineError::UnknownModel { .. } => rewritten::explain(index),
+        _ => None,
+    };
+    why.map_or_else(|| error.to_string(), |why| format!("{error}. {why}"))
+}
+
+/// What looks like a missing key, and is not the same of another layer.
+fn misspelled(missing: &str, index: &Index) -> Option<String> {
+    let layers = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+    let others = index.tensors.iter().map(|entry| entry.name.as_str());
+    let near = nearest(missing, others.filter(|name| layers(name) != layers(missing)));
+    (!near.is_empty()).then(|| format!("Near to it: {}", near.join(", ")))
 }
 
 /// The keys that a checkpoint of this program must have, in usual spelling.
@@ -165,9 +189,8 @@ fn weights(index: &Index, names: &Names, program: Option<&Program>) -> BTreeMap<
             .or_else(|| Some(WeightSpec { role: roles::by_key(usual, shape)?, segments: Vec::new() }))
     };
     names
-        .positions()
-        .iter()
-        .map(|(usual, &position)| (usual, &index.tensors[position]))
+        .usual()
+        .zip(&index.tensors)
         .filter(|(_, entry)| !is_buffer(entry))
         .filter_map(|(usual, entry)| Some((entry.name.clone(), spec(usual, &entry.shape)?)))
         .collect()

@@ -1,17 +1,18 @@
 //! Spellings of keys: the same model under other names of its tensors.
 //!
-//! Recipes match the real keys of a file; a program looks its tensors up by usual ones.
+//! A program looks its tensors up by usual names; recipes match the real keys of a file and what they
+//! are without the prefix.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use statepress_core::index::Stored;
 use statepress_core::{Entry, Finding, Index};
 
+use super::places::{Places, lead, unwrapped, wrappers};
 use super::registry;
 use crate::EngineError;
-
-/// Prefixes that wrappers put before every key: `DataParallel` and `torch.compile`.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+use crate::error::listed;
 
 /// Makes logits, in every family.
 pub(crate) const HEAD: &str = "lm_head.weight";
@@ -19,11 +20,12 @@ pub(crate) const HEAD: &str = "lm_head.weight";
 /// Whether a tensor is a buffer rather than a weight: counters, ids and masks are not parameters.
 pub fn is_buffer(entry: &Entry) -> bool {
     let whole = matches!(&entry.stored, Stored::Strided(view) if view.dtype.is_whole());
-    whole || entry.name.ends_with(".router.expert_counts") || is_mask(&entry.name)
+    whole || unwrapped(&entry.name).ends_with(".router.expert_counts") || is_mask(&entry.name)
 }
 
 /// Whether a key is a mask, which every loader makes anew.
 pub(crate) fn is_mask(name: &str) -> bool {
+    let name = unwrapped(name);
     let gpt2 = name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
     name.ends_with(".attention.causal_mask") || (gpt2 && (name.starts_with("h.") || name.contains(".h.")))
 }
@@ -37,70 +39,177 @@ pub(crate) fn storage_of(entry: &Entry) -> &str {
 #[derive(Clone)]
 pub struct Names {
     positions: BTreeMap<String, usize>,
+    /// By position in the index.
+    spelled: Vec<Spelled>,
+    prefix: Prefix,
     findings: Vec<Finding>,
     family: Option<&'static registry::Entry>,
+}
+
+/// How a key is spelled.
+#[derive(Clone)]
+struct Spelled {
+    /// The real key without prefix, wrappers, and what usual keys of the family begin with.
+    bare: String,
+    /// What a program calls it.
+    usual: String,
+    whose: Whose,
+}
+
+/// Whose a key is, by its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The model's.
+    Model,
+    /// It lacks the model's prefix.
+    Beside,
+    /// It has the prefix of another model.
+    Other,
+}
+
+/// What the model's keys begin with.
+#[derive(Clone, Default)]
+struct Prefix {
+    /// In the file, with the names of wrappers.
+    real: String,
+    /// Without them.
+    outer: String,
+    /// What stands before every usual key of the family but the head's.
+    trunk: &'static str,
+    /// Whether the file's keys lack that.
+    lacks_trunk: bool,
+}
+
+impl Prefix {
+    /// What `name`, a key without wrappers, is called behind the trunk.
+    fn bare<'a>(&self, name: &'a str) -> &'a str {
+        let inner = name.strip_prefix(self.outer.as_str()).unwrap_or(name);
+        inner.strip_prefix(self.trunk).unwrap_or(inner)
+    }
+
+    /// What `name` is called usually. A head is beside the trunk, also where a script has put it into the trunk.
+    fn usual(&self, name: &str) -> String {
+        let inner = name.strip_prefix(self.outer.as_str()).unwrap_or(name);
+        let bare = self.bare(name);
+        let in_trunk = self.lacks_trunk || inner.len() > bare.len();
+        let trunk = if in_trunk && bare != HEAD { self.trunk } else { "" };
+        format!("{trunk}{bare}")
+    }
+
+    /// The key in the file of a usual name, were it there.
+    fn real(&self, usual: &str) -> String {
+        let inner = if self.lacks_trunk { usual.strip_prefix(self.trunk) } else { None };
+        format!("{}{}", self.real, inner.unwrap_or(usual))
+    }
 }
 
 impl Names {
     /// Finds the family of an index by its keys, and how it spells them.
     pub fn new(index: &Index) -> Self {
+        let unwrapped: Vec<Cow<str>> = index.tensors.iter().map(|entry| unwrapped(&entry.name)).collect();
+        let places = Places::find(index, &unwrapped);
+        let place = places.all.first();
+        let family = place.map(|place| place.family);
         let mut findings = Vec::new();
-        let mut wrapper = String::new();
-        while let Some(next) = WRAPPERS.into_iter().find(|next| {
-            !index.tensors.is_empty()
-                && index.tensors.iter().all(|entry| entry.name[wrapper.len()..].starts_with(next))
-        }) {
-            wrapper += next;
-            if index.tensors.iter().any(|entry| !entry.name.starts_with(&wrapper)) {
-                break;
-            }
+        let mut prefix = Prefix::default();
+        if let Some(place) = place {
+            prefix.outer.clone_from(&place.outer);
+            prefix.trunk = place.family.trunk;
+            prefix.lacks_trunk = place.lacks_trunk();
         }
-        let bare: Vec<&str> = index.tensors.iter().map(|entry| &entry.name[wrapper.len()..]).collect();
-        let found = registry::REGISTRY.iter().find_map(|family| Some((*family, place(family, &bare)?)));
-        let (outer, adds_trunk) = match &found {
-            None => ("", false),
-            Some((family, before)) => match before.strip_suffix(family.trunk) {
-                Some(outer) => (outer, false),
-                None => (*before, true),
-            },
+        // Some layers may be wrapped where others are not, and what lies beside them is not: what all layers
+        // begin with is the prefix.
+        let is_layer = |position: &usize| match place {
+            Some(place) => places.whose[*position] == Some(0) && place.has_layer(&unwrapped[*position]),
+            None => true,
         };
-        if !(wrapper.is_empty() && outer.is_empty()) {
-            let message = format!("keys start with {wrapper}{outer}; read without it");
-            findings.push(Finding::info("prefix", message));
-        }
-        let mut positions = BTreeMap::new();
+        let layers = (0..unwrapped.len()).filter(is_layer);
+        let leads = layers.map(|position| lead(&index.tensors[position].name, &prefix.outer));
+        prefix.real = leads.reduce(common).unwrap_or_default().to_string();
+
         let mut renamed: BTreeMap<&str, usize> = BTreeMap::new();
-        for (position, name) in bare.iter().enumerate() {
-            let mut usual = name.strip_prefix(outer).unwrap_or(name).to_string();
-            if let Some((family, _)) = &found {
-                if adds_trunk && usual != HEAD {
-                    usual.insert_str(0, family.trunk);
-                }
-                for (found, meant) in family.aliases {
-                    if usual.contains(found) {
-                        usual = usual.replace(found, meant);
-                        *renamed.entry(found).or_default() += 1;
-                    }
+        let mut spelled = Vec::with_capacity(unwrapped.len());
+        for (position, name) in unwrapped.iter().enumerate() {
+            let real = &index.tensors[position].name;
+            let whose = match places.whose[position] {
+                Some(0) | None if !real.starts_with(&prefix.real) => Whose::Beside,
+                Some(0) => Whose::Model,
+                None if place.is_none() => Whose::Model,
+                None => Whose::Beside,
+                Some(_) => Whose::Other,
+            };
+            let (bare, mut usual) = (prefix.bare(name), prefix.usual(name));
+            for (found, meant) in family.iter().flat_map(|family| family.aliases) {
+                if usual.contains(found) {
+                    usual = usual.replace(found, meant);
+                    *renamed.entry(found).or_default() += usize::from(whose != Whose::Other);
                 }
             }
-            if let Some(earlier) = positions.insert(usual, position) {
-                let message = format!("two keys of one meaning; {} is not read", index.tensors[earlier].name);
+            spelled.push(Spelled { bare: bare.to_string(), usual, whose });
+        }
+        let mut positions: BTreeMap<String, usize> = BTreeMap::new();
+        for whose in [Whose::Model, Whose::Beside] {
+            for (position, key) in spelled.iter().enumerate().filter(|(_, key)| key.whose == whose) {
+                let Some(&earlier) = positions.get(&key.usual) else {
+                    positions.insert(key.usual.clone(), position);
+                    continue;
+                };
+                // What has the prefix is nearer to the model than what lacks it.
+                let message = format!("two keys of one meaning; {} is read", index.tensors[earlier].name);
                 findings
                     .push(Finding::warning("duplicate-key", message).about(&index.tensors[position].name));
             }
         }
-        if let Some((family, _)) = &found {
-            for (found, meant) in family.aliases {
-                if let Some(count) = renamed.get(found) {
-                    findings.push(Finding::info("alias", format!("{count} keys spell {meant} as {found}")));
-                }
-            }
-            if adds_trunk && !family.trunk.is_empty() {
-                let message = format!("keys lack the usual {}; read as if they had it", family.trunk);
-                findings.push(Finding::info("prefix", message));
+        let mut names = Self { positions, spelled, prefix, findings, family };
+        names.tell_prefix(index, &places);
+        for (found, meant) in family.iter().flat_map(|family| family.aliases) {
+            if let Some(count) = renamed.get(found).filter(|count| **count > 0) {
+                let message = format!("{count} keys spell {meant} as {found}");
+                names.findings.push(Finding::info("alias", message));
             }
         }
-        Self { positions, findings, family: found.map(|(family, _)| family) }
+        names
+    }
+
+    /// Says what keys begin with, what is between their parts, and which of several models is taken.
+    fn tell_prefix(&mut self, index: &Index, places: &Places) {
+        let Prefix { real, trunk, lacks_trunk, .. } = &self.prefix;
+        let own = || index.tensors.iter().zip(&self.spelled).filter(|(_, key)| key.whose != Whose::Other);
+        let total = own().count();
+        let with = own().filter(|(_, key)| key.whose == Whose::Model).count();
+        let mut told = Vec::new();
+        if !real.is_empty() {
+            let who = if with == total { "keys".into() } else { format!("{with} of {total} keys") };
+            told.push(format!("{who} start with {real}; read without it"));
+        }
+        let mut within: BTreeMap<&str, usize> = BTreeMap::new();
+        for (entry, _) in own() {
+            let rest = entry.name.strip_prefix(real.as_str()).unwrap_or(&entry.name);
+            wrappers(rest).for_each(|wrapper| *within.entry(wrapper).or_default() += 1);
+        }
+        told.extend(
+            within
+                .iter()
+                .map(|(wrapper, count)| format!("{count} keys have {wrapper}. in them; read without it")),
+        );
+        if *lacks_trunk {
+            told.push(format!("keys lack the usual {trunk}; read as if they had it"));
+        }
+        self.findings.extend(told.into_iter().map(|message| Finding::info("prefix", message)));
+        if let [taken, others @ ..] = places.all.as_slice()
+            && !others.is_empty()
+        {
+            let named =
+                |outer: &str| if outer.is_empty() { "no prefix".into() } else { format!("`{outer}`") };
+            let others: Vec<_> = others.iter().map(|place| named(&place.before)).collect();
+            let message = format!(
+                "models under several prefixes: the one under {} is taken, not {}. A prefix that is called a copy, a \
+                 teacher or a critic comes last, then what cannot run; the largest is taken, of equal ones the first",
+                named(&taken.before),
+                listed(&others)
+            );
+            self.findings.push(Finding::warning("several-models", message));
+        }
     }
 
     /// The family that the keys belong to.
@@ -149,58 +258,112 @@ impl Names {
         self.family.is_some_and(|family| matches!(family.run, registry::Run::Program(_)))
     }
 
-    /// Strict loading: every expected key is there and every key is expected.
-    pub(crate) fn strict(&self, index: &Index, expected: &BTreeSet<String>) -> Result<(), EngineError> {
+    /// What recipes call the tensor at a position of the index: its real key, and the same without the
+    /// prefix and the wrappers, with and without what usual keys of the family begin with.
+    pub(crate) fn spellings<'a>(&'a self, index: &'a Index, position: usize) -> Spellings<'a> {
+        let Spelled { bare, usual, .. } = &self.spelled[position];
+        let trunk = self.prefix.trunk;
+        let inner = (!trunk.is_empty() && bare != HEAD).then(|| format!("{trunk}{bare}"));
+        Spellings { real: &index.tensors[position].name, bare, usual, inner }
+    }
+
+    /// Every tensor with what a program would call it, also those of other models.
+    pub(crate) fn usual(&self) -> impl Iterator<Item = &str> {
+        self.spelled.iter().map(|key| key.usual.as_str())
+    }
+
+    /// The key in the file of a usual name that is not there.
+    pub(crate) fn real(&self, usual: &str) -> String {
+        self.prefix.real(usual)
+    }
+
+    /// Strict loading: every expected key is there, and whatever else is there is not the model's. Returns a
+    /// finding about the latter.
+    ///
+    /// What has the model's prefix is the model's, and so is what begins like one of its keys: a bias that
+    /// the family does not have would change what it computes. Only what training scripts are known to keep
+    /// with a model is none of it in either place.
+    pub(crate) fn strict(
+        &self,
+        index: &Index,
+        expected: &BTreeSet<String>,
+    ) -> Result<Option<Finding>, EngineError> {
         let missing: Vec<_> = expected.iter().filter(|name| !self.has(name)).cloned().collect();
-        let unexpected: Vec<_> = self
-            .positions
-            .iter()
-            .filter(|(name, _)| !expected.contains(*name))
-            .map(|(_, &position)| &index.tensors[position])
-            .filter(|entry| !is_buffer(entry))
-            .map(|entry| entry.name.clone())
-            .collect();
-        if missing.is_empty() && unexpected.is_empty() {
-            return Ok(());
+        let Prefix { trunk, lacks_trunk, .. } = self.prefix;
+        let first = |name: &str| name.split('.').next().unwrap_or_default().to_string();
+        let behind = expected.iter().map(|name| name.strip_prefix(trunk).unwrap_or(name));
+        let begins: BTreeSet<String> = behind.chain((!lacks_trunk).then_some(trunk)).map(first).collect();
+        let (mut strays, mut unexpected) = (Vec::new(), Vec::new());
+        for (position, (entry, key)) in index.tensors.iter().zip(&self.spelled).enumerate() {
+            let read = expected.contains(&key.usual) && self.positions.get(&key.usual) == Some(&position);
+            let kept = is_training_state(entry, &key.bare);
+            if read || key.whose == Whose::Other || (is_buffer(entry) && !kept) {
+                continue;
+            }
+            let inside = key.whose == Whose::Model && (lacks_trunk || key.usual.starts_with(trunk));
+            let begins = |name: &str| begins.contains(&first(name));
+            // What is there twice has been told, and is read once.
+            let twice = expected.contains(&key.usual);
+            let own = inside || begins(&key.bare) || (!lacks_trunk && begins(&key.usual));
+            match own && !kept {
+                _ if twice => {}
+                true => unexpected.push(entry.name.clone()),
+                false => strays.push((entry, kept)),
+            }
         }
-        Err(EngineError::Keys { missing, unexpected })
+        if !(missing.is_empty() && unexpected.is_empty()) {
+            return Err(EngineError::Keys { missing, unexpected });
+        }
+        let names: Vec<_> = strays.iter().map(|(entry, _)| format!("`{}`", entry.name)).collect();
+        Ok(strays.first().map(|(first, _)| {
+            let message = format!("not part of the model: {}; it runs without", listed(&names));
+            let known = strays.iter().all(|(_, kept)| *kept);
+            let told = if known { Finding::info } else { Finding::warning };
+            told("not-in-model", message).about(&first.name)
+        }))
     }
 }
 
-/// What stands before a family's keys in this file, if it has them all.
-fn place<'a>(family: &registry::Entry, names: &[&'a str]) -> Option<&'a str> {
-    let (first, others) = family.keys.split_first()?;
-    let before = names.iter().find_map(|name| before(name, first))?;
-    let there = |key: &str| names.iter().any(|name| self::before(name, key) == Some(before));
-    let fits = others.iter().all(|key| there(key)) && !family.without.iter().any(|key| there(key));
-    fits.then_some(before)
+/// The names of a tensor that a pattern may match.
+pub(crate) struct Spellings<'a> {
+    real: &'a str,
+    bare: &'a str,
+    usual: &'a str,
+    inner: Option<String>,
 }
 
-/// What stands before `key` in `name`, where `*` in the key is a number.
-fn before<'a>(name: &'a str, key: &str) -> Option<&'a str> {
-    let (head, tail) = key.split_once('*').unwrap_or((key, ""));
-    let (before, number) = if key.contains('*') {
-        let rest = name.strip_suffix(tail)?;
-        let digits = rest.trim_end_matches(|c: char| c.is_ascii_digit());
-        (digits, &rest[digits.len()..])
-    } else {
-        (name, "0")
-    };
-    let before = before.strip_suffix(head)?;
-    let whole = before.is_empty() || before.ends_with('.');
-    (whole && !number.is_empty()).then_some(before)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_stand_for_stars_and_prefixes_are_whole_words() {
-        assert_eq!(before("layers.0.ssm.D", "layers.*.ssm.D"), Some(""));
-        assert_eq!(before("model.layers.12.ssm.D", "layers.*.ssm.D"), Some("model."));
-        assert_eq!(before("mylayers.0.ssm.D", "layers.*.ssm.D"), None);
-        assert_eq!(before("layers.x.ssm.D", "layers.*.ssm.D"), None);
-        assert_eq!(before("layers..ssm.D", "layers.*.ssm.D"), None);
+impl Spellings<'_> {
+    /// Whether any of them fits.
+    pub fn any(&self, fits: impl Fn(&str) -> bool) -> bool {
+        fits(self.real) || fits(self.bare) || fits(self.usual) || self.inner.as_deref().is_some_and(fits)
     }
+}
+
+/// What two prefixes have in common, in whole words.
+fn common<'a>(a: &'a str, b: &str) -> &'a str {
+    let parts = a.split_inclusive('.').zip(b.split_inclusive('.'));
+    &a[..parts.take_while(|(a, b)| a == b).map(|(part, _)| part.len()).sum()]
+}
+
+/// Whether a key is what training scripts keep beside weights: counters, losses, metrics. `name` is
+/// without the model's prefix.
+fn is_training_state(entry: &Entry, name: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "loss",
+        "losses",
+        "criterion",
+        "metric",
+        "metrics",
+        "acc",
+        "accuracy",
+        "perplexity",
+        "optimizer",
+        "scheduler",
+        "averaged",
+        "initted",
+    ];
+    let counts = matches!(&entry.stored, Stored::Strided(view) if view.dtype.is_whole());
+    let first = name.split('.').next().unwrap_or_default();
+    (counts && entry.params() <= 1)
+        || first.split('_').any(|word| WORDS.contains(&word.to_ascii_lowercase().as_str()))
 }

@@ -10,7 +10,9 @@ mod builder;
 mod fields;
 mod infer;
 mod keys;
+mod places;
 mod registry;
+mod rewritten;
 mod roles;
 
 mod attention;

@@ -79,7 +79,8 @@ pub(super) fn plan_knowing(
     let mut tensors = Vec::new();
     let mut decisions = Vec::new();
     let (mut matched, mut unmatched) = (Matched::default(), Matched::default());
-    let mut used = vec![false; quantize.map_or(0, |quantize| quantize.rules.len())];
+    // By tensor that a recipe decides: where it is, and the rule.
+    let mut ruled: Vec<(usize, Option<usize>)> = Vec::new();
     let mut nominal = 0;
     let shared_head = spec.names.shared_head(index).filter(|_| spec.names.rebuilds_head());
     let mut storages = HashSet::new();
@@ -111,11 +112,13 @@ pub(super) fn plan_knowing(
             }
             (None, None) => (keep(entry, known, &mut findings), "(no quantize step)"),
             (None, Some(quantize)) => {
-                let decides = |rule: &recipe::Rule| recipe::decides(&rule.pattern, &entry.name, role);
+                let names = spec.names.spellings(index, position);
+                let decides =
+                    |rule: &recipe::Rule| names.any(|name| recipe::decides(&rule.pattern, name, role));
                 let rule = quantize.rules.iter().position(decides);
+                ruled.push((position, rule));
                 let (count, precision, pattern) = match rule {
                     Some(rule) => {
-                        used[rule] = true;
                         let rule = &quantize.rules[rule];
                         (&mut matched, rule.precision, rule.pattern.as_str())
                     }
@@ -165,7 +168,8 @@ pub(super) fn plan_knowing(
     matched.percent = percent(matched.params);
     unmatched.percent = percent(unmatched.params);
     if let Some(quantize) = quantize {
-        report_coverage(quantize, &used, &unmatched, &mut findings);
+        findings.extend(idle_rules(index, spec, quantize, &ruled));
+        findings.extend(unmatched_told(quantize, &unmatched));
     }
     if quantize.is_some() {
         findings.extend(tell_kept(&kept));
@@ -366,26 +370,63 @@ const fn element_bits(form: Form) -> u64 {
     }
 }
 
-fn report_coverage(quantize: &Quantize, used: &[bool], unmatched: &Matched, findings: &mut Vec<Finding>) {
-    // A role that a model has no weight of is no mistake in the recipe.
-    let idle = |rule: &recipe::Rule, used: bool| !used && !rule.pattern.starts_with(recipe::ROLE);
-    for (rule, _) in quantize.rules.iter().zip(used).filter(|(rule, used)| idle(rule, **used)) {
-        let message = format!("pattern {} decides no tensor", rule.pattern);
-        findings.push(Finding::info("unused-pattern", message));
-    }
-    if unmatched.tensors > 0 {
-        let mut message = format!(
-            "{} tensors with {} parameters ({:.1} %) match no pattern and take {}",
-            unmatched.tensors,
-            unmatched.params,
-            unmatched.percent,
-            quantize.otherwise.name()
-        );
-        if unmatched.percent > UNMATCHED_ALARM {
-            message += &format!(": over {UNMATCHED_ALARM} %, is the recipe for another model?");
+/// The rules that decide nothing, and why: no tensor is called so, or an earlier rule takes all that are.
+fn idle_rules(
+    index: &Index,
+    spec: &ModelSpec,
+    quantize: &Quantize,
+    decided: &[(usize, Option<usize>)],
+) -> Vec<Finding> {
+    let mut used = vec![false; quantize.rules.len()];
+    decided.iter().filter_map(|(_, rule)| *rule).for_each(|rule| used[rule] = true);
+    let takes_all = quantize.rules.iter().position(|rule| rule.pattern.bytes().all(|c| c == b'*'));
+    let mut findings = Vec::new();
+    for (at, rule) in quantize.rules.iter().enumerate().filter(|(at, _)| !used[*at]) {
+        let pattern = &rule.pattern;
+        if let Some(first) = takes_all.filter(|first| *first < at) {
+            let message = format!(
+                "pattern {pattern} can decide nothing: rule {}, {}, takes every tensor first; put it before that rule",
+                first + 1,
+                quantize.rules[first].pattern
+            );
+            findings.push(Finding::warning("shadowed-pattern", message));
+            continue;
         }
-        findings.push(Finding::warning("unmatched", message));
+        // A role that a model has no weight of is no mistake in the recipe.
+        if pattern.starts_with(recipe::ROLE) {
+            continue;
+        }
+        let matches = |position: usize| {
+            spec.names.spellings(index, position).any(|name| recipe::matches(pattern, name))
+        };
+        let taken = decided.iter().find(|(position, _)| matches(*position)).and_then(|(_, rule)| *rule);
+        findings.push(match taken {
+            Some(first) => {
+                let (number, earlier) = (first + 1, &quantize.rules[first].pattern);
+                let message = format!(
+                    "pattern {pattern} decides nothing: earlier rules have taken what it matches (rule {number}, {earlier})"
+                );
+                Finding::info("shadowed-pattern", message)
+            }
+            None => Finding::info("unused-pattern", format!("pattern {pattern} decides no tensor")),
+        });
     }
+    findings
+}
+
+/// Says how much took what is left over.
+fn unmatched_told(quantize: &Quantize, unmatched: &Matched) -> Option<Finding> {
+    let mut message = format!(
+        "{} tensors with {} parameters ({:.1} %) match no pattern and take {}",
+        unmatched.tensors,
+        unmatched.params,
+        unmatched.percent,
+        quantize.otherwise.name()
+    );
+    if unmatched.percent > UNMATCHED_ALARM {
+        message += &format!(": over {UNMATCHED_ALARM} %, is the recipe for another model?");
+    }
+    (unmatched.tensors > 0).then(|| Finding::warning("unmatched", message))
 }
 
 fn share(shares: &mut Vec<PrecisionShare>, precision: StoredAs, params: u64, bytes: u64) {

@@ -4,7 +4,7 @@
 
 mod block;
 mod histogram;
-mod near;
+pub(crate) mod near;
 mod statistics;
 
 use std::borrow::Cow;

@@ -823,7 +823,7 @@ clipped: number, };
  */
 export type Rule = {
 /**
- * A glob over the checkpoint's real keys, or `role:` and a [`Role`]: `role:norm`.
+ * A glob over the checkpoint's keys, with or without their prefix, or `role:` and a [`Role`]: `role:norm`.
  */
 match: string,
 /**
