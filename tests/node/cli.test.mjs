@@ -315,7 +315,7 @@ test("bad input: exit code 1, one line, and the facts as JSON", async () => {
   await fails("bad-input", /not UTF-8/, "evaluate", DEMO, "--text", odd);
   const shards = join(folder, "model.safetensors.index.json");
   writeFileSync(shards, JSON.stringify({ metadata: {}, weight_map: { a: "model-00001-of-00002.safetensors" } }));
-  await fails("unsupported-format", /shard/i, "inspect", shards);
+  await fails("missing-shard", /1 of 1 shards are missing: `model-00001-of-00002/, "inspect", shards);
 });
 
 // Zeros without end: a checkpoint of a little model with a table of 100,000 x 256, as a sparse file of 100 MB.

@@ -53,6 +53,11 @@ export class Checkpoint {
     return this.tokenizer.name;
   }
 
+  /** Where there are several tokenizers to choose from, their names: `open` takes one as its option `tokenizer`. */
+  get tokenizerCandidates(): readonly string[] {
+    return this.tokenizer.candidates;
+  }
+
   /** Looks closely at one tensor: its numbers, and what each of the precisions makes of them. Reads that tensor. */
   tensor(name: string, options: TensorOptions = {}): Promise<TensorView> {
     const asked = present(options, "bins", "precisions", "quantize");

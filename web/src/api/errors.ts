@@ -4,6 +4,7 @@
 export const codes = [
   // Of the file: see FormatError in crate/formats.
   "unsupported-format",
+  "missing-shard",
   "truncated",
   "malformed",
   "malformed-tensor",

@@ -1,14 +1,16 @@
 // Which of some files are the weights, the configuration and the tokenizer.
 
 import type { Gathered, NamedFile } from "./environment.js";
-import { StatepressError } from "./errors.js";
-import { isIndexName, isTokenizerName, TOKENIZER_CONFIG, weightsAmong, weightsLeft } from "./names.js";
+import { isTokenizerName, TOKENIZER_CONFIG } from "./names.js";
 import type { Finding } from "./types/statepress.js";
+import { alone, isIndexName, shardNames, type Weights, weightsAmong } from "./weights.js";
 
 /** A checkpoint's files. */
 export interface CheckpointFiles {
-  weights: NamedFile;
-  /** The text of `config.json`: whether that can be read is found out by whoever reads it. */
+  weights: Weights<NamedFile>;
+  /** The text of the index of shards: whether that can be read is found out by whoever reads it. */
+  index: string | undefined;
+  /** The text of `config.json`, likewise. */
   config: string | undefined;
   /** Files that are tokenizers by name, or parts of one. */
   tokenizers: NamedFile[];
@@ -17,25 +19,45 @@ export interface CheckpointFiles {
 
 /** Sorts files by their names; what is in them is found out by whoever reads them. */
 export async function sortFiles({ given, beside }: Gathered): Promise<CheckpointFiles> {
-  const weights = weightsAmong(given);
-  const findings = weightsLeft(given, weights);
-  if (isIndexName(weights.name)) {
-    const message = `${weights.name} is the index of a sharded checkpoint: join its shards into one safetensors file`;
-    throw new StatepressError("unsupported-format", message, { file: weights.name });
+  const [only] = given;
+  const all = [...given, ...beside];
+  const indexes = new Map<NamedFile, string>();
+  for (const file of given.filter(({ name }) => isIndexName(name))) {
+    // One that was asked for must be readable; one that lies in a folder need not even be there.
+    if (given.length === 1) indexes.set(file, await file.text());
+    else await file.text().then((text) => indexes.set(file, text), ignored);
   }
-  const others = [...given.filter((file) => file !== weights), ...beside];
-  const config = others.find((file) => file.name === "config.json");
-  if (config && beside.includes(config)) {
-    findings.push(info("config-beside", "config.json in the folder of the weights was taken for their configuration"));
-  }
+  const shardsOf = (index: NamedFile) => {
+    const text = indexes.get(index);
+    return text === undefined ? [] : (shardNames(text) ?? []);
+  };
+  const single = given.length === 1 && only !== undefined && !isTokenizerName(only.name);
+  const weights = single ? alone(only, all, shardsOf) : weightsAmong(given, shardsOf);
+  const findings = [...weights.findings];
+  const others = all.filter((file) => !weights.files.includes(file));
+  const { config, told } = await configAmong(others, beside);
+  findings.push(...told);
   return {
     weights,
-    config: await config?.text(),
+    index: weights.index && indexes.get(weights.index),
+    config,
     tokenizers: others.filter(({ name }) => isTokenizerName(name) || name === TOKENIZER_CONFIG),
     findings,
   };
 }
 
-function info(code: string, message: string): Finding {
-  return { level: "info", code, message };
+/** The configuration. One that cannot be read, as a link to nothing, keeps no weights from opening. */
+async function configAmong(files: NamedFile[], beside: NamedFile[]): Promise<{ config?: string; told: Finding[] }> {
+  const file = files.find(({ name }) => name === "config.json");
+  if (!file) return { told: [] };
+  try {
+    const config = await file.text();
+    const message = "config.json in the folder of the weights was taken for their configuration";
+    return { config, told: beside.includes(file) ? [{ level: "info", code: "config-beside", message }] : [] };
+  } catch (error) {
+    const message = `config.json is ignored: ${(error as Error).message}`;
+    return { told: [{ level: "warning", code: "config-ignored", message }] };
+  }
 }
+
+function ignored(): void {}

@@ -1,5 +1,6 @@
 // What an operating system refuses, in words (Node).
 
+import { readlinkSync } from "node:fs";
 import { StatepressError } from "./errors.js";
 
 const WORDS: Record<string, string> = {
@@ -33,4 +34,16 @@ export function ioError(path: string, cannot: "read" | "written", error: unknown
   const { code } = error as NodeJS.ErrnoException;
   const facts = { path, ...(code !== undefined && { system: code }) };
   return new StatepressError("io", `${path} cannot be ${cannot}: ${systemWords(error)}${help}`, facts, error);
+}
+
+/** That a path is a link to nothing, as in a cache of downloads that was cleared in part; undefined where it is not that. */
+export function linkError(path: string, error: unknown): StatepressError | undefined {
+  if ((error as NodeJS.ErrnoException).code !== "ENOENT") return undefined;
+  try {
+    const target = readlinkSync(path);
+    const message = `${path} is a link to ${target}, which is not there: download the file again`;
+    return new StatepressError("io", message, { path, target, system: "ENOENT" }, error);
+  } catch {
+    return undefined;
+  }
 }

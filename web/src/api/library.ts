@@ -1,11 +1,12 @@
 // The library over an environment: open, compare, compareByText, recipes.
 
-import type { Input as Tokens } from "../worker/protocol.js";
+import type { Input as Tokens, WeightsData } from "../worker/protocol.js";
 import { beginning, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
 import { Checkpoint } from "./checkpoint.js";
 import type { Environment } from "./environment.js";
 import { StatepressError, throwIfAborted } from "./errors.js";
-import { sortFiles } from "./gather.js";
+import { fit } from "./fit.js";
+import { type CheckpointFiles, sortFiles } from "./gather.js";
 import { Model } from "./model.js";
 import { withOffset } from "./offset.js";
 import {
@@ -16,6 +17,7 @@ import {
   type OpenOptions,
   present,
 } from "./options.js";
+import { withoutMark } from "./text.js";
 import { TokenizerChoice } from "./tokenizers.js";
 import type { Comparison, Evaluation, Progress, Recipe } from "./types/statepress.js";
 
@@ -43,7 +45,7 @@ export function library(environment: Environment): Library {
       const tokenizer = await choose(environment, options.tokenizer, files.tokenizers);
       throwIfAborted(options.signal);
       const request = {
-        data: files.weights.data,
+        weights: weightsOf(files),
         ...(files.config !== undefined && { config: files.config }),
         ...(options.set && { set: options.set }),
       };
@@ -52,7 +54,7 @@ export function library(environment: Environment): Library {
       // One that could not be read was not taken for anything.
       const ignored = findings.some(({ code }) => code === "config-ignored");
       findings.push(...files.findings.filter(({ code }) => !(ignored && code === "config-beside")));
-      findings.push(...tokenizer.findings);
+      findings.push(...tokenizer.findings, ...(await fit(environment.host, tokenizer, opened.inspection)));
       return new Checkpoint(environment, opened, files.weights.name, tokenizer);
     },
 
@@ -79,10 +81,11 @@ export function library(environment: Environment): Library {
       withBoth(a, b, options, async (base, other) => {
         const why = options.why ?? tokensDiffer(a, b) ?? "it was asked for";
         const { limit } = options;
-        const whole = base.tokenizer.input(options.text);
+        const given = withoutMark(options.text);
+        const whole = base.tokenizer.input(given);
         const { tokens } = limit === undefined ? { tokens: 0 } : await environment.host.call("count", { input: whole });
         // Both read the same bytes to the end: a limit in tokens would stop each of them elsewhere.
-        const text = limit !== undefined && tokens > limit ? beginning(options.text, limit / tokens) : options.text;
+        const text = limit !== undefined && tokens > limit ? beginning(given, limit / tokens) : given;
         const window = options.window ?? usualWindow(base.info, other.info);
         const measure = async (model: Model, which: "a" | "b", offsetAsked: CompareByTextOptions["offset"]) => {
           const { offset: wanted } = withOffset(model.inspection, { offset: offsetAsked });
@@ -153,6 +156,14 @@ async function detect(
 function withDetection(evaluation: Evaluation, { nllByOffset, findings }: Evaluation): Evaluation {
   const odd = findings.filter((finding) => finding.level === "warning");
   return { ...evaluation, ...(nllByOffset && { nllByOffset }), findings: [...evaluation.findings, ...odd] };
+}
+
+/** The weights for the host: shards are opened together. */
+function weightsOf({ weights, index }: CheckpointFiles): WeightsData {
+  const [only, ...more] = weights.files;
+  if (only && more.length === 0 && !weights.index) return only.data;
+  const shards = weights.files.map(({ name, data }) => ({ name, data }));
+  return { shards, ...(weights.index && { index: { name: weights.index.name, text: index ?? "" } }) };
 }
 
 async function choose(

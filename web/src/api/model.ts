@@ -5,6 +5,7 @@ import type { BenchOptions, BenchResult, Generation, Handle, Host } from "../wor
 import type { BackendInfo, ModelInfo } from "../worker/wasm.js";
 import { withOffset } from "./offset.js";
 import { type EvaluateOptions, type GenerateOptions, present, type Running, type Token } from "./options.js";
+import { withoutMark } from "./text.js";
 import { asIds, type TokenizerChoice } from "./tokenizers.js";
 import type { Evaluation, Finding, GeneratedToken, Inspection } from "./types/statepress.js";
 
@@ -55,7 +56,7 @@ export class Model {
     prompt: string | ArrayLike<number>,
     options: GenerateOptions = {},
   ): AsyncGenerator<Token, Generation> {
-    const ids = typeof prompt === "string" ? this.encode(prompt) : asIds(prompt);
+    const ids = typeof prompt === "string" ? this.encode(withoutMark(prompt)) : asIds(prompt);
     // Ids need no text: they are continued whatever the tokenizer is like.
     const { tokenizer, findings } = this.tokenizer.maybe();
     const decoder = tokenizer && new TextStream(tokenizer, ids);

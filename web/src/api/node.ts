@@ -10,21 +10,36 @@ import { LocalHost } from "../worker/host.js";
 import { nodePlatform } from "../worker/platform-node.js";
 import type { Environment, Gathered, NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
+import { ioError, linkError } from "./io.js";
 import { library } from "./library.js";
 import { isTokenizerName, isVocabName, TOKENIZER_CONFIG } from "./names.js";
 import type { SaveOptions } from "./options.js";
 import { writeTarget } from "./target.js";
+import { decodeText } from "./text.js";
 
 export * from "./index.js";
 
 function pathFile(path: string): NamedFile {
-  return { name: basename(path), data: { path }, text: () => readFile(path, "utf8") };
+  const name = basename(path);
+  return { name, data: { path }, text: async () => decodeText(await readRegular(path), name) };
+}
+
+/** The bytes of a file; what would wait for a writer, or never end, is none. */
+async function readRegular(path: string): Promise<Uint8Array> {
+  try {
+    const about = await stat(path);
+    if (!about.isFile()) throw new StatepressError("io", `${path} is no regular file`, { path });
+    return await readFile(path);
+  } catch (error) {
+    throw linkError(path, error) ?? ioError(path, "read", error);
+  }
 }
 
 async function blobFile(blob: Blob): Promise<NamedFile> {
   // There are no synchronous reads of a Blob in Node: its bytes are taken into memory.
   const data = new Uint8Array(await blob.arrayBuffer());
-  return { name: nameOf(blob), data, text: () => blob.text() };
+  const name = nameOf(blob);
+  return { name, data, text: async () => decodeText(data, name) };
 }
 
 function nameOf(blob: Blob): string {
@@ -32,8 +47,10 @@ function nameOf(blob: Blob): string {
 }
 
 async function gatherPath(path: string): Promise<Gathered> {
-  const about = await stat(path).catch(() => {
-    throw new StatepressError("bad-input", `${path} does not exist or cannot be read`, { path });
+  const about = await stat(path).catch((error) => {
+    throw (
+      linkError(path, error) ?? new StatepressError("bad-input", `${path} does not exist or cannot be read`, { path })
+    );
   });
   const folder = about.isDirectory() ? path : dirname(path);
   const files = async (except?: string) =>
@@ -64,8 +81,8 @@ const environment: Environment = {
   async gather(input) {
     if (typeof input === "string") return gatherPath(input);
     if (input instanceof Uint8Array) {
-      const text = async () => new TextDecoder().decode(input);
-      return { given: [{ name: "checkpoint", data: input, text }], beside: [] };
+      const name = "checkpoint";
+      return { given: [{ name, data: input, text: async () => decodeText(input, name) }], beside: [] };
     }
     if (input instanceof Blob) return { given: [await blobFile(input)], beside: [] };
     const given = await Promise.all(Array.from(input, (it) => (typeof it === "string" ? pathFile(it) : blobFile(it))));

@@ -16,13 +16,13 @@ export function decodeText(bytes: Uint8Array, name: string): string {
     throw new StatepressError("bad-input", message, { file: name, offset });
   };
   const wide = wideEncoding(bytes);
-  if (wide) refuse(`it seems to be ${wide}`, 0, `convert it: ${iconv(wide, name)}`);
+  if (wide) refuse(`it seems to be ${wide}`, 0, converted(wide));
   try {
     return withoutMark(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch {
     const offset = firstWrong(bytes);
     if (offset === undefined) return refuse(`its ${bytes.length} bytes are more than one text can hold`, 0, "cut it");
-    const { what, help } = guess(bytes, offset, name);
+    const { what, help } = guess(bytes, offset);
     const byte = (bytes[offset] ?? 0).toString(16).padStart(2, "0");
     return refuse(`byte ${offset} is 0x${byte}, and ${what}`, offset, help);
   }
@@ -33,8 +33,8 @@ export function withoutMark(text: string): string {
   return text.startsWith("\ufeff") ? text.slice(1) : text;
 }
 
-function iconv(from: string, name: string): string {
-  return `iconv -f ${from} -t UTF-8 '${name}' > converted.txt`;
+function converted(from: string): string {
+  return `save it as UTF-8, or convert it by iconv -f ${from} -t UTF-8`;
 }
 
 const MARKS: [string, number[]][] = [
@@ -82,7 +82,8 @@ function firstWrong(bytes: Uint8Array): number | undefined {
 function characterAt(bytes: Uint8Array, at: number): number {
   const [first = 0, second = 0] = [bytes[at], bytes[at + 1]];
   if (first < 0x80) return 1;
-  const length = first >= 0xc2 && first < 0xe0 ? 2 : first < 0xf0 && first >= 0xe0 ? 3 : first < 0xf5 && first >= 0xf0 ? 4 : 0;
+  const length =
+    first >= 0xc2 && first < 0xe0 ? 2 : first < 0xf0 && first >= 0xe0 ? 3 : first < 0xf5 && first >= 0xf0 ? 4 : 0;
   if (length === 0) return 0;
   // No surrogates, nothing beyond U+10FFFF, nothing longer than it must be.
   const least = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80;
@@ -104,10 +105,14 @@ const SIGNATURES: [string, number[]][] = [
 ];
 
 /** What bytes that are no UTF-8 from a place on may be, and what would help. */
-function guess(bytes: Uint8Array, offset: number, name: string): { what: string; help: string } {
+function guess(bytes: Uint8Array, offset: number): { what: string; help: string } {
   const kind = SIGNATURES.find(([, start]) => start.every((byte, at) => bytes[at] === byte));
   if (kind) return { what: `it is ${kind[0]}`, help: "give the text that is in it" };
-  if (bytes.length - offset < 4 && (bytes[offset] ?? 0) >= 0xc2 && bytes.subarray(offset + 1).every((it) => it >> 6 === 2)) {
+  if (
+    bytes.length - offset < 4 &&
+    (bytes[offset] ?? 0) >= 0xc2 &&
+    bytes.subarray(offset + 1).every((it) => it >> 6 === 2)
+  ) {
     return { what: "it ends in the middle of a character", help: "it was cut: fetch or write it again" };
   }
   let control = 0;
@@ -129,9 +134,9 @@ function guess(bytes: Uint8Array, offset: number, name: string): { what: string;
   if (characters > 4 * wrong) return { what: "the rest seems to be UTF-8", help: "take out the damaged bytes" };
   if (high > seen / 4) {
     return {
-      what: "it seems to be in an older encoding, such as Windows-1251, Shift-JIS or GB18030",
-      help: `convert it: ${iconv("ENCODING", name)}`,
+      what: "it seems to be in an older encoding, such as Latin-1, Windows-1251, Shift-JIS or GB18030",
+      help: converted("ENCODING"),
     };
   }
-  return { what: "it seems to be Latin-1 (Windows-1252)", help: `convert it: ${iconv("WINDOWS-1252", name)}` };
+  return { what: "it seems to be Latin-1 (Windows-1252)", help: converted("WINDOWS-1252") };
 }

@@ -7,6 +7,7 @@ import type { NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { isTokenizerName, isVocabName, isWholeTokenizerName, TOKENIZER_CONFIG } from "./names.js";
 import { isRecord } from "./record.js";
+import { withoutMark } from "./text.js";
 import type { Finding } from "./types/statepress.js";
 
 /** The tokenizer of a checkpoint, or why there is none. */
@@ -19,6 +20,8 @@ export class TokenizerChoice {
     tokenizer?: Tokenizer,
     /** What had to be assumed of it. */
     readonly findings: Finding[] = [],
+    /** The names of those among which the user has to choose. */
+    readonly candidates: string[] = [],
   ) {
     this.#tokenizer = tokenizer;
   }
@@ -30,17 +33,19 @@ export class TokenizerChoice {
 
   /** The one that some files are; none or several leave the choice to the user. */
   static async among(files: NamedFile[]): Promise<TokenizerChoice> {
-    const none = (reason: string) => new TokenizerChoice(undefined, reason);
+    const none = (reason: string, candidates: string[] = []) =>
+      new TokenizerChoice(undefined, reason, undefined, [], candidates);
     const whole = files.filter(({ name }) => isWholeTokenizerName(name));
     const exact = whole.filter(({ name }) => name === "tokenizer.json");
     const [only, ...more] = exact.length === 1 ? exact : whole;
     if (more.length > 0) {
-      return none(`several tokenizers lie beside the weights (${whole.map(({ name }) => name).join(", ")})`);
+      const names = whole.map(({ name }) => name);
+      return none(`several tokenizers lie beside the weights (${names.join(", ")})`, names);
     }
-    if (only) return TokenizerChoice.#of(only);
+    if (only) return TokenizerChoice.#beside(only);
     const pair = files.filter(({ name }) => isVocabName(name));
     const vocab = pair.find(({ name }) => name === "vocab.json");
-    if (vocab && pair.length > 1) return TokenizerChoice.#of(vocab, files);
+    if (vocab && pair.length > 1) return TokenizerChoice.#beside(vocab, files);
     if (pair[0]) return none(`${pair[0].name} lies there without ${vocab ? "merges.txt" : "vocab.json"}, and needs it`);
     const model = files.find(({ name }) => isTokenizerName(name));
     if (model) return none(`there is only ${model.name}, and ${SENTENCEPIECE}`);
@@ -51,6 +56,21 @@ export class TokenizerChoice {
   static async named(files: NamedFile[]): Promise<TokenizerChoice> {
     const [file, ...more] = files;
     return file && more.length === 0 ? TokenizerChoice.#of(file) : TokenizerChoice.among(files);
+  }
+
+  /** One that lies beside the weights: where it cannot be read, as a link to nothing, there is none. */
+  static async #beside(file: NamedFile, files: NamedFile[] = []): Promise<TokenizerChoice> {
+    try {
+      return await TokenizerChoice.#of(file, files);
+    } catch (error) {
+      const { message } = error as Error;
+      const finding: Finding = {
+        level: "warning",
+        code: "tokenizer-ignored",
+        message: `${file.name} is ignored: ${message}`,
+      };
+      return new TokenizerChoice(undefined, `${file.name} cannot be used (${message})`, undefined, [finding]);
+    }
   }
 
   static async #of(file: NamedFile, beside: NamedFile[] = []): Promise<TokenizerChoice> {
@@ -66,6 +86,11 @@ export class TokenizerChoice {
       assumed.push({ level: "warning", code: "tokenizer-assumed", message });
     }
     return new TokenizerChoice(read, "", undefined, assumed);
+  }
+
+  /** The tokenizer, where the user has made it. */
+  get made(): Tokenizer | undefined {
+    return this.file ? undefined : this.#tokenizer;
   }
 
   /** What it is called. */
@@ -116,8 +141,10 @@ export class TokenizerChoice {
   /** Text or ids, ready for the host, which encodes texts itself where it has the file. */
   input(input: string | ArrayLike<number>): Input {
     if (typeof input !== "string") return { ids: asIds(input) };
-    if (this.file) return { text: input, tokenizer: this.file };
-    return { ids: this.get().encode(input) };
+    // A text as a program has read it from a file is the same as that file.
+    const text = withoutMark(input);
+    if (this.file) return { text, tokenizer: this.file };
+    return { ids: this.get().encode(text) };
   }
 }
 

@@ -10,6 +10,7 @@ import type { Host } from "../worker/protocol.js";
 import type { Environment, NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { library } from "./library.js";
+import { decodeText } from "./text.js";
 
 export * from "./index.js";
 
@@ -20,7 +21,8 @@ function host(): Host {
 }
 
 function namedFile(blob: Blob): NamedFile {
-  return { name: blob instanceof File ? blob.name : "checkpoint", data: blob, text: () => blob.text() };
+  const name = blob instanceof File ? blob.name : "checkpoint";
+  return { name, data: blob, text: async () => decodeText(new Uint8Array(await blob.arrayBuffer()), name) };
 }
 
 function noPaths(path: string): never {

@@ -6,6 +6,7 @@ import { StatepressError } from "../api/errors.js";
 import { ioError } from "../api/io.js";
 import { recipes } from "../api/node.js";
 import type { RecipeInput } from "../api/options.js";
+import { decodeText } from "../api/text.js";
 import { STANDARD } from "./args.js";
 import { didYouMean } from "./near.js";
 import { readStandardInput } from "./stdin.js";
@@ -20,12 +21,7 @@ export async function readBytes(path: string): Promise<Buffer> {
 
 /** A UTF-8 text; `-` is standard input. */
 export async function readText(path: string): Promise<string> {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await readBytes(path));
-  } catch (error) {
-    if (error instanceof StatepressError) throw error;
-    throw new StatepressError("bad-input", `${path} is not UTF-8 text`, { path });
-  }
+  return decodeText(await readBytes(path), path === STANDARD ? "standard input" : path);
 }
 
 /** Little-endian ids; u16 when the vocabulary fits, unless said otherwise. `path` is where the bytes are from. */

@@ -8,9 +8,10 @@ import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
 import { bench } from "./bench.js";
 import { Batch, Pace, release, run } from "./jobs.js";
+import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
-import type { OpenFile, Platform } from "./platform.js";
-import type { Context, Data, Generation, Handle, Host, Input, Requests, TokenizerFile } from "./protocol.js";
+import type { Platform } from "./platform.js";
+import type { Context, Generation, Handle, Host, Input, Requests, TokenizerFile, WeightsData } from "./protocol.js";
 import { chooseBuild, type Wasm, type WasmBackend, type WasmCheckpoint } from "./wasm.js";
 
 type Answers = { [K in keyof Requests]: (request: Requests[K][0], context: Context) => Promise<Requests[K][1]> };
@@ -62,8 +63,8 @@ export class LocalHost implements Host {
   }
 
   readonly #answers: Answers = {
-    open: ({ data, config, set }) =>
-      this.#open(data, { ...(config !== undefined && { config }), ...(set && { set }) }, () => {}),
+    open: ({ weights, config, set }) =>
+      this.#open(weights, { ...(config !== undefined && { config }), ...(set && { set }) }, () => {}),
 
     tensor: ({ checkpoint, name, options }) =>
       this.#with(this.#checkpoints, checkpoint, async (it) => it.tensor(name, options)),
@@ -87,6 +88,11 @@ export class LocalHost implements Host {
       }),
 
     load: (request, context) => this.#load(request, context),
+
+    tokenizer: async ({ tokenizer: file }) => {
+      const { size, unknown } = this.#tokenizerOf(file);
+      return { size, ...(unknown !== undefined && { unknown }) };
+    },
 
     count: async ({ input }) => ({ tokens: this.#tokens(input).ids.length }),
 
@@ -151,26 +157,13 @@ export class LocalHost implements Host {
     return this.#wasm;
   }
 
-  async #open(
-    data: Data,
-    options: { config?: string; set?: Record<string, number | boolean | number[]> },
-    after: () => void,
-  ) {
-    const wasm = await this.#module();
-    const file: OpenFile = this.#platform.open(data);
-    let object: WasmCheckpoint;
-    try {
-      object = wasm.Checkpoint.open(file, options);
-    } catch (error) {
-      file.close();
-      throw error;
-    }
-    const free = () => {
-      object.free();
-      file.close();
+  async #open(weights: WeightsData, settings: OpenSettings, after: () => void) {
+    const { object, free } = openCheckpoint(await this.#module(), this.#platform, weights, settings);
+    const freed = () => {
+      free();
       after();
     };
-    return { checkpoint: this.#hold(this.#checkpoints, object, free), inspection: object.inspection() };
+    return { checkpoint: this.#hold(this.#checkpoints, object, freed), inspection: object.inspection() };
   }
 
   async #load(

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { StatepressError } from "../api/errors.js";
-import { ioError } from "../api/io.js";
+import { ioError, linkError } from "../api/io.js";
 import { installGpu } from "./gpu-node.js";
 import type { OpenFile, Platform, Scratch } from "./platform.js";
 import { removeTemporary, temporary } from "./temporary-node.js";
@@ -51,7 +51,11 @@ class PathFile implements OpenFile {
   readonly #descriptor: number;
 
   constructor(path: string) {
-    this.#descriptor = openSync(path, "r");
+    try {
+      this.#descriptor = openSync(path, "r");
+    } catch (error) {
+      throw linkError(path, error) ?? ioError(path, "read", error);
+    }
     this.size = fstatSync(this.#descriptor).size;
   }
 

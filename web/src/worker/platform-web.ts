@@ -35,6 +35,9 @@ function blobOf(data: Data): Blob {
   throw new StatepressError("bad-input", "a page cannot open paths: pass a File", { path: data.path });
 }
 
+// Of all open files one has its bytes read ahead: a checkpoint may be of hundreds of shards.
+let ahead: BlobFile | undefined;
+
 class BlobFile implements OpenFile {
   readonly size: number;
   readonly #reader = new FileReaderSync();
@@ -53,6 +56,8 @@ class BlobFile implements OpenFile {
       return;
     }
     if (offset < this.#from || end > this.#from + this.#bytes.length) {
+      if (ahead !== this) ahead?.close();
+      ahead = this;
       this.#bytes = this.#read(offset, Math.min(this.size, offset + READ_AHEAD));
       this.#from = offset;
     }

@@ -20,6 +20,9 @@ import type { AdapterInfo, BackendInfo, BackendName, BackendOptions, Build, Expl
 /** Bytes somewhere: in a page a Blob, in Node a path or memory. */
 export type Data = Blob | Uint8Array | { path: string };
 
+/** The bytes of a checkpoint: one file, or shards with the text of their index where there is one. */
+export type WeightsData = Data | { shards: { name: string; data: Data }[]; index?: { name: string; text: string } };
+
 /** The text of a tokenizer file; of a `vocab.json` those beside it as well. */
 export interface TokenizerFile {
   name: string;
@@ -37,7 +40,7 @@ export type Input = { ids: Uint32Array } | { text: string; tokenizer: TokenizerF
 /** What each request takes and answers. */
 export interface Requests {
   open: [
-    { data: Data; config?: string; set?: Record<string, number | boolean | number[]> },
+    { weights: WeightsData; config?: string; set?: Record<string, number | boolean | number[]> },
     { checkpoint: Handle; inspection: Inspection },
   ];
   tensor: [{ checkpoint: Handle; name: string; options: object }, TensorView];
@@ -51,6 +54,8 @@ export interface Requests {
     { checkpoint: Handle; backend: BackendName; backendOptions?: BackendOptions },
     { model: Handle; info: ModelInfo; backend: BackendInfo },
   ];
+  /** Reads a tokenizer: how many ids it has, and the one of all that is unknown where its layout has one. */
+  tokenizer: [{ tokenizer: TokenizerFile }, { size: number; unknown?: number }];
   /** How many tokens an input is. */
   count: [{ input: Input }, { tokens: number }];
   evaluate: [{ model: Handle; input: Input; options: object }, Evaluation];

@@ -22,6 +22,8 @@ export type { Build };
 
 /** Random access to the bytes of a file. Short reads are errors. */
 export interface Source {
+  /** Of a shard: what it is called. */
+  name?: string;
   size: number;
   readAt(offset: number, buffer: Uint8Array): void;
 }
@@ -153,6 +155,14 @@ export interface Wasm {
     open(
       source: Source,
       options: { config?: string; set?: Record<string, number | boolean | number[]> },
+    ): WasmCheckpoint;
+    openShards(
+      sources: Source[],
+      options: {
+        index?: { name: string; text: string };
+        config?: string;
+        set?: Record<string, number | boolean | number[]>;
+      },
     ): WasmCheckpoint;
   };
   Backend: {

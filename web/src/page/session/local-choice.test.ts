@@ -2,7 +2,10 @@ import { expect, test, vi } from "vitest";
 import { choose, MAX_TEXT } from "./local-choice.js";
 
 // The part of the package that is asked, from its source.
-vi.mock("statepress", () => import("../../api/names.js"));
+vi.mock("statepress", async () => ({
+  ...(await import("../../api/names.js")),
+  ...(await import("../../api/weights.js")),
+}));
 
 const listed = (sizes: Record<string, number>) =>
   Object.entries(sizes).map(([name, size]) => ({ name, size, path: `/models/${name}` }));
@@ -67,6 +70,8 @@ test("weights that are not fetched are known", () => {
 test("an index stands for its shards", () => {
   const shards = { "model-00001-of-00002.safetensors": 1e9, "model-00002-of-00002.safetensors": 1e9 };
   expect(names({ ...shards, "model.safetensors.index.json": 900, "config.json": 1 })).toEqual([
+    "model-00001-of-00002.safetensors",
+    "model-00002-of-00002.safetensors",
     "model.safetensors.index.json",
     "config.json",
   ]);

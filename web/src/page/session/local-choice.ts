@@ -1,6 +1,6 @@
 // Which files of a folder are fetched to be opened together. What is not needed may be gigabytes.
 
-import { type Finding, isTokenizerName, TOKENIZER_CONFIG, weightsAmong, weightsLeft } from "statepress";
+import { type Finding, isTokenizerName, TOKENIZER_CONFIG, weightsAmong } from "statepress";
 
 /** A file of the machine that serves the page. */
 export interface LocalFile {
@@ -30,6 +30,9 @@ export function choose(listed: LocalFile[]): Choice {
   if (listed.length === 1) return { files: listed, findings: [] };
   const weights = weightsAmong(listed);
   const text = ({ name, size }: LocalFile) => /\.txt$/i.test(name) && size < MAX_TEXT;
-  const files = listed.filter((file) => file === weights || isBeside(file) || text(file));
-  return { files, findings: weightsLeft(listed, weights) };
+  const parts = weights.index ? [weights.index, ...weights.files] : weights.files;
+  return {
+    files: listed.filter((file) => parts.includes(file) || isBeside(file) || text(file)),
+    findings: weights.findings,
+  };
 }

@@ -1,6 +1,6 @@
 // A recipe among dropped files: what "Recipe as JSON" has written.
 
-import type { Recipe } from "statepress";
+import { type Recipe, withoutMark } from "statepress";
 import { isRecipe } from "../state/link.js";
 
 /** Recipes are short; a tokenizer of many megabytes need not be read to find that out. */
@@ -19,7 +19,7 @@ export async function takeRecipe(files: File[]): Promise<{ recipe: Recipe | unde
 // Files that are no JSON are told of by whoever needs them to be.
 function parsed(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(withoutMark(text));
   } catch {
     return undefined;
   }

@@ -26,6 +26,8 @@ const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resol
 
 vi.mock("statepress", async () => {
   const names = await import("../../api/names.js");
+  const { decodeText, withoutMark } = await import("../../api/text.js");
+  const { weightsAmong } = await import("../../api/weights.js");
   const types = await import("../../api/types/statepress.js");
   class StatepressError extends Error {
     constructor(
@@ -43,8 +45,9 @@ vi.mock("statepress", async () => {
     isTokenizerName: names.isTokenizerName,
     replacesTokenizer: names.replacesTokenizer,
     TOKENIZER_CONFIG: names.TOKENIZER_CONFIG,
-    weightsAmong: names.weightsAmong,
-    weightsLeft: names.weightsLeft,
+    weightsAmong,
+    decodeText,
+    withoutMark,
     recipes: async () => ["int8", "nf4", "none"].map(recipe),
     open: async (files: File[], { set = {} }: { set?: object }) => {
       const about = { files: files.map((file) => file.name), set, disposed: false };
@@ -255,7 +258,7 @@ test("texts: read-mes are none, of several the first is taken and said, others t
   expect(it.state.asked.own).toBeUndefined();
   expect(it.state.asked.text).toBe("demo");
   await it.session.openFiles([file("a.pt"), file("one.txt", "\ufeffwords"), file("two.txt", "x")]);
-  expect(it.state.asked.own).toEqual({ name: "one.txt", text: "\ufeffwords" });
+  expect(it.state.asked.own).toEqual({ name: "one.txt", text: "words" });
   expect(it.state.asked.text).toBe("own");
   expect(it.state.checkpoint?.inspection.findings.map((finding) => finding.code)).toEqual(["several-texts"]);
   await it.session.openFiles([file("a.pt"), new File([new Uint8Array([0xe4, 0xf6])], "latin.txt")]);
@@ -303,7 +306,7 @@ test("files without weights are for those that are there, or are refused", async
   await it.session.openFiles([file("notes.json", "[]")]);
   expect(it.state.openProblem).toMatchObject({ what: "notes.json", message: expect.stringContaining("no weights") });
   await it.session.openFiles([new File([new Uint8Array([0xe4, 0xf6])], "latin.txt")]);
-  expect(it.state.openProblem).toMatchObject({ what: "latin.txt", message: expect.stringContaining("no UTF-8") });
+  expect(it.state.openProblem).toMatchObject({ what: "latin.txt", message: expect.stringContaining("is not UTF-8") });
   expect(it.state.checkpoint?.name).toBe("a");
 });
 

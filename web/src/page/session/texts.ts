@@ -1,6 +1,6 @@
 // The text among dropped files that is measured on. Read as the command line reads it, so that numbers agree.
 
-import type { Finding } from "statepress";
+import { decodeText, type Finding } from "statepress";
 
 /** A text. */
 export interface OwnText {
@@ -37,10 +37,11 @@ export async function takeText(files: File[]): Promise<Taken> {
     findings.push(info("several-texts", `${first.name} was taken for the text to measure on, not ${left}`));
   }
   try {
-    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-    return { text: { name: first.name, text: decoder.decode(await first.arrayBuffer()) }, findings, others };
-  } catch {
-    findings.push({ ...info("text-left-out", `${first.name} is no UTF-8 text: it was left out`), level: "warning" });
+    const text = decodeText(new Uint8Array(await first.arrayBuffer()), first.name);
+    return { text: { name: first.name, text }, findings, others };
+  } catch (error) {
+    const message = `${(error as Error).message}: it was left out`;
+    findings.push({ ...info("text-left-out", message), level: "warning" });
     return { text: undefined, findings, others };
   }
 }

@@ -1,0 +1,57 @@
+// Opens a checkpoint: one file, or the shards of one.
+
+import type { OpenFile, Platform } from "./platform.js";
+import type { WeightsData } from "./protocol.js";
+import type { Wasm, WasmCheckpoint } from "./wasm.js";
+
+/** What the library says of a checkpoint. */
+export interface OpenSettings {
+  config?: string;
+  set?: Record<string, number | boolean | number[]>;
+}
+
+/** An opened checkpoint with its files. */
+export interface OpenedCheckpoint {
+  object: WasmCheckpoint;
+  /** Frees it and closes the files. */
+  free(): void;
+}
+
+/** Opens what `weights` are; nothing stays open when that fails. */
+export function openCheckpoint(
+  wasm: Wasm,
+  platform: Platform,
+  weights: WeightsData,
+  settings: OpenSettings,
+): OpenedCheckpoint {
+  const files: OpenFile[] = [];
+  const close = () => {
+    for (const file of files) file.close();
+  };
+  try {
+    const object = open();
+    const free = () => {
+      object.free();
+      close();
+    };
+    return { object, free };
+  } catch (error) {
+    close();
+    throw error;
+  }
+
+  function open(): WasmCheckpoint {
+    if (!("shards" in weights)) {
+      const file = platform.open(weights);
+      files.push(file);
+      return wasm.Checkpoint.open(file, settings);
+    }
+    const { shards, index } = weights;
+    const sources = shards.map(({ name, data }) => {
+      const file = platform.open(data);
+      files.push(file);
+      return { name, size: file.size, readAt: (at: number, buffer: Uint8Array) => file.readAt(at, buffer) };
+    });
+    return wasm.Checkpoint.openShards(sources, { ...settings, ...(index && { index }) });
+  }
+}
