@@ -414,14 +414,17 @@ fn advice_is_in_the_order_it_says_and_names_only_what_can_be_asked_for() {
                 assert!(!advice.recommended.is_empty());
                 for advised in &advice.recommended {
                     recipes::find(&advised.recipe).unwrap_or_else(|error| panic!("{target:?}: {error}"));
-                    assert!(advised.expected_loss.unwrap() <= max_loss.unwrap_or(3.0));
+                    assert!(advised.expected_loss.unwrap_or(0.0) <= max_loss.unwrap_or(3.0));
                 }
                 for advised in advice.recommended.iter().chain(&advice.avoid) {
-                    let measured = recipes::find(&advised.recipe).is_ok();
-                    let basis = if measured { report::Basis::Measured } else { report::Basis::Literature };
-                    assert_eq!(advised.basis, basis, "{}", advised.recipe);
+                    // A loss is claimed of the family alone that it was measured on.
+                    let measured = recipes::find(&advised.recipe).is_ok() && std::ptr::eq(checkpoint, &itera);
+                    assert_eq!(advised.basis == report::Basis::Measured, measured, "{}", advised.recipe);
                     assert_eq!(advised.expected_loss.is_some(), measured, "{}", advised.recipe);
+                    assert_eq!(advised.measured_on.as_deref(), measured.then_some("itera-tiny"));
                 }
+                let unmeasured = advice.findings.iter().any(|finding| finding.code == "not-measured");
+                assert_eq!(unmeasured, std::ptr::eq(checkpoint, &transformer));
                 let order = advice.findings.iter().find(|finding| finding.code == "order").unwrap();
                 let ratios: Vec<_> =
                     advice.recommended.iter().map(|advised| advised.expected_ratio.unwrap()).collect();

@@ -1,8 +1,8 @@
-//! Advice: the rules of the research as written, named as such, and what measurements say.
+//! Advice: what measurements say of the built-in recipes, and what the research claimed of the rest.
 //!
 //! Limits decide what is recommended; limits and target decide the order, and a finding says which
-//! order it is. The research's tree and matrix contradict each other and several of its own claims;
-//! measured findings override them, and both are shown.
+//! order it is. Losses were measured on one model: other families get the order, and no figure. Where
+//! the research's rules contradict each other or a measurement, the measurement counts.
 
 use statepress_core::report::{Advice, Basis, Recommendation, Risk};
 use statepress_core::spec::Family;
@@ -32,14 +32,16 @@ pub struct AdviseOptions {
     pub max_size: Option<u64>,
 }
 
+/// The model that losses were measured on.
+const MEASURED_ON: &str = "itera-tiny";
+
 /// What was measured of a built-in recipe: weight-only, itera-tiny, WikiText-2 test, 322,830
-/// tokens, window 256 (perplexity change in percent), and who should prefer it.
+/// tokens, window 256 (perplexity change in percent), and what it is good for.
 struct Measured {
     recipe: &'static str,
     loss: f64,
     risk: Risk,
-    /// The rule of the research that speaks for or against it.
-    rule: &'static str,
+    why: &'static str,
 }
 
 /// Ordered by preference where nothing else decides: smallest harm per byte first.
@@ -48,37 +50,37 @@ const MEASURED: [Measured; 6] = [
         recipe: "int8",
         loss: 0.0,
         risk: Risk::Low,
-        rule: "research 6.3: \"mobile: INT8 per channel\"; its \"CPU: avoid INT8\" is refuted by measurement",
+        why: "8 bits a weight, each row of a matrix with a scale of its own: the first thing to try",
     },
     Measured {
         recipe: "mixed",
         loss: 0.0,
         risk: Risk::Low,
-        rule: "research 6.2: \"SSM: mixed precision, INT8 tables, FP16 core, expected 2-2.5x\"",
+        why: "keeps more bits where a recurrent model carries its errors along, and saves less for it",
     },
     Measured {
         recipe: "mixed-aggressive",
         loss: 0.6,
         risk: Risk::Low,
-        rule: "research 6.3: \"SSM needing more: INT4 on non-critical layers, +5-10 %\"; measured far lower",
+        why: "4 bits for the projections, more where step sizes and states are made",
     },
     Measured {
         recipe: "nf4",
         loss: 2.0,
         risk: Risk::Medium,
-        rule: "research 6.3: \"fallback NF4, +10-20 %\"; measured lower",
+        why: "4 bits a weight, at levels that suit weights with a bell curve: for when size comes first",
     },
     Measured {
         recipe: "int4",
         loss: 2.8,
         risk: Risk::Medium,
-        rule: "research 6.1: \"INT4: good, risky below 10M parameters\"; measured +2.8 %",
+        why: "4 bits a weight at equal steps: simpler to decode than nf4, and a little worse",
     },
     Measured {
         recipe: "fp16",
         loss: 0.0,
         risk: Risk::Low,
-        rule: "research 6.2: \"mobile, edge: INT8, then FP16\"",
+        why: "half the size, and read by every other tool",
     },
 ];
 
@@ -91,28 +93,28 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
     let mut recommended = Vec::new();
     let mut avoid = Vec::new();
     let mut findings = Vec::new();
-    for Measured { recipe, loss, risk, rule } in &MEASURED {
+    let known = spec.family == Family::ITERA_LITE;
+    for Measured { recipe, loss, risk, why } in &MEASURED {
         let planned = plan::plan(index, spec, &find(recipe)?, &[])?.plan;
-        let advice = |why: String| Recommendation {
+        let advice = |hindrance: Option<String>| Recommendation {
             recipe: (*recipe).into(),
-            why,
+            why: hindrance.map_or_else(|| (*why).into(), |it| format!("{it}; {why}")),
             expected_ratio: Some(planned.bytes.ratio),
-            expected_loss: Some(*loss),
+            expected_loss: known.then_some(*loss),
+            measured_on: known.then(|| MEASURED_ON.into()),
             risk: *risk,
-            basis: Basis::Measured,
+            basis: if known { Basis::Measured } else { Basis::Unmeasured },
         };
-        let measured = format!("measured {loss:+.1} % perplexity on itera-tiny (WikiText-2 test); {rule}");
         if *loss > max_loss {
-            avoid.push(advice(format!("over the allowed {max_loss} %: {measured}")));
+            let over = format!("{MEASURED_ON} lost {loss} % by it, over the allowed {max_loss} %");
+            avoid.push(advice(Some(over)));
         } else if let Some(max_size) = options.max_size.filter(|&max_size| planned.bytes.after > max_size) {
-            avoid.push(advice(format!(
-                "{} bytes, over the allowed {max_size}: {measured}",
-                planned.bytes.after
-            )));
+            let over = format!("{} bytes, over the allowed {max_size}", planned.bytes.after);
+            avoid.push(advice(Some(over)));
         } else if planned.bytes.after >= planned.bytes.before {
-            avoid.push(advice(format!("does not make this file smaller: {measured}")));
+            avoid.push(advice(Some("does not make this file smaller".into())));
         } else {
-            recommended.push(advice(format!("ratio predicted from this file's shapes; {measured}")));
+            recommended.push(advice(None));
         }
     }
     let (smallest_first, order) = order(options);
@@ -128,13 +130,23 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
         ));
     }
     techniques_without_recipe(spec, options, max_loss, &mut avoid, &mut findings);
-    findings.push(Finding::info(
-        "rules-as-written",
-        "research rules are quoted as written; of its precedence (quality limit > size class > architecture > \
-         target) the limits and the target are followed, because its rules contradict each other (small \
-         Transformer: pruning \"best\" and \"avoid\"; CPU: \"dynamic INT8 second\" and \"avoid INT8\") and measured \
-         figures override them; figures of another model are a guide, compare yours",
-    ));
+    findings.push(if known {
+        Finding::info(
+            "measured-elsewhere",
+            "losses were measured on itera-tiny (WikiText-2 test, 322,830 tokens), not on this file: compare the \
+             compressed file with this one to have yours",
+        )
+    } else {
+        Finding::info(
+            "not-measured",
+            format!(
+                "no loss was measured on the family {}: the order, and what a limit of the loss leaves out, are \
+                 those of {MEASURED_ON}, an itera-lite model; compare the compressed file with this one to have \
+                 your figures",
+                spec.family
+            ),
+        )
+    });
     Ok(Advice { recommended, avoid, findings })
 }
 
@@ -153,10 +165,9 @@ fn order(options: &AdviseOptions) -> (bool, &'static str) {
         _ if options.max_size.is_some() || options.max_loss.is_some() => {
             (true, "the smallest first of what the limits allow")
         }
-        Some(Target::Cpu) => (
-            false,
-            "cpu: the least harm per byte first; the research's \"avoid INT8\" is refuted by measurement",
-        ),
+        Some(Target::Cpu) => {
+            (false, "cpu: the least harm per byte first: INT8 runs from its packed bytes there, too")
+        }
         None => (false, "the least harm per byte first"),
     }
 }
@@ -173,23 +184,24 @@ fn techniques_without_recipe(
     let mut cannot = |why: &str| findings.push(Finding::info("no-recipe", why));
     if options.target == Some(Target::Cpu) {
         cannot(
-            "distillation: research 6.2: \"CPU: no compression, distil, 2-5x fewer parameters\"; measured once: \
-             3.81x at unchanged perplexity on a templated text; this version cannot distil",
+            "distillation, a smaller model that learns from this one, gave 3.81x at unchanged perplexity where it was \
+             measured, on a templated text; this version cannot distil",
         );
     }
     if spec.family == Family::TRANSFORMER && max_loss >= 3.0 {
         cannot(
-            "pruning: research 6.2: \"Transformer: pruning first, 30-50 % of heads, 1.5-3x\"; not measured, and \
-             this version cannot prune",
+            "pruning, leaving out heads, is said to take 1.5 to 3x off a Transformer; that was not measured, and this \
+             version cannot prune",
         );
     } else if spec.is_recurrent() {
-        let why = "research 6.1: \"SSM: avoid pruning\"; refuted by measurement for experts and feed-forward \
-                   width (75 % removed: +0.3 % perplexity), true for states; this version cannot prune";
+        let why = "leaving weights out is said to harm recurrent models; measured, that is true of states, and not of \
+                   experts and feed-forward width (75 % removed: +0.3 % perplexity); this version cannot prune";
         avoid.push(Recommendation {
             recipe: "pruning".into(),
             why: why.into(),
             expected_ratio: None,
             expected_loss: None,
+            measured_on: None,
             risk: Risk::Medium,
             basis: Basis::Literature,
         });

@@ -54,6 +54,7 @@ function remarks({ tiedTo, buffer, segments }: Inspection["tensors"][number]): s
 
 const BASES: Record<Recommendation["basis"], string> = {
   measured: "measured on the demo model",
+  unmeasured: "loss not measured on this family",
   literature: "from literature",
 };
 

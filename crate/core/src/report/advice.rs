@@ -24,19 +24,24 @@ pub struct Advice {
 pub struct Recommendation {
     /// Name of a built-in recipe, or of a technique that has none yet.
     pub recipe: String,
-    /// The rule behind it, and whether it was measured.
+    /// The reason, and what was measured of it.
     pub why: String,
     /// Predicted on this checkpoint where a recipe exists, else the rule's own claim.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub expected_ratio: Option<f64>,
-    /// Perplexity change in percent that the rule claims.
+    /// Perplexity change in percent that was measured on another model of the family, `measured_on`;
+    /// absent where none of the family was measured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub expected_loss: Option<f64>,
+    /// The model that `expected_loss` was measured on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub measured_on: Option<String>,
     /// `low`, `medium` or `high`.
     pub risk: Risk,
-    /// Where the figures come from: `measured` or `literature`.
+    /// Where the figures come from: `measured`, `unmeasured` or `literature`.
     pub basis: Basis,
 }
 
@@ -47,6 +52,8 @@ pub struct Recommendation {
 pub enum Basis {
     /// Measured on itera-tiny, the demo model: not on the file that is advised on.
     Measured,
+    /// Measured on itera-tiny, which is of another family: a reason for the order, and no figure.
+    Unmeasured,
     /// A claim of the research, not measured as a recipe of this version.
     Literature,
 }

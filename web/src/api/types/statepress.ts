@@ -21,7 +21,7 @@ findings: Array<Finding>, };
 /**
  * Where the figures of a piece of advice come from.
  */
-export type Basis = "measured" | "literature";
+export type Basis = "measured" | "unmeasured" | "literature";
 
 /**
  * At most 64 consecutive numbers of what shares one scale: of an INT8 row (or tensor), an INT4 group or
@@ -767,7 +767,7 @@ export type Recommendation = {
  */
 recipe: string,
 /**
- * The rule behind it, and whether it was measured.
+ * The reason, and what was measured of it.
  */
 why: string,
 /**
@@ -775,15 +775,20 @@ why: string,
  */
 expectedRatio?: number,
 /**
- * Perplexity change in percent that the rule claims.
+ * Perplexity change in percent that was measured on another model of the family, `measured_on`;
+ * absent where none of the family was measured.
  */
 expectedLoss?: number,
+/**
+ * The model that `expected_loss` was measured on.
+ */
+measuredOn?: string,
 /**
  * `low`, `medium` or `high`.
  */
 risk: Risk,
 /**
- * Where the figures come from: `measured` or `literature`.
+ * Where the figures come from: `measured`, `unmeasured` or `literature`.
  */
 basis: Basis, };
 
