@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch } from "../support/browser.mjs";
 import { cli, DEMO, HELDOUT, scratch } from "../support/node.mjs";
+import { numberIn } from "../support/playground.mjs";
 
 const folder = scratch();
 const DEMO_FOLDER = "/demo/itera-tiny/";
@@ -104,10 +105,10 @@ test("both texts, where they part, the sizes and the numbers: those of the comma
   assert.match(await element.locator(".compressed .size").innerText(), /7\.50x smaller/);
   assert.equal(report.bytes.ratio.toFixed(2), "7.50");
   const shown = await element.locator("dd.value").allInnerTexts();
-  assert.equal(Number(shown[0]).toPrecision(3), comparison.kl.mean.toPrecision(3));
+  assert.equal(numberIn(shown[0]).toPrecision(3), comparison.kl.mean.toPrecision(3));
   assert.equal(shown[1], `${(100 * comparison.top1Agreement).toFixed(1)} %`);
-  assert.equal(Number(shown[2]).toPrecision(4), comparison.a.perplexity.toPrecision(4));
-  assert.equal(Number(shown[3]).toPrecision(4), comparison.b.perplexity.toPrecision(4));
+  assert.equal(numberIn(shown[2]).toPrecision(4), comparison.a.perplexity.toPrecision(4));
+  assert.equal(numberIn(shown[3]).toPrecision(4), comparison.b.perplexity.toPrecision(4));
   assert.ok(comparison.b.tokens < text.length / 2, "the routed, short text");
 
   const [download] = await Promise.all([page.waitForEvent("download"), element.locator(".take a").click()]);
@@ -217,7 +218,13 @@ test("autostart needs no button, and a recipe may be spelled out", async () => {
 test("what is wrong is said in words, at the place", async () => {
   const cases = [
     [{ src: "/demo/nothing/" }, /there is no tokenizer\.json beside model\.safetensors/],
-    [{ src: "/demo/itera-tiny/other.safetensors" }, /\/demo\/itera-tiny\/other\.safetensors is not there.*404/],
+    [
+      { src: "/demo/itera-tiny/other.safetensors" },
+      /src leads to \/demo\/itera-tiny\/other\.safetensors, which is not there.*404/,
+    ],
+    // Nothing lies there: that is the fault, and no tokenizer is to blame.
+    [{ src: "/nothing/" }, /src leads to \/nothing\/model\.safetensors, which is not there.*404/],
+    [{ src: "/demo/itera" }, /src leads to \/demo\/itera, .*the address of a folder ends in "\/"/],
     [{ src: "/demo/itera-tiny/config.json" }, /no weights among/],
     [{ src: "https://127.0.0.1:1/" }, /could not be loaded from 127\.0\.0\.1:1/],
     [{ src: "http://[" }, /the attribute src is no address/],

@@ -48,9 +48,9 @@ async function opened(fragment = "") {
   return { page, problems };
 }
 
-/** Runs a line as a shell would, with the package's command for `npx statepress`. */
+/** Runs a line as a shell would, with the package's command for `./pkg-scripts/statepress`. */
 async function shell(line) {
-  const own = line.replaceAll("npx statepress", `'${process.execPath}' '${CLI}'`);
+  const own = line.replaceAll("./pkg-scripts/statepress", `'${process.execPath}' '${CLI}'`);
   return promisify(execFile)("sh", ["-ec", own], { cwd: folder });
 }
 

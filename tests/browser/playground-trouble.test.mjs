@@ -127,7 +127,7 @@ test("without a tokenizer the file is still there, and the missing measurement e
   );
   const { bytes } = await downloaded(page, "#download");
   assert.ok(bytes.length > 1e6);
-  assert.match(await page.textContent("#compare"), /Words need a tokenizer/);
+  assert.match(await page.textContent("#compare"), /To read and write text a model needs its tokenizer/);
   await openFiles(page, [TOKENIZER]);
   await page.selectOption("#limit", QUICK);
   await compress(page, "nf4");
@@ -180,7 +180,7 @@ test("cancelled while compressing: nothing is left of it, and the next run is co
   await page.click("#compress-now");
   await page
     .locator(".part-progress-label")
-    .filter({ hasText: /^compress: [\d,]+ of/ })
+    .filter({ hasText: /^Compressing: [\d,]+ of/ })
     .waitFor();
   await page.click("#cancel");
   await page.locator("#work-problem").filter({ hasText: "Cancelled." }).waitFor();
@@ -200,7 +200,7 @@ test("cancelled while measuring: the file stays, and the next run is measured", 
   await page.click("#compress-now");
   await page
     .locator(".part-progress-label")
-    .filter({ hasText: /^(?!compress).*: [\d,]+ of/ })
+    .filter({ hasText: /^(?!Compressing).*: [\d,]+ of/ })
     .waitFor();
   await page
     .locator(".part-progress-remaining")
@@ -284,7 +284,7 @@ test("a worker that dies while measuring: the page says what is gone, and opens 
   await page.click("#compress-now");
   await page
     .locator(".part-progress-label")
-    .filter({ hasText: /^(?!compress).*: [\d,]+ of/ })
+    .filter({ hasText: /^(?!Compressing).*: [\d,]+ of/ })
     .waitFor();
   await crash();
   await page.locator("#lost").filter({ hasText: "The worker has stopped" }).waitFor();

@@ -8,6 +8,7 @@ import { qualityCard, recipes } from "statepress";
 import { launch } from "../support/browser.mjs";
 import { cli, DEMO, HELDOUT, readSafetensors, scratch } from "../support/node.mjs";
 import {
+  asWritten,
   choose,
   compress,
   continueBoth,
@@ -190,9 +191,10 @@ test("a tensor looked into has the numbers that are in the file", async () => {
 /** What is said of the plan: a name, bytes after, ratio, tensors by rules and by none. */
 async function plannedNow() {
   const text = (await page.textContent("#planned .sum")).replace(/\s+/g, " ");
-  const found = /^\s*(\S+) .*→ ([\d.,]+) (bytes|kB|MB) ([\d.]+)x (\d+) tensors by rules .*, (\d+) by no rule/.exec(
-    text,
-  );
+  const found =
+    /^\s*(\S+) .*→ ([\d.,]+) (bytes|kB|MB) ([\d.]+)x smaller weights (\d+) tensors by rules .*, (\d+) by no rule/.exec(
+      text,
+    );
   assert.ok(found, text);
   const [, name, size, unit, ratio, matched, unmatched] = found;
   return { name, after: `${size} ${unit}`, ratio, matched: Number(matched), unmatched: Number(unmatched) };
@@ -280,7 +282,7 @@ test("rules can be edited: counts and bytes follow as one types", async () => {
 
   await page.fill(`#match-${last}`, "nothing.of.that.name");
   await page.waitForFunction(
-    (i) => /matches nothing/.test(document.querySelectorAll("#rules .sum")[i].textContent),
+    (i) => /no tensor of this model/.test(document.querySelectorAll("#rules .sum")[i].textContent),
     last,
   );
 });
@@ -298,7 +300,9 @@ test("a code is shown on real weights, and a tensor's own precision becomes a ru
 
 /** Lines of the quality card, without those that are times. */
 function timeless(lines) {
-  return lines.filter(({ id }) => id !== "speed").map(({ id, base, compressed }) => [id, base, compressed]);
+  return lines
+    .filter(({ id }) => id !== "speed")
+    .map(({ id, base, compressed }) => [id, asWritten(base), asWritten(compressed)]);
 }
 
 async function cardNow() {
@@ -325,7 +329,7 @@ for (const recipe of ["mixed", "nf4"]) {
     assert.deepEqual(await cardNow(), cards[recipe]);
     assert.match(
       await page.textContent("#compare-title"),
-      new RegExp(`: ${recipe}, ${comparison.bytes.ratio.toFixed(2)}x$`),
+      new RegExp(`: ${recipe}, ${comparison.bytes.ratio.toFixed(2)}x smaller$`),
     );
     const [smaller, top1, lost] = (await page.locator("#headline dd:not(.note)").allTextContents()).map(numberIn);
     assert.equal(smaller, Number(comparison.bytes.ratio.toFixed(2)));
@@ -349,7 +353,7 @@ test("each run is a point of the trade-off, and choosing one shows that run", as
   assert.deepEqual(await cardNow(), cards.mixed);
   await page
     .getByRole("note")
-    .filter({ hasText: /These numbers are of run 1, mixed\./ })
+    .filter({ hasText: /The numbers below belong to run 1, mixed\./ })
     .waitFor();
   await page.getByRole("button", { name: /^run \d+, nf4: / }).click();
   await title.filter({ hasText: "nf4" }).waitFor();
@@ -357,12 +361,12 @@ test("each run is a point of the trade-off, and choosing one shows that run", as
 });
 
 test("after another recipe is chosen the old numbers say whose they are", async () => {
-  const note = page.locator("#compare").getByText("These numbers are of");
+  const note = page.locator("#compare").getByText("The numbers below belong to");
   assert.equal(await note.count(), 0);
   await choose(page, "int8");
   assert.match(
     (await note.textContent()).replace(/\s+/g, " "),
-    /These numbers are of run 2, nf4\. Since then .*recipe.* changed/,
+    /The numbers below belong to run 2, nf4\..* another recipe\. Press/,
   );
   assert.deepEqual(await cardNow(), cards.nf4);
   await choose(page, "nf4");
@@ -404,7 +408,7 @@ test("both continue a prompt from the same seed, and where they part is marked",
   const parted = a.tokens.findIndex((token, i) => token !== b.tokens[i]);
   assert.ok(parted > 0, "NF4 says something else sooner or later");
   assert.deepEqual([a.marked, b.marked], [parted, parted]);
-  await page.getByText(`They part at token ${parted + 1}`).waitFor();
+  await page.getByText(`The texts differ from token ${parted + 1} on`).waitFor();
 
   // The original is the command's.
   const alone = await said(

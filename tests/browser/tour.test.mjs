@@ -109,12 +109,12 @@ test("six steps forward on the demo, each with what it measured, and Escape ends
   assert.match(await figures(page), /%.*% .*%.*× 10/s);
   assert.equal(await page.inputValue("#limit"), limit, "the settings are as they were");
   assert.match(await page.textContent("#compare-title"), /nf4/);
-  const agreement = /Same first choice ([\d.]+) %/.exec(await page.textContent("#tour-figures"))[1];
+  const agreement = /Same next word ([\d.]+) %/.exec(await page.textContent("#tour-figures"))[1];
   assert.match(await page.textContent("#headline"), new RegExp(`${agreement} %`));
   await page.click("#tour-talk");
   await page
     .locator("#tour-said")
-    .filter({ hasText: /part at token|Word for word/ })
+    .filter({ hasText: /differ from token|wrote the same/ })
     .waitFor();
 
   await next();

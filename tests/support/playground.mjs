@@ -93,6 +93,14 @@ export async function drop(page, paths) {
   await page.dispatchEvent(".part-dropzone", "drop", { dataTransfer });
 }
 
+/** A value of the quality card as the page writes it: powers of ten and minus signs as people do. */
+export function asWritten(text) {
+  return text
+    .replace(/^([\d.]+)e([+-]?\d+)$/, (_, digits, exponent) => `${digits} × 10${superscript(Number(exponent))}`)
+    .replace(/^-/, "−");
+}
+const superscript = (n) => (n < 0 ? "⁻" : "") + [...String(Math.abs(n))].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("");
+
 /** A number as it is shown, with its unit, as a number: `−1.24 × 10⁻⁴`, `1,902,880 bytes`. */
 export function numberIn(text) {
   const plain = text

@@ -180,6 +180,8 @@ export class LocalHost implements Host {
       return load(await this.#backends.choose("cpu"));
     };
     try {
+      // A GPU is started and checked against the CPU, which cannot be counted and may take a while.
+      if (wanted !== "cpu") context.onProgress?.({ stage: "prepare", done: 0, total: 1, unit: "steps" });
       const backend = await this.#backends.choose(wanted, backendOptions);
       // With `auto` a model that the GPU has no room for is loaded into ours.
       const mayLeave = wanted === "auto" && backend.info().name === "webgpu";

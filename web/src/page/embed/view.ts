@@ -2,7 +2,7 @@
 // around it moves while it works.
 
 import type { Comparison, CompressReport, Inspection, Progress, Token } from "statepress";
-import { bytes, compact, count, percent, ratio, significant } from "../parts/format.js";
+import { bytes, compact, count, percent, perplexity, ratio, scientific } from "../parts/format.js";
 import { firstDifference } from "../state/difference.js";
 import { findingsOf } from "../state/run.js";
 import { difference, likelihood } from "./difference.js";
@@ -16,6 +16,7 @@ const STAGES: Record<string, string> = {
   generate: "Continuing",
   evaluate: "Measuring",
   compare: "Measuring both",
+  prepare: "Starting the GPU",
 };
 /** What takes about the room of a token; and of what is yet to be said of a difference. */
 const TOKEN = "word ";
@@ -56,7 +57,7 @@ export class View {
     "dl",
     {},
     number("KL divergence", this.#values.kl, "how far the predictions moved, in nats; 0 is not at all"),
-    number("Same first choice", this.#values.top1, "how often both find the same token likeliest"),
+    number("Same next word", this.#values.top1, "how often both find the same token likeliest"),
     number("Perplexity before", this.#values.original, "how many tokens it wavers between; lower is better"),
     number("Perplexity after", this.#values.compressed, "the same, on the same text"),
   );
@@ -182,10 +183,10 @@ export class View {
   }
 
   measured({ a, b, kl, top1Agreement }: Comparison): void {
-    this.#values.kl.textContent = significant(kl.mean, 3);
+    this.#values.kl.textContent = scientific(kl.mean);
     this.#values.top1.textContent = percent(top1Agreement, 1);
-    this.#values.original.textContent = significant(a.perplexity, 4);
-    this.#values.compressed.textContent = significant(b.perplexity, 4);
+    this.#values.original.textContent = perplexity(a.perplexity);
+    this.#values.compressed.textContent = perplexity(b.perplexity);
   }
 
   /** Gives the produced file back. */

@@ -1,18 +1,22 @@
 import { describe, expect, it } from "vitest";
 import {
+  asWritten,
   bytes,
   compact,
   count,
   counted,
   duration,
   exactBytes,
+  listed,
   MISSING,
   percent,
+  perplexity,
   powerOfTen,
   ratio,
   scientific,
   signedPercent,
   significant,
+  smaller,
 } from "./format.js";
 
 const all: [string, (x: number) => string][] = [
@@ -23,6 +27,7 @@ const all: [string, (x: number) => string][] = [
   ["percent", percent],
   ["signedPercent", signedPercent],
   ["ratio", ratio],
+  ["perplexity", perplexity],
   ["duration", duration],
   ["significant", significant],
   ["scientific", scientific],
@@ -154,5 +159,30 @@ describe("counted", () => {
     expect(counted(0, "tensor")).toBe("0 tensors");
     expect(counted(1200, "tensor")).toBe("1,200 tensors");
     expect(counted(Number.NaN, "tensor")).toBe(MISSING);
+  });
+});
+
+describe("one notation everywhere", () => {
+  it("writes the quality card's values as the page does", () => {
+    expect(asWritten("7.83e-5")).toBe(scientific(7.83e-5));
+    expect(asWritten("-0.049 % ± 0.021")).toBe("−0.049 % ± 0.021");
+    expect(asWritten("1.00e+0")).toBe("1.00 × 10⁰");
+    expect(asWritten("47.620 ± 2.318")).toBe("47.620 ± 2.318");
+    for (const name of ["webgpu: swiftshader-16e4", "NVIDIA H100-2e1 (a-1)"]) expect(asWritten(name)).toBe(name);
+  });
+  it("has as many digits of a perplexity as the card", () => {
+    expect(perplexity(47.62)).toBe("47.620");
+    expect(perplexity(50277.12345)).toBe("50,277.123");
+  });
+  it("says which way a ratio goes", () => {
+    expect([smaller(2.5), smaller(0.5), smaller(1)]).toEqual(["2.50x smaller", "2.00x larger", "1.00x smaller"]);
+  });
+  it("lists words", () => {
+    expect([listed([]), listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])]).toEqual([
+      "",
+      "a",
+      "a and b",
+      "a, b and c",
+    ]);
   });
 });

@@ -94,6 +94,11 @@ export function ratio(x: number): string {
   return special(x, "x") ?? `${signed(x.toFixed(2))}x`;
 }
 
+/** The same in words: `3.94x smaller`, `2.00x larger`. */
+export function smaller(x: number): string {
+  return x < 1 && x > 0 ? `${ratio(1 / x)} larger` : `${ratio(x)} smaller`;
+}
+
 /** A time one waits for: `under 1 s`, `about 3 s`, `2 min 10 s`, `1 h 5 min`. */
 export function duration(seconds: number): string {
   const text = special(seconds);
@@ -121,6 +126,35 @@ export function significant(x: number, digits = 3): string {
   const [whole = "", fraction] = fixedDigits(x, digits).split(".");
   const sized = whole.replace("-", "");
   return signed((whole.startsWith("-") ? "-" : "") + grouped(sized) + (fraction === undefined ? "" : `.${fraction}`));
+}
+
+/** A perplexity, with the digits that the quality card has. */
+export function perplexity(x: number): string {
+  const text = special(x);
+  if (text !== undefined) return text;
+  const [whole = "", fraction = ""] = x.toFixed(3).split(".");
+  return `${grouped(whole)}.${fraction}`;
+}
+
+/** A value of the quality card as numbers are written here: `7.83e-5` as `7.83 × 10⁻⁵`, with a real minus sign. */
+export function asWritten(text: string): string {
+  return text
+    .replace(
+      /(?<![\w-])(\d+(?:\.\d+)?)e([+-]?\d+)(?!\w)/g,
+      (_, digit: string, exponent: string) => `${digit} × ${powerOfTen(Number(exponent))}`,
+    )
+    .replace(/(^|[\s(])-(?=\d)/g, `$1${MINUS}`);
+}
+
+/** Words as a list: `recipe`, `recipe and text`, `recipe, text and window`. */
+export function listed(words: string[]): string {
+  const last = words.at(-1) ?? "";
+  return words.length < 2 ? last : `${words.slice(0, -1).join(", ")} and ${last}`;
+}
+
+/** A day and time as this computer writes them: `26 Nov 2026, 16:40`. */
+export function day(milliseconds: number): string {
+  return new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" }).format(milliseconds);
 }
 
 /** A power of ten: `1.25 × 10⁻⁵`. */

@@ -12,6 +12,7 @@ import {
 import { vocabularyOf } from "../state/fields.js";
 import { refusalOf } from "../state/run.js";
 import type { Other, Problem } from "../state/state.js";
+import { tokenizersAmong } from "./choices.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
 import { nameOf, type Origin } from "./origin.js";
 import { isText } from "./texts.js";
@@ -42,6 +43,7 @@ export async function openOther(
     path: origin.path,
     inspection: { ...inspection, findings: [...inspection.findings, ...(origin.findings ?? []), ...findings] },
     tokenizer: tokenizerName,
+    tokenizers: tokenizersAmong(files),
     apart: tokensDiffer(opened.checkpoint, checkpoint),
   };
   return { checkpoint, other };

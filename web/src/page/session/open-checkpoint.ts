@@ -1,8 +1,9 @@
 // The checkpoint on the page, with everything that was made from it and all work on it: it goes as one.
 
-import type { Checkpoint, Evaluation } from "statepress";
+import type { Checkpoint } from "statepress";
 import type { PageEvent } from "../state/events.js";
 import type { Problem, State } from "../state/state.js";
+import type { FoundOffset } from "./found-offset.js";
 import type { Teller } from "./page.js";
 import { problemOf } from "./problem.js";
 
@@ -13,8 +14,8 @@ export type Kind = "work" | "offsets" | "trial" | "look";
 export class OpenCheckpoint {
   readonly id: number;
   readonly checkpoint: Checkpoint;
-  /** The last measurement of its prediction offsets: on which text, how much of it, and what came out. */
-  offsets: { text: string; limit: number; evaluation: Evaluation } | undefined;
+  /** The offset that was found out last. */
+  offsets: FoundOffset | undefined;
   readonly #page: Teller;
   readonly #running = new Map<Kind, AbortController>();
   readonly #produced = new Map<number, Checkpoint>();

@@ -1,171 +1,12 @@
-// The session against a package that answers when it is told to: what comes late, fails, or is asked for twice.
+// The session opens, plans and looks: what comes late, fails, or is asked for twice.
 
 import { beforeEach, expect, test, vi } from "vitest";
+import { edited } from "../state/recipes.js";
+import { fake, file, MINE, page, renew, wait } from "./fake.js";
 
-// The package's answers, to be changed by a test.
-const fake = vi.hoisted(() => ({
-  openMilliseconds: 0,
-  refusedPlan: "",
-  notFinite: false,
-  spec: {} as object,
-  opened: [] as { files: string[]; set: object; disposed: boolean }[],
-  produced: [] as { disposed: boolean }[],
-  evaluated: [] as string[],
-  texts: [] as { why?: string; offsetB?: string; backendB?: string }[],
-  compared: [] as { offset?: number; backend?: string; backendB?: string; limit?: number }[],
-  looked: [] as { block: number }[],
-}));
+vi.mock("statepress", async () => (await import("./fake.js")).fakePackage);
 
-// What evaluating says of an offset: a warning, and a note that is not part of a comparison.
-const ODD = vi.hoisted(() => [
-  { level: "warning", code: "offset", message: "odd" },
-  { level: "info", code: "dropped", message: "two" },
-]);
-
-const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-vi.mock("statepress", async () => {
-  const names = await import("../../api/names.js");
-  const { decodeText, withoutMark } = await import("../../api/text.js");
-  const { weightsAmong } = await import("../../api/weights.js");
-  const types = await import("../../api/types/statepress.js");
-  class StatepressError extends Error {
-    constructor(
-      readonly code: string,
-      message: string,
-    ) {
-      super(message);
-    }
-  }
-  const later = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-  const recipe = (name: string) => ({ version: 1, name, steps: [] });
-  return {
-    ...types,
-    StatepressError,
-    isTokenizerName: names.isTokenizerName,
-    replacesTokenizer: names.replacesTokenizer,
-    TOKENIZER_CONFIG: names.TOKENIZER_CONFIG,
-    weightsAmong,
-    decodeText,
-    withoutMark,
-    recipes: async () => ["int8", "nf4", "none"].map(recipe),
-    open: async (files: File[], { set = {} }: { set?: object }) => {
-      const about = { files: files.map((file) => file.name), set, disposed: false };
-      fake.opened.push(about);
-      await later(fake.openMilliseconds);
-      if ("refused" in set) throw new StatepressError("bad-option", "refused is no field");
-      const weights = files.find((file) => /safetensors|pt$/.test(file.name));
-      if (weights?.name.startsWith("broken")) throw new StatepressError("malformed", "no checkpoint");
-      if (!weights) throw new StatepressError("bad-input", `no weights among ${files.length} files`);
-      return {
-        inspection: {
-          spec: {
-            ...fake.spec,
-            vocab_size: { origin: "counted", value: weights.name.startsWith("large") ? 8000 : 2000 },
-          },
-          findings: weights.name.startsWith("mute")
-            ? [{ level: "warning", code: "cannot-run", message: "no reader" }]
-            : [],
-          tensors: [],
-        },
-        tokenizerName: files.find((file) => names.isTokenizerName(file.name))?.name,
-        weightsName: weights.name,
-        dispose() {
-          about.disposed = true;
-        },
-        async plan(asked: { name: string }) {
-          await later(2);
-          if (asked.name === fake.refusedPlan) throw new StatepressError("bad-recipe", "refused");
-          return { recipe: asked, bytes: { after: 1 }, tensors: [] };
-        },
-        async advise() {
-          await later(10);
-          return { recommended: [{ recipe: "int8" }], avoid: [], findings: [] };
-        },
-        async tensor(name: string, options: { precisions?: string[]; quantize?: { nf4: { block: number } } }) {
-          await later(1);
-          if (options.precisions && fake.notFinite) throw new StatepressError("bad-tensor", "holds NaN");
-          if (options.quantize) fake.looked.push({ block: options.quantize.nf4.block });
-          return { name, coded: options.precisions ?? [] };
-        },
-        async load() {
-          return {
-            dispose() {},
-            async evaluate(text: string) {
-              fake.evaluated.push(text);
-              return { offset: text.includes("odd") ? 3 : 1, tokens: 1, nllByOffset: [], findings: ODD };
-            },
-          };
-        },
-        async compress(asked: object, { signal }: { signal: AbortSignal }) {
-          await later(2);
-          if (signal.aborted) throw new StatepressError("aborted", "stopped on request");
-          const produced = { disposed: false };
-          fake.produced.push(produced);
-          return {
-            report: { recipe: asked },
-            save: async () => new Blob(["x"]),
-            dispose() {
-              produced.disposed = true;
-            },
-          };
-        },
-      };
-    },
-    tokensDiffer: (...both: { inspection: { spec: { vocab_size: { value: number } } } }[]) => {
-      const [a, b] = both.map(({ inspection }) => inspection.spec.vocab_size.value);
-      return a === b ? undefined : `${a} and ${b}`;
-    },
-    compareByText: async (_a: object, _b: object, options: object) => {
-      fake.texts.push(options);
-      await later(2);
-      return { bitsPerByteChange: 1, a: { findings: [] } };
-    },
-    compare: async (_a: object, _b: object, options: object) => {
-      fake.compared.push(options);
-      await later(2);
-      return { kl: { mean: 0 }, a: { findings: [] } };
-    },
-  };
-});
-
-const { Session } = await import("./session.js");
-const { reduce } = await import("../state/reducer.js");
-const { edited } = await import("../state/recipes.js");
-const { initial } = await import("../state/state.js");
-
-async function page({ hurried = false } = {}) {
-  let state = initial;
-  const tell = (event: Parameters<typeof reduce>[1]) => {
-    state = reduce(state, event);
-  };
-  const session = new Session({ state: () => state, tell });
-  if (!hurried) await session.start();
-  const recipe = (name: string) => {
-    const found = state.recipes.find((it) => it.name === name);
-    if (!found) throw new Error(`no recipe ${name}`);
-    return found;
-  };
-  return {
-    session,
-    tell,
-    recipe,
-    get state() {
-      return state;
-    },
-  };
-}
-
-const file = (name: string, text = "") => new File([text], name);
-const MINE = file("mine.json", JSON.stringify({ version: 1, name: "mine", steps: [] }));
-
-beforeEach(() => {
-  Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false });
-  fake.spec = { prediction_offset: { origin: "assumed", value: 1 } };
-  for (const list of [fake.opened, fake.produced, fake.evaluated, fake.compared, fake.texts, fake.looked])
-    list.length = 0;
-  vi.stubGlobal("fetch", async () => new Response("the held-out text"));
-});
+beforeEach(renew);
 
 test("advice is followed where nothing was chosen, and not where something was, however late", async () => {
   const followed = await page();
@@ -310,44 +151,6 @@ test("files without weights are for those that are there, or are refused", async
   expect(it.state.checkpoint?.name).toBe("a");
 });
 
-test("a run may be made under settings of its own, which then are not asked for", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  await it.session.compress({ recipe: it.recipe("nf4"), limit: 4096 });
-  expect(it.state.runs[0]?.asked).toMatchObject({ recipe: { name: "nf4" }, limit: 4096 });
-  expect(it.state.asked).toMatchObject({ recipe: { name: "int8" }, limit: undefined });
-});
-
-test("the prediction offset is measured on each text, and once on the same", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  it.tell({ type: "asked", change: { text: "typed", typed: "odd words" } });
-  await it.session.compress();
-  await it.session.compress();
-  it.tell({ type: "asked", change: { text: "demo" } });
-  await it.session.compress();
-  expect(fake.compared.map(({ offset }) => offset)).toEqual([3, 3, 1]);
-  expect(fake.evaluated).toEqual(["odd words", "the held-out text"]);
-  expect(it.state.checkpoint?.offsets?.textName).toBe("heldout.txt");
-  const codes = it.state.runs.map((run) => run.comparison?.a.findings.map((finding) => finding.code));
-  expect(codes, "what is odd about the offset is a finding of every run that used it").toEqual([
-    ["offset"],
-    ["offset"],
-    ["offset"],
-  ]);
-});
-
-test("of a family without the field no offset is measured or asked for", async () => {
-  fake.spec = {};
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  await it.session.measureOffsets();
-  await it.session.compress();
-  expect(fake.evaluated).toEqual([]);
-  expect(fake.compared.map(({ offset }) => offset)).toEqual([undefined]);
-  expect(it.state.checkpoint?.offsets).toBeUndefined();
-});
-
 test("vocab.json and merges.txt join each other, and take the place of another tokenizer", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt"), file("tokenizer.json", "{}")]);
@@ -357,61 +160,6 @@ test("vocab.json and merges.txt join each other, and take the place of another t
   expect(fake.opened.at(-1)?.files.sort()).toEqual(["a.pt", "merges.txt", "tokenizer_config.json", "vocab.json"]);
   await it.session.openFiles([file("tokenizer.json", "{}")]);
   expect(fake.opened.at(-1)?.files.sort()).toEqual(["a.pt", "tokenizer.json", "tokenizer_config.json"]);
-});
-
-test("a run is made under the settings of its start", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  it.tell({ type: "asked", change: { backend: "cpu", backendB: "webgpu", limit: 4096 } });
-  const running = it.session.compress();
-  it.tell({ type: "asked", change: { limit: undefined, backend: "auto" } });
-  await it.session.askRecipe(it.recipe("nf4"));
-  await running;
-  expect(it.state.runs[0]?.asked).toMatchObject({ recipe: { name: "int8" }, backend: "cpu", limit: 4096 });
-  expect(fake.compared[0]).toMatchObject({ backend: "cpu", backendB: "webgpu", limit: 4096 });
-});
-
-test("work ends with its checkpoint: nothing of it is kept, and nothing is said of it", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  const running = it.session.compress();
-  await wait(0);
-  await it.session.openFiles([file("b.pt")]);
-  await running;
-  expect(it.state.runs).toEqual([]);
-  expect(it.state.work).toBeUndefined();
-  expect(it.state.workProblem).toBeUndefined();
-  expect(fake.opened[0]?.disposed).toBe(true);
-  expect(fake.produced.every(({ disposed }) => disposed)).toBe(true);
-});
-
-test("cancelled work says so and can be done again; a forgotten run is disposed of", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  const running = it.session.compress();
-  it.session.cancel();
-  await running;
-  expect(it.state.workProblem?.code).toBe("aborted");
-  expect(it.state.work).toBeUndefined();
-  await it.session.compress();
-  expect(it.state.runs).toHaveLength(1);
-  const run = it.state.runs[0]?.id ?? 0;
-  expect(await it.session.file(run)).toBeInstanceOf(Blob);
-  it.session.forget(run);
-  expect(it.state.runs).toEqual([]);
-  expect(fake.produced.at(-1)?.disposed).toBe(true);
-  expect(await it.session.file(run)).toBeUndefined();
-});
-
-test("a run that is forgotten while it is measured ends that, and nothing is lost", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  const running = it.session.compress();
-  await vi.waitFor(() => expect(it.state.runs).toHaveLength(1));
-  it.session.forget(it.state.runs[0]?.id ?? 0);
-  await running;
-  expect(it.state.lost).toBe(false);
-  expect(it.state.work).toBeUndefined();
 });
 
 test("a tensor that no code can hold still shows its numbers", async () => {
@@ -459,84 +207,6 @@ test("files that come while a checkpoint is open are asked about, and what belon
   expect(it.state.runs.map(({ other }) => other?.name)).toEqual(["c"]);
 });
 
-test("another model is measured token by token where its tokens are the same, else by the text", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt"), file("tokenizer_a.json")]);
-  it.tell({ type: "asked", change: { backend: "cpu", limit: 4096 } });
-  await it.session.compareFiles([file("b.pt"), file("notes.txt", "left alone")]);
-  expect(fake.compared).toHaveLength(1);
-  expect(it.state.runs[0]).toMatchObject({ other: { name: "b", apart: undefined }, comparison: { kl: { mean: 0 } } });
-  expect(fake.opened.at(-1)?.files, "with the tokenizer of the first, which has as many tokens").toEqual([
-    "b.pt",
-    "tokenizer_a.json",
-  ]);
-  expect(it.state.runs[0]?.other?.inspection.findings.map(({ code }) => code)).toEqual(["tokenizer-of-a"]);
-  expect(it.state.asked.own, "both are measured on what is asked for").toBeUndefined();
-  await it.session.compareFiles([file("large.pt"), file("tokenizer_b.json")]);
-  expect(fake.texts).toMatchObject([{ why: "2000 and 8000", offsetB: "detect", limit: 4096, backend: "cpu" }]);
-  expect(it.state.runs[1]).toMatchObject({
-    other: { tokenizer: "tokenizer_b.json" },
-    byText: { bitsPerByteChange: 1 },
-  });
-  it.tell({ type: "asked", change: { limit: undefined } });
-  await it.session.compareAgain(2);
-  expect(it.state.runs.map(({ id, asked }) => [id, asked.limit])).toEqual([
-    [1, 4096],
-    [2, 4096],
-    [3, undefined],
-  ]);
-});
-
-test("another model without a tokenizer is read with all files of the first's", async () => {
-  const it = await page();
-  const pair = [file("vocab.json", "{}"), file("merges.txt"), file("tokenizer_config.json", "{}")];
-  await it.session.openFiles([file("a.pt"), ...pair]);
-  await it.session.compareFiles([file("b.pt"), file("tokenizer_config.json", "[]")]);
-  expect(fake.opened.at(-1)?.files).toEqual(["b.pt", "vocab.json", "merges.txt", "tokenizer_config.json"]);
-  expect(it.state.runs[0]?.other?.inspection.findings[0]?.message).toContain("vocab.json of the other model");
-  await it.session.compareFiles([file("c.pt"), file("vocab.json", "[]"), file("merges.txt"), file("late.txt", "x")]);
-  expect(fake.opened.at(-1)?.files).toEqual(["c.pt", "vocab.json", "merges.txt"]);
-  await it.session.compareFiles([file("merges.txt"), file("tokenizer_config.json", "{}")]);
-  expect(it.state.openProblem?.message).toContain("no weights");
-});
-
-test("another model of a family without the field is not asked for its offset", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt"), file("tokenizer_a.json")]);
-  fake.spec = {};
-  await it.session.compareFiles([file("large.pt"), file("tokenizer_b.json")]);
-  expect(fake.texts).toMatchObject([{ offset: 1, offsetB: undefined }]);
-});
-
-test("another model that is none is refused, one that cannot run is set beside, and the first stays", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  await it.session.compareFiles([file("broken.pt")]);
-  expect(it.state.openProblem).toMatchObject({ code: "malformed", what: "broken.pt" });
-  await it.session.compareFiles([file("tokenizer.json"), file("one.txt")]);
-  expect(it.state.openProblem?.message).toContain("no weights in tokenizer.json and 1 more");
-  expect(it.state).toMatchObject({ runs: [], opening: false, checkpoint: { name: "a" } });
-  await it.session.compareFiles([file("mute.pt")]);
-  expect(it.state.openProblem).toBeUndefined();
-  expect(it.state.runs[0]?.problem).toEqual({ code: "unknown-model", message: "Of B, no reader." });
-  expect(it.state.work).toBeUndefined();
-  expect(fake.compared).toEqual([]);
-});
-
-test("another model waits for no work and takes none over; forgetting it closes it", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  const running = it.session.compress();
-  await it.session.compareFiles([file("b.pt")]);
-  expect(fake.opened).toHaveLength(1);
-  await running;
-  await it.session.compareFiles([file("b.pt")]);
-  it.session.forget(2);
-  expect(fake.opened.at(-1)?.disposed).toBe(true);
-  await it.session.compareAgain(2);
-  expect(it.state.runs.map(({ id }) => id)).toEqual([1]);
-});
-
 test("closing lets everything go", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);
@@ -549,4 +219,64 @@ test("closing lets everything go", async () => {
   await it.session.look("a");
   expect(it.state.work).toBeUndefined();
   expect(it.state.look).toBeUndefined();
+});
+
+test("among several tokenizers one is chosen, and kept when a field is set", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt"), file("tokenizer_1.json", "{}"), file("tokenizer_2.json", "{}")]);
+  expect(it.state.checkpoint).toMatchObject({
+    tokenizer: undefined,
+    tokenizers: ["tokenizer_1.json", "tokenizer_2.json"],
+  });
+  await it.session.choose({ tokenizer: "tokenizer_2.json" });
+  expect(fake.opened.at(-1)?.files).toEqual(["a.pt", "tokenizer_2.json"]);
+  expect(it.state.checkpoint).toMatchObject({
+    tokenizer: "tokenizer_2.json",
+    tokenizers: ["tokenizer_1.json", "tokenizer_2.json"],
+  });
+  await it.session.setField("top_k_experts", 2);
+  expect(fake.opened.at(-1)?.files).toEqual(["a.pt", "tokenizer_2.json"]);
+});
+
+test("weights that were chosen inside a file stay chosen, until another file is opened", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.choose({ weights: "ema.module" });
+  expect(it.state.checkpoint?.weightsPath).toBe("ema.module");
+  await it.session.setField("top_k_experts", 2);
+  await it.session.openFiles([file("tokenizer.json", "{}")]);
+  await it.session.openFiles([file("b.pt")]);
+  expect(fake.opened.map(({ weights }) => weights)).toEqual([
+    undefined,
+    "ema.module",
+    "ema.module",
+    "ema.module",
+    undefined,
+  ]);
+});
+
+test("all files are passed on together: shards, their index, and what lies beside them", async () => {
+  const it = await page();
+  const shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+  const names = [...shards, "model.safetensors.index.json", "config.json"];
+  await it.session.openFiles(
+    names.map((name) => file(name)),
+    "mamba",
+  );
+  expect(fake.opened.at(-1)?.files).toEqual(names);
+});
+
+test("recipes are undone one by one, those typed in one field as a whole", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const named = (name: string) => ({ ...it.recipe("nf4"), name });
+  await it.session.askRecipe(named("my-a"), "match-0");
+  await it.session.askRecipe(named("my-ab"), "match-0");
+  await it.session.askRecipe(named("my-abc"), "match-1");
+  await it.session.undoRecipe();
+  expect([it.state.asked.recipe.name, it.state.plan?.recipe.name]).toEqual(["my-ab", "my-ab"]);
+  await it.session.undoRecipe();
+  expect(it.state.asked.recipe.name).toBe("int8");
+  await it.session.undoRecipe();
+  expect(it.state.asked.recipe.name, "nothing was chosen before the advice").toBe("int8");
 });

@@ -2,12 +2,15 @@
 // an open checkpoint stands in the files beside this one.
 
 import { type FieldValue, open, type Recipe, recipes, StatepressError } from "statepress";
+import { recordOf } from "../state/record.js";
 import type { Asked } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
+import { type Chosen, tokenizersAmong, withTokenizer } from "./choices.js";
 import { demoFiles, heldout } from "./demo.js";
 import { localFiles } from "./local.js";
 import { isBeside } from "./local-choice.js";
 import { look } from "./looking.js";
+import { type Memory, memory } from "./memory.js";
 import { OpenCheckpoint } from "./open-checkpoint.js";
 import { joined, nameOf, type Origin, sentence, summary } from "./origin.js";
 import type { Teller } from "./page.js";
@@ -18,11 +21,22 @@ import { isText, takeText } from "./texts.js";
 import { tryBoth } from "./trying.js";
 import { compress, measureOffsets } from "./working.js";
 
+/** How files are opened that were chosen before. */
+interface Anew {
+  given?: Record<string, FieldValue>;
+  /** The configuration field that is being set, whose fault it is when that fails. */
+  field?: string | undefined;
+  chosen?: Chosen;
+}
+
 /** The page's end of the package. */
 export class Session {
   readonly #page: Teller;
+  readonly #memory: Memory;
   #open: OpenCheckpoint | undefined;
   #origin: Origin | undefined;
+  /** What was chosen among what its files hold. */
+  #chosen: Chosen = {};
   /** Files of which it is being asked what they are for. */
   #offered: { files: File[]; folder: string | undefined } | undefined;
   /** Where other models came from, by the run that they are. */
@@ -33,8 +47,10 @@ export class Session {
   #runs = 0;
   #trials = 0;
 
-  constructor(page: Teller) {
+  constructor(page: Teller, kept: Memory = memory) {
     this.#page = page;
+    this.#memory = kept;
+    page.tell({ type: "remembered", records: kept.load() });
   }
 
   /** Starts the package: after this nothing more has to be fetched for a checkpoint of the user's own. */
@@ -127,14 +143,25 @@ export class Session {
     if (!checkpoint || !origin || opening) return;
     const { [field]: _, ...others } = checkpoint.given;
     const given = value === undefined ? others : { ...others, [field]: value };
-    await this.#openFrom(checkpoint.name, async () => origin, given, field);
+    await this.#openFrom(checkpoint.name, async () => origin, { given, field, chosen: this.#chosen });
+  }
+
+  /** Opens the same files once more with another choice among what they hold: a tokenizer, a place of the weights. */
+  async choose(chosen: Chosen): Promise<void> {
+    const { checkpoint, opening } = this.#page.state();
+    const origin = this.#origin;
+    if (!checkpoint || !origin || opening) return;
+    const { given, name } = checkpoint;
+    await this.#openFrom(name, async () => origin, { given, chosen: { ...this.#chosen, ...chosen } });
   }
 
   /** Opens the same files once more: after the worker has stopped, and with it all that it held. */
   async reopen(): Promise<void> {
     const { checkpoint } = this.#page.state();
     const origin = this.#origin;
-    if (checkpoint && origin) await this.#openFrom(checkpoint.name, async () => origin, checkpoint.given);
+    if (!checkpoint || !origin) return;
+    const { given, name } = checkpoint;
+    await this.#openFrom(name, async () => origin, { given, chosen: this.#chosen });
   }
 
   /** Stops opening: what was open stays. */
@@ -150,10 +177,16 @@ export class Session {
     this.#page.tell({ type: "dropped" });
   }
 
-  /** Changes the recipe, and plans it. */
-  async askRecipe(recipe: Recipe): Promise<void> {
-    this.#page.tell({ type: "asked", change: { recipe } });
+  /** Changes the recipe, and plans it. What one field, `edit`, changes in a row is undone as one. */
+  async askRecipe(recipe: Recipe, edit?: string): Promise<void> {
+    this.#page.tell({ type: "asked", change: { recipe }, edit });
     if (this.#open) await plan(this.#open, recipe);
+  }
+
+  /** Goes back to the recipe that was asked for before, and plans it. */
+  async undoRecipe(): Promise<void> {
+    this.#page.tell({ type: "undone" });
+    if (this.#open) await plan(this.#open, this.#page.state().asked.recipe);
   }
 
   /** Looks at a tensor, and at what each code would make of it. */
@@ -164,7 +197,23 @@ export class Session {
   /** Compresses and measures the produced file: as is asked for, but for what is changed for this run alone. */
   async compress(change: Partial<Asked> = {}): Promise<void> {
     const { work, asked } = this.#page.state();
-    if (this.#open && !work) await compress(this.#open, ++this.#runs, { ...asked, ...change });
+    if (!this.#open || work) return;
+    const run = ++this.#runs;
+    await compress(this.#open, run, { ...asked, ...change });
+    this.#remember(run);
+  }
+
+  // For the next visit; on this one the run itself is on the page.
+  #remember(id: number): void {
+    const { checkpoint, runs } = this.#page.state();
+    const run = runs.find((it) => it.id === id);
+    if (checkpoint && run && (run.comparison ?? run.byText)) this.#memory.add(recordOf(checkpoint, run, Date.now()));
+  }
+
+  /** Forgets the runs of earlier visits, and those of this one after it. */
+  clearMemory(): void {
+    this.#memory.clear();
+    this.#page.tell({ type: "remembered", records: [] });
   }
 
   /** Stops compressing or comparing. What is complete stays. */
@@ -224,6 +273,7 @@ export class Session {
       const run = ++this.#runs;
       this.#others.set(run, origin);
       await bring(opened, run, brought);
+      this.#remember(run);
     } catch (error) {
       if (!signal.aborted) {
         opened.tell({ type: "openFailed", problem: opened.failed(error), what, field: undefined });
@@ -231,12 +281,10 @@ export class Session {
     }
   }
 
-  // `field` is the one that is being set, whose fault it is when that fails.
   async #openFrom(
     what: string,
     gather: (signal: AbortSignal) => Promise<Origin>,
-    given: Record<string, FieldValue> = {},
-    field?: string,
+    { given = {}, field, chosen = {} }: Anew = {},
   ): Promise<void> {
     this.#opening.abort();
     this.#opening = new AbortController();
@@ -260,12 +308,16 @@ export class Session {
         return;
       }
       const set = alone ? (this.#page.state().checkpoint?.given ?? {}) : given;
-      const checkpoint = await open(weights, { set, signal });
+      // A tokenizer that comes later is the one that is meant.
+      const taken = alone ? { weights: this.#chosen.weights } : chosen;
+      const place = taken.weights === undefined ? {} : { weights: taken.weights };
+      const checkpoint = await open(withTokenizer(weights, taken.tokenizer), { set, signal, ...place });
       if (signal.aborted) return checkpoint.dispose();
       this.#release();
       this.#open = new OpenCheckpoint(++this.#opened, checkpoint, this.#page);
       // The recipe among what was gathered has done its part: opening once more must not bring it back.
       this.#origin = origin;
+      this.#chosen = taken;
       const { inspection, tokenizerName, weightsName } = checkpoint;
       this.#page.tell({
         type: "opened",
@@ -280,7 +332,9 @@ export class Session {
             findings: [...inspection.findings, ...(origin.findings ?? []), ...findings],
           },
           given: set,
+          weightsPath: taken.weights,
           tokenizer: tokenizerName,
+          tokenizers: tokenizersAmong(weights),
         },
         ownText: text,
       });
@@ -303,6 +357,7 @@ export class Session {
     this.#open?.dispose();
     this.#open = undefined;
     this.#origin = undefined;
+    this.#chosen = {};
     this.#offered = undefined;
     this.#others.clear();
   }

@@ -5,28 +5,27 @@ import {
   compare,
   compareByText,
   type Evaluation,
+  type Model,
   type Progress,
   type Recipe,
   StatepressError,
 } from "statepress";
+import { hasOffset } from "../state/fields.js";
 import { type Asked, backendsOf } from "../state/state.js";
 import { heldout } from "./demo.js";
+import { FoundOffset } from "./found-offset.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
+import { promptly } from "./promptly.js";
 import type { OwnText } from "./texts.js";
-
-/** Tokens on which the prediction offset is looked for, as `compare` does: wrong offsets are worse by far than noise. */
-const OFFSET_TOKENS = 4096;
 
 /** Compresses, and compares the produced file with the original. */
 export async function compress(opened: OpenCheckpoint, run: number, asked: Asked): Promise<void> {
   const { checkpoint, tell } = opened;
   const signal = opened.begin("work");
-  const onProgress = (progress: Progress) => {
-    if (!signal.aborted) tell({ type: "progressed", run, progress, now: performance.now() });
-  };
+  const onProgress = watching(opened, run, signal);
   try {
     tell({ type: "compressing", run, now: performance.now() });
-    const produced = await checkpoint.compress(asked.recipe, { signal, onProgress });
+    const produced = await promptly(signal, checkpoint.compress(asked.recipe, { signal, onProgress }), dispose);
     const { report } = produced;
     if (signal.aborted || !report) {
       produced.dispose();
@@ -62,64 +61,80 @@ export async function comparePair(
   signal: AbortSignal,
 ): Promise<void> {
   const { checkpoint, tell } = opened;
-  const onProgress = (progress: Progress) => {
-    if (!signal.aborted) tell({ type: "progressed", run, progress, now: performance.now() });
-  };
   tell({ type: "comparing", run, now: performance.now() });
   const text = await textOf(asked);
-  const detected = await offsetsOn(opened, text, asked, signal);
   const [backend, backendB] = backendsOf(asked);
-  const offset = detected?.offset;
-  const options = { text: text.text, backend, backendB, limit: asked.limit, offset, signal, onProgress };
-  // What was found odd about the offset is part of what was measured with it.
-  const odd = detected?.findings.filter((finding) => finding.level === "warning") ?? [];
-  const told = <T extends Evaluation>(a: T): T => ({ ...a, findings: [...a.findings, ...odd] });
+  const { limit, window } = asked;
+  const found = opened.offsets?.find(text.text, asked);
+  const options = {
+    text: text.text,
+    backend,
+    backendB,
+    limit,
+    window,
+    offset: found?.offset ?? detected(checkpoint),
+    signal,
+    onProgress: watching(opened, run, signal),
+  };
   if (apart === undefined) {
-    const { a, ...comparison } = await compare(checkpoint, second, options);
-    tell({ type: "compared", run, comparison: { ...comparison, a: told(a) }, textName: text.name });
+    const comparison = await promptly(signal, compare(checkpoint, second, options));
+    const a = withOffsets(opened, comparison.a, text, asked);
+    tell({ type: "compared", run, comparison: { ...comparison, a }, textName: text.name });
   } else {
-    const offsetB = offsetIsAssumed(second) ? ("detect" as const) : undefined;
-    const { a, ...byText } = await compareByText(checkpoint, second, { ...options, offsetB, why: apart });
-    tell({ type: "comparedByText", run, byText: { ...byText, a: told(a) }, textName: text.name });
+    const both = { ...options, offsetB: detected(second), why: apart };
+    const byText = await promptly(signal, compareByText(checkpoint, second, both));
+    const a = withOffsets(opened, byText.a, text, asked);
+    tell({ type: "comparedByText", run, byText: { ...byText, a }, textName: text.name });
   }
 }
 
-function offsetIsAssumed({ inspection }: Checkpoint): boolean {
-  return inspection.spec["prediction_offset"]?.origin === "assumed";
+// What is too late is not shown: other work may be on the page by then.
+function watching(opened: OpenCheckpoint, run: number, signal: AbortSignal): (progress: Progress) => void {
+  return (progress) => {
+    if (!signal.aborted) opened.tell({ type: "progressed", run, progress, now: performance.now() });
+  };
 }
+
+// A family without the field predicts the next token; what a file says, or the user, is not looked for.
+function detected({ inspection }: Checkpoint): "detect" | undefined {
+  return inspection.spec["prediction_offset"]?.origin === "assumed" ? "detect" : undefined;
+}
+
+// What the package has found out of an offset is kept for the next run on the same text: looking for it takes as long as
+// a third of a comparison. What was odd about it is part of every run that used it.
+function withOffsets<T extends Evaluation>(opened: OpenCheckpoint, measured: T, text: OwnText, asked: Asked): T {
+  const known = opened.offsets?.find(text.text, asked);
+  if (known) {
+    const odd = known.findings.filter(({ level }) => level === "warning");
+    return { ...measured, nllByOffset: known.nllByOffset, findings: [...measured.findings, ...odd] };
+  }
+  if (measured.nllByOffset === undefined) return measured;
+  opened.offsets = new FoundOffset(measured, text.text, asked);
+  opened.tell({ type: "offsetsMeasured", checkpoint: opened.id, evaluation: measured, textName: text.name });
+  return measured;
+}
+
+/** Tokens on which the prediction offset is looked for by itself: wrong offsets are worse by far than noise. */
+const OFFSET_TOKENS = 4096;
 
 /** Measures how far ahead the model predicts: its perplexity at offsets 0 to 3. */
 export async function measureOffsets(opened: OpenCheckpoint): Promise<void> {
-  const { asked } = opened.state;
+  const { checkpoint, state } = opened;
+  if (!hasOffset(checkpoint)) return;
+  const { asked } = state;
   const signal = opened.begin("offsets");
-  opened.offsets = undefined;
+  let model: Model | undefined;
   try {
-    await offsetsOn(opened, await textOf(asked), asked, signal);
+    const text = await textOf(asked);
+    const limit = Math.min(asked.limit ?? OFFSET_TOKENS, OFFSET_TOKENS);
+    model = await checkpoint.load({ backend: asked.backend, signal });
+    const { window } = asked;
+    opened.offsets = undefined;
+    withOffsets(opened, await model.evaluate(text.text, { offset: "detect", limit, window, signal }), text, asked);
   } catch (error) {
     opened.tell({ type: "offsetsFailed", checkpoint: opened.id, problem: opened.failed(error) });
-  }
-}
-
-// An offset that is in no file is measured on each text anew, because every other number depends on it.
-async function offsetsOn(
-  opened: OpenCheckpoint,
-  { name, text }: OwnText,
-  asked: Asked,
-  signal: AbortSignal,
-): Promise<Evaluation | undefined> {
-  const { checkpoint } = opened;
-  if (!offsetIsAssumed(checkpoint)) return undefined;
-  const limit = Math.min(asked.limit ?? OFFSET_TOKENS, OFFSET_TOKENS);
-  const known = opened.offsets;
-  if (known?.text === text && known.limit === limit) return known.evaluation;
-  const model = await checkpoint.load({ backend: asked.backend, signal });
-  try {
-    const evaluation = await model.evaluate(text, { offset: "detect", limit, signal });
-    opened.offsets = { text, limit, evaluation };
-    opened.tell({ type: "offsetsMeasured", checkpoint: opened.id, evaluation, textName: name });
-    return evaluation;
   } finally {
-    model.dispose();
+    model?.dispose();
   }
 }
 
@@ -127,6 +142,10 @@ async function textOf(asked: Asked): Promise<OwnText> {
   if (asked.text === "own" && asked.own) return asked.own;
   if (asked.text === "typed") return { name: "your text", text: asked.typed };
   return { name: "heldout.txt", text: await heldout() };
+}
+
+function dispose(produced: Checkpoint): void {
+  produced.dispose();
 }
 
 // A name that came with a link is a stranger's: no path in it, and nothing that a command takes for an option.

@@ -4,6 +4,9 @@ import type { Recipe } from "statepress";
 import { hasOffset } from "./fields.js";
 import type { Opened, OtherRun, RecipeRun, Run, Source } from "./state.js";
 
+/** The command line of a checkout: the package is in no registry. */
+const COMMAND = "./pkg-scripts/statepress";
+
 /** What the commands are about. */
 interface Job {
   checkpoint: Opened;
@@ -26,8 +29,8 @@ export function commandLine(job: Job): string {
   const text = quoted(textOf(run));
   const tokenizer = tokenizerOf("--tokenizer", checkpoint);
   return [
-    `npx statepress compress ${input} -o ${run.file.name} --recipe ${recipe}${set.join("")}`,
-    `npx statepress compare ${input} ${run.file.name} --text ${text}${tokenizer}${options.join("")}${set.join("")}`,
+    `${COMMAND} compress ${input} -o ${run.file.name} --recipe ${recipe}${set.join("")}`,
+    `${COMMAND} compare ${input} ${run.file.name} --text ${text}${tokenizer}${options.join("")}${set.join("")}`,
   ].join("\n");
 }
 
@@ -36,7 +39,7 @@ export function compareLine(checkpoint: Opened, run: OtherRun): string {
   const [a, b] = [checkpoint, run.other].map((it) => quoted(pathOf(it)));
   const tokenizers = `${tokenizerOf("--tokenizer", checkpoint)}${tokenizerOf("--tokenizer-b", run.other)}`;
   const text = quoted(textOf(run));
-  return `npx statepress compare ${a} ${b} --text ${text}${tokenizers}${optionsOf(checkpoint, run).join("")}`;
+  return `${COMMAND} compare ${a} ${b} --text ${text}${tokenizers}${optionsOf(checkpoint, run).join("")}`;
 }
 
 /** A script for Node that compares two models. */
@@ -96,9 +99,10 @@ function tokenizerOf(option: string, source: Source): string {
 }
 
 function optionsOf(checkpoint: Opened, run: Run): string[] {
-  const { offset, limit, backend, backendB } = protocolOf(checkpoint, run);
+  const { offset, limit, window, backend, backendB } = protocolOf(checkpoint, run);
   return [
     ...(offset === undefined ? [] : [` --offset ${offset}`]),
+    ...(window === undefined ? [] : [` --window ${window}`]),
     ...(limit === undefined ? [] : [` --limit ${limit}`]),
     ...(backend === undefined ? [] : [` --backend ${backend}`]),
     ...(backendB === undefined ? [] : [` --backend-b ${backendB}`]),
@@ -107,10 +111,11 @@ function optionsOf(checkpoint: Opened, run: Run): string[] {
 
 // What a run was measured by, where that is not what would be done anyway.
 function protocolOf(checkpoint: Opened, run: Run) {
-  const { limit, backend, backendB } = run.asked;
+  const { limit, window, backend, backendB } = run.asked;
   const offset = offsetOf(checkpoint, run);
   return {
     ...(offset !== undefined && { offset }),
+    ...(window !== undefined && { window }),
     ...(limit !== undefined && { limit }),
     ...(backend !== "auto" && { backend }),
     ...(backendB !== "same" && { backendB }),

@@ -12,6 +12,7 @@ import type {
   TensorView,
   TextComparison,
 } from "statepress";
+import type { RunRecord } from "./record.js";
 import type { Asked, Opened, Other, Problem, Side } from "./state.js";
 
 /** One thing that happened. */
@@ -36,7 +37,9 @@ export type PageEvent =
   | { type: "dropped" }
   | { type: "lost" }
   // The settings.
-  | { type: "asked"; change: Partial<Asked> }
+  // `edit` is the field that is typed in: what one field changes in a row is one step to undo.
+  | { type: "asked"; change: Partial<Asked>; edit?: string | undefined }
+  | { type: "undone" }
   | { type: "planning" }
   | { type: "planned"; recipe: Recipe; plan: Plan }
   | { type: "planFailed"; recipe: Recipe; problem: Problem }
@@ -52,6 +55,7 @@ export type PageEvent =
   | { type: "workFailed"; run: number; problem: Problem }
   | { type: "shown"; run: number }
   | { type: "forgotten"; run: number }
+  | { type: "remembered"; records: RunRecord[] }
   // A closer look, and a trial.
   | { type: "looking"; tensor: string; codes: string }
   | { type: "looked"; view: TensorView }

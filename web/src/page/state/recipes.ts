@@ -63,19 +63,25 @@ function ownName(name: string): string {
   return name.startsWith("my-") ? name : `my-${name}`;
 }
 
+/** The built-in recipe that a recipe of the user's own was made from; undefined where that cannot be told. */
+export function originOf(recipe: Recipe, builtin: Recipe[]): Recipe | undefined {
+  if (builtin.includes(recipe)) return undefined;
+  return builtin.find(({ name }) => ownName(name) === recipe.name);
+}
+
 /** The same recipe with a rule before all others: the precision of one tensor. */
 export function withTensor(recipe: Recipe, tensor: string, precision: Precision): Recipe {
   const rules = (quantizeOf(recipe)?.rules ?? []).filter((rule) => rule.match !== tensor);
   return edited(recipe, { rules: [{ match: tensor, precision }, ...rules] });
 }
 
-/** A stop of the slider between closer and smaller. */
+/** A stop of the slider from most quality to smallest file. */
 export interface Stop {
   recipe: Recipe;
   plan: Plan;
 }
 
-/** The built-in recipes from the closest to the smallest; of those with equal bytes the first. */
+/** The built-in recipes from the largest result to the smallest; of those with equal bytes the first. */
 export function stopsOf(recipes: Recipe[], plans: Record<string, Plan>): Stop[] {
   const stops: Stop[] = [];
   for (const recipe of recipes) {

@@ -24,7 +24,9 @@ const opened = (id: number, ownText?: State["asked"]["own"]): PageEvent => ({
     path: undefined,
     inspection: {} as Inspection,
     given: {},
+    weightsPath: undefined,
     tokenizer: undefined,
+    tokenizers: [],
   },
   ownText,
 });
@@ -186,7 +188,7 @@ describe("a run", () => {
       now,
     });
     const state = after({ type: "compressing", run: 1, now: 100 }, at("compress", 150), at("compress", 180));
-    expect(state.work).toMatchObject({ since: 100, now: 180 });
+    expect(state.work, "the first stage begins with its first report").toMatchObject({ since: 150, now: 180 });
     expect(reduce(state, at("compare", 300)).work).toMatchObject({ since: 300, now: 300 });
     expect(reduce(state, { ...at("compress", 200), run: 2 } as PageEvent)).toBe(state);
   });

@@ -5,6 +5,7 @@ import {
   type Asked,
   initial,
   type Look,
+  NOTHING,
   type Opened,
   type OtherRun,
   type RecipeRun,
@@ -33,8 +34,8 @@ export function reduce(state: State, event: PageEvent): State {
         offsetsProblem: undefined,
       };
       // Settings outlive the checkpoint; what was measured on another one does not.
-      const { recipes, asked, tour } = state;
-      return { ...initial, recipes, tour, asked: withOwn(asked, event.ownText), checkpoint };
+      const { recipes, asked, past, remembered, tour } = state;
+      return { ...initial, recipes, tour, past, remembered, asked: withOwn(asked, event.ownText), checkpoint };
     }
     case "openFailed": {
       const { problem, what, field } = event;
@@ -60,15 +61,20 @@ export function reduce(state: State, event: PageEvent): State {
     case "offsetsFailed":
       return ofCheckpoint(state, event.checkpoint, { offsetsProblem: event.problem });
     case "dropped": {
-      const { recipes, asked } = state;
-      return { ...initial, recipes, asked: withOwn(asked, undefined) };
+      const { recipes, asked, past, remembered } = state;
+      return { ...initial, recipes, past, remembered, asked: withOwn(asked, undefined) };
     }
 
     case "lost":
       return state.checkpoint ? { ...state, lost: true } : state;
 
     case "asked":
-      return { ...state, asked: { ...state.asked, ...event.change } };
+      return { ...state, past: pastWith(state, event), asked: { ...state.asked, ...event.change } };
+    case "undone": {
+      const before = state.past.at(-1);
+      if (!before) return state;
+      return { ...state, past: state.past.slice(0, -1), asked: { ...state.asked, recipe: before.recipe } };
+    }
     case "planning":
       return { ...state, planning: true };
     case "planned":
@@ -91,8 +97,9 @@ export function reduce(state: State, event: PageEvent): State {
     case "progressed": {
       const { work } = state;
       if (work?.run !== event.run) return state;
-      // A new stage has a clock of its own: its pace says nothing of the last one's.
-      const same = work.progress === undefined || work.progress.stage === event.progress.stage;
+      // A new stage has a clock of its own, and so has the same one begun again for the second model.
+      const { progress } = work;
+      const same = progress?.stage === event.progress.stage && progress.done <= event.progress.done;
       const since = same ? work.since : event.now;
       return { ...state, work: { ...work, progress: event.progress, since, now: event.now } };
     }
@@ -133,6 +140,9 @@ export function reduce(state: State, event: PageEvent): State {
       return { ...state, runs, shown };
     }
 
+    case "remembered":
+      return { ...state, remembered: event.records };
+
     case "looking": {
       const { tensor, codes } = event;
       const { precision, view } = state.look ?? { precision: "nf4" as const, view: undefined };
@@ -167,6 +177,16 @@ export function reduce(state: State, event: PageEvent): State {
     case "toured":
       return { ...state, tour: event.step };
   }
+}
+
+/** How many recipes undoing can go back. */
+const PAST = 100;
+
+function pastWith({ past, asked }: State, { change, edit }: Extract<PageEvent, { type: "asked" }>): State["past"] {
+  const { recipe } = asked;
+  if (change.recipe === undefined || change.recipe === recipe || recipe === NOTHING) return past;
+  if (edit !== undefined && past.at(-1)?.edit === edit) return past;
+  return [...past, { recipe, edit }].slice(-PAST);
 }
 
 const UNMEASURED = { comparison: undefined, byText: undefined, textName: undefined, problem: undefined };

@@ -62,18 +62,19 @@ export function sameProtocol(a: Asked, b: Asked): boolean {
   return changes(a, { ...b, recipe: a.recipe, backend: a.backend, backendB: a.backendB }).length === 0;
 }
 
-/** What has changed since a run, of what it depends on; in words. Another model depends on no recipe. */
+/** What has changed since a run, of what it depends on; as nouns. Another model depends on no recipe. */
 export function changedSince(run: Run, asked: Asked): string[] {
   return changes(run.asked, run.other ? { ...asked, recipe: run.asked.recipe } : asked);
 }
 
-/** What has changed between two settings, of what a run depends on; in words. */
+/** What has changed between two settings, of what a run depends on; as nouns. */
 export function changes(a: Asked, b: Asked): string[] {
   return [
-    ...(a.recipe !== b.recipe ? ["the recipe"] : []),
-    ...(readsOther(a, b) ? ["the text"] : []),
-    ...(a.limit !== b.limit ? ["how much of it is read"] : []),
-    ...(a.backend !== b.backend || a.backendB !== b.backendB ? ["what computes"] : []),
+    ...(a.recipe !== b.recipe ? ["recipe"] : []),
+    ...(readsOther(a, b) ? ["text"] : []),
+    ...(a.limit !== b.limit ? ["amount of text"] : []),
+    ...(a.window !== b.window ? ["window"] : []),
+    ...(a.backend !== b.backend || a.backendB !== b.backendB ? ["CPU or GPU"] : []),
   ];
 }
 

@@ -19,6 +19,7 @@ import type {
   TensorView,
   TextComparison,
 } from "statepress";
+import type { RunRecord } from "./record.js";
 
 /** The whole page. */
 export interface State {
@@ -37,6 +38,8 @@ export interface State {
   /** The worker has stopped: what it held of the checkpoint and of the produced files is gone. */
   lost: boolean;
   asked: Asked;
+  /** Recipes that were asked for before, the latest last: what undoing goes back to. */
+  past: Past[];
   /** What `asked.recipe` will do; of an earlier recipe while `planning`. */
   plan: Plan | undefined;
   planning: boolean;
@@ -44,6 +47,8 @@ export interface State {
   work: Work | undefined;
   workProblem: Problem | undefined;
   runs: Run[];
+  /** Measured runs of earlier visits, the oldest first. */
+  remembered: RunRecord[];
   /** The run whose numbers are on the page. */
   shown: number | undefined;
   look: Look | undefined;
@@ -58,6 +63,12 @@ export interface Problem {
   message: string;
 }
 
+/** A recipe that was asked for, and which field of its editor replaced it: one that is typed in is undone as a whole. */
+export interface Past {
+  recipe: Recipe;
+  edit: string | undefined;
+}
+
 /** What is known of a checkpoint once its headers are read. */
 export interface Source {
   name: string;
@@ -69,6 +80,8 @@ export interface Source {
   path: string | undefined;
   inspection: Inspection;
   tokenizer: string | undefined;
+  /** Whole tokenizers among its files, where there are several: one has to be chosen. */
+  tokenizers: string[];
 }
 
 /** The checkpoint on the page. */
@@ -77,6 +90,8 @@ export interface Opened extends Source {
   id: number;
   /** Configuration fields that the user has set. */
   given: Record<string, FieldValue>;
+  /** Where in the file the weights are, where the user has chosen that. */
+  weightsPath: string | undefined;
   advice: Advice | undefined;
   /** Plans of the built-in recipes by name: what each would make of this file. */
   plans: Record<string, Plan>;
@@ -103,6 +118,8 @@ export interface Asked {
   typed: string;
   /** Use only that many tokens; undefined: all. */
   limit: number | undefined;
+  /** Tokens of a window; undefined: as many as suit the model. */
+  window: number | undefined;
   prompt: string;
   temperature: number;
   seed: number;
@@ -210,16 +227,19 @@ export const initial: State = {
     own: undefined,
     typed: "",
     limit: undefined,
+    window: undefined,
     prompt: "The film was",
     temperature: 0.7,
     seed: 1,
   },
+  past: [],
   plan: undefined,
   planning: false,
   planProblem: undefined,
   work: undefined,
   workProblem: undefined,
   runs: [],
+  remembered: [],
   shown: undefined,
   look: undefined,
   trial: undefined,

@@ -8,7 +8,7 @@ import { hasOffset, layersOf, vocabularyOf } from "./fields.js";
 import { changedSince, changes, findingsOf, nameOf, readBy, sameProtocol, sidesOf, sizeOf } from "./run.js";
 import { initial, type Opened, type OtherRun, type RecipeRun, type Run, type Side, type Trial } from "./state.js";
 import { partingOf, places } from "./trial.js";
-import { remaining } from "./work.js";
+import { remaining, stageOf, unknown, waiting } from "./work.js";
 
 function trial(a: number[], b: number[], busy = false): Trial {
   const side = (ids: number[]): Side => ({
@@ -34,15 +34,12 @@ test("two continuations part where ids differ, or where one of them has ended", 
 test("what a run depends on is told apart from what it does not", () => {
   const { asked } = initial;
   expect(changes(asked, { ...asked, prompt: "x", seed: 9, typed: "not measured on" })).toEqual([]);
-  expect(changes({ ...asked, text: "typed" }, { ...asked, text: "typed", typed: "y" })).toEqual(["the text"]);
-  expect(changes(asked, { ...asked, recipe: { ...asked.recipe }, backend: "cpu" })).toEqual([
-    "the recipe",
-    "what computes",
-  ]);
+  expect(changes({ ...asked, text: "typed" }, { ...asked, text: "typed", typed: "y" })).toEqual(["text"]);
+  expect(changes(asked, { ...asked, recipe: { ...asked.recipe }, backend: "cpu" })).toEqual(["recipe", "CPU or GPU"]);
   expect(sameProtocol(asked, { ...asked, recipe: { ...asked.recipe }, backend: "cpu" })).toBe(true);
   expect(sameProtocol(asked, { ...asked, limit: 4096 })).toBe(false);
   const own = (text: string) => ({ ...asked, text: "own" as const, own: { name: "a.txt", text } });
-  expect(changes(own("x"), own("y"))).toEqual(["the text"]);
+  expect(changes(own("x"), own("y"))).toEqual(["text"]);
   expect(sameProtocol(own("x"), own("x"))).toBe(true);
 });
 
@@ -65,7 +62,7 @@ test("another model is a run by its own name and bytes, and depends on no recipe
   expect(findingsOf(beside)).toEqual([found]);
   const { asked } = initial;
   expect(changedSince(beside, { ...asked, recipe: { ...asked.recipe } })).toEqual([]);
-  expect(changedSince(beside, { ...asked, limit: 4096 })).toEqual(["how much of it is read"]);
+  expect(changedSince(beside, { ...asked, limit: 4096 })).toEqual(["amount of text"]);
 });
 
 test("what remains follows the pace so far", () => {
@@ -75,6 +72,19 @@ test("what remains follows the pace so far", () => {
   expect(remaining({ ...work, progress: { ...progress, done: 0 } })).toBeUndefined();
   expect(remaining({ ...work, progress, now: 1100 })).toBeUndefined();
   expect(remaining({ ...work, progress: undefined })).toBeUndefined();
+  expect(remaining({ ...work, progress: { ...progress, done: 100 } }), "what follows is not counted").toBeUndefined();
+});
+
+test("a stage that cannot be counted says what it is, and how long it has been silent", () => {
+  const work = { run: 1, doing: "compare", since: 1000, now: 3000, progress: undefined } as const;
+  expect([stageOf(work), unknown(work), waiting(work, 4000)]).toEqual(["Loading the models", true, ""]);
+  const progress = { stage: "prepare", done: 0, total: 1, unit: "steps" };
+  expect(stageOf({ ...work, progress })).toBe("Starting the GPU and checking it against the CPU");
+  expect(waiting({ ...work, progress }, 45_000)).toBe("42 s in this step so far");
+  const counted = { stage: "load", done: 1, total: 84, unit: "tensors", item: "a" };
+  expect(stageOf({ ...work, progress: counted })).toBe("Loading the models: 1 of 84 tensors, a");
+  expect(unknown({ ...work, progress: counted })).toBe(false);
+  expect(unknown({ ...work, progress: { ...counted, done: 84 } })).toBe(true);
 });
 
 const recipe: Recipe = { version: 1, name: "my-int8", steps: [] };
@@ -117,7 +127,7 @@ test("two models are compared by one line, each with its own tokenizer, by the t
   const beside = { asked: { ...initial.asked, limit: 4096 }, other, comparison: { a: { offset: 2 } } };
   const alike = beside as unknown as OtherRun;
   expect(compareLine(checkpoint, alike)).toBe(
-    `npx statepress compare 'it'\\''s a model.pt' b.safetensors --text heldout.txt --tokenizer tokenizer_2000.json ` +
+    `./pkg-scripts/statepress compare 'it'\\''s a model.pt' b.safetensors --text heldout.txt --tokenizer tokenizer_2000.json ` +
       "--tokenizer-b tokenizer_b.json --offset 2 --limit 4096",
   );
   expect(compareScript(checkpoint, alike)).toContain("await compare(a, b, { text, offset: 2, limit: 4096 })");

@@ -1,9 +1,47 @@
-// How long work will take.
+// What is going on, and how long it will take, in words.
 
+import { count, duration } from "../parts/format.js";
 import type { Work } from "./state.js";
 
 /** Seconds left of the running stage at its pace so far; undefined before there is a pace to speak of. */
 export function remaining({ progress, since, now }: Work): number | undefined {
-  if (!progress || progress.done <= 0 || now - since < 300) return undefined;
+  if (!progress || progress.done <= 0 || progress.done >= progress.total || now - since < 300) return undefined;
   return ((now - since) / 1000 / progress.done) * (progress.total - progress.done);
+}
+
+/** Stages of work for people, by what the package calls them. */
+const STAGES: Record<string, string> = {
+  prepare: "Starting the GPU and checking it against the CPU",
+  compress: "Compressing",
+  load: "Loading the models",
+  evaluate: "Measuring",
+  "evaluate a": "Measuring the first model",
+  "evaluate b": "Measuring the second model",
+  compare: "Running both models over the text",
+};
+
+/** What is being done. */
+export function stageOf({ doing, progress }: Work): string {
+  if (!progress) return doing === "compress" ? "Starting" : "Loading the models";
+  const { stage, done, total, unit, item } = progress;
+  const name = STAGES[stage] ?? stage;
+  // A step that cannot be divided has no amount to be told of.
+  if (total <= 1) return name;
+  return `${name}: ${count(done)} of ${count(total)} ${unit}${item ? `, ${item}` : ""}`;
+}
+
+/** Whether nobody can say how far it is: it has only begun, or ends with something that is not counted. */
+export function unknown({ progress }: Work): boolean {
+  return progress === undefined || progress.done <= 0 || progress.done >= progress.total;
+}
+
+/** Seconds after which silence is told of. */
+const PATIENCE = 5;
+
+/** What stands at the end of the progress line at a time: what is left, or how long nothing was heard. */
+export function waiting(work: Work, time: number): string {
+  const silent = (time - work.now) / 1000;
+  if (silent >= PATIENCE) return `${duration(silent)} in this step so far`.replace("about ", "");
+  const left = remaining(work);
+  return left === undefined ? "" : `${duration(left)} left`;
 }

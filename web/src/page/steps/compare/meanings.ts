@@ -7,7 +7,7 @@ export const MEANINGS: Record<string, string> = {
   ratio: "How many times smaller the weights are.",
   "bits-per-byte":
     "How much of the text the model could not foresee, for each of its bytes: lower is better, whatever the tokens. Its negative log-likelihoods over the text, summed, in bits, over the text's UTF-8 bytes.",
-  "bits-change": "Above 0: the second one foresees less of the text.",
+  "bits-change": "Above 0: the second model foresees less of the text.",
   "text-speed": "How fast a text is read: tokens that hold more text make up for slower ones.",
   "text-bytes": "Both have read the same.",
   "kl-mean":
@@ -18,11 +18,11 @@ export const MEANINGS: Record<string, string> = {
   "noise-floor": "The original against itself, computed in another order. Differences of this size mean nothing.",
   top1: "How often both put the same token first: what greedy generation sees.",
   perplexity:
-    "Between how many tokens the model hesitates, as it were: lower is better. The ± is the standard error over tokens.",
+    "As if the model chose among that many equally likely tokens at each position: lower is better. The ± is the standard error over tokens.",
   change:
     "Can be small, or even negative, while predictions change: gains and losses cancel out. That is why KL comes first.",
   backend: "The CPU of this machine, or a GPU by name. A GPU is used only if it agrees with the CPU on a small case.",
   speed: "Evaluation on this machine, in this tab. Generation is timed below.",
   tokens: "More tokens make smaller errors.",
-  verdict: "The research's own scorecard: success means both of its targets are met.",
+  verdict: "Success: small enough and good enough. Partial: small enough only. Failure: not small enough.",
 };

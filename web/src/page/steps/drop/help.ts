@@ -12,7 +12,8 @@ const HELP: Partial<Record<Problem["code"], string>> = {
     "Pickles can run programs; this page reads them and never runs them. Save the model's state_dict() instead.",
   "whole-module": "The file holds a whole Python object. Save model.state_dict() with torch.save, and drop that.",
   "too-large": "A limit protects this tab from files that claim absurd sizes.",
-  "bad-input": "Drop one file of weights, with its config.json and tokenizer.json beside it.",
+  "bad-input":
+    "Drop one file of weights, or all shards of one model, with its config.json and tokenizer.json beside it.",
   "bad-option": "The value was not taken: the model is as it was before.",
   "bad-tokenizer": "Drop the weights without it to compress only; measuring and trying need one.",
 };
