@@ -1,6 +1,7 @@
 // Fetches what <statepress-compare> compares. The small files first: what is wrong with them is said before megabytes
 // are loaded.
 
+import { decodeText } from "statepress";
 import { EmbedError } from "./attributes.js";
 import type { Watched } from "./run.js";
 
@@ -29,7 +30,8 @@ export async function fetchCheckpoint(src: URL, watched: Watched): Promise<File[
 export async function fetchText(url: URL, watched: Watched): Promise<string> {
   const response = await answered(url, watched);
   if (!response.ok) throw new EmbedError(`${url.pathname} is not there: the server answers ${response.status}`);
-  return (await received(response, url, watched)).text();
+  const file = await received(response, url, watched);
+  return decodeText(new Uint8Array(await file.arrayBuffer()), file.name);
 }
 
 async function fetchOptional(url: URL, watched: Watched): Promise<File | undefined> {
