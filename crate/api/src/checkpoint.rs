@@ -73,10 +73,11 @@ impl Checkpoint {
 
     fn understood(
         source: Rc<dyn Source>,
-        index: Index,
+        mut index: Index,
         files: Vec<FileReport>,
         options: OpenOptions,
     ) -> Result<Self, Error> {
+        statepress_formats::join_quantized(&*source, &mut index, options.config.as_ref())?;
         let hints = Hints { config: options.config, set: options.set, file_bytes: source.len() };
         let mut spec = infer(&index, &hints)?;
         spec.findings.splice(0..0, options.findings);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::coded::Coded;
 use crate::{DType, Encoding, Finding, shape};
 
 /// The headers of a checkpoint.
@@ -66,6 +67,15 @@ pub enum Stored {
         /// Where each part lies.
         parts: Vec<Extent>,
     },
+    /// Codes and scales in the layout of another tool.
+    Coded(Box<Coded>),
+    /// An array of a weight that another tool quantized in a way that is not decoded here.
+    Opaque {
+        /// The array.
+        view: Strided,
+        /// What the tool calls it.
+        scheme: String,
+    },
 }
 
 /// torch's affine quantization parameters.
@@ -118,7 +128,7 @@ impl Entry {
     /// Bytes of codes, scales and tables of this tensor alone (also when it is tied).
     pub fn bytes(&self) -> u64 {
         match &self.stored {
-            Stored::Strided(strided) => self.params() * strided.dtype.bytes() as u64,
+            Stored::Strided(view) | Stored::Opaque { view, .. } => self.params() * view.dtype.bytes() as u64,
             Stored::Affine { codes, scales } => {
                 let scales = match scales {
                     AffineScales::PerTensor { .. } => 4,
@@ -127,15 +137,18 @@ impl Entry {
                 self.params() * codes.dtype.bytes() as u64 + scales
             }
             Stored::Packed { parts, .. } => parts.iter().map(|part| part.len).sum(),
+            Stored::Coded(coded) => coded.bytes,
         }
     }
 
-    /// The dtype as people call it: `F32`, `QI8`, `NF4`, ...
+    /// The dtype as people call it: `F32`, `QI8`, `NF4`, `nf4 (bitsandbytes)`, ...
     pub fn dtype_name(&self) -> String {
         match &self.stored {
             Stored::Strided(strided) => strided.dtype.name().into(),
             Stored::Affine { codes, .. } => format!("Q{}", codes.dtype.name()),
             Stored::Packed { encoding, .. } => encoding.precision().name().to_uppercase(),
+            Stored::Coded(coded) => coded.scheme.clone(),
+            Stored::Opaque { view, scheme } => format!("{} of {scheme}", view.dtype.name()),
         }
     }
 }
@@ -150,6 +163,8 @@ impl Stored {
                 vec![&mut codes.storage, &mut scales.storage, &mut zero_points.storage]
             }
             Self::Packed { parts, .. } => parts.iter_mut().collect(),
+            Self::Coded(coded) => coded.extents_mut(),
+            Self::Opaque { view, .. } => vec![&mut view.storage],
         }
     }
 }

@@ -4,6 +4,7 @@
 //! each other; what they share lives here. There is no IO, no arithmetic on tensors and no
 //! platform in this crate.
 
+pub mod coded;
 pub mod dtype;
 pub mod encoding;
 pub mod finding;
@@ -18,6 +19,7 @@ pub mod role;
 pub mod shape;
 pub mod source;
 pub mod spec;
+pub mod tables;
 pub mod tensor;
 
 pub use dtype::DType;

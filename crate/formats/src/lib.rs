@@ -8,23 +8,26 @@
 //! Nothing here trusts a byte: no code of a pickle is run, every length is compared with the file before
 //! memory is asked for, and caps are in [`statepress_core::limits`].
 
+mod coded;
 mod cursor;
 mod detect;
 mod error;
 mod findings;
-mod float8;
 mod json;
 mod layouts;
 mod pickle;
 mod pytorch;
+mod quantized;
 mod safetensors;
 mod shape;
 mod shards;
+mod small_float;
 mod tensor;
 mod view;
 mod zip;
 
 pub use error::FormatError;
+pub use quantized::join_quantized;
 pub use safetensors::{Layout, TensorSpec, Writer};
 pub use shards::{ShardMap, ShardName, open_shards};
 pub use tensor::read_tensor;

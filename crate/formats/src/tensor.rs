@@ -9,22 +9,28 @@ use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::tensor::{Absmax, Floats};
 use statepress_core::{DType, Encoding, Entry, Packed, Source, Tensor, shape};
 
-use crate::FormatError;
 use crate::cursor::{range_end, reserve};
-use crate::float8::float8;
 use crate::shape::checked_elements;
+use crate::small_float::{float8, float16};
 use crate::view::read_view;
+use crate::{FormatError, coded};
 
 /// Reads one tensor.
 ///
 /// Floats of 16 and 32 bits and packed tensors come as they are stored. Torch's INT8 comes as
-/// [`Packed::Int8`] where its zero points are 0 and the shape allows it, else as f32. Every other
+/// [`Packed::Int8`] where its zero points are 0 and the shape allows it, else as f32. Weights in the
+/// layout of another tool come as [`statepress_core::coded::Coded::encoding`] says. Every other
 /// element type comes as f32, but for complex numbers, which are refused.
 pub fn read_tensor(source: &dyn Source, entry: &Entry) -> Result<Tensor, FormatError> {
     let data = match &entry.stored {
         Stored::Strided(view) => read_numbers(source, entry, view)?,
         Stored::Affine { codes, scales } => read_affine(source, entry, codes, scales)?,
         Stored::Packed { encoding, parts } => read_packed(source, entry, *encoding, parts)?,
+        Stored::Coded(coded) => coded::read(source, entry, coded)?,
+        Stored::Opaque { scheme, .. } => {
+            let why = format!("it is part of a weight in {scheme}, which is kept but cannot be decoded");
+            return Err(FormatError::tensor(&entry.name, why));
+        }
     };
     Ok(Tensor { shape: entry.shape.clone(), data })
 }
@@ -37,8 +43,8 @@ fn read_numbers(source: &dyn Source, entry: &Entry, view: &Strided) -> Result<Pa
     })
 }
 
-/// The elements of any type but the floats of 16 bits and complex numbers, as f32.
-fn read_f32(
+/// The elements of any type but complex numbers, as f32.
+pub(crate) fn read_f32(
     source: &dyn Source,
     name: &str,
     shape: &[usize],
@@ -63,10 +69,10 @@ fn read_f32(
             "its numbers are complex, which no model here computes with: compressing keeps them as they are",
         )),
         DType::Bool => read_view(source, name, shape, view, |[byte]| f32::from(u8::from(byte != 0))),
-        DType::F16 | DType::Bf16 => {
-            let why = format!("{} where f32 or integers are expected", view.dtype.name());
-            Err(FormatError::tensor(name, why))
-        }
+        DType::F16 => read_view(source, name, shape, view, |bytes| float16(u16::from_le_bytes(bytes))),
+        DType::Bf16 => read_view(source, name, shape, view, |[low, high]| {
+            f32::from_bits(u32::from_le_bytes([0, 0, low, high]))
+        }),
     }
 }
 

@@ -17,9 +17,14 @@ use crate::error::listed;
 /// Makes logits, in every family.
 pub(crate) const HEAD: &str = "lm_head.weight";
 
-/// Whether a tensor is a buffer rather than a weight: counters, ids and masks are not parameters.
+/// Whether a tensor is a buffer rather than a weight: counters, ids and masks are not parameters, and neither are the
+/// arrays of a weight that cannot be decoded.
 pub fn is_buffer(entry: &Entry) -> bool {
-    let whole = matches!(&entry.stored, Stored::Strided(view) if view.dtype.is_whole());
+    let whole = match &entry.stored {
+        Stored::Strided(view) => view.dtype.is_whole(),
+        Stored::Opaque { .. } => true,
+        Stored::Affine { .. } | Stored::Packed { .. } | Stored::Coded(_) => false,
+    };
     whole || unwrapped(&entry.name).ends_with(".router.expert_counts") || is_mask(&entry.name)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use statepress_core::encoding::Granularity;
-use statepress_core::index::{AffineScales, Stored, Strided};
+use statepress_core::index::{AffineScales, Stored};
 use statepress_core::recipe::{self, Codecs, Quantize, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
 use statepress_core::{DType, Encoding, Entry, Finding, Form, Index, Precision, Recipe, StoredAs, shape};
@@ -126,7 +126,11 @@ pub(super) fn plan_knowing(
                 };
                 count.tensors += 1;
                 count.params += entry.params();
-                (Form::Coded(decide(entry, &quantize.codecs(), precision, &mut findings)), pattern)
+                let encoding = decide(entry, &quantize.codecs(), precision, &mut findings);
+                if let Some(finding) = recoded(entry, encoding, known) {
+                    tell_once(&mut findings, finding);
+                }
+                (Form::Coded(encoding), pattern)
             }
         };
         let counts_storage = storages.insert(storage_of(entry));
@@ -237,7 +241,11 @@ pub(crate) fn decide_alone(
 
 /// What a tensor is kept as whatever the recipe, and what it holds: recipes act on the floats of weights.
 fn untouched(entry: &Entry) -> Option<(Form, &'static str)> {
-    let Stored::Strided(Strided { dtype, .. }) = entry.stored else { return None };
+    let dtype = match &entry.stored {
+        Stored::Strided(view) => view.dtype,
+        Stored::Opaque { view, .. } => return Some((Form::Kept(view.dtype), "(quantized, not decoded)")),
+        _ => return None,
+    };
     let what = match dtype {
         DType::Bool => "(booleans)",
         DType::F8E4m3 | DType::F8E5m2 | DType::F8E8m0 => "(8-bit floats)",
@@ -330,6 +338,16 @@ fn keep(entry: &Entry, known: &Known, findings: &mut Vec<Finding>) -> Form {
             return Form::Coded(int8(*granularity, &entry.shape));
         }
         Stored::Packed { encoding, .. } => return Form::Coded(*encoding),
+        Stored::Coded(coded) => {
+            if coded.encoding == Encoding::Fp32 {
+                let message =
+                    format!("{} has no twin among the precisions: decoded, stored as fp32", coded.scheme);
+                tell_once(findings, Finding::warning("dequantized", message).about(&entry.name));
+            }
+            return Form::Coded(coded.encoding);
+        }
+        // Never decided about.
+        Stored::Opaque { view, .. } => return Form::Kept(view.dtype),
         Stored::Affine { codes, scales } => (codes, scales),
     };
     // Whatever reading dequantizes could only be rounded a second time.
@@ -350,6 +368,33 @@ fn keep(entry: &Entry, known: &Known, findings: &mut Vec<Finding>) -> Form {
     let message = format!("torch's quantization cannot be kept: {reason}; stored as fp32");
     findings.push(Finding::warning("dequantized", message).about(&entry.name));
     Form::Coded(Encoding::Fp32)
+}
+
+/// Says what holds for several tensors once, about the first of them.
+fn tell_once(findings: &mut Vec<Finding>, finding: Finding) {
+    if !findings.iter().any(|told| told.code == finding.code && told.message == finding.message) {
+        findings.push(finding);
+    }
+}
+
+/// Says that codes are made of numbers that codes were decoded to.
+fn recoded(entry: &Entry, encoding: Encoding, known: &Known) -> Option<Finding> {
+    let was = match &entry.stored {
+        Stored::Strided(_) | Stored::Opaque { .. } => return None,
+        Stored::Affine { .. } => "by torch",
+        Stored::Packed { encoding, .. } => encoding.precision().name(),
+        Stored::Coded(coded) => &coded.scheme,
+    };
+    let now = encoding.precision();
+    if !now.is_quantized() || keep(entry, known, &mut Vec::new()) == Form::Coded(encoding) {
+        return None;
+    }
+    let message = format!(
+        "quantized before ({was}), coded a second time as {}: the errors of both add up; start from the original \
+         weights for a better result",
+        now.name()
+    );
+    Some(Finding::warning("recoded", message).about(&entry.name))
 }
 
 /// INT8 of a tensor as it is read: a single row has one scale either way.

@@ -98,7 +98,7 @@ fn part(entry: &Entry, rows: &Range<usize>) -> Option<Entry> {
             };
             Stored::Affine { codes: from(codes), scales }
         }
-        Stored::Packed { .. } => return None,
+        Stored::Packed { .. } | Stored::Coded(_) | Stored::Opaque { .. } => return None,
     };
     let mut shape = entry.shape.clone();
     if let Some(dim) = shape.first_mut() {

@@ -208,7 +208,7 @@ impl Identity {
         let (view, quantized) = match stored {
             Stored::Strided(view) => (view, false),
             Stored::Affine { codes, .. } => (codes, true),
-            Stored::Packed { .. } => return None,
+            Stored::Packed { .. } | Stored::Coded(_) | Stored::Opaque { .. } => return None,
         };
         let Strided { storage, first, strides, .. } = view.clone();
         (!shape.contains(&0)).then(|| Self { storage, first, shape: shape.to_vec(), strides, quantized })

@@ -187,7 +187,7 @@ impl<S: Sink> Writer<S> {
     pub fn copy(&mut self, source: &dyn Source, entry: &Entry) -> Result<(), FormatError> {
         let spec = self.next(&entry.name, &entry.shape)?;
         match &entry.stored {
-            Stored::Strided(view) if spec.form == Form::Kept(view.dtype) => {
+            Stored::Strided(view) | Stored::Opaque { view, .. } if spec.form == Form::Kept(view.dtype) => {
                 view::copy(source, &entry.name, &entry.shape, view, &mut self.sink)?;
             }
             _ => {

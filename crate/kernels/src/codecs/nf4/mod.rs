@@ -17,26 +17,8 @@ use statepress_core::tensor::{Absmax, Floats};
 use super::int8::absmax as largest;
 use super::{int4, nibbles};
 
-/// The values of the sixteen codes (bitsandbytes `create_normal_map`).
-#[allow(clippy::excessive_precision)]
-pub const TABLE: [f32; 16] = [
-    -1.0,
-    -0.6961928009986877,
-    -0.5250730514526367,
-    -0.39491748809814453,
-    -0.28444138169288635,
-    -0.18477343022823334,
-    -0.09105003625154495,
-    0.0,
-    0.07958029955625534,
-    0.16093020141124725,
-    0.24611230194568634,
-    0.33791524171829224,
-    0.44070982933044434,
-    0.5626170039176941,
-    0.7229568362236023,
-    1.0,
-];
+/// The values of the sixteen codes.
+pub use statepress_core::tables::NF4 as TABLE;
 
 /// The code that stands for zero.
 pub const ZERO: u8 = 7;

@@ -1,0 +1,149 @@
+//! Weights that another tool quantized, in that tool's layout: where its arrays lie and how they make numbers.
+//!
+//! Two rules cover the tools: a table of sixteen values times the largest magnitude of a block (bitsandbytes), and
+//! whole numbers or small floats on a grid (GPTQ, AWQ, compressed-tensors and others). Which arrays of a file belong
+//! together is for its reader to find out; the numbers are made when a tensor is read.
+
+use crate::index::{Extent, Strided};
+use crate::{DType, Encoding};
+
+/// A weight in the layout of another tool.
+#[derive(Clone, Debug)]
+pub struct Coded {
+    /// What it is called: `nf4 (bitsandbytes)`.
+    pub scheme: String,
+    /// What reading gives: the same codes where one of our encodings has them, else numbers.
+    pub encoding: Encoding,
+    /// How its arrays make numbers.
+    pub rule: Rule,
+    /// Bytes of all its arrays.
+    pub bytes: u64,
+}
+
+/// How arrays make numbers.
+#[derive(Clone, Debug)]
+pub enum Rule {
+    /// A table and block maxima.
+    Table(Table),
+    /// A grid.
+    Grid(Grid),
+}
+
+/// `value = table[code] * absmax[index / block]` of the flattened tensor; two codes a byte, the first in its high half.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The codes.
+    pub codes: Extent,
+    /// What they stand for.
+    pub table: [f32; 16],
+    /// Values that share an absmax.
+    pub block: usize,
+    /// The largest magnitudes.
+    pub absmax: BlockMax,
+}
+
+/// Block maxima, perhaps quantized themselves.
+#[derive(Clone, Debug)]
+pub enum BlockMax {
+    /// As numbers.
+    Plain(Array),
+    /// `absmax[i] = table[codes[i]] * nested[i / block] + offset`.
+    Double {
+        /// One byte each.
+        codes: Array,
+        /// What bytes stand for.
+        table: Vec<f32>,
+        /// Second-level maxima.
+        nested: Array,
+        /// Codes that share one.
+        block: usize,
+        /// What is added.
+        offset: f32,
+    },
+}
+
+/// `value = (code - zero) * scale * unit` of a matrix `[out, in]`.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    /// Codes, scales and zero points are stored as `[in, out]`.
+    pub transposed: bool,
+    /// The codes.
+    pub codes: Codes,
+    /// The scales.
+    pub scales: Array,
+    /// What a scale of 1 stands for.
+    pub unit: f32,
+    /// Outputs and inputs that share a scale.
+    pub per: [usize; 2],
+    /// The zero points.
+    pub zeros: Zeros,
+    /// Which group each input belongs to, where groups are not of neighbours.
+    pub groups: Option<Array>,
+}
+
+/// A matrix of codes: one to an element, or packed.
+#[derive(Clone, Debug)]
+pub struct Codes {
+    /// As it is stored.
+    pub array: Array,
+    /// How several codes share a word of 32 bits.
+    pub packed: Option<Packed>,
+}
+
+/// Codes in words of 32 bits: a stream of bits along one dimension, the lowest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed {
+    /// Bits of a code, 1 to 8.
+    pub bits: u32,
+    /// The dimension along which words hold several.
+    pub axis: usize,
+    /// Where each eight neighbours stand among themselves.
+    pub order: [u8; 8],
+}
+
+/// Zero points.
+#[derive(Clone, Debug)]
+pub enum Zeros {
+    /// All the same.
+    Same(i32),
+    /// One for each scale, stored like codes, and what is added to them.
+    Each(Codes, i32),
+}
+
+/// A stored array.
+#[derive(Clone, Debug)]
+pub struct Array {
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Where its elements lie.
+    pub view: Strided,
+}
+
+impl Coded {
+    /// Every range of the file that it names.
+    pub(crate) fn extents_mut(&mut self) -> Vec<&mut Extent> {
+        let arrays = match &mut self.rule {
+            Rule::Table(Table { codes, absmax: BlockMax::Plain(absmax), .. }) => {
+                return vec![codes, &mut absmax.view.storage];
+            }
+            Rule::Table(Table { codes, absmax: BlockMax::Double { codes: absmax, nested, .. }, .. }) => {
+                return vec![codes, &mut absmax.view.storage, &mut nested.view.storage];
+            }
+            Rule::Grid(Grid { codes, scales, zeros, groups, .. }) => {
+                let zeros = match zeros {
+                    Zeros::Same(_) => None,
+                    Zeros::Each(zeros, _) => Some(&mut zeros.array),
+                };
+                [Some(&mut codes.array), Some(scales), zeros, groups.as_mut()]
+            }
+        };
+        arrays.into_iter().flatten().map(|array| &mut array.view.storage).collect()
+    }
+}
+
+impl Array {
+    /// The type of its elements.
+    pub fn dtype(&self) -> DType {
+        self.view.dtype
+    }
+}

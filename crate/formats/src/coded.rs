@@ -1,0 +1,273 @@
+//! Reading weights in the layout of another tool: its codes where one of our encodings has the same, else numbers.
+//!
+//! The shapes of arrays were held against each other when they were joined; what their elements say is checked here.
+
+use statepress_core::coded::{Array, BlockMax, Coded, Codes, Grid, Packed as Words, Rule, Table, Zeros};
+use statepress_core::encoding::{AbsmaxType, ScaleType};
+use statepress_core::tensor::{Absmax, Floats};
+use statepress_core::{DType, Encoding, Entry, Packed, Source, shape};
+
+use crate::FormatError;
+use crate::cursor::reserve;
+use crate::tensor::{read_f32, read_run};
+use crate::view::read_view;
+
+/// Reads one weight.
+pub(crate) fn read(source: &dyn Source, entry: &Entry, coded: &Coded) -> Result<Packed, FormatError> {
+    let from = From { source, name: &entry.name };
+    let n = shape::elements(&entry.shape).unwrap_or(0);
+    match &coded.rule {
+        Rule::Table(table) => from.table(table, coded.encoding, n),
+        Rule::Grid(grid) => from.grid(grid, coded.encoding, shape::matrix(&entry.shape)),
+    }
+}
+
+/// A source, and the weight that errors speak of.
+struct From<'a> {
+    source: &'a dyn Source,
+    name: &'a str,
+}
+
+impl From<'_> {
+    fn floats(&self, array: &Array) -> Result<Vec<f32>, FormatError> {
+        read_f32(self.source, self.name, &array.shape, &array.view)
+    }
+
+    fn all<T: Copy + Default, const N: usize>(
+        &self,
+        array: &Array,
+        convert: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>, FormatError> {
+        read_view(self.source, self.name, &array.shape, &array.view, convert)
+    }
+
+    /// The scales, as they multiply codes.
+    fn scales(&self, grid: &Grid) -> Result<Vec<f32>, FormatError> {
+        let mut scales = self.floats(&grid.scales)?;
+        if grid.unit != 1.0 {
+            scales.iter_mut().for_each(|scale| *scale *= grid.unit);
+        }
+        Ok(scales)
+    }
+
+    fn table(&self, table: &Table, encoding: Encoding, n: usize) -> Result<Packed, FormatError> {
+        let codes = read_run(self.source, self.name, table.codes, u8::from_le_bytes)?;
+        let absmax = match (&table.absmax, encoding) {
+            (
+                BlockMax::Double { codes, nested, offset, .. },
+                Encoding::Nf4 { absmax: AbsmaxType::Double, .. },
+            ) => Absmax::Double {
+                codes: self.all(codes, u8::from_le_bytes)?,
+                nested: self.floats(nested)?,
+                offset: *offset,
+            },
+            (absmax, _) => Absmax::Plain(Floats::F32(self.maxima(absmax)?)),
+        };
+        if let Encoding::Nf4 { block, .. } = encoding {
+            return Ok(Packed::Nf4 { codes, absmax, block });
+        }
+        let Absmax::Plain(Floats::F32(absmax)) = absmax else { return Ok(Packed::F32(Vec::new())) };
+        let mut values = reserve(self.name, n)?;
+        for (block, absmax) in (0..n).step_by(table.block).zip(absmax) {
+            values.extend((block..n.min(block + table.block)).map(|i| {
+                let byte = codes[i / 2];
+                table.table[usize::from(if i % 2 == 0 { byte >> 4 } else { byte & 15 })] * absmax
+            }));
+        }
+        Ok(Packed::F32(values))
+    }
+
+    fn maxima(&self, absmax: &BlockMax) -> Result<Vec<f32>, FormatError> {
+        match absmax {
+            BlockMax::Plain(array) => self.floats(array),
+            BlockMax::Double { codes, table, nested, block, offset } => {
+                let nested = self.floats(nested)?;
+                let codes = self.all(codes, u8::from_le_bytes)?;
+                let maximum = |(i, code): (usize, u8)| table[usize::from(code)] * nested[i / block] + offset;
+                Ok(codes.into_iter().enumerate().map(maximum).collect())
+            }
+        }
+    }
+
+    fn grid(
+        &self,
+        grid: &Grid,
+        encoding: Encoding,
+        (rows, cols): (usize, usize),
+    ) -> Result<Packed, FormatError> {
+        match (encoding, &grid.zeros, &grid.codes.packed) {
+            (Encoding::Int8 { .. }, Zeros::Same(0), None) => Ok(Packed::Int8 {
+                codes: self.all(&grid.codes.array, i8::from_le_bytes)?,
+                scales: self.scales(grid)?,
+            }),
+            (Encoding::Int8 { .. }, Zeros::Same(zero), _) => {
+                let codes = self.codes(grid, rows, cols)?;
+                let codes = codes.into_iter().map(|code| (code - *zero as f32) as i8).collect();
+                Ok(Packed::Int8 { codes, scales: self.scales(grid)? })
+            }
+            (Encoding::Int4 { group, scale }, Zeros::Same(zero), _) => {
+                let nibble = |code: f32| (code - *zero as f32) as i8 as u8 & 15;
+                let codes = self.codes(grid, rows, cols)?;
+                let codes =
+                    codes.as_chunks::<2>().0.iter().map(|&[a, b]| nibble(a) << 4 | nibble(b)).collect();
+                let groups = cols / group;
+                let scales = match scale {
+                    ScaleType::Fp16 => {
+                        Floats::F16(turned(&self.all(&grid.scales, u16::from_le_bytes)?, grid, rows, groups))
+                    }
+                    ScaleType::Fp32 => Floats::F32(turned(&self.scales(grid)?, grid, rows, groups)),
+                };
+                Ok(Packed::Int4 { codes, scales, group })
+            }
+            _ => Ok(Packed::F32(self.numbers(grid, rows, cols)?)),
+        }
+    }
+
+    fn numbers(&self, grid: &Grid, rows: usize, cols: usize) -> Result<Vec<f32>, FormatError> {
+        let mut values = self.codes(grid, rows, cols)?;
+        let scales = self.scales(grid)?;
+        let zeros = match &grid.zeros {
+            Zeros::Same(_) => None,
+            Zeros::Each(codes, plus) => Some((self.digits(codes)?, *plus as f32)),
+        };
+        let [per_row, per_col] = grid.per;
+        let (down, across) = (rows.div_ceil(per_row), cols.div_ceil(per_col));
+        let groups = match &grid.groups {
+            Some(array) => self.groups(array, across)?,
+            None => (0..cols).map(|col| col / per_col).collect(),
+        };
+        for (row, values) in values.chunks_mut(cols.max(1)).enumerate() {
+            for (value, &group) in values.iter_mut().zip(&groups) {
+                let (r, c, width) = match grid.transposed {
+                    true => (group, row / per_row, down),
+                    false => (row / per_row, group, across),
+                };
+                let zero = match (&zeros, &grid.zeros) {
+                    (Some((digits, plus)), _) => digits.get(r, c) + plus,
+                    (None, Zeros::Same(zero)) => *zero as f32,
+                    (None, Zeros::Each(..)) => 0.0,
+                };
+                *value = (*value - zero) * scales[r * width + c];
+            }
+        }
+        Ok(values)
+    }
+
+    /// The codes as `[out, in]`.
+    fn codes(&self, grid: &Grid, rows: usize, cols: usize) -> Result<Vec<f32>, FormatError> {
+        let digits = match self.digits(&grid.codes)? {
+            Digits::Plain { values, .. } if !grid.transposed => return Ok(values),
+            digits => digits,
+        };
+        let mut values = reserve(self.name, rows * cols)?;
+        for row in 0..rows {
+            values.extend((0..cols).map(|col| match grid.transposed {
+                true => digits.get(col, row),
+                false => digits.get(row, col),
+            }));
+        }
+        Ok(values)
+    }
+
+    fn digits(&self, codes: &Codes) -> Result<Digits, FormatError> {
+        let width = codes.array.shape.last().copied().unwrap_or(1);
+        Ok(match codes.packed {
+            None => Digits::Plain { values: self.floats(&codes.array)?, width },
+            Some(packed) => {
+                Digits::Words { words: self.all(&codes.array, u32::from_le_bytes)?, width, packed }
+            }
+        })
+    }
+
+    /// The group of every input.
+    fn groups(&self, array: &Array, count: usize) -> Result<Vec<usize>, FormatError> {
+        let groups = self.all(array, u32::from_le_bytes)?;
+        match groups.iter().find(|&&group| group as usize >= count) {
+            Some(group) => {
+                let why = format!("an input belongs to group {}, of {count}", *group as i32);
+                Err(FormatError::tensor(self.name, why))
+            }
+            None => Ok(groups.into_iter().map(|group| group as usize).collect()),
+        }
+    }
+}
+
+/// Scales, one a row and group, in the order of rows.
+fn turned<T: Copy>(scales: &[T], grid: &Grid, rows: usize, groups: usize) -> Vec<T> {
+    let at = |row, group| if grid.transposed { group * rows + row } else { row * groups + group };
+    (0..rows).flat_map(|row| (0..groups).map(move |group| scales[at(row, group)])).collect()
+}
+
+/// A matrix of codes in memory.
+enum Digits {
+    Plain { values: Vec<f32>, width: usize },
+    Words { words: Vec<u32>, width: usize, packed: Words },
+}
+
+impl Digits {
+    fn get(&self, row: usize, col: usize) -> f32 {
+        match self {
+            Self::Plain { values, width } => values[row * width + col],
+            Self::Words { words, width, packed: Words { bits, axis, order } } => {
+                let (along, start, step) =
+                    if *axis == 0 { (row, col, *width) } else { (col, row * width, 1) };
+                let bit = (along / 8 * 8 + usize::from(order[along % 8])) * *bits as usize;
+                let (word, shift) = (start + bit / 32 * step, bit as u32 % 32);
+                let mut code = words[word] >> shift;
+                if shift + bits > 32 {
+                    code |= words[word + step] << (32 - shift);
+                }
+                (code & ((1 << bits) - 1)) as f32
+            }
+        }
+    }
+}
+
+/// The one code that all are, if they are.
+pub(crate) fn all_same(
+    source: &dyn Source,
+    name: &str,
+    codes: &Codes,
+    rows: usize,
+    cols: usize,
+) -> Result<Option<u32>, FormatError> {
+    let digits = From { source, name }.digits(codes)?;
+    let first = digits.get(0, 0);
+    let same = (0..rows).all(|row| (0..cols).all(|col| digits.get(row, col) == first));
+    Ok(same.then_some(first as u32))
+}
+
+/// Whether groups are of neighbours after all: input `i` belongs to group `i / size`.
+pub(crate) fn are_neighbours(
+    source: &dyn Source,
+    name: &str,
+    groups: &Array,
+    size: usize,
+) -> Result<bool, FormatError> {
+    let groups = From { source, name }.all(groups, u32::from_le_bytes)?;
+    Ok(groups.iter().enumerate().all(|(i, &group)| group as usize == i / size))
+}
+
+/// The encoding that has the same codes and scales as a grid of `shape`, else that of numbers.
+pub(crate) fn encoding(grid: &Grid, shape: &[usize]) -> Encoding {
+    use statepress_core::encoding::Granularity;
+    let (rows, cols) = shape::matrix(shape);
+    let bits = match grid.codes.packed {
+        Some(packed) => packed.bits,
+        None if grid.codes.array.dtype() == DType::I8 => 8,
+        None => return Encoding::Fp32,
+    };
+    let centred = matches!(grid.zeros, Zeros::Same(zero) if zero == if grid.codes.packed.is_some() { 1 << (bits - 1) } else { 0 });
+    let found = match (bits, grid.per) {
+        (8, [1, per]) if per >= cols => Encoding::Int8 { granularity: Granularity::Row },
+        (8, per) if per == [rows, cols] => Encoding::Int8 { granularity: Granularity::Tensor },
+        (4, [1, per]) => {
+            let half = grid.scales.dtype() == DType::F16 && grid.unit == 1.0;
+            let scale = if half { ScaleType::Fp16 } else { ScaleType::Fp32 };
+            Encoding::Int4 { group: per.min(cols), scale }
+        }
+        _ => return Encoding::Fp32,
+    };
+    let whole = found.refusal(shape).is_none() && cols.is_multiple_of(grid.per[1].min(cols));
+    if centred && whole && grid.groups.is_none() { found } else { Encoding::Fp32 }
+}

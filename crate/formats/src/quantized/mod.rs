@@ -1,0 +1,203 @@
+//! Weights that other tools quantized: the arrays of each, joined into one entry under the name and with the shape that
+//! the weight had before.
+//!
+//! Each tool is recognised by the names and shapes of arrays that belong together. What is recognised but cannot be
+//! decoded is marked, so that nobody takes codes for numbers, and told with the reason.
+
+mod bitsandbytes;
+mod gptq;
+mod opaque;
+mod scaled;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::{Map, Value};
+use statepress_core::coded::{Array, Coded, Rule};
+use statepress_core::index::Stored;
+use statepress_core::{Encoding, Entry, Finding, Index, Source};
+
+use crate::FormatError;
+
+/// Joins the arrays of every weight that another tool quantized. `config` is a `config.json` that lies beside the file,
+/// whose `quantization_config` tells what shapes do not.
+pub fn join_quantized(
+    source: &dyn Source,
+    index: &mut Index,
+    config: Option<&Map<String, Value>>,
+) -> Result<(), FormatError> {
+    let said = |config: &Map<String, Value>| config.get("quantization_config").cloned();
+    let config = config.and_then(said).or_else(|| index.config.as_ref().and_then(said)).unwrap_or_default();
+    let mut arrays =
+        Arrays { source, config, entries: std::mem::take(&mut index.tensors), places: HashMap::new() };
+    arrays.places = arrays.entries.iter().enumerate().map(|(at, it)| (it.name.clone(), at)).collect();
+    let mut told = Told::default();
+    let mut gone = HashSet::new();
+    for at in 0..arrays.entries.len() {
+        let key = arrays.entries[at].name.clone();
+        if !matches!(arrays.entries[at].stored, Stored::Strided(_)) {
+            continue;
+        }
+        let finders =
+            [bitsandbytes::four_bits, bitsandbytes::eight_bits, gptq::find, scaled::packed, scaled::plain];
+        let mut found = None;
+        for find in finders {
+            found = find(&arrays, &key, &mut told)?;
+            if found.is_some() {
+                break;
+            }
+        }
+        match found.or_else(|| opaque::find(&arrays, &key)) {
+            None => {}
+            Some(Found::Weight(weight)) => gone.extend(arrays.put(weight, &mut told)),
+            Some(Found::Opaque { scheme, keys, why }) => arrays.mark(&scheme, &keys, &why, &mut told),
+        }
+    }
+    let mut entries = arrays.entries;
+    let mut at = 0..;
+    entries.retain(|_| !at.next().is_some_and(|at| gone.contains(&at)));
+    if !gone.is_empty() {
+        let names: HashSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+        for entry in &mut entries {
+            entry.tied_to = entry.tied_to.take().filter(|name| names.contains(name));
+        }
+    }
+    index.tensors = entries;
+    index.findings.extend(told.findings());
+    Ok(())
+}
+
+/// What was recognised.
+enum Found {
+    Weight(Weight),
+    /// Arrays that belong to a weight, but which make no numbers here.
+    Opaque {
+        scheme: String,
+        keys: Vec<String>,
+        why: String,
+    },
+}
+
+/// A weight put together.
+struct Weight {
+    /// Its name.
+    name: String,
+    shape: Vec<usize>,
+    scheme: String,
+    encoding: Encoding,
+    rule: Rule,
+    /// The keys of its arrays, that of its codes first.
+    keys: Vec<String>,
+    /// What belongs to it and is not needed.
+    unused: Vec<String>,
+}
+
+/// The arrays of a file by name.
+struct Arrays<'a> {
+    source: &'a dyn Source,
+    /// What `quantization_config` says, or null.
+    config: Value,
+    entries: Vec<Entry>,
+    places: HashMap<String, usize>,
+}
+
+impl Arrays<'_> {
+    /// An array that belongs to no weight yet.
+    fn get(&self, name: &str) -> Option<Array> {
+        let entry = &self.entries[*self.places.get(name)?];
+        match &entry.stored {
+            Stored::Strided(view) if entry.name == name => {
+                Some(Array { shape: entry.shape.clone(), view: view.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Those of the names that are there.
+    fn present(&self, base: &str, suffixes: &[&str]) -> Vec<String> {
+        let names = suffixes.iter().map(|suffix| format!("{base}{suffix}"));
+        names.filter(|name| self.get(name).is_some()).collect()
+    }
+
+    /// Makes one entry of a weight's arrays, at the place of its codes; the places of the others are given back.
+    fn put(&mut self, weight: Weight, told: &mut Told) -> Vec<usize> {
+        let Weight { name, shape, scheme, encoding, rule, keys, unused } = weight;
+        let mut places = keys.iter().filter_map(|key| self.places.get(key).copied());
+        let Some(codes) = places.next() else { return Vec::new() };
+        let mut gone: Vec<usize> = places.collect();
+        let bytes = gone.iter().chain([&codes]).map(|&at| self.entries[at].bytes()).sum();
+        gone.extend(unused.iter().filter_map(|key| self.places.get(key)));
+        told.decoded(&scheme, &name, &unused);
+        for key in keys.iter().chain(&unused) {
+            self.places.remove(key);
+        }
+        let stored = Stored::Coded(Box::new(Coded { scheme, encoding, rule, bytes }));
+        self.entries[codes] = Entry { name, shape, stored, tied_to: None };
+        gone
+    }
+
+    fn mark(&mut self, scheme: &str, keys: &[String], why: &str, told: &mut Told) {
+        told.kept(scheme, why, keys);
+        for key in keys {
+            let Some(&at) = self.places.get(key) else { continue };
+            if let Stored::Strided(view) = &self.entries[at].stored {
+                let view = view.clone();
+                self.entries[at].stored = Stored::Opaque { view, scheme: scheme.into() };
+                self.entries[at].tied_to = None;
+            }
+        }
+    }
+}
+
+/// What is worth telling, once for each scheme and reason.
+#[derive(Default)]
+struct Told {
+    decoded: BTreeMap<String, (usize, String)>,
+    unused: Vec<String>,
+    kept: BTreeMap<(String, String), Vec<String>>,
+    assumed: BTreeMap<(&'static str, String), String>,
+}
+
+impl Told {
+    fn decoded(&mut self, scheme: &str, name: &str, unused: &[String]) {
+        self.decoded.entry(scheme.into()).or_insert_with(|| (0, name.into())).0 += 1;
+        self.unused.extend_from_slice(unused);
+    }
+
+    fn kept(&mut self, scheme: &str, why: &str, keys: &[String]) {
+        self.kept.entry((scheme.into(), why.into())).or_default().extend_from_slice(keys);
+    }
+
+    /// Something that the file does not say.
+    fn assumed(&mut self, code: &'static str, message: String, name: &str) {
+        self.assumed.entry((code, message)).or_insert_with(|| name.into());
+    }
+
+    fn findings(self) -> impl Iterator<Item = Finding> {
+        let decoded = self.decoded.into_iter().map(|(scheme, (count, first))| {
+            let message = format!(
+                "{count} weights are quantized, {scheme}: the arrays of each are one tensor here, which is decoded to compute \
+                 with and to compress"
+            );
+            Finding::info("quantized", message).about(first)
+        });
+        let unused = (!self.unused.is_empty()).then(|| {
+            let names = crate::findings::list(&self.unused);
+            Finding::info("activations-float", format!("activations are floats here; left out: {names}"))
+        });
+        let kept = self.kept.into_iter().map(|((scheme, why), keys)| {
+            let message = format!(
+                "{} arrays of weights in {scheme} cannot be decoded ({why}) and are kept as they are: {}",
+                keys.len(),
+                crate::findings::list(&keys)
+            );
+            let finding = Finding::warning("quantized-kept", message);
+            match keys.into_iter().next() {
+                Some(first) => finding.about(first),
+                None => finding,
+            }
+        });
+        let assumed = self.assumed.into_iter();
+        let assumed = assumed.map(|((code, message), name)| Finding::warning(code, message).about(name));
+        decoded.chain(unused).chain(kept).chain(assumed)
+    }
+}
