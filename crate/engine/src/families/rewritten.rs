@@ -2,6 +2,7 @@
 //! and each has a way back to plain weights.
 
 use statepress_core::Index;
+use statepress_core::index::Stored;
 
 /// A part of such keys, what it means, and what gives plain weights.
 const REWRITTEN: [(&[&str], &str, &str); 5] = [
@@ -34,6 +35,16 @@ const REWRITTEN: [(&[&str], &str, &str); 5] = [
 
 /// Why a model's keys are not there, where a tool has made others of them, and what helps.
 pub(super) fn explain(index: &Index) -> Option<String> {
+    let opaque = index.tensors.iter().find_map(|entry| match &entry.stored {
+        Stored::Opaque { scheme, .. } => Some((&entry.name, scheme)),
+        _ => None,
+    });
+    if let Some((name, scheme)) = opaque {
+        return Some(format!(
+            "weights are quantized as {scheme} (`{name}`), which is kept but not decoded here: open the weights it was made \
+             from"
+        ));
+    }
     let (found, what, help) = REWRITTEN.into_iter().find_map(|(parts, what, help)| {
         let rewritten = |name: &&str| name.split('.').any(|part| parts.contains(&part));
         let found = index.tensors.iter().map(|entry| entry.name.as_str()).find(rewritten)?;
