@@ -2,7 +2,9 @@
 // side by side is the text that both have read, byte by byte.
 
 import type { ModelInfo } from "../worker/wasm.js";
-import type { Checkpoint } from "./checkpoint.js";
+import { checkNumbers, shown } from "./check.js";
+import { Checkpoint } from "./checkpoint.js";
+import { StatepressError } from "./errors.js";
 import { Model } from "./model.js";
 import type { Comparison, Evaluation } from "./types/statepress.js";
 
@@ -34,12 +36,15 @@ export interface TextComparison {
  * first of each window, a last window that is not full) count as the mean of the others, as in "The Pile" (Gao et al.
  * 2020, section 3.1); so the evaluation must be of the whole text.
  */
-export function bitsPerByte({ nll, windows, window, dropped }: Evaluation, textBytes: number): number {
+export function bitsPerByte(evaluation: Evaluation, textBytes: number): number {
+  checkNumbers("bitsPerByte", evaluation, "nll", "windows", "window", "dropped");
+  const { nll, windows, window, dropped } = evaluation;
   return (nll * (windows * window + dropped)) / Math.LN2 / textBytes;
 }
 
 /** Why the tokens of two models are not the same, in words; undefined where they are, as far as their files tell. */
 export function tokensDiffer(a: Checkpoint | Model, b: Checkpoint | Model): string | undefined {
+  checkPair("tokensDiffer", a, b);
   const [vocabularyA, vocabularyB] = [vocabularyOf(a), vocabularyOf(b)];
   if (vocabularyA !== undefined && vocabularyB !== undefined && vocabularyA !== vocabularyB) {
     return `the vocabularies differ: ${vocabularyA} and ${vocabularyB} tokens`;
@@ -47,6 +52,14 @@ export function tokensDiffer(a: Checkpoint | Model, b: Checkpoint | Model): stri
   // A checkpoint without a tokenizer is read with the other's, which is all that can be done.
   if (!a.tokenizer.known || !b.tokenizer.known || a.tokenizer.same(b.tokenizer)) return undefined;
   return `the tokenizers differ: ${a.tokenizer.name} of the one and ${b.tokenizer.name} of the other cut a text differently`;
+}
+
+/** Refuses what are not two checkpoints or models. */
+export function checkPair(call: string, a: unknown, b: unknown): void {
+  for (const it of [a, b]) {
+    if (it instanceof Checkpoint || it instanceof Model) continue;
+    throw new StatepressError("bad-input", `${call} takes two checkpoints or models, and one is ${shown(it)}`);
+  }
 }
 
 function vocabularyOf(it: Checkpoint | Model): number | undefined {

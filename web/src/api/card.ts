@@ -1,6 +1,9 @@
 // The quality card: a comparison as lines for people, the same on the command line and in a page.
 
 import type { TextComparison } from "./by-text.js";
+import { shown } from "./check.js";
+import { StatepressError } from "./errors.js";
+import { isRecord } from "./record.js";
 import type { Comparison, Evaluation } from "./types/statepress.js";
 
 /** One line: a value for the base, for the other model, or about the difference (in `compressed`). */
@@ -17,6 +20,11 @@ export interface CardLine {
  * bits per byte come first: what cannot be compared says so.
  */
 export function qualityCard(comparison: Comparison | TextComparison): CardLine[] {
+  const parts: Record<string, unknown> = isRecord(comparison) ? comparison : {};
+  const whole = [parts["a"], parts["b"], parts["bytes"]].every(isRecord);
+  if (!whole || !(isRecord(parts["kl"]) || "bitsPerByteChange" in parts)) {
+    throw new StatepressError("bad-input", `the quality card is made of a comparison, not of ${shown(comparison)}`);
+  }
   return "kl" in comparison ? byToken(comparison) : byText(comparison);
 }
 

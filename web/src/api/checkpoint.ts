@@ -1,8 +1,12 @@
 // An opened checkpoint: what it is, what could be done to it, and doing it.
 
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import type { Data, Handle } from "../worker/protocol.js";
+import { checkOptions, checkText, shown } from "./check.js";
+import { makeDisposable } from "./disposable.js";
 import type { Environment } from "./environment.js";
-import { StatepressError } from "./errors.js";
+import { asStatepressError, StatepressError, throwIfAborted } from "./errors.js";
 import { checkFormat, checkName } from "./formats.js";
 import { Model } from "./model.js";
 import {
@@ -59,24 +63,30 @@ export class Checkpoint {
   }
 
   /** Looks closely at one tensor: its numbers, and what each of the precisions makes of them. Reads that tensor. */
-  tensor(name: string, options: TensorOptions = {}): Promise<TensorView> {
+  async tensor(name: string, options: TensorOptions = {}): Promise<TensorView> {
+    checkText("tensor", name);
+    checkOptions("tensor", options);
     const asked = present(options, "bins", "precisions", "quantize");
     return this.#environment.host.call("tensor", { checkpoint: this.#handle, name, options: asked }, options);
   }
 
   /** What the rules recommend for it. */
-  advise(options: AdviseOptions = {}): Promise<Advice> {
+  async advise(options: AdviseOptions = {}): Promise<Advice> {
+    checkOptions("advise", options);
     const asked = present(options, "target", "maxLoss", "maxSize");
     return this.#environment.host.call("advise", { checkpoint: this.#handle, options: asked });
   }
 
   /** What a recipe will do to it, from its headers alone. */
-  plan(recipe: RecipeInput): Promise<Plan> {
+  async plan(recipe: RecipeInput): Promise<Plan> {
+    checkRecipe(recipe);
     return this.#environment.host.call("plan", { checkpoint: this.#handle, recipe });
   }
 
   /** Compresses it; the result is opened from the produced bytes, like any file. */
   async compress(recipe: RecipeInput, options: Running = {}): Promise<Checkpoint> {
+    checkRecipe(recipe);
+    checkOptions("compress", options);
     const opened = await this.#environment.host.call("compress", { checkpoint: this.#handle, recipe }, options);
     return new Checkpoint(this.#environment, opened, this.weightsName, this.tokenizer);
   }
@@ -85,17 +95,22 @@ export class Checkpoint {
   async save(target: "blob", options?: SaveOptions): Promise<Blob>;
   async save(target: SaveTarget, options?: SaveOptions): Promise<Blob | undefined>;
   async save(target: SaveTarget, options: SaveOptions = {}): Promise<Blob | undefined> {
+    checkOptions("save", options);
     const format = checkFormat(options.format);
     if (typeof target === "string" && target !== "blob") checkName(target, format);
     if (this.#produced === undefined) {
       const message = "this checkpoint was opened, not produced: compress it first (the recipe none only converts)";
       throw new StatepressError("unsupported", message);
     }
-    return this.#environment.save(this.#produced, target, options);
+    throwIfAborted(options.signal);
+    return this.#environment.save(this.#produced, target, options).catch((thrown: unknown) => {
+      throw asStatepressError(thrown, options.signal);
+    });
   }
 
   /** Loads the weights into a model that can be run. */
   async load(options: LoadOptions = {}): Promise<Model> {
+    checkOptions("load", options);
     const request = {
       checkpoint: this.#handle,
       backend: options.backend ?? "auto",
@@ -107,7 +122,27 @@ export class Checkpoint {
 
   /** Closes the file, and deletes a produced one that was not saved. Models loaded from it live on. */
   dispose(): void {
-    // The host may have crashed, and its memory with it: there is nothing left to free then.
-    this.#environment.host.call("release", { handle: this.#handle }).catch(() => {});
+    void this.released();
   }
+
+  /** @internal Disposes of it, and waits until that is done. */
+  async released(): Promise<void> {
+    // The host may have crashed, and its memory with it: there is nothing left to free then.
+    await this.#environment.host.call("release", { handle: this.#handle }).catch(() => {});
+  }
+
+  /** `using checkpoint = await open(...)` disposes of it at the end of the block. */
+  declare readonly [Symbol.dispose]: () => void;
+  /** As `using`, and waits until it is gone. */
+  declare readonly [Symbol.asyncDispose]: () => Promise<void>;
+
+  static {
+    makeDisposable(Checkpoint.prototype);
+  }
+}
+
+function checkRecipe(recipe: unknown): void {
+  if (typeof recipe === "string" || (typeof recipe === "object" && recipe !== null)) return;
+  const message = `a recipe is the name of a built-in one or an object, not ${shown(recipe)}`;
+  throw new StatepressError("bad-recipe", message);
 }

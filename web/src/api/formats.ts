@@ -1,5 +1,6 @@
 // The formats that checkpoints are written in, and what the name of a file promises.
 
+import { shown } from "./check.js";
 import { StatepressError } from "./errors.js";
 
 /** What `save` writes. */
@@ -40,7 +41,7 @@ export function checkFormat(asked: string | undefined): Format {
   const format = asked ?? "safetensors";
   const found = formats.find((it) => it === format);
   if (found) return found;
-  const message = `format is ${JSON.stringify(format)}; allowed: ${formats.join(", ")}`;
+  const message = `format is ${shown(format)}; allowed: ${formats.join(", ")}`;
   throw new StatepressError("bad-option", message, { option: "format", allowed: [...formats] });
 }
 

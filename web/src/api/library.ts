@@ -1,7 +1,8 @@
 // The library over an environment: open, compare, compareByText, recipes.
 
 import type { Input as Tokens, WeightsData } from "../worker/protocol.js";
-import { beginning, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
+import { beginning, checkPair, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
+import { checkFields, checkInput, checkOptions, checkText, checkTokenizer, isTokenizer } from "./check.js";
 import { Checkpoint } from "./checkpoint.js";
 import type { Environment } from "./environment.js";
 import { StatepressError, throwIfAborted } from "./errors.js";
@@ -40,6 +41,10 @@ export interface Library {
 export function library(environment: Environment): Library {
   return {
     async open(input, options = {}) {
+      checkOptions("open", options);
+      checkInput(input);
+      checkTokenizer(options.tokenizer);
+      checkFields(options.set);
       throwIfAborted(options.signal);
       const files = await sortFiles(await environment.gather(input));
       const tokenizer = await choose(environment, options.tokenizer, files.tokenizers);
@@ -59,6 +64,8 @@ export function library(environment: Environment): Library {
     },
 
     async compare(a, b, given) {
+      checkPair("compare", a, b);
+      checkOptions("compare", given);
       const options = withOffset(a.inspection, given);
       const input = options.text ?? options.ids;
       if (input === undefined)
@@ -77,8 +84,11 @@ export function library(environment: Environment): Library {
       });
     },
 
-    compareByText: (a, b, options) =>
-      withBoth(a, b, options, async (base, other) => {
+    async compareByText(a, b, options) {
+      checkPair("compareByText", a, b);
+      checkOptions("compareByText", options);
+      checkText("compareByText", options.text);
+      return withBoth(a, b, options, async (base, other) => {
         const why = options.why ?? tokensDiffer(a, b) ?? "it was asked for";
         const { limit } = options;
         const given = withoutMark(options.text);
@@ -111,7 +121,8 @@ export function library(environment: Environment): Library {
           options.offsetB ?? (options.offset === "detect" ? "detect" : undefined),
         );
         return textComparison(why, text, [evaluationA, evaluationB], [base, other]);
-      }),
+      });
+    },
 
     recipes: () => environment.host.call("recipes", {}),
   };
@@ -127,7 +138,8 @@ async function withBoth<T>(
   const mine: Model[] = [];
   const model = async (it: Checkpoint | Model, backend: CompareOptions["backend"]) => {
     if (it instanceof Model) return it;
-    const loaded = await it.load({ ...options, backend });
+    const { signal, onProgress } = options;
+    const loaded = await it.load({ signal, onProgress, backend });
     mine.push(loaded);
     return loaded;
   };
@@ -172,7 +184,7 @@ async function choose(
   found: Parameters<typeof TokenizerChoice.among>[0],
 ): Promise<TokenizerChoice> {
   if (given === undefined) return TokenizerChoice.among(found);
-  if (typeof given !== "string" && !(given instanceof Blob) && "encode" in given) return TokenizerChoice.given(given);
+  if (isTokenizer(given)) return TokenizerChoice.given(given);
   const inputs = typeof given === "string" || given instanceof Blob ? [given] : given;
   const files = await Promise.all(inputs.map((it) => environment.tokenizer(it)));
   return TokenizerChoice.named(files.flat());

@@ -1,8 +1,13 @@
 // A model in memory: encode, decode, generate, evaluate, logits.
 
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BenchOptions, BenchResult, Generation, Handle, Host } from "../worker/protocol.js";
 import type { BackendInfo, ModelInfo } from "../worker/wasm.js";
+import { checkOptions, checkText } from "./check.js";
+import { makeDisposable } from "./disposable.js";
+import { throwIfAborted } from "./errors.js";
 import { withOffset } from "./offset.js";
 import { type EvaluateOptions, type GenerateOptions, present, type Running, type Token } from "./options.js";
 import { withoutMark } from "./text.js";
@@ -40,12 +45,13 @@ export class Model {
 
   /** The ids of a text. */
   encode(text: string): Uint32Array {
+    checkText("encode", text);
     return this.tokenizer.get().encode(text);
   }
 
   /** The text of ids. */
   decode(ids: ArrayLike<number>): string {
-    return this.tokenizer.get().decode(Array.from(ids));
+    return this.tokenizer.get().decode(Array.from(asIds(ids)));
   }
 
   /**
@@ -56,12 +62,16 @@ export class Model {
     prompt: string | ArrayLike<number>,
     options: GenerateOptions = {},
   ): AsyncGenerator<Token, Generation> {
+    checkOptions("generate", options);
     const ids = typeof prompt === "string" ? this.encode(withoutMark(prompt)) : asIds(prompt);
     // Ids need no text: they are continued whatever the tokenizer is like.
     const { tokenizer, findings } = this.tokenizer.maybe();
     const decoder = tokenizer && new TextStream(tokenizer, ids);
+    throwIfAborted(options.signal);
+    // The user's signal and a loop that is left both stop it.
     const stop = new AbortController();
-    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+    const asked = () => stop.abort(options.signal?.reason);
+    options.signal?.addEventListener("abort", asked);
 
     // The host pushes, the caller pulls: what has come and was not taken waits in `arrived`.
     const arrived: GeneratedToken[] = [];
@@ -80,7 +90,7 @@ export class Model {
       arrived.push(...tokens);
       wake();
     };
-    const finished = this.#host.call("generate", request, { signal, onTokens }).finally(() => {
+    const finished = this.#host.call("generate", request, { signal: stop.signal, onTokens }).finally(() => {
       over = true;
       wake();
     });
@@ -101,18 +111,21 @@ export class Model {
       this.#heard(generation.findings);
       return { ...generation, findings: [...findings, ...generation.findings] };
     } finally {
+      options.signal?.removeEventListener("abort", asked);
       stop.abort();
     }
   }
 
   /** The logits of every position. */
   async logits(ids: ArrayLike<number>): Promise<{ data: Float32Array; shape: [tokens: number, vocabulary: number] }> {
-    const data = await this.#host.call("logits", { model: this.handle, ids: asIds(ids) });
-    return { data, shape: [ids.length, this.info.vocabSize] };
+    const wanted = asIds(ids);
+    const data = await this.#host.call("logits", { model: this.handle, ids: wanted });
+    return { data, shape: [wanted.length, this.info.vocabSize] };
   }
 
   /** Perplexity on a text or on ids. */
   async evaluate(input: string | ArrayLike<number>, options: EvaluateOptions = {}): Promise<Evaluation> {
+    checkOptions("evaluate", options);
     const request = {
       model: this.handle,
       input: this.tokenizer.input(input),
@@ -130,7 +143,8 @@ export class Model {
   }
 
   /** Speed of reading a prompt and of making tokens. */
-  bench(options: BenchOptions & Running = {}): Promise<BenchResult> {
+  async bench(options: BenchOptions & Running = {}): Promise<BenchResult> {
+    checkOptions("bench", options);
     const asked = present(options, "prefillTokens", "decodeTokens", "repeats", "explain");
     return this.#host.call("bench", { model: this.handle, options: asked }, options);
   }
@@ -142,8 +156,22 @@ export class Model {
 
   /** Frees its memory. */
   dispose(): void {
+    void this.released();
+  }
+
+  /** @internal Disposes of it, and waits until that is done. */
+  async released(): Promise<void> {
     // The host may have crashed, and its memory with it: there is nothing left to free then.
-    this.#host.call("release", { handle: this.handle }).catch(() => {});
+    await this.#host.call("release", { handle: this.handle }).catch(() => {});
+  }
+
+  /** `using model = await checkpoint.load()` disposes of it at the end of the block. */
+  declare readonly [Symbol.dispose]: () => void;
+  /** As `using`, and waits until it is gone. */
+  declare readonly [Symbol.asyncDispose]: () => Promise<void>;
+
+  static {
+    makeDisposable(Model.prototype);
   }
 }
 

@@ -75,6 +75,10 @@ async function savePath(from: string, to: string, options: SaveOptions): Promise
   await writeTarget(to, options, createReadStream(from, { highWaterMark: 1 << 20 }));
 }
 
+async function pipeTo(from: string, to: WritableStream, { signal }: SaveOptions): Promise<void> {
+  await Readable.toWeb(createReadStream(from)).pipeTo(to, signal === undefined ? {} : { signal });
+}
+
 const environment: Environment = {
   host: new LocalHost(nodePlatform, process.env["STATEPRESS_BUILD"]),
 
@@ -95,7 +99,7 @@ const environment: Environment = {
     if (!("path" in data)) throw new StatepressError("internal", "what Node produces is a file");
     if (target === "blob") return new Blob([await readFile(data.path)]);
     if (typeof target === "string") await savePath(data.path, target, options);
-    else if (target instanceof WritableStream) await Readable.toWeb(createReadStream(data.path)).pipeTo(target);
+    else if (target instanceof WritableStream) await pipeTo(data.path, target, options);
     else throw new StatepressError("bad-input", 'Node saves to a path, a WritableStream or "blob"');
     return undefined;
   },

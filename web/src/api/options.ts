@@ -3,10 +3,20 @@
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BackendName, BackendOptions } from "../worker/wasm.js";
 import type { Format } from "./formats.js";
-import type { Int4Options, Int8Options, Nf4Options, Precision, Progress, Recipe } from "./types/statepress.js";
+import type {
+  Int4Options,
+  Int8Options,
+  Nf4Options,
+  Precision,
+  Progress,
+  Quantize,
+  Recipe,
+  Rule,
+  Step,
+} from "./types/statepress.js";
 
-/** What can be opened: a path to a file or a folder (Node), a file, or files that belong together. */
-export type Input = string | Blob | Uint8Array | FileList | readonly (string | Blob)[];
+/** What can be opened: a path to a file or a folder (Node), a file, its bytes, or files that belong together. */
+export type Input = string | Blob | Uint8Array | ArrayLike<string | Blob>;
 
 /** A value for a configuration field that a checkpoint does not store. */
 export type FieldValue = number | boolean | number[];
@@ -40,10 +50,28 @@ export interface AdviseOptions {
   maxSize?: number | undefined;
 }
 
-/** The name of a built-in recipe, or a recipe. Options of a step that are left out have their defaults. */
-export type RecipeInput = string | Recipe | PartialRecipe;
+/** The name of a built-in recipe, or a recipe. */
+export type RecipeInput = string | Recipe | RecipeDraft;
 
-type PartialRecipe = Omit<Recipe, "steps"> & { steps: object[] };
+/** A recipe as it is written: what a step leaves out has its default, and is there in the `Recipe` of a report. */
+export interface RecipeDraft {
+  /** Of the schema: 1. */
+  readonly version: number;
+  readonly name: string;
+  readonly description?: string;
+  /** Recipes that come from files are checked when they are used. */
+  readonly steps: readonly (StepDraft | object)[];
+}
+
+/** A step of a recipe as it is written. */
+export type StepDraft = Exclude<Step, { quantize: Quantize }> | { readonly quantize: QuantizeDraft };
+
+/** A quantize step as it is written: the first rule that matches a tensor's name decides. */
+export interface QuantizeDraft extends CodecOptions {
+  readonly rules: readonly Rule[];
+  /** The precision of what no rule matches. */
+  readonly otherwise: Precision;
+}
 
 /** Options of `tensor`. */
 export interface TensorOptions {
@@ -58,9 +86,9 @@ export interface TensorOptions {
 
 /** How precisions are done. What is left out has its default. */
 export interface CodecOptions {
-  int8?: Partial<Int8Options>;
-  nf4?: Partial<Nf4Options>;
-  int4?: Partial<Int4Options>;
+  readonly int8?: Partial<Int8Options>;
+  readonly nf4?: Partial<Nf4Options>;
+  readonly int4?: Partial<Int4Options>;
 }
 
 /** Options of `load`. */
@@ -136,7 +164,12 @@ export interface Token {
 }
 
 /** Where a compressed checkpoint is saved: a path (Node), a file the user picked, a stream, or a Blob. */
-export type SaveTarget = string | FileSystemFileHandle | WritableStream<Uint8Array> | "blob";
+export type SaveTarget = string | WritableFile | WritableStream<Uint8Array> | "blob";
+
+/** A file that the user picked: a `FileSystemFileHandle`. */
+export interface WritableFile {
+  createWritable(): Promise<WritableStream>;
+}
 
 /** Options of `save`. */
 export interface SaveOptions {

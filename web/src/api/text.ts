@@ -3,6 +3,7 @@
 // Texts are UTF-8. A byte order mark at the start is no part of them; what is no UTF-8 is refused with what it seems to be,
 // because a model would be measured on characters that nobody wrote.
 
+import { checkText, shown } from "./check.js";
 import { StatepressError } from "./errors.js";
 
 /**
@@ -11,6 +12,9 @@ import { StatepressError } from "./errors.js";
  * @throws StatepressError `bad-input` with `name`, the place of the first byte that is wrong, and what would help.
  */
 export function decodeText(bytes: Uint8Array, name: string): string {
+  if (!(bytes instanceof Uint8Array)) {
+    throw new StatepressError("bad-input", `decodeText takes a Uint8Array, not ${shown(bytes)}`);
+  }
   const refuse = (what: string, offset: number, help: string): never => {
     const message = `${name} is not UTF-8 text: ${what}; ${help}`;
     throw new StatepressError("bad-input", message, { file: name, offset });
@@ -30,6 +34,7 @@ export function decodeText(bytes: Uint8Array, name: string): string {
 
 /** A text without a byte order mark at its start. */
 export function withoutMark(text: string): string {
+  checkText("withoutMark", text);
   return text.startsWith("\ufeff") ? text.slice(1) : text;
 }
 

@@ -3,6 +3,7 @@
 import { fromVocab } from "../tokenizer/pair.js";
 import { readTokenizer, SENTENCEPIECE, type Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Input, TokenizerFile } from "../worker/protocol.js";
+import { isListLike, shown } from "./check.js";
 import type { NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { isTokenizerName, isVocabName, isWholeTokenizerName, TOKENIZER_CONFIG } from "./names.js";
@@ -169,9 +170,13 @@ function makings(file: TokenizerFile | undefined): string {
 /** Ids as the host wants them. */
 export function asIds(ids: ArrayLike<number>): Uint32Array {
   if (ids instanceof Uint32Array) return ids;
+  if (!isListLike(ids)) throw new StatepressError("bad-ids", `token ids are a list of numbers, not ${shown(ids)}`);
   return Uint32Array.from(ids, (id, at) => {
     if (!Number.isInteger(id) || id < 0 || id > 0xffffffff) {
-      throw new StatepressError("bad-ids", `token ${at} is ${id}: ids are whole numbers from 0`, { position: at, id });
+      throw new StatepressError("bad-ids", `token ${at} is ${shown(id)}: ids are whole numbers from 0`, {
+        position: at,
+        id,
+      });
     }
     return id;
   });

@@ -44,12 +44,15 @@ const environment: Environment = {
 
   tokenizer: async (input) => [typeof input === "string" ? noPaths(input) : namedFile(input)],
 
-  async save(data, target) {
+  async save(data, target, { signal }) {
     if (!(data instanceof Blob)) throw new StatepressError("internal", "what a page produces is a Blob");
     if (target === "blob") return data;
     if (typeof target === "string") noPaths(target);
+    if (!(target instanceof WritableStream) && typeof target?.createWritable !== "function") {
+      throw new StatepressError("bad-input", 'a page saves to a FileSystemFileHandle, a WritableStream or "blob"');
+    }
     const stream = target instanceof WritableStream ? target : await target.createWritable();
-    await data.stream().pipeTo(stream as WritableStream<Uint8Array>);
+    await data.stream().pipeTo(stream as WritableStream<Uint8Array>, signal === undefined ? {} : { signal });
     return undefined;
   },
 };

@@ -2,6 +2,7 @@
 //
 // Names alone decide, in the order in which transformers looks for them; what is in the files decides what they are.
 
+import { checkFiles } from "./check.js";
 import { StatepressError } from "./errors.js";
 import { isTokenizerName } from "./names.js";
 import type { Finding } from "./types/statepress.js";
@@ -72,6 +73,7 @@ export function weightsAmong<T extends Named>(
   files: readonly T[],
   shardsOf: (index: T) => readonly string[] | undefined = () => undefined,
 ): Weights<T> {
+  checkFiles(files);
   const [only] = files;
   // A single file is the weights whatever its name: its content decides.
   if (files.length === 1 && only && !isTokenizerName(only.name)) return alone(only, files, shardsOf);

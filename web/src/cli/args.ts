@@ -1,8 +1,8 @@
 // Reading the arguments of a command. Wrong usage is a UsageError.
 
 import { parseArgs } from "node:util";
+import { didYouMean } from "../api/near.js";
 import type { FieldValue } from "../api/options.js";
-import { didYouMean } from "./near.js";
 import { type Allowed, COMMON, OPTIONS, type OptionName, option } from "./options.js";
 
 /** The command was not understood: exit code 2. */

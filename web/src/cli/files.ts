@@ -4,11 +4,11 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { StatepressError } from "../api/errors.js";
 import { ioError } from "../api/io.js";
+import { didYouMean } from "../api/near.js";
 import { recipes } from "../api/node.js";
 import type { RecipeInput } from "../api/options.js";
 import { decodeText } from "../api/text.js";
 import { STANDARD } from "./args.js";
-import { didYouMean } from "./near.js";
 import { readStandardInput } from "./stdin.js";
 
 /** The bytes of a file; `-` is standard input. */

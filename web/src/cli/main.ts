@@ -5,11 +5,11 @@
 
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
+import { didYouMean } from "../api/near.js";
 import { Args, UsageError } from "./args.js";
 import type { Command } from "./command.js";
 import { messages, reachesDrivers, runApart } from "./drivers.js";
 import { COMMANDS, helpOf, overview } from "./manual.js";
-import { didYouMean } from "./near.js";
 import { Output } from "./output.js";
 
 /** What ends a process, unless it is told otherwise; the last three by a limit, a timer and a closed terminal. */

@@ -7,6 +7,9 @@ import type { WasmModel } from "./wasm.js";
 /** The most tokens of a sequence that is timed, prompt and decoded ones together. */
 const TOKENS = 256;
 
+/** The most of anything that may be asked for: no machine would come to the end of more. */
+const MOST = 1 << 20;
+
 /** Tokens decoded per step: what a GPU makes of one submission. */
 const BATCH = 32;
 
@@ -23,8 +26,9 @@ export async function bench(
   const prefillTokens = options.prefillTokens ?? Math.max(2, longest - decodeTokens);
   const repeats = options.repeats ?? 5;
   for (const [option, value] of Object.entries({ decodeTokens, prefillTokens, repeats })) {
-    if (!Number.isInteger(value) || value < 1) {
-      throw new StatepressError("bad-option", `${option} is ${value}; allowed: a whole number from 1`, { option });
+    if (!Number.isInteger(value) || value < 1 || value > MOST) {
+      const allowed = `a whole number from 1 to ${MOST}`;
+      throw new StatepressError("bad-option", `${option} is ${value}; allowed: ${allowed}`, { option, value, allowed });
     }
   }
   const ids = pseudoRandom(prefillTokens, vocabSize);

@@ -174,7 +174,7 @@ export interface Wasm {
 
 /** The glue of wasm-bindgen: `default` instantiates. */
 interface Glue extends Wasm {
-  default(options: { module_or_path: URL | BufferSource }): Promise<unknown>;
+  default(options: { module_or_path: URL | ArrayBufferView | ArrayBuffer }): Promise<unknown>;
 }
 
 /** A build by name, or the best one when none is named. */
@@ -188,7 +188,10 @@ export function chooseBuild(name: string | undefined): Build {
 }
 
 /** Loads a build; `read` fetches the module's bytes where fetch() cannot. */
-export async function loadWasm(build: Build, read?: (url: URL) => Promise<BufferSource>): Promise<Wasm> {
+export async function loadWasm(
+  build: Build,
+  read?: (url: URL) => Promise<ArrayBufferView | ArrayBuffer>,
+): Promise<Wasm> {
   const glue = (await glueOf(build)) as unknown as Glue;
   const url = new URL(`../../wasm/${build}/statepress_wasm_bg.wasm`, import.meta.url);
   try {
