@@ -149,7 +149,7 @@ test("twenty models in a row leave no more behind than five", async (t) => {
   for (let round = 1; round <= 20; round++) {
     await openFiles(page, FILES);
     if (round === 1) {
-      await page.getByRole("radio", { name: "text of mine" }).check();
+      await page.getByRole("radio", { name: "my own text" }).check();
       await page.fill(
         "textarea",
         "The history of the island is long , and its people have fished for centuries . ".repeat(20),
@@ -185,7 +185,7 @@ test("a model of a hundred layers is opened, planned and compressed without a lo
     await advised(page);
   });
   t.diagnostic(`opening 1,900 tensors: longest task ${Math.round(opening.longest)} ms`);
-  await page.getByRole("radio", { name: "text of mine" }).check();
+  await page.getByRole("radio", { name: "my own text" }).check();
   await page.fill("textarea", "The history of the island is long . ".repeat(40));
   await choose(page, "nf4");
   const work = await during(page, () => compress(page));

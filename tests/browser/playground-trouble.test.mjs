@@ -153,7 +153,7 @@ test("a tokenizer that is none is told of when it is needed, and the file is the
 test("a text that is too short is told of, and a longer one taken", async () => {
   const { page, problems } = await opened();
   await openFiles(page);
-  await page.getByRole("radio", { name: "text of mine" }).check();
+  await page.getByRole("radio", { name: "my own text" }).check();
   for (const short of ["", "Hi"]) {
     await page.fill("textarea", short);
     await compress(page);
@@ -227,7 +227,7 @@ test("stopped while generating: what was said stays, and the next trial is whole
   const { page, problems } = await opened();
   await dropLayers(page, 40);
   await advised(page);
-  await page.getByRole("radio", { name: "text of mine" }).check();
+  await page.getByRole("radio", { name: "my own text" }).check();
   await page.fill("textarea", "The history of the island is long . ".repeat(10));
   await compress(page, "int8");
   const tokens = page.locator("#texts .side").first().locator(".text span:not(.soft)");

@@ -24,7 +24,8 @@ export function nameOf({ place, path, folder }: Origin, weights: string): string
   if (place === "demo") return "itera-tiny";
   const last = path?.split(/[\\/]/).at(-1);
   const inside = folder ?? (last === weights ? undefined : last);
-  return inside && ANY_NAME.test(weights) ? inside : weights.replace(/\.[^.]+$/, "");
+  // Of an index what is before what it is an index of: model.safetensors.index.json is called model.
+  return inside && ANY_NAME.test(weights) ? inside : weights.replace(/(\.\w+\.index)?\.[^.]+$/, "");
 }
 
 /** Some files in a few words. */

@@ -3,6 +3,7 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { edited } from "../state/recipes.js";
 import { fake, file, MINE, page, renew, wait } from "./fake.js";
+import { nameOf } from "./origin.js";
 
 vi.mock("statepress", async () => (await import("./fake.js")).fakePackage);
 
@@ -264,6 +265,13 @@ test("all files are passed on together: shards, their index, and what lies besid
     "mamba",
   );
   expect(fake.opened.at(-1)?.files).toEqual(names);
+});
+
+test("shards without a folder are called by what they are together", () => {
+  const origin = { place: "files" as const, files: [] };
+  expect(nameOf(origin, "mamba.safetensors.index.json")).toBe("mamba");
+  expect(nameOf({ ...origin, folder: "tiny" }, "model.safetensors.index.json")).toBe("tiny");
+  expect(nameOf(origin, "a.b.pt")).toBe("a.b");
 });
 
 test("recipes are undone one by one, those typed in one field as a whole", async () => {
