@@ -6,7 +6,7 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use statepress::report::{CompressReport, Inspection};
-use statepress::{Checkpoint, Finding, OpenOptions, Recipe, StoredAs, recipes, run};
+use statepress::{Checkpoint, Finding, OpenOptions, Recipe, StoredAs, recipes, run, sequence_logits};
 use statepress_tests::files::{fixture, open_folder};
 use statepress_tests::yardstick::recipe;
 
@@ -156,7 +156,7 @@ fn inspection_names_the_scheme() {
     let compressed = of("compressed_tensors");
     assert_eq!(dtype(&compressed, "four.weight"), "int4 (compressed-tensors)");
     assert_eq!(dtype(&compressed, "block.weight"), "float8 (scaled)");
-    assert!(codes(&compressed.findings).contains(&"activations-float"), "{:?}", compressed.findings);
+    assert!(codes(&compressed.findings).contains(&"quantized-left-out"), "{:?}", compressed.findings);
     let nf4 = bnb.tensors.iter().find(|tensor| tensor.name == "nf4.weight").unwrap();
     let state = r#"{"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": [6, 32]}"#;
     assert_eq!(nf4.bytes, 96 + 12 + 64 + state.len() as u64, "all its arrays");
@@ -182,6 +182,40 @@ fn zero_points_of_gptq_without_a_configuration() {
         // Symmetric ones say it themselves; of the others the first version is assumed.
         assert_eq!(found["even.weight"], expected["even.weight"], "{name}");
         assert_eq!(found["order.weight"] == expected["order.weight"], name == "gptq", "{name}");
+    }
+}
+
+/// A model in a scheme computes what it computes with the weights that its tool decodes; so does what any recipe that
+/// keeps them makes of it.
+#[test]
+fn whole_models_run() {
+    for (name, family, told) in [
+        ("llama_nf4", "llama", "nf4 (bitsandbytes)"),
+        ("llama_int8", "llama", "int8 (bitsandbytes)"),
+        ("mamba_nf4", "mamba", "nf4 (bitsandbytes)"),
+        ("llama_gptq", "llama", "int4 (GPTQ)"),
+    ] {
+        let checkpoint = folder(name);
+        let inspection = checkpoint.inspection();
+        assert_eq!(inspection.family.name(), family, "{name}: {:?}", inspection.findings);
+        assert!(
+            inspection.findings.iter().any(|it| it.code == "quantized" && it.message.contains(told)),
+            "{name}"
+        );
+        let path = fixture(&format!("cases/quantized/{name}/logits.json"));
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let ids: Vec<u32> = serde_json::from_value(json["ids"].clone()).unwrap();
+        let wanted: Vec<Vec<f32>> = serde_json::from_value(json["logits"].clone()).unwrap();
+        let (_, none) = compressed(&checkpoint, &recipes::find("none").unwrap());
+        let (_, coded) = compressed(&checkpoint, &recipes::find("int8").unwrap());
+        let reopened = |bytes| Checkpoint::open(bytes, OpenOptions::default()).unwrap();
+        for (what, checkpoint, allowed) in
+            [("opened", checkpoint, 1e-5), ("none", reopened(none), 1e-5), ("int8", reopened(coded), 0.02)]
+        {
+            let logits = pollster::block_on(sequence_logits(&checkpoint.model().unwrap(), &ids)).unwrap();
+            let off = off(&logits, &wanted.concat());
+            assert!(off < allowed, "{name}, {what}: {off}");
+        }
     }
 }
 

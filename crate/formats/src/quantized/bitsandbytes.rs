@@ -7,7 +7,7 @@ use statepress_core::encoding::{AbsmaxType, Granularity, NESTED_BLOCK};
 use statepress_core::index::Extent;
 use statepress_core::{DType, Encoding, shape, tables};
 
-use super::{Arrays, Found, Told, Weight};
+use super::{ALL_USED, Arrays, Found, Told, Weight};
 use crate::FormatError;
 use crate::cursor::read;
 use crate::shape::checked_elements;
@@ -37,7 +37,7 @@ pub(super) fn four_bits(
     Ok(Some(match put_together(arrays, key, name, told)? {
         Ok((table, shape, encoding)) => {
             let (name, rule) = (name.into(), Rule::Table(table));
-            Found::Weight(Weight { name, shape, scheme, encoding, rule, keys, unused: Vec::new() })
+            Found::Weight(Weight { name, shape, scheme, encoding, rule, keys, unused: ALL_USED })
         }
         Err(why) => Found::Opaque { scheme, keys, why },
     }))
@@ -176,7 +176,7 @@ pub(super) fn eight_bits(arrays: &Arrays<'_>, key: &str, _: &mut Told) -> Result
                 encoding,
                 rule,
                 keys,
-                unused: Vec::new(),
+                unused: ALL_USED,
             })));
         }
         (_, Some(&order)) if order != "row" => format!("its codes are in the order `{order}` of a GPU"),

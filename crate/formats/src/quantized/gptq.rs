@@ -4,12 +4,13 @@
 //! less one; `checkpoint_format` `gptq_v2` does not. AWQ (`gemm`) packs both along outputs, eight in a word, in the order
 //! 0 2 4 6 1 3 5 7. Sources: AutoGPTQ `nn_modules/qlinear`, GPTQModel, AutoAWQ `modules/linear/gemm.py`.
 
+use statepress_core::DType;
 use statepress_core::coded::{Array, Codes, Grid, Packed, Rule, Zeros};
-use statepress_core::{DType, Encoding};
 
 use super::{Arrays, Found, Told, Weight};
 use crate::FormatError;
 use crate::coded::{all_same, are_neighbours, encoding};
+use crate::tensor::read_f32;
 
 /// The arrays of a weight.
 const ARRAYS: [&str; 4] = ["qweight", "qzeros", "scales", "g_idx"];
@@ -101,9 +102,18 @@ pub(super) fn find(arrays: &Arrays<'_>, key: &str, told: &mut Told) -> Result<Op
     };
     let shape = vec![outputs, inputs];
     let grid = Grid { transposed: true, codes, scales, unit: 1.0, per: [1, size], zeros, groups: order };
-    let encoding: Encoding = encoding(&grid, &shape);
+    let encoding = encoding(&grid, &shape);
     let rule = Rule::Grid(grid);
-    Ok(Some(Found::Weight(Weight { name, shape, scheme, encoding, rule, keys, unused: Vec::new() })))
+    let mut unused = Vec::new();
+    let bias = format!("{base}bias");
+    if let Some(array) =
+        arrays.get(&bias).filter(|bias| !awq && bias.shape == [outputs] && bias.dtype().is_float())
+        && read_f32(arrays.source, &bias, &array.shape, &array.view)?.iter().all(|&value| value == 0.0)
+    {
+        unused.push(bias);
+    }
+    let unused = ("AutoGPTQ writes a bias of zeros where a model has none", unused);
+    Ok(Some(Found::Weight(Weight { name, shape, scheme, encoding, rule, keys, unused })))
 }
 
 fn is_matrix(array: &Array) -> bool {

@@ -88,8 +88,14 @@ struct Weight {
     /// The keys of its arrays, that of its codes first.
     keys: Vec<String>,
     /// What belongs to it and is not needed.
-    unused: Vec<String>,
+    unused: Unused,
 }
+
+/// Keys that are left out, and why.
+type Unused = (&'static str, Vec<String>);
+
+/// Nothing is left out.
+const ALL_USED: Unused = ("", Vec::new());
 
 /// The arrays of a file by name.
 struct Arrays<'a> {
@@ -125,9 +131,9 @@ impl Arrays<'_> {
         let Some(codes) = places.next() else { return Vec::new() };
         let mut gone: Vec<usize> = places.collect();
         let bytes = gone.iter().chain([&codes]).map(|&at| self.entries[at].bytes()).sum();
-        gone.extend(unused.iter().filter_map(|key| self.places.get(key)));
+        gone.extend(unused.1.iter().filter_map(|key| self.places.get(key)));
         told.decoded(&scheme, &name, &unused);
-        for key in keys.iter().chain(&unused) {
+        for key in keys.iter().chain(&unused.1) {
             self.places.remove(key);
         }
         let stored = Stored::Coded(Box::new(Coded { scheme, encoding, rule, bytes }));
@@ -152,15 +158,17 @@ impl Arrays<'_> {
 #[derive(Default)]
 struct Told {
     decoded: BTreeMap<String, (usize, String)>,
-    unused: Vec<String>,
+    unused: BTreeMap<&'static str, Vec<String>>,
     kept: BTreeMap<(String, String), Vec<String>>,
     assumed: BTreeMap<(&'static str, String), String>,
 }
 
 impl Told {
-    fn decoded(&mut self, scheme: &str, name: &str, unused: &[String]) {
+    fn decoded(&mut self, scheme: &str, name: &str, unused: &Unused) {
         self.decoded.entry(scheme.into()).or_insert_with(|| (0, name.into())).0 += 1;
-        self.unused.extend_from_slice(unused);
+        if !unused.1.is_empty() {
+            self.unused.entry(unused.0).or_default().extend_from_slice(&unused.1);
+        }
     }
 
     fn kept(&mut self, scheme: &str, why: &str, keys: &[String]) {
@@ -180,9 +188,8 @@ impl Told {
             );
             Finding::info("quantized", message).about(first)
         });
-        let unused = (!self.unused.is_empty()).then(|| {
-            let names = crate::findings::list(&self.unused);
-            Finding::info("activations-float", format!("activations are floats here; left out: {names}"))
+        let unused = self.unused.into_iter().map(|(why, keys)| {
+            Finding::info("quantized-left-out", format!("{why}; left out: {}", crate::findings::list(&keys)))
         });
         let kept = self.kept.into_iter().map(|((scheme, why), keys)| {
             let message = format!(

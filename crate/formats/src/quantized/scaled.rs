@@ -21,6 +21,9 @@ const ACTIVATIONS: [&str; 6] = [
     "input_global_scale",
 ];
 
+/// Why they are left out.
+const FLOATS: &str = "activations are floats here";
+
 /// `X.weight_packed`: codes of 1 to 8 bits in words of 32, a stream of bits for each row.
 pub(super) fn packed(arrays: &Arrays<'_>, key: &str, _: &mut Told) -> Result<Option<Found>, FormatError> {
     const BESIDE: [&str; 6] = [
@@ -156,7 +159,15 @@ fn weight(
     unused: Vec<String>,
 ) -> Weight {
     let encoding = encoding(&grid, &shape);
-    Weight { name: format!("{base}weight"), shape, scheme, encoding, rule: Rule::Grid(grid), keys, unused }
+    Weight {
+        name: format!("{base}weight"),
+        shape,
+        scheme,
+        encoding,
+        rule: Rule::Grid(grid),
+        keys,
+        unused: (FLOATS, unused),
+    }
 }
 
 /// Whether there is a zero point to each scale, in rows without gaps.

@@ -17,9 +17,9 @@ const KINDS: Record<string, Kind> = {
   NF4: "nf4",
 };
 
-/** What the type of a stored tensor is called in a recipe. */
+/** What the type of a stored tensor is called in a recipe; `nf4 (bitsandbytes)` is one of its kind. */
 export function kindOf(dtype: string): Kind {
-  return KINDS[dtype.toUpperCase()] ?? "other";
+  return KINDS[dtype.toUpperCase().split(" ", 1)[0] ?? ""] ?? "other";
 }
 
 /** Its colour. */
