@@ -172,6 +172,11 @@ test("a text that is too short is told of, and a longer one taken", async () => 
   await page.close();
 });
 
+/** Whether the page lets itself be left without a question. */
+function leaves(page) {
+  return page.evaluate(() => dispatchEvent(new Event("beforeunload", { cancelable: true })));
+}
+
 test("cancelled while compressing: nothing is left of it, and the next run is complete", async () => {
   const { page, problems } = await opened();
   await dropLayers(page, 60);
@@ -207,8 +212,11 @@ test("cancelled while measuring: the file stays, and the next run is measured", 
     .filter({ hasText: / left$/ })
     .waitFor();
   assert.match(await page.getByRole("progressbar").getAttribute("aria-valuenow"), /^\d+$/);
+  assert.equal(await leaves(page), false, "whoever leaves in the middle is asked");
   await page.click("#cancel");
-  await page.locator("#work-problem").filter({ hasText: "Cancelled." }).waitFor();
+  // At once, whatever the step that is being done takes.
+  await page.locator("#work-problem").filter({ hasText: "Cancelled." }).waitFor({ timeout: 2000 });
+  assert.equal(await leaves(page), true);
   assert.equal(await page.locator("#card").count(), 0);
   assert.deepEqual(
     (await page.locator("#headline dd:not(.note)").allTextContents()).slice(1),

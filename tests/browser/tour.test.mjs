@@ -152,6 +152,24 @@ test("hurried there and back, on a telephone, nothing breaks or widens the page"
   await page.close();
 });
 
+test("at 200 % zoom the text can be read, and folded away to see the page", async () => {
+  const { page, problems } = await begun({ viewport: { width: 640, height: 450 } });
+  await at(page, 0);
+  await figures(page);
+  const body = await page.locator("#tour-body").boundingBox();
+  assert.ok(body.height > 225, `${body.height} px of 450 to read in`);
+  await page.click("#tour-fold");
+  assert.ok(await page.locator("#tour-body").isHidden());
+  const panel = await page.locator("#tour").boundingBox();
+  assert.ok(panel.height < 150, `${panel.height} px`);
+  await page.click("#tour-next");
+  await at(page, 1);
+  assert.ok(await page.locator("#tour-body").isVisible(), "each step begins with its text");
+  assert.equal(await overflow(page), 0);
+  assert.deepEqual(problems, []);
+  await page.close();
+});
+
 test("work of the tour can be stopped, and another checkpoint is closed only when asked", async () => {
   const { page, problems } = await session.open("/", { reducedMotion: "reduce" });
   await page.setInputFiles(
