@@ -1,6 +1,7 @@
 // Added tokens: texts that are found before anything is split, each one token.
 
 import { isRecord } from "../api/record.js";
+import type { TokenModel } from "./bpe.js";
 import type { Normalizer } from "./normalize.js";
 import { trimEnd } from "./normalize.js";
 import { ENDS_WITH_WORD, STARTS_WITH_WORD } from "./unicode.js";
@@ -30,11 +31,11 @@ export interface Section {
  * Their ids are Python's: the model's where it knows the token, else the next one that is free. Those that the file says
  * are the same, unless it was made by hand.
  */
-export function addedTokens(given: unknown, vocab: ReadonlyMap<string, number>): AddedToken[] {
+export function addedTokens(given: unknown, { vocab, size }: TokenModel): AddedToken[] {
   if (given === undefined || given === null) return [];
   if (!Array.isArray(given)) throw new Error("added_tokens is not a list");
   const ids = new Map<string, number>();
-  let free = vocab.size;
+  let free = size;
   const tokens = given.map((it: unknown, at) => {
     if (!isRecord(it) || typeof it["content"] !== "string")
       throw new Error(`added_tokens: number ${at} has no content`);
@@ -64,8 +65,15 @@ export class Finder {
 
   constructor(tokens: AddedToken[], normalizer: Normalizer | undefined) {
     for (const token of tokens) {
-      const text = normalizer ? normalizer(token.content) : token.content;
-      if (text === "" || this.#tokens.has(text)) continue;
+      if (token.content === "") continue;
+      const text = normalizer ? normalizer(token.content).text : token.content;
+      if (text === "") {
+        // It would be found between all bytes.
+        const content = JSON.stringify(token.content);
+        throw new Error(`the added token ${content} is normalized to nothing: Python's library fails on such texts`);
+      }
+      // Of those that are looked for alike, the first is found; Python's library finds now the one, now the other.
+      if (this.#tokens.has(text)) continue;
       this.#tokens.set(text, token);
       const start = text.charAt(0);
       const lengths = this.#lengths.get(start) ?? [];
@@ -101,7 +109,8 @@ export class Finder {
       if (token.lstrip) start = Math.max(trimEnd(text.slice(0, start)).length, done);
       if (token.rstrip) stop += /^\p{White_Space}*/u.exec(text.slice(stop))?.[0].length ?? 0;
       between(start);
-      sections.push({ text: text.slice(start, stop), start, id: token.id });
+      // What the token before has swallowed is not there once more.
+      if (start < stop) sections.push({ text: text.slice(start, stop), start, id: token.id });
       done = stop;
     }
     between(text.length);
@@ -110,8 +119,9 @@ export class Finder {
 
   #at(text: string, at: number): { token: AddedToken; end: number } | undefined {
     for (const length of this.#lengths.get(text.charAt(at)) ?? []) {
-      const token = this.#tokens.get(text.slice(at, at + length));
-      if (token) return { token, end: at + length };
+      const found = text.slice(at, at + length);
+      const token = this.#tokens.get(found);
+      if (token) return { token, end: at + found.length };
     }
     return undefined;
   }

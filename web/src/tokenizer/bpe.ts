@@ -12,6 +12,8 @@ export interface TokenModel {
   encode(piece: string): number[];
   /** Every token with its id. */
   readonly vocab: ReadonlyMap<string, number>;
+  /** How many ids it has: a list may name a token twice. */
+  readonly size: number;
 }
 
 /** Pieces that are longer are not kept: they hardly come twice. */
@@ -97,6 +99,7 @@ export function bpe(part: Part): TokenModel {
 
   return {
     vocab,
+    size: vocab.size,
     encode(piece) {
       if (piece === "") return [];
       const known = whole ? vocab.get(piece) : undefined;

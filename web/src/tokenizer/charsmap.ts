@@ -3,14 +3,13 @@
 // The map is a double-array trie over UTF-8 (darts-clone) and the texts that its values point into, zero-terminated.
 // Layout: u32 size of the trie in bytes, little-endian; the trie; the texts.
 
-import type { Normalizer } from "./normalize.js";
 import { utf8 } from "./unicode.js";
 
 /** Clusters of more bytes are mapped character by character only. */
 const LONGEST_CLUSTER = 5;
 
 /** The normalizer of a map in base64. */
-export function charsmap(base64: string): Normalizer {
+export function charsmap(base64: string): (text: string) => string {
   // In old files it is empty: nothing is mapped then.
   if (base64 === "") return (text) => text;
   const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));

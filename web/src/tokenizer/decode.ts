@@ -2,7 +2,7 @@
 
 import type { Part } from "./part.js";
 import { prependScheme } from "./split.js";
-import { BYTE_CHARS, patternOf, utf8 } from "./unicode.js";
+import { BYTE_CHARS, patternOf, replaced, utf8 } from "./unicode.js";
 
 /** Tokens to texts; what the last one gives is joined. */
 export type Decoder = (tokens: string[]) => string[];
@@ -33,7 +33,7 @@ export function decoder(part: Part): Decoder {
     case "Replace": {
       const pattern = patternOf(part);
       const content = part.text("content");
-      return (tokens) => tokens.map((token) => token.replace(pattern, () => content));
+      return (tokens) => tokens.map((token) => replaced(token, pattern, content));
     }
     case "Strip":
       return strip(part);
@@ -49,7 +49,9 @@ export function decoder(part: Part): Decoder {
     }
     case "BPEDecoder": {
       const suffix = part.text("suffix", "</w>");
-      return (tokens) => tokens.map((it, at) => it.replaceAll(suffix, at === tokens.length - 1 ? "" : " "));
+      // An empty one is found around every character, which a text as a pattern would cut in halves.
+      const pattern = suffix === "" ? /(?:)/gu : suffix;
+      return (tokens) => tokens.map((it, at) => it.replaceAll(pattern, at === tokens.length - 1 ? "" : " "));
     }
     default:
       return part.refuse("is not supported: it would not decode as in Python");

@@ -37,7 +37,7 @@ export function huggingFaceTokenizer(
 
 function pipeline(json: Record<string, unknown>) {
   const model = modelOf(Part.model(json["model"]));
-  const added = addedTokens(json["added_tokens"], model.vocab);
+  const added = addedTokens(json["added_tokens"], model);
   const normalizing = Part.maybe("normalizer", json["normalizer"]);
   const splitting = Part.maybe("pre_tokenizer", json["pre_tokenizer"]);
   const decoding = Part.maybe("decoder", json["decoder"]);
@@ -55,7 +55,9 @@ function pipeline(json: Record<string, unknown>) {
   );
   const tokens = new Map<number, string>();
   for (const [token, id] of model.vocab) tokens.set(id, token);
-  for (const { content, id } of added) tokens.set(id, content);
+  // Python's library gives back what it has looked for.
+  for (const { content, id, normalized } of added)
+    tokens.set(id, normalized && normalize ? normalize(content).text : content);
   let size = 0;
   for (const id of tokens.keys()) size = Math.max(size, id + 1);
 
@@ -66,12 +68,13 @@ function pipeline(json: Record<string, unknown>) {
         yield section.id;
         continue;
       }
-      for (const { text, start, id } of inNormalized.split(normalize ? normalize(section.text) : section.text)) {
+      const normal = normalize ? normalize(section.text) : { text: section.text, start: true };
+      for (const { text, start, id } of inNormalized.split(normal.text)) {
         if (id !== undefined) {
           yield id;
           continue;
         }
-        const whole = { text, first: section.start === 0 && start === 0 };
+        const whole = { text, first: section.start === 0 && start === 0 && normal.start };
         for (const piece of split ? split([whole]) : [whole]) yield* model.encode(piece.text);
       }
     }

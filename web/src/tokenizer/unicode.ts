@@ -71,7 +71,7 @@ function oniguruma(source: string, part: Part): RegExp {
   try {
     pattern = new SplitPreTokenizer({
       type: "Split",
-      pattern: { Regex: source },
+      pattern: { Regex: translated(source) },
       behavior: "Isolated",
       invert: false,
     } as never).pattern;
@@ -84,8 +84,27 @@ function oniguruma(source: string, part: Part): RegExp {
   return source.includes("(?i") ? new RegExp(folded, pattern.flags) : pattern;
 }
 
+/** What Oniguruma spells otherwise than JavaScript: `\x{4E00}`, `\p{^L}`, `a{,3}`, `(?i)` at the start. */
+function translated(given: string): string {
+  // Classes have more in them without regard to case than JavaScript puts there: those are left to be refused.
+  const source = given.startsWith("(?i)") && !given.includes("[") ? `(?i:${given.slice(4)})` : given;
+  let depth = 0;
+  return source.replace(
+    /\\x\{([0-9A-Fa-f]+)\}|\\([pP])\{\^([^}]+)\}|\\[\s\S]|[[\]]|\{,(\d+)\}/gu,
+    (whole, code?: string, p?: string, name?: string, most?: string) => {
+      if (whole === "[") depth += 1;
+      if (whole === "]") depth = Math.max(0, depth - 1);
+      if (code !== undefined) return `\\u{${code}}`;
+      if (p !== undefined) return `\\${p === "p" ? "P" : "p"}{${name}}`;
+      return most !== undefined && depth === 0 ? `{0,${most}}` : whole;
+    },
+  );
+}
+
 /** The places of matches, each once; an empty one right after another match is none. */
 export function matches(text: string, pattern: RegExp): [number, number][] {
+  // In nothing is nothing found, not even nothing.
+  if (text === "") return [];
   const found: [number, number][] = [];
   let last = -1;
   for (const match of text.matchAll(pattern)) {
@@ -95,6 +114,17 @@ export function matches(text: string, pattern: RegExp): [number, number][] {
     last = end;
   }
   return found;
+}
+
+/** A text with other content in the place of every match. */
+export function replaced(text: string, pattern: RegExp, content: string): string {
+  let out = "";
+  let last = 0;
+  for (const [start, end] of matches(text, pattern)) {
+    out += text.slice(last, start) + content;
+    last = end;
+  }
+  return out + text.slice(last);
 }
 
 /** The characters that bytes are written as: those that can be seen as they are, the others from U+0100. */

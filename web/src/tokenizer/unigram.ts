@@ -89,6 +89,7 @@ export function unigram(part: Part): TokenModel {
 
   return {
     vocab,
+    size: given.length,
     encode: (piece) =>
       cut(piece).flatMap((text) => {
         const id = vocab.get(text);

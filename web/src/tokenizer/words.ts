@@ -11,6 +11,7 @@ export function wordPiece(part: Part): TokenModel {
   const longest = part.count("max_input_chars_per_word", 100);
   return {
     vocab,
+    size: vocab.size,
     encode(piece) {
       const chars = Array.from(piece);
       if (chars.length > longest) return [unknown()];
@@ -36,7 +37,7 @@ export function wordPiece(part: Part): TokenModel {
 export function wordLevel(part: Part): TokenModel {
   const vocab = vocabulary(part);
   const unknown = unknownOf(part, vocab, "<unk>");
-  return { vocab, encode: (piece) => [vocab.get(piece) ?? unknown()] };
+  return { vocab, size: vocab.size, encode: (piece) => [vocab.get(piece) ?? unknown()] };
 }
 
 function unknownOf(part: Part, vocab: ReadonlyMap<string, number>, usual: string): () => number {
