@@ -198,3 +198,71 @@ test("the command line takes a folder or either file, and generates from ids wha
   assert.deepEqual(bad.json.ids, plain.json.ids);
   assert.match(bad.stderr, /without their text: expected\.json is no tokenizer/);
 });
+
+test("a file that is no tokenizer is named, with what would help", () => {
+  const says = (name, text, words) => refused(() => readTokenizer(name, text), words);
+  says(
+    "mine.json",
+    config({ tokenizer_class: "GPT2Tokenizer" }),
+    /mine\.json cannot be used: it says how a tokenizer is used/,
+  );
+  says(
+    "config.json",
+    config({ model_type: "mamba", vocab_size: 3 }),
+    /it is the configuration of a model: give tokenizer\.json/,
+  );
+  says("x.json", config({ metadata: {}, weight_map: {} }), /the index of a checkpoint in shards/);
+  says("special_tokens_map.json", config({ bos_token: "<s>", eos_token: "</s>" }), /names the special tokens/);
+  says("tekken.json", config({ config: {}, vocab: [{ rank: 0 }] }), /Mistral's tekken/);
+  says("other.txt", MERGES, /merges of a byte-pair encoding: its vocab\.json must lie beside it/);
+  says("merges.txt", "a b\nab c\n", /its vocab\.json/);
+  says("some.txt", "IQ== 0\nIg== 1\nIw== 2\n", /a tiktoken vocabulary/);
+  says("v.txt", "[PAD]\n[UNK]\n[CLS]\nthe\n", /WordPiece \(BERT\)/);
+  says("w.txt", "1 '\\x00' 1\n2 '\\x01' 1\n", /RWKV/);
+  says("my.model", "", /SentencePiece.*AutoTokenizer/);
+});
+
+test("a tokenizer that is not the model's, or that cannot be used, is told of when the checkpoint is opened", async () => {
+  const weights = fixture("fixtures/il_moe.safetensors");
+  const { inspection } = await open(weights);
+  const rows = inspection.spec.vocab_size.value;
+  const of = (count) => {
+    const vocab = Object.fromEntries(Array.from({ length: count }, (_, id) => [`t${id}`, id]));
+    return new File([config({ model: { type: "WordLevel", unk_token: "t0", vocab } })], `of${count}.json`);
+  };
+  const told = async (tokenizer) => {
+    const checkpoint = await open(weights, { tokenizer });
+    checkpoint.dispose();
+    return checkpoint.inspection.findings.filter(({ code }) => code.startsWith("tokenizer-"));
+  };
+  assert.deepEqual(await told(of(rows)), []);
+  const [larger] = await told(of(rows + 1));
+  assert.deepEqual([larger.level, larger.code], ["warning", "tokenizer-larger"]);
+  assert.match(
+    larger.message,
+    new RegExp(`of${rows + 1}\\.json has ids up to ${rows}, and the model has ${rows} tokens`),
+  );
+  const [smaller] = await told(of(Math.floor(rows / 3)));
+  assert.deepEqual([smaller.level, smaller.code], ["warning", "tokenizer-smaller"]);
+  const [few] = await told(of(Math.ceil(rows * 0.8)));
+  assert.deepEqual([few.level, few.code], ["info", "tokenizer-smaller"]);
+  const [bad] = await told(new File([config({ tokenizer_class: "X" })], "tokenizer_config.json"));
+  assert.equal(bad.code, "tokenizer-unusable");
+  assert.match(
+    bad.message,
+    /tokenizer_config\.json cannot be used: .*; until another is given, the model takes ids and no text/,
+  );
+  const made = { name: "mine", size: 2 * rows, encode: () => new Uint32Array(), decode: () => "" };
+  assert.equal((await told(made))[0].code, "tokenizer-larger");
+});
+
+test("several tokenizers are a choice, whose candidates are named", async () => {
+  const folder = scratch();
+  copyFileSync(fixture("fixtures/il_moe.safetensors"), join(folder, "model.safetensors"));
+  for (const name of ["tokenizer_a.json", "tokenizer-b.json"]) writeFileSync(join(folder, name), "{}");
+  const checkpoint = await open(folder);
+  assert.deepEqual([...checkpoint.tokenizerCandidates].sort(), ["tokenizer-b.json", "tokenizer_a.json"]);
+  const told = checkpoint.inspection.findings.find(({ code }) => code === "no-tokenizer");
+  assert.match(told.message, /several tokenizers lie beside the weights/);
+  checkpoint.dispose();
+});

@@ -1,9 +1,9 @@
 // What the files of a checkpoint are, by their names.
 
+import { strangerByName } from "../tokenizer/strangers.js";
+
 /** The file that says how a `vocab.json` is used. */
 export const TOKENIZER_CONFIG = "tokenizer_config.json";
-
-const SENTENCEPIECE_NAME = /^(tokenizer|spiece|sentencepiece\.bpe)\.model$/;
 
 /** Whether a file of this name is a whole tokenizer by convention. */
 export function isWholeTokenizerName(name: string): boolean {
@@ -12,7 +12,7 @@ export function isWholeTokenizerName(name: string): boolean {
 
 /** Whether a file of this name is a tokenizer by convention, or one of the two that are one together. */
 export function isTokenizerName(name: string): boolean {
-  return isWholeTokenizerName(name) || isVocabName(name) || SENTENCEPIECE_NAME.test(name);
+  return isWholeTokenizerName(name) || isVocabName(name) || strangerByName(name) !== undefined;
 }
 
 /** Whether a file of this name is one of the two that are a tokenizer together. */

@@ -1,12 +1,13 @@
 // The tokenizer of a checkpoint: chosen at the start, read when text first appears.
 
 import { fromVocab } from "../tokenizer/pair.js";
-import { readTokenizer, SENTENCEPIECE, type Tokenizer } from "../tokenizer/tokenizer.js";
+import { strangerByName } from "../tokenizer/strangers.js";
+import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Input, TokenizerFile } from "../worker/protocol.js";
 import { isListLike, shown } from "./check.js";
 import type { NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
-import { isTokenizerName, isVocabName, isWholeTokenizerName, TOKENIZER_CONFIG } from "./names.js";
+import { isVocabName, isWholeTokenizerName, TOKENIZER_CONFIG } from "./names.js";
 import { isRecord } from "./record.js";
 import { withoutMark } from "./text.js";
 import type { Finding } from "./types/statepress.js";
@@ -34,8 +35,14 @@ export class TokenizerChoice {
 
   /** The one that some files are; none or several leave the choice to the user. */
   static async among(files: NamedFile[]): Promise<TokenizerChoice> {
-    const none = (reason: string, candidates: string[] = []) =>
-      new TokenizerChoice(undefined, reason, undefined, [], candidates);
+    const none = (reason: string, candidates: string[] = []) => {
+      // Where nothing lies there, nothing is to be said; a file that could be meant is.
+      const findings: Finding[] =
+        files.length > 0
+          ? [{ level: "info", code: "no-tokenizer", message: `no text without a tokenizer: ${reason}` }]
+          : [];
+      return new TokenizerChoice(undefined, reason, undefined, findings, candidates);
+    };
     const whole = files.filter(({ name }) => isWholeTokenizerName(name));
     const exact = whole.filter(({ name }) => name === "tokenizer.json");
     const [only, ...more] = exact.length === 1 ? exact : whole;
@@ -48,8 +55,10 @@ export class TokenizerChoice {
     const vocab = pair.find(({ name }) => name === "vocab.json");
     if (vocab && pair.length > 1) return TokenizerChoice.#beside(vocab, files);
     if (pair[0]) return none(`${pair[0].name} lies there without ${vocab ? "merges.txt" : "vocab.json"}, and needs it`);
-    const model = files.find(({ name }) => isTokenizerName(name));
-    if (model) return none(`there is only ${model.name}, and ${SENTENCEPIECE}`);
+    for (const { name } of files) {
+      const stranger = strangerByName(name);
+      if (stranger) return none(`there is only ${name}, and ${stranger}`);
+    }
     return none("there is no tokenizer beside the weights");
   }
 
@@ -76,8 +85,8 @@ export class TokenizerChoice {
 
   static async #of(file: NamedFile, beside: NamedFile[] = []): Promise<TokenizerChoice> {
     const { name } = file;
-    // A SentencePiece model is no text; what is to be done with it is said when text is asked for.
-    if (name.endsWith(".model")) return new TokenizerChoice({ name, json: "" }, "");
+    // A SentencePiece model is no text; what is to be done with it is said by whoever reads it.
+    if (/\.model(\.v\d+)?$/i.test(name)) return new TokenizerChoice({ name, json: "" }, "");
     const text = (wanted: string) => beside.find((it) => it.name === wanted)?.text();
     const [json, merges, config] = await Promise.all([file.text(), text("merges.txt"), text(TOKENIZER_CONFIG)]);
     const read = { name, json, ...(merges !== undefined && { merges }), ...(config !== undefined && { config }) };

@@ -4,6 +4,7 @@
 // it GPT-2's way is taken, which whoever opens them says.
 
 import { isRecord } from "../api/record.js";
+import { withoutMark } from "../api/text.js";
 import { BYTE_CHARS } from "./unicode.js";
 
 /** The texts of the files that lie beside a `vocab.json`. */
@@ -51,7 +52,7 @@ function parsed(config: string | undefined): Record<string, unknown> {
   if (config === undefined) return {};
   let value: unknown;
   try {
-    value = JSON.parse(config.replace(/^\ufeff/, ""));
+    value = JSON.parse(withoutMark(config));
   } catch (error) {
     throw new Error(`tokenizer_config.json is not JSON: ${(error as Error).message}`);
   }

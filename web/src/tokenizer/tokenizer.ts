@@ -5,8 +5,10 @@
 
 import { StatepressError } from "../api/errors.js";
 import { isRecord } from "../api/record.js";
+import { withoutMark } from "../api/text.js";
 import { huggingFaceTokenizer } from "./huggingface.js";
 import { type Beside, fromVocab } from "./pair.js";
+import { strangerJson, strangerText } from "./strangers.js";
 import { tableTokenizer } from "./table.js";
 
 /** Text to token ids and back. */
@@ -23,37 +25,33 @@ export interface Tokenizer {
   decode(ids: Iterable<number>): string;
 }
 
-/** What to do with a SentencePiece model, which is a protobuf and not JSON. */
-export const SENTENCEPIECE =
-  "it is a SentencePiece model, which is not read: convert it to a tokenizer.json by python -c " +
-  "\"from transformers import AutoTokenizer as A; A.from_pretrained('FOLDER').save_pretrained('FOLDER')\"";
-
 /**
  * A tokenizer from the text of its JSON file; of a `vocab.json`, with the texts of the files beside it.
  *
  * @throws StatepressError `bad-tokenizer`, with what is wrong or what would not be done as in Python.
  */
 export function readTokenizer(name: string, json: string, beside: Beside = {}): Tokenizer {
+  const refuse = (why: string): never => {
+    throw new StatepressError("bad-tokenizer", `${name} ${why}`, { file: name });
+  };
   let value: unknown;
   try {
-    value = JSON.parse(json.replace(/^\ufeff/, ""));
+    value = JSON.parse(withoutMark(json));
   } catch (error) {
-    if (name.endsWith(".model")) {
-      throw new StatepressError("bad-tokenizer", `${name} cannot be used: ${SENTENCEPIECE}`, { file: name });
-    }
-    throw new StatepressError("bad-tokenizer", `${name} is not JSON: ${(error as Error).message}`, { file: name });
+    const stranger = strangerText(name, json);
+    return refuse(stranger ? `cannot be used: ${stranger}` : `is not JSON: ${(error as Error).message}`);
   }
   if (isRecord(value)) {
     if ("token2id" in value || "token_to_id" in value) return tableTokenizer(name, value);
     if ("model" in value && isRecord(value["model"])) return huggingFaceTokenizer(name, value);
+    const stranger = strangerJson(value);
+    if (stranger) return refuse(`cannot be used: ${stranger}`);
     // A vocabulary: every value is an id.
     if (beside.merges !== undefined || Object.values(value).every(Number.isInteger)) {
       return huggingFaceTokenizer(name, () => fromVocab(value, beside));
     }
   }
-  throw new StatepressError(
-    "bad-tokenizer",
-    `${name} is no tokenizer: neither "model" (tokenizer.json) nor "token2id" or "token_to_id" (Itera-Lite) is in it`,
-    { file: name },
+  return refuse(
+    'is no tokenizer: neither "model" (tokenizer.json) nor "token2id" or "token_to_id" (Itera-Lite) is in it',
   );
 }
