@@ -1,7 +1,6 @@
 // Fetches what <statepress-compare> compares. The small files first: what is wrong with them is said before megabytes
 // are loaded.
 
-import { decodeText } from "statepress";
 import { EmbedError } from "./attributes.js";
 import type { Watched } from "./run.js";
 
@@ -31,6 +30,8 @@ export async function fetchText(url: URL, watched: Watched): Promise<string> {
   const response = await answered(url, watched);
   if (!response.ok) throw new EmbedError(`${url.pathname} is not there: the server answers ${response.status}`);
   const file = await received(response, url, watched);
+  // Not before the reader asks: the package is part of what is loaded then.
+  const { decodeText } = await import("statepress");
   return decodeText(new Uint8Array(await file.arrayBuffer()), file.name);
 }
 
