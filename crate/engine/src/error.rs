@@ -20,6 +20,20 @@ pub enum EngineError {
         /// The reason.
         error: KernelError,
     },
+    /// A tensor of which a number has no code.
+    #[error(
+        "tensor {tensor}: number {index} is {number}: only finite numbers can be quantized to {precision}; a rule that gives this tensor fp32 keeps it, recipe none keeps all as they are"
+    )]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// Position in the flattened tensor.
+        index: usize,
+        /// The number, as it is in the file.
+        number: String,
+        /// What was asked for.
+        precision: &'static str,
+    },
     /// A GPU could not do its work.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -108,7 +122,9 @@ impl EngineError {
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Format(error) => error.facts(),
-            Self::Codec { tensor, .. } | Self::Shape { tensor, .. } => vec![("tensor", tensor.clone())],
+            Self::Codec { tensor, .. } | Self::NotFinite { tensor, .. } | Self::Shape { tensor, .. } => {
+                vec![("tensor", tensor.clone())]
+            }
             Self::Recipe(RecipeError::Option { option, value, allowed })
             | Self::Option { option, value, allowed } => {
                 vec![("option", option.clone()), ("value", value.clone()), ("allowed", allowed.clone())]
@@ -133,7 +149,7 @@ impl EngineError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Format(error) => error.code(),
-            Self::Codec { .. } => "bad-tensor",
+            Self::Codec { .. } | Self::NotFinite { .. } => "bad-tensor",
             Self::Backend(error) => error.code(),
             Self::Io(_) => "io",
             Self::Recipe(_) | Self::UnknownRecipe { .. } => "bad-recipe",

@@ -22,6 +22,7 @@ mod safetensors;
 mod shape;
 mod shards;
 mod small_float;
+mod survey;
 mod tensor;
 mod view;
 mod zip;
@@ -30,6 +31,7 @@ pub use error::FormatError;
 pub use quantized::join_quantized;
 pub use safetensors::{Layout, TensorSpec, Writer};
 pub use shards::{ShardMap, ShardName, open_shards};
+pub use survey::{Survey, survey};
 pub use tensor::read_tensor;
 
 use statepress_core::{Index, Source};

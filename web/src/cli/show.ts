@@ -14,6 +14,7 @@ import type {
 import type { BenchResult, Generation } from "../worker/protocol.js";
 import type { AdapterInfo, Explained } from "../worker/wasm.js";
 import { table } from "./output.js";
+import { rounding } from "./tensor.js";
 
 const shape = (dims: number[]) => `[${dims.join(", ")}]`;
 
@@ -78,7 +79,7 @@ export function plan(it: Plan): string {
     grouped(tensor.bytesBefore),
     grouped(tensor.bytesAfter),
     ...(tensor.error
-      ? [tensor.error.mse.toExponential(2), tensor.error.maxAbs.toExponential(2), tensor.error.cosine.toFixed(6)]
+      ? rounding(tensor.error)
       : measured.map(() => "")),
     tensor.why ?? "",
   ]);

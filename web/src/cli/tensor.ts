@@ -1,7 +1,7 @@
 // One tensor looked at, as text: its numbers, how they are spread, and what became of them in each precision.
 
 import { grouped } from "../api/card.js";
-import type { CodedView, TensorView } from "../api/types/statepress.js";
+import type { CodedView, RoundingError, TensorView } from "../api/types/statepress.js";
 import { table } from "./output.js";
 
 /** Columns of a histogram; more bins are put together. */
@@ -27,6 +27,12 @@ export function tensor(it: TensorView): string {
   return [facts, spread, ...(it.coded.length > 0 ? [precisions(it.coded)] : [])].join("\n\n");
 }
 
+/** Mean squared and largest error, and cosine; a tensor with numbers that became infinite has none. */
+export function rounding({ mse, maxAbs, cosine }: RoundingError): string[] {
+  const exponential = (value: number | null) => value?.toExponential(2) ?? "infinite";
+  return [exponential(mse), exponential(maxAbs), cosine?.toFixed(6) ?? "none"];
+}
+
 function precisions(coded: CodedView[]): string {
   const head = ["precision", "stored", "bytes", "bits each", "mse", "largest error", "cosine", "clipped", "scale"];
   const rows = coded.map(({ precision, stored, bytes, bitsPerWeight, error, block }) => [
@@ -34,9 +40,7 @@ function precisions(coded: CodedView[]): string {
     stored,
     grouped(bytes),
     bitsPerWeight.toFixed(2),
-    error.mse.toExponential(2),
-    error.maxAbs.toExponential(2),
-    error.cosine.toFixed(6),
+    ...rounding(error),
     grouped(error.clipped),
     // Of the block that holds the largest magnitude.
     block.scale === null ? "" : `${short(block.scale)}, ${block.levels.length} levels`,

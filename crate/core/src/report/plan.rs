@@ -114,18 +114,29 @@ pub struct TensorPlan {
 }
 
 /// The difference between a tensor and what its codes decode to.
+///
+/// NaN and infinities that were in the tensor already stay what they are and are left out of the first three.
+/// Where a finite number became infinite there is no distance: those three are `null`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct RoundingError {
     /// Mean squared difference.
-    pub mse: f64,
+    pub mse: Option<f64>,
     /// Largest absolute difference.
-    pub max_abs: f64,
+    pub max_abs: Option<f64>,
     /// Cosine of the angle between the two; 1 when both are zero.
-    pub cosine: f64,
-    /// Values that were clipped (percentile) or overflowed to infinity (FP16).
+    pub cosine: Option<f64>,
+    /// Values brought nearer to 0, to the last code: beyond the percentile that a recipe asks for, or
+    /// what a scale or absmax in 16 bits does not reach.
     pub clipped: u64,
+    /// Finite values that became infinite: beyond the range of FP16 or BF16, or float64 beyond that of float32.
+    pub overflowed: u64,
+    /// Values other than 0 that became 0: with FP16 and BF16 each of them; with codes those of rows, groups
+    /// or blocks of which nothing but zeros is left.
+    pub zeroed: u64,
+    /// NaN and infinities that were there before.
+    pub non_finite: u64,
 }
 
 /// What compressing did (`compress`): the plan, measured.

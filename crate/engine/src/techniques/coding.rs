@@ -1,20 +1,29 @@
-//! One tensor into one encoding, and what that did to its numbers.
+//! One tensor into one encoding.
 
 use statepress_core::index::Stored;
 use statepress_core::recipe::{ClipBy, Int8Options};
 use statepress_core::report::RoundingError;
 use statepress_core::{DType, Encoding, Entry, Finding, Packed, Tensor};
+use statepress_formats::Survey;
+use statepress_kernels::KernelError;
 use statepress_kernels::codecs::{self, Clip};
 
+use super::measure;
 use crate::EngineError;
+use crate::error::listed;
 
 /// Up to here float32 has every whole number.
 const WHOLE: f32 = 16_777_216.0;
 
-/// The error of a tensor that is in its encoding already: it is not decoded and coded again.
-pub(crate) const KEPT: RoundingError = RoundingError { mse: 0.0, max_abs: 0.0, cosine: 1.0, clipped: 0 };
+/// A tensor in another encoding.
+pub(crate) struct Coded {
+    pub tensor: Tensor,
+    pub error: RoundingError,
+    /// What was lost beyond rounding; not what was clipped.
+    pub findings: Vec<Finding>,
+}
 
-/// Codes the numbers of a tensor.
+/// Codes the numbers of a tensor, in which `found` is what is not finite.
 ///
 /// # Errors
 /// NaN and infinities, unless the encoding is one of floats.
@@ -23,11 +32,26 @@ pub(crate) fn code(
     values: &[f32],
     encoding: Encoding,
     clip: Clip,
-) -> Result<(Tensor, RoundingError), EngineError> {
-    let encoded = codecs::encode(values, &entry.shape, encoding, clip)
-        .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
-    let error = RoundingError { clipped: encoded.clipped, ..rounding_error(values, &encoded.tensor) };
-    Ok((encoded.tensor, error))
+    found: &Survey,
+) -> Result<Coded, EngineError> {
+    let encoded = codecs::encode(values, &entry.shape, encoding, clip).map_err(|error| match error {
+        KernelError::NotFinite { .. } => not_finite(entry, encoding, found),
+        error => EngineError::Codec { tensor: entry.name.clone(), error },
+    })?;
+    let (error, findings) = measure::measure(entry, values, &encoded.tensor, found, encoded.clipped);
+    Ok(Coded { tensor: encoded.tensor, error, findings })
+}
+
+/// Why a tensor cannot be quantized, by the number that is in the file.
+fn not_finite(entry: &Entry, encoding: Encoding, found: &Survey) -> EngineError {
+    let beyond = found.first_beyond.filter(|(at, _)| found.first.is_none_or(|(first, _)| *at < first));
+    let (index, number) = match (beyond, found.first) {
+        (Some((index, value)), _) => (index, format!("{value:e}, more than float32 holds")),
+        (None, Some((index, value))) => (index, value.to_string()),
+        (None, None) => (0, "not finite".into()),
+    };
+    let precision = encoding.precision().name();
+    EngineError::NotFinite { tensor: entry.name.clone(), index, number, precision }
 }
 
 /// How INT8 clips.
@@ -38,11 +62,43 @@ pub(crate) fn clip(options: &Int8Options) -> Clip {
     }
 }
 
-/// Says that values did not fit.
+/// Values of a tensor that were clipped because the recipe asks for it.
+pub(crate) struct Clipped {
+    pub tensor: String,
+    pub count: u64,
+}
+
+/// Says that values were clipped, in one sentence where the recipe asks for it.
+pub(crate) fn clipped_on_purpose(percentile: f64, clipped: &[Clipped]) -> Option<Finding> {
+    let first = clipped.first()?;
+    let total: u64 = clipped.iter().map(|it| it.count).sum();
+    let each: Vec<_> = clipped.iter().map(|it| format!("{} ({})", it.tensor, it.count)).collect();
+    let message = format!(
+        "{total} values of {} tensors are beyond the {percentile}th percentile and were clipped to it, as the recipe asks: {}",
+        clipped.len(),
+        listed(&each)
+    );
+    Some(Finding::info("clipped", message).about(&first.tensor))
+}
+
+/// Says that values were clipped where nobody asked for it.
 pub(crate) fn clipped(entry: &Entry, encoding: Encoding, error: &RoundingError) -> Option<Finding> {
-    let precision = encoding.precision().name();
-    let message = format!("{} values do not fit {precision} and were clipped", error.clipped);
+    let message = format!(
+        "{} of the {} numbers of {} are beyond the last code of {} with a scale in 16 bits and were clipped to it",
+        error.clipped,
+        entry.params(),
+        entry.name,
+        encoding.precision().name()
+    );
     (error.clipped > 0).then(|| Finding::warning("clipped", message).about(&entry.name))
+}
+
+/// The percentile by which an encoding clips on purpose.
+pub(crate) fn percentile(encoding: Encoding, clip: Clip) -> Option<f64> {
+    match (encoding, clip) {
+        (Encoding::Int8 { .. }, Clip::Percentile(percentile)) => Some(percentile),
+        _ => None,
+    }
 }
 
 /// Says that whole numbers lost digits when they were read.
@@ -55,26 +111,4 @@ pub(crate) fn integers_narrowed(entry: &Entry, read: &Tensor) -> Option<Finding>
         "{count} whole numbers ({dtype}) are read as float32: of those beyond {WHOLE} the last digits are lost"
     );
     (count > 0).then(|| Finding::warning("integers-narrowed", message).about(&entry.name))
-}
-
-/// Compares numbers with what their codes decode to, row by row.
-fn rounding_error(values: &[f32], coded: &Tensor) -> RoundingError {
-    let (_, cols) = coded.matrix();
-    let mut row = vec![0.0; cols];
-    let (mut squares, mut max_abs, mut dot, mut norm_a, mut norm_b) =
-        (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
-    for (r, original) in values.chunks(cols.max(1)).enumerate() {
-        codecs::decode_row(coded, r, &mut row);
-        for (&a, &b) in original.iter().zip(&row) {
-            let (a, b) = (f64::from(a), f64::from(b));
-            squares += (a - b) * (a - b);
-            max_abs = max_abs.max((a - b).abs());
-            dot += a * b;
-            norm_a += a * a;
-            norm_b += b * b;
-        }
-    }
-    let norms = norm_a.sqrt() * norm_b.sqrt();
-    let cosine = if norms > 0.0 { (dot / norms).min(1.0) } else { f64::from(u8::from(norm_a == norm_b)) };
-    RoundingError { mse: squares / values.len().max(1) as f64, max_abs, cosine, clipped: 0 }
 }

@@ -6,13 +6,14 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 use statepress_core::index::{AffineScales, Stored};
 use statepress_core::job::{Job, Progress};
-use statepress_core::report::{CompressReport, FileReport};
+use statepress_core::report::{CompressReport, FileReport, RoundingError};
 use statepress_core::spec::{Fields, Origin};
 use statepress_core::{Entry, Finding, Form, Index, Packed, Recipe, Sink, Source, Tensor};
-use statepress_formats::{TensorSpec, Writer};
+use statepress_formats::{Survey, TensorSpec, Writer};
 use statepress_kernels::codecs::{self, Clip};
 
-use super::coding;
+use super::coding::{self, Clipped};
+use super::measure;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::tying::{self, Tying};
 use crate::families::{ASSUMED, HEAD, ModelSpec};
@@ -24,6 +25,8 @@ pub struct Compress {
     index: Rc<Index>,
     planned: Planned,
     clip: Clip,
+    /// What was clipped because the recipe asks for it.
+    clipped: Vec<Clipped>,
     writer: Writer<Box<dyn Sink>>,
     next: usize,
     peak_memory: u64,
@@ -75,7 +78,19 @@ impl Compress {
         let clip = quantize_step(recipe)?.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
         let writer = Writer::new(sink, &specs, &metadata(recipe, &spec.fields, no_head)?)?;
         let from_files = Vec::new();
-        Ok(Self { source, index, planned, clip, writer, next: 0, peak_memory: 0, clock, started, from_files })
+        Ok(Self {
+            source,
+            index,
+            planned,
+            clip,
+            clipped: Vec::new(),
+            writer,
+            next: 0,
+            peak_memory: 0,
+            clock,
+            started,
+            from_files,
+        })
     }
 
     /// Has the report say of which files the source is.
@@ -85,26 +100,38 @@ impl Compress {
 
     fn press(&mut self, decision: &Decision) -> Result<(), EngineError> {
         let entry = &self.index.tensors[decision.position];
+        let findings = &mut self.planned.plan.findings;
+        let report = &mut self.planned.plan.tensors[self.next].error;
         let Form::Coded(encoding) = decision.form else {
             self.writer.copy(&*self.source, entry)?;
-            self.planned.plan.tensors[self.next].error = Some(coding::KEPT);
+            let found = statepress_formats::survey(&*self.source, entry)?;
+            // As they are kept, numbers beyond float32 are what they were.
+            findings.extend(measure::told(entry, &Survey { first_beyond: None, ..found }));
+            *report = Some(RoundingError { non_finite: found.nan + found.infinite, ..measure::KEPT });
             return Ok(());
         };
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
-        let error = if tensor.encoding() == encoding {
+        let found = measure::survey(&*self.source, entry, &tensor)?;
+        findings.extend(measure::told(entry, &found));
+        if tensor.encoding() == encoding {
             self.peak_memory = self.peak_memory.max(tensor.bytes());
             self.writer.write(&entry.name, &tensor)?;
-            coding::KEPT
-        } else {
-            let (values, while_decoding) = numbers(tensor);
-            let (coded, error) = coding::code(entry, &values, encoding, self.clip)?;
-            let held = while_decoding.max(4 * values.len() as u64 + coded.bytes());
-            self.peak_memory = self.peak_memory.max(held);
-            self.writer.write(&entry.name, &coded)?;
-            error
-        };
-        self.planned.plan.findings.extend(coding::clipped(entry, encoding, &error));
-        self.planned.plan.tensors[self.next].error = Some(error);
+            *report = Some(measure::kept(&found));
+            return Ok(());
+        }
+        let (values, while_decoding) = numbers(tensor);
+        let coded = coding::code(entry, &values, encoding, self.clip, &found)?;
+        let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes());
+        self.peak_memory = self.peak_memory.max(held);
+        self.writer.write(&entry.name, &coded.tensor)?;
+        findings.extend(coded.findings);
+        let count = coded.error.clipped;
+        match coding::percentile(encoding, self.clip) {
+            Some(_) if count > 0 => self.clipped.push(Clipped { tensor: entry.name.clone(), count }),
+            Some(_) => {}
+            None => findings.extend(coding::clipped(entry, encoding, &coded.error)),
+        }
+        *report = Some(coded.error);
         Ok(())
     }
 }
@@ -126,7 +153,10 @@ impl Job for Compress {
         }))
     }
 
-    fn finish(self) -> Result<CompressReport, EngineError> {
+    fn finish(mut self) -> Result<CompressReport, EngineError> {
+        if let Clip::Percentile(percentile) = self.clip {
+            self.planned.plan.findings.extend(coding::clipped_on_purpose(percentile, &self.clipped));
+        }
         let (_, file_bytes) = self.writer.finish()?;
         Ok(CompressReport {
             plan: self.planned.plan,

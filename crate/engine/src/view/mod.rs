@@ -12,10 +12,12 @@ use std::borrow::Cow;
 use statepress_core::recipe::{Codecs, RecipeError};
 use statepress_core::report::{CodedView, TensorView};
 use statepress_core::{Entry, Finding, Form, Index, Packed, Precision, Source, Tensor};
+use statepress_formats::Survey;
 use statepress_kernels::codecs;
 
 use crate::EngineError;
-use crate::techniques::{coding, plan};
+use crate::techniques::coding::{self, Clipped};
+use crate::techniques::{measure, plan};
 use histogram::Bins;
 
 /// What is asked about a tensor.
@@ -61,7 +63,8 @@ pub fn view(
     };
     let statistics = statistics::of(&values);
     let bins = Bins { from: statistics.min, to: statistics.max, count: options.bins };
-    let read = Read { entry, tensor: &tensor, values: &values };
+    let found = measure::survey(source, entry, &tensor)?;
+    let read = Read { entry, tensor: &tensor, values: &values, found };
     let coded = options.precisions.iter().map(|&precision| read.coded(precision, &options.codecs, bins));
     Ok(TensorView {
         name: entry.name.clone(),
@@ -95,20 +98,30 @@ struct Read<'a> {
     entry: &'a Entry,
     tensor: &'a Tensor,
     values: &'a [f32],
+    /// What in it is not finite.
+    found: Survey,
 }
 
 impl Read<'_> {
     fn coded(&self, precision: Precision, codecs: &Codecs, bins: Bins) -> Result<CodedView, EngineError> {
-        let Self { entry, tensor, values } = *self;
+        let Self { entry, tensor, values, .. } = *self;
         let mut findings = Vec::new();
         let form = plan::decide_alone(entry, codecs, precision, &mut findings);
         let (coded, error) = match form {
             Form::Coded(encoding) if tensor.encoding() != encoding => {
-                let (coded, error) = coding::code(entry, values, encoding, coding::clip(&codecs.int8))?;
-                findings.extend(coding::clipped(entry, encoding, &error));
-                (Cow::Owned(coded), error)
+                let clip = coding::clip(&codecs.int8);
+                let coded = coding::code(entry, values, encoding, clip, &self.found)?;
+                findings.extend(coded.findings);
+                let (tensor, count) = (entry.name.clone(), coded.error.clipped);
+                findings.extend(match coding::percentile(encoding, clip) {
+                    Some(percentile) if count > 0 => {
+                        coding::clipped_on_purpose(percentile, &[Clipped { tensor, count }])
+                    }
+                    _ => coding::clipped(entry, encoding, &coded.error),
+                });
+                (Cow::Owned(coded.tensor), coded.error)
             }
-            _ => (Cow::Borrowed(tensor), coding::KEPT),
+            _ => (Cow::Borrowed(tensor), measure::kept(&self.found)),
         };
         let bytes = form.bytes(&entry.shape);
         Ok(CodedView {
@@ -124,16 +137,13 @@ impl Read<'_> {
     }
 
     fn findings(&self, non_finite: u64) -> Vec<Finding> {
-        let Self { entry, tensor, values } = *self;
+        let Self { entry, tensor, values, .. } = *self;
         let mut findings = Vec::new();
         if let Some(first) = &entry.tied_to {
             findings.push(Finding::info("tied", format!("the same storage as {first}")));
         }
         findings.extend(coding::integers_narrowed(entry, tensor));
-        if non_finite > 0 {
-            let message = format!("{non_finite} of {} numbers are NaN or infinite", values.len());
-            findings.push(Finding::warning("non-finite", message));
-        }
+        findings.extend(measure::told(entry, &self.found));
         if non_finite == values.len() as u64 {
             let message = "no finite number is in it: statistics and the ends of the histogram are 0";
             findings.push(Finding::warning("no-numbers", message));

@@ -804,24 +804,41 @@ export type Role = "table" | "positions" | "head" | "norm" | "conv" | "in-proj" 
 
 /**
  * The difference between a tensor and what its codes decode to.
+ *
+ * NaN and infinities that were in the tensor already stay what they are and are left out of the first three.
+ * Where a finite number became infinite there is no distance: those three are `null`.
  */
 export type RoundingError = {
 /**
  * Mean squared difference.
  */
-mse: number,
+mse: number | null,
 /**
  * Largest absolute difference.
  */
-maxAbs: number,
+maxAbs: number | null,
 /**
  * Cosine of the angle between the two; 1 when both are zero.
  */
-cosine: number,
+cosine: number | null,
 /**
- * Values that were clipped (percentile) or overflowed to infinity (FP16).
+ * Values brought nearer to 0, to the last code: beyond the percentile that a recipe asks for, or
+ * what a scale or absmax in 16 bits does not reach.
  */
-clipped: number, };
+clipped: number,
+/**
+ * Finite values that became infinite: beyond the range of FP16 or BF16, or float64 beyond that of float32.
+ */
+overflowed: number,
+/**
+ * Values other than 0 that became 0: with FP16 and BF16 each of them; with codes those of rows, groups
+ * or blocks of which nothing but zeros is left.
+ */
+zeroed: number,
+/**
+ * NaN and infinities that were there before.
+ */
+nonFinite: number, };
 
 /**
  * Which tensors, which precision.

@@ -18,7 +18,8 @@ export function lossesOf(run: Run | undefined): Map<string, number> {
 export function worst(tensors: TensorPlan[]): Lost[] {
   return tensors
     .flatMap((tensor) =>
-      tensor.error && tensor.error.cosine < 1 ? [{ ...tensor, loss: 1 - tensor.error.cosine }] : [],
+      // Without a cosine: some of its numbers became infinite, and nothing is worse.
+      tensor.error && tensor.error.cosine !== 1 ? [{ ...tensor, loss: 1 - (tensor.error.cosine ?? -1) }] : [],
     )
     .sort((a, b) => b.loss - a.loss);
 }

@@ -1,0 +1,307 @@
+//! What coding did to the numbers of a tensor, and what was odd about them before: one pass over both.
+
+use statepress_core::index::Stored;
+use statepress_core::report::RoundingError;
+use statepress_core::tensor::{Absmax, Floats};
+use statepress_core::{DType, Encoding, Entry, Finding, Packed, Source, Tensor};
+use statepress_formats::Survey;
+use statepress_kernels::codecs::{self, nf4};
+
+use crate::EngineError;
+
+/// The error of a tensor that is in its encoding already: it is not decoded and coded again.
+pub(crate) const KEPT: RoundingError = RoundingError {
+    mse: Some(0.0),
+    max_abs: Some(0.0),
+    cosine: Some(1.0),
+    clipped: 0,
+    overflowed: 0,
+    zeroed: 0,
+    non_finite: 0,
+};
+
+/// Numbers looked at together; enough that what is done once for them costs nothing.
+const CHUNK: usize = 4096;
+
+/// Exponents of infinities and NaN.
+const F32_SPECIAL: u32 = 0x7f80_0000;
+const F16_SPECIAL: u16 = 0x7c00;
+const BF16_SPECIAL: u16 = 0x7f80;
+
+/// Of the values of a 16-bit float that became 0, so many are worth a word: ordinary weights have a few
+/// that are nearly 0.
+const FLUSHED_PERCENT: f64 = 1.0;
+
+/// Scales of fewer bits than this many values have (all subnormal): off by more than three percent.
+const COARSE: u32 = 16;
+
+/// What is not finite in a tensor that was read.
+pub(crate) fn survey(source: &dyn Source, entry: &Entry, read: &Tensor) -> Result<Survey, EngineError> {
+    let special = match &read.data {
+        Packed::F32(values) => has_special(values),
+        Packed::F16(bits) => highest(bits) >= F16_SPECIAL,
+        Packed::Bf16(bits) => highest(bits) >= BF16_SPECIAL,
+        Packed::Int8 { scales, .. } => has_special(scales),
+        Packed::Int4 { scales, .. } => floats_special(scales),
+        Packed::Nf4 { absmax: Absmax::Plain(absmax), .. } => floats_special(absmax),
+        Packed::Nf4 { absmax: Absmax::Double { nested, offset, .. }, .. } => {
+            has_special(nested) || has_special(&[*offset])
+        }
+    };
+    if !special {
+        return Ok(Survey::default());
+    }
+    if matches!(&entry.stored, Stored::Strided(view) if view.dtype == DType::F64) {
+        return Ok(statepress_formats::survey(source, entry)?);
+    }
+    let mut it = Survey::default();
+    for (index, value) in codecs::decode(read).into_iter().enumerate().filter(|(_, value)| !value.is_finite())
+    {
+        *(if value.is_nan() { &mut it.nan } else { &mut it.infinite }) += 1;
+        it.first.get_or_insert((index, value.into()));
+    }
+    Ok(it)
+}
+
+fn has_special(values: &[f32]) -> bool {
+    values.chunks(CHUNK).any(|values| {
+        let highest = values.iter().fold(0, |highest, value| (value.to_bits() & 0x7fff_ffff).max(highest));
+        highest >= F32_SPECIAL
+    })
+}
+
+/// The highest magnitude of 16-bit floats, as bits.
+fn highest(bits: &[u16]) -> u16 {
+    bits.iter().fold(0, |highest, bits| (bits & 0x7fff).max(highest))
+}
+
+fn floats_special(floats: &Floats) -> bool {
+    match floats {
+        Floats::F32(values) => has_special(values),
+        Floats::F16(bits) => highest(bits) >= F16_SPECIAL,
+    }
+}
+
+/// Says what was not finite, or became so when it was read.
+pub(crate) fn told(entry: &Entry, found: &Survey) -> Vec<Finding> {
+    let (name, n) = (&entry.name, entry.params());
+    let mut findings = Vec::new();
+    if let Some((index, value)) = found.first {
+        let count = found.nan + found.infinite;
+        let message = format!(
+            "{count} of the {n} numbers of {name} are not finite ({} NaN, {} infinite); the first is number {index}, {value}",
+            found.nan, found.infinite
+        );
+        findings.push(Finding::warning("non-finite", message).about(name));
+    }
+    if let Some((index, value)) = found.first_beyond {
+        let count = found.beyond;
+        let message = format!(
+            "{count} of the {n} numbers of {name} are beyond float32 ({:e}) and become infinite when they are read; the first is number {index}, {value:e}. Recipe none keeps them",
+            f32::MAX
+        );
+        findings.push(Finding::warning("overflow", message).about(name));
+    }
+    findings
+}
+
+/// The error of a tensor that is in its encoding already, once it was read.
+pub(crate) fn kept(found: &Survey) -> RoundingError {
+    let non_finite = found.nan + found.infinite;
+    match found.beyond {
+        0 => RoundingError { non_finite, ..KEPT },
+        overflowed => {
+            RoundingError { mse: None, max_abs: None, cosine: None, overflowed, non_finite, ..KEPT }
+        }
+    }
+}
+
+/// Compares numbers with what they are coded as, and says what was lost. `before` is what was found in them.
+pub(crate) fn measure(
+    entry: &Entry,
+    values: &[f32],
+    coded: &Tensor,
+    before: &Survey,
+    beyond_codes: u64,
+) -> (RoundingError, Vec<Finding>) {
+    let (_, cols) = coded.matrix();
+    let encoding = coded.encoding();
+    let floats = !encoding.precision().is_quantized();
+    let (unit, what) = match encoding {
+        Encoding::Int4 { group, .. } => (group, "groups"),
+        Encoding::Nf4 { block, .. } => (block, "blocks"),
+        _ => (cols.max(1), "rows"),
+    };
+    let overflowed = if floats { beyond_codes } else { 0 };
+    let special = before != &Survey::default() || overflowed > 0;
+    let mut sums = Sums::default();
+    let (mut zeroed, mut zero_units, mut flipped) = (0u64, 0u64, 0u64);
+    let mut first_overflow = None;
+    let step = unit * (CHUNK / unit).max(1);
+    let mut buffer = vec![0.0; step.min(values.len())];
+    for (at, values) in values.chunks(step).enumerate() {
+        let decoded = &mut buffer[..values.len()];
+        codecs::decode_range(coded, at * step, decoded);
+        if special {
+            for (i, (&a, &b)) in values.iter().zip(&*decoded).enumerate().filter(|(_, (a, _))| a.is_finite())
+            {
+                match b.is_finite() {
+                    true => sums.add(a, b),
+                    false => drop(first_overflow.get_or_insert((at * step + i, a))),
+                }
+            }
+        } else {
+            values.iter().zip(&*decoded).for_each(|(&a, &b)| sums.add(a, b));
+        }
+        for (i, (values, decoded)) in values.chunks(unit).zip(decoded.chunks(unit)).enumerate() {
+            let is_something = || values.iter().any(|&value| value != 0.0);
+            flipped += u64::from(is_negative(coded, at * step / unit + i) && is_something());
+            if decoded.iter().all(|&value| value == 0.0) {
+                let lost = values.iter().filter(|&&value| value != 0.0).count() as u64;
+                zero_units += u64::from(lost > 0);
+                zeroed += if floats { 0 } else { lost };
+            }
+        }
+        if floats {
+            let lost = values.iter().zip(&*decoded).map(|(&a, &b)| u32::from((a != 0.0) & (b == 0.0)));
+            zeroed += u64::from(lost.sum::<u32>());
+        }
+    }
+    let infinite = overflowed + before.beyond > 0;
+    let error = RoundingError {
+        clipped: if floats { 0 } else { beyond_codes },
+        overflowed: overflowed + before.beyond,
+        zeroed,
+        non_finite: before.nan + before.infinite,
+        ..if infinite {
+            RoundingError { mse: None, max_abs: None, cosine: None, ..KEPT }
+        } else {
+            sums.error()
+        }
+    };
+    let units = (values.len() as u64).div_ceil(unit as u64);
+    let of_coding = Lost {
+        entry,
+        encoding,
+        units,
+        what,
+        zero_units,
+        coarse: coarse_scales(coded) + flipped,
+        first_overflow,
+    };
+    (error, of_coding.findings(&error))
+}
+
+/// Sums over pairs of numbers, in their order.
+#[derive(Default)]
+struct Sums {
+    count: u64,
+    squares: f64,
+    max_abs: f64,
+    dot: f64,
+    norm_a: f64,
+    norm_b: f64,
+}
+
+impl Sums {
+    #[inline(always)]
+    fn add(&mut self, a: f32, b: f32) {
+        let (a, b) = (f64::from(a), f64::from(b));
+        self.count += 1;
+        self.squares += (a - b) * (a - b);
+        self.max_abs = self.max_abs.max((a - b).abs());
+        self.dot += a * b;
+        self.norm_a += a * a;
+        self.norm_b += b * b;
+    }
+
+    fn error(&self) -> RoundingError {
+        let norms = self.norm_a.sqrt() * self.norm_b.sqrt();
+        let both = f64::from(u8::from(self.norm_a == self.norm_b));
+        RoundingError {
+            mse: Some(self.squares / self.count.max(1) as f64),
+            max_abs: Some(self.max_abs),
+            cosine: Some(if norms > 0.0 { (self.dot / norms).min(1.0) } else { both }),
+            ..KEPT
+        }
+    }
+}
+
+/// What a coding lost beyond rounding.
+struct Lost<'a> {
+    entry: &'a Entry,
+    encoding: Encoding,
+    /// Rows, groups or blocks, and which of these.
+    units: u64,
+    what: &'static str,
+    /// Those that were something and are nothing but zeros.
+    zero_units: u64,
+    /// Scales that are too small for their type.
+    coarse: u64,
+    first_overflow: Option<(usize, f32)>,
+}
+
+impl Lost<'_> {
+    fn findings(&self, error: &RoundingError) -> Vec<Finding> {
+        let Self { entry, encoding, units, what, zero_units, coarse, .. } = self;
+        let (name, n, precision) = (&entry.name, entry.params(), encoding.precision().name());
+        let percent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+        let mut findings = Vec::new();
+        if let Some((index, value)) = self.first_overflow {
+            let (most, instead) = match encoding {
+                Encoding::Fp16 => ("65504", "bf16 and fp32 hold"),
+                _ => ("3.39e38", "fp32 holds"),
+            };
+            let message = format!(
+                "{} of the {n} numbers of {name} are beyond what {precision} holds ({most}) and became infinite; the first is number {index}, {value}. {instead} them",
+                error.overflowed
+            );
+            findings.push(Finding::warning("overflow", message).about(name));
+        }
+        let share = percent(error.zeroed, n);
+        let message = if encoding.precision().is_quantized() {
+            format!(
+                "{zero_units} of {units} {what} of {name}, {share:.1} % of its numbers, are too small for {precision} and became nothing but zeros"
+            )
+        } else {
+            format!(
+                "{} of the {n} numbers of {name} ({share:.1} %) are too small for {precision} and became 0",
+                error.zeroed
+            )
+        };
+        if *zero_units > 0 || (error.zeroed > 0 && share >= FLUSHED_PERCENT) {
+            findings.push(Finding::warning("zeroed", message).about(name));
+        }
+        if *coarse > 0 {
+            let share = percent(*coarse, *units);
+            let message = format!(
+                "{coarse} scales of {name} ({share:.1} %) are too small for how they are stored, and off by more than 3 % or of the wrong sign: store them in fp32, or choose another precision"
+            );
+            findings.push(Finding::warning("coarse-scale", message).about(name));
+        }
+        findings
+    }
+}
+
+/// Whether double quantization took the sign of a block's absmax.
+fn is_negative(coded: &Tensor, block: usize) -> bool {
+    matches!(&coded.data, Packed::Nf4 { absmax: absmax @ Absmax::Double { .. }, .. }
+        if nf4::block_absmax(absmax, block) < 0.0)
+}
+
+/// Scales so small that their type has next to no digits for them.
+fn coarse_scales(coded: &Tensor) -> u64 {
+    let small = |bits: u32| u64::from(bits > 0 && bits < COARSE);
+    let of_f32 = |values: &[f32]| values.iter().map(|value| small(value.to_bits())).sum();
+    let of = |floats: &Floats| match floats {
+        Floats::F32(values) => of_f32(values),
+        Floats::F16(bits) => bits.iter().map(|&bits| small(bits.into())).sum(),
+    };
+    match &coded.data {
+        Packed::F32(_) | Packed::F16(_) | Packed::Bf16(_) => 0,
+        Packed::Int8 { scales, .. } => of_f32(scales),
+        Packed::Int4 { scales, .. } => of(scales),
+        Packed::Nf4 { absmax: Absmax::Plain(absmax), .. } => of(absmax),
+        Packed::Nf4 { absmax: Absmax::Double { .. }, .. } => 0,
+    }
+}
