@@ -217,13 +217,13 @@ test("autostart needs no button, and a recipe may be spelled out", async () => {
 
 test("what is wrong is said in words, at the place", async () => {
   const cases = [
-    [{ src: "/demo/nothing/" }, /there is no tokenizer\.json beside model\.safetensors/],
+    [{ src: "/heldout.txt" }, /there is no tokenizer\.json beside heldout\.txt/],
     [
       { src: "/demo/itera-tiny/other.safetensors" },
       /src leads to \/demo\/itera-tiny\/other\.safetensors, which is not there.*404/,
     ],
     // Nothing lies there: that is the fault, and no tokenizer is to blame.
-    [{ src: "/nothing/" }, /src leads to \/nothing\/model\.safetensors, which is not there.*404/],
+    [{ src: "/demo/nothing/" }, /src leads to \/demo\/nothing\/model\.safetensors, which is not there.*404/],
     [{ src: "/demo/itera" }, /src leads to \/demo\/itera, .*the address of a folder ends in "\/"/],
     [{ src: "/demo/itera-tiny/config.json" }, /no weights among/],
     [{ src: "https://127.0.0.1:1/" }, /could not be loaded from 127\.0\.0\.1:1/],

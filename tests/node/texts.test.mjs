@@ -67,7 +67,10 @@ test("a file, standard input and the library give the same numbers with a mark a
   const path = join(folder, "marked.txt");
   writeFileSync(path, marked);
   const evaluate = async (from, input) => {
-    const { json, stderr } = await cli(["evaluate", DEMO, "--backend", "cpu", "--window", "64", "--json", "--text", from], { input });
+    const { json, stderr } = await cli(
+      ["evaluate", DEMO, "--backend", "cpu", "--window", "64", "--json", "--text", from],
+      { input },
+    );
     assert.ok(json.nll, stderr);
     return [json.tokens, json.nll];
   };

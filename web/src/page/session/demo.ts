@@ -13,8 +13,15 @@ export function demoFiles(signal: AbortSignal): Promise<File[]> {
   );
 }
 
-/** Whether the demo can be opened here. */
-export async function demoIsServed(): Promise<boolean> {
+let offered: Promise<boolean> | undefined;
+
+/** Whether the demo can be opened here; asked once. */
+export function demoIsServed(): Promise<boolean> {
+  offered ??= isServed();
+  return offered;
+}
+
+async function isServed(): Promise<boolean> {
   const address = `${FOLDER}/config.json`;
   try {
     const response = await fetch(address, { method: "HEAD" });
