@@ -211,3 +211,67 @@ fn an_adapter_is_told_for_what_it_is() {
     let checkpoint = Checkpoint::open_shards(shard, None, OpenOptions::default()).unwrap();
     assert!(codes(&checkpoint).contains(&"adapter".to_string()));
 }
+
+/// Every round changes some bytes of a shard or of the index, and opens and reads all that still opens.
+#[test]
+fn damaged_shards_and_indexes_never_panic() {
+    let rounds: usize =
+        std::env::var("STATEPRESS_ROUNDS").ok().and_then(|it| it.parse().ok()).unwrap_or(3000);
+    // xorshift64, so that a failure can be repeated.
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below.max(1) as u64) as usize
+    };
+    let kinds = [("safetensors", "model.safetensors.index.json"), ("bin", "pytorch_model.bin.index.json")];
+    let stored = kinds.map(|(folder, index)| {
+        let folder = fixture("cases/shards").join(folder);
+        let text = std::fs::read_to_string(folder.join(index)).unwrap();
+        let map = ShardMap::parse(index, &text).unwrap();
+        let read = |name: &str| (name.to_string(), std::fs::read(folder.join(name)).unwrap());
+        (index, text, map.files().into_iter().map(read).collect::<Vec<_>>())
+    });
+    let (mut opened, mut refused) = (0, 0);
+    for round in 0..rounds {
+        let (name, text, shards) = &stored[round % 2];
+        let (mut text, mut shards) = (text.clone().into_bytes(), shards.clone());
+        let in_index = round % 3 == 0;
+        for _ in 0..=random(3) {
+            let count = shards.len();
+            let bytes = if in_index { &mut text } else { &mut shards[random(count)].1 };
+            // Headers are at the start of safetensors and at the end of zips: that is where most is to be broken.
+            let at = match random(3) {
+                0 => random(bytes.len()),
+                1 => random(bytes.len().min(600)),
+                _ => bytes.len().saturating_sub(1 + random(bytes.len().min(900))),
+            };
+            match random(4) {
+                0 => bytes.truncate(at),
+                1 => bytes[at] = b"\"{}[],:0-9/x"[random(12)],
+                2 => bytes[at] ^= 1 << random(8),
+                _ => bytes[at] = random(256) as u8,
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        let map = std::str::from_utf8(&text).ok().and_then(|text| ShardMap::parse(name, text).ok());
+        let sources = shards.into_iter().map(|(name, bytes)| (name, Box::new(bytes) as Box<dyn Source>));
+        let joined = Joined::new(sources);
+        match open_shards(&joined, map.as_ref().filter(|_| round % 5 != 0)) {
+            Ok(index) => {
+                opened += 1;
+                for entry in &index.tensors {
+                    let _ = statepress_formats::read_tensor(&joined, entry);
+                }
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+    assert!(opened > rounds / 10 && refused > rounds / 10, "{opened} opened, {refused} refused");
+}
