@@ -12,6 +12,9 @@ JOBS=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
 TOOLS=$CACHE/tools
 export PATH="$TOOLS/bin:$PATH"
 
+# The Python of the tests, with what they import.
+PYTHON=$CACHE/python/bin/python
+
 say() { printf '[statepress] %s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -1,0 +1,177 @@
+//! The decoder in Python that `FORMAT.md` shows, run on what we write: the same numbers to the last bit, for
+//! every encoding. Needs a Python with numpy: `STATEPRESS_PYTHON`, else `python3` where it has one.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use safetensors::tensor::{Dtype, TensorView as Part, serialize};
+use statepress::{Checkpoint, OpenOptions, Recipe, recipes, run};
+use statepress_core::DType;
+use statepress_core::index::Stored;
+use statepress_kernels::codecs;
+use statepress_tests::files::{fixture, open, open_folder};
+use statepress_tests::yardstick::recipe;
+
+/// Reads paths, writes every tensor of each as float32: a line with its name and shape, then the numbers.
+const MAIN: &str = r#"
+import sys
+np.seterr(over="ignore")  # float64 beyond float32
+for path in sys.stdin.read().splitlines():
+    with open(path + ".numbers", "wb") as out:
+        for name, array in sorted(load(path).items()):
+            out.write(json.dumps([name, list(array.shape), str(array.dtype)]).encode() + b"\n")
+            out.write(np.ascontiguousarray(array, "<f4").tobytes())
+"#;
+
+/// A Python with numpy; the caller says so where there is none.
+fn python() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("STATEPRESS_PYTHON") {
+        return Some(named.into());
+    }
+    let numpy = Command::new("python3").args(["-c", "import numpy"]).stderr(Stdio::null()).status();
+    numpy.is_ok_and(|status| status.success()).then(|| "python3".into())
+}
+
+/// The Python of `FORMAT.md`.
+fn decoder() -> String {
+    let text = std::fs::read_to_string(fixture("../../crate/formats/FORMAT.md")).unwrap();
+    let (_, rest) = text.split_once("```python\n").unwrap();
+    rest.split_once("```").unwrap().0.to_string()
+}
+
+fn every_recipe() -> Vec<Recipe> {
+    let mut all = recipes::builtin().unwrap();
+    for (rule, options) in [
+        ("int8", r#","int8":{"granularity":"tensor"}"#),
+        ("int4", r#","int4":{"group":16,"scale":"fp32"}"#),
+        ("int4", r#","int4":{"group":64}"#),
+        ("nf4", r#","nf4":{"block":32,"doubleQuant":false}"#),
+        ("nf4", r#","nf4":{"block":4096,"doubleQuant":false,"absmax":"fp16"}"#),
+        ("nf4", r#","nf4":{"block":32,"doubleQuant":true}"#),
+    ] {
+        all.push(recipe(&[("*", rule)], options));
+    }
+    all
+}
+
+/// Shapes and names that a decoder may stumble over; `clash`: also a name that NF4 has for its own.
+fn odd(clash: bool) -> Checkpoint {
+    let numbers = |n: usize| -> Vec<u8> {
+        (0..n).flat_map(|i| ((i * 7919 % 1009) as f32 / 504.5 - 1.0).to_le_bytes()).collect()
+    };
+    let mut tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (name, shape) in [
+        ("odd", vec![7, 9]),
+        ("rows", vec![64, 16]),
+        ("deep", vec![3, 2, 5, 64]),
+        ("experts", vec![4, 8, 64]),
+        ("one", vec![1, 128]),
+        ("scalar", vec![]),
+        ("none", vec![0, 4]),
+        ("long", vec![300, 256]),
+        // Of no quantized tensor, whatever they are called.
+        ("fc.weight", vec![3, 33]),
+        ("fc.weight.absmax", vec![5]),
+        ("other.scale", vec![2]),
+        ("fc.bias.absmax", vec![4]),
+        ("имя with spaces/and.slash", vec![8, 64]),
+    ] {
+        let bytes = numbers(shape.iter().product());
+        tensors.push((name, Dtype::F32, shape, bytes));
+    }
+    tensors.retain(|(name, ..)| clash || *name != "fc.weight.absmax");
+    tensors.push(("ids", Dtype::I64, vec![3], (0..3i64).flat_map(|id| (id - 1).to_le_bytes()).collect()));
+    tensors.push(("mask", Dtype::BOOL, vec![4], vec![1, 0, 0, 1]));
+    tensors.push(("small", Dtype::U8, vec![2, 2], vec![1, 2, 3, 255]));
+    tensors.push((
+        "wide",
+        Dtype::F64,
+        vec![2],
+        [1.5f64, -2e-3].iter().flat_map(|it| it.to_le_bytes()).collect(),
+    ));
+    tensors.push(("brain", Dtype::BF16, vec![2, 2], vec![0x80, 0x3f, 0, 0xc0, 1, 0, 0x7f, 0x7f]));
+    let parts = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        (name.to_string(), Part::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    Checkpoint::open(serialize(parts, None).unwrap(), OpenOptions::default()).unwrap()
+}
+
+#[test]
+fn python_reads_what_we_write_to_the_last_bit() {
+    let Some(python) = python() else {
+        return eprintln!("not checked: no python3 with numpy; `pkg-scripts/test python` makes one");
+    };
+    let mut checkpoints = vec![("odd".to_string(), odd(true)), ("odd, no clash".to_string(), odd(false))];
+    for file in
+        ["il_moe.zip.pt", "il_odd.bf16.pt", "il_ffn.f16.safetensors", "il_ffn.strided.pt", "tf.untied.pt"]
+    {
+        checkpoints.push((file.into(), open(&fixture(&format!("fixtures/{file}")), &[])));
+    }
+    for file in ["il_moe.int8dyn.pt", "il_moe.int8dyn_per_channel.pt", "il_moe.mixed_aggressive.pt"] {
+        checkpoints.push((file.into(), open(&fixture(&format!("fixtures/{file}")), &[])));
+    }
+    for folder in ["mamba-odd", "mamba2-groups", "granite-moe", "llama-odd", "gpt2-odd", "rwkv7-small"] {
+        checkpoints.push((folder.into(), open_folder(&fixture(&format!("families/{folder}")))));
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("decoder-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut files = Vec::new();
+    for (name, checkpoint) in &checkpoints {
+        for (n, recipe) in every_recipe().iter().enumerate() {
+            let (job, bytes) = match checkpoint.compress_to_memory(recipe) {
+                Ok(job) => job,
+                // A key that NF4 needs for itself.
+                Err(error) => {
+                    let taken = error.to_string().contains("`fc.weight.absmax`: the name is taken");
+                    assert!(name == "odd" && taken, "{name}: {error}");
+                    continue;
+                }
+            };
+            run(job, |_| {}).unwrap();
+            let path = folder.join(format!("{}.safetensors", files.len()));
+            std::fs::write(&path, bytes.take()).unwrap();
+            files.push((format!("{name}, {} ({n})", recipe.name), path));
+        }
+    }
+    let paths: Vec<_> = files.iter().map(|(_, path)| path.display().to_string()).collect();
+    let mut child =
+        Command::new(&python).arg("-c").arg(decoder() + MAIN).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(paths.join("\n").as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{}: the decoder failed", python.display());
+    let compared: usize = files.iter().map(|(what, path)| compare(what, path)).sum();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(compared > 3000, "{compared}");
+}
+
+/// Holds what Python made of a file to what we read; returns how many tensors that were.
+fn compare(what: &str, path: &Path) -> usize {
+    let bytes = std::fs::read(path).unwrap();
+    let index = statepress_formats::open(&bytes).unwrap();
+    let numbers = std::fs::read(format!("{}.numbers", path.display())).unwrap();
+    let mut rest = numbers.as_slice();
+    let mut compared = 0;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|&byte| byte == b'\n').unwrap();
+        let (name, shape, dtype): (String, Vec<usize>, String) =
+            serde_json::from_slice(&rest[..end]).unwrap();
+        let (found, after) = rest[end + 1..].split_at(4 * shape.iter().product::<usize>());
+        rest = after;
+        let entry = index.get(&name).unwrap_or_else(|| panic!("{what}: {name} is not ours"));
+        assert_eq!(entry.shape, shape, "{what}: {name}");
+        let expected = codecs::decode(&statepress_formats::read_tensor(&bytes, entry).unwrap());
+        let expected: Vec<u8> = expected.iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert!(found == expected, "{what}: {name} has other numbers");
+        if let Stored::Strided(view) = &entry.stored {
+            let of =
+                [(DType::I64, "int64"), (DType::Bool, "bool"), (DType::U8, "uint8"), (DType::F16, "float16")];
+            let expected = of.into_iter().find(|(ours, _)| *ours == view.dtype);
+            assert!(expected.is_none_or(|(_, theirs)| theirs == dtype), "{what}: {name} is {dtype}");
+        } else {
+            assert_eq!(dtype, "float32", "{what}: {name}");
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, index.tensors.len(), "{what}: tensors are missing");
+    compared
+}
