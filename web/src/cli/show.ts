@@ -78,9 +78,7 @@ export function plan(it: Plan): string {
     tensor.rule,
     grouped(tensor.bytesBefore),
     grouped(tensor.bytesAfter),
-    ...(tensor.error
-      ? rounding(tensor.error)
-      : measured.map(() => "")),
+    ...(tensor.error ? rounding(tensor.error) : measured.map(() => "")),
     tensor.why ?? "",
   ]);
   const reasoned = it.tensors.some((tensor) => tensor.why !== undefined);

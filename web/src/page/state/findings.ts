@@ -1,8 +1,6 @@
 // Findings as they are shown: what many tensors say alike is said once, with their names.
 
-import type { Finding, Recipe } from "statepress";
-import { count } from "../parts/format.js";
-import { quantizeOf } from "./recipes.js";
+import type { Finding } from "statepress";
 
 /** What is said once, and of which tensors. */
 export interface FindingGroup {
@@ -15,8 +13,8 @@ export interface FindingGroup {
 
 const LEVELS: Finding["level"][] = ["error", "warning", "info"];
 
-/** Findings in groups, the gravest first. `recipe` is the one that was carried out: what it does on purpose is no warning. */
-export function grouped(findings: Finding[], recipe?: Recipe): FindingGroup[] {
+/** Findings in groups, the gravest first. Those of one group differ by their tensor, and by numbers of it. */
+export function grouped(findings: Finding[]): FindingGroup[] {
   const groups = new Map<string, Finding[]>();
   for (const finding of findings) {
     const { level, code, message, tensor } = finding;
@@ -24,9 +22,7 @@ export function grouped(findings: Finding[], recipe?: Recipe): FindingGroup[] {
     const key = JSON.stringify([level, code, shape, tensor === undefined]);
     groups.set(key, [...(groups.get(key) ?? []), finding]);
   }
-  return [...groups.values()]
-    .map((group) => purposeful(together(group), recipe))
-    .sort((a, b) => LEVELS.indexOf(a.level) - LEVELS.indexOf(b.level));
+  return [...groups.values()].map(together).sort((a, b) => LEVELS.indexOf(a.level) - LEVELS.indexOf(b.level));
 }
 
 // A name may be one letter: it is only meant where it stands alone.
@@ -44,23 +40,13 @@ function together(group: Finding[]): FindingGroup {
   return { level, code, message: about.length > 1 ? inCommon(about) : message, about };
 }
 
-// Counts of values add up; other numbers, and names, are of one tensor each.
+// Numbers that differ are of one tensor each.
 function inCommon(about: FindingGroup["about"]): string {
-  const counts = about.map(({ message }) => /^(\d+) values /.exec(message)?.[1]);
-  const sum = counts.every((it) => it !== undefined) ? counts.reduce((all, it) => all + Number(it), 0) : undefined;
-  const messages = about.map(({ tensor, message }) => ofAny(message, tensor));
-  const [first = ""] = messages;
-  if (messages.every((message) => message === first)) return first;
-  const rest = sum === undefined ? first : first.replace(/^\d+/, count(sum));
-  if (sum !== undefined && messages.every((message) => message.replace(/^\d+/, "") === first.replace(/^\d+/, "")))
-    return rest;
-  return first.replace(NUMBER, "…");
-}
-
-// A high percentile clips by design: how much is worth knowing, and nothing to worry about.
-function purposeful(group: FindingGroup, recipe: Recipe | undefined): FindingGroup {
-  const clips = recipe !== undefined && quantizeOf(recipe)?.int8.clip === "percentile";
-  if (group.code !== "clipped" || !clips || !/int8/i.test(group.message)) return group;
-  const percentile = quantizeOf(recipe)?.int8.percentile;
-  return { ...group, level: "info", message: `${group.message}, as the recipe asks: its percentile is ${percentile}` };
+  const [first = "", ...others] = about.map(({ tensor, message }) => ofAny(message, tensor));
+  const numbers = others.map((message) => message.match(NUMBER) ?? []);
+  let at = 0;
+  return first.replace(NUMBER, (number) => {
+    const place = at++;
+    return numbers.every((all) => all[place] === number) ? number : "…";
+  });
 }

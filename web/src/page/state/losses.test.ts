@@ -16,7 +16,12 @@ const run = (id: number, perplexityChange: number) =>
     id,
     asked: { ...initial.asked, recipe },
     report: {
-      tensors: [{ name: "a", error: { cosine: 0.9 } }, { name: "b", error: { cosine: 1.0000001 } }, { name: "c" }],
+      tensors: [
+        { name: "a", error: { cosine: 0.9 } },
+        { name: "b", error: { cosine: 1.0000001 } },
+        { name: "c" },
+        { name: "d", error: { cosine: null } },
+      ],
     } as unknown as CompressReport,
     comparison: { perplexityChange } as Comparison,
   }) as unknown as RecipeRun;
@@ -34,6 +39,8 @@ test("losses of tensors are shaded by their logarithm; rounding above 1 is no ga
   expect([...lossesOf(run(1, 0))]).toEqual([
     ["a", expect.closeTo(0.1)],
     ["b", 0],
+    // Infinities have no angle: nothing is worse.
+    ["d", 2],
   ]);
   expect(lossesOf(undefined).size).toBe(0);
   const { of, steps } = shadesOf([0, 1e-6, 1e-3]);
