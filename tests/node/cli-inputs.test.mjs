@@ -1,11 +1,12 @@
 // What the command line reads: standard input where a file could be named, and several files one after the other.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { open } from "statepress";
 import { CLI, cli, DEMO, fixture, HELDOUT, scratch, start } from "../support/node.mjs";
 
 const SMALL = fixture("fixtures/il_ffn.tied.safetensors");
@@ -69,6 +70,23 @@ test("texts, ids, recipes and prompts come on standard input", async () => {
   assert.deepEqual([heard.ids, heard.prompt], [said.ids, "The film"]);
   const listed = await generated(`${IDS.join(" ")}\n`, "--prompt-ids", "-");
   assert.deepEqual(listed.ids, (await generated("", "--prompt-ids", IDS.join(","))).ids);
+});
+
+test("a FIFO is read as standard input is, and one that nobody writes is waited for until a signal", async () => {
+  const fifo = join(scratch(), "fifo");
+  spawnSync("mkfifo", [fifo]);
+  const { done } = start(["inspect", fifo, "--json"]);
+  const writer = spawn("cp", [SMALL, fifo], { stdio: "ignore" });
+  const { code, stdout, stderr } = await done;
+  writer.kill();
+  assert.deepEqual([code, JSON.parse(stdout).family], [0, "itera-lite"], stderr);
+  const waiting = start(["inspect", fifo, "--quiet"]);
+  await sleep(1500);
+  assert.equal(waiting.child.exitCode, null);
+  waiting.child.kill("SIGTERM");
+  assert.equal((await waiting.done).code, 143);
+  // The library has no stream to offer: it refuses at once.
+  await assert.rejects(open(fifo), { code: "bad-input", message: /no regular file/ });
 });
 
 test("there is one standard input", async () => {

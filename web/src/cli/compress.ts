@@ -14,7 +14,7 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   const format = checkFormat(args.one("format"));
   const out = args.need("output");
   const asked = args.text("recipe");
-  const recipe = asked === undefined ? undefined : await readRecipe(asked);
+  const recipe = asked === undefined ? undefined : await readRecipe(asked, run.signal);
   // Said before the work rather than after it.
   const places = await destinations(run, files, out, format);
   return each(run, files, (file) =>

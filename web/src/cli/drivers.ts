@@ -7,6 +7,7 @@
 
 import { spawn } from "node:child_process";
 import { writeSync } from "node:fs";
+import { createRequire } from "node:module";
 import { isatty, WriteStream } from "node:tty";
 import { fileURLToPath } from "node:url";
 import type { Args } from "./args.js";
@@ -34,7 +35,7 @@ export function reachesDrivers(command: Command, args: Args): boolean {
   const backends = [args.text("backend") ?? "auto", args.text("backend-b") ?? "cpu"];
   if (backends.every((name) => name === "cpu")) return false;
   try {
-    import.meta.resolve("webgpu");
+    createRequire(import.meta.url).resolve("webgpu");
     return true;
   } catch {
     return false;
@@ -45,7 +46,7 @@ export function reachesDrivers(command: Command, args: Args): boolean {
 export function runApart(argv: readonly string[], signals: readonly NodeJS.Signals[]): Promise<number> {
   const child = spawn(
     process.execPath,
-    [...process.execArgv, fileURLToPath(import.meta.resolve("./main.js")), ...argv],
+    [...process.execArgv, fileURLToPath(new URL("./main.js", import.meta.url)), ...argv],
     {
       // The channel tells the process when this one is gone.
       stdio: [0, 1, "pipe", 2, "ipc"],

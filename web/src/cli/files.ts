@@ -9,19 +9,19 @@ import { recipes } from "../api/node.js";
 import type { RecipeInput } from "../api/options.js";
 import { decodeText } from "../api/text.js";
 import { STANDARD } from "./args.js";
-import { readStandardInput } from "./stdin.js";
+import { isStream, readStream } from "./streams.js";
 
 /** The bytes of a file; `-` is standard input. */
-export async function readBytes(path: string): Promise<Buffer> {
-  if (path === STANDARD) return readStandardInput();
+export async function readBytes(path: string, signal: AbortSignal): Promise<Buffer> {
+  if (await isStream(path)) return readStream(path, signal);
   return readFile(path).catch((error: unknown) => {
     throw ioError(path, "read", error);
   });
 }
 
 /** A UTF-8 text; `-` is standard input. */
-export async function readText(path: string): Promise<string> {
-  return decodeText(await readBytes(path), path === STANDARD ? "standard input" : path);
+export async function readText(path: string, signal: AbortSignal): Promise<string> {
+  return decodeText(await readBytes(path, signal), path === STANDARD ? "standard input" : path);
 }
 
 /** Little-endian ids; u16 when the vocabulary fits, unless said otherwise. `path` is where the bytes are from. */
@@ -42,7 +42,7 @@ export function idsOf(path: string, bytes: Buffer, type: "u16" | "u32" | undefin
 }
 
 /** The name of a built-in recipe, or the recipe in a JSON file. */
-export async function readRecipe(nameOrPath: string): Promise<RecipeInput> {
+export async function readRecipe(nameOrPath: string, signal: AbortSignal): Promise<RecipeInput> {
   if (nameOrPath !== STANDARD && !/\.json$|[/\\]/.test(nameOrPath)) {
     const names = (await recipes()).map(({ name }) => name);
     if (names.includes(nameOrPath)) return nameOrPath;
@@ -52,7 +52,7 @@ export async function readRecipe(nameOrPath: string): Promise<RecipeInput> {
       throw new StatepressError("bad-recipe", message, { recipe: nameOrPath, allowed: names });
     }
   }
-  const text = await readText(nameOrPath);
+  const text = await readText(nameOrPath, signal);
   try {
     return JSON.parse(text) as RecipeInput;
   } catch (error) {

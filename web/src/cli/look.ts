@@ -46,7 +46,7 @@ export async function advise(run: Run, file: string): Promise<number> {
 }
 
 export async function plan(run: Run, files: string[]): Promise<number> {
-  const recipe = await readRecipe(run.args.need("recipe"));
+  const recipe = await readRecipe(run.args.need("recipe"), run.signal);
   return each(run, files, (file) =>
     withCheckpoint(run, file, async (checkpoint) => {
       const planned = await checkpoint.plan(recipe);

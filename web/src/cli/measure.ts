@@ -28,16 +28,16 @@ const protocol = (args: Args) => ({
 
 // The text or the ids that were named, exactly one of the two: read before any work, understood with a vocabulary.
 async function evaluated(run: Run): Promise<(vocabSize: number) => { text: string } | { ids: Uint32Array }> {
-  const { args } = run;
+  const { args, signal } = run;
   const text = args.text("text");
   const ids = args.text("ids");
   const type = args.one("ids-type");
   if ((text === undefined) === (ids === undefined)) throw new UsageError("either --text or --ids is needed");
   if (text !== undefined) {
-    const read = await readText(text);
+    const read = await readText(text, signal);
     return () => ({ text: read });
   }
-  const bytes = await readBytes(ids ?? "");
+  const bytes = await readBytes(ids ?? "", signal);
   return (vocabSize) => ({ ids: idsOf(ids ?? "", bytes, type, vocabSize) });
 }
 
@@ -106,7 +106,7 @@ export async function bench(run: Run, file: string): Promise<number> {
   const { args, output } = run;
   const repeats = args.count("repeats");
   const backend = args.one("backend");
-  const recipe = await readRecipe(args.text("recipe") ?? "int8");
+  const recipe = await readRecipe(args.text("recipe") ?? "int8", run.signal);
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const model = await load(run, checkpoint, backend);

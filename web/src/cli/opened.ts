@@ -2,11 +2,11 @@
 
 import { abortError } from "../api/errors.js";
 import { type Checkpoint, type Model, open } from "../api/node.js";
-import { STANDARD, UsageError } from "./args.js";
+import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import type { Allowed } from "./options.js";
 import * as show from "./show.js";
-import { withStandardInput } from "./stdin.js";
+import { isStream, withStream } from "./streams.js";
 
 /** Opens FILE, and closes it when the command is done with it. */
 export async function withCheckpoint<T>(
@@ -16,8 +16,8 @@ export async function withCheckpoint<T>(
   tokenizer = run.args.text("tokenizer"),
 ): Promise<T> {
   const { args, signal } = run;
-  if (path === STANDARD) return withStandardInput(signal, (file) => withCheckpoint(run, file, use, tokenizer));
   if (path === "") throw new UsageError("FILE has no name");
+  if (await isStream(path)) return withStream(path, signal, (file) => withCheckpoint(run, file, use, tokenizer));
   const checkpoint = await open(path, { tokenizer, set: args.fields(), signal });
   try {
     return await use(checkpoint);

@@ -14,7 +14,8 @@ export async function generate(run: Run, file: string): Promise<number> {
   const listed = args.text("prompt-ids");
   if ((text === undefined) === (listed === undefined))
     throw new UsageError("either --prompt or --prompt-ids is needed");
-  const prompt = text === undefined ? await listedIds("prompt-ids", listed ?? "") : await promptOf(text);
+  const prompt =
+    text === undefined ? await listedIds("prompt-ids", listed ?? "", signal) : await promptOf(text, signal);
   const backend = args.one("backend");
   const options = {
     maxTokens: args.count("max-tokens"),
@@ -49,19 +50,19 @@ export async function generate(run: Run, file: string): Promise<number> {
 }
 
 // On standard input a text ends with the end of its last line, which is not part of it.
-async function promptOf(text: string): Promise<string> {
-  return text === STANDARD ? (await readText(STANDARD)).replace(/\r?\n$/, "") : text;
+async function promptOf(text: string, signal: AbortSignal): Promise<string> {
+  return text === STANDARD ? (await readText(STANDARD, signal)).replace(/\r?\n$/, "") : text;
 }
 
-async function listedIds(option: "ids" | "prompt-ids", list: string): Promise<Uint32Array> {
-  return idList(option, list === STANDARD ? await readText(STANDARD) : list);
+async function listedIds(option: "ids" | "prompt-ids", list: string, signal: AbortSignal): Promise<Uint32Array> {
+  return idList(option, list === STANDARD ? await readText(STANDARD, signal) : list);
 }
 
 export async function logits(run: Run, file: string): Promise<number> {
   const { args, output, signal } = run;
   const backend = args.one("backend");
   const out = args.need("output");
-  const ids = await listedIds("ids", args.need("ids"));
+  const ids = await listedIds("ids", args.need("ids"), signal);
   const force = args.flag("force");
   const inputs = await filesOf(file);
   await checkOutput(run, out, "safetensors", inputs);

@@ -1,6 +1,6 @@
 // The platform of Node: files are read by descriptor, produced bytes go to a temporary file.
 
-import { closeSync, fstatSync, mkdtempSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, mkdtempSync, openSync, readSync, statSync, writeSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -52,6 +52,8 @@ class PathFile implements OpenFile {
 
   constructor(path: string) {
     try {
+      // Opening a FIFO would wait for whoever writes it, and nothing here could end that.
+      if (!statSync(path).isFile()) throw new StatepressError("bad-input", `${path} is no regular file`, { path });
       this.#descriptor = openSync(path, "r");
     } catch (error) {
       throw linkError(path, error) ?? ioError(path, "read", error);
