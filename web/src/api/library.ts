@@ -50,7 +50,7 @@ export function library(environment: Environment): Library {
       const tokenizer = await choose(environment, options.tokenizer, files.tokenizers);
       throwIfAborted(options.signal);
       const request = {
-        weights: weightsOf(files),
+        data: weightsOf(files),
         ...(files.config !== undefined && { config: files.config }),
         ...(options.set && { set: options.set }),
       };

@@ -24,6 +24,7 @@ export function inspection(it: Inspection): string {
     ["family", it.family],
     ["parameters", grouped(it.params)],
     ["weights", `${grouped(it.bytes)} bytes of ${grouped(it.fileBytes)}`],
+    ...(it.files ? [["shards", it.files.map(({ name }) => name).join(", ")]] : []),
     ...(it.recipe ? [["recipe", it.recipe.name]] : []),
   ]);
   const fields = Object.entries(it.spec).map(([name, { value, origin, from }]) => [

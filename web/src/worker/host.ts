@@ -63,8 +63,8 @@ export class LocalHost implements Host {
   }
 
   readonly #answers: Answers = {
-    open: ({ weights, config, set }) =>
-      this.#open(weights, { ...(config !== undefined && { config }), ...(set && { set }) }, () => {}),
+    open: ({ data, config, set }) =>
+      this.#open(data, { ...(config !== undefined && { config }), ...(set && { set }) }, () => {}),
 
     tensor: ({ checkpoint, name, options }) =>
       this.#with(this.#checkpoints, checkpoint, async (it) => it.tensor(name, options)),
@@ -157,8 +157,8 @@ export class LocalHost implements Host {
     return this.#wasm;
   }
 
-  async #open(weights: WeightsData, settings: OpenSettings, after: () => void) {
-    const { object, free } = openCheckpoint(await this.#module(), this.#platform, weights, settings);
+  async #open(data: WeightsData, settings: OpenSettings, after: () => void) {
+    const { object, free } = openCheckpoint(await this.#module(), this.#platform, data, settings);
     const freed = () => {
       free();
       after();

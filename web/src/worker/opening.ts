@@ -17,11 +17,11 @@ export interface OpenedCheckpoint {
   free(): void;
 }
 
-/** Opens what `weights` are; nothing stays open when that fails. */
+/** Opens what `data` is; nothing stays open when that fails. */
 export function openCheckpoint(
   wasm: Wasm,
   platform: Platform,
-  weights: WeightsData,
+  data: WeightsData,
   settings: OpenSettings,
 ): OpenedCheckpoint {
   const files: OpenFile[] = [];
@@ -41,14 +41,14 @@ export function openCheckpoint(
   }
 
   function open(): WasmCheckpoint {
-    if (!("shards" in weights)) {
-      const file = platform.open(weights);
+    if (!("shards" in data)) {
+      const file = platform.open(data);
       files.push(file);
       return wasm.Checkpoint.open(file, settings);
     }
-    const { shards, index } = weights;
-    const sources = shards.map(({ name, data }) => {
-      const file = platform.open(data);
+    const { shards, index } = data;
+    const sources = shards.map(({ name, data: bytes }) => {
+      const file = platform.open(bytes);
       files.push(file);
       return { name, size: file.size, readAt: (at: number, buffer: Uint8Array) => file.readAt(at, buffer) };
     });

@@ -40,7 +40,7 @@ export type Input = { ids: Uint32Array } | { text: string; tokenizer: TokenizerF
 /** What each request takes and answers. */
 export interface Requests {
   open: [
-    { weights: WeightsData; config?: string; set?: Record<string, number | boolean | number[]> },
+    { data: WeightsData; config?: string; set?: Record<string, number | boolean | number[]> },
     { checkpoint: Handle; inspection: Inspection },
   ];
   tensor: [{ checkpoint: Handle; name: string; options: object }, TensorView];
