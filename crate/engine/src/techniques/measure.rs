@@ -5,7 +5,7 @@ use statepress_core::report::RoundingError;
 use statepress_core::tensor::{Absmax, Floats};
 use statepress_core::{DType, Encoding, Entry, Finding, Packed, Source, Tensor};
 use statepress_formats::Survey;
-use statepress_kernels::codecs::{self, nf4};
+use statepress_kernels::codecs::{self, all_finite, nf4};
 
 use crate::EngineError;
 
@@ -24,7 +24,6 @@ pub(crate) const KEPT: RoundingError = RoundingError {
 const CHUNK: usize = 4096;
 
 /// Exponents of infinities and NaN.
-const F32_SPECIAL: u32 = 0x7f80_0000;
 const F16_SPECIAL: u16 = 0x7c00;
 const BF16_SPECIAL: u16 = 0x7f80;
 
@@ -38,14 +37,14 @@ const COARSE: u32 = 16;
 /// What is not finite in a tensor that was read.
 pub(crate) fn survey(source: &dyn Source, entry: &Entry, read: &Tensor) -> Result<Survey, EngineError> {
     let special = match &read.data {
-        Packed::F32(values) => has_special(values),
+        Packed::F32(values) => !all_finite(values),
         Packed::F16(bits) => highest(bits) >= F16_SPECIAL,
         Packed::Bf16(bits) => highest(bits) >= BF16_SPECIAL,
-        Packed::Int8 { scales, .. } => has_special(scales),
+        Packed::Int8 { scales, .. } => !all_finite(scales),
         Packed::Int4 { scales, .. } => floats_special(scales),
         Packed::Nf4 { absmax: Absmax::Plain(absmax), .. } => floats_special(absmax),
         Packed::Nf4 { absmax: Absmax::Double { nested, offset, .. }, .. } => {
-            has_special(nested) || has_special(&[*offset])
+            !(all_finite(nested) && offset.is_finite())
         }
     };
     if !special {
@@ -63,13 +62,6 @@ pub(crate) fn survey(source: &dyn Source, entry: &Entry, read: &Tensor) -> Resul
     Ok(it)
 }
 
-fn has_special(values: &[f32]) -> bool {
-    values.chunks(CHUNK).any(|values| {
-        let highest = values.iter().fold(0, |highest, value| (value.to_bits() & 0x7fff_ffff).max(highest));
-        highest >= F32_SPECIAL
-    })
-}
-
 /// The highest magnitude of 16-bit floats, as bits.
 fn highest(bits: &[u16]) -> u16 {
     bits.iter().fold(0, |highest, bits| (bits & 0x7fff).max(highest))
@@ -77,7 +69,7 @@ fn highest(bits: &[u16]) -> u16 {
 
 fn floats_special(floats: &Floats) -> bool {
     match floats {
-        Floats::F32(values) => has_special(values),
+        Floats::F32(values) => !all_finite(values),
         Floats::F16(bits) => highest(bits) >= F16_SPECIAL,
     }
 }

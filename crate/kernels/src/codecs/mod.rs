@@ -13,6 +13,7 @@ mod part;
 use statepress_core::{Encoding, Packed, Tensor, shape};
 
 use crate::KernelError;
+use crate::lanes::F32x4;
 pub use part::part;
 
 /// How the clipping point of INT8 is found.
@@ -46,6 +47,7 @@ pub fn encode(
         return Err(KernelError::Shape(reason));
     }
     if encoding.precision().is_quantized()
+        && !all_finite(values)
         && let Some(index) = values.iter().position(|value| !value.is_finite())
     {
         return Err(KernelError::NotFinite { index, value: values[index] });
@@ -65,6 +67,20 @@ pub fn encode(
         Encoding::Nf4 { block, absmax } => nf4::encode(values, block, absmax),
     };
     Ok(Encoded { tensor: Tensor { shape: shape.to_vec(), data }, clipped })
+}
+
+/// Whether no number is NaN or infinite: those times zero are NaN, and so is every sum with them.
+pub fn all_finite(values: &[f32]) -> bool {
+    let zero = F32x4::splat(0.0);
+    let mut sums = [zero; 4];
+    let (sixteens, rest) = values.as_chunks::<16>();
+    for sixteen in sixteens {
+        for (sum, four) in sums.iter_mut().zip(sixteen.as_chunks::<4>().0) {
+            *sum = *sum + F32x4::load(four) * zero;
+        }
+    }
+    sums.iter().all(|sum| sum.to_array().iter().all(|sum| !sum.is_nan()))
+        && rest.iter().all(|value| value.is_finite())
 }
 
 /// Fails unless codes and scales have the lengths that the shape needs.
@@ -142,5 +158,26 @@ pub fn decode_range(tensor: &Tensor, first: usize, out: &mut [f32]) {
         }
         Packed::Int4 { codes, scales, group } => int4::decode(codes, scales, *group, first, out),
         Packed::Nf4 { codes, absmax, block } => nf4::decode(codes, absmax, *block, first, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_that_is_not_finite_is_found_wherever_it_is() {
+        for n in [0, 1, 3, 15, 16, 17, 64, 71] {
+            let mut values: Vec<f32> =
+                (0..n).map(|i| if i % 2 == 0 { f32::MAX } else { -f32::from_bits(1) }).collect();
+            assert!(all_finite(&values), "{n}");
+            for at in 0..n {
+                for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
+                    let before = std::mem::replace(&mut values[at], odd);
+                    assert!(!all_finite(&values), "{odd} at {at} of {n}");
+                    values[at] = before;
+                }
+            }
+        }
     }
 }
