@@ -154,7 +154,8 @@ fn headers(shape: &Shape) -> Index {
         let bytes = 4 * dims.iter().product::<usize>() as u64;
         let storage = Extent { offset: 0, len: bytes };
         let strides = (1..=dims.len()).map(|n| dims[n..].iter().product::<usize>() as u64).collect();
-        let stored = Stored::Strided(Strided { dtype: DType::F32, storage, first: 0, strides });
+        let stored =
+            Stored::Strided(Strided { dtype: DType::F32, storage, first: 0, strides, negated: false });
         tensors.push(Entry { name, shape: dims.to_vec(), stored, tied_to: None });
     };
     if shape.mamba {
@@ -200,7 +201,7 @@ fn headers(shape: &Shape) -> Index {
         }
     }
     let (wrapper, config, metadata, findings) = Default::default();
-    Index { format: Format::Safetensors, wrapper, config, metadata, tensors, findings }
+    Index { format: Format::Safetensors, wrapper, weights: Vec::new(), config, metadata, tensors, findings }
 }
 
 /// A network of random weights: one random block repeated, which takes as long as any other.

@@ -242,7 +242,7 @@ fn quantized_tensors_are_kept_as_they_are_or_as_the_numbers_they_stand_for() {
     let mut append = |dtype: DType, data: Vec<u8>| {
         let storage = Extent { offset: bytes.len() as u64, len: data.len() as u64 };
         bytes.extend(data);
-        move |strides: &[u64]| Strided { dtype, storage, first: 0, strides: strides.to_vec() }
+        move |strides: &[u64]| Strided { dtype, storage, first: 0, strides: strides.to_vec(), negated: false }
     };
     let [i8s, u8s, i32s] = [(DType::I8, 1), (DType::U8, 1), (DType::I32, 4)]
         .map(|(dtype, size)| append(dtype, (0..128 * size).map(|i| (37 * i % 251) as u8).collect()));
@@ -296,7 +296,8 @@ fn whole_numbers_are_kept_bit_for_bit_by_every_recipe() {
         let mut index = headers.clone();
         let entry = &mut index.tensors[0];
         (entry.name, entry.shape) = ("steps".into(), vec![3, 2]);
-        entry.stored = Stored::Strided(Strided { dtype: DType::I64, storage, first: 0, strides });
+        entry.stored =
+            Stored::Strided(Strided { dtype: DType::I64, storage, first: 0, strides, negated: false });
         for recipe in recipes::builtin().unwrap() {
             let (report, written) = compress(&bytes, &index, &recipe);
             let reread = statepress_formats::open(&written).unwrap();

@@ -6,8 +6,14 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use statepress::{Checkpoint, Error, Joined, OpenOptions, Source, recipes, run, sequence_logits};
-use statepress_formats::{ShardMap, open_shards};
+use statepress_core::Index;
+use statepress_formats::{Choice, FormatError, ShardMap, open_shards as open_chosen};
 use statepress_tests::files::fixture;
+
+/// The shards, with their weights wherever they are.
+fn open_shards(shards: &Joined, map: Option<&ShardMap>) -> Result<Index, FormatError> {
+    open_chosen(shards, map, &Choice::default())
+}
 
 fn opened(path: impl AsRef<Path>) -> Result<Checkpoint, Error> {
     Checkpoint::open_path(path, OpenOptions::default())

@@ -7,12 +7,12 @@ use statepress_core::joined::Part;
 use statepress_core::report::{Advice, FileReport, Inspection, Plan, TensorReport, TensorView};
 use statepress_core::{Finding, Index, Joined, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
-use statepress_engine::families::{Hints, ModelSpec, infer, is_buffer};
+use statepress_engine::families::{Hints, ModelSpec, infer, is_buffer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
 use statepress_engine::view::{ViewOptions, view};
-use statepress_formats::ShardMap;
+use statepress_formats::{Choice, ShardMap};
 
 use crate::config_json::read_config;
 use crate::files::MemorySink;
@@ -27,11 +27,18 @@ pub struct OpenOptions {
     pub findings: Vec<Finding>,
     /// Values for what the file does not say: `top_k_experts`, `prediction_offset`, ...
     pub set: Map<String, Value>,
+    /// Where in the file the weights are (`model`, `state_dict.model`, `bare`), where they shall not be searched for.
+    pub weights: Option<String>,
     /// How time is told.
     pub clock: Clock,
 }
 
 impl OpenOptions {
+    /// What is known about where the weights are: what the user says, and the keys of every family.
+    fn choice(&self) -> Choice<'_> {
+        Choice { path: self.weights.as_deref(), is_model: &is_model }
+    }
+
     /// Takes the text of a `config.json` that lies beside the weights. One that cannot be read keeps no weights from
     /// opening: it is ignored, and a finding says why.
     pub fn config_text(mut self, text: &str) -> Self {
@@ -59,13 +66,13 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads headers and understands them; no weight is read.
     pub fn open(source: impl Source + 'static, options: OpenOptions) -> Result<Self, Error> {
-        let index = statepress_formats::open(&source)?;
+        let index = statepress_formats::open_with(&source, &options.choice())?;
         Self::understood(Rc::new(source), index, Vec::new(), options)
     }
 
     /// The same of a checkpoint in several files, with the index that says which tensor is in which, where there is one.
     pub fn open_shards(shards: Joined, map: Option<&ShardMap>, options: OpenOptions) -> Result<Self, Error> {
-        let index = statepress_formats::open_shards(&shards, map)?;
+        let index = statepress_formats::open_shards(&shards, map, &options.choice())?;
         let file = |part: &Part| FileReport { name: part.name.clone(), bytes: part.source.len() };
         let files = shards.parts().iter().map(file).collect();
         Self::understood(Rc::new(shards), index, files, options)
@@ -112,6 +119,7 @@ impl Checkpoint {
         Inspection {
             format: self.index.format,
             wrapper: self.index.wrapper.clone(),
+            weights: self.index.weights.clone(),
             family: self.spec.family.clone(),
             params: weights().map(|tensor| tensor.params).sum(),
             bytes: weights().map(|tensor| tensor.bytes).sum(),

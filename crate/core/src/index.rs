@@ -12,8 +12,10 @@ use crate::{DType, Encoding, Finding, shape};
 pub struct Index {
     /// The container.
     pub format: Format,
-    /// Where in the container the tensors were: `model_state_dict`, `state_dict`, `bare`, ...
+    /// Where in the container the tensors were: `model_state_dict`, `state_dict.model`, `bare`, ...
     pub wrapper: String,
+    /// Every mapping of tensors that could be the weights, the one that was taken first.
+    pub weights: Vec<WeightsAt>,
     /// The model configuration stored in the file, if there is one, field by field.
     pub config: Option<serde_json::Map<String, serde_json::Value>>,
     /// Strings and scalars stored beside the tensors.
@@ -22,6 +24,19 @@ pub struct Index {
     pub tensors: Vec<Entry>,
     /// What reading the headers brought to light.
     pub findings: Vec<Finding>,
+}
+
+/// A mapping of tensors in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct WeightsAt {
+    /// The keys to it, with dots between them; `bare` where it is the file itself.
+    pub path: String,
+    /// Tensors in it.
+    pub tensors: u64,
+    /// Numbers in them.
+    pub params: u64,
 }
 
 /// A container format.
@@ -108,6 +123,8 @@ pub struct Strided {
     pub first: u64,
     /// Elements to skip for one step along each dimension.
     pub strides: Vec<u64>,
+    /// Whether the numbers are the opposite of what is stored (torch's negative bit). Only floats are.
+    pub negated: bool,
 }
 
 /// A range of bytes in the file.

@@ -25,7 +25,7 @@ pub mod tensor;
 pub use dtype::DType;
 pub use encoding::{Encoding, Form, Part};
 pub use finding::{Finding, Level};
-pub use index::{Entry, Index};
+pub use index::{Entry, Index, WeightsAt};
 pub use joined::Joined;
 pub use precision::{Precision, StoredAs};
 pub use recipe::Recipe;

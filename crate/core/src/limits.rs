@@ -10,8 +10,11 @@ pub const TENSORS: usize = 1 << 20;
 /// Dimensions of a tensor.
 pub const DIMENSIONS: usize = 8;
 
-/// Nesting of values in a pickle.
+/// Nesting of values in a pickle that become JSON, or are searched for weights.
 pub const PICKLE_DEPTH: usize = 64;
+
+/// Open marks of a pickle. Python's own pickler gives up at about a third of this depth.
+pub const PICKLE_MARKS: usize = 1 << 10;
 
 /// Values that a pickle may create; also bounds its memo and its stack.
 pub const PICKLE_VALUES: usize = 1 << 21;

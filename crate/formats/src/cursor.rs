@@ -19,6 +19,8 @@ pub(crate) struct Cursor<'a> {
     window: Vec<u8>,
     /// Bytes of the window that have been consumed.
     used: usize,
+    /// Whether the range ends because the file does: then what is missing was cut off.
+    to_end: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -30,7 +32,27 @@ impl<'a> Cursor<'a> {
         len: u64,
     ) -> Result<Self, FormatError> {
         let end = range_end(source, what, offset, len)?;
-        Ok(Self { source, what, begin: offset, next: offset, end, window: Vec::new(), used: 0 })
+        Ok(Self {
+            source,
+            what,
+            begin: offset,
+            next: offset,
+            end,
+            window: Vec::new(),
+            used: 0,
+            to_end: false,
+        })
+    }
+
+    /// A cursor over at most `limit` bytes from `offset`, of which nobody says where they end.
+    pub(crate) fn to_end(
+        source: &'a dyn Source,
+        what: &'static str,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Self, FormatError> {
+        let len = source.len().saturating_sub(offset);
+        Ok(Self { to_end: len <= limit, ..Self::new(source, what, offset, len.min(limit))? })
     }
 
     /// Bytes not consumed yet.
@@ -98,9 +120,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn need(&self, wanted: u64) -> Result<(), FormatError> {
+    /// Whether `wanted` bytes are left.
+    pub(crate) fn need(&self, wanted: u64) -> Result<(), FormatError> {
         if wanted <= self.left() {
             return Ok(());
+        }
+        if self.to_end {
+            let what = format!("{} ends too early", self.what);
+            return Err(FormatError::Truncated { what, len: self.source.len() });
         }
         let why = format!("{wanted} bytes are announced where {} are left", self.left());
         Err(FormatError::malformed(self.what, why))

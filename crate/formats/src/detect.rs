@@ -2,15 +2,12 @@
 
 use statepress_core::{Index, Source};
 
+use crate::choice::Choice;
 use crate::cursor::read;
 use crate::{FormatError, pytorch, safetensors};
 
 /// Bytes at the start that are looked at.
 const HEAD_BYTES: u64 = 512;
-
-/// The start of a legacy `torch.save` file: protocol 2 and the long 0x1950a86a20f9469cfc6c.
-const LEGACY_MAGIC: &[u8] =
-    &[0x80, 2, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
 
 /// What the first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +26,12 @@ enum Kind {
 }
 
 /// The index of one file, as the file has it: see [`layouts::join`](crate::layouts::join) for what is still apart.
-pub(crate) fn headers(source: &dyn Source) -> Result<Index, FormatError> {
+pub(crate) fn headers(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
     let head = read(source, "the start of the file", 0, source.len().min(HEAD_BYTES))?;
     let (what, help) = match kind(&head) {
-        Kind::Zip => return pytorch::open(source),
-        Kind::Safetensors => return safetensors::open(source),
-        Kind::Legacy => (
-            "a PyTorch file in the legacy format (before torch 1.6), not supported yet",
-            "convert it with torch.save(torch.load(\"old.pt\", map_location=\"cpu\"), \"new.pt\")",
-        ),
+        Kind::Zip => return pytorch::open(source, choice),
+        Kind::Safetensors => return safetensors::open(source, choice),
+        Kind::Legacy => return pytorch::open_legacy(source, choice),
         Kind::Gguf => (
             "a GGUF file, not supported yet",
             "open the checkpoint it was made from, saved with torch.save(model.state_dict(), \"model.pt\") or as safetensors",
@@ -73,7 +67,7 @@ fn kind(head: &[u8]) -> Kind {
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Kind::Zip,
         [b'G', b'G', b'U', b'F', ..] => Kind::Gguf,
         [0x1f, 0x8b, ..] => Kind::Gzip,
-        _ if head.starts_with(LEGACY_MAGIC) => Kind::Legacy,
+        _ if head.starts_with(pytorch::MAGIC) => Kind::Legacy,
         [0x80, 0..=5, ..] => Kind::Pickle,
         _ if starts(b"version https://git-lfs") => Kind::LfsPointer,
         _ if starts(b"<!doctype") || starts(b"<html") || starts(b"<?xml") => Kind::Html,
@@ -88,7 +82,7 @@ mod tests {
     use super::*;
 
     fn message(bytes: &[u8]) -> String {
-        let error = headers(&bytes.to_vec()).unwrap_err();
+        let error = headers(&bytes.to_vec(), &Choice::default()).unwrap_err();
         assert_eq!(error.code(), "unsupported-format", "{error}");
         error.to_string()
     }
@@ -108,7 +102,7 @@ mod tests {
         );
         assert!(message(b"\n<!DOCTYPE html><html></html>").contains("a web page"));
         assert!(message(b"GGUF\x03\0\0\0").contains("not supported yet"));
-        assert!(message(LEGACY_MAGIC).contains("torch.save(torch.load("));
+        assert_eq!(headers(&pytorch::MAGIC.to_vec(), &Choice::default()).unwrap_err().code(), "truncated");
         assert!(message(b"\x80\x04K\x01.").contains("torch.save did not write"));
         assert!(message(b"{\"vocab_size\": 3}").contains("a JSON file"));
         assert!(message(b"\x1f\x8b\x08").contains("gzip"));

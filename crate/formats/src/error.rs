@@ -40,18 +40,27 @@ pub enum FormatError {
         /// What is wrong with it.
         why: String,
     },
-    /// The pickle asks for a function call. Nothing in a pickle is ever called.
-    #[error(
-        "the pickle asks to call `{name}`, which is refused: save plain tensors, numbers and strings only"
-    )]
+    /// There are no weights where the user says they are.
+    #[error("no tensors are at `{path}` in this file; weights are at: {}", candidates.join(", "))]
+    NoWeightsAt {
+        /// What the user said.
+        path: String,
+        /// What would do.
+        candidates: Vec<String>,
+    },
+    /// The file is nothing but a function call. Nothing in a pickle is ever called.
+    #[error("the file is a call of `{name}`, which is refused: save a state dict of plain tensors")]
     RefusedGlobal {
         /// Module and name.
         name: String,
     },
     /// A whole `torch.nn.Module` was pickled.
-    #[error("a whole module was pickled (class `{class}`): save model.state_dict() instead")]
+    #[error(
+        "a whole module was pickled (class `{class}`), which only its own program can read: there, save \
+         model.state_dict() instead, as torch.save(model.state_dict(), \"model.pt\")"
+    )]
     WholeModule {
-        /// The first class of `torch.nn` that was met.
+        /// Its class.
         class: String,
     },
     /// More than this crate is willing to read, or than the file can justify.
@@ -101,6 +110,7 @@ impl FormatError {
             Self::Truncated { .. } => "truncated",
             Self::Malformed { .. } => "malformed",
             Self::Tensor { .. } => "malformed-tensor",
+            Self::NoWeightsAt { .. } => "bad-option",
             Self::RefusedGlobal { .. } => "refused-global",
             Self::WholeModule { .. } => "whole-module",
             Self::TooLarge { .. } => "too-large",
@@ -114,6 +124,11 @@ impl FormatError {
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Tensor { tensor, .. } | Self::Write { tensor, .. } => vec![("tensor", tensor.clone())],
+            Self::NoWeightsAt { path, candidates } => vec![
+                ("option", "weights".into()),
+                ("value", path.clone()),
+                ("allowed", candidates.join(", ")),
+            ],
             Self::RefusedGlobal { name } => vec![("global", name.clone())],
             Self::WholeModule { class } => vec![("class", class.clone())],
             Self::TooLarge { value, limit, .. } => {

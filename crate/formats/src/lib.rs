@@ -1,13 +1,15 @@
 //! Checkpoint containers: hostile bytes in, well-formed bytes out.
 //!
 //! [`open`] recognises a file by its content and reads its headers into an
-//! [`Index`](statepress_core::Index): every tensor with its place, no weight. [`read_tensor`] reads one tensor in
+//! [`Index`](statepress_core::Index): every tensor with its place, no weight. Where a file holds several
+//! mappings of tensors, [`open_with`] is told which are the weights. [`read_tensor`] reads one tensor in
 //! the precision it is stored in. [`Writer`] writes safetensors, with quantized tensors in the layout that
 //! `FORMAT.md` beside this crate documents.
 //!
 //! Nothing here trusts a byte: no code of a pickle is run, every length is compared with the file before
 //! memory is asked for, and caps are in [`statepress_core::limits`].
 
+mod choice;
 mod coded;
 mod cursor;
 mod detect;
@@ -27,6 +29,7 @@ mod tensor;
 mod view;
 mod zip;
 
+pub use choice::Choice;
 pub use error::FormatError;
 pub use quantized::join_quantized;
 pub use safetensors::{Layout, TensorSpec, Writer};
@@ -38,5 +41,10 @@ use statepress_core::{Index, Source};
 
 /// Recognises a checkpoint by its content and reads its headers, no weight.
 pub fn open(source: &dyn Source) -> Result<Index, FormatError> {
-    layouts::join(detect::headers(source)?)
+    open_with(source, &Choice::default())
+}
+
+/// As [`open`], with what is known about where the weights are.
+pub fn open_with(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
+    layouts::join(detect::headers(source, choice)?)
 }

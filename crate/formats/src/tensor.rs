@@ -200,7 +200,7 @@ mod tests {
     /// A view of `BYTES`, of floats from offset 6, or of i64 from offset 14.
     fn view(dtype: DType, offset: u64, elements: u64, strides: &[u64]) -> Strided {
         let storage = Extent { offset, len: elements * dtype.bytes() as u64 };
-        Strided { dtype, storage, first: 0, strides: strides.to_vec() }
+        Strided { dtype, storage, first: 0, strides: strides.to_vec(), negated: false }
     }
 
     fn read(shape: &[usize], codes: Strided, scales: AffineScales) -> Packed {

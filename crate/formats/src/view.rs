@@ -14,6 +14,9 @@ use crate::cursor::{range_end, reserve};
 use crate::shape::checked_elements;
 use crate::tensor::read_run;
 
+/// Bytes of a view that repeats its storage, as expanded masks do, however small the file is.
+pub(crate) const REPEATED_BYTES: u64 = 64 << 20;
+
 /// Whether the elements lie in row-major order without gaps. Strides of single steps do not matter.
 pub(crate) fn is_contiguous(shape: &[usize], strides: &[u64]) -> bool {
     let wanted = row_major(shape);
@@ -33,8 +36,8 @@ pub(crate) fn row_major(shape: &[usize]) -> Vec<u64> {
     strides
 }
 
-/// Checks that a view stays within its storage and is no larger than a file of `file_bytes` can
-/// justify (strides of zero repeat elements). Returns the number of elements.
+/// Checks that a view stays within its storage and is no larger than a file of `file_bytes` can justify,
+/// or [`REPEATED_BYTES`] (strides of zero repeat elements). Returns the number of elements.
 pub(crate) fn check(
     name: &str,
     shape: &[usize],
@@ -62,11 +65,12 @@ pub(crate) fn check(
         return Err(FormatError::tensor(name, why));
     }
     let bytes = elements as u64 * size;
-    if bytes > file_bytes {
+    let limit = file_bytes.max(REPEATED_BYTES);
+    if bytes > limit {
         return Err(FormatError::TooLarge {
             what: format!("bytes of tensor `{name}`, which repeats a smaller storage"),
             value: bytes,
-            limit: file_bytes,
+            limit,
         });
     }
     Ok(elements)
@@ -85,8 +89,44 @@ pub(crate) fn read_view<T: Copy + Default, const N: usize>(
         return Ok(Vec::new());
     }
     range_end(source, name, view.storage.offset, view.storage.len)?;
+    // The sign is the first bit of every float, and its bytes are little-endian.
+    let sign = if view.negated { 0x80 } else { 0 };
+    let convert = |mut bytes: [u8; N]| {
+        if let Some(last) = bytes.last_mut() {
+            *last ^= sign;
+        }
+        convert(bytes)
+    };
+    // What is repeated along its first dimensions is read once.
+    let repeated =
+        view.strides.iter().zip(shape).take_while(|&(&stride, &dim)| stride == 0 || dim == 1).count();
+    if repeated > 0 {
+        let (outer, inner) = shape.split_at(repeated);
+        let strides = view.strides[repeated..].to_vec();
+        let once = read_inner(source, name, inner, &Strided { strides, ..view.clone() }, &convert)?;
+        if outer.iter().all(|&dim| dim == 1) {
+            return Ok(once);
+        }
+        let mut values: Vec<T> = reserve(name, elements)?;
+        while values.len() < elements {
+            values.extend_from_slice(&once);
+        }
+        return Ok(values);
+    }
+    read_inner(source, name, shape, view, &convert)
+}
+
+/// The elements of a view whose bounds have been checked.
+fn read_inner<T: Copy + Default, const N: usize>(
+    source: &dyn Source,
+    name: &str,
+    shape: &[usize],
+    view: &Strided,
+    convert: &impl Fn([u8; N]) -> T,
+) -> Result<Vec<T>, FormatError> {
+    let elements = checked_elements(name, shape)?;
     if is_contiguous(shape, &view.strides) {
-        return read_run(source, name, contiguous_extent(name, shape, view)?, convert);
+        return read_run(source, name, run(name, shape, view)?, convert);
     }
     let mut values: Vec<T> = reserve(name, elements)?;
     values.resize(elements, T::default());
@@ -111,7 +151,7 @@ pub(crate) fn copy(
     if check(name, shape, view, source.len())? == 0 {
         return Ok(());
     }
-    if !is_contiguous(shape, &view.strides) {
+    if view.negated || !is_contiguous(shape, &view.strides) {
         return match view.dtype.bytes() {
             1 => scattered::<1>(source, name, shape, view, sink),
             2 => scattered::<2>(source, name, shape, view, sink),
@@ -146,9 +186,15 @@ where
 
 /// Where the bytes of a contiguous view lie.
 pub(crate) fn contiguous_extent(name: &str, shape: &[usize], view: &Strided) -> Result<Extent, FormatError> {
-    if !is_contiguous(shape, &view.strides) {
-        return Err(FormatError::tensor(name, "its codes or scales are a strided view: save it contiguous"));
+    if view.negated || !is_contiguous(shape, &view.strides) {
+        let why = "its codes or scales are a strided or negated view: save it contiguous";
+        return Err(FormatError::tensor(name, why));
     }
+    run(name, shape, view)
+}
+
+/// The bytes of a view without gaps.
+fn run(name: &str, shape: &[usize], view: &Strided) -> Result<Extent, FormatError> {
     let size = view.dtype.bytes() as u64;
     let offset = view.first.checked_mul(size).and_then(|bytes| bytes.checked_add(view.storage.offset));
     let len = (checked_elements(name, shape)? as u64).checked_mul(size);
@@ -256,7 +302,7 @@ mod tests {
     /// 0, 1, 2, ... as u8 elements, seen through strides.
     fn view(bytes: &[u8], first: u64, strides: &[u64]) -> Strided {
         let storage = Extent { offset: 0, len: bytes.len() as u64 };
-        Strided { dtype: DType::U8, storage, first, strides: strides.to_vec() }
+        Strided { dtype: DType::U8, storage, first, strides: strides.to_vec(), negated: false }
     }
 
     fn numbers(shape: &[usize], first: u64, strides: &[u64], len: u8) -> Result<Vec<u8>, FormatError> {
@@ -274,7 +320,34 @@ mod tests {
         assert_eq!(numbers(&[3, 2], 0, &[1, 1], 9).unwrap(), [0, 1, 1, 2, 2, 3], "overlapping windows");
         assert_eq!(numbers(&[1, 3], 0, &[77, 1], 3).unwrap(), [0, 1, 2], "the stride of one step is free");
         assert_eq!(numbers(&[], 2, &[], 3).unwrap(), [2], "a scalar");
+        assert_eq!(
+            numbers(&[2, 1, 2, 2], 1, &[0, 9, 1, 0], 4).unwrap(),
+            [1, 1, 2, 2, 1, 1, 2, 2],
+            "both ways"
+        );
         assert!(numbers(&[0, 5], 9, &[5, 1], 3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn negated_views_have_the_other_sign_on_every_path() {
+        let bytes: Vec<u8> =
+            [1.5f32, -2.0, 0.0, f32::INFINITY].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let storage = Extent { offset: 0, len: 16 };
+        let view = |strides: &[u64]| Strided {
+            dtype: DType::F32,
+            storage,
+            first: 0,
+            strides: strides.to_vec(),
+            negated: true,
+        };
+        let read = |shape: &[usize], strides: &[u64]| {
+            read_view(&bytes, "t", shape, &view(strides), f32::from_le_bytes).unwrap()
+        };
+        assert_eq!(read(&[4], &[1]), [-1.5, 2.0, 0.0, f32::NEG_INFINITY]);
+        assert_eq!(read(&[2, 2], &[1, 2]), [-1.5, 0.0, 2.0, f32::NEG_INFINITY]);
+        assert_eq!(read(&[2, 2], &[0, 1]), [-1.5, 2.0, -1.5, 2.0]);
+        assert!(read(&[3], &[1])[2].is_sign_negative());
+        assert!(contiguous_extent("t", &[4], &view(&[1])).is_err());
     }
 
     #[test]
@@ -309,6 +382,7 @@ mod tests {
         assert_eq!(code(&[2], 5, &[1]), "malformed-tensor");
         assert_eq!(code(&[2, 2], 0, &[u64::MAX, 2]), "malformed-tensor");
         assert_eq!(code(&[2, 2], 0, &[1]), "malformed-tensor");
-        assert_eq!(code(&[7], 0, &[0]), "too-large");
+        assert_eq!(numbers(&[3], 4, &[0], 6).unwrap(), [4, 4, 4]);
+        assert_eq!(code(&[(64 << 20) + 1], 0, &[0]), "too-large");
     }
 }

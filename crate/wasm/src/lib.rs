@@ -49,6 +49,8 @@ struct JsOpenOptions {
     /// The text of a `config.json`: JavaScript reads no `Infinity`, and makes floats of large whole numbers.
     config: Option<String>,
     set: Option<convert::JsonObject>,
+    /// Where in the file the weights are.
+    weights: Option<String>,
     /// The `*.index.json` of a checkpoint in shards.
     index: Option<JsText>,
 }
@@ -63,6 +65,7 @@ impl JsOpenOptions {
     fn read(self) -> (OpenOptions, Option<JsText>) {
         let options = OpenOptions {
             set: self.set.map(|object| object.0).unwrap_or_default(),
+            weights: self.weights,
             clock: statepress::Clock::new(convert::now),
             ..OpenOptions::default()
         };

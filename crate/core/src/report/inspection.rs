@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::index::Format;
+use crate::index::{Format, WeightsAt};
 use crate::spec::{Family, Fields};
 use crate::{Finding, Recipe, Role};
 
@@ -13,8 +13,10 @@ use crate::{Finding, Recipe, Role};
 pub struct Inspection {
     /// The container.
     pub format: Format,
-    /// Where in it the tensors were.
+    /// Where in it the tensors were: the keys to them, or `bare`.
     pub wrapper: String,
+    /// Every mapping of tensors that could be the weights, the one that was taken first.
+    pub weights: Vec<WeightsAt>,
     /// The family of models.
     pub family: Family,
     /// Parameters; tied ones once, buffers not at all.

@@ -19,6 +19,7 @@ pub(crate) fn check_program(vocab_size: usize, d: usize, positions: usize) -> Pr
     let index = Index {
         format: Format::Safetensors,
         wrapper: String::new(),
+        weights: Vec::new(),
         config: None,
         metadata: Default::default(),
         tensors: Vec::new(),

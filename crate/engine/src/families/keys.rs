@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use statepress_core::index::Stored;
-use statepress_core::{Entry, Finding, Index};
+use statepress_core::index::{Extent, Format, Stored, Strided};
+use statepress_core::{DType, Entry, Finding, Index};
 
 use super::places::{Places, lead, unwrapped, wrappers};
 use super::registry;
@@ -38,6 +38,26 @@ pub(crate) fn is_mask(name: &str) -> bool {
 /// The key under which a file first names the storage of a tensor.
 pub(crate) fn storage_of(entry: &Entry) -> &str {
     entry.tied_to.as_deref().unwrap_or(&entry.name)
+}
+
+/// Whether keys are those of a family, in any of its spellings: of several mappings of tensors in one file, such a
+/// one is the model.
+pub fn is_model(keys: &[&str]) -> bool {
+    let storage = Extent { offset: 0, len: 0 };
+    let entry = |name: &&str| {
+        let view = Strided { dtype: DType::F32, storage, first: 0, strides: Vec::new(), negated: false };
+        Entry { name: name.to_string(), shape: Vec::new(), stored: Stored::Strided(view), tied_to: None }
+    };
+    let index = Index {
+        format: Format::Pytorch,
+        wrapper: String::new(),
+        weights: Vec::new(),
+        config: None,
+        metadata: BTreeMap::new(),
+        tensors: keys.iter().map(entry).collect(),
+        findings: Vec::new(),
+    };
+    Names::new(&index).family.is_some()
 }
 
 /// Usual keys of an index.

@@ -33,8 +33,8 @@ mod transformer;
 pub(crate) use fields::ASSUMED;
 pub use infer::{Hints, ModelSpec, WeightSpec, infer};
 pub use keys::Names;
-pub use keys::is_buffer;
 pub(crate) use keys::{HEAD, is_mask, storage_of};
+pub use keys::{is_buffer, is_model};
 pub use registry::{FamilyInfo, families};
 
 pub(crate) mod blocks;

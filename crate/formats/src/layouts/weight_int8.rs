@@ -71,7 +71,13 @@ mod tests {
     fn entry(name: &str, dtype: DType, shape: &[usize], offset: u64) -> Entry {
         let len = (shape.iter().product::<usize>() * dtype.bytes()) as u64;
         let strides = crate::view::row_major(shape);
-        let stored = Stored::Strided(Strided { dtype, storage: Extent { offset, len }, first: 0, strides });
+        let stored = Stored::Strided(Strided {
+            dtype,
+            storage: Extent { offset, len },
+            first: 0,
+            strides,
+            negated: false,
+        });
         Entry { name: name.into(), shape: shape.to_vec(), stored, tied_to: None }
     }
 

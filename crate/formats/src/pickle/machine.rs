@@ -3,28 +3,25 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use statepress_core::limits::{PICKLE_DEPTH, PICKLE_VALUES};
+use statepress_core::limits::PICKLE_MARKS;
 
 use super::opcode::Op;
-use super::{Heap, Node, Pickle, Value, literal, rebuild};
+use super::stack::{limit, pairs};
+use super::{Heap, Node, Pickle, Record, Value, literal, tensor};
 use crate::FormatError;
 use crate::cursor::Cursor;
 
 /// Highest protocol there is.
 const PROTOCOL: u8 = 5;
 
-/// Bytes of the module and the name of a global.
-const GLOBAL_BYTES: usize = 256;
-
-/// Runs a pickle to its STOP.
-pub(crate) fn load(cursor: Cursor<'_>) -> Result<Pickle, FormatError> {
+/// Runs a pickle to its STOP; the cursor stands behind it then.
+pub(crate) fn load(cursor: &mut Cursor<'_>) -> Result<Pickle, FormatError> {
     let mut machine =
         Machine { cursor, heap: Heap::default(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     loop {
         let at = machine.cursor.position();
         let byte = machine.cursor.u8()?;
-        let op = Op::from_byte(byte)
-            .ok_or_else(|| fail(at, format!("the opcode 0x{byte:02x} is not one of state dicts")))?;
+        let op = Op::from_byte(byte).ok_or_else(|| fail(at, format!("there is no opcode 0x{byte:02x}")))?;
         if op == Op::Stop {
             let root = machine.pop().ok_or_else(|| fail(at, "it stops without a value".into()))?;
             return Ok(Pickle { heap: machine.heap, root });
@@ -66,16 +63,16 @@ impl From<String> for Stop {
     }
 }
 
-struct Machine<'a> {
-    cursor: Cursor<'a>,
-    heap: Heap,
-    stack: Vec<Value>,
+pub(super) struct Machine<'a, 'c> {
+    pub(super) cursor: &'a mut Cursor<'c>,
+    pub(super) heap: Heap,
+    pub(super) stack: Vec<Value>,
     /// Lengths of the stack at the marks that are open.
-    marks: Vec<usize>,
-    memo: HashMap<u32, Value>,
+    pub(super) marks: Vec<usize>,
+    pub(super) memo: HashMap<u32, Value>,
 }
 
-impl Machine<'_> {
+impl Machine<'_, '_> {
     fn step(&mut self, op: Op) -> Result<(), Stop> {
         match op {
             Op::Proto => {
@@ -96,7 +93,7 @@ impl Machine<'_> {
             }
             Op::Stop => Ok(()),
             Op::Mark => {
-                limit("nesting of the pickle", self.marks.len(), PICKLE_DEPTH)?;
+                limit("nesting of the pickle", self.marks.len(), PICKLE_MARKS)?;
                 self.marks.push(self.stack.len());
                 Ok(())
             }
@@ -114,7 +111,10 @@ impl Machine<'_> {
             Op::NewFalse => self.push(Value::Bool(false)),
             Op::Int => {
                 let line = self.cursor.line()?;
-                self.push(literal::int(&line).ok_or("not an integer of 64 bits")?)
+                match literal::boolean(&line) {
+                    Some(value) => self.push(Value::Bool(value)),
+                    None => self.push_whole(literal::whole(&line).ok_or("not an integer")?),
+                }
             }
             Op::BinInt => {
                 let value = i32::from_le_bytes(self.cursor.array()?);
@@ -130,17 +130,17 @@ impl Machine<'_> {
             }
             Op::Long => {
                 let line = self.cursor.line()?;
-                self.push_long(literal::long(&line))
+                self.push_whole(literal::whole(&line).ok_or("not an integer")?)
             }
             Op::Long1 => {
                 let len = self.cursor.u8()?;
                 let bytes = self.cursor.take(len.into())?;
-                self.push_long(literal::long_bytes(&bytes))
+                self.push_whole(literal::long_bytes(&bytes))
             }
             Op::Long4 => {
                 let len = self.cursor.u32()?;
                 let bytes = self.cursor.take(len.into())?;
-                self.push_long(literal::long_bytes(&bytes))
+                self.push_whole(literal::long_bytes(&bytes))
             }
             Op::Float => {
                 let line = self.cursor.line()?;
@@ -154,6 +154,19 @@ impl Machine<'_> {
                 let line = self.cursor.line()?;
                 let text = literal::unicode(&line).ok_or("not a string")?;
                 self.push_node(Node::Str(text.into()))
+            }
+            Op::String => {
+                let line = self.cursor.line()?;
+                let bytes = literal::quoted(&line).ok_or("not a string in quotes")?;
+                self.push_old_text(bytes)
+            }
+            Op::BinString => {
+                let len = self.cursor.u32()?.into();
+                self.push_old_str(len)
+            }
+            Op::ShortBinString => {
+                let len = self.cursor.u8()?;
+                self.push_old_str(len.into())
             }
             Op::ShortBinUnicode => {
                 let len = self.cursor.u8()?;
@@ -175,6 +188,10 @@ impl Machine<'_> {
                 let len = self.cursor.u32()?;
                 self.push_bytes(len.into())
             }
+            Op::BinBytes8 | Op::ByteArray8 => {
+                let len = self.cursor.u64()?;
+                self.push_bytes(len)
+            }
             Op::EmptyDict => self.push_node(Node::Dict(Vec::new())),
             Op::EmptyList | Op::EmptySet => self.push_node(Node::List(Vec::new())),
             Op::EmptyTuple => self.push_node(Node::Tuple(Vec::new())),
@@ -182,7 +199,7 @@ impl Machine<'_> {
                 let pairs = pairs(&self.pop_mark()?)?;
                 self.push_node(Node::Dict(pairs))
             }
-            Op::List => {
+            Op::List | Op::FrozenSet => {
                 let items = self.pop_mark()?;
                 self.push_node(Node::List(items))
             }
@@ -210,6 +227,10 @@ impl Machine<'_> {
                 let items = self.pop_mark()?;
                 self.append(&items)
             }
+            Op::Put => {
+                let index = self.index()?;
+                self.memoize(index)
+            }
             Op::BinPut => {
                 let index = self.cursor.u8()?;
                 self.memoize(index.into())
@@ -222,6 +243,10 @@ impl Machine<'_> {
                 let index = u32::try_from(self.memo.len()).map_err(|_| "the memo is full")?;
                 self.memoize(index)
             }
+            Op::Get => {
+                let index = self.index()?;
+                self.recall(index)
+            }
             Op::BinGet => {
                 let index = self.cursor.u8()?;
                 self.recall(index.into())
@@ -231,25 +256,37 @@ impl Machine<'_> {
                 self.recall(index)
             }
             Op::Global => {
-                let module = self.cursor.line()?;
-                let name = self.cursor.line()?;
-                let module = self.node(Node::Str(String::from_utf8_lossy(&module).into()))?;
-                let name = self.node(Node::Str(String::from_utf8_lossy(&name).into()))?;
-                self.push_global(module, name)
+                let global = self.read_global()?;
+                self.push(global)
             }
             Op::StackGlobal => {
                 let name = self.take()?;
                 let module = self.take()?;
-                self.push_global(module, name)
+                let global = self.global(module, name)?;
+                self.push(global)
             }
             Op::Reduce | Op::NewObj => {
                 let args = self.take()?;
                 let callee = self.take()?;
-                let made = rebuild::construct(&self.heap, callee, args)?;
-                match made {
-                    rebuild::Made::Node(node) => self.push_node(node),
-                    rebuild::Made::Value(value) => self.push(value),
-                }
+                self.construct(callee, args)
+            }
+            Op::NewObjEx => {
+                let keywords = self.take()?;
+                let args = self.take()?;
+                let callee = self.take()?;
+                self.push_node(Node::Record(Record { callee, args, state: keywords, held: None }))
+            }
+            Op::Inst => {
+                let callee = self.read_global()?;
+                let args = self.pop_mark()?;
+                let args = self.node(Node::Tuple(args))?;
+                self.construct(callee, args)
+            }
+            Op::Obj => {
+                let mut args = self.pop_mark()?.into_iter();
+                let callee = args.next().ok_or("there is no class")?;
+                let args = self.node(Node::Tuple(args.collect()))?;
+                self.construct(callee, args)
             }
             Op::Build => {
                 let state = self.take()?;
@@ -258,156 +295,21 @@ impl Machine<'_> {
             }
             Op::BinPersId => {
                 let id = self.take()?;
-                let storage = rebuild::storage(&self.heap, id)?;
-                self.push_node(Node::Storage(Rc::new(storage)))
+                match tensor::module(&self.heap, id) {
+                    Some(class) => self.push(class),
+                    None => {
+                        let storage = tensor::storage(&self.heap, id)?;
+                        self.push_node(Node::Storage(Rc::new(storage)))
+                    }
+                }
+            }
+            Op::PersId => Err("a persistent id that is not a storage".into()),
+            Op::Ext1 | Op::Ext2 | Op::Ext4 => {
+                Err("it names a class by a code that only the program which wrote it knows".into())
+            }
+            Op::NextBuffer | Op::ReadonlyBuffer => {
+                Err("it takes a buffer that is not in the file (pickled with buffer_callback)".into())
             }
         }
-    }
-
-    fn push(&mut self, value: Value) -> Result<(), Stop> {
-        limit("values on the stack of the pickle", self.stack.len(), PICKLE_VALUES)?;
-        self.stack.push(value);
-        Ok(())
-    }
-
-    fn node(&mut self, node: Node) -> Result<Value, Stop> {
-        let at = self.heap.nodes.len();
-        limit("values in the pickle", at, PICKLE_VALUES)?;
-        self.heap.nodes.push(node);
-        Ok(Value::Ref(at as u32))
-    }
-
-    fn push_node(&mut self, node: Node) -> Result<(), Stop> {
-        let value = self.node(node)?;
-        self.push(value)
-    }
-
-    /// An integer of up to 128 bits. What 64 bits do not hold is kept as text: only random seeds
-    /// are so large.
-    fn push_long(&mut self, value: Option<i128>) -> Result<(), Stop> {
-        let value = value.ok_or("not an integer of 128 bits")?;
-        match i64::try_from(value) {
-            Ok(value) => self.push(Value::Int(value)),
-            Err(_) => self.push_node(Node::Str(value.to_string().into())),
-        }
-    }
-
-    fn push_str(&mut self, len: u64) -> Result<(), Stop> {
-        // Python writes lone surrogates in a way that UTF-8 forbids; they do not occur in keys.
-        let text = String::from_utf8(self.cursor.take(len)?).map_err(|_| "a string is not UTF-8")?;
-        self.push_node(Node::Str(text.into()))
-    }
-
-    fn push_bytes(&mut self, len: u64) -> Result<(), Stop> {
-        self.cursor.skip(len)?;
-        self.push_node(Node::Bytes(len))
-    }
-
-    fn push_tuple(&mut self, len: usize) -> Result<(), Stop> {
-        let base = self.marks.last().copied().unwrap_or(0);
-        let at = self.stack.len().checked_sub(len).filter(|&at| at >= base).ok_or(EMPTY)?;
-        let items = self.stack.split_off(at);
-        self.push_node(Node::Tuple(items))
-    }
-
-    fn push_global(&mut self, module: Value, name: Value) -> Result<(), Stop> {
-        let (Some(in_module), Some(named)) = (self.heap.str(module), self.heap.str(name)) else {
-            return Err("module and name are not strings".into());
-        };
-        // Its name is put together whenever it is used.
-        limit("bytes of the name of a global", in_module.len().saturating_add(named.len()), GLOBAL_BYTES)?;
-        if in_module == "torch.nn" || in_module.starts_with("torch.nn.") {
-            return Err(FormatError::WholeModule { class: format!("{in_module}.{named}") }.into());
-        }
-        self.push_node(Node::Global(module, name))
-    }
-
-    fn pop(&mut self) -> Option<Value> {
-        let base = self.marks.last().copied().unwrap_or(0);
-        if self.stack.len() > base { self.stack.pop() } else { None }
-    }
-
-    fn take(&mut self) -> Result<Value, Stop> {
-        self.pop().ok_or(EMPTY.into())
-    }
-
-    fn top(&self) -> Result<Value, Stop> {
-        let base = self.marks.last().copied().unwrap_or(0);
-        self.stack.get(base..).and_then(<[_]>::last).copied().ok_or(EMPTY.into())
-    }
-
-    /// Everything above the last mark.
-    fn pop_mark(&mut self) -> Result<Vec<Value>, Stop> {
-        let mark = self.marks.pop().ok_or("there is no mark")?;
-        Ok(self.stack.split_off(mark))
-    }
-
-    fn memoize(&mut self, index: u32) -> Result<(), Stop> {
-        limit("values in the memo of the pickle", self.memo.len(), PICKLE_VALUES)?;
-        let top = self.top()?;
-        self.memo.insert(index, top);
-        Ok(())
-    }
-
-    fn recall(&mut self, index: u32) -> Result<(), Stop> {
-        let value = *self.memo.get(&index).ok_or_else(|| format!("nothing is memoized as {index}"))?;
-        self.push(value)
-    }
-
-    fn set_items(&mut self, pairs: Vec<(Value, Value)>) -> Result<(), Stop> {
-        match self.top_node()? {
-            Node::Dict(dict) => dict.extend(pairs),
-            // Items of a subclass of dict: nothing reads them.
-            Node::Record { .. } => {}
-            _ => return Err("the target is not a dict".into()),
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, items: &[Value]) -> Result<(), Stop> {
-        match self.top_node()? {
-            Node::List(list) => list.extend(items),
-            Node::Record { .. } => {}
-            _ => return Err("the target is not a list".into()),
-        }
-        Ok(())
-    }
-
-    fn build(&mut self, object: Value, state: Value) -> Result<(), Stop> {
-        match self.node_mut(object) {
-            Some(Node::Record { state: fields, .. }) => *fields = state,
-            // Attributes of an OrderedDict (`_metadata`) or of a tensor: nothing reads them.
-            Some(Node::Dict(_) | Node::Tensor(_)) => {}
-            _ => return Err("the target has no fields".into()),
-        }
-        Ok(())
-    }
-
-    fn top_node(&mut self) -> Result<&mut Node, Stop> {
-        let top = self.top()?;
-        self.node_mut(top).ok_or("the target is not a container".into())
-    }
-
-    fn node_mut(&mut self, value: Value) -> Option<&mut Node> {
-        match value {
-            Value::Ref(at) => self.heap.nodes.get_mut(at as usize),
-            _ => None,
-        }
-    }
-}
-
-const EMPTY: &str = "the stack is empty";
-
-fn limit(what: &str, value: usize, limit: usize) -> Result<(), Stop> {
-    if value < limit {
-        return Ok(());
-    }
-    Err(FormatError::TooLarge { what: what.into(), value: value as u64 + 1, limit: limit as u64 }.into())
-}
-
-fn pairs(items: &[Value]) -> Result<Vec<(Value, Value)>, Stop> {
-    match items.as_chunks::<2>() {
-        (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
-        _ => Err("a key without a value".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! The opcodes that are understood, under their names in Python's `pickletools.py`.
+//! The opcodes of protocols 0 to 5, under their names in Python's `pickletools.py`.
 
 use Op::*;
 
@@ -55,6 +55,23 @@ pub(super) enum Op {
     Build,
     NewObj,
     BinPersId,
+    String,
+    BinString,
+    ShortBinString,
+    BinBytes8,
+    ByteArray8,
+    FrozenSet,
+    Put,
+    Get,
+    Inst,
+    Obj,
+    NewObjEx,
+    PersId,
+    Ext1,
+    Ext2,
+    Ext4,
+    NextBuffer,
+    ReadonlyBuffer,
 }
 
 impl Op {
@@ -112,6 +129,23 @@ impl Op {
             b'b' => Build,
             0x81 => NewObj,
             b'Q' => BinPersId,
+            b'S' => String,
+            b'T' => BinString,
+            b'U' => ShortBinString,
+            0x8e => BinBytes8,
+            0x96 => ByteArray8,
+            0x91 => FrozenSet,
+            b'p' => Put,
+            b'g' => Get,
+            b'i' => Inst,
+            b'o' => Obj,
+            0x92 => NewObjEx,
+            b'P' => PersId,
+            0x82 => Ext1,
+            0x83 => Ext2,
+            0x84 => Ext4,
+            0x97 => NextBuffer,
+            0x98 => ReadonlyBuffer,
             _ => return Option::None,
         })
     }

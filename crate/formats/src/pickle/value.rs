@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use statepress_core::DType;
+use super::element::Element;
 
 /// Everything a pickle holds.
 #[derive(Debug)]
@@ -27,8 +27,12 @@ pub(crate) enum Value {
 #[derive(Debug)]
 pub(crate) enum Node {
     Str(Box<str>),
-    /// Bytes, of which only the number matters to anyone.
-    Bytes(u64),
+    /// Bytes: how many (of long texts of old protocols, at the most), and the first eight, where a scalar
+    /// fits.
+    Bytes {
+        len: u64,
+        first: [u8; 8],
+    },
     Tuple(Vec<Value>),
     /// A list or a set.
     List(Vec<Value>),
@@ -38,30 +42,66 @@ pub(crate) enum Node {
     Global(Value, Value),
     Storage(Rc<StorageRef>),
     Tensor(Rc<TensorRef>),
-    /// An instance of an unknown class: what its constructor would have been given, and its
-    /// fields, usually a dict.
-    Record {
-        args: Value,
-        state: Value,
-    },
+    /// A tensor whose numbers this crate does not read.
+    Unread(Rc<Unread>),
+    /// What calling anything else would have made; nothing is called.
+    Record(Record),
+}
+
+/// An object or the result of a call, by what it would have been made from.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// What would have been called, usually a global.
+    pub(crate) callee: Value,
+    /// What with.
+    pub(crate) args: Value,
+    /// What `__setstate__` would have been given: usually a dict of fields.
+    pub(crate) state: Value,
+    /// What subclasses of list, set and dict hold.
+    pub(crate) held: Option<Box<Held>>,
+}
+
+/// The items of a container that is an object.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) items: Vec<Value>,
+    pub(crate) pairs: Vec<(Value, Value)>,
 }
 
 /// A storage of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StorageRef {
     pub(crate) key: String,
-    pub(crate) dtype: DType,
+    pub(crate) element: Element,
     pub(crate) elements: u64,
+    /// Elements before it, where it is a part of a larger storage (legacy files).
+    pub(crate) skip: u64,
 }
 
 /// A view of a storage.
 #[derive(Clone, Debug)]
 pub(crate) struct TensorRef {
     pub(crate) storage: Rc<StorageRef>,
+    /// The type of its elements, which is not always that of the storage.
+    pub(crate) dtype: statepress_core::DType,
     pub(crate) first: u64,
     pub(crate) shape: Vec<usize>,
     pub(crate) strides: Vec<u64>,
+    /// torch's negative bit: the numbers are the opposite of what is stored.
+    pub(crate) negated: bool,
     pub(crate) quantizer: Option<Quantizer>,
+    /// The global of a subclass of tensors.
+    pub(crate) class: Option<Value>,
+}
+
+/// A tensor that is not read: what it is, and what would help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unread {
+    /// `a sparse tensor`, say.
+    pub(crate) what: String,
+    pub(crate) help: String,
+    /// Numbers in it; where nobody knows, more than in all others.
+    pub(crate) elements: u64,
 }
 
 /// Affine quantization parameters of a tensor.
@@ -70,6 +110,9 @@ pub(crate) enum Quantizer {
     PerTensor { scale: f64, zero_point: i64 },
     PerChannel { scales: Rc<TensorRef>, zero_points: Rc<TensorRef>, axis: i64 },
 }
+
+/// Pairs by which an object is known.
+const FIRST_PAIRS: usize = 64;
 
 /// All nodes of a pickle.
 #[derive(Debug, Default)]
@@ -83,6 +126,11 @@ impl Heap {
             Value::Ref(at) => self.nodes.get(at as usize),
             _ => None,
         }
+    }
+
+    /// All of them, in the order they were made.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     pub(crate) fn str(&self, value: Value) -> Option<&str> {
@@ -99,9 +147,27 @@ impl Heap {
         }
     }
 
-    pub(crate) fn dict(&self, value: Value) -> Option<&[(Value, Value)]> {
+    /// The items of a list, a tuple or an object that holds items.
+    pub(crate) fn items(&self, value: Value) -> Option<&[Value]> {
+        match self.node(value)? {
+            Node::Tuple(items) | Node::List(items) => Some(items),
+            Node::Record(Record { held: Some(held), .. }) => Some(&held.items),
+            _ => None,
+        }
+    }
+
+    /// The pairs of a dict, or of an object that is one (`defaultdict`, `Counter`, a subclass).
+    pub(crate) fn mapping(&self, value: Value) -> Option<&[(Value, Value)]> {
         match self.node(value)? {
             Node::Dict(pairs) => Some(pairs),
+            Node::Record(Record { held: Some(held), .. }) if !held.pairs.is_empty() => Some(&held.pairs),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn record(&self, value: Value) -> Option<&Record> {
+        match self.node(value)? {
+            Node::Record(record) => Some(record),
             _ => None,
         }
     }
@@ -109,6 +175,13 @@ impl Heap {
     pub(crate) fn tensor(&self, value: Value) -> Option<&Rc<TensorRef>> {
         match self.node(value)? {
             Node::Tensor(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn unread(&self, value: Value) -> Option<&Rc<Unread>> {
+        match self.node(value)? {
+            Node::Unread(unread) => Some(unread),
             _ => None,
         }
     }
@@ -121,10 +194,26 @@ impl Heap {
         }
     }
 
-    /// The value that a dict holds under a string. The last one set counts, as in Python.
-    pub(crate) fn get(&self, dict: Value, key: &str) -> Option<Value> {
-        let mut pairs = self.dict(dict)?.iter().rev();
+    /// The value that a mapping holds under a string. The last one set counts, as in Python.
+    pub(crate) fn get(&self, mapping: Value, key: &str) -> Option<Value> {
+        let mut pairs = self.mapping(mapping)?.iter().rev();
         pairs.find(|(found, _)| self.str(*found) == Some(key)).map(|(_, value)| *value)
+    }
+
+    /// The first pairs of a mapping: enough to know an object by, and few, because a hostile file may ask
+    /// for the same mapping again and again.
+    pub(crate) fn first_pairs(&self, mapping: Value) -> &[(Value, Value)] {
+        let pairs = self.mapping(mapping).unwrap_or_default();
+        &pairs[..pairs.len().min(FIRST_PAIRS)]
+    }
+
+    /// Whether an object is a `torch.nn.Module`, by its fields.
+    pub(crate) fn is_module(&self, value: Value) -> bool {
+        self.record(value).is_some_and(|record| {
+            let fields = self.first_pairs(record.state);
+            let has = |field| fields.iter().any(|(key, _)| self.str(*key) == Some(field));
+            has("_parameters") && has("_modules")
+        })
     }
 
     /// Every storage that is mentioned anywhere, with repetitions.

@@ -8,11 +8,9 @@ use std::collections::HashSet;
 
 use statepress_core::Finding;
 
+use super::search::PACKED;
 use crate::FormatError;
 use crate::pickle::{Heap, Value};
-
-/// The key that holds weight and bias, after the name of the module.
-const PACKED: &str = "._packed_params._packed_params";
 
 /// The keys beside it that say nothing about the weight.
 const UNUSED: [&str; 3] = ["._packed_params.dtype", ".scale", ".zero_point"];

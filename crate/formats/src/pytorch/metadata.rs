@@ -7,9 +7,10 @@ use serde_json::{Map, Number, Value as Json};
 use statepress_core::Finding;
 use statepress_core::limits::PICKLE_DEPTH;
 
-use super::wrapper::Unwrapped;
+use super::numpy;
+use super::weights::Weights;
 use crate::findings::list;
-use crate::pickle::{Heap, Node, Value};
+use crate::pickle::{Heap, Node, Record, Value};
 
 /// Bytes of one value that is kept as metadata, and of all of them.
 const VALUE_BYTES: usize = 1 << 16;
@@ -29,43 +30,55 @@ pub(super) struct Beside {
 }
 
 /// Reads everything beside the state dict.
-pub(super) fn read(heap: &Heap, unwrapped: &Unwrapped) -> Beside {
+pub(super) fn read(heap: &Heap, weights: &Weights) -> Beside {
     let mut beside = Beside::default();
     let mut bytes = 0usize;
     let mut left_out = Vec::new();
     let mut not_finite = Vec::new();
     let mut walk = ToJson { heap, values: 0, not_finite: false };
-    let dict = unwrapped.outer.unwrap_or(unwrapped.state);
-    for &(key, value) in heap.dict(dict).unwrap_or_default() {
-        let Some(key) = heap.str(key) else { continue };
-        if value == unwrapped.state || value == Value::None {
-            continue;
-        }
-        let quantized = unwrapped.outer.is_none() && key.contains("._packed_params.");
-        if unwrapped.outer.is_none() && (heap.tensor(value).is_some() || quantized) {
+    let bare = weights.around.is_empty();
+    let around = if bare { std::slice::from_ref(&weights.state) } else { &weights.around[..] };
+    // What lies deeper than the file itself is told with its path.
+    let mut prefix = String::new();
+    let mut steps = weights.path.split('.');
+    let mut pairs = Vec::new();
+    for &outer in around {
+        let held = heap.mapping(outer).unwrap_or_default();
+        pairs.extend(held.iter().filter_map(|&(key, value)| {
+            let key = heap.str(key)?;
+            let inner = value == weights.state || weights.around.contains(&value);
+            (!inner && value != Value::None).then(|| (format!("{prefix}{key}"), key, value))
+        }));
+        prefix = format!("{prefix}{}.", steps.next().unwrap_or_default());
+    }
+    for (name, key, value) in pairs {
+        let quantized = bare && key.contains("._packed_params.");
+        if bare && (heap.tensor(value).is_some() || heap.unread(value).is_some() || quantized) {
             continue;
         }
         if key.contains("optimizer") || key.contains("scheduler") {
-            beside.skipped.push(key.into());
+            beside.skipped.push(name.clone());
             continue;
         }
         walk.not_finite = false;
         let json = match walk.convert(value, 0) {
             Ok(json) => json,
             Err(Refusal::Tensor) => {
-                beside.skipped.push(key.into());
+                beside.skipped.push(name.clone());
                 continue;
             }
             Err(Refusal::TooMuch) => {
-                left_out.push(key.into());
+                left_out.push(name.clone());
                 continue;
             }
         };
         if walk.not_finite {
-            not_finite.push(key.into());
+            not_finite.push(name.clone());
         }
         match json {
-            Json::Object(fields) if key == "config" => beside.config = Some(fields),
+            Json::Object(fields) if key == "config" => {
+                beside.config.get_or_insert(fields);
+            }
             _ if key == "config" => {
                 let message = "`config` is neither a dict nor an object with fields, and was not used";
                 beside.findings.push(Finding::warning("config-unreadable", message));
@@ -77,9 +90,9 @@ pub(super) fn read(heap: &Heap, unwrapped: &Unwrapped) -> Beside {
                 };
                 bytes = bytes.saturating_add(key.len()).saturating_add(text.len());
                 if text.len() > VALUE_BYTES || bytes > ALL_BYTES {
-                    left_out.push(key.into());
+                    left_out.push(name.clone());
                 } else {
-                    beside.metadata.insert(key.into(), text);
+                    beside.metadata.insert(name, text);
                 }
             }
         }
@@ -121,20 +134,43 @@ impl ToJson<'_> {
         };
         match node {
             Some(Node::Str(text)) => self.text(text),
-            Some(Node::Bytes(len)) => Ok(Json::String(format!("{len} bytes"))),
+            Some(Node::Bytes { len, .. }) => Ok(Json::String(format!("{len} bytes"))),
             Some(Node::Tuple(items) | Node::List(items)) => {
                 items.iter().map(|&item| self.convert(item, depth + 1)).collect()
             }
             Some(Node::Dict(pairs)) => self.object(pairs, depth),
-            // The fields of an instance; without fields, what it was made from.
-            Some(Node::Record { args, state: Value::None }) => self.convert(*args, depth + 1),
-            Some(Node::Record { state, .. }) => self.convert(*state, depth + 1),
+            Some(Node::Record(record)) => self.record(record, depth),
             Some(Node::Global(..)) => match self.heap.global(value) {
                 Some(name) => Ok(Json::String(name)),
                 None => Ok(Json::Null),
             },
-            Some(Node::Tensor(_) | Node::Storage(_)) => Err(Refusal::Tensor),
+            Some(Node::Tensor(_) | Node::Unread(_) | Node::Storage(_)) => Err(Refusal::Tensor),
             None => Ok(Json::Null),
+        }
+    }
+
+    /// The fields of an object; without fields what it holds; without either what it was made from.
+    fn record(&mut self, record: &Record, depth: usize) -> Result<Json, Refusal> {
+        let heap = self.heap;
+        if let Some(number) = numpy::scalar(heap, record) {
+            return Ok(match number {
+                Value::Float(value) => self.float(value),
+                Value::Bool(value) => Json::Bool(value),
+                Value::Int(value) => Json::from(value),
+                _ => Json::Null,
+            });
+        }
+        match (record.state, record.held.as_deref()) {
+            (Value::None, Some(held)) if !held.pairs.is_empty() => self.object(&held.pairs, depth),
+            (Value::None, Some(held)) => {
+                held.items.iter().map(|&item| self.convert(item, depth + 1)).collect()
+            }
+            // `set([1, 2])`, `torch.Size((2, 3))`: the list is all there is.
+            (Value::None, None) => match heap.tuple(record.args) {
+                Some(&[only]) if heap.items(only).is_some() => self.convert(only, depth + 1),
+                _ => self.convert(record.args, depth + 1),
+            },
+            (state, _) => self.convert(state, depth + 1),
         }
     }
 
@@ -172,13 +208,16 @@ mod tests {
     use super::*;
     use crate::cursor::Cursor;
     use crate::pickle;
-    use crate::pytorch::wrapper;
 
     /// What lies beside the state dict `{}` in a dict with these items, in opcodes.
     fn beside(items: &[u8]) -> Beside {
         let pickle = [b"}(X\x10\0\0\0model_state_dict}".as_slice(), items, b"u."].concat();
-        let pickle = pickle::load(Cursor::new(&pickle, "pickle", 0, pickle.len() as u64).unwrap()).unwrap();
-        read(&pickle.heap, &wrapper::unwrap(&pickle).unwrap())
+        let pickle =
+            pickle::load(&mut Cursor::new(&pickle, "pickle", 0, pickle.len() as u64).unwrap()).unwrap();
+        let path = "model_state_dict".to_string();
+        let state = pickle.heap.get(pickle.root, &path).unwrap();
+        let around = vec![pickle.root];
+        read(&pickle.heap, &Weights { path, state, around, candidates: Vec::new(), findings: Vec::new() })
     }
 
     #[test]

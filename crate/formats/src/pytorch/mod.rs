@@ -2,28 +2,38 @@
 //! Source: `torch/serialization.py`; the variants in use are in the tests.
 
 mod dynamic;
+mod legacy;
 mod metadata;
+mod numpy;
+mod search;
+mod storages;
 mod tensors;
-mod wrapper;
+mod weights;
 
 use statepress_core::index::Format;
 use statepress_core::limits::HEADER_BYTES;
 use statepress_core::{Index, Source};
 
-use crate::cursor::Cursor;
-use crate::zip::Archive;
-use crate::{FormatError, pickle};
+use storages::{Place, Storages};
 
-/// Reads the directory and the pickle.
-pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
+use crate::FormatError;
+use crate::choice::Choice;
+use crate::cursor::Cursor;
+use crate::pickle::{self, Callees, Pickle};
+use crate::zip::Archive;
+
+pub(crate) use legacy::{MAGIC, open as open_legacy};
+
+/// Reads the directory and the pickle of a zip archive.
+pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
     let archive = Archive::open(source)?;
     let root = root(&archive)?;
     refuse_torchscript(&archive, &root)?;
     // Old files do not say; they are little-endian.
     let order = archive.read_small(&format!("{root}byteorder"), 16)?.unwrap_or(b"little".into());
-    if order != b"little" {
+    if order.trim_ascii() != b"little" {
         return Err(FormatError::unsupported(
-            format!("the byte order of this file is `{}`", String::from_utf8_lossy(&order)),
+            format!("the byte order of this file is `{}`", String::from_utf8_lossy(&order).trim()),
             "save it again on a little-endian machine",
         ));
     }
@@ -33,18 +43,24 @@ pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
         let what = "bytes of the pickle".into();
         return Err(FormatError::TooLarge { what, value: extent.len, limit: HEADER_BYTES });
     }
-    let pickle = pickle::load(Cursor::new(source, "pickle", extent.offset, extent.len)?)?;
+    let pickle = pickle::load(&mut Cursor::new(source, "pickle", extent.offset, extent.len)?)?;
+    let place = Place::Archive { archive: &archive, root: &root };
+    index(&pickle, Storages::new(place, source.len()), choice)
+}
 
-    let unwrapped = wrapper::unwrap(&pickle)?;
-    let mut found = Vec::new();
-    let mut storages = tensors::Storages::new(&archive, &root, source.len());
-    let entries = tensors::entries(&pickle.heap, &unwrapped, &mut storages, &mut found)?;
-    let beside = metadata::read(&pickle.heap, &unwrapped);
+/// The weights of a pickle and what lies beside them.
+fn index(pickle: &Pickle, mut storages: Storages<'_>, choice: &Choice<'_>) -> Result<Index, FormatError> {
+    let weights = weights::find(pickle, choice)?;
+    let mut found = weights.findings.clone();
+    let entries = tensors::entries(&pickle.heap, &weights, &mut storages, &mut found)?;
+    let beside = metadata::read(&pickle.heap, &weights);
     found.extend(beside.findings);
+    found.extend(Callees::of(&pickle.heap).findings());
     found.extend(storages.skipped(&pickle.heap, &beside.skipped));
     Ok(Index {
         format: Format::Pytorch,
-        wrapper: unwrapped.name.into(),
+        wrapper: weights.path,
+        weights: weights.candidates,
         config: beside.config,
         metadata: beside.metadata,
         tensors: entries,

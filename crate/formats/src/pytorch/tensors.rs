@@ -1,5 +1,5 @@
-//! From the tensors of a state dict to entries: storages are found in the archive, views are
-//! checked against them, and what shares a storage is tied.
+//! From the tensors of a state dict to entries: views are checked against their storages, what shares
+//! one is tied, and what is not read is named.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,115 +8,54 @@ use statepress_core::limits::TENSORS;
 use statepress_core::{DType, Entry, Finding};
 
 use super::dynamic;
-use super::wrapper::Unwrapped;
+use super::storages::Storages;
+use super::weights::Weights;
 use crate::FormatError;
-use crate::findings::list;
-use crate::pickle::{Heap, Quantizer, StorageRef, TensorRef, Value};
-use crate::view;
-use crate::zip::Archive;
-
-/// The storages of an archive, as far as they were asked for.
-pub(super) struct Storages<'a> {
-    archive: &'a Archive<'a>,
-    root: &'a str,
-    file_bytes: u64,
-    found: HashMap<String, Extent>,
-    /// Bytes of the storages found. Members of an archive may overlap; these may not be more
-    /// than the file.
-    found_bytes: u64,
-}
-
-impl<'a> Storages<'a> {
-    pub(super) fn new(archive: &'a Archive<'a>, root: &'a str, file_bytes: u64) -> Self {
-        Self { archive, root, file_bytes, found: HashMap::new(), found_bytes: 0 }
-    }
-
-    /// Where a storage lies. Its size is what the pickle says, or the file is malformed.
-    fn extent(&mut self, storage: &StorageRef) -> Result<Extent, FormatError> {
-        let extent = match self.found.get(&storage.key) {
-            Some(extent) => *extent,
-            None => {
-                let member = format!("{}data/{}", self.root, storage.key);
-                let extent = self.archive.extent(&member)?.ok_or_else(|| {
-                    FormatError::malformed("zip directory", format!("the storage `{member}` is missing"))
-                })?;
-                self.found_bytes = self.found_bytes.saturating_add(extent.len);
-                if self.found_bytes > self.file_bytes {
-                    return Err(FormatError::TooLarge {
-                        what: "bytes of storages, which overlap in the archive".into(),
-                        value: self.found_bytes,
-                        limit: self.file_bytes,
-                    });
-                }
-                self.found.insert(storage.key.clone(), extent);
-                extent
-            }
-        };
-        let expected = storage.elements.checked_mul(storage.dtype.bytes() as u64);
-        if expected != Some(extent.len) {
-            let why = format!(
-                "the pickle gives it {} elements of {}, the archive {} bytes",
-                storage.elements,
-                storage.dtype.name(),
-                extent.len
-            );
-            return Err(FormatError::tensor(format!("storage {}", storage.key), why));
-        }
-        Ok(extent)
-    }
-
-    /// The view of a storage that a tensor is, checked.
-    fn view(&mut self, name: &str, tensor: &TensorRef) -> Result<Strided, FormatError> {
-        let view = Strided {
-            dtype: tensor.storage.dtype,
-            storage: self.extent(&tensor.storage)?,
-            first: tensor.first,
-            strides: tensor.strides.clone(),
-        };
-        view::check(name, &tensor.shape, &view, self.file_bytes)?;
-        Ok(view)
-    }
-
-    /// Says how many bytes the values under `keys` have, which nothing asked for.
-    pub(super) fn skipped(&self, heap: &Heap, keys: &[String]) -> Option<Finding> {
-        if keys.is_empty() {
-            return None;
-        }
-        let mut seen = HashSet::new();
-        let mut bytes = 0u64;
-        for storage in heap.storages() {
-            if !self.found.contains_key(&storage.key) && seen.insert(&storage.key) {
-                bytes = bytes.saturating_add(storage.elements.saturating_mul(storage.dtype.bytes() as u64));
-            }
-        }
-        let message = format!(
-            "{} skipped: {} storages with {bytes} bytes are not part of the model and were not read",
-            list(keys),
-            seen.len()
-        );
-        Some(Finding::info("state-skipped", message))
-    }
-}
+use crate::findings::{LeftOut, left_out, list};
+use crate::pickle::{Heap, Quantizer, TensorRef, Value};
 
 /// The entries of a state dict, in its order.
 pub(super) fn entries(
     heap: &Heap,
-    unwrapped: &Unwrapped,
+    weights: &Weights,
     storages: &mut Storages<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<Vec<Entry>, FormatError> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut names = HashSet::new();
     let mut others = Vec::new();
+    let mut left: Vec<LeftOut> = Vec::new();
+    let mut subclasses: Vec<(String, String)> = Vec::new();
     let mut first_of: HashMap<Identity, String> = HashMap::new();
-    for (name, value) in dynamic::unpack(heap, named(heap, unwrapped, findings), findings)? {
+    for (name, value) in dynamic::unpack(heap, named(heap, weights, findings), findings)? {
+        if let Some(unread) = heap.unread(value) {
+            let (what, help) = (unread.what.clone(), unread.help.clone());
+            left.push(LeftOut { name, what, help, elements: unread.elements });
+            continue;
+        }
         let Some(tensor) = heap.tensor(value) else {
             // Beside a bare state dict lies what a wrapper would hold: it is read as metadata.
-            if unwrapped.outer.is_some() {
+            if !weights.around.is_empty() && value != Value::None {
                 others.push(name);
             }
             continue;
         };
+        if let Some(Quantizer::PerChannel { axis, .. }) = tensor.quantizer
+            && axis != 0
+        {
+            let elements = tensor.shape.iter().fold(1u64, |n, &dim| n.saturating_mul(dim as u64));
+            let what = format!("quantized along dimension {axis}, where only 0 is read");
+            left.push(LeftOut {
+                name,
+                what,
+                help: "save it dequantized: tensor.dequantize()".into(),
+                elements,
+            });
+            continue;
+        }
+        if let Some(class) = tensor.class.and_then(|class| heap.global(class)) {
+            subclasses.push((name.clone(), class));
+        }
         if !names.insert(name.clone()) {
             return Err(FormatError::tensor(name, "it occurs twice"));
         }
@@ -137,6 +76,15 @@ pub(super) fn entries(
         };
         entries.push(Entry { name, shape: tensor.shape.clone(), stored, tied_to });
     }
+    findings.extend(left_out(&entries, &left)?);
+    if let Some((first, class)) = subclasses.first() {
+        let message = format!(
+            "{} tensors are of a subclass (`{class}`): their plain numbers are read, and nothing of what the class \
+             makes of them",
+            subclasses.len()
+        );
+        findings.push(Finding::info("tensor-subclass", message).about(first));
+    }
     if !others.is_empty() {
         let message =
             format!("values of the state dict that are not tensors were left out: {}", list(&others));
@@ -146,8 +94,8 @@ pub(super) fn entries(
 }
 
 /// The pairs of the state dict whose keys are strings.
-fn named(heap: &Heap, unwrapped: &Unwrapped, findings: &mut Vec<Finding>) -> Vec<(String, Value)> {
-    let pairs = heap.dict(unwrapped.state).unwrap_or_default();
+fn named(heap: &Heap, weights: &Weights, findings: &mut Vec<Finding>) -> Vec<(String, Value)> {
+    let pairs = heap.mapping(weights.state).unwrap_or_default();
     let named: Vec<_> =
         pairs.iter().filter_map(|(key, value)| Some((heap.str(*key)?.to_string(), *value))).collect();
     if named.len() < pairs.len() {
@@ -166,14 +114,8 @@ fn stored(name: &str, tensor: &TensorRef, storages: &mut Storages<'_>) -> Result
         Some(Quantizer::PerTensor { scale, zero_point }) => {
             AffineScales::PerTensor { scale: *scale, zero_point: *zero_point }
         }
-        Some(Quantizer::PerChannel { scales, zero_points, axis }) => {
+        Some(Quantizer::PerChannel { scales, zero_points, .. }) => {
             let rows = tensor.shape.first().copied().unwrap_or(0);
-            if *axis != 0 {
-                return Err(FormatError::unsupported(
-                    format!("tensor `{name}` is quantized along dimension {axis}"),
-                    "only dimension 0 is supported: save it dequantized",
-                ));
-            }
             if scales.shape != [rows] || zero_points.shape != [rows] {
                 let why = format!(
                     "{rows} rows have scales {:?} and zero points {:?}",
@@ -199,6 +141,8 @@ struct Identity {
     first: u64,
     shape: Vec<usize>,
     strides: Vec<u64>,
+    dtype: DType,
+    negated: bool,
     quantized: bool,
 }
 
@@ -210,7 +154,8 @@ impl Identity {
             Stored::Affine { codes, .. } => (codes, true),
             Stored::Packed { .. } | Stored::Coded(_) | Stored::Opaque { .. } => return None,
         };
-        let Strided { storage, first, strides, .. } = view.clone();
-        (!shape.contains(&0)).then(|| Self { storage, first, shape: shape.to_vec(), strides, quantized })
+        let Strided { dtype, storage, first, strides, negated } = view.clone();
+        let shape = shape.to_vec();
+        (!shape.contains(&0)).then_some(Self { storage, first, shape, strides, dtype, negated, quantized })
     }
 }

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use statepress_core::index::{Extent, Format, Stored, Strided};
 use statepress_core::limits::{HEADER_BYTES, TENSORS};
-use statepress_core::{DType, Entry, Finding, Index, Source};
+use statepress_core::{DType, Entry, Finding, Index, Source, WeightsAt};
 
 use super::{METADATA, PREFIX_BYTES};
+use crate::choice::{BARE, Choice};
 use crate::cursor::{Cursor, range_end, read};
 use crate::json::{Pairs, unique_keys};
 use crate::layouts::{self, PackedTensors};
@@ -36,7 +37,7 @@ struct Array {
 }
 
 /// Reads the header.
-pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
+pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
     let len = Cursor::new(source, PART, 0, PREFIX_BYTES)?.u64()?;
     range_end(source, "the safetensors header", PREFIX_BYTES, len)?;
     if len > HEADER_BYTES {
@@ -74,6 +75,9 @@ pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
                 return Err(FormatError::malformed(PART, why));
             }
         }
+    }
+    if let Some(path) = choice.path.filter(|path| !path.is_empty() && *path != BARE) {
+        return Err(FormatError::NoWeightsAt { path: path.into(), candidates: vec![BARE.into()] });
     }
     let data = PREFIX_BYTES + len;
     check_offsets(&mut arrays, data, source)?;
@@ -115,7 +119,8 @@ impl Array {
         }
         let storage = Extent { offset: data + self.begin, len };
         let strides = view::row_major(&self.shape);
-        let stored = Stored::Strided(Strided { dtype: self.dtype, storage, first: 0, strides });
+        let stored =
+            Stored::Strided(Strided { dtype: self.dtype, storage, first: 0, strides, negated: false });
         Ok(Entry { name: self.name, shape: self.shape, stored, tied_to: None })
     }
 }
@@ -139,6 +144,9 @@ fn index(mut entries: Vec<Entry>, mut metadata: BTreeMap<String, String>) -> Res
         }
         None => None,
     };
-    let wrapper = "bare".into();
-    Ok(Index { format: Format::Safetensors, wrapper, config, metadata, tensors: entries, findings: found })
+    let wrapper: String = BARE.into();
+    let params = entries.iter().map(Entry::params).fold(0, u64::saturating_add);
+    let weights = vec![WeightsAt { path: wrapper.clone(), tensors: entries.len() as u64, params }];
+    let format = Format::Safetensors;
+    Ok(Index { format, wrapper, weights, config, metadata, tensors: entries, findings: found })
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use statepress_core::limits::TENSORS;
-use statepress_core::{Entry, Finding, Index};
+use statepress_core::{Entry, Finding, Index, WeightsAt};
 
 use super::ShardMap;
 use crate::FormatError;
@@ -40,6 +40,7 @@ pub(super) fn join(mut shards: Vec<(&str, Index)>, map: Option<&ShardMap>) -> Re
     for (name, index) in shards {
         all.tensors.extend(index.tensors);
         all.config = all.config.or(index.config);
+        all.weights = add(all.weights, index.weights);
         for (key, value) in index.metadata {
             all.metadata.entry(key).or_insert(value);
         }
@@ -47,6 +48,20 @@ pub(super) fn join(mut shards: Vec<(&str, Index)>, map: Option<&ShardMap>) -> Re
     }
     all.findings.extend(findings);
     Ok(all)
+}
+
+/// The mappings of tensors of all shards: those at one path are one.
+fn add(mut all: Vec<WeightsAt>, more: Vec<WeightsAt>) -> Vec<WeightsAt> {
+    for weights in more {
+        match all.iter_mut().find(|known| known.path == weights.path) {
+            Some(known) => {
+                known.tensors += weights.tensors;
+                known.params = known.params.saturating_add(weights.params);
+            }
+            None => all.push(weights),
+        }
+    }
+    all
 }
 
 /// The shards that every tensor lies in.
@@ -209,7 +224,13 @@ mod tests {
 
     fn entry(name: &str, tied_to: Option<&str>) -> Entry {
         let storage = Extent { offset: 0, len: 4 };
-        let stored = Stored::Strided(Strided { dtype: DType::F32, storage, first: 0, strides: vec![1] });
+        let stored = Stored::Strided(Strided {
+            dtype: DType::F32,
+            storage,
+            first: 0,
+            strides: vec![1],
+            negated: false,
+        });
         Entry { name: name.into(), shape: vec![1], stored, tied_to: tied_to.map(Into::into) }
     }
 

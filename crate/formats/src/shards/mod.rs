@@ -10,6 +10,7 @@ mod names;
 
 use statepress_core::{Index, Joined};
 
+use crate::choice::Choice;
 use crate::findings::list;
 use crate::{FormatError, detect, layouts};
 
@@ -17,7 +18,11 @@ pub use map::ShardMap;
 pub use names::ShardName;
 
 /// Reads the headers of all shards, no weight. Places of tensors are those in `shards` as a whole.
-pub fn open_shards(shards: &Joined, map: Option<&ShardMap>) -> Result<Index, FormatError> {
+pub fn open_shards(
+    shards: &Joined,
+    map: Option<&ShardMap>,
+    choice: &Choice<'_>,
+) -> Result<Index, FormatError> {
     let names: Vec<&str> = shards.parts().iter().map(|part| part.name.as_str()).collect();
     match map {
         Some(map) => all_there(&names, map)?,
@@ -25,7 +30,7 @@ pub fn open_shards(shards: &Joined, map: Option<&ShardMap>) -> Result<Index, For
     }
     let mut indexes = Vec::with_capacity(names.len());
     for part in shards.parts() {
-        let read = detect::headers(&*part.source);
+        let read = detect::headers(&*part.source, choice);
         let index =
             read.map_err(|error| FormatError::Shard { shard: part.name.clone(), error: Box::new(error) })?;
         indexes.push((part.name.as_str(), index.at(part.begin)));
