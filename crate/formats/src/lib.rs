@@ -15,6 +15,8 @@ mod cursor;
 mod detect;
 mod error;
 mod findings;
+mod float8;
+mod foreign;
 mod json;
 mod layouts;
 mod pickle;

@@ -117,16 +117,27 @@ impl<'a> Archive<'a> {
 }
 
 /// The number of members, and the size and offset of the central directory.
+///
+/// The comment of the end record ends the file. Where no record is like that, bytes were appended (a newline, the zeros
+/// of a tape): the last record counts whose directory lies before it, as torch's reader has it.
 fn find_directory(source: &dyn Source) -> Result<(u64, u64, u64), FormatError> {
-    let tail_len = source.len().min(END_BYTES + u64::from(u16::MAX));
+    let tail_len = source.len().min(END_BYTES + u64::from(u16::MAX) + 1);
     let tail_at = source.len() - tail_len;
     let tail = read(source, PART, tail_at, tail_len)?;
-    let found = (0..tail.len().saturating_sub(END_BYTES as usize - 1)).rev().find(|&at| {
-        // The comment ends the file; anything else is a signature inside other bytes.
-        let comment = tail[at + 20..at + 22].iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
-        tail[at..at + 4] == END && at + END_BYTES as usize + comment == tail.len()
-    });
-    let Some(at) = found else {
+    let number = |at: usize, len: usize| {
+        tail[at..at + len].iter().rev().fold(0u64, |n, &byte| n << 8 | u64::from(byte))
+    };
+    let places = || {
+        let all = (0..tail.len().saturating_sub(END_BYTES as usize - 1)).rev();
+        all.filter(|&at| tail[at..at + 4] == END)
+    };
+    let ends_file = |&at: &usize| at as u64 + END_BYTES + number(at + 20, 2) == tail_len;
+    let is_behind = |&at: &usize| {
+        let (size, offset) = (number(at + 12, 4), number(at + 16, 4));
+        let wide = offset == u64::from(u32::MAX) || size == u64::from(u32::MAX);
+        size > 0 && (wide || offset + size <= tail_at + at as u64)
+    };
+    let Some(at) = places().find(ends_file).or_else(|| places().find(is_behind)) else {
         let what = "a zip archive without its central directory".into();
         return Err(FormatError::Truncated { what, len: source.len() });
     };

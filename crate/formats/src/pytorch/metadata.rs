@@ -167,7 +167,9 @@ impl ToJson<'_> {
             }
             // `set([1, 2])`, `torch.Size((2, 3))`: the list is all there is.
             (Value::None, None) => match heap.tuple(record.args) {
-                Some(&[only]) if heap.items(only).is_some() => self.convert(only, depth + 1),
+                Some(&[only]) if heap.items(only).is_some() || heap.mapping(only).is_some() => {
+                    self.convert(only, depth + 1)
+                }
                 _ => self.convert(record.args, depth + 1),
             },
             (state, _) => self.convert(state, depth + 1),

@@ -130,7 +130,7 @@ fn step_into(heap: &Heap, pairs: &[(Value, Value)], next: &mut impl FnMut(Step, 
 /// What is known of a mapping by its values, if there is a tensor among them.
 fn count(heap: &Heap, pairs: &[(Value, Value)], is_root: bool) -> Option<Mapping> {
     let (mut tensors, mut params, mut others) = (0usize, 0u64, 0usize);
-    let (mut matrix, mut vector) = (false, false);
+    let (mut matrix, mut vector, mut unread_any) = (false, false, false);
     for &(key, value) in pairs {
         let Some(name) = heap.str(key) else { continue };
         let packed = heap.tuple(value).filter(|_| name.ends_with(PACKED)).and_then(|parts| parts.first());
@@ -144,7 +144,7 @@ fn count(heap: &Heap, pairs: &[(Value, Value)], is_root: bool) -> Option<Mapping
             vector |= weight && !tensor.shape.is_empty();
         } else if let Some(unread) = heap.unread(value) {
             params = params.saturating_add(unread.elements);
-            matrix = true;
+            unread_any = true;
         } else {
             others += usize::from(value != Value::None);
             continue;
@@ -153,7 +153,7 @@ fn count(heap: &Heap, pairs: &[(Value, Value)], is_root: bool) -> Option<Mapping
     }
     // A file of nothing but tensors was saved to be opened. Beside other values, a scalar is a loss and
     // a vector of bytes the state of a generator.
-    let plausible = matrix || (others == 0 && (is_root || vector));
+    let plausible = matrix || (others == 0 && (is_root || vector || unread_any));
     (tensors > 0).then(|| Mapping {
         path: String::new(),
         value: Value::None,

@@ -439,9 +439,13 @@ export type Inspection = {
  */
 format: Format,
 /**
- * Where in it the tensors were.
+ * Where in it the tensors were: the keys to them, or `bare`.
  */
 wrapper: string,
+/**
+ * Every mapping of tensors that could be the weights, the one that was taken first.
+ */
+weights: Array<WeightsAt>,
 /**
  * The family of models.
  */
@@ -1062,6 +1066,23 @@ lossTarget: number, };
  * The three outcomes of the seed's scorecard.
  */
 export type VerdictResult = "success" | "partial" | "failure";
+
+/**
+ * A mapping of tensors in a file.
+ */
+export type WeightsAt = {
+/**
+ * The keys to it, with dots between them; `bare` where it is the file itself.
+ */
+path: string,
+/**
+ * Tensors in it.
+ */
+tensors: number,
+/**
+ * Numbers in them.
+ */
+params: number, };
 
 /**
  * What each role does, in words.
