@@ -10,7 +10,7 @@ import { open } from "statepress";
 import { CLI, cli, DEMO, fixture, HELDOUT, scratch, start } from "../support/node.mjs";
 
 const SMALL = fixture("fixtures/il_ffn.tied.safetensors");
-const REJECTED = fixture("fixtures/reject.global_call.pt");
+const REJECTED = fixture("fixtures/reject.whole_module.pt");
 const small = readFileSync(SMALL);
 const IDS = ["1", "2", "3", "4", "5", "6", "7", "8"];
 
@@ -132,7 +132,7 @@ test("several files: a line of JSON each, on after a failure, and an exit code t
     );
     assert.deepEqual(
       told.map(({ error }) => error?.code),
-      [undefined, "refused-global", undefined],
+      [undefined, "whole-module", undefined],
     );
     assert.ok(told[0].tensors && told[2].tensors);
     assert.match(stderr, /^error: .*b\.pt: /m);
@@ -156,7 +156,7 @@ test("several checkpoints are compressed into a folder, under their names", asyn
     told.map(({ input, file, error }) => [input, file, error?.code]),
     [
       [files[0], join(out, "a.safetensors"), undefined],
-      [files[1], undefined, "refused-global"],
+      [files[1], undefined, "whole-module"],
       [files[2], join(out, "c.weights.safetensors"), undefined],
     ],
   );

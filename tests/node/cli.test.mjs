@@ -302,7 +302,7 @@ test("help is on stdout, with exit code 0", async () => {
 
 test("bad input: exit code 1, one line, and the facts as JSON", async () => {
   await fails("bad-input", /missing\.pt does not exist/, "inspect", join(folder, "missing.pt"));
-  await fails("refused-global", /error: /, "inspect", fixture("fixtures/reject.global_call.pt"));
+  await fails("whole-module", /error: /, "inspect", fixture("fixtures/reject.whole_module.pt"));
   await fails("bad-recipe", /int3/, "plan", DEMO, "--recipe", "int3");
   await fails("bad-option", /build is "fast"/, "inspect", DEMO, "--build", "fast");
   await fails("io", /nowhere\.txt cannot be read/, "evaluate", DEMO, "--text", join(folder, "nowhere.txt"));

@@ -160,6 +160,7 @@ fn contradictory_headers_are_refused() {
         format!(r#"{good},"b":{{"dtype":"U8","shape":[4],"data_offsets":[{from},{to}]}}"#)
     };
     open(&with_header(&format!("{{{}}}", b(8, 12)), 12)).unwrap();
+    open(&with_header(&format!("{{\"__metadata__\":null,{good}}}"), 8)).unwrap();
     let cases = [
         (good.clone(), 7, "truncated", "the data of the safetensors file reaches to byte"),
         (good.clone(), 9, "malformed", "1 bytes after the last tensor"),
@@ -168,11 +169,18 @@ fn contradictory_headers_are_refused() {
         (a("F4", "[2]", 0, 8), 8, "unsupported-format", "tensor `a` has the element type `F4`"),
         (a("F32", "[4294967296,4294967296]", 0, 8), 8, "malformed-tensor", "overflows"),
         (a("F32", "[1,1,1,1,1,1,1,1,2]", 0, 8), 8, "too-large", "dimensions of tensor `a`"),
-        (a("F32", "[-2]", 0, 8), 8, "malformed", "`dtype`, `shape` and `data_offsets`"),
+        (a("F32", "[-2]", 0, 8), 8, "malformed", "tensor `a` has no `shape` of whole numbers"),
         (b(9, 13), 13, "malformed-tensor", "`b`: its bytes 9..13 leave a hole"),
         (b(4, 8), 8, "malformed-tensor", "`b`: its bytes 4..8 leave a hole or overlap"),
         (format!("{good},{good}"), 8, "malformed", "`a` occurs twice"),
-        (r#""__metadata__":{"n":1}"#.into(), 0, "malformed", "metadata are strings"),
+        (r#""__metadata__":{"n":1}"#.into(), 0, "malformed", "the metadata `n` is a number"),
+        (r#""__metadata__":{"m":"","n":null}"#.into(), 0, "malformed", "the metadata `n` is null"),
+        (r#""__metadata__":{"n":{"a":"b"}}"#.into(), 0, "malformed", "the metadata `n` is an object"),
+        (r#""__metadata__":[]"#.into(), 0, "malformed", "`__metadata__` is a list"),
+        (r#""__metadata__":null"#.into(), 0, "unsupported-format", "no tensors"),
+        (r#""__metadata__":{"author":"x"}"#.into(), 0, "unsupported-format", "only metadata: `author`"),
+        (String::new(), 0, "unsupported-format", "no tensors"),
+        (r#""a":7"#.into(), 0, "malformed", "`a` is a number, not a tensor"),
         (r#""__metadata__":{"n":"#.into(), 0, "malformed", "safetensors header"),
     ];
     for (header, data, code, words) in cases {

@@ -15,7 +15,6 @@ mod cursor;
 mod detect;
 mod error;
 mod findings;
-mod float8;
 mod foreign;
 mod json;
 mod layouts;

@@ -53,6 +53,7 @@ export function library(environment: Environment): Library {
         data: weightsOf(files),
         ...(files.config !== undefined && { config: files.config }),
         ...(options.set && { set: options.set }),
+        ...(options.weights !== undefined && { weights: options.weights }),
       };
       const opened = await environment.host.call("open", request, { signal: options.signal });
       const { findings } = opened.inspection;

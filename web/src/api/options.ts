@@ -38,6 +38,11 @@ export interface OpenOptions {
   tokenizer?: string | Blob | readonly (string | Blob)[] | Tokenizer | undefined;
   /** Configuration fields that the checkpoint does not say; their origin becomes `given`. */
   set?: Record<string, FieldValue> | undefined;
+  /**
+   * Where in a PyTorch file the weights are: the keys to them with dots between, as `ema` or `state_dict.model`, or `bare`
+   * for the file itself. Found when left out; `inspection.weights` lists what could be taken.
+   */
+  weights?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 

@@ -4,7 +4,7 @@ import type { Command } from "./command.js";
 import { COMMON, type Option, type OptionName, option } from "./options.js";
 import { table } from "./output.js";
 
-const OPENING: OptionName[] = ["set", "tokenizer", "build"];
+const OPENING: OptionName[] = ["set", "weights", "tokenizer", "build"];
 const PROTOCOL: OptionName[] = ["text", "ids", "ids-type", "window", "limit", "offset", "backend"];
 
 /** The shells that completion can be printed for. */
@@ -46,7 +46,7 @@ export const COMMANDS: Record<string, Command> = {
   compare: {
     operands: ["BASE", "OTHER"],
     does: "the quality card of two checkpoints on the same tokens, or on the same text where their tokens differ",
-    options: [...PROTOCOL, "backend-b", "tokenizer-b", "ratio-target", "loss-target", "check", ...OPENING],
+    options: [...PROTOCOL, "backend-b", "tokenizer-b", "weights-b", "ratio-target", "loss-target", "check", ...OPENING],
     computes: true,
     run: async (run, [a = "", b = ""]) => (await import("./measure.js")).compareFiles(run, a, b),
   },

@@ -84,8 +84,8 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
     output.result(comparison, () => show.card(qualityCard(comparison), a, b));
     return args.flag("check") ? check(run, comparison) : 0;
   };
-  const tokenizer = args.text("tokenizer-b") ?? args.text("tokenizer");
-  return withCheckpoint(run, a, (base) => withCheckpoint(run, b, (other) => both(base, other), tokenizer));
+  const beside = { tokenizer: args.text("tokenizer-b") ?? args.text("tokenizer"), weights: args.text("weights-b") };
+  return withCheckpoint(run, a, (base) => withCheckpoint(run, b, (other) => both(base, other), beside));
 }
 
 // One line, also where findings are not wanted: it is why the exit code is what it is.

@@ -8,17 +8,24 @@ import type { Allowed } from "./options.js";
 import * as show from "./show.js";
 import { isStream, withStream } from "./streams.js";
 
+/** What is said of one file, where a command takes two. */
+interface Beside {
+  tokenizer: string | undefined;
+  weights: string | undefined;
+}
+
 /** Opens FILE, and closes it when the command is done with it. */
 export async function withCheckpoint<T>(
   run: Run,
   path: string,
   use: (checkpoint: Checkpoint) => Promise<T>,
-  tokenizer = run.args.text("tokenizer"),
+  { tokenizer, weights }: Beside = { tokenizer: run.args.text("tokenizer"), weights: run.args.text("weights") },
 ): Promise<T> {
   const { args, signal } = run;
   if (path === "") throw new UsageError("FILE has no name");
-  if (await isStream(path)) return withStream(path, signal, (file) => withCheckpoint(run, file, use, tokenizer));
-  const checkpoint = await open(path, { tokenizer, set: args.fields(), signal });
+  if (await isStream(path))
+    return withStream(path, signal, (file) => withCheckpoint(run, file, use, { tokenizer, weights }));
+  const checkpoint = await open(path, { tokenizer, weights, set: args.fields(), signal });
   try {
     return await use(checkpoint);
   } finally {

@@ -28,6 +28,11 @@ export const OPTIONS = {
   help: { short: "h", help: "print this" },
   build: { value: "NAME", allowed: ["auto", "base", "simd", "relaxed"], help: "wasm build (default auto)" },
   set: { value: "FIELD=VALUE", many: true, help: "fill a configuration field that the checkpoint does not say" },
+  weights: {
+    value: "PATH",
+    help: "where in the file the weights are, as ema or state_dict.model (inspect lists what could be taken)",
+  },
+  "weights-b": { value: "PATH", help: "where in OTHER the weights are" },
   tokenizer: {
     value: "FILE",
     offers: "file",

@@ -18,9 +18,13 @@ import { rounding } from "./tensor.js";
 
 const shape = (dims: number[]) => `[${dims.join(", ")}]`;
 
+const candidate = ({ path, tensors, params }: Inspection["weights"][number]) =>
+  `${path} (${grouped(tensors)} tensors, ${grouped(params)} numbers)`;
+
 export function inspection(it: Inspection): string {
   const facts = table([
     ["format", `${it.format} (${it.wrapper})`],
+    ...(it.weights.length > 1 ? [["or --weights", it.weights.slice(1).map(candidate).join(", ")]] : []),
     ["family", it.family],
     ["parameters", grouped(it.params)],
     ["weights", `${grouped(it.bytes)} bytes of ${grouped(it.fileBytes)}`],

@@ -63,8 +63,14 @@ export class LocalHost implements Host {
   }
 
   readonly #answers: Answers = {
-    open: ({ data, config, set }) =>
-      this.#open(data, { ...(config !== undefined && { config }), ...(set && { set }) }, () => {}),
+    open: ({ data, config, set, weights }) => {
+      const settings = {
+        ...(config !== undefined && { config }),
+        ...(set && { set }),
+        ...(weights !== undefined && { weights }),
+      };
+      return this.#open(data, settings, () => {});
+    },
 
     tensor: ({ checkpoint, name, options }) =>
       this.#with(this.#checkpoints, checkpoint, async (it) => it.tensor(name, options)),

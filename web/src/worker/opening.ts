@@ -8,6 +8,8 @@ import type { Wasm, WasmCheckpoint } from "./wasm.js";
 export interface OpenSettings {
   config?: string;
   set?: Record<string, number | boolean | number[]>;
+  /** Where in a file the weights are. */
+  weights?: string;
 }
 
 /** An opened checkpoint with its files. */

@@ -40,7 +40,13 @@ export type Input = { ids: Uint32Array } | { text: string; tokenizer: TokenizerF
 /** What each request takes and answers. */
 export interface Requests {
   open: [
-    { data: WeightsData; config?: string; set?: Record<string, number | boolean | number[]> },
+    {
+      data: WeightsData;
+      config?: string;
+      set?: Record<string, number | boolean | number[]>;
+      /** Where in a file the weights are, where the user says so. */
+      weights?: string;
+    },
     { checkpoint: Handle; inspection: Inspection },
   ];
   tensor: [{ checkpoint: Handle; name: string; options: object }, TensorView];

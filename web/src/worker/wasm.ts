@@ -154,7 +154,7 @@ export interface Wasm {
   Checkpoint: {
     open(
       source: Source,
-      options: { config?: string; set?: Record<string, number | boolean | number[]> },
+      options: { config?: string; set?: Record<string, number | boolean | number[]>; weights?: string },
     ): WasmCheckpoint;
     openShards(
       sources: Source[],
@@ -162,6 +162,7 @@ export interface Wasm {
         index?: { name: string; text: string };
         config?: string;
         set?: Record<string, number | boolean | number[]>;
+        weights?: string;
       },
     ): WasmCheckpoint;
   };

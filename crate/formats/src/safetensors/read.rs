@@ -12,6 +12,7 @@ use statepress_core::{DType, Entry, Finding, Index, Source, WeightsAt};
 use super::{METADATA, PREFIX_BYTES};
 use crate::choice::{BARE, Choice};
 use crate::cursor::{Cursor, range_end, read};
+use crate::findings::list;
 use crate::json::{Pairs, unique_keys};
 use crate::layouts::{self, PackedTensors};
 use crate::shape::checked_elements;
@@ -23,8 +24,14 @@ const PART: &str = "safetensors header";
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a tensor has `dtype`, `shape` and `data_offsets`, metadata are strings")]
 enum HeaderValue {
-    Tensor { dtype: String, shape: Vec<usize>, data_offsets: [u64; 2] },
+    Tensor {
+        dtype: String,
+        shape: Vec<usize>,
+        data_offsets: [u64; 2],
+    },
     Metadata(#[serde(deserialize_with = "unique_keys")] BTreeMap<String, String>),
+    /// The reference implementation takes `null` for no metadata.
+    Null(()),
 }
 
 /// A tensor whose offsets have not been compared with its neighbours yet.
@@ -49,7 +56,7 @@ pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, Fo
     }
     let header = read(source, "the safetensors header", PREFIX_BYTES, len)?;
     let pairs: Pairs<HeaderValue> =
-        serde_json::from_slice(&header).map_err(|error| FormatError::malformed(PART, error.to_string()))?;
+        serde_json::from_slice(&header).map_err(|error| malformed(&header, &error.to_string()))?;
     drop(header);
     if pairs.0.len() > TENSORS {
         let (value, limit) = (pairs.0.len() as u64, TENSORS as u64);
@@ -61,6 +68,7 @@ pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, Fo
     for (name, value) in pairs.0 {
         match value {
             HeaderValue::Metadata(strings) if name == METADATA => metadata = strings,
+            HeaderValue::Null(()) if name == METADATA => {}
             HeaderValue::Tensor { dtype, shape, data_offsets: [begin, end] } if name != METADATA => {
                 let dtype = DType::from_name(&dtype).ok_or_else(|| {
                     FormatError::unsupported(
@@ -79,11 +87,72 @@ pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, Fo
     if let Some(path) = choice.path.filter(|path| !path.is_empty() && *path != BARE) {
         return Err(FormatError::NoWeightsAt { path: path.into(), candidates: vec![BARE.into()] });
     }
+    if arrays.is_empty() {
+        let keys: Vec<String> = metadata.into_keys().collect();
+        let beside =
+            if keys.is_empty() { String::new() } else { format!(", only metadata: {}", list(&keys)) };
+        return Err(FormatError::unsupported(
+            format!("a safetensors file with no tensors{beside}"),
+            "save the weights into it: save_file(model.state_dict(), \"model.safetensors\")",
+        ));
+    }
     let data = PREFIX_BYTES + len;
     check_offsets(&mut arrays, data, source)?;
 
     let entries = arrays.into_iter().map(|array| array.entry(data)).collect::<Result<_, _>>()?;
     index(entries, metadata)
+}
+
+/// Why the header is not one, by the key that is wrong where there is one.
+fn malformed(header: &[u8], error: &str) -> FormatError {
+    let Ok(Pairs::<Value>(pairs)) = serde_json::from_slice(header) else {
+        return FormatError::malformed(PART, error);
+    };
+    let kind = |value: &Value| match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    for (name, value) in &pairs {
+        let why = match value {
+            Value::Object(fields) if name == METADATA => {
+                match fields.iter().find(|(_, value)| !value.is_string()) {
+                    Some((key, value)) => format!(
+                        "the metadata `{key}` is {}, and metadata are strings: write it as text (json.dumps)",
+                        kind(value)
+                    ),
+                    None => continue,
+                }
+            }
+            Value::Object(fields) => {
+                let whole =
+                    |value: &Value| value.as_array().is_some_and(|dims| dims.iter().all(Value::is_u64));
+                let wrong = ["dtype", "shape", "data_offsets"].into_iter().find(|&field| {
+                    let fits = |value: &Value| match field {
+                        "dtype" => value.is_string(),
+                        "shape" => whole(value),
+                        _ => whole(value) && value.as_array().is_some_and(|offsets| offsets.len() == 2),
+                    };
+                    !fields.get(field).is_some_and(fits)
+                });
+                match wrong {
+                    Some("dtype") => format!("tensor `{name}` has no `dtype` that is a string"),
+                    Some("shape") => format!("tensor `{name}` has no `shape` of whole numbers from 0"),
+                    Some(_) => format!("tensor `{name}` has no `data_offsets` of two whole numbers from 0"),
+                    None => continue,
+                }
+            }
+            other if name == METADATA => {
+                format!("`{name}` is {}, and metadata are an object of strings", kind(other))
+            }
+            other => format!("`{name}` is {}, not a tensor", kind(other)),
+        };
+        return FormatError::malformed(PART, why);
+    }
+    FormatError::malformed(PART, error)
 }
 
 /// Sorts arrays by offset and checks that they fill the data from the first byte to the last.

@@ -9,7 +9,7 @@ const HELP: Partial<Record<Problem["code"], string>> = {
   malformed: "The file is damaged, or is not what its name says.",
   "malformed-tensor": "The file is damaged, or was written by a tool that does not follow the format.",
   "refused-global":
-    "Pickles can run programs; this page reads them and never runs them. Save the model's state_dict() instead.",
+    "The file is nothing but a call of a function, which this page never runs. Save the model's state_dict() instead.",
   "whole-module": "The file holds a whole Python object. Save model.state_dict() with torch.save, and drop that.",
   "too-large": "A limit protects this tab from files that claim absurd sizes.",
   "bad-input":
