@@ -95,7 +95,7 @@ fn every_file_has_the_weights_that_torch_reads_or_says_why_not() {
             }
         }
     }
-    assert!(read > 100, "{read} tensors were read");
+    assert!(read > 80, "{read} tensors were read");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn scalars_beside_the_weights_are_metadata() {
         );
         assert!(index.metadata["plain"].contains("-1180591620717411303424"));
         let said = index.findings.iter().find(|finding| finding.code == "not-rebuilt").unwrap();
-        assert!(said.message.contains("`__main__.Keywords`"), "{}", said.message);
+        assert!(said.message.contains("`__main__.Slots`"), "{}", said.message);
     }
 }
 

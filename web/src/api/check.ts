@@ -54,7 +54,7 @@ interface Calls {
 }
 
 const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
-  open: { tokenizer: "later", set: "later", signal: "signal" },
+  open: { tokenizer: "later", set: "later", weights: "word", signal: "signal" },
   tensor: { bins: "number", precisions: "later", quantize: "later", signal: "signal" },
   advise: { target: "later", maxLoss: "number", maxSize: "number" },
   compress: RUNNING,

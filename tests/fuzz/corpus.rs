@@ -1,0 +1,70 @@
+//! The files that are mutated: fixtures that use every part of the readers, and pickles written by hand.
+
+use std::path::{Path, PathBuf};
+
+/// Folders of fixtures, and the most bytes of a file of theirs that is taken.
+const FOLDERS: [&str; 5] = ["cases/pickle", "cases/quantized", "cases/shards", "cases/spelling", "fixtures"];
+const BYTES: u64 = 40_000;
+
+/// Files by name, always in the same order.
+pub(crate) fn load() -> Vec<(String, Vec<u8>)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+    let mut paths: Vec<PathBuf> = FOLDERS.iter().flat_map(|folder| files(&root.join(folder))).collect();
+    paths.sort();
+    let read =
+        |path: PathBuf| Some((path.file_name()?.to_string_lossy().into_owned(), std::fs::read(path).ok()?));
+    let mut corpus: Vec<_> = paths.into_iter().filter_map(read).collect();
+    assert!(corpus.len() > 30, "the fixtures are not where they were");
+    corpus.extend(opcodes());
+    corpus
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let small = |path: &PathBuf| path.metadata().is_ok_and(|it| it.is_file() && it.len() <= BYTES);
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(small).collect()
+}
+
+/// Archives whose pickles use the opcodes that no writer of today does.
+fn opcodes() -> Vec<(String, Vec<u8>)> {
+    let pickles: [&[u8]; 6] = [
+        b"(S'a'\np0\nI1\nL5L\nF1.5\nVx\\u20ac\ng0\n(lp1\nI7\na(dp2\nt.",
+        b"}(U\x01aT\x01\0\0\0b\x8e\x03\0\0\0\0\0\0\0abc\x96\x02\0\0\0\0\0\0\0xy\x8c\x01c(K\x01K\x02\x91u.",
+        b"}(X\x01\0\0\0a(X\x01\0\0\0xim\nC\nX\x01\0\0\0b(cm\nD\nK\x01oX\x01\0\0\0ccm\nE\n)}\x92}bu.",
+        b"ccollections\nOrderedDict\n](](U\x01aK\x01e](U\x01bNee\x85R.",
+        b"\x80\x04\x95\x20\0\0\0\0\0\0\0}\x94(\x8c\x01m\x8c\x01C\x93)\x81\x94}bK\x01\x8f(K\x01K\x02\x90u.",
+        b"}(K\x01\x82\x01X\x01\0\0\0b\x97\x98X\x01\0\0\0cP1\nu.",
+    ];
+    let named = |(at, pickle): (usize, &&[u8])| (format!("opcodes {at}"), archive(pickle));
+    pickles.iter().enumerate().map(named).collect()
+}
+
+/// A zip archive with that pickle.
+pub(crate) fn archive(pickle: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut directory = Vec::new();
+    for (name, data) in [("m/data.pkl", pickle), ("m/data/0", &[0; 64])] {
+        let header = out.len() as u32;
+        out.extend(b"PK\x03\x04");
+        out.extend([0; 22]);
+        out.extend((name.len() as u16).to_le_bytes());
+        out.extend([0; 2]);
+        out.extend(name.as_bytes());
+        out.extend(data);
+        directory.extend(b"PK\x01\x02");
+        directory.extend([0; 16]);
+        directory.extend((data.len() as u32).to_le_bytes());
+        directory.extend((data.len() as u32).to_le_bytes());
+        directory.extend((name.len() as u16).to_le_bytes());
+        directory.extend([0; 12]);
+        directory.extend(header.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let at = out.len() as u32;
+    out.extend(&directory);
+    out.extend(b"PK\x05\x06\0\0\0\0\x02\0\x02\0");
+    out.extend((directory.len() as u32).to_le_bytes());
+    out.extend(at.to_le_bytes());
+    out.extend([0; 2]);
+    out
+}
