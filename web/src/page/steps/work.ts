@@ -1,7 +1,7 @@
 // What is going on, and how long it will take, in words.
 
 import { count, duration } from "../parts/format.js";
-import type { Work } from "./state.js";
+import type { Work } from "../state/state.js";
 
 /** Seconds left of the running stage at its pace so far; undefined before there is a pace to speak of. */
 export function remaining({ progress, since, now }: Work): number | undefined {

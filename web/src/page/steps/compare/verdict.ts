@@ -1,7 +1,7 @@
 // The verdict of a comparison in words: what was wanted, and what came out.
 
 import type { Comparison } from "statepress";
-import { ratio, signedPercent, smaller } from "../parts/format.js";
+import { ratio, signedPercent, smaller } from "../../parts/format.js";
 
 /** A verdict, for people. */
 export interface VerdictWords {
