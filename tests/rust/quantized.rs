@@ -112,7 +112,7 @@ fn what_changes_nothing_keeps_codes_where_a_precision_has_them() {
             let module = weight.strip_suffix(".weight").unwrap();
             let kept = kept.iter().find(|(file, modules, _)| *file == name && modules.contains(&module));
             assert_eq!(planned.precision.name(), kept.map_or("fp32", |kept| kept.2), "{name}: {weight}");
-            assert_eq!(planned.error.map(|error| error.max_abs), Some(0.0), "{name}: {weight}");
+            assert_eq!(planned.error.map(|error| error.max_abs), Some(Some(0.0)), "{name}: {weight}");
             assert_eq!(decoded[&weight].0, shape);
             assert!(off(&decoded[&weight].1, &values) <= 4e-4, "{name}: {weight}");
         }

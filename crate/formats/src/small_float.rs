@@ -65,7 +65,7 @@ mod tests {
         let numbers = [0.0, 0.001953125, 0.013671875, 0.015625, 1.0, 1.5, 448.0, -0.0, -0.001953125, -448.0];
         assert_eq!(e4m3.map(|byte| float8(DType::F8E4m3, byte).to_bits()), numbers.map(f32::to_bits));
         let e5m2 = [0x01, 0x03, 0x04, 0x3c, 0x7b, 0xbd, 0x7c, 0xfc];
-        let (tiny, inf) = (1.52587890625e-5, f32::INFINITY);
+        let (tiny, inf) = (1.0 / 65536.0, f32::INFINITY);
         let numbers = [tiny, 3.0 * tiny, 4.0 * tiny, 1.0, 57344.0, -1.25, inf, -inf];
         assert_eq!(e5m2.map(|byte| float8(DType::F8E5m2, byte)), numbers);
         assert!(float8(DType::F8E4m3, 0xff).is_nan() && float8(DType::F8E5m2, 0x7d).is_nan());

@@ -3,6 +3,7 @@
 mod builtin;
 pub(crate) mod coding;
 pub mod compress;
+mod keep;
 pub(crate) mod measure;
 pub mod plan;
 pub mod tying;

@@ -37,7 +37,7 @@ pub(super) fn four_bits(
     Ok(Some(match put_together(arrays, key, name, told)? {
         Ok((table, shape, encoding)) => {
             let (name, rule) = (name.into(), Rule::Table(table));
-            Found::Weight(Weight { name, shape, scheme, encoding, rule, keys, unused: ALL_USED })
+            Found::Weight(Box::new(Weight { name, shape, scheme, encoding, rule, keys, unused: ALL_USED }))
         }
         Err(why) => Found::Opaque { scheme, keys, why },
     }))
@@ -169,7 +169,7 @@ pub(super) fn eight_bits(arrays: &Arrays<'_>, key: &str, _: &mut Told) -> Result
             };
             let encoding = Encoding::Int8 { granularity: Granularity::Row };
             let rule = Rule::Grid(grid);
-            return Ok(Some(Found::Weight(Weight {
+            return Ok(Some(Found::Weight(Box::new(Weight {
                 name,
                 shape,
                 scheme,
@@ -177,7 +177,7 @@ pub(super) fn eight_bits(arrays: &Arrays<'_>, key: &str, _: &mut Told) -> Result
                 rule,
                 keys,
                 unused: ALL_USED,
-            })));
+            }))));
         }
         (_, Some(&order)) if order != "row" => format!("its codes are in the order `{order}` of a GPU"),
         (_, None) => format!("its order is number {format}, which is not known"),

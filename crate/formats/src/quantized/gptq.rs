@@ -26,7 +26,7 @@ pub(super) fn find(arrays: &Arrays<'_>, key: &str, told: &mut Told) -> Result<Op
     let Some(qweight) = arrays.get(key).filter(|it| it.dtype() == DType::I32 && it.shape.len() == 2) else {
         return Ok(None);
     };
-    let Some(scales) = arrays.get(&format!("{base}scales")).filter(|scales| is_matrix(scales)) else {
+    let Some(scales) = arrays.get(&format!("{base}scales")).filter(is_matrix) else {
         return Ok(None);
     };
     let keys = arrays.present(base, &ARRAYS);
@@ -113,7 +113,7 @@ pub(super) fn find(arrays: &Arrays<'_>, key: &str, told: &mut Told) -> Result<Op
         unused.push(bias);
     }
     let unused = ("AutoGPTQ writes a bias of zeros where a model has none", unused);
-    Ok(Some(Found::Weight(Weight { name, shape, scheme, encoding, rule, keys, unused })))
+    Ok(Some(Found::Weight(Box::new(Weight { name, shape, scheme, encoding, rule, keys, unused }))))
 }
 
 fn is_matrix(array: &Array) -> bool {

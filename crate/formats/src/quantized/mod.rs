@@ -68,7 +68,7 @@ pub fn join_quantized(
 
 /// What was recognised.
 enum Found {
-    Weight(Weight),
+    Weight(Box<Weight>),
     /// Arrays that belong to a weight, but which make no numbers here.
     Opaque {
         scheme: String,
@@ -125,8 +125,8 @@ impl Arrays<'_> {
     }
 
     /// Makes one entry of a weight's arrays, at the place of its codes; the places of the others are given back.
-    fn put(&mut self, weight: Weight, told: &mut Told) -> Vec<usize> {
-        let Weight { name, shape, scheme, encoding, rule, keys, unused } = weight;
+    fn put(&mut self, weight: Box<Weight>, told: &mut Told) -> Vec<usize> {
+        let Weight { name, shape, scheme, encoding, rule, keys, unused } = *weight;
         let mut places = keys.iter().filter_map(|key| self.places.get(key).copied());
         let Some(codes) = places.next() else { return Vec::new() };
         let mut gone: Vec<usize> = places.collect();

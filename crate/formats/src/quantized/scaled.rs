@@ -103,7 +103,7 @@ pub(super) fn packed(arrays: &Arrays<'_>, key: &str, _: &mut Told) -> Result<Opt
     }
     let codes = Codes { array: words, packed: Some(Packed { bits, axis: 1, order: ORDER }) };
     let grid = Grid { transposed: false, codes, scales, unit: 1.0, per, zeros, groups };
-    Ok(Some(Found::Weight(weight(base, vec![rows, cols], scheme, grid, keys, unused))))
+    Ok(Some(Found::Weight(Box::new(weight(base, vec![rows, cols], scheme, grid, keys, unused)))))
 }
 
 const ORDER: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -147,7 +147,7 @@ pub(super) fn plain(arrays: &Arrays<'_>, key: &str, _: &mut Told) -> Result<Opti
     };
     let codes = Codes { array: codes, packed: None };
     let grid = Grid { transposed: false, codes, scales, unit: 1.0, per, zeros, groups: None };
-    Ok(Some(Found::Weight(weight(base, vec![rows, cols], scheme, grid, keys, unused))))
+    Ok(Some(Found::Weight(Box::new(weight(base, vec![rows, cols], scheme, grid, keys, unused)))))
 }
 
 fn weight(
