@@ -5,7 +5,6 @@ import { expect, test } from "vitest";
 import { lossOf } from "./losses.js";
 import { shadesOf } from "./shades.js";
 import { initial, type RecipeRun } from "./state.js";
-import { verdictWords } from "./verdict.js";
 import { lossesOf } from "./worst.js";
 
 const recipe: Recipe = { version: 1, name: "int8", steps: [] };
@@ -48,13 +47,4 @@ test("losses of tensors are shaded by their logarithm; rounding above 1 is no ga
   expect(steps).toEqual([1e-6, 1e-5, 1e-4, 1e-3].map((it) => expect.closeTo(it, 9)));
   expect(shadesOf([0, 0]).steps).toEqual([]);
   expect(shadesOf([0.5]).of(0.5)).toBe(1);
-});
-
-test("a verdict says what came out and what success would take", () => {
-  const verdict = { result: "partial", ratioTarget: 1.5, lossTarget: 5 } as const;
-  const comparison = { verdict, bytes: { ratio: 7.5 }, perplexityChange: 7.25 } as Comparison;
-  expect(verdictWords(comparison)).toEqual({
-    title: "Partly successful",
-    reason: "7.50x smaller (success needs 1.50x), perplexity +7.250 % (success allows +5 %)",
-  });
 });

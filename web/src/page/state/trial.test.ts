@@ -1,4 +1,4 @@
-// Where two models part, how long work takes, and the commands that repeat it.
+// Where two models part, and the commands that repeat it.
 
 import type { CompressReport, Recipe } from "statepress";
 import { expect, test } from "vitest";
@@ -8,7 +8,6 @@ import { hasOffset, layersOf, vocabularyOf } from "./fields.js";
 import { changedSince, changes, findingsOf, nameOf, readBy, sameProtocol, sidesOf, sizeOf } from "./run.js";
 import { initial, type Opened, type OtherRun, type RecipeRun, type Run, type Side, type Trial } from "./state.js";
 import { partingOf, places } from "./trial.js";
-import { remaining, stageOf, unknown, waiting } from "./work.js";
 
 function trial(a: number[], b: number[], busy = false): Trial {
   const side = (ids: number[]): Side => ({
@@ -63,28 +62,6 @@ test("another model is a run by its own name and bytes, and depends on no recipe
   const { asked } = initial;
   expect(changedSince(beside, { ...asked, recipe: { ...asked.recipe } })).toEqual([]);
   expect(changedSince(beside, { ...asked, limit: 4096 })).toEqual(["amount of text"]);
-});
-
-test("what remains follows the pace so far", () => {
-  const work = { run: 1, doing: "compare", since: 1000, now: 3000 } as const;
-  const progress = { stage: "compare", done: 20, total: 100, unit: "tokens" };
-  expect(remaining({ ...work, progress })).toBe(8);
-  expect(remaining({ ...work, progress: { ...progress, done: 0 } })).toBeUndefined();
-  expect(remaining({ ...work, progress, now: 1100 })).toBeUndefined();
-  expect(remaining({ ...work, progress: undefined })).toBeUndefined();
-  expect(remaining({ ...work, progress: { ...progress, done: 100 } }), "what follows is not counted").toBeUndefined();
-});
-
-test("a stage that cannot be counted says what it is, and how long it has been silent", () => {
-  const work = { run: 1, doing: "compare", since: 1000, now: 3000, progress: undefined } as const;
-  expect([stageOf(work), unknown(work), waiting(work, 4000)]).toEqual(["Loading the models", true, ""]);
-  const progress = { stage: "prepare", done: 0, total: 1, unit: "steps" };
-  expect(stageOf({ ...work, progress })).toBe("Starting the GPU and checking it against the CPU");
-  expect(waiting({ ...work, progress }, 45_000)).toBe("42 s in this step so far");
-  const counted = { stage: "load", done: 1, total: 84, unit: "tensors", item: "a" };
-  expect(stageOf({ ...work, progress: counted })).toBe("Loading the models: 1 of 84 tensors, a");
-  expect(unknown({ ...work, progress: counted })).toBe(false);
-  expect(unknown({ ...work, progress: { ...counted, done: 84 } })).toBe(true);
 });
 
 const recipe: Recipe = { version: 1, name: "my-int8", steps: [] };
