@@ -110,7 +110,8 @@ mod tests {
 
     fn of(dtype: DType, bytes: Vec<u8>, shape: &[usize], strides: &[u64]) -> Survey {
         let storage = Extent { offset: 0, len: bytes.len() as u64 };
-        let stored = Stored::Strided(Strided { dtype, storage, first: 0, strides: strides.to_vec() });
+        let stored =
+            Stored::Strided(Strided { dtype, storage, first: 0, strides: strides.to_vec(), negated: false });
         let entry = Entry { name: "t".into(), shape: shape.to_vec(), stored, tied_to: None };
         survey(&bytes, &entry).unwrap()
     }
