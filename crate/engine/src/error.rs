@@ -22,7 +22,7 @@ pub enum EngineError {
     },
     /// A tensor of which a number has no code.
     #[error(
-        "tensor {tensor}: number {index} is {number}: only finite numbers can be quantized to {precision}; a rule that gives this tensor fp32 keeps it, recipe none keeps all as they are"
+        "tensor {tensor}: number {index} is {number}: only finite numbers can be quantized to {precision}; {keeps}"
     )]
     NotFinite {
         /// The tensor.
@@ -33,6 +33,8 @@ pub enum EngineError {
         number: String,
         /// What was asked for.
         precision: &'static str,
+        /// What keeps the number.
+        keeps: &'static str,
     },
     /// A GPU could not do its work.
     #[error(transparent)]

@@ -51,7 +51,11 @@ fn not_finite(entry: &Entry, encoding: Encoding, found: &Survey) -> EngineError 
         (None, None) => (0, "not finite".into()),
     };
     let precision = encoding.precision().name();
-    EngineError::NotFinite { tensor: entry.name.clone(), index, number, precision }
+    let keeps = match beyond {
+        Some(_) => "recipe none keeps it in float64",
+        None => "a rule that gives this tensor fp32 keeps it, as recipe none does",
+    };
+    EngineError::NotFinite { tensor: entry.name.clone(), index, number, precision, keeps }
 }
 
 /// How INT8 clips.
