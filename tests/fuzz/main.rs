@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use peak_alloc::PeakAlloc;
+use statepress_core::Source;
 use statepress_core::index::Stored;
 use statepress_formats::{Choice, open_with, read_tensor};
 
@@ -22,7 +23,7 @@ use statepress_formats::{Choice, open_with, read_tensor};
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Seconds that one input may take.
-const SECONDS: u64 = 5;
+const SECONDS: u64 = 20;
 
 /// Bytes that opening may take beside what the file justifies: chunks, messages, tables of this crate.
 const OPEN_BYTES: usize = 8 << 20;
@@ -87,18 +88,18 @@ fn main() -> ExitCode {
 }
 
 /// Opens one input and reads what it holds.
-fn run(bytes: &Vec<u8>, tally: &mut Tally) -> Result<(), String> {
+fn run(file: &dyn Source, tally: &mut Tally) -> Result<(), String> {
     let start = Instant::now();
     ALLOCATOR.reset_peak_usage();
     let before = ALLOCATOR.current_usage();
-    let opened = catch_unwind(AssertUnwindSafe(|| open_with(bytes, &Choice::default())));
+    let opened = catch_unwind(AssertUnwindSafe(|| open_with(file, &Choice::default())));
     let opened = opened.map_err(|panic| format!("opening panicked: {}", words(&*panic)))?;
     let peak = ALLOCATOR.peak_usage().saturating_sub(before);
-    let allowed = OPEN_BYTES + OPEN_FACTOR * bytes.len();
+    let allowed = OPEN_BYTES + OPEN_FACTOR * file.len() as usize;
     if peak > allowed {
         return Err(format!(
             "opening {} bytes took {peak} bytes of memory, allowed are {allowed}",
-            bytes.len()
+            file.len()
         ));
     }
     tally.peak = tally.peak.max(peak);
@@ -111,7 +112,7 @@ fn run(bytes: &Vec<u8>, tally: &mut Tally) -> Result<(), String> {
             }
             // What coding turns is read by other code: what is stored as numbers is enough here.
             for entry in index.tensors.iter().filter(|entry| entry.params() <= NUMBERS).take(200) {
-                let read = catch_unwind(AssertUnwindSafe(|| read_tensor(bytes, entry)));
+                let read = catch_unwind(AssertUnwindSafe(|| read_tensor(file, entry)));
                 let read =
                     read.map_err(|panic| format!("reading `{}` panicked: {}", entry.name, words(&*panic)))?;
                 if let (Ok(tensor), Stored::Strided(_)) = (&read, &entry.stored)

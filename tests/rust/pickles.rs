@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use half::{bf16, f16};
 use serde::Deserialize;
 use statepress::{Checkpoint, Error, OpenOptions};
-use statepress_core::{Entry, Level, Packed};
+use statepress_core::{Entry, Level, Packed, Source};
 use statepress_formats::{open, read_tensor};
 use statepress_tests::files::fixture;
 
@@ -41,7 +41,7 @@ fn expected() -> BTreeMap<String, Expected> {
     serde_json::from_slice(&file("expected.json")).unwrap()
 }
 
-fn numbers(bytes: &Vec<u8>, entry: &Entry) -> Vec<f32> {
+fn numbers(bytes: &dyn Source, entry: &Entry) -> Vec<f32> {
     match read_tensor(bytes, entry).unwrap().data {
         Packed::F32(values) => values,
         Packed::F16(bits) => bits.into_iter().map(|bits| f16::from_bits(bits).to_f32()).collect(),

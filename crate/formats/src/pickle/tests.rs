@@ -78,11 +78,12 @@ fn objects_are_their_fields_and_what_they_hold() {
 
 #[test]
 fn bytes_and_texts_of_every_protocol() {
-    let bytes = |pickle: &[u8]| match run(pickle).unwrap() {
-        Pickle { heap, root } => match heap.node(root) {
+    let bytes = |pickle: &[u8]| {
+        let Pickle { heap, root } = run(pickle).unwrap();
+        match heap.node(root) {
             Some(&Node::Bytes { len, first }) => (len, first),
             other => panic!("{other:?}"),
-        },
+        }
     };
     let abc = (3, *b"abc\0\0\0\0\0");
     assert_eq!(bytes(b"C\x03abc."), abc);
