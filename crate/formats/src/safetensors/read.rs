@@ -70,12 +70,7 @@ pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, Fo
             HeaderValue::Metadata(strings) if name == METADATA => metadata = strings,
             HeaderValue::Null(()) if name == METADATA => {}
             HeaderValue::Tensor { dtype, shape, data_offsets: [begin, end] } if name != METADATA => {
-                let dtype = DType::from_name(&dtype).ok_or_else(|| {
-                    FormatError::unsupported(
-                        format!("tensor `{name}` has the element type `{dtype}`"),
-                        "elements of less than a byte and complex numbers of doubles are not read: convert it to F32, F16 or BF16 first",
-                    )
-                })?;
+                let dtype = DType::from_name(&dtype).ok_or_else(|| unknown_dtype(&name, &dtype))?;
                 arrays.push(Array { name, dtype, shape, begin, end });
             }
             _ => {
@@ -101,6 +96,19 @@ pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, Fo
 
     let entries = arrays.into_iter().map(|array| array.entry(data)).collect::<Result<_, _>>()?;
     index(entries, metadata)
+}
+
+/// Element types that the format has and this version does not read, and names that no format has.
+fn unknown_dtype(name: &str, dtype: &str) -> FormatError {
+    let help = match dtype {
+        "F4" | "F6_E2M3" | "F6_E3M2" | "C128" => {
+            "elements of less than a byte and complex numbers of doubles are not read: convert it to F32, F16 or BF16 first"
+        }
+        _ => {
+            "safetensors has no such type; its names are like F32, F16, BF16, I64: write the file with safetensors' own library"
+        }
+    };
+    FormatError::unsupported(format!("tensor `{name}` has the element type `{dtype}`"), help)
 }
 
 /// Why the header is not one, by the key that is wrong where there is one.
