@@ -219,6 +219,31 @@ fn deep_wide_and_circular_values_are_left_out() {
 }
 
 #[test]
+fn what_many_objects_share_is_searched_once() {
+    // Objects of a class, each with the one dict of dicts for its state.
+    const MANY: u16 = 8000;
+    let keys = |out: &mut Vec<u8>, i: u16| out.extend(format!("X\x05\0\0\0{i:05}").as_bytes());
+    let mut state = b"}q\0(".to_vec();
+    for i in 0..MANY {
+        keys(&mut state, i);
+        state.extend(b"}");
+    }
+    state.extend(b"u0cm\nC\nq\x010");
+    // The dict and the class are in the memo; what comes now is the value of `config`.
+    let mut config = state;
+    config.extend(b"}(");
+    for i in 0..MANY {
+        keys(&mut config, i);
+        config.extend(b"h\x01)Rh\0b");
+    }
+    config.extend(b"u");
+    let bytes = archive(&pickle(6, 0, b"K\x02K\x03", b"K\x03K\x01", &config), &[0; 24]);
+    let start = Instant::now();
+    open(&bytes).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
 fn giant_lengths_and_counts_are_refused() {
     let state = |config: &[u8]| refusal(&archive(&pickle(6, 0, b"K\x06", b"K\x01", config), &[0; 24]));
     assert!(

@@ -295,3 +295,52 @@ fn damaged_arrays_are_refused_or_kept_with_a_reason() {
     let error = checkpoint.tensor("order.weight", &Default::default()).unwrap_err().to_string();
     assert!(error.contains("`order.weight`") && error.contains("group 77, of 4"), "{error}");
 }
+
+/// A safetensors file of arrays that hold zeros, or what is given.
+fn file(arrays: &[(&str, Dtype, Vec<usize>, Option<Vec<u8>>)]) -> Vec<u8> {
+    let size = |dtype: Dtype| if dtype == Dtype::I64 { 8 } else { 4 };
+    let held: Vec<_> = arrays
+        .iter()
+        .map(|(name, dtype, shape, bytes)| {
+            let bytes =
+                bytes.clone().unwrap_or_else(|| vec![0; shape.iter().product::<usize>() * size(*dtype)]);
+            (*name, *dtype, shape.clone(), bytes)
+        })
+        .collect();
+    let views = held.iter().map(|(name, dtype, shape, bytes)| {
+        (*name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+#[test]
+fn arrays_that_do_not_belong_together_are_kept_with_a_reason() {
+    let gptq = |more: (&'static str, Dtype, Vec<usize>, Option<Vec<u8>>)| {
+        file(&[
+            ("a.qweight", Dtype::I32, vec![8, 64], None),
+            ("a.qzeros", Dtype::I32, vec![2, 8], None),
+            ("a.scales", Dtype::F32, vec![2, 64], None),
+            more,
+        ])
+    };
+    let alternate: Vec<u8> = (0..256u32).flat_map(|i| ((i + 1) % 2).to_le_bytes()).collect();
+    let dims: Vec<u8> = [256i64, 256].into_iter().flat_map(i64::to_le_bytes).collect();
+    let blocks = file(&[
+        ("a.weight_packed", Dtype::I32, vec![256, 32], None),
+        ("a.weight_scale", Dtype::F32, vec![2, 2], None),
+        ("a.weight_shape", Dtype::I64, vec![2], Some(dims)),
+        ("a.weight_g_idx", Dtype::I32, vec![256], Some(alternate)),
+    ]);
+    for (bytes, reason) in [
+        (gptq(("a.g_idx", Dtype::I64, vec![64], None)), "`g_idx` is I64 [64], not I32 [64]"),
+        (gptq(("a.weight", Dtype::F32, vec![64, 64], None)), "`a.weight` is stored as well"),
+        (blocks, "its groups have scales for several rows"),
+    ] {
+        let checkpoint = Checkpoint::open(bytes, OpenOptions::default()).unwrap();
+        let findings = checkpoint.inspection().findings;
+        let kept = findings.iter().find(|finding| finding.code == "quantized-kept");
+        let message = &kept.unwrap_or_else(|| panic!("{findings:?}")).message;
+        assert!(message.contains(reason), "{message}");
+        compressed(&checkpoint, &recipes::find("none").unwrap());
+    }
+}

@@ -62,7 +62,7 @@ pub(crate) struct LeftOut {
     /// `a sparse tensor`, say.
     pub(crate) what: String,
     pub(crate) help: String,
-    /// Numbers in it.
+    /// Numbers in it; where nobody knows, more than in all others.
     pub(crate) elements: u64,
 }
 

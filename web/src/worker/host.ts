@@ -169,7 +169,13 @@ export class LocalHost implements Host {
       free();
       after();
     };
-    return { checkpoint: this.#hold(this.#checkpoints, object, freed), inspection: object.inspection() };
+    try {
+      const inspection = object.inspection();
+      return { checkpoint: this.#hold(this.#checkpoints, object, freed), inspection };
+    } catch (error) {
+      freed();
+      throw error;
+    }
   }
 
   async #load(

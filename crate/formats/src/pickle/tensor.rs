@@ -92,13 +92,12 @@ pub(super) fn quantized(heap: &Heap, args: &[Value]) -> Result<Node, Stop> {
 
 /// A tensor of a kind that this crate does not read, by the last word of the function that rebuilds it.
 pub(super) fn other(heap: &Heap, function: &str, args: &[Value]) -> Node {
-    let size = |at: usize| args.get(at).map_or(UNKNOWN, |&size| count(heap, size));
+    let size = |at: usize| count(heap, *args.get(at)?);
     match function.rsplit('.').next().unwrap_or(function) {
         "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => {
             // `(layout, (indices, values, size, ...))`, or four of them for the compressed layouts.
             let parts = args.get(1).and_then(|&data| heap.tuple(data)).unwrap_or_default();
-            let sizes = parts.get(2..).unwrap_or_default().iter();
-            let elements = sizes.map(|&size| count(heap, size)).find(|&n| n < UNKNOWN).unwrap_or(UNKNOWN);
+            let elements = parts.iter().skip(2).take(4).find_map(|&size| count(heap, size));
             unread("a sparse tensor".into(), "save it dense: tensor.to_dense()", elements)
         }
         "_rebuild_meta_tensor_no_storage" => unread(
@@ -112,7 +111,7 @@ pub(super) fn other(heap: &Heap, function: &str, args: &[Value]) -> Node {
         "_rebuild_device_tensor_from_numpy" | "_rebuild_xla_tensor" => unread(
             "a tensor of a device that was saved as a NumPy array".into(),
             "move it to the CPU before saving: tensor.cpu()",
-            UNKNOWN,
+            None,
         ),
         "_rebuild_wrapper_subclass" => {
             let class = args.first().and_then(|&class| heap.global(class));
@@ -126,7 +125,7 @@ pub(super) fn other(heap: &Heap, function: &str, args: &[Value]) -> Node {
         _ => unread(
             format!("a tensor that `{function}` would rebuild"),
             "save it as a plain tensor: torch.empty_like(t).copy_(t)",
-            UNKNOWN,
+            None,
         ),
     }
 }
@@ -145,12 +144,12 @@ pub(super) fn quantized_by_attributes(heap: &Heap, state: Value) -> Option<Node>
         unread(
             "a parameter of bitsandbytes, whose codes and scales are pickled as an object".into(),
             "save model.state_dict(), which has them as tensors",
-            UNKNOWN,
+            None,
         )
     })
 }
 
-pub(super) fn unread(what: String, help: &str, elements: u64) -> Node {
+pub(super) fn unread(what: String, help: &str, elements: Option<u64>) -> Node {
     Node::Unread(Rc::new(Unread { what, help: help.into(), elements }))
 }
 
@@ -249,11 +248,8 @@ fn quantizer(heap: &Heap, params: Value) -> Result<Result<Quantizer, String>, St
     })
 }
 
-/// So many numbers are in a tensor whose size is not known: more than in all others.
-const UNKNOWN: u64 = u64::MAX;
-
-/// The numbers in a tensor of a size.
-fn count(heap: &Heap, size: Value) -> u64 {
+/// The numbers in a tensor of a size, if it is one.
+fn count(heap: &Heap, size: Value) -> Option<u64> {
     let dims = heap.items(size).or_else(|| {
         // torch.Size(...) where it is written as a call.
         let args = heap.tuple(heap.record(size)?.args)?;
@@ -261,7 +257,7 @@ fn count(heap: &Heap, size: Value) -> u64 {
     });
     let product =
         |dims: &[Value]| dims.iter().take(64).try_fold(1u64, |n, &dim| n.checked_mul(unsigned(dim)?));
-    dims.and_then(product).unwrap_or(UNKNOWN)
+    dims.and_then(product)
 }
 
 /// A tuple or list of at most [`DIMENSIONS`] + 1 numbers; more are an error of the caller's.

@@ -100,8 +100,8 @@ pub(crate) struct Unread {
     /// `a sparse tensor`, say.
     pub(crate) what: String,
     pub(crate) help: String,
-    /// Numbers in it; where nobody knows, more than in all others.
-    pub(crate) elements: u64,
+    /// Numbers in it, where that is known.
+    pub(crate) elements: Option<u64>,
 }
 
 /// Affine quantization parameters of a tensor.

@@ -41,8 +41,8 @@ pub(super) struct Found {
     pub(super) mappings: Vec<Mapping>,
     /// Lists of tensors: their path and how many tensors.
     pub(super) lists: Vec<(String, usize)>,
-    /// Classes of whole modules.
-    pub(super) modules: Vec<String>,
+    /// The class of a whole module, the first one.
+    pub(super) module: Option<String>,
 }
 
 /// A value on the way: its parent among the visited, and how it is reached from there.
@@ -82,8 +82,10 @@ pub(super) fn search(pickle: &Pickle) -> Found {
             }
         };
         if heap.is_module(value) {
-            let class = heap.record(value).and_then(|record| heap.global(record.callee));
-            found.modules.push(class.unwrap_or_else(|| "an unknown class".into()));
+            found.module.get_or_insert_with(|| {
+                let class = heap.record(value).and_then(|record| heap.global(record.callee));
+                class.unwrap_or_else(|| "an unknown class".into())
+            });
         } else if let Some(pairs) = heap.mapping(value) {
             step_into(heap, pairs, &mut next);
             if let Some(counted) = count(heap, pairs, depth == 0)
@@ -93,7 +95,12 @@ pub(super) fn search(pickle: &Pickle) -> Found {
                 found.mappings.push(Mapping { path, value, around, ..counted });
             }
         } else if let Some(record) = heap.record(value) {
-            step_into(heap, heap.mapping(record.state).unwrap_or_default(), &mut next);
+            // The state is part of its record: a file may give one state to many.
+            if let Value::Ref(state) = record.state
+                && seen.insert(state)
+            {
+                step_into(heap, heap.mapping(record.state).unwrap_or_default(), &mut next);
+            }
         } else if let Some(items) = heap.items(value) {
             for (index, &item) in items.iter().enumerate().take(LIST_ITEMS) {
                 next(Step::Item(index), item);
@@ -143,7 +150,7 @@ fn count(heap: &Heap, pairs: &[(Value, Value)], is_root: bool) -> Option<Mapping
             matrix |= weight && tensor.shape.len() > 1;
             vector |= weight && !tensor.shape.is_empty();
         } else if let Some(unread) = heap.unread(value) {
-            params = params.saturating_add(unread.elements);
+            params = params.saturating_add(unread.elements.unwrap_or(0));
             unread_any = true;
         } else {
             others += usize::from(value != Value::None);

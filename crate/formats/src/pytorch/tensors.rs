@@ -30,7 +30,7 @@ pub(super) fn entries(
     for (name, value) in dynamic::unpack(heap, named(heap, weights, findings), findings)? {
         if let Some(unread) = heap.unread(value) {
             let (what, help) = (unread.what.clone(), unread.help.clone());
-            left.push(LeftOut { name, what, help, elements: unread.elements });
+            left.push(LeftOut { name, what, help, elements: unread.elements.unwrap_or(u64::MAX) });
             continue;
         }
         let Some(tensor) = heap.tensor(value) else {

@@ -1,7 +1,8 @@
 //! Which of the mappings of tensors in a pickle are the weights.
 //!
 //! The path that the caller gives; else the mapping with the keys of a known model; else, among what is
-//! no moving average and no state of an optimizer, a usual wrapper; else the most parameters.
+//! no moving average and no state of an optimizer, a usual wrapper, unless another has more than twice its
+//! parameters; else the most parameters.
 
 use std::cmp::Reverse;
 
@@ -66,7 +67,7 @@ pub(super) fn find(pickle: &Pickle, choice: &Choice<'_>) -> Result<Weights, Form
     let mut found = search(pickle);
     let lists = std::mem::take(&mut found.lists);
     if let Some(path) = choice.path {
-        return given(found, path, lists);
+        return given(pickle, found, path, lists);
     }
     let mut mappings: Vec<Mapping> = std::mem::take(&mut found.mappings);
     mappings.retain(|mapping| mapping.plausible);
@@ -98,7 +99,12 @@ pub(super) fn find(pickle: &Pickle, choice: &Choice<'_>) -> Result<Weights, Form
 }
 
 /// The mapping at a path that the user gave.
-fn given(mut found: Found, path: &str, lists: Vec<(String, usize)>) -> Result<Weights, FormatError> {
+fn given(
+    pickle: &Pickle,
+    mut found: Found,
+    path: &str,
+    lists: Vec<(String, usize)>,
+) -> Result<Weights, FormatError> {
     let path = if path.is_empty() { BARE } else { path };
     match found.mappings.iter().position(|mapping| mapping.path == path) {
         Some(at) => {
@@ -106,6 +112,7 @@ fn given(mut found: Found, path: &str, lists: Vec<(String, usize)>) -> Result<We
             found.mappings.retain(|mapping| mapping.plausible);
             Ok(weights(taken, found.mappings, lists))
         }
+        None if found.mappings.is_empty() => Err(nothing(pickle, &found, &lists)),
         None => {
             let candidates = found.mappings.iter().map(|mapping| mapping.path.clone()).collect();
             Err(FormatError::NoWeightsAt { path: path.into(), candidates })
@@ -146,7 +153,8 @@ fn weights(taken: Mapping, others: Vec<Mapping>, lists: Vec<(String, usize)>) ->
     let at = |mapping: &Mapping| WeightsAt {
         path: mapping.path.clone(),
         tensors: mapping.tensors as u64,
-        params: mapping.params,
+        // What a hostile file says of itself has to pass as a number of JavaScript.
+        params: mapping.params.min(1 << 53),
     };
     let candidates = std::iter::once(&taken).chain(&others).map(at).collect();
     Weights { path: taken.path, state: taken.value, around: taken.around, candidates, findings }
@@ -175,7 +183,7 @@ fn names(heap: &Heap, value: Value) -> Vec<&str> {
 fn nothing(pickle: &Pickle, found: &Found, lists: &[(String, usize)]) -> FormatError {
     let Pickle { heap, root } = pickle;
     const HELP: &str = "save a state dict with torch.save(model.state_dict(), \"model.pt\")";
-    if let Some(class) = found.modules.first() {
+    if let Some(class) = &found.module {
         return FormatError::WholeModule { class: class.clone() };
     }
     if let Some(class) = heap.record(*root).and_then(|record| heap.global(record.callee)) {

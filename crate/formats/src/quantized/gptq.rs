@@ -45,7 +45,9 @@ pub(super) fn find(arrays: &Arrays<'_>, key: &str, told: &mut Told) -> Result<Op
     let bits = if awq {
         4
     } else {
-        (1..=8).rev().find(|bits| outputs.saturating_mul(*bits).div_ceil(32) == width).unwrap_or(0)
+        let fits = |bits: &usize| outputs.saturating_mul(*bits).div_ceil(32) == width;
+        let said = arrays.config["bits"].as_u64().and_then(|bits| usize::try_from(bits).ok());
+        said.filter(fits).or_else(|| (1..=8).rev().find(fits)).unwrap_or(0)
     };
     let inputs = if awq { stored[0] } else { stored[0].saturating_mul(32) / bits.max(1) };
     let tool = if awq { "AWQ" } else { "GPTQ" };
@@ -53,7 +55,7 @@ pub(super) fn find(arrays: &Arrays<'_>, key: &str, told: &mut Told) -> Result<Op
     let opaque = |why: String| Ok(Some(Found::Opaque { scheme: scheme.clone(), keys: keys.clone(), why }));
     let fits = match awq {
         true => stored[1].checked_mul(8) == Some(outputs) && width == stored[1],
-        false => [2, 3, 4, 8].contains(&bits) && inputs * bits == stored[0] * 32,
+        false => [2, 3, 4, 8].contains(&bits) && inputs.checked_mul(bits) == stored[0].checked_mul(32),
     };
     if !fits || groups == 0 || inputs == 0 || outputs == 0 || qzeros.shape[0] != groups {
         let (q, z, s) = (&qweight.shape, &qzeros.shape, &scales.shape);
@@ -95,8 +97,13 @@ pub(super) fn find(arrays: &Arrays<'_>, key: &str, told: &mut Told) -> Result<Op
         }
     };
     let zeros = same.map_or(Zeros::Each(zeros, plus), |zero| Zeros::Same(zero as i32 + plus));
-    let order = arrays.get(&format!("{base}g_idx"));
-    let order = match order.filter(|order| !awq && order.dtype() == DType::I32 && order.shape == [inputs]) {
+    let order = arrays.get(&format!("{base}g_idx")).filter(|_| !awq);
+    if let Some(order) = order.as_ref().filter(|order| order.dtype() != DType::I32 || order.shape != [inputs])
+    {
+        let (dtype, shape) = (order.dtype().name(), &order.shape);
+        return opaque(format!("`g_idx` is {dtype} {shape:?}, not I32 [{inputs}]"));
+    }
+    let order = match order {
         Some(order) if !are_neighbours(arrays.source, &name, &order, size)? => Some(order),
         _ => None,
     };

@@ -17,6 +17,7 @@ use statepress_core::index::Stored;
 use statepress_core::{Encoding, Entry, Finding, Index, Source};
 
 use crate::FormatError;
+use crate::shape::checked_elements;
 
 /// Joins the arrays of every weight that another tool quantized. `config` is a `config.json` that lies beside the file,
 /// whose `quantization_config` tells what shapes do not.
@@ -48,7 +49,16 @@ pub fn join_quantized(
         }
         match found.or_else(|| opaque::find(&arrays, &key)) {
             None => {}
-            Some(Found::Weight(weight)) => gone.extend(arrays.put(weight, &mut told)),
+            Some(Found::Weight(weight)) => {
+                checked_elements(&weight.name, &weight.shape)?;
+                let Weight { name, scheme, keys, .. } = &*weight;
+                if arrays.places.contains_key(name) && !keys.contains(name) {
+                    let why = format!("`{name}` is stored as well");
+                    arrays.mark(scheme, keys, &why, &mut told);
+                } else {
+                    gone.extend(arrays.put(weight, &mut told));
+                }
+            }
             Some(Found::Opaque { scheme, keys, why }) => arrays.mark(&scheme, &keys, &why, &mut told),
         }
     }

@@ -70,7 +70,7 @@ pub(super) fn packed(arrays: &Arrays<'_>, key: &str, _: &mut Told) -> Result<Opt
         return opaque("packed", "the words are not those of a matrix of `weight_shape`");
     };
     let scheme = format!("int{bits} (compressed-tensors)");
-    let Some(mut per) = per(&scales, rows, cols, &arrays.config) else {
+    let Some(per) = per(&scales, rows, cols, &arrays.config) else {
         return opaque(&format!("int{bits}"), "scales do not fit the shape");
     };
     let bits = bits as u32;
@@ -90,15 +90,20 @@ pub(super) fn packed(arrays: &Arrays<'_>, key: &str, _: &mut Told) -> Result<Opt
         }
         Some(_) => return opaque(&format!("int{bits}"), "zero points do not fit the shape"),
     };
-    let mut groups = of("weight_g_idx").filter(|it| it.dtype() == DType::I32 && it.shape == [cols]);
+    let mut groups = of("weight_g_idx");
     if let Some(order) = &groups {
+        if order.dtype() != DType::I32 || order.shape != [cols] {
+            let (dtype, shape) = (order.dtype().name(), &order.shape);
+            let why = format!("`weight_g_idx` is {dtype} {shape:?}, not I32 [{cols}]");
+            return opaque(&format!("int{bits}"), &why);
+        }
         // Not set: -1 throughout.
         let first =
             read_view(arrays.source, key, &order.shape, &order.view, i32::from_le_bytes)?.first().copied();
         if first == Some(-1) || are_neighbours(arrays.source, key, order, per[1])? {
             groups = None;
-        } else {
-            per[0] = 1;
+        } else if per[0] != 1 {
+            return opaque(&format!("int{bits}"), "its groups have scales for several rows");
         }
     }
     let codes = Codes { array: words, packed: Some(Packed { bits, axis: 1, order: ORDER }) };

@@ -83,7 +83,10 @@ fn keep_one_of_each(
 ) -> Result<Option<Finding>, FormatError> {
     let mut left_out: HashMap<&str, HashSet<&str>> = HashMap::new();
     let mut names: Vec<String> = Vec::new();
-    for (tensor, homes) in homes.iter().filter(|(_, homes)| homes.len() > 1) {
+    let mut several: Vec<_> = homes.iter().filter(|(_, homes)| homes.len() > 1).collect();
+    // A table has no order, and the first is told of.
+    several.sort_unstable();
+    for (tensor, homes) in several {
         let meant =
             map.and_then(|map| map.shard_of.get(tensor)).filter(|meant| homes.contains(&meant.as_str()));
         let Some(meant) = meant else {
@@ -101,7 +104,6 @@ fn keep_one_of_each(
             index.tensors = without(std::mem::take(&mut index.tensors), left_out);
         }
     }
-    names.sort_unstable();
     Ok(names.first().map(|first| {
         let message =
             format!("tensors lie in several shards, the one that the index names is read: {}", list(&names));

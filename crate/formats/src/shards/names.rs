@@ -12,6 +12,8 @@ pub struct ShardName {
     number: u32,
     /// Digits of the number.
     digits: usize,
+    /// What stands between number and count: `-of-`, as written.
+    between: String,
     /// How many shards there are.
     pub count: u32,
 }
@@ -21,7 +23,7 @@ impl ShardName {
     pub fn parse(name: &str) -> Option<Self> {
         let lower = name.to_ascii_lowercase();
         let (at, word) = ["-of-", "_of_"].iter().filter_map(|word| Some((lower.rfind(word)?, word))).max()?;
-        let (before, after) = (&name[..at], &name[at + word.len()..]);
+        let (before, between, after) = (&name[..at], &name[at..at + word.len()], &name[at + word.len()..]);
         let digit = |byte: &u8| byte.is_ascii_digit();
         let digits = before.bytes().rev().take_while(digit).count();
         let counted = after.bytes().take_while(digit).count();
@@ -29,7 +31,13 @@ impl ShardName {
         let (count, ending) = after.split_at(counted);
         let (number, count) = (number.parse().ok()?, count.parse().ok()?);
         let around = (stem.into(), ending.into());
-        (count > 0 && count <= MOST && number <= count).then_some(Self { around, number, digits, count })
+        (count > 0 && count <= MOST && number <= count).then_some(Self {
+            around,
+            number,
+            digits,
+            between: between.into(),
+            count,
+        })
     }
 
     /// Whether two names are of shards of the same checkpoint.
@@ -37,16 +45,16 @@ impl ShardName {
         self.count == other.count && self.around == other.around
     }
 
-    /// The numbers that lack among the shards of one checkpoint, as names; in their order.
+    /// The numbers that are missing among the shards of one checkpoint, as names; in their order.
     pub(super) fn missing(there: &[Self]) -> Vec<String> {
-        let Some(Self { around: (stem, ending), digits, count, .. }) = there.first() else {
+        let Some(Self { around: (stem, ending), digits, between, count, .. }) = there.first() else {
             return Vec::new();
         };
         let first = u32::from(!there.iter().any(|shard| shard.number == 0));
         let numbers: std::collections::HashSet<u32> = there.iter().map(|shard| shard.number).collect();
         (first..first + count)
             .filter(|number| !numbers.contains(number))
-            .map(|number| format!("{stem}{number:0digits$}-of-{count:0digits$}{ending}"))
+            .map(|number| format!("{stem}{number:0digits$}{between}{count:0digits$}{ending}"))
             .collect()
     }
 }
