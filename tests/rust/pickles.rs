@@ -145,7 +145,7 @@ fn the_user_says_which_weights_are_meant() {
     assert!(average.findings.iter().any(|finding| finding.code == "averaged-weights"));
     let error = opened_at("average.pt", "emma").err().unwrap();
     assert_eq!(error.code(), "bad-option");
-    assert!(error.to_string().contains("`emma`") && error.to_string().contains("model, ema"), "{error}");
+    assert!(error.to_string().contains("`emma`") && error.to_string().contains("`model`, `ema`"), "{error}");
     assert!(opened_at("repeated.pt", "bare").is_ok());
     let safetensors = std::fs::read(fixture("fixtures/tf.safetensors")).unwrap();
     let options = OpenOptions { weights: Some("model".into()), ..OpenOptions::default() };

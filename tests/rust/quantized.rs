@@ -296,8 +296,11 @@ fn damaged_arrays_are_refused_or_kept_with_a_reason() {
     assert!(error.contains("`order.weight`") && error.contains("group 77, of 4"), "{error}");
 }
 
-/// A safetensors file of arrays that hold zeros, or what is given.
-fn file(arrays: &[(&str, Dtype, Vec<usize>, Option<Vec<u8>>)]) -> Vec<u8> {
+/// An array by its name: it holds zeros, or what is given.
+type Named = (&'static str, Dtype, Vec<usize>, Option<Vec<u8>>);
+
+/// A safetensors file of arrays.
+fn file(arrays: &[Named]) -> Vec<u8> {
     let size = |dtype: Dtype| if dtype == Dtype::I64 { 8 } else { 4 };
     let held: Vec<_> = arrays
         .iter()
@@ -315,7 +318,7 @@ fn file(arrays: &[(&str, Dtype, Vec<usize>, Option<Vec<u8>>)]) -> Vec<u8> {
 
 #[test]
 fn arrays_that_do_not_belong_together_are_kept_with_a_reason() {
-    let gptq = |more: (&'static str, Dtype, Vec<usize>, Option<Vec<u8>>)| {
+    let gptq = |more: Named| {
         file(&[
             ("a.qweight", Dtype::I32, vec![8, 64], None),
             ("a.qzeros", Dtype::I32, vec![2, 8], None),
@@ -331,10 +334,16 @@ fn arrays_that_do_not_belong_together_are_kept_with_a_reason() {
         ("a.weight_shape", Dtype::I64, vec![2], Some(dims)),
         ("a.weight_g_idx", Dtype::I32, vec![256], Some(alternate)),
     ]);
+    let mlx = file(&[
+        ("a.weight", Dtype::U32, vec![64, 8], None),
+        ("a.scales", Dtype::F32, vec![64, 1], None),
+        ("a.biases", Dtype::F32, vec![64, 1], None),
+    ]);
     for (bytes, reason) in [
         (gptq(("a.g_idx", Dtype::I64, vec![64], None)), "`g_idx` is I64 [64], not I32 [64]"),
         (gptq(("a.weight", Dtype::F32, vec![64, 64], None)), "`a.weight` is stored as well"),
         (blocks, "its groups have scales for several rows"),
+        (mlx, "in MLX cannot be decoded"),
     ] {
         let checkpoint = Checkpoint::open(bytes, OpenOptions::default()).unwrap();
         let findings = checkpoint.inspection().findings;

@@ -16,6 +16,7 @@ pub mod precision;
 pub mod recipe;
 pub mod report;
 pub mod role;
+pub mod second;
 pub mod shape;
 pub mod source;
 pub mod spec;

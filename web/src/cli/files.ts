@@ -27,18 +27,24 @@ export async function readText(path: string, signal: AbortSignal): Promise<strin
 /** Little-endian ids; u16 when the vocabulary fits, unless said otherwise. `path` is where the bytes are from. */
 export function idsOf(path: string, bytes: Buffer, type: "u16" | "u32" | undefined, vocabSize: number): Uint32Array {
   const width = (type ?? (vocabSize <= 0x10000 ? "u16" : "u32")) === "u16" ? 2 : 4;
+  const refuse = (what: string) => new StatepressError("bad-input", `${path}: ${what}`, { path });
+  const help = 'ids are read as bare numbers: numpy.asarray(ids).astype("<u2").tofile("ids.bin"), or "<u4"';
+  if (bytes.subarray(0, 6).toString("latin1") === "\x93NUMPY") throw refuse(`a NumPy file (.npy); ${help}`);
+  if (bytes.subarray(0, 4).toString("latin1") === "PK\x03\x04") throw refuse(`a zip archive (.pt or .npz); ${help}`);
   if (bytes.length % width !== 0) {
-    throw new StatepressError(
-      "bad-input",
-      `${path}: ${bytes.length} bytes are no whole number of ${8 * width}-bit ids`,
-      {
-        path,
-      },
-    );
+    throw refuse(`${bytes.length} bytes are no whole number of ${8 * width}-bit ids`);
   }
-  return Uint32Array.from({ length: bytes.length / width }, (_, i) =>
+  const ids = Uint32Array.from({ length: bytes.length / width }, (_, i) =>
     width === 2 ? bytes.readUInt16LE(2 * i) : bytes.readUInt32LE(4 * i),
   );
+  // What NumPy and torch save of their own accord is wider, and every second id would be a 0 that nobody wrote.
+  const halved = ids.length >= 8 && ids.some((id) => id !== 0) && ids.every((id, i) => i % 2 === 0 || id === 0);
+  if (halved && type !== "u16") {
+    const wider =
+      width === 2 ? "these look like ids of 32 or 64 bits (32 bits: --ids-type u32)" : "these look like ids of 64 bits";
+    throw refuse(`every second ${8 * width}-bit id is 0: ${wider}; ${help}`);
+  }
+  return ids;
 }
 
 /** The name of a built-in recipe, or the recipe in a JSON file. */

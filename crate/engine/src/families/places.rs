@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use statepress_core::Index;
+use statepress_core::second::is_second;
 
 use super::registry::{self, Run};
 
@@ -21,31 +22,6 @@ const WRAPPERS: [&str; 6] = [
     "_fsdp_wrapped_module",
     "_checkpoint_wrapped_module",
     "_fpw_module",
-];
-
-/// Words by which training scripts call what is not the model that is trained: its average, what it
-/// learns from, what judges it. Words of a prefix are apart by `.` or `_`.
-const SECOND: [&str; 20] = [
-    "ema",
-    "swa",
-    "average",
-    "averaged",
-    "avg",
-    "shadow",
-    "momentum",
-    "teacher",
-    "target",
-    "ref",
-    "reference",
-    "frozen",
-    "old",
-    "previous",
-    "backup",
-    "copy",
-    "discriminator",
-    "critic",
-    "reward",
-    "draft",
 ];
 
 /// A key without the names that wrappers put into it.
@@ -117,7 +93,7 @@ impl Place {
     }
 
     fn is_second(&self) -> bool {
-        self.outer.split(['.', '_']).any(|word| SECOND.contains(&word.to_ascii_lowercase().as_str()))
+        is_second(&self.outer)
     }
 }
 

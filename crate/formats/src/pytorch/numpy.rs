@@ -1,4 +1,4 @@
-//! Scalars of NumPy, which losses and learning rates become when nobody calls `.item()`.
+//! What NumPy puts into a pickle: scalars, which losses and learning rates become when nobody calls `.item()`, and arrays.
 
 use crate::pickle::{Heap, Node, Record, Value};
 
@@ -28,4 +28,23 @@ pub(super) fn scalar(heap: &Heap, record: &Record) -> Option<Value> {
         _ if kind.starts_with('u') && whole >= 0 => Value::Int(whole),
         _ => return None,
     })
+}
+
+/// The numbers in an array of NumPy, where a value is one; of some pickles the shape is not known.
+pub(super) fn array(heap: &Heap, value: Value) -> Option<Option<u64>> {
+    let record = heap.record(value)?;
+    let callee = heap.global(record.callee)?;
+    let function = callee.strip_prefix("numpy.")?.rsplit('.').next()?;
+    if !["_reconstruct", "_frombuffer"].contains(&function) {
+        return None;
+    }
+    // `(version, shape, dtype, is Fortran's, bytes)`
+    let shape = heap.tuple(record.state).and_then(|state| heap.tuple(*state.get(1)?));
+    let product = |dims: &[Value]| {
+        dims.iter().take(64).try_fold(1u64, |n, dim| match dim {
+            Value::Int(dim) => n.checked_mul(u64::try_from(*dim).ok()?),
+            _ => None,
+        })
+    };
+    Some(shape.and_then(product))
 }

@@ -7,9 +7,9 @@ use statepress_core::index::{AffineScales, Extent, Stored, Strided};
 use statepress_core::limits::TENSORS;
 use statepress_core::{DType, Entry, Finding};
 
-use super::dynamic;
 use super::storages::Storages;
 use super::weights::Weights;
+use super::{dynamic, numpy};
 use crate::FormatError;
 use crate::findings::{LeftOut, left_out, list};
 use crate::pickle::{Heap, Quantizer, TensorRef, Value};
@@ -31,6 +31,14 @@ pub(super) fn entries(
         if let Some(unread) = heap.unread(value) {
             let (what, help) = (unread.what.clone(), unread.help.clone());
             left.push(LeftOut { name, what, help, elements: unread.elements.unwrap_or(u64::MAX) });
+            continue;
+        }
+        // Beside a bare state dict it may be a history of losses: a weight has the name of a module before its own.
+        let weight = !weights.around.is_empty() || name.contains('.');
+        if let Some(elements) = numpy::array(heap, value).filter(|_| weight) {
+            let what = "an array of NumPy".into();
+            let help = "make it a tensor before saving: torch.from_numpy(array)".into();
+            left.push(LeftOut { name, what, help, elements: elements.unwrap_or(u64::MAX) });
             continue;
         }
         let Some(tensor) = heap.tensor(value) else {

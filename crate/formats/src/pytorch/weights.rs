@@ -1,11 +1,12 @@
 //! Which of the mappings of tensors in a pickle are the weights.
 //!
 //! The path that the caller gives; else the mapping with the keys of a known model; else, among what is
-//! no moving average and no state of an optimizer, a usual wrapper, unless another has more than twice its
+//! no average, copy or helper by its name and no state of an optimizer, a usual wrapper, unless another has more than twice its
 //! parameters; else the most parameters.
 
 use std::cmp::Reverse;
 
+use statepress_core::second::is_second;
 use statepress_core::{Finding, WeightsAt};
 
 use super::search::{Found, Mapping, search};
@@ -32,8 +33,9 @@ const JUDGED: usize = 16;
 /// How usual a name is for the weights.
 pub(super) fn preference(key: &str) -> usize {
     match key {
-        "model_state_dict" => 2,
-        "state_dict" => 1,
+        "model_state_dict" => 3,
+        "state_dict" => 2,
+        "model" | "module" | "net" | "network" | "params" | "parameters" | "weights" | "model_state" => 1,
         _ => 0,
     }
 }
@@ -42,20 +44,21 @@ pub(super) fn preference(key: &str) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Weights,
-    Average,
+    /// An average or another copy, a helper, gradients.
+    Second,
     Optimizer,
 }
 
 impl Kind {
     fn of(path: &str) -> Self {
-        let path = path.to_ascii_lowercase();
-        let word = |wanted: &str| path.split(['.', '_']).any(|word| word == wanted);
-        if ["optim", "scheduler", "momentum", "exp_avg", "scaler"].iter().any(|part| path.contains(part)) {
+        let lower = path.to_ascii_lowercase();
+        let optimizer = ["optim", "scheduler", "momentum", "exp_avg", "scaler"];
+        if optimizer.iter().any(|part| lower.contains(part)) {
             Self::Optimizer
-        } else if word("ema")
-            || ["shadow", "average", "swa_", "teacher"].iter().any(|part| path.contains(part))
+        } else if is_second(&lower)
+            || ["shadow", "average", "swa_", "teacher"].iter().any(|part| lower.contains(part))
         {
-            Self::Average
+            Self::Second
         } else {
             Self::Weights
         }
@@ -127,7 +130,13 @@ fn weights(taken: Mapping, others: Vec<Mapping>, lists: Vec<(String, usize)>) ->
             .iter()
             .map(|other| format!("`{}` ({} tensors, {} numbers)", other.path, other.tensors, other.params))
             .collect();
-        findings.push(Finding::info(
+        // Nothing but the order in the file speaks for it.
+        let alike = |other: &Mapping| {
+            let rank = |it: &Mapping| (Kind::of(&it.path), preference(last_key(&it.path)), it.params);
+            rank(other) == rank(&taken)
+        };
+        let told = if others.iter().any(alike) { Finding::warning } else { Finding::info };
+        findings.push(told(
             "other-weights",
             format!(
                 "the weights are taken from `{}` ({} tensors, {} numbers); the file also holds {}: name the one \
@@ -139,9 +148,11 @@ fn weights(taken: Mapping, others: Vec<Mapping>, lists: Vec<(String, usize)>) ->
             ),
         ));
     }
-    if Kind::of(&taken.path) == Kind::Average {
-        let message =
-            format!("the weights are taken from `{}`, by its name an average over the training", taken.path);
+    if Kind::of(&taken.path) == Kind::Second {
+        let message = format!(
+            "the weights are taken from `{}`, by its name not the model that is trained but an average, a copy or a helper",
+            taken.path
+        );
         findings.push(Finding::info("averaged-weights", message));
     }
     if !lists.is_empty() {

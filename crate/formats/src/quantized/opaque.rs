@@ -11,7 +11,7 @@ struct Layout {
     beside: &'static [&'static str],
 }
 
-const LAYOUTS: [Layout; 8] = [
+const LAYOUTS: [Layout; 13] = [
     Layout {
         scheme: "EXL2",
         lead: "q_weight",
@@ -35,6 +35,16 @@ const LAYOUTS: [Layout; 8] = [
     },
     Layout { scheme: "AQLM", lead: "codes", second: "codebooks", beside: &["scales"] },
     Layout { scheme: "MXFP4", lead: "_blocks", second: "_scales", beside: &[] },
+    Layout { scheme: "MLX", lead: "weight", second: "scales", beside: &["biases"] },
+    Layout { scheme: "EETQ", lead: "qweight", second: "weight_scales", beside: &[] },
+    Layout {
+        scheme: "NVFP4",
+        lead: "weight",
+        second: "weight_scale_2",
+        beside: &["weight_scale", "input_scale"],
+    },
+    Layout { scheme: "codes with scales", lead: "int8_weight", second: "scales", beside: &["zeros"] },
+    Layout { scheme: "codes with a scale", lead: "weight", second: "scale", beside: &["zero_point", "zero"] },
 ];
 
 /// The arrays of a layout that has `key` as its lead.
