@@ -155,6 +155,10 @@ test("evaluate takes text, stdin and ids alike; compare makes the card", async (
   const values = Uint32Array.from({ length: 1024 }, (_, i) => narrow.readUInt16LE(2 * i));
   writeFileSync(wide, new Uint8Array(values.buffer));
   const u32 = await done("evaluate", DEMO, "--ids", wide, "--ids-type", "u32");
+  // NumPy and torch write 64 bits of their own accord: read as 16, most ids would be 0 and a number would come out.
+  const mistaken = await cli(["evaluate", DEMO, "--ids", wide, "--backend", "cpu"]);
+  assert.equal(mistaken.code, 1);
+  assert.match(mistaken.stderr, /every second 16-bit id is 0.*--ids-type u32/);
   assert.deepEqual(timeless(u32), timeless(u16));
 
   const out = join(folder, "mixed.safetensors");
