@@ -75,7 +75,7 @@ test("aborting rejects with its code, in the worker too", async () => {
     return { first, second, tokens, windows };
   });
   assert.equal(errors.first.code, "aborted");
-  assert.equal(errors.first.name, "StatepressError");
+  assert.equal(errors.first.name, "AbortError");
   assert.equal(errors.second.code, "aborted");
   assert.equal(errors.tokens, 3);
   assert.ok(errors.windows > 0);
