@@ -163,9 +163,9 @@ test("what is no checkpoint, cannot be run or has no tokenizer is refused in wor
   await drop(page, [notes]);
   await asB(page);
   await problem.filter({ hasText: "notes.safetensors could not be opened; model stays open" }).waitFor();
-  await drop(page, [fixture("fixtures/reject.global_call.pt")]);
+  await drop(page, [fixture("fixtures/reject.whole_module.pt")]);
   await asB(page);
-  await problem.filter({ hasText: "posix.getcwd" }).waitFor();
+  await problem.filter({ hasText: "Sequential" }).waitFor();
   assert.equal(await page.locator("#compare").count(), 0, "nothing stands beside it");
 
   // Opens, and holds no model that is known.
