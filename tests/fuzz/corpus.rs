@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::zip::zip;
+
 /// Folders of fixtures, and the most bytes of a file of theirs that is taken.
 const FOLDERS: [&str; 5] = ["cases/pickle", "cases/quantized", "cases/shards", "cases/spelling", "fixtures"];
 const BYTES: u64 = 40_000;
@@ -41,30 +43,5 @@ fn opcodes() -> Vec<(String, Vec<u8>)> {
 
 /// A zip archive with that pickle.
 pub(crate) fn archive(pickle: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut directory = Vec::new();
-    for (name, data) in [("m/data.pkl", pickle), ("m/data/0", &[0; 64])] {
-        let header = out.len() as u32;
-        out.extend(b"PK\x03\x04");
-        out.extend([0; 22]);
-        out.extend((name.len() as u16).to_le_bytes());
-        out.extend([0; 2]);
-        out.extend(name.as_bytes());
-        out.extend(data);
-        directory.extend(b"PK\x01\x02");
-        directory.extend([0; 16]);
-        directory.extend((data.len() as u32).to_le_bytes());
-        directory.extend((data.len() as u32).to_le_bytes());
-        directory.extend((name.len() as u16).to_le_bytes());
-        directory.extend([0; 12]);
-        directory.extend(header.to_le_bytes());
-        directory.extend(name.as_bytes());
-    }
-    let at = out.len() as u32;
-    out.extend(&directory);
-    out.extend(b"PK\x05\x06\0\0\0\0\x02\0\x02\0");
-    out.extend((directory.len() as u32).to_le_bytes());
-    out.extend(at.to_le_bytes());
-    out.extend([0; 2]);
-    out
+    zip(&[("m/data.pkl", pickle), ("m/data/0", &[0; 64])], |_| ())
 }

@@ -9,6 +9,8 @@
 
 mod corpus;
 mod mutate;
+#[path = "../support/zip.rs"]
+mod zip;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ pub mod gpu_reference;
 pub mod ops;
 pub mod sequence_ops;
 pub mod yardstick;
+pub mod zip;
 
 /// `#[test]`, on every target: one body runs natively and in wasm.
 #[cfg(not(target_family = "wasm"))]
