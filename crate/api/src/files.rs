@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
 
-use statepress_core::source::SourceError;
+use statepress_core::source::{SourceError, check_range};
 use statepress_core::{Sink, Source};
 
 use crate::Error;
@@ -41,10 +41,7 @@ impl Source for FileSource {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        let wanted = buffer.len() as u64;
-        if offset.checked_add(wanted).is_none_or(|end| end > self.len) {
-            return Err(SourceError::OutOfBounds { offset, wanted, len: self.len });
-        }
+        check_range(offset, buffer.len(), self.len)?;
         let mut file = self.file.borrow_mut();
         let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(buffer));
         read.map_err(|error| SourceError::Platform(error.to_string()))

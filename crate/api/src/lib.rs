@@ -30,7 +30,7 @@ pub use config_json::{make_whole, read_config};
 pub use error::Error;
 pub use files::{FileSource, MemorySink};
 pub use statepress_core::job::{self, Job, Progress};
-pub use statepress_core::source::SourceError;
+pub use statepress_core::source::{SourceError, check_range};
 pub use statepress_core::{
     Finding, Joined, Level, Precision, Recipe, Sink, Source, StoredAs, recipe, report, spec,
 };

@@ -1,7 +1,7 @@
 //! Several sources as one, end to end: the shards of a checkpoint.
 
 use crate::Source;
-use crate::source::SourceError;
+use crate::source::{SourceError, check_range};
 
 /// Sources that are read as if they were one. Nothing is copied: a read goes to the source that has the bytes.
 pub struct Joined {
@@ -46,10 +46,7 @@ impl Source for Joined {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        let wanted = buffer.len() as u64;
-        if offset.checked_add(wanted).is_none_or(|end| end > self.len) {
-            return Err(SourceError::OutOfBounds { offset, wanted, len: self.len });
-        }
+        check_range(offset, buffer.len(), self.len)?;
         // The last part that begins at or before the offset; empty ones before it have no bytes to give.
         let first = self.parts.partition_point(|part| part.begin <= offset).saturating_sub(1);
         let (mut at, mut rest) = (offset, buffer);

@@ -39,22 +39,25 @@ pub enum SourceError {
     Platform(String),
 }
 
+/// Whether `wanted` bytes at `offset` are among the `len` there are.
+pub fn check_range(offset: u64, wanted: usize, len: u64) -> Result<(), SourceError> {
+    let wanted = wanted as u64;
+    match offset.checked_add(wanted) {
+        Some(end) if end <= len => Ok(()),
+        _ => Err(SourceError::OutOfBounds { offset, wanted, len }),
+    }
+}
+
 impl Source for [u8] {
     fn len(&self) -> u64 {
         <[u8]>::len(self) as u64
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        let found = usize::try_from(offset).ok().and_then(|start| self.get(start..)?.get(..buffer.len()));
-        match found {
-            Some(bytes) => {
-                buffer.copy_from_slice(bytes);
-                Ok(())
-            }
-            None => {
-                Err(SourceError::OutOfBounds { offset, wanted: buffer.len() as u64, len: Source::len(self) })
-            }
-        }
+        check_range(offset, buffer.len(), Source::len(self))?;
+        // What lies within a slice is no more than a usize.
+        buffer.copy_from_slice(&self[offset as usize..][..buffer.len()]);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sources and sinks that JavaScript implements.
 
-use statepress::{Sink, Source, SourceError};
+use statepress::{Sink, Source, SourceError, check_range};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -50,10 +50,7 @@ impl Source for JsSource {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        let wanted = buffer.len() as u64;
-        if offset.checked_add(wanted).is_none_or(|end| end > self.len) {
-            return Err(SourceError::OutOfBounds { offset, wanted, len: self.len });
-        }
+        check_range(offset, buffer.len(), self.len)?;
         self.object.read_at(offset as f64, buffer).map_err(platform)
     }
 }
