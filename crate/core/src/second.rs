@@ -1,7 +1,7 @@
 //! Words by which training scripts call what is not the model that is trained.
 
 /// Its average or another copy, what it learns from, what judges it, what its optimizer keeps.
-const WORDS: [&str; 34] = [
+const WORDS: [&str; 33] = [
     "ema",
     "swa",
     "swag",
@@ -35,7 +35,6 @@ const WORDS: [&str; 34] = [
     "fisher",
     "mask",
     "masks",
-    "delta",
 ];
 
 /// Whether a path or a prefix has such a word in it; words are apart by `.` or `_`.

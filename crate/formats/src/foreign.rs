@@ -14,7 +14,8 @@ struct Format {
 const ORIGINAL: &str = "open the checkpoint it was made from, saved with torch.save(model.state_dict(), \"model.pt\") or \
                         as safetensors";
 const UNPACK: &str = "unpack it first and open the checkpoint in it";
-const SAVE: &str = "save a state dict with torch.save(model.state_dict(), \"model.pt\")";
+/// What helps whoever has something else than a state dict.
+pub(crate) const SAVE: &str = "save a state dict with torch.save(model.state_dict(), \"model.pt\")";
 const AGAIN: &str = "the download went wrong: fetch the file itself";
 
 const fn starts(signature: &'static [u8], what: &'static str, help: &'static str) -> Format {
@@ -242,6 +243,53 @@ fn is_msgpack(head: &[u8]) -> bool {
         _ => None,
     };
     text.is_some_and(|text| text.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' '))
+}
+
+/// What a zip archive is that torch.save did not write, by the names in it.
+pub(crate) fn archive(names: &[&str]) -> FormatError {
+    let any = |fits: &dyn Fn(&str) -> bool| names.iter().any(|name| fits(name));
+    let ends = |endings: &'static [&'static str]| {
+        names.iter().copied().find(|name| {
+            let name = name.to_ascii_lowercase();
+            endings.iter().any(|ending| name.ends_with(ending))
+        })
+    };
+    if any(&|name| name.ends_with("archive_format") || name.ends_with("serialized_exported_program.json")) {
+        return FormatError::unsupported(
+            "an archive of torch.export (.pt2), which holds a program",
+            "save its weights with torch.save(torch.export.load(\"model.pt2\").state_dict, \"weights.pt\")",
+        );
+    }
+    if any(&|name| name.ends_with("\\data.pkl")) {
+        return FormatError::unsupported(
+            "a zip archive whose names are written with backslashes",
+            "unpack it and pack it again with `zip -0 -r model.pt FOLDER`",
+        );
+    }
+    if !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
+        return FormatError::unsupported(
+            "a NumPy archive (.npz)",
+            "convert it: safetensors.numpy.save_file(dict(numpy.load(\"weights.npz\")), \"model.safetensors\")",
+        );
+    }
+    if any(&|name| name.ends_with(".weights.h5")) {
+        return FormatError::unsupported(
+            "a Keras model (.keras)",
+            "open the PyTorch checkpoint it was made from, or save its weights as safetensors",
+        );
+    }
+    if let Some(inner) = ends(&[".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".gguf"]) {
+        return FormatError::unsupported(
+            format!("a zip archive with the file `{inner}` in it"),
+            "unpack it first and open that file",
+        );
+    }
+    if any(&|name| name == "[Content_Types].xml" || name == "META-INF/MANIFEST.MF") {
+        return FormatError::unsupported("a document or program in a zip archive", SAVE);
+    }
+    let held: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+    let what = format!("a zip archive without a data.pkl (it holds {})", crate::findings::list(&held));
+    FormatError::unsupported(what, SAVE)
 }
 
 #[cfg(test)]

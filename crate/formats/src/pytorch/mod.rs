@@ -1,5 +1,5 @@
-//! PyTorch zip checkpoints: `<root>/data.pkl` and one member per storage.
-//! Source: `torch/serialization.py`; the variants in use are in the tests.
+//! What torch.save writes: zip archives of `<root>/data.pkl` and one member per storage, and the files before
+//! them (`legacy`). Source: `torch/serialization.py`; the variants in use are in the tests.
 
 mod dynamic;
 mod legacy;
@@ -16,11 +16,11 @@ use statepress_core::{Index, Source};
 
 use storages::{Place, Storages};
 
-use crate::FormatError;
 use crate::choice::Choice;
 use crate::cursor::Cursor;
 use crate::pickle::{self, Callees, Pickle};
 use crate::zip::Archive;
+use crate::{FormatError, foreign};
 
 pub(crate) use legacy::{MAGIC, open as open_legacy};
 
@@ -80,57 +80,8 @@ fn root(archive: &Archive<'_>) -> Result<String, FormatError> {
             let why = format!("there is more than one data.pkl: in `{one}` and in `{other}`");
             Err(FormatError::malformed("zip directory", why))
         }
-        (None, _) => Err(other_archive(archive)),
+        (None, _) => Err(foreign::archive(&archive.names().collect::<Vec<_>>())),
     }
-}
-
-/// What a zip archive is that torch.save did not write.
-fn other_archive(archive: &Archive<'_>) -> FormatError {
-    let names: Vec<&str> = archive.names().collect();
-    let any = |fits: &dyn Fn(&str) -> bool| names.iter().any(|name| fits(name));
-    let ends = |endings: &'static [&'static str]| {
-        names.iter().copied().find(|name| {
-            let name = name.to_ascii_lowercase();
-            endings.iter().any(|ending| name.ends_with(ending))
-        })
-    };
-    const SAVE: &str = "save a state dict with torch.save(model.state_dict(), \"model.pt\")";
-    if any(&|name| name.ends_with("archive_format") || name.ends_with("serialized_exported_program.json")) {
-        return FormatError::unsupported(
-            "an archive of torch.export (.pt2), which holds a program",
-            "save its weights with torch.save(torch.export.load(\"model.pt2\").state_dict, \"weights.pt\")",
-        );
-    }
-    if any(&|name| name.ends_with("\\data.pkl")) {
-        return FormatError::unsupported(
-            "a zip archive whose names are written with backslashes",
-            "unpack it and pack it again with `zip -0 -r model.pt FOLDER`",
-        );
-    }
-    if !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
-        return FormatError::unsupported(
-            "a NumPy archive (.npz)",
-            "convert it: safetensors.numpy.save_file(dict(numpy.load(\"weights.npz\")), \"model.safetensors\")",
-        );
-    }
-    if any(&|name| name.ends_with(".weights.h5")) {
-        return FormatError::unsupported(
-            "a Keras model (.keras)",
-            "open the PyTorch checkpoint it was made from, or save its weights as safetensors",
-        );
-    }
-    if let Some(inner) = ends(&[".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".gguf"]) {
-        return FormatError::unsupported(
-            format!("a zip archive with the file `{inner}` in it"),
-            "unpack it first and open that file",
-        );
-    }
-    if any(&|name| name == "[Content_Types].xml" || name == "META-INF/MANIFEST.MF") {
-        return FormatError::unsupported("a document or program in a zip archive", SAVE);
-    }
-    let held: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-    let what = format!("a zip archive without a data.pkl (it holds {})", crate::findings::list(&held));
-    FormatError::unsupported(what, SAVE)
 }
 
 fn refuse_torchscript(archive: &Archive<'_>, root: &str) -> Result<(), FormatError> {

@@ -13,6 +13,7 @@ use super::search::{Found, Mapping, search};
 use crate::FormatError;
 use crate::choice::{BARE, Choice};
 use crate::findings::{describe_list, list};
+use crate::foreign::SAVE;
 use crate::pickle::{Heap, Node, Pickle, Value, is_dangerous};
 
 /// The state dict of a pickle and what lies beside it.
@@ -55,9 +56,7 @@ impl Kind {
         let optimizer = ["optim", "scheduler", "momentum", "exp_avg", "scaler"];
         if optimizer.iter().any(|part| lower.contains(part)) {
             Self::Optimizer
-        } else if is_second(&lower)
-            || ["shadow", "average", "swa_", "teacher"].iter().any(|part| lower.contains(part))
-        {
+        } else if is_second(path) {
             Self::Second
         } else {
             Self::Weights
@@ -193,7 +192,6 @@ fn names(heap: &Heap, value: Value) -> Vec<&str> {
 /// Why there are no weights: what the file holds instead.
 fn nothing(pickle: &Pickle, found: &Found, lists: &[(String, usize)]) -> FormatError {
     let Pickle { heap, root } = pickle;
-    const HELP: &str = "save a state dict with torch.save(model.state_dict(), \"model.pt\")";
     if let Some(class) = &found.module {
         return FormatError::WholeModule { class: class.clone() };
     }
@@ -202,7 +200,7 @@ fn nothing(pickle: &Pickle, found: &Found, lists: &[(String, usize)]) -> FormatE
             return FormatError::RefusedGlobal { name: class };
         }
         if heap.mapping(*root).is_none() {
-            return FormatError::unsupported(format!("the file holds an object of `{class}`"), HELP);
+            return FormatError::unsupported(format!("the file holds an object of `{class}`"), SAVE);
         }
     }
     if !lists.is_empty() {
@@ -224,7 +222,7 @@ fn nothing(pickle: &Pickle, found: &Found, lists: &[(String, usize)]) -> FormatE
         }
         None => say_value(heap, *root),
     };
-    FormatError::unsupported(format!("the file holds {what}"), HELP)
+    FormatError::unsupported(format!("the file holds {what}"), SAVE)
 }
 
 fn say_key(heap: &Heap, key: Value) -> String {
