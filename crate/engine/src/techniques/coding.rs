@@ -1,9 +1,8 @@
 //! One tensor into one encoding.
 
-use statepress_core::index::Stored;
 use statepress_core::recipe::{ClipBy, Int8Options};
 use statepress_core::report::RoundingError;
-use statepress_core::{DType, Encoding, Entry, Finding, Packed, Tensor};
+use statepress_core::{Encoding, Entry, Finding, Tensor};
 use statepress_formats::Survey;
 use statepress_kernels::KernelError;
 use statepress_kernels::codecs::{self, Clip};
@@ -11,9 +10,6 @@ use statepress_kernels::codecs::{self, Clip};
 use super::measure;
 use crate::EngineError;
 use crate::error::listed;
-
-/// Up to here float32 has every whole number.
-const WHOLE: f32 = 16_777_216.0;
 
 /// A tensor in another encoding.
 pub(crate) struct Coded {
@@ -103,16 +99,4 @@ pub(crate) fn percentile(encoding: Encoding, clip: Clip) -> Option<f64> {
         (Encoding::Int8 { .. }, Clip::Percentile(percentile)) => Some(percentile),
         _ => None,
     }
-}
-
-/// Says that whole numbers lost digits when they were read.
-pub(crate) fn integers_narrowed(entry: &Entry, read: &Tensor) -> Option<Finding> {
-    let Stored::Strided(strided) = &entry.stored else { return None };
-    let (DType::I64 | DType::I32, Packed::F32(values)) = (strided.dtype, &read.data) else { return None };
-    let count = values.iter().filter(|value| value.abs() >= WHOLE).count();
-    let dtype = strided.dtype.name();
-    let message = format!(
-        "{count} whole numbers ({dtype}) are read as float32: of those beyond {WHOLE} the last digits are lost"
-    );
-    (count > 0).then(|| Finding::warning("integers-narrowed", message).about(&entry.name))
 }

@@ -9,9 +9,10 @@ mod statistics;
 
 use std::borrow::Cow;
 
+use statepress_core::index::Stored;
 use statepress_core::recipe::{Codecs, RecipeError};
 use statepress_core::report::{CodedView, TensorView};
-use statepress_core::{Entry, Finding, Form, Index, Packed, Precision, Source, Tensor};
+use statepress_core::{DType, Entry, Finding, Form, Index, Packed, Precision, Source, Tensor};
 use statepress_formats::Survey;
 use statepress_kernels::codecs;
 
@@ -142,7 +143,7 @@ impl Read<'_> {
         if let Some(first) = &entry.tied_to {
             findings.push(Finding::info("tied", format!("the same storage as {first}")));
         }
-        findings.extend(coding::integers_narrowed(entry, tensor));
+        findings.extend(integers_narrowed(entry, tensor));
         findings.extend(measure::told(entry, &self.found));
         if non_finite == values.len() as u64 {
             let message = "no finite number is in it: statistics and the ends of the histogram are 0";
@@ -150,4 +151,19 @@ impl Read<'_> {
         }
         findings.into_iter().map(|finding| finding.about(&entry.name)).collect()
     }
+}
+
+/// Up to here float32 has every whole number.
+const WHOLE: f32 = 16_777_216.0;
+
+/// Says that whole numbers lost digits when they were read.
+fn integers_narrowed(entry: &Entry, read: &Tensor) -> Option<Finding> {
+    let Stored::Strided(strided) = &entry.stored else { return None };
+    let (DType::I64 | DType::I32, Packed::F32(values)) = (strided.dtype, &read.data) else { return None };
+    let count = values.iter().filter(|value| value.abs() >= WHOLE).count();
+    let dtype = strided.dtype.name();
+    let message = format!(
+        "{count} whole numbers ({dtype}) are read as float32: of those beyond {WHOLE} the last digits are lost"
+    );
+    (count > 0).then(|| Finding::warning("integers-narrowed", message).about(&entry.name))
 }

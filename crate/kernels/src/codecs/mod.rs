@@ -139,12 +139,6 @@ pub fn decode(tensor: &Tensor) -> Vec<f32> {
     out
 }
 
-/// One row of a tensor seen as a matrix; `out` is `[cols]`.
-pub fn decode_row(tensor: &Tensor, row: usize, out: &mut [f32]) {
-    let (_, cols) = tensor.matrix();
-    decode_range(tensor, row * cols, out);
-}
-
 /// The numbers from `first` of the flattened tensor on, as many as `out` takes.
 pub fn decode_range(tensor: &Tensor, first: usize, out: &mut [f32]) {
     let range = first..first + out.len();
