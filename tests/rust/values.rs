@@ -46,7 +46,7 @@ fn error(report: &CompressReport, tensor: &str) -> RoundingError {
     report.plan.tensors.iter().find(|it| it.name == tensor).unwrap().error.unwrap()
 }
 
-const ODD: [&str; 7] = ["non-finite", "overflow", "zeroed", "coarse-scale", "clipped", "f", "g"];
+const ODD: [&str; 5] = ["non-finite", "overflow", "zeroed", "coarse-scale", "clipped"];
 
 #[test]
 fn nan_and_infinities_are_told_under_every_recipe() {
@@ -136,6 +136,24 @@ fn what_overflows_is_called_infinite_and_has_no_distance() {
     let huge = checkpoint(&[("w", Dtype::F32, &[2], f32s(&[3.4e38, 1.0]))]);
     let report = compress(&huge, &only("bf16", ""));
     assert!(told(&report, "overflow", "w")[0].message.contains("beyond what bf16 holds (3.39e38)"));
+}
+
+#[test]
+fn float64_below_float32_is_told_of_where_it_becomes_zero() {
+    let mut values: Vec<f64> = ordinary(4 * 64, 0.02).into_iter().map(f64::from).collect();
+    (values[5], values[9]) = (1e-200, -1e-46);
+    let wide = checkpoint(&[("w", Dtype::F64, &[4, 64], f64s(&values))]);
+    for rule in ["fp32", "fp16", "int8", "nf4"] {
+        let report = compress(&wide, &only(rule, ""));
+        let zeroed = told(&report, "zeroed", "w");
+        assert_eq!(zeroed.len(), 1, "{rule}: {zeroed:?}");
+        for words in ["2 of the 256 numbers of w", "become 0 when they are read", "number 5, 1e-200"] {
+            assert!(zeroed[0].message.contains(words), "{words}: {zeroed:?}");
+        }
+        assert!(error(&report, "w").zeroed >= 2, "{rule}");
+    }
+    let report = compress(&wide, &recipes::find("none").unwrap());
+    assert!(told(&report, "zeroed", "w").is_empty() && error(&report, "w").zeroed == 0);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which numbers of a tensor are NaN, infinite, or more than float32 holds, told from the file itself: what is
+//! Which numbers of a tensor are NaN, infinite, or out of float32's reach, told from the file itself: what is
 //! read as float32 does not know any more what an infinity was.
 
 use statepress_core::index::{Stored, Strided};
@@ -21,6 +21,10 @@ pub struct Survey {
     pub beyond: u64,
     /// The first of those.
     pub first_beyond: Option<(usize, f64)>,
+    /// How many are not 0 and become 0 as float32.
+    pub below: u64,
+    /// The first of those.
+    pub first_below: Option<(usize, f64)>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +34,7 @@ enum Kind {
     Nan,
     Infinite,
     Beyond,
+    Below,
 }
 
 impl Kind {
@@ -38,6 +43,7 @@ impl Kind {
             _ if value.is_nan() => Self::Nan,
             _ if value.is_infinite() => Self::Infinite,
             _ if (value as f32).is_infinite() => Self::Beyond,
+            _ if value != 0.0 && value as f32 == 0.0 => Self::Below,
             _ => Self::Finite,
         }
     }
@@ -55,6 +61,7 @@ pub fn survey(source: &dyn Source, entry: &Entry) -> Result<Survey, FormatError>
             Kind::Nan => (&mut it.nan, &mut it.first),
             Kind::Infinite => (&mut it.infinite, &mut it.first),
             Kind::Beyond => (&mut it.beyond, &mut it.first_beyond),
+            Kind::Below => (&mut it.below, &mut it.first_below),
         };
         *count += 1;
         if first.is_none() {
@@ -125,9 +132,23 @@ mod tests {
         let found = of(DType::F64, bytes.clone(), &[2, 3], &[3, 1]);
         assert_eq!((found.nan, found.infinite, found.beyond), (1, 1, 2));
         assert_eq!((found.first.unwrap().0, found.first_beyond), (3, Some((2, -edge))));
+        assert_eq!((found.below, found.first_below), (0, None));
         // Transposed: 1, NaN / edge, infinity / -edge, 1e300.
         let found = of(DType::F64, bytes, &[3, 2], &[1, 3]);
         assert_eq!((found.first.unwrap().0, found.first_beyond), (1, Some((4, -edge))));
+    }
+
+    #[test]
+    fn float64_below_float32_is_not_a_zero_of_the_file() {
+        // Half of the smallest float32 rounds to 0, a little more to it.
+        let half = f64::from(f32::from_bits(1)) / 2.0;
+        let bytes: Vec<u8> =
+            [0.0, half.next_up(), -half, 1e-200].into_iter().flat_map(f64::to_le_bytes).collect();
+        let found = of(DType::F64, bytes, &[4], &[1]);
+        assert_eq!(
+            (found.below, found.first_below, found.first, found.beyond),
+            (2, Some((2, -half)), None, 0)
+        );
     }
 
     #[test]

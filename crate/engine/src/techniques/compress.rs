@@ -105,8 +105,8 @@ impl Compress {
         let Form::Coded(encoding) = decision.form else {
             self.writer.copy(&*self.source, entry)?;
             let found = statepress_formats::survey(&*self.source, entry)?;
-            // As they are kept, numbers beyond float32 are what they were.
-            findings.extend(measure::told(entry, &Survey { first_beyond: None, ..found }));
+            // As they are kept, numbers out of float32's reach are what they were.
+            findings.extend(measure::told(entry, &Survey { first_beyond: None, first_below: None, ..found }));
             *report = Some(RoundingError { non_finite: found.nan + found.infinite, ..measure::KEPT });
             return Ok(());
         };

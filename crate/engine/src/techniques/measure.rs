@@ -36,6 +36,10 @@ const COARSE: u32 = 16;
 
 /// What is not finite in a tensor that was read.
 pub(crate) fn survey(source: &dyn Source, entry: &Entry, read: &Tensor) -> Result<Survey, EngineError> {
+    // Only the file knows what float64 was before it was read.
+    if matches!(&entry.stored, Stored::Strided(view) if view.dtype == DType::F64) {
+        return Ok(statepress_formats::survey(source, entry)?);
+    }
     let special = match &read.data {
         Packed::F32(values) => !all_finite(values),
         Packed::F16(bits) => highest(bits) >= F16_SPECIAL,
@@ -49,9 +53,6 @@ pub(crate) fn survey(source: &dyn Source, entry: &Entry, read: &Tensor) -> Resul
     };
     if !special {
         return Ok(Survey::default());
-    }
-    if matches!(&entry.stored, Stored::Strided(view) if view.dtype == DType::F64) {
-        return Ok(statepress_formats::survey(source, entry)?);
     }
     let mut it = Survey::default();
     for (index, value) in codecs::decode(read).into_iter().enumerate().filter(|(_, value)| !value.is_finite())
@@ -94,6 +95,13 @@ pub(crate) fn told(entry: &Entry, found: &Survey) -> Vec<Finding> {
         );
         findings.push(Finding::warning("overflow", message).about(name));
     }
+    if let Some((index, value)) = found.first_below {
+        let count = found.below;
+        let message = format!(
+            "{count} of the {n} numbers of {name} are too small for float32 and become 0 when they are read; the first is number {index}, {value:e}. Recipe none keeps them"
+        );
+        findings.push(Finding::warning("zeroed", message).about(name));
+    }
     findings
 }
 
@@ -101,10 +109,16 @@ pub(crate) fn told(entry: &Entry, found: &Survey) -> Vec<Finding> {
 pub(crate) fn kept(found: &Survey) -> RoundingError {
     let non_finite = found.nan + found.infinite;
     match found.beyond {
-        0 => RoundingError { non_finite, ..KEPT },
-        overflowed => {
-            RoundingError { mse: None, max_abs: None, cosine: None, overflowed, non_finite, ..KEPT }
-        }
+        0 => RoundingError { non_finite, zeroed: found.below, ..KEPT },
+        overflowed => RoundingError {
+            mse: None,
+            max_abs: None,
+            cosine: None,
+            overflowed,
+            non_finite,
+            zeroed: found.below,
+            ..KEPT
+        },
     }
 }
 
@@ -163,7 +177,7 @@ pub(crate) fn measure(
     let error = RoundingError {
         clipped: if floats { 0 } else { beyond_codes },
         overflowed: overflowed + before.beyond,
-        zeroed,
+        zeroed: zeroed + before.below,
         non_finite: before.nan + before.infinite,
         ..if infinite {
             RoundingError { mse: None, max_abs: None, cosine: None, ..KEPT }
@@ -181,7 +195,8 @@ pub(crate) fn measure(
         coarse: coarse_scales(coded) + flipped,
         first_overflow,
     };
-    (error, of_coding.findings(&error))
+    // What was 0 before is told of by whoever read it.
+    (error, of_coding.findings(&RoundingError { zeroed, ..error }))
 }
 
 /// Sums over pairs of numbers, in their order.
