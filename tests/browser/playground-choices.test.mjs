@@ -112,7 +112,7 @@ test("the verdict stands in the headline, and what was measured here in the advi
   const first = page.locator("#advice li").first();
   assert.match((await first.textContent()).replace(/\s+/g, " "), /int8 .* on this model, measured in run \d+/);
   const second = await page.locator("#advice li").nth(1).textContent();
-  assert.match(second.replace(/\s+/g, " "), /on itera-tiny, another model of this family/);
+  assert.match(second.replace(/\s+/g, " "), /on itera-tiny, a model of this family/);
 });
 
 test("tensors are found by name and role, coloured by what they lost, and looked at beside the map", async () => {
@@ -193,6 +193,25 @@ test("among several tokenizers the user chooses", async () => {
   await page.locator("#facts").filter({ hasText: "tokenizer_b.json" }).waitFor();
   await advised(page);
   assert.equal(await page.inputValue("#tokenizer-name"), "tokenizer_b.json");
+});
+
+test("among several sets of weights in one file the user chooses", async () => {
+  await pick(page, [fixture("cases/pickle/average.pt")]);
+  await page
+    .locator("#understand")
+    .filter({ hasText: "the weights are taken from `model`" })
+    .waitFor({ state: "attached" });
+  const offered = await page.locator("#weights-path option").allTextContents();
+  assert.deepEqual(
+    offered.map((it) => it.trim().split(":")[0]),
+    ["model", "ema"],
+  );
+  await page.selectOption("#weights-path", "ema");
+  await page
+    .locator("#understand")
+    .filter({ hasText: "the weights are taken from `ema`" })
+    .waitFor({ state: "attached" });
+  assert.equal(await page.inputValue("#weights-path"), "ema");
 });
 
 test("shards that are dropped together are one model", async () => {
