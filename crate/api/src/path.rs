@@ -31,11 +31,8 @@ impl Checkpoint {
             options = config_beside(&folder, options);
         }
         if name_of(&path).ends_with(INDEX) {
-            let bytes = std::fs::read(&path).map_err(|error| failed(&path, &error))?;
-            let text = String::from_utf8(bytes).map_err(|error| Error::File {
-                path: path.display().to_string(),
-                reason: error.to_string(),
-            })?;
+            let text = read_text(&path)
+                .map_err(|reason| Error::File { path: path.display().to_string(), reason })?;
             let map = ShardMap::parse(&name_of(&path), &text)?;
             let files: Vec<PathBuf> = map.files().into_iter().map(|file| folder.join(file)).collect();
             return Self::open_shards(shards(files)?, Some(&map), options);
@@ -83,7 +80,7 @@ fn shards_like(folder: &Path, name: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The files that are there, each by its name; which of them lack is seen when they are opened together.
+/// The files that are there, each by its name; which of them are missing is seen when they are opened together.
 fn shards(files: Vec<PathBuf>) -> Result<Joined, Error> {
     let there = files.into_iter().filter(|file| std::fs::symlink_metadata(file).is_ok());
     let opened = there.map(|file| {
@@ -99,15 +96,14 @@ fn config_beside(folder: &Path, mut options: OpenOptions) -> OpenOptions {
     if std::fs::symlink_metadata(&path).is_err() {
         return options;
     }
-    let ignored = match std::fs::read(&path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => return options.config_text(&text),
-            Err(error) => error.to_string(),
-        },
-        Err(error) => error.to_string(),
-    };
-    options.findings.push(Finding::warning("config-ignored", format!("config.json is ignored: {ignored}")));
-    options
+    match read_text(&path) {
+        Ok(text) => options.config_text(&text),
+        Err(reason) => {
+            let message = format!("config.json is ignored: {reason}");
+            options.findings.push(Finding::warning("config-ignored", message));
+            options
+        }
+    }
 }
 
 /// The names in a folder, in their order.
@@ -122,6 +118,11 @@ fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Error {
-    Error::File { path: path.display().to_string(), reason: error.to_string() }
+/// A text in UTF-8, or why it cannot be read.
+fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("it is no UTF-8 text from byte {at} on: save it as UTF-8")
+    })
 }
