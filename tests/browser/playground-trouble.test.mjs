@@ -93,7 +93,10 @@ test("bad files are refused in words that help; what was open stays", async () =
 test("a pickle that asks for a call is opened, and the call told of and not made", async () => {
   const { page, problems } = await opened();
   await page.setInputFiles("#files", [fixture("fixtures/reject.global_call.pt")]);
-  await page.locator("#understand").filter({ hasText: /posix\.getcwd/ }).waitFor({ state: "attached" });
+  await page
+    .locator("#understand")
+    .filter({ hasText: /posix\.getcwd/ })
+    .waitFor({ state: "attached" });
   assert.deepEqual(problems, []);
   await page.close();
 });

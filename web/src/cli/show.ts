@@ -24,7 +24,9 @@ const candidate = ({ path, tensors, params }: Inspection["weights"][number]) =>
 export function inspection(it: Inspection): string {
   const facts = table([
     ["format", `${it.format} (${it.wrapper})`],
-    ...(it.weights.length > 1 ? [["other weights in the file (--weights)", it.weights.slice(1).map(candidate).join(", ")]] : []),
+    ...(it.weights.length > 1
+      ? [["other weights in the file (--weights)", it.weights.slice(1).map(candidate).join(", ")]]
+      : []),
     ["family", it.family],
     ["parameters", grouped(it.params)],
     ["weights", `${grouped(it.bytes)} bytes of ${grouped(it.fileBytes)}`],
