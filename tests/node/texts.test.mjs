@@ -43,7 +43,9 @@ test("what is no UTF-8 is refused with its place and what it seems to be", () =>
   says(Buffer.from([0xff, 0xfe, 0, 0, 0x41, 0, 0, 0]), /UTF-32LE/);
   says(LATIN1, /byte 1 is 0xfc, and it seems to be Latin-1 \(Windows-1252\); .*iconv/, 1);
   says(Buffer.from([0xcf, 0xf0, 0xe8, 0xe2, 0xe5, 0xf2]), /an older encoding/, 0);
-  says(Buffer.from("日本語の文章").subarray(0, 16), /it ends in the middle of a character/, 15);
+  says(Buffer.from("日本語の文章").subarray(0, 16), /it ends in the middle of a character; it was cut/, 15);
+  // A last letter with an accent, and nothing else to judge by.
+  says(Buffer.from("un petit café", "latin1"), /middle of a character, or is Latin-1; fetch .* else .*iconv/, 12);
   const damaged = Buffer.from("日本語の文章と中文字符。".repeat(9));
   damaged[30] = 0xff;
   says(damaged, /byte 30 is 0xff, and the rest seems to be UTF-8/, 30);

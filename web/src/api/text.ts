@@ -118,7 +118,14 @@ function guess(bytes: Uint8Array, offset: number): { what: string; help: string 
     (bytes[offset] ?? 0) >= 0xc2 &&
     bytes.subarray(offset + 1).every((it) => it >> 6 === 2)
   ) {
-    return { what: "it ends in the middle of a character", help: "it was cut: fetch or write it again" };
+    // Where nothing before is a character of UTF-8, a last letter with an accent looks the same.
+    const plain = bytes.subarray(0, offset).every((it) => it < 0x80);
+    return plain
+      ? {
+          what: "it ends in the middle of a character, or is Latin-1",
+          help: `fetch it again if it was cut, else ${converted("WINDOWS-1252")}`,
+        }
+      : { what: "it ends in the middle of a character", help: "it was cut: fetch or write it again" };
   }
   let control = 0;
   let high = 0;

@@ -87,7 +87,8 @@ export const fakePackage = {
           : [],
         tensors: [],
       },
-      tokenizerName: several ? undefined : tokenizers[0]?.name,
+      // All but those that say so come with a tokenizer.
+      tokenizerName: several || weights.name.startsWith("bare") ? undefined : (tokenizers[0]?.name ?? "tokenizer.json"),
       weightsName: weights.name,
       dispose() {
         about.disposed = true;

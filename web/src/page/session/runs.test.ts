@@ -48,6 +48,16 @@ test("of a family without the field no offset is measured or asked for", async (
   expect(it.state.checkpoint?.offsets).toBeUndefined();
 });
 
+test("without a tokenizer a model is compressed and not measured, which is no failure", async () => {
+  const it = await page();
+  await it.session.openFiles([file("bare.pt")]);
+  await it.session.compress();
+  expect(it.state.runs[0]?.file).toMatchObject({ size: 1 });
+  expect(it.state.runs[0]?.problem).toBeUndefined();
+  expect([it.state.work, it.state.workProblem]).toEqual([undefined, undefined]);
+  expect(fake.compared).toEqual([]);
+});
+
 test("a run is made under the settings of its start", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);

@@ -9,6 +9,13 @@ vi.mock("statepress", async () => (await import("./fake.js")).fakePackage);
 
 beforeEach(renew);
 
+test("files that belong to a model need one: alone they are refused by name", async () => {
+  const it = await page();
+  await it.session.openFiles([file("tokenizer.model"), file("config.json", "{}")]);
+  expect(it.state.openProblem?.message).toMatch(/no weights in tokenizer\.model, config\.json: open it together/);
+  expect(fake.opened).toEqual([]);
+});
+
 test("advice is followed where nothing was chosen, and not where something was, however late", async () => {
   const followed = await page();
   await followed.session.openFiles([file("a.pt")]);

@@ -296,6 +296,10 @@ export class Session {
       const apart = others.filter((file) => !isText(file));
       const alone = this.#origin !== undefined && apart.every(isBeside);
       const origin = this.#origin && alone ? joined(this.#origin, others) : { ...gathered, files: others };
+      if (!this.#origin && apart.length > 0 && apart.every(isBeside)) {
+        const names = apart.map(({ name }) => name).join(", ");
+        throw new StatepressError("bad-input", `no weights in ${names}: open it together with those it belongs to`);
+      }
       const { text, findings, others: weights } = await takeText(origin.files);
       if (signal.aborted) return;
       // A recipe and a text are settings: nothing has to be opened for them.

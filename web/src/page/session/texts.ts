@@ -40,7 +40,7 @@ export async function takeText(files: File[]): Promise<Taken> {
     const text = decodeText(new Uint8Array(await first.arrayBuffer()), first.name);
     return { text: { name: first.name, text }, findings, others };
   } catch (error) {
-    const message = `${(error as Error).message}: it was left out`;
+    const message = `${(error as Error).message}. It was left out: another text is measured on`;
     findings.push({ ...info("text-left-out", message), level: "warning" });
     return { text: undefined, findings, others };
   }

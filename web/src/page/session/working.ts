@@ -11,6 +11,7 @@ import {
   StatepressError,
 } from "statepress";
 import { hasOffset } from "../state/fields.js";
+import { unmeasurable } from "../state/run.js";
 import { type Asked, backendsOf } from "../state/state.js";
 import { heldout } from "./demo.js";
 import { FoundOffset } from "./found-offset.js";
@@ -35,8 +36,8 @@ export async function compress(opened: OpenCheckpoint, run: number, asked: Asked
     const { size } = await produced.save("blob");
     const name = fileName(opened.state.checkpoint?.name ?? "model", asked.recipe);
     tell({ type: "compressed", run, asked, report, file: { name, size } });
-    // What cannot be run cannot be measured: the page has said so before.
-    if (checkpoint.inspection.findings.some((finding) => finding.code === "cannot-run")) {
+    // The page has said so before.
+    if (opened.state.checkpoint && unmeasurable(opened.state.checkpoint)) {
       tell({ type: "workEnded" });
       return;
     }

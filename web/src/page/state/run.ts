@@ -49,6 +49,11 @@ export function refusalOf({ inspection }: Pick<Source, "inspection">): string | 
   return inspection.findings.find((finding) => finding.code === "cannot-run")?.message;
 }
 
+/** Whether a checkpoint can only be compressed: it cannot be run, or nothing makes tokens of a text for it. */
+export function unmeasurable({ inspection, tokenizer }: Pick<Source, "inspection" | "tokenizer">): boolean {
+  return refusalOf({ inspection }) !== undefined || tokenizer === undefined;
+}
+
 /** Findings of compressing or opening and of measuring, each once. */
 export function findingsOf(run: Partial<Pick<Run, "report" | "other" | "comparison" | "byText">>): Finding[] {
   const measured = run.comparison ?? run.byText;

@@ -10,7 +10,6 @@ const HELP: Partial<Record<Problem["code"], string>> = {
   "malformed-tensor": "The file is damaged, or was written by a tool that does not follow the format.",
   "refused-global":
     "The file is nothing but a call of a function, which this page never runs. Save the model's state_dict() instead.",
-  "whole-module": "The file holds a whole Python object. Save model.state_dict() with torch.save, and drop that.",
   "too-large": "A limit protects this tab from files that claim absurd sizes.",
   "bad-input":
     "Drop one file of weights, or all shards of one model, with its config.json and tokenizer.json beside it.",
