@@ -152,6 +152,7 @@ const CALLS = {
   "compare's text": (it) => compare(model, model, { text: it, window: 2 }),
   "compare's ids": (it) => compare(model, model, { ids: it, window: 2 }),
   ratioTarget: (it) => compare(model, model, { ...PAIR, ratioTarget: it }),
+  lossTarget: (it) => compare(model, model, { ...PAIR, lossTarget: it }),
   backendB: (it) => compare(model, compressed, { ...PAIR, backendB: it ?? "cpu" }),
   compareByText: (it) => compareByText(it, model, { text: "The film", window: 2 }),
   "compareByText's options": (it) => compareByText(model, model, it),
@@ -305,4 +306,16 @@ test("a tokenizer of one's own is one that can encode and decode", async () => {
     code: "bad-option",
     message: /encode and decode/,
   });
+});
+
+test("targets that make every verdict the same are refused with what is allowed", async () => {
+  for (const [option, value, allowed] of [
+    ["ratioTarget", 0, "a number above 0"],
+    ["ratioTarget", -1, "a number above 0"],
+    ["ratioTarget", Number.NaN, "a number above 0"],
+    ["lossTarget", -1, "a number from 0 (percent)"],
+    ["lossTarget", Number.POSITIVE_INFINITY, "a number from 0 (percent)"],
+  ]) {
+    await assert.rejects(compare(model, model, { ...PAIR, [option]: value }), { code: "bad-option", option, allowed });
+  }
 });

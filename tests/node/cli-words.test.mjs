@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
-import { CLI, cli, fixture, ROOT, scratch, start } from "../support/node.mjs";
+import { CLI, cli, fixture, HELDOUT, ROOT, scratch, start } from "../support/node.mjs";
 
 const folder = scratch();
 const SMALL = fixture("fixtures/il_ffn.tied.safetensors");
@@ -91,7 +91,15 @@ test("an option is given once, with a value where it has one; what looks like an
   await misused(/--json takes no value/, "inspect", SMALL, "--json=yes");
   await misused(/--recipe needs a value: R/, "plan", SMALL, "--recipe");
   await misused(/--recipe needs a value: R; write --recipe=--quiet if/, "plan", SMALL, "--recipe", "--quiet");
-  await misused(/--window takes a whole number from 0, not '-3'/, "evaluate", SMALL, "--text", "x", "--window", "-3");
+  await misused(
+    /--window takes a whole number from 1 to 4294967295, not '-3'/,
+    "evaluate",
+    SMALL,
+    "--text",
+    "x",
+    "--window",
+    "-3",
+  );
   assert.equal((await cli(["inspect", SMALL, "--quiet", "--quiet"])).code, 0, "a flag twice is that flag");
   writeFileSync(join(folder, "-model.safetensors"), readFileSync(SMALL));
   for (const operand of ["-model.safetensors", "--json"]) {
@@ -127,7 +135,7 @@ test("colours are for terminals, and the environment has the last word", async (
 
 test("serve: ports that cannot be had, in words", async () => {
   await misused(/--port takes a whole number from 0 to 65535, not '70000'/, "serve", "--port", "70000");
-  await misused(/--port takes a number, not 'http'/, "serve", "--port", "http");
+  await misused(/--port takes a whole number from 0 to 65535, not 'http'/, "serve", "--port", "http");
   const taken = createServer();
   const port = await new Promise((resolve) => taken.listen(0, "127.0.0.1", () => resolve(taken.address().port)));
   const { code, stderr } = await cli(["serve", "--port", `${port}`]);
@@ -222,5 +230,40 @@ test("completion in zsh", { skip: !there("zsh") }, async () => {
     const { stdout } = spawnSync("zsh", args, { cwd: folder, timeout: 20_000 });
     for (const word of expected)
       assert.ok(`${stdout}`.includes(word.split("/").at(-1)), `${line}: ${word} of ${stdout}`);
+  }
+});
+
+// Of every option with numbers: values it cannot have, and how it says so. Refused before any file is looked at.
+const NUMBERS = [
+  [["inspect", "--tensor", "x", "--bins"], ["0", "1025", "1.5", "many", ""], /a whole number from 1 to 1024/],
+  [["advise", "--max-loss"], ["-1", "nan", "Infinity", "5%"], /a number from 0/],
+  [["advise", "--max-size"], ["0", "-5", "1.5", "1GB", "1e99"], /a whole number from 1 to 9007199254740991/],
+  [["evaluate", "--window"], ["0", "-1", "2.5", "all", "1e10"], /a whole number from 1 to 4294967295/],
+  [["evaluate", "--limit"], ["0", "-1", "2.5", "all", "1e10"], /a whole number from 1 to 4294967295/],
+  [["evaluate", "--offset"], ["-1", "0.5", "detects", "1e10"], /a whole number from 0 to 4294967295, or detect/],
+  [["compare", "b", "--ratio-target"], ["-1", "0", "NaN", "2x", ""], /a number above 0/],
+  [["compare", "b", "--loss-target"], ["-1", "NaN", "5%", ""], /a number from 0/],
+  [["generate", "--max-tokens"], ["-1", "1.5", "1e10"], /a whole number from 0 to 4294967295/],
+  [["generate", "--temperature"], ["-0.5", "hot", "1e308"], /a number from 0 to 1000000/],
+  [["generate", "--top-k"], ["0", "-1", "1.5"], /a whole number from 1 to 4294967295/],
+  [["generate", "--seed"], ["-1", "1.5", "1e20"], /a whole number from 0 to 9007199254740991/],
+  [["bench", "--repeats"], ["0", "-1", "1e9"], /a whole number from 1 to 1048576/],
+  [["serve", "--port"], ["-1", "65536", "http"], /a whole number from 0 to 65535/],
+];
+
+test("numbers that an option cannot have are usage errors that say which it can have", async () => {
+  const given = { evaluate: ["--text", HELDOUT], compare: ["--text", HELDOUT], generate: ["--prompt", "a"] };
+  for (const [[command, ...rest], values, allowed] of NUMBERS) {
+    const option = rest.pop();
+    const operands = command === "serve" ? [] : ["none.pt", ...rest];
+    for (const value of values) {
+      const { code, stderr } = await cli([command, ...operands, ...(given[command] ?? []), `${option}=${value}`]);
+      assert.equal(code, 2, `${option} ${value}: ${stderr}`);
+      assert.match(stderr, new RegExp(`^error: ${option} takes ${allowed.source}, not '${value}' `));
+    }
+  }
+  for (const option of ["weights", "tokenizer"]) {
+    const { code, stderr } = await cli(["inspect", "none.pt", `--${option}=`]);
+    assert.deepEqual([code, /^error: --\w+ needs a value that is not empty/.test(stderr)], [2, true], stderr);
   }
 });

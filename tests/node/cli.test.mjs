@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 import {
   closeSync,
+  copyFileSync,
   existsSync,
   ftruncateSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -105,7 +107,7 @@ test("inspect looks at one tensor", async () => {
 
   const error = await fails("unknown-tensor", /near to it: norm\.weight/, "inspect", DEMO, "--tensor", "norm.wieght");
   assert.equal(error.tensor, "norm.wieght");
-  await fails("bad-option", /bins is 0; allowed: 1 to 1024/, ...looking, "--bins", "0");
+  await fails("usage", /--bins takes a whole number from 1 to 1024, not '0'/, ...looking, "--bins", "0");
   await fails("usage", /--precision takes a list of fp32,.* not 'nf5'/, ...looking, "--precision", "nf4,nf5");
   await fails("usage", /--bins needs --tensor/, "inspect", DEMO, "--bins", "8");
   await fails("usage", /--precision needs --tensor/, "inspect", DEMO, "--precision", "nf4");
@@ -232,6 +234,37 @@ test("results for people go to stdout, findings to stderr, and --quiet silences 
   assert.doesNotMatch(compressed.stderr, /█/, "no bar where there is no terminal");
 });
 
+test("columns of the card say which is which: parts of paths that differ, weights that were taken", async () => {
+  const one = fixture("fixtures/il_ffn.tied.safetensors");
+  const ids = join(folder, "columns.ids");
+  writeFileSync(ids, Buffer.from(Uint16Array.from({ length: 40 }, (_, i) => i % 11).buffer));
+  const other = join(folder, "other");
+  mkdirSync(other);
+  const same = join(other, "il_ffn.tied.safetensors");
+  copyFileSync(one, same);
+  const columns = async (...args) => {
+    const { code, stdout, stderr } = await cli([
+      "compare",
+      ...args,
+      "--ids",
+      ids,
+      "--window",
+      "16",
+      "--backend",
+      "cpu",
+      "--quiet",
+    ]);
+    assert.equal(code, 0, stderr);
+    return stdout.split("\n")[0].trim().split(/ {2,}/);
+  };
+  const folders = ["fixtures/il_ffn.tied.safetensors", "other/il_ffn.tied.safetensors"];
+  assert.deepEqual(await columns(one, same), folders);
+  assert.deepEqual(await columns(one, one), ["il_ffn.tied.safetensors (a)", "il_ffn.tied.safetensors (b)"]);
+  const sets = fixture("cases/cli/two_sets.pt");
+  assert.deepEqual(await columns(sets, sets, "--weights-b", "ema"), ["two_sets.pt: model", "two_sets.pt: ema"]);
+  assert.deepEqual(await columns(sets, sets, "--weights", "ema"), ["two_sets.pt: ema", "two_sets.pt: model"]);
+});
+
 test("compare --check: exit code 3 unless the verdict is success", async () => {
   const out = join(folder, "checked.safetensors");
   await done("compress", DEMO, "-o", out, "--recipe", "int8");
@@ -283,8 +316,8 @@ test("usage errors: exit code 2, one line, and what would be right", async () =>
   await fails("usage", /compare takes BASE and OTHER, 1 were given/, "compare", DEMO);
   await fails("usage", /--output is needed/, "compress", DEMO);
   await fails("usage", /--recipe is needed/, "plan", DEMO);
-  await fails("usage", /either --text or --ids/, "evaluate", DEMO);
-  await fails("usage", /either --text or --ids/, "evaluate", DEMO, "--text", HELDOUT, "--ids", HELDOUT);
+  await fails("usage", /either --text or --ids is needed/, "evaluate", DEMO);
+  await fails("usage", /--text or --ids is needed, not both/, "evaluate", DEMO, "--text", HELDOUT, "--ids", HELDOUT);
   await fails("usage", /--window takes a whole number/, "evaluate", DEMO, "--text", HELDOUT, "--window", "1.5");
   await fails("usage", /--target is 'moon'; allowed: gpu, cpu, edge/, "advise", DEMO, "--target", "moon");
   await fails("usage", /--set takes FIELD=VALUE/, "inspect", DEMO, "--set", "top_k_experts");
@@ -308,7 +341,7 @@ test("bad input: exit code 1, one line, and the facts as JSON", async () => {
   await fails("bad-input", /missing\.pt does not exist/, "inspect", join(folder, "missing.pt"));
   await fails("whole-module", /error: /, "inspect", fixture("fixtures/reject.whole_module.pt"));
   await fails("bad-recipe", /int3/, "plan", DEMO, "--recipe", "int3");
-  await fails("bad-option", /build is "fast"/, "inspect", DEMO, "--build", "fast");
+  await fails("usage", /--build is 'fast'; allowed: auto, base, simd, relaxed/, "inspect", DEMO, "--build", "fast");
   await fails("io", /nowhere\.txt cannot be read/, "evaluate", DEMO, "--text", join(folder, "nowhere.txt"));
   await fails("bad-ids", /8000|vocabulary/, "logits", DEMO, "--ids", "1,8000", "-o", join(folder, "l"));
   await fails("io", /there is no folder/, "compress", DEMO, "-o", join(folder, "no/such/folder/x"), "--recipe", "int8");

@@ -19,7 +19,7 @@ import type {
 import { isRecord } from "./record.js";
 
 /** How an option is looked at; `later` is looked at where it is understood. */
-type Kind = "signal" | "function" | "flag" | "number" | "offset" | "word" | "object" | "later";
+type Kind = "signal" | "function" | "flag" | "number" | "ratio" | "loss" | "offset" | "word" | "object" | "later";
 
 /** Every option of a call: one that is added to its type does not compile without a line here. */
 type Kinds<T extends object> = { readonly [K in keyof Required<T>]: Kind };
@@ -34,8 +34,8 @@ const COMPARE: Kinds<CompareOptions> = {
   ids: "later",
   backend: "word",
   backendB: "word",
-  ratioTarget: "number",
-  lossTarget: "number",
+  ratioTarget: "ratio",
+  lossTarget: "loss",
 };
 
 /** The options of every call. */
@@ -102,6 +102,11 @@ function wantedInstead(kind: Kind, value: unknown): string | undefined {
       return typeof value === "boolean" ? undefined : "true, false";
     case "number":
       return typeof value === "number" ? undefined : "a number";
+    // By what is not one of these every verdict would be the same.
+    case "ratio":
+      return Number.isFinite(value) && (value as number) > 0 ? undefined : "a number above 0";
+    case "loss":
+      return Number.isFinite(value) && (value as number) >= 0 ? undefined : "a number from 0 (percent)";
     case "offset":
       return typeof value === "number" || value === "detect" ? undefined : 'a number, or "detect"';
     case "word":

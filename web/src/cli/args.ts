@@ -3,7 +3,7 @@
 import { parseArgs } from "node:util";
 import { didYouMean } from "../api/near.js";
 import type { FieldValue } from "../api/options.js";
-import { type Allowed, COMMON, OPTIONS, type OptionName, option } from "./options.js";
+import { type Allowed, COMMON, OPTIONS, type OptionName, option, type Range } from "./options.js";
 
 /** The command was not understood: exit code 2. */
 export class UsageError extends Error {}
@@ -41,6 +41,11 @@ export class Args {
         const help = token.value?.startsWith("-") ? `; write --${name}=${token.value} if that is the value` : "";
         throw new UsageError(`--${name} needs a value: ${value}${help}`);
       }
+      // An empty text can be continued; nothing else can be empty. Numbers and closed lists say what they take.
+      const { allowed, number, empty } = option(name);
+      if (value !== undefined && token.value === "" && !allowed && !number && !empty) {
+        throw new UsageError(`--${name} needs a value that is not empty: ${value}`);
+      }
       const before = values.get(name);
       if (before && value !== undefined && !many) throw new UsageError(`--${name} is given twice`);
       values.set(name, [...(before ?? []), token.value ?? ""]);
@@ -74,22 +79,14 @@ export class Args {
     return value;
   }
 
+  /** The value of an option that is a number, in the range that the table of options gives it. */
   number(name: OptionName): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
-    const value = Number(text);
-    if (text.trim() === "" || !Number.isFinite(value)) throw new UsageError(`--${name} takes a number, not '${text}'`);
-    return value;
-  }
-
-  count(name: OptionName, most = Number.MAX_SAFE_INTEGER): number | undefined {
-    const value = this.number(name);
-    if (value === undefined) return undefined;
-    if (!Number.isInteger(value) || value < 0) {
-      throw new UsageError(`--${name} takes a whole number from 0, not '${value}'`);
-    }
-    if (value > most) throw new UsageError(`--${name} takes a whole number from 0 to ${most}, not '${value}'`);
-    return value;
+    const range = option(name).number ?? {};
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    if (isIn(range, value)) return value;
+    throw new UsageError(`--${name} takes ${wordsOf(range)}, not '${text}'`);
   }
 
   /** The value of an option that has a closed list of them. */
@@ -116,6 +113,16 @@ export class Args {
     if (twice !== undefined) throw new UsageError(`--set ${twice} is given twice`);
     return Object.fromEntries(pairs);
   }
+}
+
+function isIn({ from = -Infinity, above = -Infinity, to = Infinity, whole = false }: Range, value: number): boolean {
+  return Number.isFinite(value) && value >= from && value > above && value <= to && (!whole || Number.isInteger(value));
+}
+
+/** `a whole number from 1 to 1024`. */
+function wordsOf({ from, above, to, whole, or }: Range): string {
+  const least = above !== undefined ? ` above ${above}` : from !== undefined ? ` from ${from}` : "";
+  return `a ${whole ? "whole " : ""}number${least}${to === undefined ? "" : ` to ${to}`}${or === undefined ? "" : `, or ${or}`}`;
 }
 
 function among<N extends OptionName>(name: N, value: string, words: (allowed: string) => string): Allowed<N> {
@@ -160,7 +167,11 @@ export function idList(name: OptionName, text: string): Uint32Array {
   const parts = text.split(/[\s,]+/).filter(Boolean);
   return Uint32Array.from(parts, (part) => {
     const id = Number(part);
-    if (!/^\d+$/.test(part) || id > 0xffffffff) throw new UsageError(`--${name}: '${part}' is no token id`);
+    if (!/^\d+$/.test(part) || id > 0xffffffff) {
+      throw new UsageError(
+        `--${name}: '${part}' is no token id: it takes whole numbers from 0 to ${0xffffffff}, as 1,2,3`,
+      );
+    }
     return id;
   });
 }

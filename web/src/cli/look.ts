@@ -11,7 +11,7 @@ import { tensor } from "./tensor.js";
 export function inspect(run: Run, files: string[]): Promise<number> {
   const { args, output, signal } = run;
   const name = args.text("tensor");
-  const options = { bins: args.count("bins"), precisions: args.some("precision"), signal };
+  const options = { bins: args.number("bins"), precisions: args.some("precision"), signal };
   for (const option of ["bins", "precision"] as const) {
     if (name === undefined && args.text(option) !== undefined) throw new UsageError(`--${option} needs --tensor`);
   }
@@ -35,7 +35,7 @@ export async function advise(run: Run, file: string): Promise<number> {
   const options = {
     target: args.one("target"),
     maxLoss: args.number("max-loss"),
-    maxSize: args.count("max-size"),
+    maxSize: args.number("max-size"),
   };
   await withCheckpoint(run, file, async (checkpoint) => {
     const advice = await checkpoint.advise(options);

@@ -87,7 +87,7 @@ function checkOperands(name: string, { operands, allowed }: Command, given: stri
 }
 
 async function runCommand(command: Command, args: Args, output: Output): Promise<number> {
-  const build = args.text("build");
+  const build = args.one("build");
   if (build !== undefined) process.env["STATEPRESS_BUILD"] = build;
   const stop = new AbortController();
   let stopped = { code: 0, at: 0 };

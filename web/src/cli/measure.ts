@@ -21,9 +21,9 @@ import * as show from "./show.js";
 const NO_SUCCESS = 3;
 
 const protocol = (args: Args) => ({
-  window: args.count("window"),
-  limit: args.count("limit"),
-  offset: args.text("offset") === "detect" ? ("detect" as const) : args.count("offset"),
+  window: args.number("window"),
+  limit: args.number("limit"),
+  offset: args.text("offset") === "detect" ? ("detect" as const) : args.number("offset"),
 });
 
 // The text or the ids that were named, exactly one of the two: read before any work, understood with a vocabulary.
@@ -32,7 +32,9 @@ async function evaluated(run: Run): Promise<(vocabSize: number) => { text: strin
   const text = args.text("text");
   const ids = args.text("ids");
   const type = args.one("ids-type");
-  if ((text === undefined) === (ids === undefined)) throw new UsageError("either --text or --ids is needed");
+  if ((text === undefined) === (ids === undefined)) {
+    throw new UsageError(`either --text or --ids is needed${text === undefined ? "" : ", not both"}`);
+  }
   if (text !== undefined) {
     const read = await readText(text, signal);
     return () => ({ text: read });
@@ -81,11 +83,20 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
         ? await compareByText(model, second, { ...asked, ...input, why })
         : await compare(model, second, { ...asked, ...input });
     output.findings([...comparison.a.findings, ...comparison.b.findings]);
-    output.result(comparison, () => show.card(qualityCard(comparison), a, b));
+    const columns = show.columns(
+      { file: a, weights: args.text("weights") ?? taken(base) },
+      { file: b, weights: args.text("weights-b") ?? taken(other) },
+    );
+    output.result(comparison, () => show.card(qualityCard(comparison), ...columns));
     return args.flag("check") ? check(run, comparison) : 0;
   };
   const beside = { tokenizer: args.text("tokenizer-b") ?? args.text("tokenizer"), weights: args.text("weights-b") };
   return withCheckpoint(run, a, (base) => withCheckpoint(run, b, (other) => both(base, other), beside));
+}
+
+// Which weights were taken, of a file that holds several.
+function taken({ inspection }: Checkpoint): string | undefined {
+  return inspection.weights.length > 1 ? inspection.weights[0]?.path : undefined;
 }
 
 // One line, also where findings are not wanted: it is why the exit code is what it is.
@@ -104,7 +115,7 @@ function check({ output }: Run, comparison: Comparison | TextComparison): number
 
 export async function bench(run: Run, file: string): Promise<number> {
   const { args, output } = run;
-  const repeats = args.count("repeats");
+  const repeats = args.number("repeats");
   const backend = args.one("backend");
   const recipe = await readRecipe(args.text("recipe") ?? "int8", run.signal);
   await withCheckpoint(run, file, async (checkpoint) => {

@@ -18,7 +18,28 @@ export interface Option {
   offers?: "file" | "recipe";
   /** `-` is standard input. */
   stdin?: boolean;
+  /** Its value may be empty. */
+  empty?: boolean;
+  /** Its value is a number of this range. */
+  number?: Range;
 }
+
+/** Numbers that an option may have. */
+export interface Range {
+  /** The least one. */
+  from?: number;
+  /** All are larger than this. */
+  above?: number;
+  /** The largest one. */
+  to?: number;
+  /** Only whole ones. */
+  whole?: boolean;
+  /** A word that may stand in the place of a number. */
+  or?: string;
+}
+
+/** What the library takes as a count. */
+const MOST = 2 ** 32 - 1;
 
 const BACKENDS = ["auto", "cpu", "webgpu"] as const;
 
@@ -46,10 +67,18 @@ export const OPTIONS = {
     list: true,
     help: "with --tensor: what these make of it",
   },
-  bins: { value: "N", help: "with --tensor: bins of the histograms, 1 to 1024 (default 64)" },
+  bins: {
+    value: "N",
+    number: { from: 1, to: 1024, whole: true },
+    help: "with --tensor: bins of the histograms, 1 to 1024 (default 64)",
+  },
   target: { value: "NAME", allowed: ["gpu", "cpu", "edge"], help: "where it will run" },
-  "max-loss": { value: "PERCENT", help: "perplexity change that may be lost" },
-  "max-size": { value: "BYTES", help: "bytes that the file may have" },
+  "max-loss": { value: "PERCENT", number: { from: 0 }, help: "perplexity change that may be lost" },
+  "max-size": {
+    value: "BYTES",
+    number: { from: 1, to: Number.MAX_SAFE_INTEGER, whole: true },
+    help: "bytes that the file may have",
+  },
   recipe: { value: "R", offers: "recipe", stdin: true, help: "name of a built-in recipe, or a JSON file" },
   output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
@@ -62,23 +91,43 @@ export const OPTIONS = {
     allowed: ["u16", "u32"],
     help: "width of the ids (default: u16 when the vocabulary fits)",
   },
-  window: { value: "N", help: "tokens of a window (default: the model's longest sequence, at most 2048; else 256)" },
-  limit: { value: "TOKENS", help: "use only that many tokens from the start" },
-  offset: { value: "N", help: "position t predicts token t + N, if that is a question; detect tries 0 to 3" },
+  window: {
+    value: "N",
+    number: { from: 1, to: MOST, whole: true },
+    help: "tokens of a window (default: the model's longest sequence, at most 2048; else 256)",
+  },
+  limit: {
+    value: "TOKENS",
+    number: { from: 1, to: MOST, whole: true },
+    help: "use only that many tokens from the start",
+  },
+  offset: {
+    value: "N",
+    number: { from: 0, to: MOST, whole: true, or: "detect" },
+    help: "position t predicts token t + N, if that is a question; detect tries 0 to 3",
+  },
   backend: { value: "NAME", allowed: BACKENDS, help: "what computes (default auto)" },
   "backend-b": { value: "NAME", allowed: BACKENDS, help: "what computes B, if not what computes A" },
   explain: { help: "say what a decoded token costs on the GPU, kernel by kernel" },
-  "ratio-target": { value: "X", help: "ratio that counts as success" },
-  "loss-target": { value: "PERCENT", help: "perplexity change that is allowed" },
+  "ratio-target": { value: "X", number: { above: 0 }, help: "ratio that counts as success" },
+  "loss-target": { value: "PERCENT", number: { from: 0 }, help: "perplexity change that is allowed" },
   check: { help: "exit with 3 unless the verdict is success" },
-  prompt: { value: "TEXT", stdin: true, help: "the text to continue" },
+  prompt: { value: "TEXT", stdin: true, empty: true, help: "the text to continue" },
   "prompt-ids": { value: "1,2,3", stdin: true, help: "token ids to continue, without a tokenizer" },
-  "max-tokens": { value: "N", help: "tokens to make" },
-  temperature: { value: "T", help: "0 takes the likeliest token each time" },
-  "top-k": { value: "K", help: "sample among the K likeliest" },
-  seed: { value: "S", help: "same seed, same text" },
-  repeats: { value: "N", help: "timed runs; the median is reported (default 5)" },
-  port: { value: "N", help: "port on the loopback interface (default 8080, or any free one with 0)" },
+  "max-tokens": { value: "N", number: { from: 0, to: MOST, whole: true }, help: "tokens to make" },
+  temperature: { value: "T", number: { from: 0, to: 1e6 }, help: "0 takes the likeliest token each time" },
+  "top-k": { value: "K", number: { from: 1, to: MOST, whole: true }, help: "sample among the K likeliest" },
+  seed: { value: "S", number: { from: 0, to: Number.MAX_SAFE_INTEGER, whole: true }, help: "same seed, same text" },
+  repeats: {
+    value: "N",
+    number: { from: 1, to: 2 ** 20, whole: true },
+    help: "timed runs; the median is reported (default 5)",
+  },
+  port: {
+    value: "N",
+    number: { from: 0, to: 65535, whole: true },
+    help: "port on the loopback interface (default 8080, or any free one with 0)",
+  },
 } as const satisfies Record<string, Option>;
 
 /** The name of an option. */

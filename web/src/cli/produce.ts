@@ -12,16 +12,17 @@ export async function generate(run: Run, file: string): Promise<number> {
   const { args, output, signal } = run;
   const text = args.text("prompt");
   const listed = args.text("prompt-ids");
-  if ((text === undefined) === (listed === undefined))
-    throw new UsageError("either --prompt or --prompt-ids is needed");
+  if ((text === undefined) === (listed === undefined)) {
+    throw new UsageError(`either --prompt or --prompt-ids is needed${text === undefined ? "" : ", not both"}`);
+  }
   const prompt =
     text === undefined ? await listedIds("prompt-ids", listed ?? "", signal) : await promptOf(text, signal);
   const backend = args.one("backend");
   const options = {
-    maxTokens: args.count("max-tokens"),
+    maxTokens: args.number("max-tokens"),
     temperature: args.number("temperature"),
-    topK: args.count("top-k"),
-    seed: args.count("seed"),
+    topK: args.number("top-k"),
+    seed: args.number("seed"),
     signal,
   };
   await withCheckpoint(run, file, async (checkpoint) => {

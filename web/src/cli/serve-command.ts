@@ -3,11 +3,8 @@
 import type { Run } from "./command.js";
 import { serve } from "./serve.js";
 
-/** The largest port there is. */
-const PORTS = 65535;
-
 export async function serveCommand({ args, output, signal }: Run): Promise<number> {
-  const { url, server } = await serve(args.count("port", PORTS) ?? 8080);
+  const { url, server } = await serve(args.number("port") ?? 8080);
   output.result({ url }, () => `${url}  (Ctrl-C stops)`);
   await new Promise<void>((resolve) => {
     server.on("close", resolve);

@@ -1,6 +1,6 @@
 // Results as text for people.
 
-import { basename } from "node:path";
+import { resolve, sep } from "node:path";
 import { type CardLine, computes, grouped } from "../api/card.js";
 import type {
   Advice,
@@ -130,10 +130,27 @@ export function evaluation(it: Evaluation, ahead: boolean): string {
 }
 
 export function card(lines: CardLine[], base: string, other: string): string {
-  return table(
-    [["", basename(base), basename(other)], ...lines.map((line) => [line.label, line.base, line.compressed])],
-    [1, 2],
-  );
+  return table([["", base, other], ...lines.map((line) => [line.label, line.base, line.compressed])], [1, 2]);
+}
+
+/** A file in the heading of a column, and which weights in it were asked for. */
+interface Column {
+  file: string;
+  weights: string | undefined;
+}
+
+/** What two columns are called: files by as many parts of their paths as tell them apart, and weights by where they are. */
+export function columns(a: Column, b: Column): [string, string] {
+  const paths = [a, b].map(({ file }) => resolve(file).split(sep).reverse());
+  const [first = [], second = []] = paths;
+  const same = first.join(sep) === second.join(sep);
+  const apart = first.findIndex((part, at) => part !== second[at]);
+  const parts = same ? 1 : Math.max(1, apart + 1);
+  const name = ({ weights }: Column, path: string[]) =>
+    `${path.slice(0, parts).reverse().join(sep)}${weights === undefined ? "" : `: ${weights}`}`;
+  const [left, right] = [name(a, first), name(b, second)];
+  // The same weights of the same file: which is which is all that is left to say.
+  return left === right ? [`${left} (a)`, `${right} (b)`] : [left, right];
 }
 
 export function generated(it: Generation & { text: string; ids: number[] }, shown: boolean): string {
