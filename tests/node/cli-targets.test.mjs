@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import {
+  chmodSync,
   closeSync,
   copyFileSync,
   existsSync,
@@ -21,6 +22,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { open } from "statepress";
 import { CLI, cli, fixture, readSafetensors, scratch, start } from "../support/node.mjs";
 
 const folder = scratch();
@@ -55,7 +57,7 @@ const leftovers = (where) => readdirSync(where).filter((name) => name.includes("
 
 test("a target that cannot be written is told of before the work", async () => {
   const here = scratch();
-  await refused(/the file to write has no name/, "");
+  await refused(/--output needs a value that is not empty/, "");
   await refused(/there is no folder .*nowhere/, join(here, "nowhere/out.safetensors"));
   mkdirSync(join(here, "sub"));
   for (const force of [[], ["--force"]])
@@ -243,7 +245,10 @@ test("a file that grows too large leaves nothing, and says so", () => {
   const demo = fixture("../../examples/demo/itera-tiny");
   const { status, stderr } = limited(1000, "compress", demo, "-o", out, "--recipe", "int8", "--quiet");
   assert.equal(status, 1);
-  assert.match(`${stderr}`, /^error: .*cannot be written: it grows larger than a file may be here \(EFBIG\); TMPDIR/);
+  assert.match(
+    `${stderr}`,
+    /^error: .*out\.safetensors cannot be written: it grows larger than a file may be here \(EFBIG\)\n$/,
+  );
   assert.deepEqual(readdirSync(here), []);
 });
 
@@ -258,7 +263,7 @@ test("a full disk is told of by the name of the file, and nothing is left", (t) 
     assert.equal(target.status, 1);
     assert.match(`${target.stderr}`, /^error: .*out\.safetensors cannot be written: the disk is full \(ENOSPC\)\n$/);
     assert.deepEqual(readdirSync(disk), []);
-    const elsewhere = ["compress", demo, "-o", join(folder, "o.safetensors"), "--recipe", "int8", "--quiet"];
+    const elsewhere = ["compress", demo, "-o", "-", "--recipe", "int8", "--quiet"];
     const temporary = bytesOf(elsewhere, { env: { ...process.env, TMPDIR: disk } });
     assert.equal(temporary.status, 1);
     assert.match(`${temporary.stderr}`, /^error: the folder of temporary files.*the disk is full \(ENOSPC\); TMPDIR/);
@@ -269,8 +274,75 @@ test("a full disk is told of by the name of the file, and nothing is left", (t) 
     assert.equal(spooled.status, 1);
     assert.match(`${spooled.stderr}`, /^error: the folder of temporary files.*the disk is full \(ENOSPC\); TMPDIR/);
     assert.deepEqual(readdirSync(disk), []);
-    assert.ok(!existsSync(join(folder, "o.safetensors")));
   } finally {
     execFileSync("umount", [disk]);
+  }
+});
+
+test("a file grows beside its name: the folder of temporary files has no part in it, and the space is needed once", async (t) => {
+  const here = scratch();
+  const out = join(here, "out.safetensors");
+  const env = { ...process.env, TMPDIR: join(here, "missing") };
+  const { code, stderr } = await cli(compressing(out), { env });
+  assert.equal(code, 0, stderr);
+  assert.ok(expected.equals(readFileSync(out)));
+  assert.equal(statSync(out).nlink, 1, "the name that it grew under is gone");
+  // A file that is replaced keeps its permissions, and so does the one that takes its place.
+  writeFileSync(out, "old", { mode: 0o600 });
+  chmodSync(out, 0o640);
+  assert.equal((await cli(compressing(out, "--force"), { env })).code, 0);
+  assert.equal(statSync(out).mode & 0o777, 0o640);
+  assert.deepEqual(readdirSync(here).sort(), ["out.safetensors", "out.safetensors.report.json"]);
+  const piped = await cli(compressing("-"), { env });
+  assert.deepEqual([piped.code, /the folder of temporary files.*TMPDIR names another/.test(piped.stderr)], [1, true]);
+
+  const disk = scratch();
+  if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=3m", "none", disk]).status !== 0)
+    return t.skip("no right to mount");
+  try {
+    const args = ["compress", fixture("../../examples/demo/itera-tiny"), "--recipe", "int8", "--quiet"];
+    const once = bytesOf([...args, "-o", join(disk, "a.safetensors")], { env: { ...process.env, TMPDIR: disk } });
+    assert.equal(once.status, 0, `${once.stderr}`);
+    assert.ok(statSync(join(disk, "a.safetensors")).size > 1.9e6, "twice that is more than there is");
+    // A second does not fit, and the first is as it was.
+    const twice = bytesOf([...args, "-o", join(disk, "b.safetensors")]);
+    assert.equal(twice.status, 1);
+    assert.match(`${twice.stderr}`, /^error: .*b\.safetensors cannot be written: the disk is full \(ENOSPC\)\n$/);
+    assert.deepEqual(readdirSync(disk).sort(), ["a.safetensors", "a.safetensors.report.json"]);
+  } finally {
+    execFileSync("umount", [disk]);
+  }
+});
+
+test("the library saves with and without a place of its own, on another disk as well", async (t) => {
+  const here = scratch();
+  const disk = scratch();
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=3m", "none", disk]).status === 0;
+  if (!mounted) t.diagnostic("no right to mount: the other disk is this one");
+  try {
+    const checkpoint = await open(SMALL);
+    const out = join(here, "a.safetensors");
+    const compressed = await checkpoint.compress("int8", { beside: out });
+    assert.equal(leftovers(here).length, 1);
+    for (const [path, force] of [
+      [out, false],
+      [out, true],
+      [join(here, "b.safetensors"), false],
+      [join(disk, "c.safetensors"), false],
+    ]) {
+      await compressed.save(path, { force });
+      assert.ok(expected.equals(readFileSync(path)), path);
+    }
+    assert.equal((await compressed.tensor("embedding.weight")).name, "embedding.weight", "it can be read still");
+    compressed.dispose();
+    checkpoint.dispose();
+    assert.deepEqual(readdirSync(here).sort(), ["a.safetensors", "b.safetensors"]);
+    assert.deepEqual(readdirSync(disk), ["c.safetensors"]);
+    await assert.rejects((await open(SMALL)).compress("int8", { beside: join(here, "none", "x") }), {
+      code: "io",
+      message: /there is no folder/,
+    });
+  } finally {
+    if (mounted) execFileSync("umount", [disk]);
   }
 });

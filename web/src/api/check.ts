@@ -8,6 +8,7 @@ import type {
   AdviseOptions,
   CompareByTextOptions,
   CompareOptions,
+  CompressOptions,
   EvaluateOptions,
   GenerateOptions,
   LoadOptions,
@@ -43,7 +44,7 @@ interface Calls {
   open: OpenOptions;
   tensor: TensorOptions;
   advise: AdviseOptions;
-  compress: Running;
+  compress: CompressOptions;
   save: SaveOptions;
   load: LoadOptions;
   generate: GenerateOptions;
@@ -57,7 +58,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   open: { tokenizer: "later", set: "later", weights: "word", signal: "signal" },
   tensor: { bins: "number", precisions: "later", quantize: "later", signal: "signal" },
   advise: { target: "later", maxLoss: "number", maxSize: "number" },
-  compress: RUNNING,
+  compress: { ...RUNNING, beside: "word" },
   save: { format: "later", force: "flag", signal: "signal" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },
   generate: { maxTokens: "number", temperature: "number", topK: "number", seed: "number", signal: "signal" },

@@ -11,10 +11,10 @@ import { checkFormat, checkName } from "./formats.js";
 import { Model } from "./model.js";
 import {
   type AdviseOptions,
+  type CompressOptions,
   type LoadOptions,
   present,
   type RecipeInput,
-  type Running,
   type SaveOptions,
   type SaveTarget,
   type TensorOptions,
@@ -84,10 +84,12 @@ export class Checkpoint {
   }
 
   /** Compresses it; the result is opened from the produced bytes, like any file. */
-  async compress(recipe: RecipeInput, options: Running = {}): Promise<Checkpoint> {
+  async compress(recipe: RecipeInput, options: CompressOptions = {}): Promise<Checkpoint> {
     checkRecipe(recipe);
     checkOptions("compress", options);
-    const opened = await this.#environment.host.call("compress", { checkpoint: this.#handle, recipe }, options);
+    const beside = options.beside === undefined ? undefined : await this.#environment.beside(options.beside);
+    const request = { checkpoint: this.#handle, recipe, ...(beside !== undefined && { beside }) };
+    const opened = await this.#environment.host.call("compress", request, options);
     return new Checkpoint(this.#environment, opened, this.weightsName, this.tokenizer);
   }
 

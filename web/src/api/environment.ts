@@ -24,5 +24,7 @@ export interface Environment {
   gather(input: Input): Promise<Gathered>;
   /** The files of a tokenizer: of a path also those that belong to it, or those in the folder. */
   tokenizer(input: string | Blob): Promise<NamedFile[]>;
+  /** The file beside which a file that will be saved to a path is best produced; undefined where none is. */
+  beside(path: string): Promise<string | undefined>;
   save(data: Data, target: SaveTarget, options: SaveOptions): Promise<Blob | undefined>;
 }

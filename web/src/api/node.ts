@@ -14,7 +14,7 @@ import { ioError, linkError } from "./io.js";
 import { library } from "./library.js";
 import { isTokenizerName, isVocabName, TOKENIZER_CONFIG } from "./names.js";
 import type { SaveOptions } from "./options.js";
-import { writeTarget } from "./target.js";
+import { checkTarget, saveTarget } from "./target.js";
 import { decodeText } from "./text.js";
 
 export * from "./index.js";
@@ -71,10 +71,6 @@ async function tokenizerAt(path: string): Promise<NamedFile[]> {
   return [...given, ...beside].filter(({ name }) => belongs(name) || name === TOKENIZER_CONFIG);
 }
 
-async function savePath(from: string, to: string, options: SaveOptions): Promise<void> {
-  await writeTarget(to, options, createReadStream(from, { highWaterMark: 1 << 20 }));
-}
-
 async function pipeTo(from: string, to: WritableStream, { signal }: SaveOptions): Promise<void> {
   await Readable.toWeb(createReadStream(from)).pipeTo(to, signal === undefined ? {} : { signal });
 }
@@ -95,10 +91,16 @@ const environment: Environment = {
 
   tokenizer: async (input) => (typeof input === "string" ? tokenizerAt(input) : [await blobFile(input)]),
 
+  // What is written through, as a FIFO is, has no folder of its own to be written in.
+  async beside(path) {
+    const { file, kind } = await checkTarget(path, { force: true });
+    return kind === "file" ? file : undefined;
+  },
+
   async save(data, target, options) {
     if (!("path" in data)) throw new StatepressError("internal", "what Node produces is a file");
     if (target === "blob") return new Blob([await readFile(data.path)]);
-    if (typeof target === "string") await savePath(data.path, target, options);
+    if (typeof target === "string") await saveTarget(target, options, data.path);
     else if (target instanceof WritableStream) await pipeTo(data.path, target, options);
     else throw new StatepressError("bad-input", 'Node saves to a path, a WritableStream or "blob"');
     return undefined;

@@ -96,6 +96,15 @@ export interface CodecOptions {
   readonly int4?: Partial<Int4Options>;
 }
 
+/** Options of `compress`. */
+export interface CompressOptions extends Running {
+  /**
+   * The path that it will be saved to (Node): what is produced is kept beside that file instead of in the folder of temporary
+   * files, so that `save` has nothing to copy.
+   */
+  beside?: string | undefined;
+}
+
 /** Options of `load`. */
 export interface LoadOptions extends Running {
   /**

@@ -3,8 +3,8 @@
 // A file is written beside its name and renamed, so nobody sees half of it. A link stays a link: what it leads to is written.
 // What is no regular file is never replaced: a FIFO or a character device is written through, anything else is refused.
 
-import { constants, type Stats } from "node:fs";
-import { access, lstat, open, readlink, realpath, rename, rm, stat } from "node:fs/promises";
+import { constants, createReadStream, type Stats } from "node:fs";
+import { access, chmod, link, lstat, open, readlink, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { lasting, removeTemporary, temporary } from "../worker/temporary-node.js";
@@ -73,6 +73,49 @@ export async function writeTarget(
   } catch (error) {
     throw ioError(path, "written", error);
   }
+}
+
+/**
+ * Gives a file that is complete and will not change the name of a target. Where both are on one file system nothing is
+ * copied: it is the same file under two names until the first one goes.
+ */
+export async function saveTarget(path: string, options: TargetOptions, from: string): Promise<void> {
+  const target = await checkTarget(path, options);
+  try {
+    if (target.kind === "file" && (await linked(target, from, options))) return;
+    const bytes = createReadStream(from, { highWaterMark: PART });
+    await (target.kind === "file" ? writeFile(target, bytes, options) : writeThrough(target, bytes, options));
+  } catch (error) {
+    throw ioError(path, "written", error);
+  }
+}
+
+/** Bytes of one read of a file that is copied. */
+const PART = 1 << 20;
+
+/** Why a file cannot have a second name: on another file system, on one that has no such thing, or not for this user. */
+const NO_LINKS = new Set(["EXDEV", "EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EINVAL"]);
+
+// Answers whether that could be done.
+async function linked({ file, mode }: Target, from: string, { signal }: TargetOptions): Promise<boolean> {
+  throwIfAborted(signal);
+  const partial = partialIn(dirname(file));
+  try {
+    await link(from, partial);
+  } catch (error) {
+    if (NO_LINKS.has((error as NodeJS.ErrnoException).code ?? "")) return false;
+    throw error;
+  }
+  temporary(partial);
+  try {
+    if (mode !== undefined) await chmod(partial, mode);
+    await rename(partial, file);
+  } finally {
+    // Also after a renaming that did nothing, because the file had that name already.
+    await rm(partial, { force: true });
+    lasting(partial);
+  }
+  return true;
 }
 
 function missing(error: NodeJS.ErrnoException): undefined {

@@ -44,6 +44,8 @@ const environment: Environment = {
 
   tokenizer: async (input) => [typeof input === "string" ? noPaths(input) : namedFile(input)],
 
+  beside: async (path) => noPaths(path),
+
   async save(data, target, { signal }) {
     if (!(data instanceof Blob)) throw new StatepressError("internal", "what a page produces is a Blob");
     if (target === "blob") return data;

@@ -34,7 +34,7 @@ async function one(
   { file, reportFile, inputs }: Destination,
 ): Promise<void> {
   const { args, output, signal } = run;
-  const compressed = await checkpoint.compress(recipe, running(run));
+  const compressed = await checkpoint.compress(recipe, { ...running(run), beside: file });
   try {
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");

@@ -79,9 +79,9 @@ export class LocalHost implements Host {
 
     plan: ({ checkpoint, recipe }) => this.#with(this.#checkpoints, checkpoint, async (it) => it.plan(recipe)),
 
-    compress: ({ checkpoint, recipe }, context) =>
+    compress: ({ checkpoint, recipe, beside }, context) =>
       this.#with(this.#checkpoints, checkpoint, async (it) => {
-        const scratch = this.#platform.scratch();
+        const scratch = this.#platform.scratch(beside);
         try {
           const report = await run(it.compress(recipe, scratch), context, this.#platform.breathe);
           const data = scratch.finish();

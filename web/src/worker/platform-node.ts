@@ -18,7 +18,7 @@ export const nodePlatform: Platform = {
     if ("path" in data) return new PathFile(data.path);
     throw new StatepressError("internal", "Blobs are turned to bytes before they come here");
   },
-  scratch: () => new TemporaryFile(),
+  scratch: (beside) => new TemporaryFile(beside),
   remove: (data) => {
     if ("path" in data) removeProduced(data.path);
   },
@@ -79,23 +79,29 @@ function removeProduced(path: string): void {
   removeTemporary(dirname(path));
 }
 
-function scratchError(error: unknown): StatepressError {
-  return ioError(`the folder of temporary files, ${tmpdir()},`, "written", error, "; TMPDIR names another");
-}
-
 class TemporaryFile implements Scratch {
   readonly #path: string;
+  readonly #beside: string | undefined;
   #descriptor: number | undefined;
 
-  constructor() {
+  /** In a hidden folder beside a file, or in the folder of temporary files. */
+  constructor(beside?: string) {
+    this.#beside = beside;
     try {
-      const folder = mkdtempSync(join(tmpdir(), "statepress-"));
+      const prefix =
+        beside === undefined ? join(tmpdir(), "statepress-") : join(dirname(beside), ".statepress-partial-");
+      const folder = mkdtempSync(prefix);
       temporary(folder);
       this.#path = join(folder, "compressed.safetensors");
       this.#descriptor = openSync(this.#path, "wx");
     } catch (error) {
-      throw scratchError(error);
+      throw this.#failure(error);
     }
+  }
+
+  #failure(error: unknown): StatepressError {
+    if (this.#beside !== undefined) return ioError(this.#beside, "written", error);
+    return ioError(`the folder of temporary files, ${tmpdir()},`, "written", error, "; TMPDIR names another");
   }
 
   write(bytes: Uint8Array): void {
@@ -103,7 +109,7 @@ class TemporaryFile implements Scratch {
     try {
       for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
     } catch (error) {
-      throw scratchError(error);
+      throw this.#failure(error);
     }
   }
 

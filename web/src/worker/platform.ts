@@ -17,7 +17,8 @@ export interface Scratch extends Sink {
 /** The place the host runs in. */
 export interface Platform {
   open(data: Data): OpenFile;
-  scratch(): Scratch;
+  /** Where something is produced: beside a file, where one is named. */
+  scratch(beside?: string): Scratch;
   /** Deletes what a Scratch has produced. */
   remove(data: Data): void;
   wasm(build: Build): Promise<Wasm>;

@@ -53,7 +53,12 @@ export interface Requests {
   advise: [{ checkpoint: Handle; options: object }, Advice];
   plan: [{ checkpoint: Handle; recipe: object | string }, Plan];
   compress: [
-    { checkpoint: Handle; recipe: object | string },
+    {
+      checkpoint: Handle;
+      recipe: object | string;
+      /** The file beside which the produced one is kept, where that is known to be on its way. */
+      beside?: string;
+    },
     { checkpoint: Handle; inspection: Inspection; report: CompressReport; data: Data },
   ];
   load: [
