@@ -53,6 +53,8 @@ test("what was probably meant is said", async () => {
   await misused(/no command 'compres'; .*did you mean 'compress'\?/, "compres");
   await misused(/did you mean 'evaluate'\?/, "evalaute", "x");
   await misused(/a command comes first, not '--recipe'/, "--recipe", "int8");
+  await misused(/did you mean 'evaluate'\?/, "eval", "x");
+  await misused(/help takes one command, 2 were given/, "help", "inspect", "plan");
   await misused(/unknown option '--recpie'; did you mean '--recipe'\?/, "plan", SMALL, "--recpie", "int8");
   await misused(/unknown option '--bakend'; did you mean '--backend'\?/, "evaluate", SMALL, "--bakend=cpu");
   await misused(/unknown option '-x' /, "inspect", SMALL, "-x");

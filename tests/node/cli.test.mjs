@@ -325,6 +325,18 @@ test("usage errors: exit code 2, one line, and what would be right", async () =>
   assert.equal((await cli([])).code, 2);
 });
 
+test("what fails of a file says of which, also where two are given", async () => {
+  const bad = join(folder, "bad.pt.gz");
+  writeFileSync(bad, Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0]));
+  const unknown = fixture("cases/pickle/flat.pt");
+  const words = ["--text", HELDOUT, "--backend", "cpu"];
+  await fails("unsupported-format", /^error: \S+bad\.pt\.gz: a gzip archive/, "inspect", bad);
+  await fails("unsupported-format", /^error: \S+bad\.pt\.gz: a gzip archive/, "compare", DEMO, bad, ...words);
+  await fails("unknown-model", /^error: \S+flat\.pt: no model of a known family/, "compare", DEMO, unknown, ...words);
+  const { stderr } = await cli(["inspect", "-"], { input: readFileSync(bad) });
+  assert.match(stderr, /^error: standard input: a gzip archive/);
+});
+
 test("help is on stdout, with exit code 0", async () => {
   const overview = await cli(["--help"]);
   assert.equal(overview.code, 0);
@@ -339,6 +351,16 @@ test("help is on stdout, with exit code 0", async () => {
 test("bad input: exit code 1, one line, and the facts as JSON", async () => {
   await fails("bad-input", /missing\.pt does not exist/, "inspect", join(folder, "missing.pt"));
   await fails("whole-module", /error: /, "inspect", fixture("fixtures/reject.whole_module.pt"));
+  const list = join(folder, "list.json");
+  writeFileSync(list, "[]");
+  await fails(
+    "bad-recipe",
+    /a recipe is the name of a built-in one or an object, not a list/,
+    "plan",
+    DEMO,
+    "--recipe",
+    list,
+  );
   await fails("bad-recipe", /int3/, "plan", DEMO, "--recipe", "int3");
   await fails("usage", /--build is 'fast'; allowed: auto, base, simd, relaxed/, "inspect", DEMO, "--build", "fast");
   await fails("io", /nowhere\.txt cannot be read/, "evaluate", DEMO, "--text", join(folder, "nowhere.txt"));

@@ -1,14 +1,16 @@
 // Did you mean: the name that was probably meant.
 
-/** The nearest of some names, if one is near enough that it could have been meant. */
+/** The nearest of some names, if one is near enough that it could have been meant; or the only one that begins so. */
 export function nearest(word: string, names: Iterable<string>): string | undefined {
   const allowed = Math.max(1, Math.floor(word.length / 3));
   let best: { name: string; edits: number } | undefined;
+  const longer: string[] = [];
   for (const name of names) {
+    if (word.length > 1 && name.toLowerCase().startsWith(word.toLowerCase())) longer.push(name);
     const edits = distance(word.toLowerCase(), name.toLowerCase());
     if (edits <= allowed && edits < (best?.edits ?? Infinity)) best = { name, edits };
   }
-  return best?.name;
+  return best?.name ?? (longer.length === 1 ? longer[0] : undefined);
 }
 
 /** `; did you mean 'NAME'?`, or nothing. */

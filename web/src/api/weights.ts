@@ -206,7 +206,13 @@ function undecided<T extends Named>(files: readonly T[], candidates: Candidate<T
     : training.length > 0
       ? `; ${training.join(", ")} hold the state of a training, not its weights`
       : "";
-  const message = `no weights among ${files.length} files: expected a .pt, .pth, .bin or .safetensors file${but}`;
+  const [only] = files;
+  const where = !only
+    ? ": there are no files"
+    : files.length === 1
+      ? ` in ${only.name}`
+      : ` among ${files.length} files`;
+  const message = `no weights${where}: expected a .pt, .pth, .bin or .safetensors file${but}`;
   return new StatepressError("bad-input", message, { files: [] });
 }
 

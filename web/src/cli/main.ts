@@ -37,7 +37,8 @@ async function main(argv: string[]): Promise<number> {
       return 0;
     }
     if (["--help", "-h", "help"].includes(name)) {
-      const [about] = rest.filter((it) => !it.startsWith("-"));
+      const [about, ...more] = rest.filter((it) => !it.startsWith("-"));
+      if (more.length > 0) throw new UsageError(`help takes one command, ${more.length + 1} were given`);
       process.stdout.write(`${about === undefined ? overview() : helpOf(about, commandNamed(about))}\n`);
       return 0;
     }

@@ -14,7 +14,7 @@ import { hasOffset } from "../api/offset.js";
 import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { idsOf, readBytes, readRecipe, readText } from "./files.js";
-import { load, running, withCheckpoint } from "./opened.js";
+import { about, load, running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
 /** Exit code of `compare --check` where the verdict is not success. */
@@ -72,9 +72,9 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
   const tokens = await evaluated(run);
   const both = async (base: Checkpoint, other: Checkpoint) => {
     output.findings([...base.inspection.findings, ...other.inspection.findings]);
-    const model = await load(run, base, backend);
+    const model = await about(a, load(run, base, backend));
     const input = tokens(model.info.vocabSize);
-    const second = await load(run, other, backendB);
+    const second = await about(b, load(run, other, backendB));
     // Ids are of one vocabulary: only a text can be put through two that differ.
     const why = "text" in input ? tokensDiffer(base, other) : undefined;
     if (why !== undefined) output.note(`compared by text: ${why}`);

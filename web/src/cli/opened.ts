@@ -1,17 +1,32 @@
 // What the commands have in common: opening, loading, several inputs one after the other.
 
-import { abortError } from "../api/errors.js";
-import { type Checkpoint, type Model, open } from "../api/node.js";
+import { basename } from "node:path";
+import { abortError, asStatepressError } from "../api/errors.js";
+import { type Checkpoint, type Model, open, StatepressError } from "../api/node.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import type { Allowed } from "./options.js";
 import * as show from "./show.js";
-import { isStream, withStream } from "./streams.js";
+import { isStream, nameOf, withStream } from "./streams.js";
 
 /** What is said of one file, where a command takes two. */
 interface Beside {
   tokenizer: string | undefined;
   weights: string | undefined;
+  /** What the file is called, where that is not its path. */
+  name?: string;
+}
+
+/** What fails of one file says which. */
+export async function about<T>(name: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (thrown) {
+    const { code, message, facts } = asStatepressError(thrown);
+    // Options are the user's, and most of what is said of files names them already.
+    if (["aborted", "bad-option"].includes(code) || message.includes(basename(name))) throw thrown;
+    throw new StatepressError(code, `${name}: ${message}`, { file: name, ...facts }, thrown);
+  }
 }
 
 /** Opens FILE, and closes it when the command is done with it. */
@@ -19,13 +34,18 @@ export async function withCheckpoint<T>(
   run: Run,
   path: string,
   use: (checkpoint: Checkpoint) => Promise<T>,
-  { tokenizer, weights }: Beside = { tokenizer: run.args.text("tokenizer"), weights: run.args.text("weights") },
+  { tokenizer, weights, name = path }: Beside = {
+    tokenizer: run.args.text("tokenizer"),
+    weights: run.args.text("weights"),
+  },
 ): Promise<T> {
   const { args, signal } = run;
   if (path === "") throw new UsageError("FILE has no name");
   if (await isStream(path))
-    return withStream(path, signal, (file) => withCheckpoint(run, file, use, { tokenizer, weights }));
-  const checkpoint = await open(path, { tokenizer, weights, set: args.fields(), signal });
+    return withStream(path, signal, (file) =>
+      withCheckpoint(run, file, use, { tokenizer, weights, name: nameOf(path) }),
+    );
+  const checkpoint = await about(name, open(path, { tokenizer, weights, set: args.fields(), signal }));
   try {
     return await use(checkpoint);
   } finally {

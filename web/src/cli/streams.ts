@@ -71,7 +71,8 @@ export async function withStream<T>(path: string, signal: AbortSignal, use: (fil
   }
 }
 
-function nameOf(path: string): string {
+/** What a path is called where it is told of. */
+export function nameOf(path: string): string {
   return path === STANDARD ? "standard input" : path;
 }
 
