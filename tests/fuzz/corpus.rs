@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::zip::zip;
 
 /// Folders of fixtures, and the most bytes of a file of theirs that is taken.
-const FOLDERS: [&str; 5] = ["cases/pickle", "cases/quantized", "cases/shards", "cases/spelling", "fixtures"];
+const FOLDERS: [&str; 6] =
+    ["cases/parts", "cases/pickle", "cases/quantized", "cases/shards", "cases/spelling", "fixtures"];
 const BYTES: u64 = 40_000;
 
 /// Files by name, always in the same order.

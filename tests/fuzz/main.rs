@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use peak_alloc::PeakAlloc;
 use statepress_core::Source;
 use statepress_core::index::Stored;
-use statepress_formats::{Choice, open_with, read_tensor};
+use statepress_formats::{Choice, Fit, Key, Whole, open_with, read_tensor};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -35,6 +35,9 @@ const OPEN_FACTOR: usize = 400;
 
 /// Numbers of a tensor that is read: larger ones are legal (expanded masks), and only cost time.
 const NUMBERS: u64 = 1 << 20;
+
+/// Names of weights by which a file is opened again.
+const NAMED: usize = 3;
 
 /// What an input did.
 #[derive(Default)]
@@ -89,12 +92,18 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// To whom everything is a model, and the more the better: whatever can be put together is.
+fn eager(path: Option<&str>) -> Choice<'_> {
+    let fit: &dyn Fn(&[Key<'_>]) -> Fit = &|keys| Fit { whole: Whole::No, read: keys.len() };
+    Choice { path, is_model: &|keys| keys.len() > 1, fit }
+}
+
 /// Opens one input and reads what it holds.
 fn run(file: &dyn Source, tally: &mut Tally) -> Result<(), String> {
     let start = Instant::now();
     ALLOCATOR.reset_peak_usage();
     let before = ALLOCATOR.current_usage();
-    let opened = catch_unwind(AssertUnwindSafe(|| open_with(file, &Choice::default())));
+    let opened = catch_unwind(AssertUnwindSafe(|| open_with(file, &eager(None))));
     let opened = opened.map_err(|panic| format!("opening panicked: {}", words(&*panic)))?;
     let peak = ALLOCATOR.peak_usage().saturating_sub(before);
     let allowed = OPEN_BYTES + OPEN_FACTOR * file.len() as usize;
@@ -109,6 +118,16 @@ fn run(file: &dyn Source, tally: &mut Tally) -> Result<(), String> {
     match opened {
         Ok(index) => {
             tally.opened += 1;
+            for at in index.weights.iter().take(NAMED) {
+                let again = catch_unwind(AssertUnwindSafe(|| open_with(file, &eager(Some(&at.path)))));
+                let again =
+                    again.map_err(|panic| format!("opening `{}` panicked: {}", at.path, words(&*panic)))?;
+                if let Ok(again) = again
+                    && again.wrapper != at.path
+                {
+                    return Err(format!("`{}` was asked for, `{}` was opened", at.path, again.wrapper));
+                }
+            }
             if index.tensors.is_empty() {
                 return Err("it opened without a tensor".into());
             }

@@ -7,7 +7,7 @@ use statepress_core::joined::Part;
 use statepress_core::report::{Advice, FileReport, Inspection, Plan, TensorReport, TensorView};
 use statepress_core::{Finding, Index, Joined, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
-use statepress_engine::families::{Hints, ModelSpec, infer, is_buffer, is_model};
+use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
@@ -27,7 +27,8 @@ pub struct OpenOptions {
     pub findings: Vec<Finding>,
     /// Values for what the file does not say: `top_k_experts`, `prediction_offset`, ...
     pub set: Map<String, Value>,
-    /// Where in the file the weights are (`model`, `state_dict.model`, `bare`), where they shall not be searched for.
+    /// Where in the file the weights are, where they shall not be searched for: `model`, `state_dict.model`; `student` of
+    /// keys that begin with it; `trainable+frozen`, which are one model; `bare`, the top of the file.
     pub weights: Option<String>,
     /// How time is told.
     pub clock: Clock,
@@ -36,7 +37,7 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// What is known about where the weights are: what the user says, and the keys of every family.
     fn choice(&self) -> Choice<'_> {
-        Choice { path: self.weights.as_deref(), is_model: &is_model }
+        Choice { path: self.weights.as_deref(), is_model: &is_model, fit: &fit }
     }
 
     /// Takes the text of a `config.json` that lies beside the weights. One that cannot be read keeps no weights from

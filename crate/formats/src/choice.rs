@@ -2,21 +2,59 @@
 
 /// How the weights are chosen where a file holds several mappings of tensors.
 ///
-/// Nothing here knows a model: whether keys are those of one is the caller's to say.
+/// Nothing here knows a model: what keys are worth is the caller's to say.
 #[derive(Clone, Copy)]
 pub struct Choice<'a> {
-    /// Where they are, as the user says: `model`, `state_dict.model`, or `bare` for the file itself.
+    /// Where they are, as the user says: `model`, `state_dict.model`, a prefix of keys as `student`, several that are
+    /// one model as `trainable+frozen`, or `bare` for the top of the file.
     pub path: Option<&'a str>,
     /// Whether keys are those of a model that the caller knows. Such a mapping goes before all others.
     pub is_model: &'a dyn Fn(&[&str]) -> bool,
+    /// How much of a model that the caller knows some tensors are: by this the parts of a model are put together.
+    pub fit: &'a dyn Fn(&[Key<'_>]) -> Fit,
+}
+
+/// A tensor as its header shows it: its key and its shape.
+pub type Key<'a> = (&'a str, &'a [usize]);
+
+/// How much of a model some tensors are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fit {
+    /// Whether anything lacks.
+    pub whole: Whole,
+    /// How many of them the model is known to read.
+    pub read: usize,
+}
+
+/// Whether some tensors are a whole model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whole {
+    /// Something lacks, or no model is known that they are of.
+    #[default]
+    No,
+    /// If the matrix that makes the logits, which lacks, is another one that is there.
+    IfTied,
+    /// Nothing lacks.
+    Yes,
 }
 
 impl Default for Choice<'_> {
     /// No path, and no model is known: the mapping with the most parameters is taken.
     fn default() -> Self {
-        Self { path: None, is_model: &|_| false }
+        Self { path: None, is_model: &|_| false, fit: &|_| Fit::default() }
     }
 }
 
 /// The path of weights that lie in the file itself, under no key.
 pub(crate) const BARE: &str = "bare";
+
+/// Stands in a path between mappings that are one model together.
+pub(crate) const AND: char = '+';
+
+/// A path in words.
+pub(crate) fn say(path: &str) -> String {
+    match path {
+        BARE => "the top of the file (`bare`)".into(),
+        path => format!("`{path}`"),
+    }
+}

@@ -24,7 +24,7 @@ pub(crate) fn headers(source: &dyn Source, choice: &Choice<'_>) -> Result<Index,
     let head = read(source, "the start of the file", 0, source.len().min(HEAD_BYTES))?;
     match kind(&head) {
         Kind::Zip => pytorch::open(source, choice),
-        Kind::Safetensors => safetensors::open(source, choice),
+        Kind::Safetensors => safetensors::open(source),
         Kind::Legacy => pytorch::open_legacy(source, choice),
         Kind::Foreign => Err(foreign::refusal(&head)),
     }

@@ -41,7 +41,7 @@ pub enum FormatError {
         why: String,
     },
     /// There are no weights where the user says they are.
-    #[error("no tensors are at `{path}` in this file; weights are at {}", crate::findings::list(candidates))]
+    #[error("no tensors are at `{path}` in this file; weights are at {}", crate::findings::describe_list(&candidates.iter().map(|path| crate::choice::say(path)).collect::<Vec<_>>()))]
     NoWeightsAt {
         /// What the user said.
         path: String,

@@ -19,6 +19,7 @@ mod foreign;
 mod json;
 mod layouts;
 mod pickle;
+mod prefix;
 mod pytorch;
 mod quantized;
 mod safetensors;
@@ -30,7 +31,7 @@ mod tensor;
 mod view;
 mod zip;
 
-pub use choice::Choice;
+pub use choice::{Choice, Fit, Key, Whole};
 pub use error::FormatError;
 pub use quantized::join_quantized;
 pub use safetensors::{Layout, TensorSpec, Writer};
@@ -47,5 +48,5 @@ pub fn open(source: &dyn Source) -> Result<Index, FormatError> {
 
 /// As [`open`], with what is known about where the weights are.
 pub fn open_with(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
-    layouts::join(detect::headers(source, choice)?)
+    layouts::join(prefix::choose(detect::headers(source, choice)?, choice)?)
 }

@@ -159,7 +159,7 @@ fn misspelled(missing: &str, index: &Index) -> Option<String> {
 }
 
 /// The keys that a checkpoint of this program must have, in usual spelling.
-fn program_keys(program: &Program) -> BTreeSet<String> {
+pub(super) fn program_keys(program: &Program) -> BTreeSet<String> {
     let vectors = program.vectors.iter().filter_map(|vector| match &vector.source {
         VectorSource::Key(key) => Some(key),
         VectorSource::Constant(_) => None,

@@ -43,21 +43,25 @@ pub(crate) fn storage_of(entry: &Entry) -> &str {
 /// Whether keys are those of a family, in any of its spellings: of several mappings of tensors in one file, such a
 /// one is the model.
 pub fn is_model(keys: &[&str]) -> bool {
+    Names::new(&headers(keys.iter().map(|key| (*key, [].as_slice())))).family.is_some()
+}
+
+/// An index of nothing but keys and shapes.
+pub(super) fn headers<'a>(keys: impl Iterator<Item = (&'a str, &'a [usize])>) -> Index {
     let storage = Extent { offset: 0, len: 0 };
-    let entry = |name: &&str| {
+    let entry = |(name, shape): (&str, &[usize])| {
         let view = Strided { dtype: DType::F32, storage, first: 0, strides: Vec::new(), negated: false };
-        Entry { name: name.to_string(), shape: Vec::new(), stored: Stored::Strided(view), tied_to: None }
+        Entry { name: name.into(), shape: shape.to_vec(), stored: Stored::Strided(view), tied_to: None }
     };
-    let index = Index {
+    Index {
         format: Format::Pytorch,
         wrapper: String::new(),
         weights: Vec::new(),
         config: None,
         metadata: BTreeMap::new(),
-        tensors: keys.iter().map(entry).collect(),
+        tensors: keys.map(entry).collect(),
         findings: Vec::new(),
-    };
-    Names::new(&index).family.is_some()
+    }
 }
 
 /// Usual keys of an index.
@@ -172,6 +176,10 @@ impl Names {
             }
             spelled.push(Spelled { bare: bare.to_string(), usual, whose });
         }
+        let renamed_head = head(index, &spelled, family);
+        if let Some(position) = renamed_head {
+            spelled[position].usual = HEAD.into();
+        }
         let mut positions: BTreeMap<String, usize> = BTreeMap::new();
         for whose in [Whose::Model, Whose::Beside] {
             for (position, key) in spelled.iter().enumerate().filter(|(_, key)| key.whose == whose) {
@@ -187,6 +195,13 @@ impl Names {
         }
         let mut names = Self { positions, spelled, prefix, findings, family };
         names.tell_prefix(index, &places);
+        if let Some(position) = renamed_head {
+            let name = &index.tensors[position].name;
+            let message = format!(
+                "{name} is read as {HEAD}: it has the columns of the token table, and no other head is there"
+            );
+            names.findings.push(Finding::info("alias", message).about(name));
+        }
         for (found, meant) in family.iter().flat_map(|family| family.aliases) {
             if let Some(count) = renamed.get(found).filter(|count| **count > 0) {
                 let message = format!("{count} keys spell {meant} as {found}");
@@ -229,7 +244,7 @@ impl Names {
             let others: Vec<_> = others.iter().map(|place| named(&place.before)).collect();
             let message = format!(
                 "models under several prefixes: the one under {} is taken, not {}. A prefix that is called a copy, a \
-                 teacher or a critic comes last, then what cannot run; the largest is taken, of equal ones the first",
+                 teacher or a critic comes last, then what cannot run; the largest is taken, of equal ones the first. Name the one to take with `weights`",
                 named(&taken.before),
                 listed(&others)
             );
@@ -362,6 +377,22 @@ impl Spellings<'_> {
     pub fn any(&self, fits: impl Fn(&str) -> bool) -> bool {
         fits(self.real) || fits(self.bare) || fits(self.usual) || self.inner.as_deref().is_some_and(fits)
     }
+}
+
+/// The head of a model that scripts call otherwise, where none has the usual name: without it, the table would be taken.
+fn head(index: &Index, spelled: &[Spelled], family: Option<&registry::Entry>) -> Option<usize> {
+    const HEADS: [&str; 4] = ["head.weight", "output.weight", "output_layer.weight", "embed_out.weight"];
+    let family = family.filter(|family| matches!(family.run, registry::Run::Program(_)))?;
+    let find =
+        |is: &dyn Fn(&Spelled) -> bool| spelled.iter().position(|key| key.whose != Whose::Other && is(key));
+    let table = find(&|key| key.usual == family.table)?;
+    let head = find(&|key| HEADS.contains(&key.bare.as_str()))?;
+    let columns = |position: usize| match index.tensors[position].shape[..] {
+        [_, columns] => Some(columns),
+        _ => None,
+    };
+    let fits = columns(head).is_some() && columns(head) == columns(table);
+    (fits && find(&|key| key.usual == HEAD).is_none()).then_some(head)
 }
 
 /// What two prefixes have in common, in whole words.

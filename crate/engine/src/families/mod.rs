@@ -8,6 +8,7 @@
 
 mod builder;
 mod fields;
+mod fit;
 mod infer;
 mod keys;
 mod places;
@@ -31,6 +32,7 @@ mod rope;
 mod transformer;
 
 pub(crate) use fields::ASSUMED;
+pub use fit::fit;
 pub use infer::{Hints, ModelSpec, WeightSpec, infer};
 pub use keys::Names;
 pub(crate) use keys::{HEAD, is_mask, storage_of};

@@ -23,6 +23,16 @@ pub(crate) enum Value {
     Ref(u32),
 }
 
+impl Value {
+    /// The node that it refers to.
+    pub(crate) fn node(self) -> Option<u32> {
+        match self {
+            Self::Ref(node) => Some(node),
+            _ => None,
+        }
+    }
+}
+
 /// A value that is too large to copy.
 #[derive(Debug)]
 pub(crate) enum Node {

@@ -37,16 +37,19 @@ pub(super) fn read(heap: &Heap, weights: &Weights) -> Beside {
     let mut not_finite = Vec::new();
     let mut walk = ToJson { heap, values: 0, not_finite: false };
     let bare = weights.around.is_empty();
-    let around = if bare { std::slice::from_ref(&weights.state) } else { &weights.around[..] };
+    let around: Vec<Value> = match weights.parts.first() {
+        Some((state, _)) if bare => vec![*state],
+        _ => weights.around.clone(),
+    };
     // What lies deeper than the file itself is told with its path.
     let mut prefix = String::new();
     let mut steps = weights.path.split('.');
     let mut pairs = Vec::new();
-    for &outer in around {
+    for outer in around {
         let held = heap.mapping(outer).unwrap_or_default();
         pairs.extend(held.iter().filter_map(|&(key, value)| {
             let key = heap.str(key)?;
-            let inner = value == weights.state || weights.around.contains(&value);
+            let inner = value.node().is_some_and(|node| weights.inner.contains(&node));
             (!inner && value != Value::None).then(|| (format!("{prefix}{key}"), key, value))
         }));
         prefix = format!("{prefix}{}.", steps.next().unwrap_or_default());
@@ -219,7 +222,10 @@ mod tests {
         let path = "model_state_dict".to_string();
         let state = pickle.heap.get(pickle.root, &path).unwrap();
         let around = vec![pickle.root];
-        read(&pickle.heap, &Weights { path, state, around, candidates: Vec::new(), findings: Vec::new() })
+        let parts = vec![(state, String::new())];
+        let inner = [pickle.root, state].into_iter().filter_map(Value::node).collect();
+        let (candidates, findings) = (Vec::new(), Vec::new());
+        read(&pickle.heap, &Weights { path, parts, around, inner, candidates, findings })
     }
 
     #[test]

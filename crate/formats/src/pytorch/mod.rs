@@ -2,9 +2,11 @@
 //! them (`legacy`). Source: `torch/serialization.py`; the variants in use are in the tests.
 
 mod dynamic;
+mod join;
 mod legacy;
 mod metadata;
 mod numpy;
+mod path;
 mod search;
 mod storages;
 mod tensors;

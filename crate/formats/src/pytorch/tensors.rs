@@ -103,12 +103,21 @@ pub(super) fn entries(
 
 /// The pairs of the state dict whose keys are strings.
 fn named(heap: &Heap, weights: &Weights, findings: &mut Vec<Finding>) -> Vec<(String, Value)> {
-    let pairs = heap.mapping(weights.state).unwrap_or_default();
-    let named: Vec<_> =
-        pairs.iter().filter_map(|(key, value)| Some((heap.str(*key)?.to_string(), *value))).collect();
-    if named.len() < pairs.len() {
-        let message =
-            format!("{} keys of the state dict are not strings: left out", pairs.len() - named.len());
+    let pairs = weights.parts.iter().flat_map(|(part, before)| {
+        heap.mapping(*part).unwrap_or_default().iter().map(move |pair| (before, pair))
+    });
+    let (mut named, mut others) = (Vec::new(), 0usize);
+    for (before, &(key, value)) in pairs {
+        match heap.str(key) {
+            Some(key) => named.push((format!("{before}{key}"), value)),
+            // Under numbers may be mappings, which are told of as such.
+            None => others += usize::from(heap.mapping(value).is_none()),
+        }
+    }
+    // What is read too is told of by itself.
+    named.retain(|(_, value)| !value.node().is_some_and(|node| weights.inner.contains(&node)));
+    if others > 0 {
+        let message = format!("{others} keys of the state dict are not strings: left out");
         findings.push(Finding::warning("key-not-a-string", message));
     }
     named

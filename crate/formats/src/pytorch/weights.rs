@@ -1,17 +1,20 @@
 //! Which of the mappings of tensors in a pickle are the weights.
 //!
 //! The path that the caller gives; else the mapping with the keys of a known model; else, among what is
-//! no average, copy or helper by its name and no state of an optimizer, a usual wrapper, unless another has more than twice its
-//! parameters; else the most parameters.
+//! no average, copy or helper by its name, a usual wrapper, unless another has more than twice its parameters; else the
+//! most parameters. What is one model with it is read with it (`join`). The state of an optimizer is no candidate.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use statepress_core::second::is_second;
 use statepress_core::{Finding, WeightsAt};
 
+use super::join::{self, Joined, Part};
+use super::path;
 use super::search::{Found, Mapping, search};
 use crate::FormatError;
-use crate::choice::{BARE, Choice};
+use crate::choice::{AND, BARE, Choice, Whole, say};
 use crate::findings::{describe_list, list};
 use crate::foreign::SAVE;
 use crate::pickle::{Heap, Node, Pickle, Value, is_dangerous};
@@ -20,9 +23,12 @@ use crate::pickle::{Heap, Node, Pickle, Value, is_dangerous};
 pub(super) struct Weights {
     /// The keys to it: `model_state_dict`, `state_dict.model`, ..., or `bare`.
     pub(super) path: String,
-    pub(super) state: Value,
-    /// The mappings around it, outermost first.
+    /// The mappings that it is made of, usually one, and what is put before the keys of each.
+    pub(super) parts: Vec<(Value, String)>,
+    /// The mappings around all of them, outermost first.
     pub(super) around: Vec<Value>,
+    /// The parts and everything around any of them.
+    pub(super) inner: HashSet<u32>,
     /// Every mapping that could have been taken, this one first.
     pub(super) candidates: Vec<WeightsAt>,
     pub(super) findings: Vec<Finding>,
@@ -30,6 +36,12 @@ pub(super) struct Weights {
 
 /// Mappings that the caller is asked about.
 const JUDGED: usize = 16;
+
+/// Mappings that are named in advice.
+const LISTED: usize = 4;
+
+/// Mappings that are told of as what could be taken: of a tree of an unknown model there are hundreds.
+const CANDIDATES: usize = 64;
 
 /// How usual a name is for the weights.
 pub(super) fn preference(key: &str) -> usize {
@@ -52,9 +64,10 @@ enum Kind {
 
 impl Kind {
     fn of(path: &str) -> Self {
+        const OPTIMIZERS: [&str; 6] = ["optim", "scheduler", "schedulers", "scaler", "momentum", "momentums"];
         let lower = path.to_ascii_lowercase();
-        let optimizer = ["optim", "scheduler", "momentum", "exp_avg", "scaler"];
-        if optimizer.iter().any(|part| lower.contains(part)) {
+        let optimizer = |word: &str| OPTIMIZERS.contains(&word) || word.starts_with("optimizer");
+        if lower.contains("exp_avg") || lower.split(['.', '_']).any(optimizer) {
             Self::Optimizer
         } else if is_second(path) {
             Self::Second
@@ -68,22 +81,21 @@ impl Kind {
 pub(super) fn find(pickle: &Pickle, choice: &Choice<'_>) -> Result<Weights, FormatError> {
     let mut found = search(pickle);
     let lists = std::mem::take(&mut found.lists);
-    if let Some(path) = choice.path {
-        return given(pickle, found, path, lists);
-    }
     let mut mappings: Vec<Mapping> = std::mem::take(&mut found.mappings);
-    mappings.retain(|mapping| mapping.plausible);
+    mappings.retain(|mapping| mapping.plausible && Kind::of(&mapping.path) != Kind::Optimizer);
+    if let Some(given) = choice.path.and_then(|path| given(pickle, &mappings, path, choice)) {
+        return Ok(given.told(&lists));
+    }
     // The sort is stable: what comes first in the file goes first among equals.
     mappings.sort_by_key(|mapping| Reverse(mapping.params));
     let usual = mappings.iter().filter(|mapping| preference(last_key(&mapping.path)) > 0);
-    let judged: Vec<Value> = usual.chain(&mappings).take(JUDGED).map(|mapping| mapping.value).collect();
+    let judged: HashSet<u32> = usual.chain(&mappings).take(JUDGED).filter_map(|it| it.value.node()).collect();
     let is_model = |mapping: &Mapping| {
-        judged.contains(&mapping.value) && (choice.is_model)(&names(&pickle.heap, mapping.value))
+        mapping.value.node().is_some_and(|node| judged.contains(&node))
+            && (choice.is_model)(&names(&pickle.heap, mapping.value))
     };
-    let mut ranked: Vec<_> = mappings
-        .into_iter()
-        .map(|mapping| ((!is_model(&mapping), Kind::of(&mapping.path)), mapping))
-        .collect();
+    let mut ranked: Vec<_> =
+        mappings.iter().map(|mapping| ((!is_model(mapping), Kind::of(&mapping.path)), mapping)).collect();
     // Stable again: by parameters within what is equally likely.
     ranked.sort_by_key(|(rank, _)| *rank);
     let Some(best) = ranked.first() else { return Err(nothing(pickle, &found, &lists)) };
@@ -96,78 +108,184 @@ pub(super) fn find(pickle: &Pickle, choice: &Choice<'_>) -> Result<Weights, Form
     let first = equal.max_by_key(|(at, (_, mapping))| (preference(last_key(&mapping.path)), Reverse(*at)));
     let first = first.map_or(0, |(at, _)| at);
     let taken = ranked.remove(first).1;
-    let others = ranked.into_iter().map(|(_, mapping)| mapping).collect();
-    Ok(weights(taken, others, lists))
+    let others: Vec<&Mapping> = ranked.into_iter().map(|(_, mapping)| mapping).collect();
+    let joined = match others.is_empty() {
+        true => Joined::alone(taken),
+        false => join::join(&pickle.heap, taken, &others, choice),
+    };
+    Ok(weights(&pickle.heap, joined, &others).told(&lists))
 }
 
-/// The mapping at a path that the user gave.
-fn given(
-    pickle: &Pickle,
-    mut found: Found,
-    path: &str,
-    lists: Vec<(String, usize)>,
-) -> Result<Weights, FormatError> {
+/// What the user names: a mapping by any of its paths; several, with `+` between; all that is in a mapping of mappings;
+/// or keys that begin alike, of which their mapping is taken here.
+fn given(pickle: &Pickle, mappings: &[Mapping], path: &str, choice: &Choice<'_>) -> Option<Weights> {
+    let heap = &pickle.heap;
     let path = if path.is_empty() { BARE } else { path };
-    match found.mappings.iter().position(|mapping| mapping.path == path) {
-        Some(at) => {
-            let taken = found.mappings.remove(at);
-            found.mappings.retain(|mapping| mapping.plausible);
-            Ok(weights(taken, found.mappings, lists))
-        }
-        None if found.mappings.is_empty() => Err(nothing(pickle, &found, &lists)),
-        None => {
-            let candidates = found.mappings.iter().map(|mapping| mapping.path.clone()).collect();
-            Err(FormatError::NoWeightsAt { path: path.into(), candidates })
+    let mapping = |path: &str| {
+        let path::At { value, around } = path::at(pickle, path)?;
+        // One that was found is known by where its path may be cut.
+        let known = mappings.iter().find(|it| it.value == value && it.path == path);
+        known.cloned().or_else(|| Mapping::at(heap, path, value, around))
+    };
+    let all: Vec<&Mapping> = mappings.iter().collect();
+    if let Some(taken) = mapping(path) {
+        return Some(weights(heap, Joined::alone(&taken), &all));
+    }
+    if path.contains(AND)
+        && let Some(parts) = path.split(AND).map(mapping).collect::<Option<Vec<_>>>()
+    {
+        let parts = join::together(heap, parts.iter().collect(), choice);
+        return Some(weights(heap, Joined::of(parts), &all));
+    }
+    if let Some(path::At { value, around }) = path::at(pickle, path) {
+        let depth = around.len();
+        let tree = join::inside(&all, depth, value);
+        if !tree.is_empty() {
+            let parts = tree.into_iter().map(|it| Part { mapping: it, before: it.within(depth) }).collect();
+            let joined = Joined { tree: Some(depth), ..Joined::of(parts) };
+            return Some(weights(heap, joined, &all));
         }
     }
+    let cuts = path.rmatch_indices('.').map(|(at, _)| (&path[..at], &path[at..]));
+    for (outer, prefix) in cuts.chain([(BARE, path)]) {
+        let Some(taken) = mapping(outer) else { continue };
+        let prefix = format!("{}.", prefix.trim_start_matches('.'));
+        if names(heap, taken.value).iter().any(|name| name.starts_with(&prefix)) {
+            return Some(weights(heap, Joined::alone(&taken), &all));
+        }
+    }
+    None
 }
 
-fn weights(taken: Mapping, others: Vec<Mapping>, lists: Vec<(String, usize)>) -> Weights {
+/// What is read, beside what else could be.
+fn weights(heap: &Heap, joined: Joined<'_>, all: &[&Mapping]) -> Weights {
+    let Joined { parts, tree, whole } = joined;
+    let first = parts[0].mapping;
+    let path = match tree.and_then(|depth| Some((depth, *first.ends.get(depth)?))) {
+        Some((0, _)) => BARE.into(),
+        Some((_, end)) => first.path[..end].to_string(),
+        None => {
+            parts.iter().map(|part| part.mapping.path.as_str()).collect::<Vec<_>>().join(&AND.to_string())
+        }
+    };
+    let taken: HashSet<u32> = parts.iter().filter_map(|part| part.mapping.value.node()).collect();
+    let is_other = |it: &&&Mapping| it.value.node().is_none_or(|node| !taken.contains(&node));
+    let others: Vec<&Mapping> = all.iter().filter(is_other).copied().collect();
+    let at = |path: &str, mappings: &[&Mapping]| WeightsAt {
+        path: path.into(),
+        tensors: mappings.iter().map(|it| it.tensors as u64).sum(),
+        // What a hostile file says of itself has to pass as a number of JavaScript.
+        params: mappings.iter().fold(0u64, |sum, it| sum.saturating_add(it.params)).min(1 << 53),
+    };
+    let read: Vec<&Mapping> = parts.iter().map(|part| part.mapping).collect();
+    let mut candidates = vec![at(&path, &read)];
     let mut findings = Vec::new();
-    if !others.is_empty() {
-        let said: Vec<String> = others
-            .iter()
-            .map(|other| format!("`{}` ({} tensors, {} numbers)", other.path, other.tensors, other.params))
-            .collect();
-        // Nothing but the order in the file speaks for it.
-        let alike = |other: &Mapping| {
-            let rank = |it: &Mapping| (Kind::of(&it.path), preference(last_key(&it.path)), it.params);
-            rank(other) == rank(&taken)
-        };
-        let told = if others.iter().any(alike) { Finding::warning } else { Finding::info };
-        findings.push(told(
-            "other-weights",
-            format!(
-                "the weights are taken from `{}` ({} tensors, {} numbers); the file also holds {}: name the one \
-                 to take with `weights`",
-                taken.path,
-                taken.tensors,
-                taken.params,
-                describe_list(&said)
-            ),
-        ));
+    if read.len() > 1 {
+        findings.push(told_of_parts(&parts));
+        // The parts of a tree are no weights by themselves.
+        if tree.is_none() {
+            candidates.extend(read.iter().map(|it| at(&it.path, &[it])));
+        }
     }
-    if Kind::of(&taken.path) == Kind::Second {
+    candidates.extend(others.iter().map(|it| at(&it.path, &[it])));
+    candidates.truncate(CANDIDATES);
+    if !others.is_empty() {
+        findings.push(told_of_others(heap, &candidates[0], &read, &others, whole));
+    }
+    if read.iter().all(|it| Kind::of(&it.path) == Kind::Second) {
         let message = format!(
-            "the weights are taken from `{}`, by its name not the model that is trained but an average, a copy or a helper",
-            taken.path
+            "the weights are taken from {}, by its name not the model that is trained but an average, a copy or a helper",
+            say(&path)
         );
         findings.push(Finding::info("averaged-weights", message));
     }
-    if !lists.is_empty() {
-        findings.push(Finding::info(
-            "tensors-without-names",
-            format!("lists of tensors without names cannot be opened as weights: {}", say_lists(&lists)),
-        ));
+    let around: Vec<Value> = (0..first.around.len())
+        .map_while(|at| {
+            let outer = first.around[at];
+            read.iter().all(|it| it.around.get(at) == Some(&outer)).then_some(outer)
+        })
+        .collect();
+    let nodes = read.iter().flat_map(|it| it.around.iter().chain([&it.value]));
+    let inner = nodes.filter_map(|value| value.node());
+    Weights {
+        path,
+        inner: inner.collect(),
+        around,
+        parts: parts.into_iter().map(|part| (part.mapping.value, part.before)).collect(),
+        candidates,
+        findings,
     }
-    let at = |mapping: &Mapping| WeightsAt {
-        path: mapping.path.clone(),
-        tensors: mapping.tensors as u64,
-        // What a hostile file says of itself has to pass as a number of JavaScript.
-        params: mapping.params.min(1 << 53),
+}
+
+fn told_of_parts(parts: &[Part<'_>]) -> Finding {
+    let said: Vec<String> = parts.iter().map(|part| describe(part.mapping)).collect();
+    let named: Vec<String> =
+        parts.iter().map(|part| part.before.clone()).filter(|before| !before.is_empty()).collect();
+    let before = match named.as_slice() {
+        [] => String::new(),
+        named => format!(", with what they are called put before their keys ({})", list(named)),
     };
-    let candidates = std::iter::once(&taken).chain(&others).map(at).collect();
-    Weights { path: taken.path, state: taken.value, around: taken.around, candidates, findings }
+    Finding::info(
+        "joined-weights",
+        format!(
+            "{} mappings are one model together and are read as one{before}: {}; name one with `weights` to take it alone",
+            parts.len(),
+            describe_list(&said)
+        ),
+    )
+}
+
+/// Says what else is in the file. It is a warning where it may well be meant, or belong to what is taken.
+fn told_of_others(
+    heap: &Heap,
+    at: &WeightsAt,
+    read: &[&Mapping],
+    others: &[&Mapping],
+    whole: Whole,
+) -> Finding {
+    let said: Vec<String> = others.iter().map(|other| describe(other)).collect();
+    // Nothing but the order in the file speaks for it.
+    let rank = |it: &Mapping| (Kind::of(&it.path), preference(last_key(&it.path)), it.params);
+    let alike = read.len() == 1 && others.iter().any(|other| rank(other) == rank(read[0]));
+    // What has other keys may be the rest of the model.
+    let rest = if whole < Whole::Yes { join::apart(heap, read, others) } else { Vec::new() };
+    let rest = rest.iter().map(|it| it.path.as_str()).filter(|path| Kind::of(path) == Kind::Weights);
+    let rest: Vec<&str> = rest.take(LISTED).collect();
+    let mut message = format!(
+        "the weights are taken from {} ({} tensors, {} numbers); the file also holds {}: name the one to take with \
+         `weights`",
+        say(&at.path),
+        at.tensors,
+        at.params,
+        describe_list(&said)
+    );
+    if !rest.is_empty() {
+        let all: Vec<&str> = read.iter().map(|it| it.path.as_str()).chain(rest.iter().copied()).collect();
+        message += &format!(
+            ". {} may be the rest of the model, for its keys are others: then name them together, as `{}`",
+            list(&rest.iter().map(|path| (*path).to_string()).collect::<Vec<_>>()),
+            all.join(&AND.to_string())
+        );
+    }
+    let told = if alike || !rest.is_empty() { Finding::warning } else { Finding::info };
+    told("other-weights", message)
+}
+
+fn describe(it: &Mapping) -> String {
+    format!("{} ({} tensors, {} numbers)", say(&it.path), it.tensors, it.params)
+}
+
+impl Weights {
+    /// Says what lies in the file and is no weights.
+    fn told(mut self, lists: &[(String, usize)]) -> Self {
+        if !lists.is_empty() {
+            self.findings.push(Finding::info(
+                "tensors-without-names",
+                format!("lists of tensors without names cannot be opened as weights: {}", say_lists(lists)),
+            ));
+        }
+        self
+    }
 }
 
 fn say_lists(lists: &[(String, usize)]) -> String {

@@ -10,7 +10,7 @@ use statepress_core::limits::{HEADER_BYTES, TENSORS};
 use statepress_core::{DType, Entry, Finding, Index, Source, WeightsAt};
 
 use super::{METADATA, PREFIX_BYTES};
-use crate::choice::{BARE, Choice};
+use crate::choice::BARE;
 use crate::cursor::{Cursor, range_end, read};
 use crate::findings::list;
 use crate::json::{Pairs, unique_keys};
@@ -44,7 +44,7 @@ struct Array {
 }
 
 /// Reads the header.
-pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
+pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
     let len = Cursor::new(source, PART, 0, PREFIX_BYTES)?.u64()?;
     range_end(source, "the safetensors header", PREFIX_BYTES, len)?;
     if len > HEADER_BYTES {
@@ -78,9 +78,6 @@ pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, Fo
                 return Err(FormatError::malformed(PART, why));
             }
         }
-    }
-    if let Some(path) = choice.path.filter(|path| !path.is_empty() && *path != BARE) {
-        return Err(FormatError::NoWeightsAt { path: path.into(), candidates: vec![BARE.into()] });
     }
     if arrays.is_empty() {
         let keys: Vec<String> = metadata.into_keys().collect();

@@ -8,6 +8,7 @@ use statepress_core::{Entry, Finding, Index, WeightsAt};
 use super::ShardMap;
 use crate::FormatError;
 use crate::findings::list;
+use crate::prefix::without;
 
 /// Joins the indexes of shards, named and in their order; places are those in all of them.
 pub(super) fn join(mut shards: Vec<(&str, Index)>, map: Option<&ShardMap>) -> Result<Index, FormatError> {
@@ -101,7 +102,7 @@ fn keep_one_of_each(
     }
     for (name, index) in shards.iter_mut() {
         if let Some(left_out) = left_out.get(name) {
-            index.tensors = without(std::mem::take(&mut index.tensors), left_out);
+            index.tensors = without(std::mem::take(&mut index.tensors), |key| left_out.contains(key));
         }
     }
     Ok(names.first().map(|first| {
@@ -109,26 +110,6 @@ fn keep_one_of_each(
             format!("tensors lie in several shards, the one that the index names is read: {}", list(&names));
         Finding::warning("tensor-in-several-shards", message).about(first)
     }))
-}
-
-/// Entries without some of them; what was tied to one of those is tied to its next twin.
-fn without(entries: Vec<Entry>, left_out: &HashSet<&str>) -> Vec<Entry> {
-    let mut heirs: HashMap<String, String> = HashMap::new();
-    let kept = entries.into_iter().filter(|entry| !left_out.contains(entry.name.as_str()));
-    kept.map(|mut entry| {
-        if let Some(first) = entry.tied_to.take() {
-            entry.tied_to = match heirs.get(&first) {
-                _ if !left_out.contains(first.as_str()) => Some(first),
-                Some(heir) => Some(heir.clone()),
-                None => {
-                    heirs.insert(first, entry.name.clone());
-                    None
-                }
-            };
-        }
-        entry
-    })
-    .collect()
 }
 
 /// What the index says of tensors and the shards do not bear out.
@@ -215,38 +196,4 @@ fn differences(shards: &[(&str, Index)]) -> Vec<Finding> {
 fn said_of(shard: &str, findings: Vec<Finding>) -> Vec<Finding> {
     let named = |it: Finding| Finding { message: format!("{shard}: {}", it.message), ..it };
     findings.into_iter().map(named).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use statepress_core::DType;
-    use statepress_core::index::{Extent, Stored, Strided};
-
-    use super::*;
-
-    fn entry(name: &str, tied_to: Option<&str>) -> Entry {
-        let storage = Extent { offset: 0, len: 4 };
-        let stored = Stored::Strided(Strided {
-            dtype: DType::F32,
-            storage,
-            first: 0,
-            strides: vec![1],
-            negated: false,
-        });
-        Entry { name: name.into(), shape: vec![1], stored, tied_to: tied_to.map(Into::into) }
-    }
-
-    #[test]
-    fn the_twins_of_a_tensor_that_is_left_out_stay_twins() {
-        let entries = vec![
-            entry("a", None),
-            entry("b", Some("a")),
-            entry("c", Some("a")),
-            entry("d", None),
-            entry("e", Some("d")),
-        ];
-        let kept = without(entries, &HashSet::from(["a"]));
-        let ties: Vec<_> = kept.iter().map(|it| (it.name.as_str(), it.tied_to.as_deref())).collect();
-        assert_eq!(ties, [("b", None), ("c", Some("b")), ("d", None), ("e", Some("d"))]);
-    }
 }
