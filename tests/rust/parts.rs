@@ -97,7 +97,7 @@ fn models_behind_prefixes_are_candidates() {
         assert_eq!(paths, ["bare", "student", "teacher"], "{name}");
         let error = opened(name, "techer").err().unwrap();
         assert_eq!(error.code(), "bad-option");
-        for words in ["`techer`", "the top of the file", "`student`", "`teacher`"] {
+        for words in ["`techer`", "the top level of the file", "`student`", "`teacher`"] {
             assert!(error.to_string().contains(words), "{error}");
         }
     }

@@ -28,7 +28,7 @@ pub struct OpenOptions {
     /// Values for what the file does not say: `top_k_experts`, `prediction_offset`, ...
     pub set: Map<String, Value>,
     /// Where in the file the weights are, where they shall not be searched for: `model`, `state_dict.model`; `student` of
-    /// keys that begin with it; `trainable+frozen`, which are one model; `bare`, the top of the file.
+    /// keys that begin with it; `trainable+frozen`, which are one model; `bare`, the top level of the file.
     pub weights: Option<String>,
     /// How time is told.
     pub clock: Clock,

@@ -12,9 +12,10 @@ use crate::{DType, Encoding, Finding, shape};
 pub struct Index {
     /// The container.
     pub format: Format,
-    /// Where in the container the tensors were: `model_state_dict`, `state_dict.model`, `bare`, ...
+    /// Where in the container the tensors were: `model_state_dict`, `state_dict.model`, `trainable+frozen`, or `bare`, the top
+    /// of the file.
     pub wrapper: String,
-    /// Every mapping of tensors that could be the weights, the one that was taken first.
+    /// Everything that could be the weights, what was taken first.
     pub weights: Vec<WeightsAt>,
     /// The model configuration stored in the file, if there is one, field by field.
     pub config: Option<serde_json::Map<String, serde_json::Value>>,
@@ -26,14 +27,15 @@ pub struct Index {
     pub findings: Vec<Finding>,
 }
 
-/// A mapping of tensors in a file.
+/// Tensors of a file that could be the weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct WeightsAt {
-    /// The keys to it, with dots between them; `bare` where it is the file itself.
+    /// The keys to them, with dots between; what their keys begin with; several with `+` between, which are one model; `bare`
+    /// at the top level of the file.
     pub path: String,
-    /// Tensors in it.
+    /// How many they are.
     pub tensors: u64,
     /// Numbers in them.
     pub params: u64,

@@ -6,7 +6,7 @@
 #[derive(Clone, Copy)]
 pub struct Choice<'a> {
     /// Where they are, as the user says: `model`, `state_dict.model`, a prefix of keys as `student`, several that are
-    /// one model as `trainable+frozen`, or `bare` for the top of the file.
+    /// one model as `trainable+frozen`, or `bare` for the top level of the file.
     pub path: Option<&'a str>,
     /// Whether keys are those of a model that the caller knows. Such a mapping goes before all others.
     pub is_model: &'a dyn Fn(&[&str]) -> bool,
@@ -54,7 +54,7 @@ pub(crate) const AND: char = '+';
 /// A path in words.
 pub(crate) fn say(path: &str) -> String {
     match path {
-        BARE => "the top of the file (`bare`)".into(),
+        BARE => "the top level of the file (`bare`)".into(),
         path => format!("`{path}`"),
     }
 }

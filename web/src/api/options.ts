@@ -39,8 +39,9 @@ export interface OpenOptions {
   /** Configuration fields that the checkpoint does not say; their origin becomes `given`. */
   set?: Record<string, FieldValue> | undefined;
   /**
-   * Where in a PyTorch file the weights are: the keys to them with dots between, as `ema` or `state_dict.model`, or `bare`
-   * for the file itself. Found when left out; `inspection.weights` lists what could be taken.
+   * Where in the file the weights are: the keys to them with dots between, as `ema` or `state_dict.model`; what their keys
+   * begin with, as `student`; several that are one model, as `trainable+frozen`; or `bare` for the top level of the file. Found
+   * when left out; `inspection.weights` lists what could be taken.
    */
   weights?: string | undefined;
   signal?: AbortSignal | undefined;

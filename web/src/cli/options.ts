@@ -51,7 +51,7 @@ export const OPTIONS = {
   set: { value: "FIELD=VALUE", many: true, help: "fill a configuration field that the checkpoint does not say" },
   weights: {
     value: "PATH",
-    help: "where in the file the weights are, as ema or state_dict.model (inspect lists what could be taken)",
+    help: "where in the file the weights are: ema, state_dict.model, a prefix of keys, a+b, or bare for the top (inspect lists what could be taken)",
   },
   "weights-b": { value: "PATH", help: "where in OTHER the weights are" },
   tokenizer: {

@@ -18,12 +18,15 @@ import { rounding } from "./tensor.js";
 
 const shape = (dims: number[]) => `[${dims.join(", ")}]`;
 
+/** A place of weights in words: only programs call the top of a file `bare`. */
+const placeOf = (path: string) => (path === "bare" ? "the top level of the file (bare)" : path);
+
 const candidate = ({ path, tensors, params }: Inspection["weights"][number]) =>
-  `${path} (${grouped(tensors)} tensors, ${grouped(params)} numbers)`;
+  `${placeOf(path)} (${grouped(tensors)} tensors, ${grouped(params)} numbers)`;
 
 export function inspection(it: Inspection): string {
   const facts = table([
-    ["format", `${it.format} (${it.wrapper})`],
+    ["format", `${it.format}, weights at ${placeOf(it.wrapper)}`],
     ...(it.weights.length > 1
       ? [["other weights in the file (--weights)", it.weights.slice(1).map(candidate).join(", ")]]
       : []),

@@ -13,9 +13,10 @@ use crate::{Finding, Recipe, Role};
 pub struct Inspection {
     /// The container.
     pub format: Format,
-    /// Where in it the tensors were: the keys to them, or `bare`.
+    /// Where in it the tensors were: the keys to them; what their keys begin with; several with `+` between, which are one
+    /// model; or `bare`, the top level of the file.
     pub wrapper: String,
-    /// Every mapping of tensors that could be the weights, the one that was taken first.
+    /// Everything that could be the weights, what was taken first.
     pub weights: Vec<WeightsAt>,
     /// The family of models.
     pub family: Family,

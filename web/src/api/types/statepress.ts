@@ -439,11 +439,12 @@ export type Inspection = {
  */
 format: Format,
 /**
- * Where in it the tensors were: the keys to them, or `bare`.
+ * Where in it the tensors were: the keys to them; what their keys begin with; several with `+` between, which are one
+ * model; or `bare`, the top level of the file.
  */
 wrapper: string,
 /**
- * Every mapping of tensors that could be the weights, the one that was taken first.
+ * Everything that could be the weights, what was taken first.
  */
 weights: Array<WeightsAt>,
 /**
@@ -1068,15 +1069,16 @@ lossTarget: number, };
 export type VerdictResult = "success" | "partial" | "failure";
 
 /**
- * A mapping of tensors in a file.
+ * Tensors of a file that could be the weights.
  */
 export type WeightsAt = {
 /**
- * The keys to it, with dots between them; `bare` where it is the file itself.
+ * The keys to them, with dots between; what their keys begin with; several with `+` between, which are one model; `bare`
+ * at the top level of the file.
  */
 path: string,
 /**
- * Tensors in it.
+ * How many they are.
  */
 tensors: number,
 /**
