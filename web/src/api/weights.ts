@@ -208,7 +208,7 @@ function undecided<T extends Named>(files: readonly T[], candidates: Candidate<T
       : "";
   const [only] = files;
   const where = !only
-    ? ": there are no files"
+    ? ", for there are no files"
     : files.length === 1
       ? ` in ${only.name}`
       : ` among ${files.length} files`;
