@@ -44,6 +44,23 @@ fn the_yardstick_evaluates_every_method() {
 }
 
 #[test]
+fn the_entropy_coder_is_measured_on_every_matrix() {
+    let said = example("statepress-tests", "entropy", &["--tiny"]);
+    let rows: Vec<Vec<f64>> = said
+        .lines()
+        .skip(1)
+        .map(|line| line.split_at(40).1.split_whitespace().map(|number| number.parse().unwrap()).collect())
+        .collect();
+    assert_eq!(rows.len(), 11, "{said}");
+    for row in rows {
+        // Codes, bits of one, entropy, entropy by class, and two rates.
+        let &[codes, bits, entropy, by_class, decoding, encoding] = row.as_slice() else { panic!("{said}") };
+        assert!(codes > 0.0 && decoding > 0.0 && encoding > 0.0, "{said}");
+        assert!(by_class < entropy && bits < 1.03 * entropy, "{said}");
+    }
+}
+
+#[test]
 fn the_gpu_benchmark_decodes_in_every_way() {
     let said = example("statepress-tests", "gpu", &["--tiny"]);
     let rows: Vec<Vec<&str>> = said

@@ -1,5 +1,6 @@
 //! Shared helpers of the tests.
 
+pub mod codes;
 #[cfg(not(target_family = "wasm"))]
 pub mod edit;
 #[cfg(not(target_family = "wasm"))]

@@ -13,6 +13,7 @@ mod choice;
 mod coded;
 mod cursor;
 mod detect;
+pub mod entropy;
 mod error;
 mod findings;
 mod foreign;

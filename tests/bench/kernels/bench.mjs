@@ -1,4 +1,5 @@
-// Multiply-adds per second of every product and nanoseconds per number of every op, one thread, in Node.
+// Multiply-adds per second of every product, nanoseconds per number of every op, and entropy-coded codes per second;
+// one thread, in Node.
 //
 //   node tests/bench/kernels/bench.mjs simd|base|relaxed [PATTERN]
 //
@@ -26,7 +27,7 @@ const script = `
   wasm-bindgen --target nodejs --out-dir "${target}/node" \\
     "${target}/$WASM_TARGET/release/statepress_bench_kernels.wasm"`;
 execFileSync("bash", ["-c", script], { stdio: "inherit" });
-const { Product, op } = createRequire(import.meta.url)(`${target}/node/statepress_bench_kernels.js`);
+const { Coded, Product, op } = createRequire(import.meta.url)(`${target}/node/statepress_bench_kernels.js`);
 
 /** Seconds of one run: the best of many batches in about `budget` milliseconds. */
 function best(run, budget = 400) {
@@ -65,6 +66,23 @@ for (const [rows, cols, n] of [
     const seconds = best((times) => product.run(times));
     console.log(line.padEnd(32), ((rows * cols * n) / seconds / 1e9).toFixed(1), "GMAC/s");
     product.free();
+  }
+}
+for (const [bits, deviation] of [
+  ["2.5", 1.37],
+  ["4", 3.87],
+  ["7", 31],
+]) {
+  for (const spread of [false, true]) {
+    const line = `coded ${bits} bits${spread ? ", many classes" : ""}`;
+    if (!selected(line)) continue;
+    const [rows, cols] = [8000, 128];
+    const coded = Coded.create(rows, cols, deviation, spread);
+    const seconds = best((times) => {
+      if (!coded.run(times)) throw new Error(`${line}: not decoded`);
+    });
+    console.log(line.padEnd(32), ((rows * cols) / seconds / 1e6).toFixed(0), "Mcodes/s");
+    coded.free();
   }
 }
 const N = 8192;

@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use statepress_core::Encoding;
 use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
+use statepress_formats::entropy::{Decoder, encode};
 use statepress_kernels::Rows;
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::{Scratch, Weights, linear};
@@ -75,6 +76,55 @@ pub fn op(name: &str, n: usize, times: usize) -> bool {
         black_box(&out);
     }
     true
+}
+
+/// A matrix of entropy-coded codes, unpacked eight rows at a time, as panels are made.
+#[wasm_bindgen]
+pub struct Coded {
+    stream: Vec<u8>,
+    rows: usize,
+    cols: usize,
+    panel: Vec<i16>,
+}
+
+#[wasm_bindgen]
+impl Coded {
+    /// Normally distributed codes of that deviation; `spread`: it differs by row and column, a factor of 11 in all.
+    pub fn create(rows: usize, cols: usize, deviation: f32, spread: bool) -> Option<Self> {
+        // Four uniform numbers together are normal enough, and have a variance of a third.
+        let unit = random(rows * cols).into_iter().map(|it| it * 3f32.sqrt());
+        let half_octaves =
+            |at: usize| if spread { (at / cols % 5 + at % cols % 5) as f32 / 2.0 - 2.0 } else { 0.0 };
+        let code = |(at, unit): (usize, f32)| (unit * deviation * half_octaves(at).exp2()).round() as i16;
+        let codes: Vec<i16> = unit.enumerate().map(code).collect();
+        let stream = encode(&codes, rows, cols).ok()?;
+        Some(Self { stream, rows, cols, panel: vec![0; 8.min(rows) * cols] })
+    }
+
+    /// Bits of a code, all counted.
+    pub fn bits(&self) -> f64 {
+        8.0 * self.stream.len() as f64 / (self.rows * self.cols) as f64
+    }
+
+    /// Unpacks `times` times; `false` if that fails.
+    pub fn run(&mut self, times: usize) -> bool {
+        for _ in 0..times {
+            let Ok(mut decoder) = Decoder::new(black_box(&self.stream), self.rows, self.cols) else {
+                return false;
+            };
+            let mut left = self.rows;
+            while left > 0 {
+                let rows = left.min(8);
+                let Some(panel) = self.panel.get_mut(..rows * self.cols) else { return false };
+                if decoder.read(panel).is_err() {
+                    return false;
+                }
+                left -= rows;
+            }
+            black_box(&self.panel);
+        }
+        true
+    }
 }
 
 fn random(n: usize) -> Vec<f32> {
