@@ -333,6 +333,8 @@ test("what fails of a file says of which, also where two are given", async () =>
   await fails("unsupported-format", /^error: \S+bad\.pt\.gz: a gzip archive/, "inspect", bad);
   await fails("unsupported-format", /^error: \S+bad\.pt\.gz: a gzip archive/, "compare", DEMO, bad, ...words);
   await fails("unknown-model", /^error: \S+flat\.pt: no model of a known family/, "compare", DEMO, unknown, ...words);
+  const sets = fixture("cases/cli/two_sets.pt");
+  await fails("no-tokenizer", /two_sets\.pt: text needs a tokenizer/, "compare", DEMO, sets, ...words);
   const { stderr } = await cli(["inspect", "-"], { input: readFileSync(bad) });
   assert.match(stderr, /^error: standard input: a gzip archive/);
 });

@@ -5,6 +5,7 @@ import {
   type Comparison,
   compare,
   compareByText,
+  type Model,
   qualityCard,
   StatepressError,
   type TextComparison,
@@ -77,7 +78,12 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
     const second = await about(b, load(run, other, backendB));
     // Ids are of one vocabulary: only a text can be put through two that differ.
     const why = "text" in input ? tokensDiffer(base, other) : undefined;
-    if (why !== undefined) output.note(`compared by text: ${why}`);
+    if (why !== undefined) {
+      output.note(`compared by text: ${why}`);
+      // Each reads the text by a tokenizer of its own: whose is missing is said.
+      await about(a, tokenizing(model));
+      await about(b, tokenizing(second));
+    }
     const comparison =
       "text" in input && why !== undefined
         ? await compareByText(model, second, { ...asked, ...input, why })
@@ -92,6 +98,10 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
   };
   const beside = { tokenizer: args.text("tokenizer-b") ?? args.text("tokenizer"), weights: args.text("weights-b") };
   return withCheckpoint(run, a, (base) => withCheckpoint(run, b, (other) => both(base, other), beside));
+}
+
+async function tokenizing(model: Model): Promise<void> {
+  model.encode("");
 }
 
 // Which weights were taken, of a file that holds several.

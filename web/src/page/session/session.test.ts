@@ -9,6 +9,15 @@ vi.mock("statepress", async () => (await import("./fake.js")).fakePackage);
 
 beforeEach(renew);
 
+test("a text that is none is told of, and nothing is said of weights", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.openFiles([new File([new Uint8Array([0xff, 0xfe, 0x41, 0])], "wide.txt")]);
+  expect(it.state.openProblem).toMatchObject({ code: "unknown", what: "wide.txt" });
+  expect(it.state.openProblem?.message).toMatch(/wide\.txt is not UTF-8.*UTF-16LE.*left out/);
+  expect(it.state.checkpoint?.name).toBe("a");
+});
+
 test("files that belong to a model need one: alone they are refused by name", async () => {
   const it = await page();
   await it.session.openFiles([file("tokenizer.model"), file("config.json", "{}")]);

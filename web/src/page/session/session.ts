@@ -304,7 +304,8 @@ export class Session {
       if (signal.aborted) return;
       // A recipe and a text are settings: nothing has to be opened for them.
       if (apart.length === 0 && (recipe || alone)) {
-        if (others.length > 0 && !text) throw new StatepressError("bad-input", sentence(findings));
+        // Nothing is wrong with any weights, which is what the codes of the package would say.
+        if (others.length > 0 && !text) throw new Error(sentence(findings));
         this.#page.tell({ type: "openingEnded" });
         if (alone) this.#origin = origin;
         if (others.length > 0 && text) this.#page.tell({ type: "textTaken", text });
