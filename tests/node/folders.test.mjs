@@ -122,6 +122,12 @@ test("without an index the names say which shards are one, and which lack", asyn
   await refused(sharded({ [shard(2)]: undefined, "ema.safetensors": whole }), "missing-shard", /00002-of-00003/);
   const alone = await look(join(SHARDS, shard(2)));
   assert.ok(codes(alone).includes("one-shard-of-several"));
+  // Nor is a shard that lies alone in a folder taken for the model.
+  await refused(
+    sharded({ [INDEX]: undefined, [shard(1)]: undefined, [shard(3)]: undefined }),
+    "missing-shard",
+    /2 of 3/,
+  );
   const files = [1, 3].map((n) => new File([readFileSync(join(SHARDS, shard(n)))], shard(n)));
   await refused(files, "missing-shard", /00002-of-00003/);
 });
@@ -131,7 +137,10 @@ test("a shard that lacks, and an index that is none, are named", async () => {
   const broken = sharded({ [INDEX]: "{" });
   await refused(join(broken, INDEX), "malformed", /index\.json: EOF/);
   // In a folder the shards do without it.
-  assert.deepEqual(codes(await look(broken, computes)), ["shards-without-index", "index-ignored"]);
+  const told = await look(broken, computes);
+  assert.deepEqual(codes(told), ["shards-without-index", "index-ignored"]);
+  const ignored = told.findings.find(({ code }) => code === "index-ignored").message;
+  assert.match(ignored, /^the 3 shards model-00001-of-00003\.safetensors .* cannot be read or names no shards/);
   const outside = JSON.stringify({ weight_map: { a: "../model.safetensors" } });
   await refused(join(sharded({ [INDEX]: outside }), INDEX), "malformed", /no file beside the index/);
 });
@@ -189,6 +198,16 @@ test("a choice that cannot be made names the candidates, and what would help", (
   assert.deepEqual([among(...both).name, among(...both).files.length], [INDEX, 3]);
   const variant = ["model.fp16-00001-of-00002.safetensors", "model.fp16-00002-of-00002.safetensors"];
   assert.equal(among(...variant, "model.safetensors.index.fp16.json").files.length, 2);
+});
+
+test("weights in a folder of the folder are named", async () => {
+  const outer = folder({ "config.json": "{}", latest: "global_step5", "zero_to_fp32.py": "#" });
+  for (const inner of ["global_step5", "checkpoint-500", "logs"]) mkdirSync(join(outer, inner));
+  writeFileSync(join(outer, "global_step5/mp_rank_00_model_states.pt"), "");
+  copyFileSync(whole, join(outer, "checkpoint-500/model.safetensors"));
+  writeFileSync(join(outer, "logs/events.txt"), "");
+  await refused(outer, "bad-input", /open \S+checkpoint-500 or \S+global_step5\. DeepSpeed's zero_to_fp32\.py/);
+  assert.equal((await look(join(outer, "checkpoint-500"))).family, "mamba");
 });
 
 test("an adapter says what it is, and what would help", async () => {

@@ -23,6 +23,15 @@ const says = (bytes, words, offset) =>
     },
   );
 
+/** What is said of bytes that are no text. */
+function failure(bytes) {
+  try {
+    return decodeText(bytes, "a.txt");
+  } catch (error) {
+    return error.message;
+  }
+}
+
 test("what is UTF-8 is read as it is, but for its mark", () => {
   const texts = ["", "a", "a\0b", "naïve 日本語 😀\u{10ffff}\ud7ff\ue000", "\ufeffinner \ufeff mark"];
   for (const text of texts) {
@@ -46,6 +55,12 @@ test("what is no UTF-8 is refused with its place and what it seems to be", () =>
   says(Buffer.from("日本語の文章").subarray(0, 16), /it ends in the middle of a character; it was cut/, 15);
   // A last letter with an accent, and nothing else to judge by.
   says(Buffer.from("un petit café", "latin1"), /middle of a character, or is Latin-1; fetch .* else .*iconv/, 12);
+  // What can be no beginning was not cut there.
+  says(Buffer.from([...Buffer.from("日本"), 0xed, 0xa0, 0x80]), /half of a surrogate pair/, 6);
+  for (const last of [[0xff], [0xf5, 0x80], [0xe0, 0x80]])
+    assert.doesNotMatch(failure(Buffer.from([0x41, ...last])), /middle of a character/);
+  for (const last of [[0xe0], [0xf0, 0x90], [0xed, 0x9f], [0xf4]])
+    assert.match(failure(Buffer.from([0x41, ...last])), /middle of a character/);
   const damaged = Buffer.from("日本語の文章と中文字符。".repeat(9));
   damaged[30] = 0xff;
   says(damaged, /byte 30 is 0xff, and the rest seems to be UTF-8/, 30);

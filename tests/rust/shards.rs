@@ -88,6 +88,12 @@ fn shards_without_their_index_are_one_by_their_names() {
     // One that is asked for by its name is that one.
     let one = opened(folder.join("model-00001-of-00003.safetensors")).unwrap();
     assert!(one.inspection().files.is_empty());
+    assert!(codes(&one).contains(&"one-shard-of-several".to_string()));
+
+    // Alone in a folder it is not the model.
+    std::fs::remove_file(folder.join("model-00003-of-00003.safetensors")).unwrap();
+    let message = opened(&folder).err().unwrap().to_string();
+    assert!(message.contains("2 of 3 shards are missing"), "{message}");
 }
 
 #[test]

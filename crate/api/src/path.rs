@@ -39,6 +39,7 @@ impl Checkpoint {
         }
         let set = if given.is_dir() { shards_like(&folder, &name_of(&path)) } else { Vec::new() };
         if set.is_empty() {
+            options.findings.extend(part_of_several(&name_of(&path)));
             return Self::open(FileSource::open(path)?, options);
         }
         Self::open_shards(shards(set)?, None, options)
@@ -69,6 +70,17 @@ fn weights_in(folder: &Path) -> Result<PathBuf, Error> {
         }
     };
     Err(Error::File { path: folder.display().to_string(), reason })
+}
+
+/// Says of a file that is asked for by its name that it is but a part.
+fn part_of_several(name: &str) -> Option<Finding> {
+    let shard = ShardName::parse(name).filter(|shard| shard.count > 1)?;
+    let message = format!(
+        "{name} is one of {} shards: what is opened, measured and written is that part of the model and no more; open \
+         their folder or index for the whole",
+        shard.count
+    );
+    Some(Finding::warning("one-shard-of-several", message))
 }
 
 /// The shards in a folder that belong to the one of that name; none where it is none.

@@ -16,6 +16,14 @@ export interface Gathered {
   given: NamedFile[];
   /** Files of the folder around a single given file: only configuration and tokenizers are taken from them. */
   beside: NamedFile[];
+  /** Where the files given are all that a folder holds: its subfolders, each by its path. */
+  inside?: () => Promise<Subfolder[]>;
+}
+
+/** A folder in a folder of which no file is the weights. */
+export interface Subfolder {
+  path: string;
+  names: string[];
 }
 
 /** A page, a worker, or Node. */

@@ -174,7 +174,8 @@ function withDetection(evaluation: Evaluation, { nllByOffset, findings }: Evalua
 /** The weights for the host: shards are opened together. */
 function weightsOf({ weights, index }: CheckpointFiles): WeightsData {
   const [only, ...more] = weights.files;
-  if (only && more.length === 0 && !weights.index) return only.data;
+  // One shard of several has the name of the whole: that the others lack is found out where shards are opened.
+  if (only && more.length === 0 && !weights.index && only.name === weights.name) return only.data;
   const shards = weights.files.map(({ name, data }) => ({ name, data }));
   return { shards, ...(weights.index && { index: { name: weights.index.name, text: index ?? "" } }) };
 }

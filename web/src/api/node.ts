@@ -8,7 +8,7 @@ import { basename, dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { LocalHost } from "../worker/host.js";
 import { nodePlatform } from "../worker/platform-node.js";
-import type { Environment, Gathered, NamedFile } from "./environment.js";
+import type { Environment, Gathered, NamedFile, Subfolder } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { ioError, linkError } from "./io.js";
 import { library } from "./library.js";
@@ -57,9 +57,19 @@ async function gatherPath(path: string): Promise<Gathered> {
     (await readdir(folder, { withFileTypes: true }))
       .filter((entry) => !entry.isDirectory() && entry.name !== except)
       .map((entry) => pathFile(join(folder, entry.name)));
-  if (about.isDirectory()) return { given: await files(), beside: [] };
+  if (about.isDirectory()) return { given: await files(), beside: [], inside: () => subfolders(folder) };
   // A folder that may not be listed has nothing to offer beside the file.
   return { given: [pathFile(path)], beside: await files(basename(path)).catch(() => []) };
+}
+
+/** Folders that are looked into for weights; trainers leave a dozen. */
+const SUBFOLDERS = 64;
+
+async function subfolders(folder: string): Promise<Subfolder[]> {
+  const entries = await readdir(folder, { withFileTypes: true });
+  const inner = entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name));
+  const listed = inner.slice(0, SUBFOLDERS).map(async (path) => ({ path, names: await readdir(path).catch(() => []) }));
+  return Promise.all(listed);
 }
 
 async function tokenizerAt(path: string): Promise<NamedFile[]> {

@@ -100,6 +100,16 @@ function characterAt(bytes: Uint8Array, at: number): number {
   return length;
 }
 
+/** Whether bytes are the beginning of a character, of which the rest lacks. */
+function isBegun(bytes: Uint8Array): boolean {
+  if (bytes.length === 0 || bytes.length > 3) return false;
+  // Which second bytes there may be depends on the first.
+  return [0x80, 0x90, 0xa0].some((second) => {
+    const whole = [...bytes, ...[second, 0x80, 0x80].slice(bytes.length === 1 ? 0 : 1)];
+    return characterAt(Uint8Array.from(whole), 0) > bytes.length;
+  });
+}
+
 const SIGNATURES: [string, number[]][] = [
   ["a zip archive", [0x50, 0x4b, 3, 4]],
   ["a gzip archive", [0x1f, 0x8b]],
@@ -113,11 +123,11 @@ const SIGNATURES: [string, number[]][] = [
 function guess(bytes: Uint8Array, offset: number): { what: string; help: string } {
   const kind = SIGNATURES.find(([, start]) => start.every((byte, at) => bytes[at] === byte));
   if (kind) return { what: `it is ${kind[0]}`, help: "give the text that is in it" };
-  if (
-    bytes.length - offset < 4 &&
-    (bytes[offset] ?? 0) >= 0xc2 &&
-    bytes.subarray(offset + 1).every((it) => it >> 6 === 2)
-  ) {
+  if (bytes[offset] === 0xed && (bytes[offset + 1] ?? 0) >> 5 === 5) {
+    const help = 'join the halves: in Python, text.encode("utf-16", "surrogatepass").decode("utf-16")';
+    return { what: "it begins half of a surrogate pair, which UTF-8 does not have", help };
+  }
+  if (isBegun(bytes.subarray(offset))) {
     // Where nothing before is a character of UTF-8, a last letter with an accent looks the same.
     const plain = bytes.subarray(0, offset).every((it) => it < 0x80);
     return plain

@@ -75,8 +75,10 @@ export function weightsAmong<T extends Named>(
 ): Weights<T> {
   checkFiles(files);
   const [only] = files;
-  // A single file is the weights whatever its name: its content decides.
-  if (files.length === 1 && only && !isTokenizerName(only.name)) return alone(only, files, shardsOf);
+  // A single file is the weights whatever its name, for its content decides; but one shard of several is not all.
+  const shard = only && WEIGHTS.test(only.name) ? shardOf(only.name) : undefined;
+  const part = shard !== undefined && shard.count > 1;
+  if (files.length === 1 && only && !isTokenizerName(only.name) && !part) return alone(only, files, shardsOf);
   const candidates = candidatesAmong(files, shardsOf);
   const complete = candidates.filter((it) => it.complete);
   // Where a shard of the usual weights lacks, another file is not taken for them: it is said which.
@@ -95,13 +97,23 @@ export function alone<T extends Named>(
   shardsOf: (index: T) => readonly string[] | undefined = () => undefined,
 ): Weights<T> {
   if (isIndexName(file.name)) return { ...taken(ofIndex(file, around, shardsOf(file))), findings: [] };
-  const [, , number, count] = SHARD.exec(file.name) ?? [];
+  const shard = shardOf(file.name);
   const findings: Finding[] = [];
-  if (number !== undefined && Number(count) > 1 && WEIGHTS.test(file.name)) {
-    const message = `${file.name} is one of ${Number(count)} shards, and only its tensors are here: open the folder, the index, or all shards together`;
+  if (shard && shard.count > 1 && WEIGHTS.test(file.name)) {
+    const there = around.filter(({ name }) => name !== file.name && alike(shardOf(name)?.whole ?? "", shard.whole));
+    const help =
+      there.length > 0
+        ? `${there.length} of the others lie beside it: open their folder or index for the whole`
+        : "the others are not beside it: open all of them together for the whole";
+    const message = `${file.name} is one of ${shard.count} shards: what is opened, measured and written is that part of the model and no more; ${help}`;
     findings.push({ level: "warning", code: "one-shard-of-several", message });
   }
   return { name: file.name, files: [file], findings };
+}
+
+/** Whether weights are among files of these names. */
+export function hasWeights(names: readonly string[]): boolean {
+  return names.some((name) => isIndexName(name) || (WEIGHTS.test(name) && !TRAINING.test(name)));
 }
 
 /** What an index says, as far as names of files go: undefined where it is no index. */
@@ -223,12 +235,19 @@ function leftOut<T extends Named>(files: readonly T[], chosen: Candidate<T>, oth
   const left = others.filter((it) => !it.index && !it.files.every(mine)).map(({ name }) => name);
   const adapters = files.filter((file) => ADAPTER.test(file.name) && !mine(file)).map(({ name }) => name);
   if (left.length + adapters.length > 0) {
-    const message = `${chosen.name} was taken for the weights, not ${[...left, ...adapters].join(", ")}`;
+    const taken =
+      chosen.files.length > 1 && !chosen.index ? `the ${chosen.files.length} shards of ${chosen.name}` : chosen.name;
+    const message = `${taken} ${taken === chosen.name ? "was" : "were"} taken for the weights, not ${[...left, ...adapters].join(", ")}`;
     findings.push({ level: "info", code: "several-weights", message });
   }
   const unused = files.filter((file) => isIndexName(file.name) && file !== chosen.index).map(({ name }) => name);
   if (unused.length > 0) {
-    const message = `${chosen.name} was taken for the weights, and ${unused.join(", ")}, which is of shards, was not used`;
+    const { length } = chosen.files;
+    const shards = `the ${length} shards ${chosen.files[0]?.name} and so on were taken by their names`;
+    const what = length > 1 ? shards : `${chosen.name} was taken for the weights`;
+    const own = unused.filter((name) => length > 1 && alike(wholeOf(name), chosen.whole)).length > 0;
+    const why = own ? "cannot be read or names no shards" : "is of other shards";
+    const message = `${what}; ${unused.join(", ")} ${why}, and was not used`;
     findings.push({ level: "info", code: "index-ignored", message });
   }
   const training = files.filter(({ name }) => TRAINING.test(name) && WEIGHTS.test(name)).map(({ name }) => name);

@@ -181,6 +181,7 @@ impl Names {
             spelled[position].usual = HEAD.into();
         }
         let mut positions: BTreeMap<String, usize> = BTreeMap::new();
+        let mut twice = Vec::new();
         for whose in [Whose::Model, Whose::Beside] {
             for (position, key) in spelled.iter().enumerate().filter(|(_, key)| key.whose == whose) {
                 let Some(&earlier) = positions.get(&key.usual) else {
@@ -188,10 +189,17 @@ impl Names {
                     continue;
                 };
                 // What has the prefix is nearer to the model than what lacks it.
-                let message = format!("two keys of one meaning; {} is read", index.tensors[earlier].name);
-                findings
-                    .push(Finding::warning("duplicate-key", message).about(&index.tensors[position].name));
+                twice.push((&index.tensors[position].name, &index.tensors[earlier].name));
             }
+        }
+        if let Some((first, _)) = twice.first() {
+            let said = twice.iter().map(|(unread, read)| format!("`{read}`, not `{unread}`"));
+            let message = format!(
+                "{} keys mean what another means, which is read: {}",
+                twice.len(),
+                listed(&said.collect::<Vec<_>>())
+            );
+            findings.push(Finding::warning("duplicate-key", message).about(*first));
         }
         let mut names = Self { positions, spelled, prefix, findings, family };
         names.tell_prefix(index, &places);

@@ -181,7 +181,7 @@ fn weights(heap: &Heap, joined: Joined<'_>, all: &[&Mapping]) -> Weights {
     let mut candidates = vec![at(&path, &read)];
     let mut findings = Vec::new();
     if read.len() > 1 {
-        findings.push(told_of_parts(&parts));
+        findings.push(told_of_parts(&path, &parts, tree.is_some()));
         // The parts of a tree are no weights by themselves.
         if tree.is_none() {
             candidates.extend(read.iter().map(|it| at(&it.path, &[it])));
@@ -217,7 +217,18 @@ fn weights(heap: &Heap, joined: Joined<'_>, all: &[&Mapping]) -> Weights {
     }
 }
 
-fn told_of_parts(parts: &[Part<'_>]) -> Finding {
+fn told_of_parts(path: &str, parts: &[Part<'_>], is_tree: bool) -> Finding {
+    const CODE: &str = "joined-weights";
+    if is_tree {
+        let message = format!(
+            "the {} mappings of tensors in {} are one model together: their keys are read with the way to each before them, \
+             as `{}`",
+            parts.len(),
+            say(path),
+            parts[0].before
+        );
+        return Finding::info(CODE, message);
+    }
     let said: Vec<String> = parts.iter().map(|part| describe(part.mapping)).collect();
     let named: Vec<String> =
         parts.iter().map(|part| part.before.clone()).filter(|before| !before.is_empty()).collect();
@@ -226,7 +237,7 @@ fn told_of_parts(parts: &[Part<'_>]) -> Finding {
         named => format!(", with what they are called put before their keys ({})", list(named)),
     };
     Finding::info(
-        "joined-weights",
+        CODE,
         format!(
             "{} mappings are one model together and are read as one{before}: {}; name one with `weights` to take it alone",
             parts.len(),
