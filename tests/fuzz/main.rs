@@ -1,4 +1,5 @@
-//! Fuzzes the readers: files of the fixtures are mutated where it hurts, opened, and every tensor is read.
+//! Fuzzes the readers: files of the fixtures are mutated where it hurts, opened, and every tensor is read; and so are
+//! entropy-coded streams.
 //!
 //! ```text
 //! cargo run --profile fuzz -p statepress-fuzz -- [--seconds N] [--seed N] [--input N]
@@ -9,6 +10,7 @@
 
 mod corpus;
 mod mutate;
+mod streams;
 #[path = "../support/zip.rs"]
 mod zip;
 
@@ -45,6 +47,7 @@ struct Tally {
     inputs: u64,
     opened: u64,
     tensors: u64,
+    streams: u64,
     slowest: Duration,
     peak: usize,
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         }
     }
     let corpus = corpus::load();
+    let streams = streams::Streams::load();
     println!("{} files, seed {seed}, {seconds} seconds", corpus.len());
     // What panics is caught and told with its input.
     std::panic::set_hook(Box::new(|_| {}));
@@ -75,8 +79,14 @@ fn main() -> ExitCode {
     let mut input: u64 = only.unwrap_or(0);
     while begin.elapsed() < Duration::from_secs(seconds) || only.is_some() {
         let mut random = fastrand::Rng::with_seed(seed ^ input.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let (name, bytes) = mutate::mutated(&corpus, &mut random);
-        if let Err(why) = run(&bytes, &mut tally) {
+        let (name, result) = if random.u8(..4) == 0 {
+            tally.streams += 1;
+            ("a stream", streams.run(&mut random, peak))
+        } else {
+            let (name, bytes) = mutate::mutated(&corpus, &mut random);
+            (name, run(&bytes, &mut tally))
+        };
+        if let Err(why) = result {
             eprintln!("{why}\nfrom {name}; again with --seed {seed} --input {input}");
             return ExitCode::FAILURE;
         }
@@ -86,8 +96,9 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} inputs, {} opened, {} tensors read, slowest {:?}, most memory {} bytes\ntest result: ok. 1 passed; 0 failed",
-        tally.inputs, tally.opened, tally.tensors, tally.slowest, tally.peak
+        "{} files, {} opened, {} tensors read, slowest {:?}, most memory {} bytes; {} streams\n\
+         test result: ok. 1 passed; 0 failed",
+        tally.inputs, tally.opened, tally.tensors, tally.slowest, tally.peak, tally.streams
     );
     ExitCode::SUCCESS
 }
@@ -96,6 +107,14 @@ fn main() -> ExitCode {
 fn eager(path: Option<&str>) -> Choice<'_> {
     let fit: &dyn Fn(&[Key<'_>]) -> Fit = &|keys| Fit { whole: Whole::No, read: keys.len() };
     Choice { path, is_model: &|keys| keys.len() > 1, fit }
+}
+
+/// The most memory that was taken while `work` ran.
+fn peak(work: &mut dyn FnMut()) -> usize {
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    work();
+    ALLOCATOR.peak_usage().saturating_sub(before)
 }
 
 /// Opens one input and reads what it holds.

@@ -1,5 +1,6 @@
-//! The decoder in Python that `FORMAT.md` shows, run on what we write: the same numbers to the last bit, for
-//! every encoding. Needs a Python with numpy: `STATEPRESS_PYTHON`, else `python3` where it has one.
+//! The decoders in Python that `FORMAT.md` shows, run on what we write: the same numbers to the last bit, for
+//! every encoding, and the same codes of every stream. Needs a Python with numpy: `STATEPRESS_PYTHON`, else
+//! `python3` where it has one.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,9 @@ use safetensors::tensor::{Dtype, TensorView as Part, serialize};
 use statepress::{Checkpoint, OpenOptions, Recipe, recipes, run};
 use statepress_core::DType;
 use statepress_core::index::Stored;
+use statepress_formats::entropy::encode;
 use statepress_kernels::codecs;
+use statepress_tests::codes::normal;
 use statepress_tests::files::{fixture, open, open_folder};
 use statepress_tests::yardstick::recipe;
 
@@ -33,11 +36,26 @@ fn python() -> Option<PathBuf> {
     numpy.is_ok_and(|status| status.success()).then(|| "python3".into())
 }
 
-/// The Python of `FORMAT.md`.
-fn decoder() -> String {
+/// The Python of a section of `FORMAT.md`.
+fn decoder(section: &str) -> String {
     let text = std::fs::read_to_string(fixture("../../crate/formats/FORMAT.md")).unwrap();
-    let (_, rest) = text.split_once("```python\n").unwrap();
+    let (_, rest) = text.split_once(&format!("\n## {section}\n")).unwrap();
+    let (_, rest) = rest.split_once("```python\n").unwrap();
     rest.split_once("```").unwrap().0.to_string()
+}
+
+/// A folder for the files of one test.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Runs a program that reads lines.
+fn run_python(python: &Path, program: String, lines: &[String]) {
+    let mut child = Command::new(python).arg("-c").arg(program).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{}: the decoder failed", python.display());
 }
 
 fn every_recipe() -> Vec<Recipe> {
@@ -114,8 +132,7 @@ fn python_reads_what_we_write_to_the_last_bit() {
     for folder in ["mamba-odd", "mamba2-groups", "granite-moe", "llama-odd", "gpt2-odd", "rwkv7-small"] {
         checkpoints.push((folder.into(), open_folder(&fixture(&format!("families/{folder}")))));
     }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("decoder-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = folder("decoder");
     let mut files = Vec::new();
     for (name, checkpoint) in &checkpoints {
         for (n, recipe) in every_recipe().iter().enumerate() {
@@ -135,10 +152,7 @@ fn python_reads_what_we_write_to_the_last_bit() {
         }
     }
     let paths: Vec<_> = files.iter().map(|(_, path)| path.display().to_string()).collect();
-    let mut child =
-        Command::new(&python).arg("-c").arg(decoder() + MAIN).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(paths.join("\n").as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "{}: the decoder failed", python.display());
+    run_python(&python, decoder("A decoder in Python") + MAIN, &paths);
     let compared: usize = files.iter().map(|(what, path)| compare(what, path)).sum();
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(compared > 3000, "{compared}");
@@ -174,4 +188,52 @@ fn compare(what: &str, path: &Path) -> usize {
     }
     assert_eq!(compared, index.tensors.len(), "{what}: tensors are missing");
     compared
+}
+
+/// Reads paths with rows and columns, writes the codes of each stream; those that are damaged have to be refused.
+const MAIN_OF_STREAMS: &str = r#"
+import sys
+for line in sys.stdin.read().splitlines():
+    rows, columns, path = line.split(" ", 2)
+    stream = open(path, "rb").read()
+    entropy_decode(stream, int(rows), int(columns)).astype("<i2").tofile(path + ".codes")
+    half = len(stream) // 2
+    for damaged in stream[:-1], stream[:half] + stream[half + 1:], stream[:half] + bytes([stream[half] ^ 4]) + stream[half + 1:]:
+        try:
+            entropy_decode(damaged, int(rows), int(columns))
+        except AssertionError:
+            continue
+        sys.exit(path + ": damage went unnoticed")
+"#;
+
+#[test]
+fn python_reads_entropy_coded_codes() {
+    let Some(python) = python() else {
+        return eprintln!("not checked: no python3 with numpy; `pkg-scripts/test python` makes one");
+    };
+    let mut matrices = vec![
+        (1, 1, vec![-32768]),
+        (2, 3, vec![0; 6]),
+        (3, 1, vec![7, -9, 32767]),
+        (40, 30, (0..1200).map(|at| if at == 700 { -32767 } else { at % 7 - 3 }).collect()),
+        (0, 5, Vec::new()),
+    ];
+    for (deviation, spread) in [(0.3, false), (1.4, true), (4.0, false), (31.0, true), (900.0, true)] {
+        matrices.push((150, 116, normal(150, 116, deviation, spread)));
+        matrices.push((20, 9, normal(20, 9, deviation, spread)));
+    }
+    let folder = folder("streams");
+    let mut lines = Vec::new();
+    for (at, (rows, cols, codes)) in matrices.iter().enumerate() {
+        let path = folder.join(at.to_string());
+        std::fs::write(&path, encode(codes, *rows, *cols).unwrap()).unwrap();
+        lines.push(format!("{rows} {cols} {}", path.display()));
+    }
+    run_python(&python, decoder("Entropy-coded codes") + MAIN_OF_STREAMS, &lines);
+    for (at, (rows, cols, codes)) in matrices.iter().enumerate() {
+        let found = std::fs::read(folder.join(format!("{at}.codes"))).unwrap();
+        let expected: Vec<u8> = codes.iter().flat_map(|code| code.to_le_bytes()).collect();
+        assert!(found == expected, "{rows} x {cols}, the {at}th matrix");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

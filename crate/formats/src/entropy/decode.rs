@@ -12,15 +12,19 @@ const WINDOW: usize = LANES * 4;
 
 /// Gives back the rows of a matrix that [`encode`](super::encode) wrote.
 ///
-/// It holds two bytes for each column at the most, and 17 KiB for each table of the stream, of which there are 64 at the most;
-/// rows go where the caller wants them. A few bytes may stand for any number of rows of zeros: how large a matrix may
-/// be is the caller's to say.
+/// It holds a byte for each column at the most, and 17 KiB for each table of the stream, of which there are 64 at the
+/// most; rows go where the caller wants them. A few bytes may stand for any number of rows of zeros: how large a matrix
+/// may be is the caller's to say.
 pub struct Decoder<'a> {
     payload: Payload<'a>,
     states: States,
     rows_left: usize,
     cols: usize,
     classes: Classes,
+}
+
+fn cut() -> FormatError {
+    FormatError::malformed(PART, "it ends within its header")
 }
 
 /// States that take turns: one or all of [`LANES`].
@@ -45,7 +49,6 @@ impl<'a> Decoder<'a> {
             )));
         }
         let mut bits = BitReader::new(stream);
-        let cut = || malformed("it ends within its header".into());
         let version = bits.get(8).ok_or_else(cut)?;
         if version != u32::from(VERSION) {
             return Err(malformed(format!("its version is {version}; known is {VERSION}")));
@@ -58,39 +61,13 @@ impl<'a> Decoder<'a> {
             return Err(malformed(why));
         }
         let lanes = bits.get(8).ok_or_else(cut)?;
-        let width = bits.get(3).ok_or_else(cut)?;
-        let least = i32::from(bits.get(8).ok_or_else(cut)? as u8 as i8);
-        if width > OFFSET_BITS {
-            return Err(malformed(format!(
-                "columns have offsets of {width} bits; {OFFSET_BITS} are the most"
-            )));
-        }
-        let mut table_of = Vec::new();
-        let mut tables_begun = 0u8;
-        for _ in 0..bits.get(6).ok_or_else(cut)? {
-            tables_begun += bits.get(1).ok_or_else(cut)? as u8;
-            let table = tables_begun.checked_sub(1);
-            table_of.push(table.ok_or_else(|| malformed("its first class has no table".into()))?);
-        }
-        let row_table = match bits.get(1).ok_or_else(cut)? {
-            0 => None,
-            _ => Some(Lookup::new(&Table::read(&mut bits)?)),
-        };
-        let tables: Result<Vec<_>, _> = (0..tables_begun).map(|_| Table::read(&mut bits)).collect();
-        let tables: Vec<Lookup> = tables?.iter().map(Lookup::new).collect();
-        if tables.is_empty() && rows > 0 && cols > 0 {
+        let classes = Classes::read(&mut bits, cols)?;
+        if classes.tables.is_empty() && rows > 0 && cols > 0 {
             return Err(malformed("it has codes, but no table".into()));
         }
-        if (cols as u64).saturating_mul(u64::from(width)) > bits.left() as u64 {
-            return Err(cut());
-        }
-        let offsets = if width == 0 { 0 } else { cols };
-        let columns: Option<Vec<u8>> = (0..offsets).map(|_| bits.get(width).map(|it| it as u8)).collect();
-        let columns = columns.ok_or_else(cut)?;
         let rest = bits.finish().ok_or_else(|| malformed("its header is not filled up with zeros".into()))?;
         let (states, rest) = States::read(lanes, rest)?;
         let rows_left = if cols == 0 { 0 } else { rows };
-        let classes = Classes { row_table, tables, table_of, least, columns };
         let decoder = Self { payload: Payload { rest }, states, rows_left, cols, classes };
         if rows_left == 0 { decoder.check_end().map(|()| decoder) } else { Ok(decoder) }
     }
@@ -288,6 +265,38 @@ struct Classes {
 }
 
 impl Classes {
+    /// Reads the tables, and what says which of them is for what.
+    fn read(bits: &mut BitReader, cols: usize) -> Result<Self, FormatError> {
+        let malformed = |why: String| FormatError::malformed(PART, why);
+        let width = bits.get(3).ok_or_else(cut)?;
+        let least = i32::from(bits.get(8).ok_or_else(cut)? as u8 as i8);
+        if width > OFFSET_BITS {
+            return Err(malformed(format!(
+                "columns have offsets of {width} bits; {OFFSET_BITS} are the most"
+            )));
+        }
+        let mut table_of = Vec::new();
+        let mut tables_begun = 0u8;
+        for _ in 0..bits.get(6).ok_or_else(cut)? {
+            tables_begun += bits.get(1).ok_or_else(cut)? as u8;
+            let table = tables_begun.checked_sub(1);
+            table_of.push(table.ok_or_else(|| malformed("its first class has no table".into()))?);
+        }
+        let row_table = match bits.get(1).ok_or_else(cut)? {
+            0 => None,
+            _ => Some(Lookup::new(&Table::read(bits)?)),
+        };
+        let tables: Result<Vec<_>, _> = (0..tables_begun).map(|_| Table::read(bits)).collect();
+        let tables: Vec<Lookup> = tables?.iter().map(Lookup::new).collect();
+        if (cols as u64).saturating_mul(u64::from(width)) > bits.left() as u64 {
+            return Err(cut());
+        }
+        let offsets = if width == 0 { 0 } else { cols };
+        let columns: Option<Vec<u8>> = (0..offsets).map(|_| bits.get(width).map(|it| it as u8)).collect();
+        let columns = columns.ok_or_else(cut)?;
+        Ok(Self { row_table, tables, table_of, least, columns })
+    }
+
     /// Reads a row: its class, then its codes.
     fn row<const N: usize>(
         &self,
