@@ -106,7 +106,7 @@ fn main() -> ExitCode {
 /// To whom everything is a model, and the more the better: whatever can be put together is.
 fn eager(path: Option<&str>) -> Choice<'_> {
     let fit: &dyn Fn(&[Key<'_>]) -> Fit = &|keys| Fit { whole: Whole::No, read: keys.len() };
-    Choice { path, is_model: &|keys| keys.len() > 1, fit }
+    Choice { config: None, path, is_model: &|keys| keys.len() > 1, fit }
 }
 
 /// The most memory that was taken while `work` ran.

@@ -37,7 +37,7 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// What is known about where the weights are: what the user says, and the keys of every family.
     fn choice(&self) -> Choice<'_> {
-        Choice { path: self.weights.as_deref(), is_model: &is_model, fit: &fit }
+        Choice { config: self.config.as_ref(), path: self.weights.as_deref(), is_model: &is_model, fit: &fit }
     }
 
     /// Takes the text of a `config.json` that lies beside the weights. One that cannot be read keeps no weights from
@@ -81,11 +81,10 @@ impl Checkpoint {
 
     fn understood(
         source: Rc<dyn Source>,
-        mut index: Index,
+        index: Index,
         files: Vec<FileReport>,
         options: OpenOptions,
     ) -> Result<Self, Error> {
-        statepress_formats::join_quantized(&*source, &mut index, options.config.as_ref())?;
         let hints = Hints { config: options.config, set: options.set, file_bytes: source.len() };
         let mut spec = infer(&index, &hints)?;
         spec.findings.splice(0..0, options.findings);

@@ -1,10 +1,14 @@
 //! Which of the mappings of tensors in a file are the weights: what the caller knows about that.
 
-/// How the weights are chosen where a file holds several mappings of tensors.
+use serde_json::{Map, Value};
+
+/// What a file does not say itself, and how the weights are chosen where a file holds several mappings of tensors.
 ///
 /// Nothing here knows a model: what keys are worth is the caller's to say.
 #[derive(Clone, Copy)]
 pub struct Choice<'a> {
+    /// A `config.json` that lies beside the file: its `quantization_config` tells what the shapes of arrays do not.
+    pub config: Option<&'a Map<String, Value>>,
     /// Where they are, as the user says: `model`, `state_dict.model`, a prefix of keys as `student`, several that are
     /// one model as `trainable+frozen`, or `bare` for the top level of the file.
     pub path: Option<&'a str>,
@@ -41,7 +45,7 @@ pub enum Whole {
 impl Default for Choice<'_> {
     /// No path, and no model is known: the mapping with the most parameters is taken.
     fn default() -> Self {
-        Self { path: None, is_model: &|_| false, fit: &|_| Fit::default() }
+        Self { config: None, path: None, is_model: &|_| false, fit: &|_| Fit::default() }
     }
 }
 

@@ -19,7 +19,7 @@ enum Kind {
     Foreign,
 }
 
-/// The index of one file, as the file has it: see [`layouts::join`](crate::layouts::join) for what is still apart.
+/// The index of one file, as the file has it: see [`quantized::join`](crate::quantized::join) for what is still apart.
 pub(crate) fn headers(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
     let head = read(source, "the start of the file", 0, source.len().min(HEAD_BYTES))?;
     match kind(&head) {

@@ -18,7 +18,7 @@ mod error;
 mod findings;
 mod foreign;
 mod json;
-mod layouts;
+mod packed;
 mod pickle;
 mod prefix;
 mod pytorch;
@@ -34,7 +34,6 @@ mod zip;
 
 pub use choice::{Choice, Fit, Key, Whole};
 pub use error::FormatError;
-pub use quantized::join_quantized;
 pub use safetensors::{Layout, TensorSpec, Writer};
 pub use shards::{ShardMap, ShardName, open_shards};
 pub use survey::{Survey, survey};
@@ -49,5 +48,5 @@ pub fn open(source: &dyn Source) -> Result<Index, FormatError> {
 
 /// As [`open`], with what is known about where the weights are.
 pub fn open_with(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
-    layouts::join(prefix::choose(detect::headers(source, choice)?, choice)?)
+    quantized::join(source, prefix::choose(detect::headers(source, choice)?, choice)?, choice.config)
 }

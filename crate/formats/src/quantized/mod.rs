@@ -8,6 +8,7 @@ mod bitsandbytes;
 mod gptq;
 mod opaque;
 mod scaled;
+mod weight_int8;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,12 +17,26 @@ use statepress_core::coded::{Array, Coded, Rule};
 use statepress_core::index::Stored;
 use statepress_core::{Encoding, Entry, Finding, Index, Source};
 
-use crate::FormatError;
 use crate::shape::checked_elements;
+use crate::{FormatError, findings};
 
-/// Joins the arrays of every weight that another tool quantized. `config` is a `config.json` that lies beside the file,
-/// whose `quantization_config` tells what shapes do not.
-pub fn join_quantized(
+/// Joins what belongs together whatever file it lies in, and says what the tensors then show. Called once for a whole
+/// checkpoint: the codes of a weight may be in one shard and its scales in the next. `config` is a `config.json` that lies
+/// beside it, whose `quantization_config` tells what shapes do not.
+pub(crate) fn join(
+    source: &dyn Source,
+    mut index: Index,
+    config: Option<&Map<String, Value>>,
+) -> Result<Index, FormatError> {
+    index.tensors = weight_int8::join(index.tensors, &mut index.findings)?;
+    index.findings.extend(findings::adapter(&index.tensors));
+    index.findings.extend(findings::precision_lost(&index.tensors));
+    join_arrays(source, &mut index, config)?;
+    Ok(index)
+}
+
+/// Joins the arrays of every weight that another tool quantized.
+fn join_arrays(
     source: &dyn Source,
     index: &mut Index,
     config: Option<&Map<String, Value>>,

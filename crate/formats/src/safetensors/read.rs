@@ -14,7 +14,7 @@ use crate::choice::BARE;
 use crate::cursor::{Cursor, range_end, read};
 use crate::findings::list;
 use crate::json::{Pairs, unique_keys};
-use crate::layouts::{self, PackedTensors};
+use crate::packed::{self, PackedTensors};
 use crate::shape::checked_elements;
 use crate::{FormatError, view};
 
@@ -202,7 +202,7 @@ impl Array {
 /// Joins the parts of our own layout and reads the metadata that this crate understands.
 fn index(mut entries: Vec<Entry>, mut metadata: BTreeMap<String, String>) -> Result<Index, FormatError> {
     let mut found = Vec::new();
-    if let Some(json) = metadata.remove(layouts::KEY) {
+    if let Some(json) = metadata.remove(packed::KEY) {
         entries = PackedTensors::parse(&json)?.join(entries)?;
     }
     let config = metadata.get("config").map(|json| serde_json::from_str::<Map<String, Value>>(json));

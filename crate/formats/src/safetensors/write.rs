@@ -11,7 +11,7 @@ use statepress_core::{DType, Encoding, Entry, Form, Packed, Part, Sink, Source, 
 
 use super::{METADATA, PREFIX_BYTES};
 use crate::shape::checked_elements;
-use crate::{FormatError, layouts, view};
+use crate::{FormatError, packed, view};
 
 /// One tensor to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,12 +40,12 @@ impl Layout {
         let mut metadata = metadata.clone();
         metadata.entry("format".into()).or_insert_with(|| "pt".into());
         let json_error = |error: serde_json::Error| FormatError::write(METADATA, error.to_string());
-        if metadata.contains_key(layouts::KEY) {
-            let why = format!("the metadata key `{}` is taken", layouts::KEY);
+        if metadata.contains_key(packed::KEY) {
+            let why = format!("the metadata key `{}` is taken", packed::KEY);
             return Err(FormatError::write(METADATA, why));
         }
-        if let Some(packed) = layouts::describe(tensors).map_err(json_error)? {
-            metadata.insert(layouts::KEY.into(), packed);
+        if let Some(described) = packed::describe(tensors).map_err(json_error)? {
+            metadata.insert(packed::KEY.into(), described);
         }
         let mut header = Header { metadata, arrays: Vec::new() };
         let mut names = HashSet::from([METADATA.to_string()]);

@@ -12,7 +12,7 @@ use statepress_core::{Index, Joined};
 
 use crate::choice::Choice;
 use crate::findings::list;
-use crate::{FormatError, detect, layouts, prefix};
+use crate::{FormatError, detect, prefix, quantized};
 
 pub use map::ShardMap;
 pub use names::ShardName;
@@ -35,7 +35,7 @@ pub fn open_shards(
             read.map_err(|error| FormatError::Shard { shard: part.name.clone(), error: Box::new(error) })?;
         indexes.push((part.name.as_str(), index.at(part.begin)));
     }
-    layouts::join(prefix::choose(join::join(indexes, map)?, choice)?)
+    quantized::join(shards, prefix::choose(join::join(indexes, map)?, choice)?, choice.config)
 }
 
 /// Checks that every shard of the index is there, and no other.

@@ -10,10 +10,7 @@ use crate::FormatError;
 use crate::view::contiguous_extent;
 
 /// Joins every `X.weight_int8` (I8 `[rows, ...]`) and its `X.scale` (F32 `[rows]`) into `X.weight`.
-pub(crate) fn join_weight_int8(
-    entries: Vec<Entry>,
-    findings: &mut Vec<Finding>,
-) -> Result<Vec<Entry>, FormatError> {
+pub(super) fn join(entries: Vec<Entry>, findings: &mut Vec<Finding>) -> Result<Vec<Entry>, FormatError> {
     let places: HashMap<String, usize> =
         entries.iter().enumerate().map(|(at, entry)| (entry.name.clone(), at)).collect();
     let mut joined: Vec<Option<Entry>> = entries.iter().cloned().map(Some).collect();
@@ -81,8 +78,8 @@ mod tests {
         Entry { name: name.into(), shape: shape.to_vec(), stored, tied_to: None }
     }
 
-    fn join(entries: &[Entry]) -> Result<Vec<Entry>, FormatError> {
-        join_weight_int8(entries.to_vec(), &mut Vec::new())
+    fn joined(entries: &[Entry]) -> Result<Vec<Entry>, FormatError> {
+        super::join(entries.to_vec(), &mut Vec::new())
     }
 
     #[test]
@@ -90,7 +87,7 @@ mod tests {
         let codes = entry("x.weight_int8", DType::I8, &[2, 3], 10);
         let scale = entry("x.scale", DType::F32, &[2], 16);
         let bias = entry("x.bias", DType::F32, &[2], 24);
-        let joined = join(&[bias, codes, scale]).unwrap();
+        let joined = joined(&[bias, codes, scale]).unwrap();
         let names: Vec<_> = joined.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["x.bias", "x.weight"]);
         let Stored::Packed { parts, .. } = &joined[1].stored else { panic!("{:?}", joined[1]) };
@@ -100,7 +97,7 @@ mod tests {
     #[test]
     fn codes_without_their_scale_are_refused() {
         let codes = entry("x.weight_int8", DType::I8, &[2, 3], 0);
-        let said = |entries: &[Entry]| join(entries).unwrap_err().to_string();
+        let said = |entries: &[Entry]| joined(entries).unwrap_err().to_string();
         assert!(said(std::slice::from_ref(&codes)).contains("`x.weight_int8`: `x.scale` is missing"));
         let short = entry("x.scale", DType::F32, &[1], 6);
         assert!(said(&[codes.clone(), short]).contains("a `scale` of F32 [1]"));
