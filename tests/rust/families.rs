@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use statepress::program::MatrixId;
 use statepress::{
     AnyModel, Evaluate, EvaluateOptions, Generate, GenerateOptions, Model, Observe, Workspace, recipes, run,
 };
@@ -29,7 +30,7 @@ impl Observe for Watched {
         self.0.entry(name).or_default().extend_from_slice(values);
     }
 
-    fn tap(&mut self, weight: &str, rows: &[f32]) {
+    fn tap(&mut self, _: MatrixId, weight: &str, rows: &[f32]) {
         self.0.entry(format!("tap/{weight}")).or_default().extend_from_slice(rows);
     }
 }

@@ -184,7 +184,8 @@ fn squares_and_products_of_columns_add_up() {
             let at = |t: usize, i: usize| f64::from(x[t * (cols + 1) + 1 + i]);
             let product = |i: usize, j: usize| (0..n).map(|t| at(t, i) * at(t, j)).sum::<f64>();
 
-            let params = wgsl::Accumulate { x: rows, sums: squares_at, cols: cols as u32 };
+            let params =
+                wgsl::Accumulate { x: rows, sums: squares_at, cols: cols as u32, ..Default::default() };
             dispatch(&gpu, &mut one, Kernel::Accumulate, &[], &params, [cols.div_ceil(256), 1, 1]);
             let exact: Vec<f64> = (0..cols).map(|i| f64::from(squares[i]) + product(i, i)).collect();
             close("squares", &one.memory[squares_at as usize..][..cols], &exact, TOLERANCE);

@@ -4,7 +4,8 @@ use pollster::block_on;
 use statepress::{
     Checkpoint, Gpu, GpuOptions, Loaded, Model, Moments, OpenOptions, Runner, explain, recipes, run,
 };
-use statepress_kernels::program::Op;
+use statepress_core::Role;
+use statepress_kernels::program::{MatrixId, Op};
 use statepress_tests::edit::Edit;
 use statepress_tests::families::{Sample, existing, samples};
 use statepress_tests::files::{fixture, open_folder};
@@ -170,21 +171,44 @@ fn taps_of_every_family_are_the_cpus() {
         let checkpoint = open_folder(&sample.folder);
         let (cpu, gpu) = (checkpoint.model().unwrap(), on(&gpu, &checkpoint));
         let program = cpu.program();
-        // Experts' rows are not added up on the GPU.
-        let linears = program.nodes.iter().filter_map(|node| match &node.op {
-            Op::Linear(linear) => Some(linear.w),
-            _ => None,
+        let products = program.nodes.iter().flat_map(|node| match &node.op {
+            Op::Linear(linear) => vec![linear.w],
+            Op::Experts(op) => {
+                let both = op.experts.iter().flat_map(|expert| [expert.up, expert.down]);
+                both.chain([op.router]).collect()
+            }
+            _ => Vec::new(),
         });
-        let matrices: Vec<_> = linears.collect();
+        let matrices: Vec<_> = products.chain([program.head.matrix]).collect();
+        let mut idle = 0;
         let ids = sample.golden.as_ref().unwrap().ids("len40/ids");
         for moments in [Moments::Squares, Moments::Gram] {
-            let exact = block_on(cpu.runner(true).unwrap().moments(&ids, &matrices, moments)).unwrap();
-            let found = block_on(gpu.runner(true).unwrap().moments(&ids, &matrices, moments)).unwrap();
+            let zeros = |id: &MatrixId| vec![0.0; moments.len(program.matrix(*id).cols)];
+            let mut exact: Vec<_> = matrices.iter().map(zeros).collect();
+            let mut found = exact.clone();
+            for _ in 0..2 {
+                block_on(cpu.runner(true).unwrap().moments(&ids, &matrices, moments, &mut exact)).unwrap();
+                block_on(gpu.runner(true).unwrap().moments(&ids, &matrices, moments, &mut found)).unwrap();
+            }
             for (id, (found, exact)) in matrices.iter().zip(found.iter().zip(&exact)) {
                 let what = format!("{} {moments:?} {}", sample.name, program.matrix(*id).key);
-                assert!(exact.iter().any(|sum| *sum != 0.0), "{what}");
+                // An expert may be sent no token.
+                let is_expert = matches!(program.matrix(*id).role, Role::ExpertIn | Role::ExpertOut);
+                let is_idle = exact.iter().all(|sum| *sum == 0.0);
+                assert!(!is_idle || is_expert, "{what}");
+                idle += usize::from(is_idle);
                 assert_close(&what, found, exact, TOLERANCE);
             }
+        }
+        assert!(idle <= matrices.len() / 2, "{}: {idle} of {}", sample.name, matrices.len());
+        let (mut cpu, mut gpu) = (cpu.runner(true).unwrap(), gpu.runner(true).unwrap());
+        block_on(cpu.forward(&ids, None)).unwrap();
+        block_on(gpu.forward(&ids, None)).unwrap();
+        let (mut exact, mut found) = (Vec::new(), Vec::new());
+        for rows in [0..ids.len(), 3..4, 5..ids.len()] {
+            block_on(cpu.hidden(rows.clone(), &mut exact)).unwrap();
+            block_on(gpu.hidden(rows, &mut found)).unwrap();
+            assert_close(&sample.name, &found, &exact, TOLERANCE);
         }
     }
 }

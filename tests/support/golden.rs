@@ -48,6 +48,13 @@ impl Golden {
         self.bytes(name).as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     }
 
+    /// An F16 tensor.
+    pub fn f16(&self, name: &str) -> Vec<f32> {
+        self.expect(name, Dtype::F16);
+        let half = |bytes: &[u8; 2]| half::f16::from_le_bytes(*bytes).to_f32();
+        self.bytes(name).as_chunks().0.iter().map(half).collect()
+    }
+
     /// An I64 or I32 tensor as token ids or indexes.
     pub fn ids(&self, name: &str) -> Vec<u32> {
         let bytes = self.bytes(name);

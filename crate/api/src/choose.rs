@@ -150,13 +150,18 @@ impl Runner for AnyRunner {
         each!(self, runner => runner.logits(rows, out).await)
     }
 
+    async fn hidden(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError> {
+        each!(self, runner => runner.hidden(rows, out).await)
+    }
+
     async fn moments(
         &mut self,
         ids: &[u32],
         matrices: &[MatrixId],
         moments: Moments,
-    ) -> Result<Vec<Vec<f32>>, BackendError> {
-        each!(self, runner => runner.moments(ids, matrices, moments).await)
+        sums: &mut [Vec<f32>],
+    ) -> Result<(), BackendError> {
+        each!(self, runner => runner.moments(ids, matrices, moments, sums).await)
     }
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {

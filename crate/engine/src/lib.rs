@@ -5,6 +5,7 @@
 //! async for the sake of those that have to be waited for.
 
 pub mod advise;
+pub mod calibrate;
 pub mod check;
 mod error;
 pub mod eval;

@@ -68,6 +68,7 @@ struct Sequence {
     token: Program,
     tokens: Program,
     kept_logits: Program,
+    normed: Program,
     logits: Program,
     nll: Program,
     gpu: Gpu,
@@ -98,8 +99,20 @@ impl Sequence {
         let program = |list| Program::new(gpu, list, &buffers);
         let (token, tokens) = (program(network.token(&places, exact))?, program(network.tokens(&places))?);
         let kept_logits = program(network.kept_logits(&places, exact))?;
+        let normed = program(network.normed(&places))?;
         let (logits, nll) = (program(network.logits(&places))?, program(network.nll(&places))?);
-        Ok(Self { token, tokens, kept_logits, logits, nll, gpu: gpu.clone(), places, memory, control })
+        Ok(Self {
+            token,
+            tokens,
+            kept_logits,
+            normed,
+            logits,
+            nll,
+            gpu: gpu.clone(),
+            places,
+            memory,
+            control,
+        })
     }
 
     fn control(&self) -> wgsl::Control {
@@ -260,31 +273,43 @@ impl Runner for GpuRunner {
         Ok(())
     }
 
+    async fn hidden(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError> {
+        let d = self.network.hidden_size;
+        let sequence = self.ready()?;
+        let into = sequence.read_back(rows.len() * d)?;
+        let control = wgsl::Control { n: rows.len() as u32, row: rows.start as u32, ..sequence.control() };
+        sequence.write_control(&control, &[]);
+        let mut encoder = sequence.encoder();
+        sequence.normed.encode(&mut encoder, rows.len(), None);
+        sequence.copy(&mut encoder, sequence.places.norm, rows.len() * d, &into, 0);
+        sequence.submit(encoder);
+        *out = floats(sequence.gpu.read(into, rows.len() * d).await?);
+        Ok(())
+    }
+
     async fn moments(
         &mut self,
         ids: &[u32],
         matrices: &[MatrixId],
         moments: Moments,
-    ) -> Result<Vec<Vec<f32>>, BackendError> {
+        sums: &mut [Vec<f32>],
+    ) -> Result<(), BackendError> {
         let network = self.network.clone();
         let (gpu, program) = (&network.gpu, &network.program);
         gpu.check()?;
         self.restart();
-        let linear = |id: &MatrixId| {
+        // Scales of inputs, where there are some, are for the sums.
+        let scale = |id: MatrixId| {
             program.nodes.iter().find_map(|node| match &node.op {
-                Op::Linear(linear) if linear.w == *id => Some(linear),
+                Op::Linear(linear) if linear.w == id => Some(linear.x_scale),
                 _ => None,
             })
         };
         let mut places = Places::new(&network, ids.len(), ids.len());
         let mut taps = Vec::with_capacity(matrices.len());
-        for id in matrices {
-            // Rows of experts are spread over slots, which no kernel adds up.
-            let key = &program.matrix(*id).key;
-            let unknown = || BackendError::Validation(format!("what enters {key} is not watched on the GPU"));
-            let scale = linear(id).ok_or_else(unknown)?.x_scale;
-            let len = moments.len(program.matrix(*id).cols);
-            taps.push((*id, places.append(len), len, scale * scale));
+        for &id in matrices {
+            let (scale, len) = (scale(id).unwrap_or(1.0), moments.len(program.matrix(id).cols));
+            taps.push((id, places.append(len), len, scale * scale));
         }
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
         let memory = gpu.buffer("a sequence's activations and sums", 4 * places.words as u64, storage)?;
@@ -312,18 +337,18 @@ impl Runner for GpuRunner {
             encoder.copy_buffer_to_buffer(&memory, 4 * u64::from(*first), &into, 0, 4 * total as u64);
         }
         gpu.0.queue.submit([encoder.finish()]);
-        let mut all = floats(gpu.read(into, total).await?);
+        let all = floats(gpu.read(into, total).await?);
         let mut pool = gpu.0.pool.borrow_mut();
         pool.give(memory);
         pool.give(control);
         drop(pool);
-        let mut sums = Vec::with_capacity(taps.len());
-        for (_, _, len, scale) in taps {
-            let rest = all.split_off(len);
-            all.iter_mut().for_each(|sum| *sum *= scale);
-            sums.push(std::mem::replace(&mut all, rest));
+        let mut found = all.as_slice();
+        for ((_, _, len, scale), sums) in taps.into_iter().zip(sums) {
+            let (these, rest) = found.split_at(len);
+            sums.iter_mut().zip(these).for_each(|(sum, found)| *sum += scale * found);
+            found = rest;
         }
-        Ok(sums)
+        Ok(())
     }
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {

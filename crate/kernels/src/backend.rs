@@ -171,15 +171,19 @@ pub trait Runner {
     /// Logits `[rows, V]` of rows of the last forward pass.
     async fn logits(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError>;
 
-    /// What enters products: takes `ids` in from an empty state, and gives for every matrix named what
-    /// [`Moments`] says of the rows `[n, in]` that entered the product with it. Whoever runs a sequence
-    /// begins it anew afterwards.
+    /// What enters the head for rows of the last forward pass: `[rows, d]` of what the final norm gives.
+    async fn hidden(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError>;
+
+    /// What enters products: takes `ids` in from an empty state, and adds to the sums of every matrix
+    /// named what [`Moments`] says of the rows `[n, in]` that entered the product with it; the head is one
+    /// of them, and look-ups are none. Whoever runs a sequence begins it anew afterwards.
     async fn moments(
         &mut self,
         ids: &[u32],
         matrices: &[MatrixId],
         moments: Moments,
-    ) -> Result<Vec<Vec<f32>>, BackendError>;
+        sums: &mut [Vec<f32>],
+    ) -> Result<(), BackendError>;
 
     /// Negative log-likelihoods, nats: for every set of labels one number for each of the first
     /// `labels.len()` rows of the last forward pass. NaN where logits are not numbers.

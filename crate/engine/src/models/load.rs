@@ -21,7 +21,7 @@ pub struct Load<B: Backend = Cpu> {
     source: Rc<dyn Source>,
     index: Rc<Index>,
     spec: ModelSpec,
-    program: Program,
+    program: Rc<Program>,
     /// Every tensor that is read, with what is made of it.
     keys: Vec<(String, Vec<Use>)>,
     next: usize,
@@ -56,7 +56,9 @@ impl<B: Backend> Load<B> {
         if matches!(tying, Tying::Shared | Tying::Copy) {
             program.tie_head();
         }
+        let program = Rc::new(program);
         let info = Info {
+            program: program.clone(),
             bytes: 0,
             file_bytes: source.len(),
             vocab_size: program.vocab_size,
@@ -142,8 +144,7 @@ impl<B: Backend> Job for Load<B> {
     }
 
     fn finish(self) -> Result<Model<B>, EngineError> {
-        let network =
-            Network { program: Rc::new(self.program), matrices: self.matrices, vectors: self.vectors };
+        let network = Network { program: self.program, matrices: self.matrices, vectors: self.vectors };
         let network = self.backend.network(network)?;
         Ok(Model { backend: self.backend, network: Rc::new(network), info: Rc::new(self.info) })
     }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use statepress_core::Finding;
 use statepress_kernels::backend::{Backend, BackendError, Runner};
+use statepress_kernels::program::Program;
 
 use crate::EngineError;
 pub use cpu::{Cpu, CpuRunner, Observe, State, Workspace};
@@ -36,6 +37,8 @@ impl<B: Backend> Model<B> {
 /// What is worth knowing about a loaded model.
 #[derive(Clone, Debug)]
 pub struct Info {
+    /// What runs.
+    pub program: Rc<Program>,
     /// Bytes of weights, scales and tables; tied once.
     pub bytes: u64,
     /// Bytes of the file it was read from.

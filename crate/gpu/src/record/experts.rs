@@ -27,11 +27,16 @@ impl List<'_> {
         let router = network.matrix(op.router);
         let (n_experts, d) = (router.matrix.rows, router.matrix.cols);
         let x = places.value(op.x);
+        self.accumulate(op.router, x, None);
         self.route_logits(router, x);
         self.route(n_experts, op.top_k);
         for bank in network.banks(at) {
             let width = bank.width();
             let wide = Rows::whole(places.middle, width);
+            let members = bank.first..bank.first + bank.count;
+            for expert in members.clone() {
+                self.accumulate(op.experts[expert].up, x, Some((expert, op.top_k, op.top_k)));
+            }
             let activation = (!op.gated).then(|| named(op.activation));
             let up = Product { w: &bank.up, x, per_slot: false, y: wide, y_scale: 1.0, activation };
             self.routed(bank, op.top_k, up);
@@ -40,6 +45,9 @@ impl List<'_> {
                 // Gates first, values behind them; the values are gated in place.
                 middle = wide.from_column(width / 2);
                 self.gate_slots(wide, middle, width / 2, op.top_k);
+            }
+            for expert in members {
+                self.accumulate(op.experts[expert].down, middle, Some((expert, op.top_k, 1)));
             }
             let out = Rows::whole(places.outputs, d);
             let down = Product {

@@ -69,7 +69,17 @@ impl GpuNetwork {
     fn list<'a>(&'a self, places: &'a Places, one: bool, exact: bool) -> List<'a> {
         let integers = self.gpu.0.features.packed_dot && !exact;
         let fuses = !self.gpu.0.op_by_op;
-        List { network: self, nodes: &self.program.nodes, parts: Vec::new(), one, integers, fuses, places }
+        List {
+            network: self,
+            nodes: &self.program.nodes,
+            parts: Vec::new(),
+            one,
+            integers,
+            fuses,
+            places,
+            taps: &[],
+            moments: Moments::Gram,
+        }
     }
 
     /// A forward pass of one token; unless `exact`, activations may be rounded to 15 bits.
@@ -84,16 +94,26 @@ impl GpuNetwork {
 
     /// A forward pass of many tokens, op by op, that adds up what enters products: the sums of each
     /// matrix named begin where it says.
-    pub(crate) fn tapped(&self, places: &Places, taps: &[(MatrixId, u32)], moments: Moments) -> Vec<Part> {
+    pub(crate) fn tapped<'a>(
+        &'a self,
+        places: &'a Places,
+        taps: &'a [(MatrixId, u32)],
+        moments: Moments,
+    ) -> Vec<Part> {
         let mut list = self.list(places, false, true);
         list.fuses = false;
+        list.taps = taps;
+        list.moments = moments;
         for at in 0..list.nodes.len() {
-            if let Op::Linear(linear) = &list.nodes[at].op
-                && let Some((_, sums)) = taps.iter().find(|(id, _)| *id == linear.w)
-            {
-                list.accumulate(linear.x, *sums, moments);
+            if let Op::Linear(linear) = &list.nodes[at].op {
+                list.accumulate(linear.w, places.rows(linear.x), None);
             }
             list.op(at);
+        }
+        let head = self.program.head.matrix;
+        if taps.iter().any(|(id, _)| *id == head) {
+            let rows = list.final_norm();
+            list.accumulate(head, rows, None);
         }
         list.parts
     }
@@ -117,12 +137,17 @@ impl GpuNetwork {
         list.parts
     }
 
+    /// What enters the head, of many rows.
+    pub(crate) fn normed(&self, places: &Places) -> Vec<Part> {
+        let mut list = self.list(places, false, true);
+        list.final_norm();
+        list.parts
+    }
+
     /// Logits of many rows.
     pub(crate) fn logits(&self, places: &Places) -> Vec<Part> {
         let mut list = self.list(places, false, true);
-        let d = self.hidden_size;
-        let (from, to) = (Rows::whole(places.hidden, d), Rows::whole(places.norm, d));
-        list.norm_rows(&self.program.norm, d, from, to);
+        let to = list.final_norm();
         let (head, w) = self.head();
         let affine = self.head_affine();
         let y = Rows::whole(places.logits, self.vocab_size);
@@ -156,6 +181,9 @@ struct List<'a> {
     /// Neighbours go into one kernel where there is one for them.
     fuses: bool,
     places: &'a Places,
+    /// Matrices whose inputs are added up, and where.
+    taps: &'a [(MatrixId, u32)],
+    moments: Moments,
 }
 
 impl<'a> List<'a> {
@@ -173,6 +201,14 @@ impl<'a> List<'a> {
             at = end;
         }
         self.parts
+    }
+
+    /// The final norm of many rows, and where that then is.
+    fn final_norm(&mut self) -> Rows {
+        let (network, d) = (self.network, self.network.hidden_size);
+        let (from, to) = (Rows::whole(self.places.hidden, d), Rows::whole(self.places.norm, d));
+        self.norm_rows(&network.program.norm, d, from, to);
+        to
     }
 
     /// The op `ahead` nodes behind `at`.

@@ -2,7 +2,7 @@
 
 use statepress_kernels::backend::Moments;
 use statepress_kernels::program::{
-    Activation, Attention, Layout, Linear, Norm, NormKind, Op, Ssd, StateId, VectorId, View,
+    Activation, Attention, Layout, Linear, MatrixId, Norm, NormKind, Op, Ssd, StateId, VectorId, View,
 };
 use statepress_kernels::shaders::{self as wgsl, Kernel, LANE_STATES, NONE, Rows, THREADS, TILE};
 
@@ -333,16 +333,29 @@ impl List<'_> {
         self.moves(vectors, 2 * channels + ssd.heads + 2 * ssd.groups * ssd.states + state);
     }
 
-    /// Adds up what is in columns of a value.
-    pub(super) fn accumulate(&mut self, x: View, sums: u32, moments: Moments) {
-        let cols = x.width as u32;
-        let params = wgsl::Accumulate { x: self.places.rows(x), sums, cols };
-        let tiles = Extent::Fixed(cols.div_ceil(16));
-        let (overrides, groups): (&[_], _) = match moments {
-            Moments::Squares => (&[], [across(x.width), ONE, ONE]),
-            Moments::Gram => (&["GRAM"], [tiles, tiles, ONE]),
+    /// Adds up the rows that enter the product with a matrix, if that is wanted; of an expert, those of
+    /// its slots, so many of which have one row.
+    pub(super) fn accumulate(&mut self, w: MatrixId, x: Rows, expert: Option<(usize, usize, usize)>) {
+        let Some(&(_, sums)) = self.taps.iter().find(|(id, _)| *id == w) else { return };
+        let width = self.network.program.matrix(w).cols;
+        let mut params = wgsl::Accumulate { x, sums, cols: width as u32, ..wgsl::Accumulate::default() };
+        let mut overrides = Vec::new();
+        if let Some((expert, top_k, slots)) = expert {
+            let places = self.places;
+            params.counts = places.counts + expert as u32;
+            params.lists = places.lists + expert as u32 * places.room(top_k);
+            params.slots = slots as u32;
+            overrides.push("ROUTED");
+        }
+        let tiles = Extent::Fixed(params.cols.div_ceil(16));
+        let groups = match self.moments {
+            Moments::Squares => [across(width), ONE, ONE],
+            Moments::Gram => {
+                overrides.push("GRAM");
+                [tiles, tiles, ONE]
+            }
         };
-        self.push(Kernel::Accumulate, overrides, &params, &[], groups);
+        self.push(Kernel::Accumulate, &overrides, &params, &[], groups);
     }
 
     fn attention(&mut self, op: &Attention) {

@@ -15,6 +15,7 @@
 //! There is never a dequantized copy of a matrix.
 
 mod activations;
+pub mod outer;
 mod panels;
 mod product;
 pub mod reference;

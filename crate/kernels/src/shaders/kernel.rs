@@ -64,7 +64,7 @@ kernels! {
     Combine: Combine, "ops/route/combine.wgsl", [], [];
     Attention: Attention, "ops/attention/attention.wgsl", [], ["ROTATE"];
     Rotate: Rotate, "ops/attention/rotate.wgsl", [], [];
-    Accumulate: Accumulate, "ops/accumulate/accumulate.wgsl", [], ["GRAM"];
+    Accumulate: Accumulate, "ops/accumulate/accumulate.wgsl", [], ["GRAM", "ROUTED"];
     Nll: Nll, "ops/softmax/nll.wgsl", [], [];
     Sample: Sample, "ops/softmax/sample.wgsl", [], [];
     SsmToken: SsmToken, "fused/ssm_token.wgsl", ["delta", "b", "c", "proj"], [];

@@ -158,7 +158,7 @@ block! {
 }
 block! {
     /// `ops/accumulate/accumulate.wgsl`
-    Accumulate { x: Rows, sums: u32, cols: u32 }
+    Accumulate { x: Rows, sums: u32, cols: u32, counts: u32, lists: u32, slots: u32 }
 }
 block! {
     /// `ops/norm/gated_norm.wgsl`

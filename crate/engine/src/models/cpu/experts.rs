@@ -37,7 +37,7 @@ impl Buffers {
         let d = router.cols();
         let mut tap = |id, rows: &[f32]| {
             if let Some(observer) = observer.as_deref_mut() {
-                observer.tap(&network.program.matrix(id).key, rows);
+                observer.tap(id, &network.program.matrix(id).key, rows);
             }
         };
         self.logits.resize(n * router.rows(), 0.0);

@@ -33,6 +33,8 @@ pub(super) fn forward(
     normalise(network, &program.norm, Rows::whole(stream, program.hidden_size()), &mut hidden);
     if let Some(observer) = observer {
         observer.value(None, "final_norm", &hidden);
+        let head = program.head.matrix;
+        observer.tap(head, &program.matrix(head).key, &hidden);
     }
     ws.hidden = hidden;
     state.position += ids.len();
@@ -281,8 +283,8 @@ impl Interpreter<'_, '_> {
         if let Some(observer) = lent(&mut self.observer) {
             let key = &self.program.matrix(op.w).key;
             match op.x_scale {
-                1.0 => observer.tap(key, x),
-                scale => observer.tap(key, &x.iter().map(|x| x * scale).collect::<Vec<_>>()),
+                1.0 => observer.tap(op.w, key, x),
+                scale => observer.tap(op.w, key, &x.iter().map(|x| x * scale).collect::<Vec<_>>()),
             }
         }
         linear(weights, x, &mut out, &mut self.ws.kernels);

@@ -15,7 +15,7 @@ use statepress_kernels::backend::{Backend, BackendError};
 use statepress_kernels::linear::{Scratch, Weights};
 use statepress_kernels::network::Network;
 use statepress_kernels::ops::attention;
-use statepress_kernels::program::{Program, StateSize};
+use statepress_kernels::program::{MatrixId, Program, StateSize};
 
 pub use runner::CpuRunner;
 
@@ -70,10 +70,10 @@ pub trait Observe {
         let _ = (layer, quantity, values);
     }
 
-    /// The rows `[n, in]` that enter the product with the weight of that usual key. Of experts, those
-    /// of the tokens that were sent there.
-    fn tap(&mut self, weight: &str, rows: &[f32]) {
-        let _ = (weight, rows);
+    /// The rows `[n, in]` that enter the product with a matrix, whose tensor has that usual key. Of
+    /// experts, those of the tokens that were sent there. The head comes last.
+    fn tap(&mut self, matrix: MatrixId, key: &str, rows: &[f32]) {
+        let _ = (matrix, key, rows);
     }
 }
 

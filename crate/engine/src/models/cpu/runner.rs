@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling};
-use statepress_kernels::linear::Weights;
+use statepress_kernels::linear::{Weights, outer};
 use statepress_kernels::network::Network;
 use statepress_kernels::ops::softmax;
 use statepress_kernels::program::MatrixId;
@@ -78,22 +78,24 @@ impl Runner for CpuRunner {
         Ok(())
     }
 
+    async fn hidden(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError> {
+        let d = self.network.head().cols();
+        out.clear();
+        out.extend_from_slice(&self.workspace.hidden[rows.start * d..rows.end * d]);
+        Ok(())
+    }
+
     async fn moments(
         &mut self,
         ids: &[u32],
         matrices: &[MatrixId],
         moments: Moments,
-    ) -> Result<Vec<Vec<f32>>, BackendError> {
+        sums: &mut [Vec<f32>],
+    ) -> Result<(), BackendError> {
         self.restart();
-        let program = self.network.program.clone();
-        let sums = matrices.iter().map(|&id| {
-            let matrix = program.matrix(id);
-            (matrix.key.as_str(), vec![0.0; moments.len(matrix.cols)])
-        });
-        let mut sums = Sums { moments, sums: sums.collect() };
-        self.take_in(ids, Some(&mut sums));
+        self.take_in(ids, Some(&mut Sums { moments, matrices, sums }));
         self.restart();
-        Ok(sums.sums.into_iter().map(|(_, sums)| sums).collect())
+        Ok(())
     }
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {
@@ -148,27 +150,25 @@ impl Runner for CpuRunner {
     }
 }
 
-/// Adds up what enters products, by the keys of their weights.
+/// Adds up what enters products.
 struct Sums<'a> {
     moments: Moments,
-    sums: Vec<(&'a str, Vec<f32>)>,
+    matrices: &'a [MatrixId],
+    sums: &'a mut [Vec<f32>],
 }
 
 impl Observe for Sums<'_> {
-    fn tap(&mut self, weight: &str, rows: &[f32]) {
-        for (_, sums) in self.sums.iter_mut().filter(|(key, _)| *key == weight) {
-            let cols = match self.moments {
-                Moments::Squares => sums.len(),
-                Moments::Gram => sums.len().isqrt(),
-            };
-            for row in rows.chunks_exact(cols.max(1)) {
-                match self.moments {
-                    Moments::Squares => sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x * x),
-                    Moments::Gram => {
-                        for (sums, x) in sums.chunks_exact_mut(cols).zip(row) {
-                            sums.iter_mut().zip(row).for_each(|(sum, y)| *sum += x * y);
-                        }
+    fn tap(&mut self, matrix: MatrixId, _: &str, rows: &[f32]) {
+        for (_, sums) in self.matrices.iter().zip(&mut *self.sums).filter(|(id, _)| **id == matrix) {
+            match self.moments {
+                Moments::Squares => {
+                    for row in rows.chunks_exact(sums.len().max(1)) {
+                        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x * x);
                     }
+                }
+                Moments::Gram => {
+                    let cols = sums.len().isqrt();
+                    outer::add_gram(sums, rows, cols);
                 }
             }
         }

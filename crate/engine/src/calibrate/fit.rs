@@ -1,0 +1,160 @@
+//! The scale of a group: where it clips.
+
+use super::grid::Grid;
+
+/// How the scale of a group of weights is found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fit {
+    /// The largest magnitude falls on the largest level: nothing is clipped.
+    Absmax,
+    /// So does this percentile of the magnitudes, 0 to 100, interpolated as `torch.quantile` does.
+    Percentile(f64),
+    /// The scale with the least squared error, of a search.
+    Mse,
+    /// The scale with the least squared error weighted by the mean square of what meets each weight.
+    Weighted,
+}
+
+/// The search tries these shares of the absmax scale, evenly spaced, and 1.
+const SHARES: (f32, f32) = (0.35, 1.15);
+const TRIES: usize = 36;
+
+/// Sums of a search, so that additions are vector code and always in the same order.
+const LANES: usize = 8;
+
+impl Fit {
+    /// The scale of a group, as it is stored. `weights` are those of [`Self::Weighted`], one for each
+    /// value. A group of zeros, or one whose scale cannot be stored, has scale 1 and rounds to 0.
+    pub fn scale(self, grid: &impl Grid, values: &[f32], weights: &[f32]) -> f32 {
+        let stored = |limit: f32| match grid.store(limit / grid.largest()) {
+            0.0 => 1.0,
+            scale => scale,
+        };
+        match self {
+            Self::Absmax => stored(absmax(values)),
+            Self::Percentile(percentile) => stored(quantile(values, percentile)),
+            Self::Mse => search(grid, values, None),
+            // A group that nothing meets has no better judge than its own error.
+            Self::Weighted if weights.iter().all(|&weight| weight == 0.0) => search(grid, values, None),
+            Self::Weighted => search(grid, values, Some(weights)),
+        }
+    }
+}
+
+fn search(grid: &impl Grid, values: &[f32], weights: Option<&[f32]>) -> f32 {
+    let whole = absmax(values) / grid.largest();
+    let (least, most) = SHARES;
+    let share = |i: usize| least + (most - least) * (i as f32 / (TRIES - 1) as f32);
+    let (mut best, mut lowest) = (1.0, f32::INFINITY);
+    for share in [1.0].into_iter().chain((0..TRIES).map(share)) {
+        for sign in [1.0, -1.0] {
+            let scale = grid.store(sign * share * whole);
+            if scale == 0.0 || (sign < 0.0 && !grid.is_signed()) {
+                continue;
+            }
+            let error = error(grid, values, weights, scale);
+            if error < lowest {
+                (best, lowest) = (scale, error);
+            }
+        }
+    }
+    best
+}
+
+/// `sum_j v_j (x_j - x_hat_j)^2`.
+fn error(grid: &impl Grid, values: &[f32], weights: Option<&[f32]>, scale: f32) -> f32 {
+    let inverse = 1.0 / scale;
+    let square = |x: f32, weight: f32| {
+        let off = x - grid.nearest(x * inverse) * scale;
+        weight * (off * off)
+    };
+    let mut sums = [0.0; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    match weights {
+        None => {
+            for chunk in chunks {
+                sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum += square(x, 1.0));
+            }
+        }
+        Some(weights) => {
+            for (chunk, weights) in chunks.iter().zip(weights.as_chunks::<LANES>().0) {
+                for ((sum, &x), &weight) in sums.iter_mut().zip(chunk).zip(weights) {
+                    *sum += square(x, weight);
+                }
+            }
+        }
+    }
+    let from = values.len() - rest.len();
+    for (n, &x) in rest.iter().enumerate() {
+        sums[n] += square(x, weights.map_or(1.0, |weights| weights[from + n]));
+    }
+    sums.iter().sum()
+}
+
+/// The largest magnitude.
+fn absmax(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
+}
+
+/// The percentile of the magnitudes as `torch.quantile` interpolates it, in f32.
+fn quantile(values: &[f32], percentile: f64) -> f32 {
+    let mut sorted: Vec<f32> = values.iter().map(|value| value.abs()).collect();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let rank = (percentile / 100.0) as f32 * last as f32;
+    let below = (rank.floor() as usize).min(last);
+    let (low, high, weight) = (sorted[below], sorted[(below + 1).min(last)], rank - rank.floor());
+    // `torch.lerp`: from whichever end is nearer, rounded once.
+    if weight < 0.5 { weight.mul_add(high - low, low) } else { (low - high).mul_add(1.0 - weight, high) }
+}
+
+#[cfg(test)]
+mod tests {
+    use statepress_core::encoding::ScaleType;
+
+    use super::super::grid::{Int, Nf4};
+    use super::*;
+
+    const VALUES: [f32; 11] = [0.1, -0.2, 0.3, 0.05, -0.02, 0.4, 0.11, -0.31, 0.0, 0.07, -3.0];
+
+    #[test]
+    fn an_outlier_is_clipped_where_that_costs_less() {
+        let grid = Int::new(3, ScaleType::Fp32);
+        assert_eq!(Fit::Absmax.scale(&grid, &VALUES, &[]), 1.0);
+        let cost = |scale| error(&grid, &VALUES, None, scale);
+        let found = Fit::Mse.scale(&grid, &VALUES, &[]);
+        assert!(cost(found) < cost(1.0) && found < 1.0);
+        // Nothing meets the outlier, so it may go.
+        let mut weights = [1.0; 11];
+        weights[10] = 0.0;
+        let weighted = Fit::Weighted.scale(&grid, &VALUES, &weights);
+        assert!(weighted <= 0.36 && weighted < found, "{weighted} {found}");
+        assert_eq!(Fit::Weighted.scale(&grid, &VALUES, &[0.0; 11]), found);
+    }
+
+    /// `torch.quantile(VALUES.abs(), q)` in float32.
+    #[test]
+    fn percentiles_are_torchs() {
+        for (percentile, exact) in [(0.0, 0.0), (50.0, 0.11), (95.0, 1.7), (99.0, 2.74), (100.0, 3.0)] {
+            let found = quantile(&VALUES, percentile);
+            assert!((found - exact as f32).abs() < 1e-6, "{percentile}: {found}");
+        }
+        assert_eq!(Fit::Percentile(100.0).scale(&Nf4::new(ScaleType::Fp32), &VALUES, &[]), 3.0);
+    }
+
+    #[test]
+    fn zeros_and_what_is_too_small_to_be_stored_have_scale_1() {
+        for fit in [Fit::Absmax, Fit::Percentile(90.0), Fit::Mse, Fit::Weighted] {
+            for tiny in [0.0, 1e-12] {
+                assert_eq!(fit.scale(&Int::new(4, ScaleType::Fp16), &[tiny; 5], &[1.0; 5]), 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_signed_scale_puts_the_lonely_level_where_it_is_needed() {
+        let grid = Int::new(2, ScaleType::Fp32);
+        let values = [2.0, 1.0, 0.0, -1.0];
+        assert_eq!(Fit::Mse.scale(&grid.signed(), &values, &[]).signum(), -1.0);
+    }
+}

@@ -1,0 +1,145 @@
+//! The scales that are best for codes that are there.
+
+use statepress_kernels::linear::outer::{Area, Strided, add};
+
+use super::gptq::Chunk;
+use super::grid::Grid;
+
+/// Added to the diagonal of what is solved for scales, as a share of its mean: groups whose columns
+/// always come together have no scales of their own.
+const RIDGE: f64 = 1e-6;
+
+/// Refits the scales of every bundle of rows, by the solution of `A s = b` with
+/// `A_gh = sum q_g^T H q_h` over the rows of the bundle, and keeps what lowers the loss once it is rounded.
+pub(super) fn refit<G: Grid>(chunk: &mut Chunk<'_, '_, G>, scales: &mut [f32]) {
+    let (groups, grid) = (chunk.groups, chunk.grid);
+    let (bundle, count) = (groups.bundle(), groups.scales_of_bundle());
+    let bundles = chunk.rows.div_ceil(bundle);
+    let (mut a, mut b) = (vec![0.0f64; bundles * count * count], vec![0.0f64; bundles * count]);
+    for phase in 0..bundle {
+        products(chunk, phase, count, &mut a, &mut b);
+    }
+    let first = chunk.first / bundle * count;
+    for (n, (a, b)) in a.chunks_exact_mut(count * count).zip(b.chunks_exact(count)).enumerate() {
+        // The last scales of the tensor may be missing.
+        let from = first + n * count;
+        let to = scales.len().min(from + count);
+        let old = &mut scales[from..to];
+        let Some(shift) = solve(a, b) else { continue };
+        let new: Vec<f32> =
+            old.iter().zip(&shift).map(|(&s, shift)| grid.store((f64::from(s) + shift) as f32)).collect();
+        if new.iter().any(|&s| s == 0.0 || !s.is_finite() || (s < 0.0 && !grid.is_signed())) {
+            continue;
+        }
+        let shift: Vec<f64> = new.iter().zip(&*old).map(|(x, y)| f64::from(*x) - f64::from(*y)).collect();
+        let row = |g: usize| &a[g * count..][..count];
+        let change: f64 = shift
+            .iter()
+            .enumerate()
+            .map(|(g, x)| x * (shift.iter().zip(row(g)).map(|(y, a)| y * a).sum::<f64>() - 2.0 * b[g]))
+            .sum();
+        if change < 0.0 {
+            old.copy_from_slice(&new);
+        }
+    }
+}
+
+/// Adds the rows of one phase, which are cut into groups at the same columns, to A and `b = q_g^T H e`.
+fn products<G: Grid>(chunk: &Chunk<'_, '_, G>, phase: usize, count: usize, a: &mut [f64], b: &mut [f64]) {
+    let (groups, cols, rows) = (chunk.groups, chunk.groups.cols, chunk.rows);
+    let bundle = groups.bundle();
+    let n = rows.saturating_sub(phase).div_ceil(bundle);
+    if n == 0 {
+        return;
+    }
+    let every = |all: &[f32], col: usize, out: &mut Vec<f32>| {
+        let column = &all[chunk.prepared.at(col) * rows..][..rows];
+        out.extend(column[phase..].iter().step_by(bundle));
+    };
+    let (mut levels, mut errors) = (Vec::with_capacity(cols * n), Vec::with_capacity(cols * n));
+    for col in 0..cols {
+        every(&chunk.work.levels, col, &mut levels);
+        every(&chunk.work.errors, col, &mut errors);
+    }
+    let parts = groups.parts(phase);
+    let mut through = vec![0.0; cols * n];
+    for &(g, from, to) in &parts {
+        // q_g^T H of every row.
+        through.fill(0.0);
+        let h = Strided { values: &chunk.h()[from * cols..], stride: cols };
+        let q = Strided { values: &levels[from * n..], stride: n };
+        add((&mut through, n), h, q, to - from, [cols, n], Area::Whole);
+        for col in 0..cols {
+            let (through, errors) = (&through[col * n..][..n], &errors[col * n..][..n]);
+            for ((b, x), y) in b.chunks_exact_mut(count).zip(through).zip(errors) {
+                b[g] += f64::from(x * y);
+            }
+        }
+        for &(h, from, to) in &parts {
+            for col in from..to {
+                let (through, levels) = (&through[col * n..][..n], &levels[col * n..][..n]);
+                for ((a, x), y) in a.chunks_exact_mut(count * count).zip(through).zip(levels) {
+                    a[g * count + h] += f64::from(x * y);
+                }
+            }
+        }
+    }
+}
+
+/// Solves `A x = b` for symmetric A, with a little on its diagonal; `None` where that is not positive
+/// definite. Groups all of whose codes are 0 have no say.
+fn solve(a: &mut [f64], b: &[f64]) -> Option<Vec<f64>> {
+    let n = b.len();
+    let mean = (0..n).map(|i| a[i * (n + 1)]).sum::<f64>() / n as f64;
+    if mean <= 0.0 {
+        return None;
+    }
+    let mut l = a.to_vec();
+    for i in 0..n {
+        l[i * (n + 1)] += RIDGE * mean;
+    }
+    let mut x = b.to_vec();
+    for i in 0..n {
+        for j in 0..=i {
+            let sum: f64 = (0..j).map(|k| l[i * n + k] * l[j * n + k]).sum();
+            let rest = l[i * n + j] - sum;
+            if i == j {
+                if !(rest > 0.0) {
+                    return None;
+                }
+                l[i * n + i] = rest.sqrt();
+            } else {
+                l[i * n + j] = rest / l[j * n + j];
+            }
+        }
+        let sum: f64 = (0..i).map(|k| l[i * n + k] * x[k]).sum();
+        x[i] = (x[i] - sum) / l[i * n + i];
+    }
+    for i in (0..n).rev() {
+        let sum: f64 = (i + 1..n).map(|k| l[k * n + i] * x[k]).sum();
+        x[i] = (x[i] - sum) / l[i * n + i];
+    }
+    Some(x)
+}
+
+/// Refits the scales of a column, each of `group` rows, to where the column would best be; keeps what is
+/// nearer once it is rounded.
+pub(super) fn refit_column(grid: &impl Grid, group: usize, best: &[f32], levels: &[f32], scales: &mut [f32]) {
+    for ((best, levels), scale) in best.chunks(group).zip(levels.chunks(group)).zip(scales) {
+        let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+            best.iter().zip(levels).map(|(&x, &q)| f(f64::from(x), f64::from(q))).sum()
+        };
+        let square = sum(&|_, q| q * q);
+        if square == 0.0 {
+            continue;
+        }
+        let new = grid.store((sum(&|x, q| x * q) / square) as f32);
+        if new == 0.0 || !new.is_finite() || (new < 0.0 && !grid.is_signed()) {
+            continue;
+        }
+        let loss = |s: f32| sum(&|x, q| (x - f64::from(s) * q) * (x - f64::from(s) * q));
+        if loss(new) < loss(*scale) {
+            *scale = new;
+        }
+    }
+}

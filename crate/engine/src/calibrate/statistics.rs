@@ -1,0 +1,210 @@
+//! What enters the products of a model while it reads a text.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use statepress_core::job::{Job, Progress};
+use statepress_kernels::backend::{Moments, Runner};
+use statepress_kernels::program::{MatrixId, Op, Program};
+
+use super::head::{HeadStatistics, HeadSums};
+use super::windows::{Sample, windows};
+use crate::EngineError;
+use crate::models::{Info, Loaded};
+
+/// Bytes of sums that are held at a time, unless somebody asks for more or less.
+pub const BUDGET: usize = 256 << 20;
+
+/// How statistics are taken.
+#[derive(Clone, Debug)]
+pub struct StatisticsOptions {
+    /// Of how much text.
+    pub sample: Sample,
+    /// Bytes of sums held at a time: matrices that do not fit together are taken one group after the other,
+    /// each with its own pass over the windows. A matrix that is larger by itself is a group of its own.
+    pub budget: usize,
+    /// Numbers of the table `[V, d]`, where [`HeadStatistics::covariance`] is wanted.
+    pub covariance_of: Option<Rc<Vec<f32>>>,
+}
+
+impl Default for StatisticsOptions {
+    fn default() -> Self {
+        Self { sample: Sample::default(), budget: BUDGET, covariance_of: None }
+    }
+}
+
+/// What enters one matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Which.
+    pub matrix: MatrixId,
+    /// `H = mean x x^T`, `[cols, cols]`. The mean is over all tokens: an expert that was sent few has a
+    /// small one.
+    pub h: Vec<f32>,
+    /// Of the head, and of a table that is one.
+    pub head: Option<HeadStatistics>,
+}
+
+/// Statistics being taken; a step is a window through the model.
+///
+/// Groups are ready one after the other: whoever works them off as they come ([`Self::take`]) never holds
+/// more than the budget and one group's results.
+pub struct Statistics<R: Runner> {
+    runner: R,
+    info: Rc<Info>,
+    windows: Vec<Vec<u32>>,
+    groups: VecDeque<Vec<MatrixId>>,
+    passes: usize,
+    covariance_of: Option<Rc<Vec<f32>>>,
+    /// Of the group at work.
+    sums: Vec<Vec<f32>>,
+    head: Option<HeadSums>,
+    next: usize,
+    ready: Vec<Measured>,
+}
+
+impl<R: Runner> Statistics<R> {
+    /// Prepares to take the statistics of `wanted`, in that order; the head among them brings those of
+    /// the head along. Matrices that are only looked up are left out.
+    pub fn new(
+        model: &impl Loaded<Runner = R>,
+        ids: &[u32],
+        wanted: &[MatrixId],
+        options: &StatisticsOptions,
+    ) -> Result<Self, EngineError> {
+        let info = model.info().clone();
+        let windows = windows(ids, &options.sample, &info)?;
+        let entered = entered(&info.program);
+        let wanted: Vec<MatrixId> = wanted.iter().copied().filter(|id| entered.contains(id)).collect();
+        let groups = groups(&info.program, &wanted, options.budget);
+        let passes = groups.len();
+        let runner = model.runner(true)?;
+        let mut job = Self {
+            runner,
+            info,
+            windows,
+            groups: groups.into(),
+            passes,
+            covariance_of: options.covariance_of.clone(),
+            sums: Vec::new(),
+            head: None,
+            next: 0,
+            ready: Vec::new(),
+        };
+        job.begin();
+        Ok(job)
+    }
+
+    /// Tokens that are read.
+    pub fn tokens(&self) -> usize {
+        self.windows.iter().map(Vec::len).sum()
+    }
+
+    /// What is ready, and was not taken before.
+    pub fn take(&mut self) -> Vec<Measured> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Empty sums for the next group.
+    fn begin(&mut self) {
+        let Some(group) = self.groups.front() else { return };
+        let program = &self.info.program;
+        let zeros = |id: &MatrixId| vec![0.0; Moments::Gram.len(program.matrix(*id).cols)];
+        self.sums = group.iter().map(zeros).collect();
+        let covariance_of = self.covariance_of.clone();
+        self.head = group.contains(&program.head.matrix).then(|| HeadSums::new(program, covariance_of));
+    }
+
+    async fn window(&mut self, group: &[MatrixId]) -> Result<(), EngineError> {
+        let ids = &self.windows[self.next];
+        self.runner.moments(ids, group, Moments::Gram, &mut self.sums).await?;
+        if let Some(head) = &mut self.head {
+            self.runner.restart();
+            self.runner.forward(ids, None).await?;
+            head.add(&mut self.runner, ids.len()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes means of the sums of a group.
+    fn end(&mut self, group: &[MatrixId]) -> Result<(), EngineError> {
+        let share = 1.0 / self.tokens() as f32;
+        for (&matrix, mut h) in group.iter().zip(std::mem::take(&mut self.sums)) {
+            h.iter_mut().for_each(|sum| *sum *= share);
+            if !h.iter().all(|x| x.is_finite()) {
+                let key = &self.info.program.matrix(matrix).key;
+                let message = format!("what enters {key} is not a number somewhere in the calibration text");
+                return Err(EngineError::Evaluation(message));
+            }
+            let head = match matrix == self.info.program.head.matrix {
+                true => self.head.take().map(HeadSums::finish).transpose()?,
+                false => None,
+            };
+            self.ready.push(Measured { matrix, h, head });
+        }
+        Ok(())
+    }
+}
+
+impl<R: Runner> Job for Statistics<R> {
+    /// What was not taken before.
+    type Output = Vec<Measured>;
+    type Error = EngineError;
+
+    async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+        let Some(group) = self.groups.front().cloned() else { return Ok(None) };
+        self.window(&group).await?;
+        self.next += 1;
+        let count = self.windows.len();
+        let (window, done) = (self.windows[0].len(), (self.passes - self.groups.len()) * count + self.next);
+        if self.next == count {
+            self.end(&group)?;
+            self.groups.pop_front();
+            self.next = 0;
+            self.begin();
+        }
+        Ok(Some(Progress {
+            stage: "calibrate".into(),
+            done: (done * window) as f64,
+            total: (self.passes * count * window) as f64,
+            unit: "tokens".into(),
+            item: None,
+        }))
+    }
+
+    fn finish(self) -> Result<Vec<Measured>, EngineError> {
+        if !self.groups.is_empty() {
+            return Err(EngineError::Evaluation("statistics were finished before the text was read".into()));
+        }
+        Ok(self.ready)
+    }
+}
+
+/// Matrices that something enters: all but those that are only looked up.
+fn entered(program: &Program) -> Vec<MatrixId> {
+    let products = program.nodes.iter().flat_map(|node| match &node.op {
+        Op::Linear(linear) => vec![linear.w],
+        Op::Experts(op) => {
+            let both = op.experts.iter().flat_map(|expert| [expert.up, expert.down]);
+            both.chain([op.router]).collect()
+        }
+        _ => Vec::new(),
+    });
+    products.chain([program.head.matrix]).collect()
+}
+
+/// Cuts matrices into groups whose sums fit a budget of bytes, in their order.
+pub fn groups(program: &Program, wanted: &[MatrixId], budget: usize) -> Vec<Vec<MatrixId>> {
+    let mut groups: Vec<Vec<MatrixId>> = Vec::new();
+    let mut held = 0;
+    for &id in wanted {
+        let bytes = 4 * Moments::Gram.len(program.matrix(id).cols);
+        if held + bytes > budget || groups.is_empty() {
+            groups.push(Vec::new());
+            held = 0;
+        }
+        held += bytes;
+        groups.last_mut().into_iter().for_each(|group| group.push(id));
+    }
+    groups
+}

@@ -1,0 +1,200 @@
+//! Sums of outer products: `out[k][i] ± sum_j a[j][k] b[j][i]`, by which statistics are added up,
+//! matrices factored and errors passed on.
+//!
+//! Every number is added up in the order of `j`, wherever it lies in a tile, and nothing is fused: the
+//! result is the same to the last bit on every machine.
+
+use std::ops::{Add, Mul, Sub};
+
+/// Rows of `out` in a tile.
+const DEEP: usize = 4;
+
+/// `f32` or `f64`.
+pub trait Number: Copy + Default + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {}
+
+impl Number for f32 {}
+impl Number for f64 {}
+
+/// Rows of numbers in memory, `stride` apart; how many columns count, the call says.
+#[derive(Clone, Copy, Debug)]
+pub struct Strided<'a, T> {
+    /// The first row begins with the first of them.
+    pub values: &'a [T],
+    /// From one row to the next.
+    pub stride: usize,
+}
+
+/// What is computed of `out`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// All of it.
+    Whole,
+    /// What lies on the diagonal and right of it; of what lies left of it, some.
+    Upper,
+}
+
+/// `out[k][i] += sum_j a[j][k] b[j][i]` for `j` below `count`, `k` below `shape[0]`, `i` below `shape[1]`.
+pub fn add<T: Number>(
+    out: (&mut [T], usize),
+    a: Strided<T>,
+    b: Strided<T>,
+    count: usize,
+    shape: [usize; 2],
+    area: Area,
+) {
+    outer::<T, true>(out, a, b, count, shape, area);
+}
+
+/// `out[k][i] -= sum_j a[j][k] b[j][i]`, likewise.
+pub fn subtract<T: Number>(
+    out: (&mut [T], usize),
+    a: Strided<T>,
+    b: Strided<T>,
+    count: usize,
+    shape: [usize; 2],
+    area: Area,
+) {
+    outer::<T, false>(out, a, b, count, shape, area);
+}
+
+fn outer<T: Number, const ADD: bool>(
+    out: (&mut [T], usize),
+    a: Strided<T>,
+    b: Strided<T>,
+    count: usize,
+    shape: [usize; 2],
+    area: Area,
+) {
+    // Eight vector registers of 128 bits are sums, in either precision.
+    match size_of::<T>() {
+        4 => tiles::<T, 8, ADD>(out, a, b, count, shape, area),
+        _ => tiles::<T, 4, ADD>(out, a, b, count, shape, area),
+    }
+}
+
+fn tiles<T: Number, const WIDE: usize, const ADD: bool>(
+    (out, stride): (&mut [T], usize),
+    a: Strided<T>,
+    b: Strided<T>,
+    count: usize,
+    [rows, cols]: [usize; 2],
+    area: Area,
+) {
+    // Both are laid out as tiles read them; what is missing in the last ones is zeros.
+    let mut left = vec![[T::default(); DEEP]; rows.div_ceil(DEEP) * count];
+    for (tile, left) in left.chunks_exact_mut(count.max(1)).enumerate() {
+        let first = tile * DEEP;
+        let width = DEEP.min(rows - first);
+        for (j, left) in left.iter_mut().enumerate() {
+            left[..width].copy_from_slice(&a.values[j * a.stride + first..][..width]);
+        }
+    }
+    let mut right = vec![[T::default(); WIDE]; count];
+    for i in (0..cols).step_by(WIDE) {
+        let width = WIDE.min(cols - i);
+        for (j, right) in right.iter_mut().enumerate() {
+            *right = [T::default(); WIDE];
+            right[..width].copy_from_slice(&b.values[j * b.stride + i..][..width]);
+        }
+        for (tile, left) in left.chunks_exact(count.max(1)).enumerate() {
+            let k = tile * DEEP;
+            if area == Area::Upper && i + WIDE <= k {
+                break;
+            }
+            let depth = DEEP.min(rows - k);
+            let mut sums = [[T::default(); WIDE]; DEEP];
+            for (n, sums) in sums[..depth].iter_mut().enumerate() {
+                sums[..width].copy_from_slice(&out[(k + n) * stride + i..][..width]);
+            }
+            for (left, right) in left.iter().zip(&right) {
+                for (sums, left) in sums.iter_mut().zip(left) {
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = if ADD { *sum + *left * *right } else { *sum - *left * *right };
+                    }
+                }
+            }
+            for (n, sums) in sums[..depth].iter().enumerate() {
+                out[(k + n) * stride + i..][..width].copy_from_slice(&sums[..width]);
+            }
+        }
+    }
+}
+
+/// Adds `X^T X` of rows `[n, d]` to sums `[d, d]`.
+pub fn add_gram(sums: &mut [f32], rows: &[f32], d: usize) {
+    let x = Strided { values: rows, stride: d };
+    add((sums, d), x, x, rows.len() / d.max(1), [d, d], Area::Upper);
+    mirror(sums, d);
+}
+
+/// Copies what lies right of the diagonal of `[d, d]` to its left.
+pub fn mirror(square: &mut [f32], d: usize) {
+    for i in 1..d {
+        for j in 0..i {
+            square[i * d + j] = square[j * d + i];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_and_their_edges_are_what_three_loops_give_to_the_last_bit() {
+        let mut random = 1u32;
+        let mut numbers = |n: usize| -> Vec<f32> {
+            let next = |random: &mut u32| {
+                *random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (*random >> 8) as f32 / 8_388_608.0 - 1.0
+            };
+            (0..n).map(|_| next(&mut random)).collect()
+        };
+        for (count, rows, cols) in [(0, 3, 3), (1, 1, 1), (5, 4, 8), (7, 9, 21), (33, 17, 16), (2, 3, 40)] {
+            let (a, b) = (numbers(count * (rows + 2)), numbers(count * (cols + 1)));
+            let before = numbers(rows * (cols + 3));
+            let (left, right) =
+                (Strided { values: &a, stride: rows + 2 }, Strided { values: &b, stride: cols + 1 });
+            for sign in [1.0, -1.0] {
+                let mut exact = before.clone();
+                for k in 0..rows {
+                    for i in 0..cols {
+                        for j in 0..count {
+                            exact[k * (cols + 3) + i] +=
+                                sign * (a[j * (rows + 2) + k] * b[j * (cols + 1) + i]);
+                        }
+                    }
+                }
+                for area in [Area::Whole, Area::Upper] {
+                    let mut found = before.clone();
+                    let call = if sign > 0.0 { add::<f32> } else { subtract::<f32> };
+                    call((&mut found, cols + 3), left, right, count, [rows, cols], area);
+                    for k in 0..rows {
+                        let from = if area == Area::Upper { k.min(cols) } else { 0 };
+                        let row = k * (cols + 3)..(k + 1) * (cols + 3);
+                        assert_eq!(
+                            found[row.clone()][from..],
+                            exact[row][from..],
+                            "{count} {rows} {cols} {k}"
+                        );
+                    }
+                }
+                let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|x| f64::from(*x)).collect() };
+                let (a, b, mut found) = (wide(&a), wide(&b), wide(&before));
+                let left = Strided { values: &a, stride: rows + 2 };
+                let right = Strided { values: &b, stride: cols + 1 };
+                let call = if sign > 0.0 { add::<f64> } else { subtract::<f64> };
+                call((&mut found, cols + 3), left, right, count, [rows, cols], Area::Whole);
+                assert!(found.iter().zip(&exact).all(|(x, y)| (x - f64::from(*y)).abs() < 1e-4));
+            }
+        }
+    }
+
+    #[test]
+    fn a_gram_is_symmetric_and_adds_to_what_is_there() {
+        let rows = [1.0, 2.0, 3.0, -1.0, 0.5, 4.0];
+        let mut sums = vec![1.0; 9];
+        add_gram(&mut sums, &rows, 3);
+        assert_eq!(sums, [3.0, 2.5, 0.0, 2.5, 5.25, 9.0, 0.0, 9.0, 26.0]);
+    }
+}
