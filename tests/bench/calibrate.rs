@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use statepress::program::{Layout, MatrixId, Program};
+use statepress::program::{Layout, MatrixId, NormKind, Program, VectorSource};
 use statepress::{Checkpoint, Clock, Compare, CompareOptions, Loaded, Model, OpenOptions, run};
 use statepress_core::Role;
 use statepress_core::encoding::ScaleType;
 use statepress_engine::calibrate::{
     Fit, Grid, Groups, Int, Measured, Nf4, Options, Prepared, Sample, Statistics, StatisticsOptions, fitted,
+    half_square, lookup_substitute, probed, table_metric,
 };
 use statepress_tests::edit::Edit;
 use statepress_tests::files::open_folder;
@@ -65,6 +66,11 @@ impl Bench {
 
     /// The compressed model with float32 weights, and the bytes it would have.
     fn rounded(&self, method: Method, only: Option<Role>) -> (Checkpoint, usize) {
+        let (edit, total) = self.edited(method, only);
+        (Checkpoint::open(edit.write(), OpenOptions::default()).unwrap(), total)
+    }
+
+    fn edited(&self, method: Method, only: Option<Role>) -> (Edit, usize) {
         let program = self.program();
         let mut edit = self.edit.clone();
         let (mut total, mut done) = (0, Vec::new());
@@ -113,11 +119,7 @@ impl Bench {
             }
             stored.bytes = bytes(&values);
         }
-        (Checkpoint::open(edit.write(), self.options()).unwrap(), total)
-    }
-
-    fn options(&self) -> OpenOptions {
-        OpenOptions::default()
+        (edit, total)
     }
 
     fn matrix(&self, id: MatrixId, values: &[f32], grid: &Nf4, groups: &Groups, method: Method) -> Vec<f32> {
@@ -223,4 +225,46 @@ fn main() {
     bench.lookups.insert(program.table, head.h.clone());
     go(&bench, "gptq H_head", Method::Compensated(0));
     go(&bench, "gptq+ H_head", Method::Compensated(2));
+
+    // The substitute for what the look-up feels: its shape from the softmax, its size from one probe.
+    let covariance = head.covariance.as_ref().unwrap();
+    let norm = program.norm;
+    let gain = norm.weight.map(|id| match &program.vector(id).source {
+        VectorSource::Key(key) => floats(&bench.edit.clone().tensor(key).bytes),
+        VectorSource::Constant(values) => values.clone(),
+    });
+    let f = lookup_substitute(covariance, gain.as_deref(), matches!(norm.kind, NormKind::Layer { .. }));
+    let started = Instant::now();
+    let (mut after, _) = bench.edited(Method::Scales(Fit::Absmax), Some(Role::Table));
+    let probe_model = Checkpoint::open(after.write(), OpenOptions::default()).unwrap().model().unwrap();
+    // Calibration text that the statistics did not see.
+    let windows: Vec<u32> = calibration[700..][..(if limit == Some(512) { 512 } else { 4096 })].to_vec();
+    let options = CompareOptions { window: Some(256), ..CompareOptions::default() };
+    let clock = Clock::default().seconds();
+    let found =
+        run(Compare::new(&bench.base, &probe_model, &windows, options, clock).unwrap(), |_| {}).unwrap();
+    let key = &program.matrix(program.table).key;
+    let change: Vec<f32> = floats(&bench.edit.clone().tensor(key).bytes)
+        .iter()
+        .zip(floats(&after.tensor(key).bytes))
+        .map(|(x, y)| x - y)
+        .collect();
+    let explained = half_square(&change, &head.alpha, &head.h);
+    let size = probed(found.kl.mean, &change, &head.alpha, Some(&head), &f);
+    println!(
+        "probe of {key}: KL {:.5}, of which the head explains {explained:.5}; F_in substitute {size:?} times \
+         a matrix of mean 1 ({:.1} s)",
+        found.kl.mean,
+        started.elapsed().as_secs_f64()
+    );
+    let Some(size) = size else { return };
+    bench.lookups.insert(program.table, table_metric(Some(&head), Some((&f, size))).unwrap());
+    if let Some(positions) = program.used_matrices().find(|id| program.matrix(*id).role == Role::Positions) {
+        bench.lookups.insert(positions, f.clone());
+    }
+    go(&bench, "gptq+ H_head + substitute", Method::Compensated(2));
+    let identity: Vec<f32> = (0..f.len()).map(|at| f32::from(at % (f.len().isqrt() + 1) == 0)).collect();
+    let size = probed(found.kl.mean, &change, &head.alpha, Some(&head), &identity).unwrap();
+    bench.lookups.insert(program.table, table_metric(Some(&head), Some((&identity, size))).unwrap());
+    go(&bench, "gptq+ H_head + scalar", Method::Compensated(2));
 }

@@ -15,6 +15,7 @@ mod groups;
 mod head;
 mod refit;
 mod statistics;
+mod table;
 mod windows;
 
 pub use fit::Fit;
@@ -23,6 +24,7 @@ pub use grid::{Grid, Int, Nf4};
 pub use groups::Groups;
 pub use head::HeadStatistics;
 pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions, groups};
+pub use table::{half_square, lookup_substitute, probed, table_metric};
 pub use windows::Sample;
 
 /// What the loss feels of a matrix, of backward passes: `g = d loss / d y` for labels drawn from the
@@ -31,7 +33,6 @@ pub use windows::Sample;
 pub enum Sensitivity {
     /// `G[i] = mean g_i^2`, one an output.
     Outputs(Vec<f32>),
-    /// `F = mean g g^T` at what a look-up gives, `[d, d]`; a table that is also the head is rounded for
-    /// the sum of this and its `HeadStatistics::h`.
+    /// `F = mean g g^T` at what a look-up gives, `[d, d]`: [`table_metric`] takes it.
     Lookups(Vec<f32>),
 }

@@ -104,7 +104,7 @@ fn solve(a: &mut [f64], b: &[f64]) -> Option<Vec<f64>> {
             let sum: f64 = (0..j).map(|k| l[i * n + k] * l[j * n + k]).sum();
             let rest = l[i * n + j] - sum;
             if i == j {
-                if !(rest > 0.0) {
+                if rest.is_nan() || rest <= 0.0 {
                     return None;
                 }
                 l[i * n + i] = rest.sqrt();
