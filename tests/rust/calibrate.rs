@@ -1,10 +1,18 @@
 //! Calibration: GPTQ+ against a second one, written in PyTorch from the definition, and against plain
 //! loops where scales are shared in other ways; statistics against what the model's own taps add up.
 
+use std::collections::BTreeMap;
+
+use statepress::program::MatrixId;
+use statepress::{Loaded, Observe, Workspace, run};
 use statepress_core::encoding::ScaleType;
-use statepress_engine::calibrate::{Fit, Grid, Groups, Int, Nf4, Options, Prepared, Rounded};
-use statepress_tests::files::fixture;
-use statepress_tests::golden::Golden;
+use statepress_engine::calibrate::{
+    Fit, Grid, Groups, Int, Nf4, Options, Prepared, Sample, Statistics, StatisticsOptions, fitted, groups,
+};
+use statepress_kernels::linear::outer;
+use statepress_tests::families::samples;
+use statepress_tests::files::{fixture, open_folder};
+use statepress_tests::golden::{Golden, assert_close};
 
 /// The least share of codes that have to be those of the other implementation: float32 and float64 do
 /// not break every tie alike.
@@ -65,4 +73,168 @@ fn codes_are_those_of_an_independent_gptq_plus() {
     against_torch("int4", &Int::new(4, ScaleType::Fp16), -8, 32);
     against_torch("int3-signed", &Int::new(3, ScaleType::Fp16).signed(), -4, 32);
     against_torch("int8-row", &Int::new(8, ScaleType::Fp16), -128, 160);
+}
+
+/// Runs of scales that go over the ends of rows, that are several rows long, and matrices that lie
+/// transposed: whoever shares a scale, the loss is what plain loops say, and every step lowers it.
+#[test]
+fn whoever_shares_a_scale_compensation_helps() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for (rows, cols, group, transposed) in [
+        (300, 24, 64, false),
+        (300, 48, 96, false),
+        (70, 40, 16, false),
+        (300, 150, 50, false),
+        (40, 64, 8, true),
+        (512, 20, 64, true),
+        (50, 33, 64, true),
+    ] {
+        let groups = Groups { rows, cols, group, transposed };
+        let mixed: Vec<f32> = (0..cols * 10).map(|_| random.f32() - 0.5).collect();
+        let x: Vec<f32> = (0..400)
+            .flat_map(|_| {
+                let source: Vec<f32> = (0..10).map(|_| random.f32() - 0.5).collect();
+                let row: Vec<f32> = mixed
+                    .chunks_exact(10)
+                    .map(|mix| mix.iter().zip(&source).map(|(x, y)| x * y).sum::<f32>() + 0.05 * random.f32())
+                    .collect();
+                row
+            })
+            .collect();
+        let mut h = vec![0.0; cols * cols];
+        outer::add_gram(&mut h, &x, cols);
+        let w: Vec<f32> = (0..rows * cols).map(|_| random.f32() + random.f32() - 1.0).collect();
+        let what = format!("{groups:?}");
+        let prepared = Prepared::new(&h, cols, 0.01, "w");
+        let grid = Int::new(3, ScaleType::Fp16);
+        let losses = [0, 1, 2].map(|passes| {
+            let found = prepared.round(&w, &grid, groups, &Options { passes, ..Options::default() });
+            let plainly = loss(&w, &found.values(&grid, group), &h, &groups);
+            assert!((found.loss / plainly - 1.0).abs() < 1e-3, "{what}: {} {plainly}", found.loss);
+            assert!(found.findings.is_empty() && found.scales.len() == groups.count());
+            plainly
+        });
+        let scales = fitted(&w, &grid, &groups, &h, Fit::Weighted);
+        let rounded: Vec<f32> = w
+            .iter()
+            .enumerate()
+            .map(|(at, x)| grid.nearest(x * (1.0 / scales[at / group])) * scales[at / group])
+            .collect();
+        let plain = loss(&w, &rounded, &h, &groups);
+        assert!(losses[0] < 0.8 * plain, "{what}: {losses:?}, {plain} if plainly rounded");
+        assert!(losses[1] < losses[0] && losses[2] <= losses[1] * 1.0001, "{what}: {losses:?}");
+    }
+}
+
+/// Rows are worked on together, but do not know each other.
+#[test]
+fn rows_are_rounded_as_if_they_were_alone() {
+    let golden = Golden::open(&fixture("cases/calibrate/gptq.safetensors"));
+    let (w, h, cols) = (golden.f32("w"), golden.f16("h"), golden.shape("w")[1]);
+    let prepared = Prepared::new(&h, cols, 0.01, "w");
+    let round = |w: &[f32]| {
+        let groups = Groups { rows: w.len() / cols, cols, group: 32, transposed: false };
+        prepared.round(w, &Nf4::new(ScaleType::Fp16), groups, &Options::default())
+    };
+    let many: Vec<f32> = w.iter().copied().cycle().take(37 * w.len()).collect();
+    let (one, many) = (round(&w), round(&many));
+    assert!(many.codes.chunks_exact(w.len()).all(|codes| codes == one.codes));
+    assert!(many.scales.chunks_exact(one.scales.len()).all(|scales| scales == one.scales));
+}
+
+#[test]
+fn statistics_that_cannot_be_inverted_are_told() {
+    let grid = Nf4::new(ScaleType::Fp16);
+    let groups = Groups { rows: 2, cols: 2, group: 2, transposed: false };
+    let codes = |h: &[f32]| {
+        let found =
+            Prepared::new(h, 2, 0.01, "w").round(&[1.0, -0.3, 0.2, 0.7], &grid, groups, &Options::default());
+        found.findings.iter().map(|finding| finding.code.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&[1.0, 0.0, 0.0, 1.0]), [""; 0]);
+    assert_eq!(codes(&[1.0, 1.05, 1.05, 1.0]), ["damped-again"]);
+    assert_eq!(codes(&[1.0, 3.0, 3.0, 1.0]), ["not-compensated"]);
+    assert_eq!(codes(&[0.0; 4]), ["not-compensated"]);
+    assert_eq!(codes(&[1.0, 0.0, 0.0, 0.0]), ["dead-inputs"]);
+}
+
+/// Adds up what enters products, by the taps.
+#[derive(Default)]
+struct Taps(BTreeMap<MatrixId, Vec<f64>>);
+
+impl Observe for Taps {
+    fn tap(&mut self, matrix: MatrixId, _: &str, rows: &[f32]) {
+        let sums = self.0.entry(matrix).or_default();
+        sums.extend(rows.iter().map(|x| f64::from(*x)));
+    }
+}
+
+/// Means are those of the rows that a tap sees, parts of one tensor told apart, whatever the budget; and
+/// what the head says of its rows is what its logits say.
+#[test]
+fn statistics_of_every_family_are_means_of_what_enters() {
+    for sample in samples().into_iter().filter(|sample| sample.golden.is_some()) {
+        let model = open_folder(&sample.folder).model().unwrap();
+        let program = model.info().program.clone();
+        let ids = sample.golden.as_ref().unwrap().ids("len40/ids");
+        let wanted: Vec<MatrixId> = program.used_matrices().collect();
+        let take = |budget: usize| {
+            let read = Sample { windows: Some(2), window: Some(16) };
+            let options = StatisticsOptions { sample: read, budget, covariance_of: None };
+            run(Statistics::new(&model, &ids, &wanted, &options).unwrap(), |_| {}).unwrap()
+        };
+        let found = take(usize::MAX);
+        assert_eq!(found, take(1), "{}", sample.name);
+        assert!(!groups(&program, &wanted, 1).iter().any(|group| group.len() > 1));
+
+        let mut taps = Taps::default();
+        let mut alpha = vec![0.0; program.vocab_size];
+        for first in [0, ids.len() - 16] {
+            let (mut state, mut workspace) = (model.start(), Workspace::exact());
+            model.forward(&ids[first..first + 16], &mut state, &mut workspace, Some(&mut taps)).unwrap();
+            let (hidden, mut logits) = (workspace.hidden.clone(), Vec::new());
+            model.logits(&hidden, &mut workspace, &mut logits);
+            for row in logits.chunks_exact(program.vocab_size) {
+                let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
+                for (alpha, x) in alpha.iter_mut().zip(row) {
+                    let p = f64::from(*x).exp() / sum;
+                    *alpha += p * (1.0 - p) / 32.0;
+                }
+            }
+        }
+        for measured in &found {
+            let cols = program.matrix(measured.matrix).cols;
+            let mut exact = vec![0.0; cols * cols];
+            for row in taps.0.get(&measured.matrix).map_or(&[][..], Vec::as_slice).chunks_exact(cols) {
+                for (at, sum) in exact.iter_mut().enumerate() {
+                    *sum += row[at / cols] * row[at % cols] / 32.0;
+                }
+            }
+            let exact: Vec<f32> = exact.into_iter().map(|x| x as f32).collect();
+            let what = format!("{} {}", sample.name, program.matrix(measured.matrix).key);
+            assert_close(&what, &measured.h, &exact, 1e-4);
+            assert_eq!(measured.head.is_some(), measured.matrix == program.head.matrix);
+            if let Some(head) = &measured.head {
+                let exact: Vec<f32> = alpha.iter().map(|x| *x as f32).collect();
+                assert_close(&what, &head.alpha, &exact, 1e-5);
+                let total: f32 = head.mean.iter().sum();
+                assert!((total - 1.0).abs() < 1e-4, "{what}: {total}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_that_is_too_short_is_refused_with_what_it_has() {
+    let sample = samples().into_iter().find(|sample| sample.golden.is_some()).unwrap();
+    let model = open_folder(&sample.folder).model().unwrap();
+    let refused = |ids: &[u32], windows, window| {
+        let options =
+            StatisticsOptions { sample: Sample { windows, window }, ..StatisticsOptions::default() };
+        Statistics::new(&model, ids, &[], &options).err().unwrap().to_string()
+    };
+    assert!(refused(&[1; 7], None, Some(8)).contains("7 tokens do not fill one window of 8"));
+    assert!(refused(&[1; 40], Some(6), Some(8)).contains("1 to 5: the calibration text has 40 tokens"));
+    assert!(refused(&[1; 40], None, Some(0)).contains("window"));
+    assert!(refused(&[u32::MAX; 40], None, Some(8)).contains("outside the vocabulary"));
 }
