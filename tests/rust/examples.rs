@@ -52,12 +52,14 @@ fn the_entropy_coder_is_measured_on_every_matrix() {
         .map(|line| line.split_at(40).1.split_whitespace().map(|number| number.parse().unwrap()).collect())
         .collect();
     assert_eq!(rows.len(), 11, "{said}");
-    for row in rows {
+    for row in &rows {
         // Codes, bits of one, entropy, entropy by class, and two rates.
         let &[codes, bits, entropy, by_class, decoding, encoding] = row.as_slice() else { panic!("{said}") };
         assert!(codes > 0.0 && decoding > 0.0 && encoding > 0.0, "{said}");
-        assert!(by_class < entropy && bits < 1.03 * entropy, "{said}");
+        assert!(by_class < entropy && bits < 1.05 * entropy, "{said}");
     }
+    // Ordinary codes of the demo: rows of 8 bits save 7 % at least, groups of 4 bits save 14 %.
+    assert!(rows[8][1] < 0.93 * 8.0 && rows[9][1] < 0.86 * 4.0, "{said}");
 }
 
 #[test]
