@@ -15,9 +15,9 @@
 //! ```
 //!
 //! Rows are independent but for scales that they share, so as many are worked on at a time as are vector
-//! code, and errors reach far columns a block at a time. Memory: `2 cols^2` f32 beside H, and twenty times
-//! `cols^2` bytes for a moment while U is made. All in f32 and f64 of operations that IEEE 754 rounds correctly, in
-//! a fixed order: the same codes on every machine.
+//! code, and errors reach far columns a block at a time. Memory: `8 cols^2` bytes beside H, twice that while
+//! U is made, and about `6 cols` numbers for each of the 256 rows at work. All in f32 and f64 of operations
+//! that IEEE 754 rounds correctly, in a fixed order: the same codes on every machine.
 
 use statepress_core::Finding;
 use statepress_kernels::linear::outer::{Area, Strided, add, subtract};
