@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use pollster::block_on;
 use statepress::{Backend, Clock, Gpu, GpuNetwork, GpuOptions, Runner, Sampling, explain};
-use statepress_core::encoding::{AbsmaxType, Granularity};
+use statepress_core::encoding::{Granularity, ScaleType};
 use statepress_core::index::{Extent, Format, Stored, Strided};
 use statepress_core::{DType, Encoding, Entry, Index, Role, Tensor};
 use statepress_engine::families::{Hints, infer};
@@ -85,8 +85,8 @@ fn main() {
         let mut of_fp16 = 0.0;
         for (name, encoding) in [
             ("fp16", Encoding::Fp16),
-            ("int8", Encoding::Int8 { granularity: Granularity::Row }),
-            ("nf4", Encoding::Nf4 { block: 64, absmax: AbsmaxType::Double }),
+            ("int8", Encoding::int8(Granularity::Row)),
+            ("nf4", Encoding::nf4(64, ScaleType::Double)),
         ] {
             for (way, options) in &ways {
                 let gpu = block_on(Gpu::open(options.clone())).expect("a GPU");

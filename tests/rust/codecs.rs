@@ -1,11 +1,14 @@
 //! Codecs bit for bit against PyTorch and bitsandbytes. The same body runs natively, in wasm
 //! without SIMD and in wasm with it.
 
-use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
-use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{Encoding, Packed};
+use statepress_core::encoding::{Granularity, ScaleType};
+
+use std::collections::BTreeMap;
+
+use statepress_core::{Codes, Encoding, Form, Grid, Packed, Scales, Tensor, tables};
+use statepress_formats::{TensorSpec, Writer};
 use statepress_kernels::KernelError;
-use statepress_kernels::codecs::{self, Clip, nf4};
+use statepress_kernels::codecs::{self, Clip};
 use statepress_tests::golden::{Golden, assert_close};
 use statepress_tests::test;
 
@@ -75,8 +78,13 @@ fn int8_is_that_of_the_specification() {
         let key = |suffix: &str| format!("{name}/{suffix}");
         let (input, shape) = (golden.f32(&key("input")), golden.shape(&key("input")));
         for (rule, clip) in [("absmax", Clip::Absmax), ("p9999", Clip::Percentile(99.99))] {
-            let encoding = Encoding::Int8 { granularity: Granularity::Row };
-            let Packed::Int8 { codes, scales } = encode(&input, &shape, encoding, clip) else { panic!() };
+            let encoding = Encoding::int8(Granularity::Row);
+            let Packed::Codes(Codes { codes, scales: Scales::F32(scales), .. }) =
+                encode(&input, &shape, encoding, clip)
+            else {
+                panic!()
+            };
+            let codes: Vec<i8> = codes.into_iter().map(|code| code as i8).collect();
             assert_eq!(codes, i8s(&golden, &key(&format!("{rule}_row_q"))), "{name} {rule}");
             for (found, expected) in scales.iter().zip(golden.f32(&key(&format!("{rule}_row_scale")))) {
                 // A row of zeros: the reference keeps scale 0 and divides by 1.
@@ -84,7 +92,7 @@ fn int8_is_that_of_the_specification() {
                 assert_eq!(found.to_bits(), expected.to_bits(), "{name} {rule}");
             }
         }
-        let encoding = Encoding::Int8 { granularity: Granularity::Tensor };
+        let encoding = Encoding::int8(Granularity::Tensor);
         for (clip, expected) in [
             (Clip::Absmax, key("absmax_tensor_scale")),
             (Clip::Percentile(99.0), key("p99.0_tensor_value")),
@@ -92,7 +100,11 @@ fn int8_is_that_of_the_specification() {
             (Clip::Percentile(99.99), key("p99.99_tensor_value")),
             (Clip::Percentile(100.0), key("p100.0_tensor_value")),
         ] {
-            let Packed::Int8 { scales, .. } = encode(&input, &shape, encoding, clip) else { panic!() };
+            let Packed::Codes(Codes { scales: Scales::F32(scales), .. }) =
+                encode(&input, &shape, encoding, clip)
+            else {
+                panic!()
+            };
             let expected_value = golden.f32(&expected)[0];
             let expected_scale =
                 if expected.ends_with("value") { expected_value / 127.0 } else { expected_value };
@@ -110,11 +122,11 @@ fn int4_rounds_as_the_specification_says() {
         if input.len() % 2 != 0 {
             continue;
         }
-        let encoding = Encoding::Int4 { group: input.len(), scale: ScaleType::Fp32 };
+        let encoding = Encoding::int4(input.len(), ScaleType::Fp32);
         let whole = [1, input.len()];
         let encoded = codecs::encode(&input, &whole, encoding, Clip::Absmax).unwrap().tensor;
         let scale = golden.f32(&format!("{name}/int4_tensor_scale"))[0];
-        let Packed::Int4 { scales: Floats::F32(scales), .. } = &encoded.data else { panic!() };
+        let Packed::Codes(Codes { scales: Scales::F32(scales), .. }) = &encoded.data else { panic!() };
         assert_eq!(
             scales[0].to_bits(),
             if scale == 0.0 { 1f32 } else { scale }.to_bits(),
@@ -132,7 +144,7 @@ fn int4_rounds_as_the_specification_says() {
 fn int4_groups_store_high_nibble_first_and_round_the_scale_before_the_codes() {
     let values: Vec<f32> = (0..64).map(|i| (i as f32 - 20.0) * 0.37).collect();
     for scale in [ScaleType::Fp16, ScaleType::Fp32] {
-        let encoding = Encoding::Int4 { group: 16, scale };
+        let encoding = Encoding::int4(16, scale);
         let encoded = codecs::encode(&values, &[2, 32], encoding, Clip::Absmax).unwrap().tensor;
         let decoded = codecs::decode(&encoded);
         for (group, (values, decoded)) in values.chunks(16).zip(decoded.chunks(16)).enumerate() {
@@ -140,7 +152,7 @@ fn int4_groups_store_high_nibble_first_and_round_the_scale_before_the_codes() {
             let worst = values.iter().zip(decoded).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
             assert!(worst <= absmax / 7.0 * 0.502, "group {group}: {worst}");
         }
-        let Packed::Int4 { codes, .. } = &encoded.data else { panic!() };
+        let Packed::Codes(Codes { codes, .. }) = &encoded.data else { panic!() };
         // -7.4 / scale = -7 and -7.03 / scale = -6.65 -> -7.
         assert_eq!(codes[0], 0x99, "{codes:x?}");
         assert_eq!(encoded.encoding(), encoding);
@@ -150,18 +162,16 @@ fn int4_groups_store_high_nibble_first_and_round_the_scale_before_the_codes() {
 #[test]
 fn nf4_is_that_of_bitsandbytes() {
     let golden = golden("nf4");
-    assert_eq!(bits(&nf4::TABLE), bits(&golden.f32("code")));
-    assert_eq!(bits(&nf4::double::documented()), bits(&golden.f32("nested_quant_map_documented")));
-    assert_eq!(bits(nf4::double::table()), bits(&golden.f32("nested_quant_map")));
+    assert_eq!(bits(&tables::NF4), bits(&golden.f32("code")));
+    assert_eq!(bits(&tables::documented()), bits(&golden.f32("nested_quant_map_documented")));
+    assert_eq!(bits(tables::dynamic()), bits(&golden.f32("nested_quant_map")));
     for name in matrices(&golden) {
         let key = |suffix: &str| format!("{name}/{suffix}");
         let (input, shape) = (golden.f32(&key("input")), golden.shape(&key("input")));
         let shape = if shape.len() == 1 { vec![1, shape[0]] } else { shape };
-        let encoding = Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 };
+        let encoding = Encoding::nf4(64, ScaleType::Fp32);
         let encoded = codecs::encode(&input, &shape, encoding, Clip::Absmax).unwrap().tensor;
-        let Packed::Nf4 { codes, absmax: Absmax::Plain(Floats::F32(absmax)), .. } = &encoded.data else {
-            panic!()
-        };
+        let Packed::Codes(Codes { codes, scales: Scales::F32(absmax), .. }) = &encoded.data else { panic!() };
         assert_eq!(bits(absmax), bits(&golden.f32(&key("absmax"))), "{name}");
         let expected = golden.bytes(&key("packed"));
         for (at, (&found, &expected)) in codes.iter().zip(&expected).enumerate() {
@@ -179,8 +189,8 @@ fn nf4_is_that_of_bitsandbytes() {
     }
     for block in [32, 128, 256] {
         let (input, name) = (golden.f32("normal_64x128/input"), format!("normal_64x128.block{block}"));
-        let encoding = Encoding::Nf4 { block, absmax: AbsmaxType::Fp32 };
-        let Packed::Nf4 { codes, absmax: Absmax::Plain(Floats::F32(absmax)), .. } =
+        let encoding = Encoding::nf4(block, ScaleType::Fp32);
+        let Packed::Codes(Codes { codes, scales: Scales::F32(absmax), .. }) =
             encode(&input, &[64, 128], encoding, Clip::Absmax)
         else {
             panic!()
@@ -199,10 +209,10 @@ fn double_quantization_is_that_of_bitsandbytes() {
             continue;
         }
         let (input, shape) = (golden.f32(&key("input")), golden.shape(&key("input")));
-        let encoding = Encoding::Nf4 { block: 64, absmax: AbsmaxType::Double };
+        let encoding = Encoding::nf4(64, ScaleType::Double);
         let encoded = codecs::encode(&input, &shape, encoding, Clip::Absmax).unwrap().tensor;
-        let Packed::Nf4 { absmax, .. } = &encoded.data else { panic!() };
-        let Absmax::Double { codes, nested, offset } = absmax else { panic!() };
+        let Packed::Codes(Codes { scales, .. }) = &encoded.data else { panic!() };
+        let Scales::Double { codes, nested, offset } = scales else { panic!() };
         // The mean depends on the order of summation in its last bit, and with it the rest.
         let expected = golden.f32(&key("dq_offset"))[0];
         assert!((offset - expected).abs() <= expected.abs() * 1e-6, "{name}: {offset} against {expected}");
@@ -216,7 +226,7 @@ fn double_quantization_is_that_of_bitsandbytes() {
         let differing =
             codes.iter().zip(golden.bytes(&key("dq_absmax_u8"))).filter(|(a, b)| **a != *b).count();
         assert!(differing * 100 <= codes.len(), "{name}: {differing} of {} codes differ", codes.len());
-        let restored: Vec<f32> = (0..codes.len()).map(|block| nf4::block_absmax(absmax, block)).collect();
+        let restored: Vec<f32> = (0..codes.len()).map(|block| codecs::scales::get(scales, block)).collect();
         assert_close(&name, &restored, &golden.f32(&key("dq_absmax_restored")), 1e-3);
     }
 }
@@ -230,11 +240,11 @@ fn parts_decode_as_the_whole_does() {
         Encoding::Fp32,
         Encoding::Fp16,
         Encoding::Bf16,
-        Encoding::Int8 { granularity: Granularity::Row },
-        Encoding::Int8 { granularity: Granularity::Tensor },
-        Encoding::Int4 { group: 38, scale: ScaleType::Fp16 },
-        Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp16 },
-        Encoding::Nf4 { block: 32, absmax: AbsmaxType::Double },
+        Encoding::int8(Granularity::Row),
+        Encoding::int8(Granularity::Tensor),
+        Encoding::int4(38, ScaleType::Fp16),
+        Encoding::nf4(64, ScaleType::Fp16),
+        Encoding::nf4(32, ScaleType::Double),
     ];
     for encoding in encodings {
         let encoded = codecs::encode(&values, &[rows, cols], encoding, Clip::Absmax).unwrap().tensor;
@@ -262,12 +272,12 @@ fn numbers_that_no_code_stands_for_are_refused_by_index() {
     for value in [f32::NAN, f32::INFINITY] {
         let mut values = vec![1.0; 64];
         values[17] = value;
-        let encoding = Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 };
+        let encoding = Encoding::nf4(64, ScaleType::Fp32);
         let error = codecs::encode(&values, &[2, 32], encoding, Clip::Absmax).unwrap_err();
         assert!(matches!(error, KernelError::NotFinite { index: 17, .. }), "{error}");
     }
     for percentile in [f64::NAN, -1.0, 100.5] {
-        let encoding = Encoding::Int8 { granularity: Granularity::Tensor };
+        let encoding = Encoding::int8(Granularity::Tensor);
         let error = codecs::encode(&[1.0; 64], &[2, 32], encoding, Clip::Percentile(percentile)).unwrap_err();
         assert!(matches!(error, KernelError::Percentile(_)), "{error}");
     }
@@ -281,12 +291,12 @@ fn values_out_of_reach_take_the_last_code_and_are_counted() {
     let largest = 65504.0;
     let mut values = vec![largest; 64];
     (values[0], values[1], values[2]) = (1e30, -1e30, 70_000.0);
-    let encoding = Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp16 };
+    let encoding = Encoding::nf4(64, ScaleType::Fp16);
     let nf4 = codecs::encode(&values, &[2, 32], encoding, Clip::Absmax).unwrap();
     assert_eq!(codecs::decode(&nf4.tensor)[..4], [largest, -largest, largest, largest]);
     assert_eq!(nf4.clipped, 3);
 
-    let encoding = Encoding::Int4 { group: 32, scale: ScaleType::Fp16 };
+    let encoding = Encoding::int4(32, ScaleType::Fp16);
     let mut values = vec![6e5; 64];
     (values[1], values[2]) = (-6e5, 7.0 * largest);
     let int4 = codecs::encode(&values, &[2, 32], encoding, Clip::Absmax).unwrap();
@@ -302,9 +312,18 @@ fn values_out_of_reach_take_the_last_code_and_are_counted() {
 
     let mut values = vec![0.01; 64];
     (values[0], values[40]) = (1.0, -1.0);
-    let encoding = Encoding::Int8 { granularity: Granularity::Row };
+    let encoding = Encoding::int8(Granularity::Row);
     let int8 = codecs::encode(&values, &[2, 32], encoding, Clip::Percentile(50.0)).unwrap();
     assert_eq!(int8.clipped, 2);
+}
+
+/// The tensor as a file has it.
+fn file(tensor: &Tensor) -> Vec<u8> {
+    let form = Form::Coded(tensor.encoding());
+    let spec = TensorSpec { name: "w".into(), shape: tensor.shape.clone(), form };
+    let mut writer = Writer::new(Vec::new(), &[spec], &BTreeMap::new()).unwrap();
+    writer.write("w", tensor).unwrap();
+    writer.finish().unwrap().0
 }
 
 /// One number stands for the bytes of every encoding, those without a golden included.
@@ -321,20 +340,27 @@ fn the_bytes_are_the_same_in_every_build() {
     for encoding in [
         Encoding::Fp16,
         Encoding::Bf16,
-        Encoding::Int8 { granularity: Granularity::Row },
-        Encoding::Int8 { granularity: Granularity::Tensor },
-        Encoding::Int4 { group: 32, scale: ScaleType::Fp16 },
-        Encoding::Int4 { group: 16, scale: ScaleType::Fp32 },
-        Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 },
-        Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp16 },
-        Encoding::Nf4 { block: 16, absmax: AbsmaxType::Double },
+        Encoding::int8(Granularity::Row),
+        Encoding::int8(Granularity::Tensor),
+        Encoding::int4(32, ScaleType::Fp16),
+        Encoding::int4(16, ScaleType::Fp32),
+        Encoding::nf4(64, ScaleType::Fp32),
+        Encoding::nf4(64, ScaleType::Fp16),
+        Encoding::nf4(16, ScaleType::Double),
+        Encoding::grouped(Grid::Int6, 64, ScaleType::Fp16),
+        Encoding::grouped(Grid::Int5, 7, ScaleType::Log8),
+        Encoding::grouped(Grid::Int3, 64, ScaleType::Log8),
+        Encoding::grouped(Grid::Lm3, 64, ScaleType::Fp16),
+        Encoding::grouped(Grid::Int2, 32, ScaleType::Fp32),
+        Encoding::grouped(Grid::Lm2, 32, ScaleType::Log8),
     ] {
         for clip in [Clip::Absmax, Clip::Percentile(99.9)] {
             // FNV-1a.
-            for byte in format!("{:?}", encode(&values, &[64, 96], encoding, clip)).bytes() {
+            let tensor = codecs::encode(&values, &[64, 96], encoding, clip).unwrap().tensor;
+            for byte in file(&tensor) {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
         }
     }
-    assert_eq!(hash, 0xf41b_799e_4674_ac0c, "{hash:#x}");
+    assert_eq!(hash, 0x9db0_2f89_4eb9_e359, "{hash:#x}");
 }

@@ -67,6 +67,12 @@ fn every_recipe() -> Vec<Recipe> {
         ("nf4", r#","nf4":{"block":32,"doubleQuant":false}"#),
         ("nf4", r#","nf4":{"block":4096,"doubleQuant":false,"absmax":"fp16"}"#),
         ("nf4", r#","nf4":{"block":32,"doubleQuant":true}"#),
+        ("int6", r#","groups":{"group":16,"scale":"fp32"}"#),
+        ("int5", r#","groups":{"group":64,"scale":"log8"}"#),
+        ("int3", r#","groups":{"group":128,"scale":"fp16"}"#),
+        ("int2", r#","groups":{"group":32,"scale":"log8"}"#),
+        ("lm3", r#","groups":{"group":64,"scale":"log8"}"#),
+        ("lm2", r#","groups":{"group":256,"scale":"fp16"}"#),
     ] {
         all.push(recipe(&[("*", rule)], options));
     }

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use statepress_core::index::{Format, Stored};
-use statepress_core::{Entry, Index, Packed, Source};
+use statepress_core::{Codes, Entry, Grid, Index, Packed, Scales, Source};
 use statepress_formats::{open, read_tensor};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/fixtures/");
@@ -53,10 +53,10 @@ fn numbers(source: &dyn Source, entry: &Entry) -> Vec<f32> {
         Packed::F32(values) => values,
         Packed::F16(bits) => bits.into_iter().map(|bits| f16::from_bits(bits).to_f32()).collect(),
         Packed::Bf16(bits) => bits.into_iter().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
-        Packed::Int8 { codes, scales } => codes
+        Packed::Codes(Codes { grid: Grid::Int8, codes, scales: Scales::F32(scales), .. }) => codes
             .iter()
             .enumerate()
-            .map(|(i, &code)| f32::from(code) * scales[if scales.len() == 1 { 0 } else { i / cols }])
+            .map(|(i, &code)| f32::from(code as i8) * scales[if scales.len() == 1 { 0 } else { i / cols }])
             .collect(),
         other => panic!("{other:?}"),
     }
@@ -195,7 +195,9 @@ fn dynamic_int8_modules_become_weights_and_biases() {
         for entry in &index.tensors {
             let (shape, values) = &float[&entry.name];
             assert_eq!(&entry.shape, shape);
-            let Packed::Int8 { codes, scales } = read_tensor(&bytes, entry).unwrap().data else {
+            let Packed::Codes(Codes { grid: Grid::Int8, codes, scales: Scales::F32(scales), .. }) =
+                read_tensor(&bytes, entry).unwrap().data
+            else {
                 assert_eq!(&numbers(&bytes, entry), values, "{name}: {}", entry.name);
                 continue;
             };
@@ -204,7 +206,8 @@ fn dynamic_int8_modules_become_weights_and_biases() {
             for (row, scale) in scales.iter().enumerate() {
                 let (expected_scale, expected) = torch_codes(&values[row * group..][..group]);
                 assert!((scale - expected_scale).abs() <= f32::EPSILON * scale, "{name}: {}", entry.name);
-                assert_eq!(&codes[row * group..][..group], expected, "{name}: {} row {row}", entry.name);
+                let codes: Vec<i8> = codes[row * group..][..group].iter().map(|&code| code as i8).collect();
+                assert_eq!(codes, expected, "{name}: {} row {row}", entry.name);
             }
             quantized += 1;
         }
@@ -226,9 +229,9 @@ fn weight_int8_with_its_scale_becomes_one_weight() {
         let (shape, values) = &float[&entry.name];
         assert_eq!(&entry.shape, shape, "{}", entry.name);
         match read_tensor(&bytes, entry).unwrap().data {
-            Packed::Int8 { codes, scales } => {
+            Packed::Codes(Codes { grid: Grid::Int8, codes, scales: Scales::F32(scales), .. }) => {
                 assert!(entry.name.ends_with("in_proj.weight") || entry.name.ends_with("out_proj.weight"));
-                for ((&code, value), at) in codes.iter().zip(values).zip(0..) {
+                for ((code, value), at) in codes.iter().map(|&code| code as i8).zip(values).zip(0..) {
                     let scale = scales[at / shape[1]];
                     let error = (f32::from(code) * scale - value).abs();
                     assert!(error <= 0.501 * scale || code.unsigned_abs() >= 127, "{} {error}", entry.name);

@@ -329,7 +329,7 @@ fn packed_integers_round_activations_to_fifteen_bits() {
         x[cols / 2] *= 100.0;
         let values: Vec<f32> = (0..rows * cols).map(|_| rng.f32() - 0.5).collect();
         for granularity in [Granularity::Row, Granularity::Tensor] {
-            let tensor = ops::encode(&values, [rows, cols], Encoding::Int8 { granularity }).unwrap();
+            let tensor = ops::encode(&values, [rows, cols], Encoding::int8(granularity)).unwrap();
             let decoded = codecs::decode(&tensor);
             let mut exact = vec![0.0; rows];
             linear::reference::linear(&decoded, cols, &x, &mut exact);

@@ -409,7 +409,7 @@ fn a_gated_product_of_packed_integers() {
     }
     let mut rng = Rng::with_seed(26);
     for (rows, cols) in [(5, 7), (24, 130), (3, 2100)] {
-        let encoding = Encoding::Int8 { granularity: Granularity::Row };
+        let encoding = Encoding::int8(Granularity::Row);
         let scale = (cols as f32).sqrt().recip();
         let [gate, up] = [0; 2]
             .map(|_| ops::encode(&random(rows * cols, scale, &mut rng), [rows, cols], encoding).unwrap());

@@ -2,10 +2,10 @@
 //!
 //! The same bodies run natively and in wasm without SIMD, with SIMD and with relaxed SIMD.
 
-use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
-use statepress_core::{Encoding, Packed, Tensor};
+use statepress_core::encoding::{Granularity, ScaleType};
+use statepress_core::{Codes, Coding, Encoding, Grid, Group, Levels, Packed, Scales, Tensor};
 use statepress_kernels::Rows;
-use statepress_kernels::codecs::{self, Clip};
+use statepress_kernels::codecs::{self, Clip, stream};
 use statepress_kernels::linear::{self, Scratch, Weights};
 use statepress_kernels::ops::{conv1d, gate, norm, softmax};
 use statepress_tests::golden::{Golden, assert_close};
@@ -39,16 +39,30 @@ fn with_outliers(n: usize, rng: &mut fastrand::Rng) -> Vec<f32> {
 
 fn encodings(cols: usize) -> Vec<Encoding> {
     let mut all = vec![Encoding::Fp32, Encoding::Fp16, Encoding::Bf16];
-    all.extend([Granularity::Row, Granularity::Tensor].map(|granularity| Encoding::Int8 { granularity }));
+    all.extend([Granularity::Row, Granularity::Tensor].map(Encoding::int8));
     for group in [2, 8, 32, 64, cols] {
-        all.push(Encoding::Int4 { group, scale: ScaleType::Fp16 });
+        all.push(Encoding::int4(group, ScaleType::Fp16));
     }
-    all.push(Encoding::Int4 { group: cols, scale: ScaleType::Fp32 });
+    all.push(Encoding::int4(cols, ScaleType::Fp32));
     for (block, absmax) in
-        [(64, AbsmaxType::Fp32), (64, AbsmaxType::Double), (32, AbsmaxType::Fp16), (7, AbsmaxType::Fp32)]
+        [(64, ScaleType::Fp32), (64, ScaleType::Double), (32, ScaleType::Fp16), (7, ScaleType::Fp32)]
     {
-        all.push(Encoding::Nf4 { block, absmax });
+        all.push(Encoding::nf4(block, absmax));
     }
+    for (grid, group, scale) in [
+        (Grid::Int6, 32, ScaleType::Fp16),
+        (Grid::Int5, 64, ScaleType::Log8),
+        (Grid::Int3, 16, ScaleType::Fp32),
+        (Grid::Lm3, 64, ScaleType::Log8),
+        (Grid::Int2, 8, ScaleType::Fp16),
+        (Grid::Lm2, 32, ScaleType::Log8),
+        // Across the ends of rows.
+        (Grid::Int3, 7, ScaleType::Fp16),
+    ] {
+        all.push(Encoding::grouped(grid, group, scale));
+    }
+    all.push(Encoding::Codes(Coding { grid: Grid::Int5, group: Group::Row, scale: ScaleType::Fp16 }));
+    all.push(Encoding::Codes(Coding { grid: Grid::Lm2, group: Group::Tensor, scale: ScaleType::Fp32 }));
     all
 }
 
@@ -78,8 +92,10 @@ fn noise(found: &[f32], exact: &[f32], w: &[f32], x: &[f32]) -> (f32, f32) {
 fn allowed(encoding: Encoding) -> (f32, f32) {
     match encoding {
         Encoding::Fp32 | Encoding::Fp16 | Encoding::Bf16 => (ROUNDING, ROUNDING),
-        Encoding::Int8 { .. } | Encoding::Int4 { .. } => INT8_NOISE,
-        Encoding::Nf4 { .. } => NF4_NOISE,
+        Encoding::Codes(coding) => match coding.grid.levels() {
+            Levels::Integers => INT8_NOISE,
+            Levels::Table(_) => NF4_NOISE,
+        },
     }
 }
 
@@ -179,21 +195,21 @@ fn integer_activations_stay_below_their_noise_on_models_sizes() {
 #[test]
 fn extreme_codes_and_activations_do_not_overflow() {
     let cols = 256;
-    let tensors = [
-        Packed::Int8 { codes: vec![-128; 8 * cols], scales: vec![1.0; 8] },
-        Packed::Int4 {
-            codes: vec![0x88; 8 * cols / 2],
-            scales: statepress_core::tensor::Floats::F32(vec![1.0; 8 * cols / 128]),
-            group: 128,
-        },
-        Packed::Nf4 {
-            codes: vec![0; 8 * cols / 2],
-            absmax: statepress_core::tensor::Absmax::Plain(statepress_core::tensor::Floats::F32(
-                vec![1.0; 8 * cols / 64],
-            )),
-            block: 64,
-        },
-    ];
+    let tensors = Grid::ALL.iter().flat_map(|&grid| {
+        // The least and the largest level: the highest bit alone, and all others.
+        let (least, most) = match grid.levels() {
+            Levels::Integers => (1 << (grid.bits() - 1), (1 << (grid.bits() - 1)) - 1),
+            Levels::Table(table) => (0, table.len() as u8 - 1),
+        };
+        [least, most].map(|code| {
+            let codes = stream::pack((0..8 * cols).map(|_| code), grid.bits(), 0);
+            let (group, scales) = match grid {
+                Grid::Int8 => (Group::Row, 8),
+                _ => (Group::Values(128), 8 * cols / 128),
+            };
+            Packed::Codes(Codes { grid, group, codes, scales: Scales::F32(vec![1.0; scales]) })
+        })
+    });
     for data in tensors {
         let tensor = Tensor { shape: vec![8, cols], data };
         let weight = codecs::decode(&tensor)[0];
@@ -262,10 +278,10 @@ fn packed_bytes_stay_packed() {
     assert_eq!(bits(Encoding::Fp32), 32.0);
     assert_eq!(bits(Encoding::Fp16), 16.0);
     assert_eq!(bits(Encoding::Bf16), 16.0);
-    assert_eq!(bits(Encoding::Int8 { granularity: Granularity::Row }), 8.25);
+    assert_eq!(bits(Encoding::int8(Granularity::Row)), 8.25);
     // Scales are f32 in memory.
-    assert_eq!(bits(Encoding::Int4 { group: 32, scale: ScaleType::Fp16 }), 5.0);
-    assert_eq!(bits(Encoding::Nf4 { block: 64, absmax: AbsmaxType::Double }), 4.5);
+    assert_eq!(bits(Encoding::int4(32, ScaleType::Fp16)), 5.0);
+    assert_eq!(bits(Encoding::nf4(64, ScaleType::Double)), 4.5);
 }
 
 #[track_caller]
@@ -404,10 +420,10 @@ fn int8_products_are_those_of_pytorch() {
     let x = golden.f32("x");
     for name in ["layers.0.ssm.in_proj", "layers.1.moe.layer.router.gate"] {
         let shape = golden.shape(&format!("{name}/q"));
-        let codes = golden.bytes(&format!("{name}/q")).into_iter().map(|byte| byte as i8).collect();
+        let codes = golden.bytes(&format!("{name}/q"));
         let scales = golden.f32(&format!("{name}/scale"));
         let (rows, cols) = (shape[0], shape[1]);
-        let weights = Weights::new(Tensor { shape, data: Packed::Int8 { codes, scales } }).unwrap();
+        let weights = Weights::new(Tensor { shape, data: int8(codes, scales) }).unwrap();
         let expected = golden.f32(&format!("{name}/weight_only_output"));
         let mut out = vec![0.0; expected.len()];
         linear::linear(&weights, &x, &mut out, &mut Scratch::default());
@@ -417,4 +433,9 @@ fn int8_products_are_those_of_pytorch() {
             assert_close(&format!("{name}, one token"), &out[..rows], expected, 1e-4);
         }
     }
+}
+
+fn int8(codes: Vec<u8>, scales: Vec<f32>) -> Packed {
+    let group = if scales.len() == 1 { Group::Tensor } else { Group::Row };
+    Packed::Codes(Codes { grid: Grid::Int8, group, codes, scales: Scales::F32(scales) })
 }

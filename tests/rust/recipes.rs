@@ -274,7 +274,7 @@ fn quantized_tensors_are_kept_as_they_are_or_as_the_numbers_they_stand_for() {
         let reread = statepress_formats::open(&written).unwrap();
         let read = read(&written, &reread, "odd");
         assert_eq!(read, self::read(&bytes, &index, "odd"), "{what}");
-        let encoding = expected.map_or(Encoding::Fp32, |granularity| Encoding::Int8 { granularity });
+        let encoding = expected.map_or(Encoding::Fp32, Encoding::int8);
         assert_eq!(
             (read.encoding(), tensor.precision),
             (encoding, StoredAs::Coded(encoding.precision())),

@@ -4,39 +4,50 @@
 use std::collections::BTreeMap;
 
 use safetensors::{Dtype, SafeTensors};
-use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{Form, Packed, Tensor};
+use statepress_core::{Codes, Form, Grid, Group, Packed, Scales, Tensor};
 use statepress_formats::{FormatError, Layout, TensorSpec, Writer, open, read_tensor};
 
 /// One tensor of every encoding, with odd sizes among them.
 fn tensors() -> Vec<(&'static str, Tensor)> {
     let tensor = |shape: &[usize], data| Tensor { shape: shape.to_vec(), data };
     let codes = |n: usize| (0..n).map(|i| (i * 37) as u8).collect::<Vec<_>>();
-    let signed = |n: usize| (0..n).map(|i| (i * 53) as i8).collect::<Vec<_>>();
     let floats = |n: usize| (0..n).map(|i| 0.01 + i as f32 / 8.0).collect::<Vec<_>>();
     let bits = |n: usize| (0..n).map(|i| 0x3c00 + i as u16).collect::<Vec<_>>();
-    let int4 = |scales| Packed::Int4 { codes: codes(3 * 4), scales, group: 4 };
-    let nf4 = |absmax, n: usize, block| Packed::Nf4 { codes: codes(n.div_ceil(2)), absmax, block };
+    let coded = |grid: Grid, group, n: usize, scales| {
+        Packed::Codes(Codes { grid, group, codes: codes((n * grid.bits()).div_ceil(8)), scales })
+    };
+    let int8 = |group, scales| coded(Grid::Int8, group, 15, Scales::F32(scales));
+    let int4 = |scales| coded(Grid::Int4, Group::Values(4), 24, scales);
+    let nf4 = |scales, n: usize, block| coded(Grid::Nf4, Group::Values(block), n, scales);
     vec![
         ("norm.weight", tensor(&[5], Packed::F32(floats(5)))),
         ("empty", tensor(&[0, 5], Packed::F32(vec![]))),
         ("scalar", tensor(&[], Packed::F16(bits(1)))),
         ("bf16.weight", tensor(&[3, 2], Packed::Bf16(bits(6)))),
-        ("rows.weight", tensor(&[3, 1, 5], Packed::Int8 { codes: signed(15), scales: floats(3) })),
-        ("whole.weight", tensor(&[3, 5], Packed::Int8 { codes: signed(15), scales: floats(1) })),
-        ("int4.weight", tensor(&[3, 8], int4(Floats::F16(bits(6))))),
-        ("int4_wide.weight", tensor(&[3, 8], int4(Floats::F32(floats(6))))),
+        ("rows.weight", tensor(&[3, 1, 5], int8(Group::Row, floats(3)))),
+        ("whole.weight", tensor(&[3, 5], int8(Group::Tensor, floats(1)))),
+        ("int4.weight", tensor(&[3, 8], int4(Scales::F16(bits(6))))),
+        ("int4_wide.weight", tensor(&[3, 8], int4(Scales::F32(floats(6))))),
         (
             "int4_rows.weight",
-            tensor(&[4, 1, 4], Packed::Int4 { codes: codes(8), scales: Floats::F16(bits(2)), group: 8 }),
+            tensor(&[4, 1, 4], coded(Grid::Int4, Group::Values(8), 16, Scales::F16(bits(2)))),
         ),
-        ("nf4.weight", tensor(&[5, 7], nf4(Absmax::Plain(Floats::F32(floats(3))), 35, 16))),
-        ("nf4_half.weight", tensor(&[5, 7], nf4(Absmax::Plain(Floats::F16(bits(3))), 35, 16))),
+        ("nf4.weight", tensor(&[5, 7], nf4(Scales::F32(floats(3)), 35, 16))),
+        ("nf4_half.weight", tensor(&[5, 7], nf4(Scales::F16(bits(3)), 35, 16))),
+        ("int3.weight", tensor(&[5, 7], coded(Grid::Int3, Group::Values(16), 35, Scales::F16(bits(3))))),
+        ("int5_rows.weight", tensor(&[5, 7], coded(Grid::Int5, Group::Row, 35, Scales::F32(floats(5))))),
+        (
+            "lm2.weight",
+            tensor(
+                &[5, 7],
+                coded(Grid::Lm2, Group::Values(8), 35, Scales::Log8 { codes: codes(5), unit: 0.25 }),
+            ),
+        ),
         (
             "nf4_double.weight",
             tensor(
                 &[40, 70],
-                nf4(Absmax::Double { codes: codes(350), nested: floats(2), offset: 0.5 }, 2800, 8),
+                nf4(Scales::Double { codes: codes(350), nested: floats(2), offset: 0.5 }, 2800, 8),
             ),
         ),
     ]
@@ -107,7 +118,7 @@ fn other_readers_see_ordinary_arrays() {
     assert_eq!(seen("int4.weight.scale").0, Dtype::F16);
     assert_eq!(seen("int4_rows.weight.scale").1, [2]);
     assert_eq!(seen("nf4_double.weight.nested_offset").2, 0.5f32.to_le_bytes()[..1]);
-    assert_eq!(file.len(), 12 + 5 + 2 + 3, "codes; scales; absmax; double quantization");
+    assert_eq!(file.len(), 15 + 8 + 2 + 3 + 1, "codes; scales; absmax; double quantization; a unit");
 }
 
 #[test]
@@ -214,7 +225,7 @@ fn inconsistent_packed_tensors_are_refused_by_name() {
             1,
             "`a.scale` is F32 [2] where F32 [1]",
         ),
-        (r#""a":{"shape":[2,4],"precision":"nf4","block":0,"absmax":"fp32"}"#, 1, "a block of 0 values"),
+        (r#""a":{"shape":[2,4],"precision":"nf4","block":0,"absmax":"fp32"}"#, 1, "a group of 0 values"),
         (
             r#""a":{"shape":[2,4],"precision":"int4","group":3,"scale":"fp32"}"#,
             1,

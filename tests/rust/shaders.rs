@@ -6,19 +6,20 @@ use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{Module, Scalar, ShaderStage, TypeInner};
-use statepress_kernels::shaders::{Affine, Block, Codec, Control, Features, Field, Kernel, Matrix, Norm};
+use statepress_core::Grid;
+use statepress_kernels::shaders::{
+    Affine, Block, Codec, Control, Features, Field, Kernel, Matrix, Norm, Scale,
+};
 
 /// Every combination of codecs that a kernel's matrices can have is a product of texts that do
 /// not know each other: each codec in every place is enough.
 fn combinations(kernel: Kernel) -> Vec<Vec<Codec>> {
-    let places = kernel.matrices().len();
+    let (places, all) = (kernel.matrices().len(), Codec::all());
     match places {
         0 => vec![vec![]],
-        _ => Codec::ALL
-            .iter()
-            .enumerate()
-            .map(|(n, _)| (0..places).map(|place| Codec::ALL[(n + place) % Codec::ALL.len()]).collect())
-            .collect(),
+        _ => {
+            (0..all.len()).map(|n| (0..places).map(|place| all[(n + place) % all.len()]).collect()).collect()
+        }
     }
 }
 
@@ -98,7 +99,7 @@ fn every_shader_is_valid_in_every_precision_and_variant() {
         assert_eq!(overrides, declared, "{kernel:?}");
     }
     let with_matrices = Kernel::ALL.iter().filter(|kernel| !kernel.matrices().is_empty()).count();
-    assert_eq!(checked, 4 * (Kernel::ALL.len() + with_matrices * (Codec::ALL.len() - 1)));
+    assert_eq!(checked, 4 * (Kernel::ALL.len() + with_matrices * (Codec::all().len() - 1)));
 }
 
 /// The test above would pass if nothing were refused.
@@ -116,8 +117,7 @@ fn what_an_adapter_may_not_have_is_refused() {
 #[test]
 fn uniform_blocks_lie_as_rust_writes_them() {
     for kernel in Kernel::ALL.iter().copied() {
-        let codecs =
-            vec![Codec::Nf4 { absmax: statepress_kernels::shaders::Scale::Double }; kernel.matrices().len()];
+        let codecs = vec![Codec::Codes { grid: Grid::Nf4, scale: Scale::Double }; kernel.matrices().len()];
         let (module, _) = parse(kernel, &codecs, Features::default());
         let what = format!("{kernel:?}");
         same(&module, "Params", kernel.params(), &what);

@@ -203,7 +203,12 @@ fn codes_and_scales_are_one_weight_across_shards() {
     let index = open_shards(&shards, None).unwrap();
     assert_eq!(index.tensors.len(), 1);
     let tensor = statepress_formats::read_tensor(&shards, index.get("x.weight").unwrap()).unwrap();
-    let expected = statepress_core::Packed::Int8 { codes: vec![1, 2, 3, -1], scales: vec![2.0] };
+    let expected = statepress_core::Packed::Codes(statepress_core::Codes {
+        grid: statepress_core::Grid::Int8,
+        group: statepress_core::Group::Row,
+        codes: vec![1, 2, 3, 0xff],
+        scales: statepress_core::Scales::F32(vec![2.0]),
+    });
     assert_eq!(tensor.data, expected);
 }
 

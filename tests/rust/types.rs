@@ -7,8 +7,8 @@ use std::any::TypeId;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use statepress_core::recipe::{Int4Options, Nf4Options, Quantize};
-use statepress_core::{Role, job, recipe, report};
+use statepress_core::recipe::{GroupOptions, Int4Options, Nf4Options, Quantize};
+use statepress_core::{Precision, Role, job, recipe, report};
 use ts_rs::{Config, TS, TypeVisitor};
 
 const HEAD: &str = "\
@@ -81,6 +81,12 @@ fn options() -> String {
             defaults,
         ),
         constant(
+            "Every precision, by bits of a number, most first.",
+            "PRECISIONS",
+            "readonly Precision[]",
+            format!("{:?}", Precision::all().map(Precision::name).collect::<Vec<_>>()),
+        ),
+        constant(
             "What `int4.group` may be.",
             "INT4_GROUPS",
             "readonly number[]",
@@ -91,6 +97,18 @@ fn options() -> String {
             "NF4_BLOCKS",
             "readonly number[]",
             format!("{:?}", Nf4Options::BLOCKS),
+        ),
+        constant(
+            "What `groups.group` may be.",
+            "GROUP_SIZES",
+            "readonly number[]",
+            format!("{:?}", GroupOptions::GROUPS),
+        ),
+        constant(
+            "What `groups.scale` may be.",
+            "GROUP_SCALES",
+            "readonly ScaleType[]",
+            format!("{:?}", GroupOptions::SCALES.map(|scale| scale.name())),
         ),
     ]
     .concat()

@@ -205,7 +205,7 @@ fn what_becomes_nothing_but_zeros_is_told_with_its_share() {
         (
             "nf4",
             r#","nf4":{"block":64,"doubleQuant":false,"absmax":"fp16"}"#,
-            Some("1 of 4 blocks of w, 25.0 %"),
+            Some("1 of 4 groups of w, 25.0 %"),
         ),
         ("fp16", "", Some("of the 256 numbers of w (25.0 %) are too small for fp16 and became 0")),
         ("bf16", "", None),

@@ -5,14 +5,20 @@ use statepress::report::{CodedView, TensorView};
 use statepress::{
     Checkpoint, Finding, Level, OpenOptions, Precision, Recipe, ViewOptions, recipe, recipes, run,
 };
-use statepress_core::{StoredAs, Tensor};
+use statepress_core::{Grid, StoredAs, Tensor};
 use statepress_kernels::codecs;
 use statepress_tests::files::{demo, fixture, open};
 use statepress_tests::golden::Golden;
 use statepress_tests::yardstick::recipe;
 
-const ALL: [Precision; 6] =
-    [Precision::Fp32, Precision::Fp16, Precision::Bf16, Precision::Int8, Precision::Int4, Precision::Nf4];
+const ALL: [Precision; 6] = [
+    Precision::Fp32,
+    Precision::Fp16,
+    Precision::Bf16,
+    Precision::Codes(Grid::Int8),
+    Precision::Codes(Grid::Int4),
+    Precision::Codes(Grid::Nf4),
+];
 
 /// QLoRA (Dettmers et al. 2023), appendix E, to the digits printed there.
 const PUBLISHED: [f32; 16] = [
@@ -179,14 +185,7 @@ fn check(what: &str, view: &TensorView, coded: &CodedView, before: &Tensor, writ
     assert!(block.decoded.iter().all(|x| block.levels.contains(x)), "{what}: {block:?}");
     assert!(block.levels.is_sorted_by(|a, b| a < b), "{what}");
     // All numbers of the tensor that share the scale decode to the levels.
-    let (_, cols) = written.matrix();
-    let shared = match written.data {
-        statepress_core::Packed::Int8 { ref scales, .. } if scales.len() > 1 => cols,
-        statepress_core::Packed::Int8 { .. } => values.len(),
-        statepress_core::Packed::Int4 { group, .. } => group,
-        statepress_core::Packed::Nf4 { block, .. } => block,
-        _ => unreachable!(),
-    };
+    let shared = written.encoding().coding().unwrap().group.size(&written.shape);
     let start = range.start / shared * shared;
     let whole = start..(start + shared).min(values.len());
     assert!(whole.contains(&(range.end - 1)), "{what}: one block is shown");
@@ -275,7 +274,7 @@ fn levels_are_the_code_book_times_the_scale() {
     // What is clipped below has the one code that has no twin above.
     let mut values = [0.5; 128];
     values[70] = -9.0;
-    let mut options = options(&[Precision::Int8]);
+    let mut options = options(&[Precision::Codes(Grid::Int8)]);
     options.codecs.int8.clip = recipe::ClipBy::Percentile;
     options.codecs.int8.percentile = 50.0;
     let view = self::checkpoint(&[("w", &[1, 128], &values)]).tensor("w", &options).unwrap();
@@ -298,7 +297,7 @@ fn equal_numbers_are_in_one_bin() {
         assert_eq!((view.histogram.counts[0], view.histogram.counts.iter().sum::<u64>()), (256, 256));
         for coded in &view.coded {
             assert_eq!((coded.histogram.len(), coded.histogram[0]), (64, 256), "{}", coded.precision.name());
-            let zero = value == 0.0 && coded.precision == Precision::Nf4;
+            let zero = value == 0.0 && coded.precision == Precision::Codes(Grid::Nf4);
             assert!(!zero || coded.block.levels == [0.0], "{:?}", coded.block.levels);
         }
         assert!(view.findings.is_empty());
@@ -333,7 +332,7 @@ fn what_is_not_finite_is_counted_and_left_out() {
     let whole = [&json["statistics"], &json["histogram"], &json["coded"][0]["error"]];
     assert!(whole.iter().all(|part| !part.to_string().contains("null")), "{whole:?}");
 
-    let error = checkpoint.tensor("odd", &options(&[Precision::Int8])).unwrap_err();
+    let error = checkpoint.tensor("odd", &options(&[Precision::Codes(Grid::Int8)])).unwrap_err();
     assert_eq!((error.code(), error.facts()[0].1.as_str()), ("bad-tensor", "odd"));
 
     for (name, expected, counted) in
@@ -352,7 +351,7 @@ fn what_is_not_finite_is_counted_and_left_out() {
         assert_eq!((view.coded.len(), view.coded[0].block.values.len()), (2, counted as usize));
         assert_eq!(view.coded[1].histogram, [0; 64]);
     }
-    let empty = checkpoint.tensor("no", &options(&[Precision::Nf4])).unwrap();
+    let empty = checkpoint.tensor("no", &options(&[Precision::Codes(Grid::Nf4)])).unwrap();
     let nf4 = &empty.coded[0];
     assert_eq!(
         (nf4.stored, nf4.bytes, nf4.bits_per_weight, nf4.block.scale),
@@ -365,9 +364,9 @@ fn what_is_not_finite_is_counted_and_left_out() {
 fn what_is_no_weight_says_what_becomes_of_it() {
     let checkpoint = open(&demo().join("model.safetensors"), &[]);
     let buffer = "layers.1.moe.layer.router.expert_counts";
-    let view = checkpoint.tensor(buffer, &options(&[Precision::Int8])).unwrap();
+    let view = checkpoint.tensor(buffer, &options(&[Precision::Codes(Grid::Int8)])).unwrap();
     assert_eq!((view.coded[0].stored, codes(&view.coded[0].findings)), (StoredAs::Kept, vec!["kept"]));
-    let vector = checkpoint.tensor("norm.weight", &options(&[Precision::Nf4])).unwrap();
+    let vector = checkpoint.tensor("norm.weight", &options(&[Precision::Codes(Grid::Nf4)])).unwrap();
     let [refused] = &vector.coded[0].findings[..] else { panic!("{vector:?}") };
     assert_eq!(
         (vector.coded[0].stored, refused.code.as_str()),

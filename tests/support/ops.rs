@@ -4,8 +4,8 @@
 //! Backends fuse what belongs together, so an op here is as large as the smallest kernel that any
 //! of them has for it.
 
-use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
-use statepress_core::{Encoding, Tensor};
+use statepress_core::encoding::{Granularity, ScaleType};
+use statepress_core::{Coding, Encoding, Grid, Group, Tensor};
 use statepress_kernels::Rows;
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::{self, Scratch, Weights};
@@ -300,20 +300,34 @@ pub fn likelihoods<O: Ops>(ops: &mut O) {
 /// Every encoding that rows of so many columns can have.
 pub fn encodings(cols: usize) -> Vec<Encoding> {
     let mut all = vec![Encoding::Fp32, Encoding::Fp16, Encoding::Bf16];
-    all.extend([Granularity::Row, Granularity::Tensor].map(|granularity| Encoding::Int8 { granularity }));
+    all.extend([Granularity::Row, Granularity::Tensor].map(Encoding::int8));
     for group in [2, 8, 32, cols] {
-        all.push(Encoding::Int4 { group, scale: ScaleType::Fp16 });
+        all.push(Encoding::int4(group, ScaleType::Fp16));
     }
-    all.push(Encoding::Int4 { group: cols, scale: ScaleType::Fp32 });
+    all.push(Encoding::int4(cols, ScaleType::Fp32));
     for (block, absmax) in [
-        (64, AbsmaxType::Fp32),
-        (64, AbsmaxType::Double),
-        (32, AbsmaxType::Fp16),
-        (7, AbsmaxType::Fp32),
-        (7, AbsmaxType::Double),
+        (64, ScaleType::Fp32),
+        (64, ScaleType::Double),
+        (32, ScaleType::Fp16),
+        (7, ScaleType::Fp32),
+        (7, ScaleType::Double),
     ] {
-        all.push(Encoding::Nf4 { block, absmax });
+        all.push(Encoding::nf4(block, absmax));
     }
+    for (grid, group, scale) in [
+        (Grid::Int6, 32, ScaleType::Fp16),
+        (Grid::Int5, 64, ScaleType::Log8),
+        (Grid::Int3, 16, ScaleType::Fp32),
+        (Grid::Lm3, 64, ScaleType::Log8),
+        (Grid::Int2, 8, ScaleType::Fp16),
+        (Grid::Lm2, 32, ScaleType::Log8),
+        // Across the ends of rows.
+        (Grid::Int3, 7, ScaleType::Fp16),
+    ] {
+        all.push(Encoding::grouped(grid, group, scale));
+    }
+    all.push(Encoding::Codes(Coding { grid: Grid::Int5, group: Group::Row, scale: ScaleType::Fp16 }));
+    all.push(Encoding::Codes(Coding { grid: Grid::Lm2, group: Group::Tensor, scale: ScaleType::Fp32 }));
     all
 }
 

@@ -4,9 +4,11 @@
 //! plan's arithmetic, the writer's layout and the reader's checks all ask it. The file layout
 //! is documented in `crate/formats/FORMAT.md`.
 
+mod described;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{DType, Precision, StoredAs, shape};
+use crate::{DType, Grid, Precision, StoredAs, shape};
 
 /// The number of blocks that share one second-level absmax in double quantization
 /// (QLoRA, section 3; fixed in bitsandbytes).
@@ -14,7 +16,7 @@ pub const NESTED_BLOCK: usize = 256;
 
 /// How a tensor's numbers are coded, with the parameters that size them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "precision", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(into = "described::Described", try_from = "described::Described")]
 pub enum Encoding {
     /// IEEE binary32.
     Fp32,
@@ -22,25 +24,30 @@ pub enum Encoding {
     Fp16,
     /// bfloat16, rounded to nearest even.
     Bf16,
-    /// `value = code * scale`, codes -128..=127.
-    Int8 {
-        /// What one scale covers.
-        granularity: Granularity,
-    },
-    /// `value = code * scale`, codes -8..=7, one scale per `group` values of the flattened tensor.
-    Int4 {
-        /// Values that share a scale: a part of a row, or several whole rows.
-        group: usize,
-        /// The type of the scales.
-        scale: ScaleType,
-    },
-    /// `value = table[code] * absmax`, one absmax per `block` values of the flattened tensor.
-    Nf4 {
-        /// Values that share an absmax; blocks run across row ends and the last may be short.
-        block: usize,
-        /// The type of the absmax, or double quantization.
-        absmax: AbsmaxType,
-    },
+    /// Codes and scales.
+    Codes(Coding),
+}
+
+/// `value = level(code) * scale of the code's group`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Coding {
+    /// What codes stand for.
+    pub grid: Grid,
+    /// What shares a scale.
+    pub group: Group,
+    /// The type of the scales.
+    pub scale: ScaleType,
+}
+
+/// What shares a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// One output row.
+    Row,
+    /// The whole tensor.
+    Tensor,
+    /// So many values of the flattened tensor, which run across row ends; the last may be fewer.
+    Values(usize),
 }
 
 /// What a tensor is in a produced file.
@@ -64,26 +71,19 @@ pub enum Granularity {
     Tensor,
 }
 
-/// The type of stored INT4 scales.
+/// The type of stored scales.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
 pub enum ScaleType {
+    /// binary16.
     #[default]
     Fp16,
+    /// binary32.
     Fp32,
-}
-
-/// The type of stored NF4 absmax values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AbsmaxType {
-    /// binary16.
-    Fp16,
-    /// binary32, as bitsandbytes stores it.
-    Fp32,
-    /// 8-bit codes of the dynamic table, a second-level absmax per 256 of them, and an offset.
+    /// A byte: `2^(-byte / 8)` of a power of two that the tensor has; 255 is zero.
+    Log8,
+    /// Double quantization: 8-bit codes of the dynamic table, a second-level absmax per 256 of them, and an offset.
     Double,
 }
 
@@ -106,16 +106,158 @@ impl Part {
     }
 }
 
+impl ScaleType {
+    /// The name used in recipes and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fp16 => "fp16",
+            Self::Fp32 => "fp32",
+            Self::Log8 => "log8",
+            Self::Double => "double",
+        }
+    }
+}
+
+impl Group {
+    /// Values that share a scale in a tensor of `shape`; at least 1.
+    pub fn size(self, shape: &[usize]) -> usize {
+        let (rows, cols) = shape::matrix(shape);
+        let size = match self {
+            Self::Row => cols,
+            Self::Tensor => rows * cols,
+            Self::Values(size) => size,
+        };
+        size.max(1)
+    }
+}
+
+impl Granularity {
+    /// The same of a tensor of that shape: a single row has one scale either way, and then it is the row's.
+    pub fn of(self, shape: &[usize]) -> Self {
+        if shape::matrix(shape).0 == 1 { Self::Row } else { self }
+    }
+}
+
+impl From<Granularity> for Group {
+    fn from(granularity: Granularity) -> Self {
+        match granularity {
+            Granularity::Row => Self::Row,
+            Granularity::Tensor => Self::Tensor,
+        }
+    }
+}
+
+impl Coding {
+    /// Scales of a tensor of `shape`.
+    pub fn scales(self, shape: &[usize]) -> usize {
+        let (rows, cols) = shape::matrix(shape);
+        (rows * cols).div_ceil(self.group.size(shape))
+    }
+
+    /// The arrays that a tensor of `shape` consists of, codes first.
+    fn parts(self, shape: &[usize]) -> Vec<Part> {
+        let part = |suffix, dtype, shape| Part { suffix, dtype, shape };
+        let (rows, cols) = shape::matrix(shape);
+        let (n, scales) = (rows * cols, self.scales(shape));
+        let codes = match (self.grid, self.grid.bits()) {
+            (_, 8) => part("", DType::I8, shape.to_vec()),
+            // The shapes that files of version 1 have, for bitsandbytes among others.
+            (Grid::Int4, _) => part("", DType::U8, vec![rows, cols / 2]),
+            (Grid::Nf4, _) => part("", DType::U8, vec![n.div_ceil(2), 1]),
+            (_, bits) => part("", DType::U8, vec![(n * bits).div_ceil(8)]),
+        };
+        let plain = match (self.grid, self.group) {
+            (Grid::Int4, Group::Values(group)) if cols.is_multiple_of(group) => vec![rows, cols / group],
+            _ => vec![scales],
+        };
+        let [suffix, unit, nested, offset] = match self.grid {
+            Grid::Nf4 => [".absmax", ".absmax_unit", ".nested_absmax", ".nested_offset"],
+            _ => [".scale", ".scale_unit", ".nested_scale", ".nested_offset"],
+        };
+        let mut parts = vec![codes];
+        match self.scale {
+            ScaleType::Fp16 => parts.push(part(suffix, DType::F16, plain)),
+            ScaleType::Fp32 => parts.push(part(suffix, DType::F32, plain)),
+            ScaleType::Log8 => {
+                parts.push(part(suffix, DType::U8, plain));
+                parts.push(part(unit, DType::F32, vec![1]));
+            }
+            ScaleType::Double => {
+                parts.push(part(suffix, DType::U8, plain));
+                parts.push(part(nested, DType::F32, vec![scales.div_ceil(NESTED_BLOCK)]));
+                parts.push(part(offset, DType::F32, vec![1]));
+            }
+        }
+        parts
+    }
+
+    /// Why a tensor of `shape` cannot take this coding, if it cannot.
+    fn refusal(self, shape: &[usize]) -> Option<String> {
+        let (rows, cols) = shape::matrix(shape);
+        let whole = |group: usize| {
+            let within = cols.is_multiple_of(group);
+            within
+                || (group.is_multiple_of(cols)
+                    && (rows * cols).is_multiple_of(group)
+                    && cols.is_multiple_of(2))
+        };
+        match (self.grid, self.group) {
+            _ if shape.len() < 2 => Some(format!("a vector is not quantized (shape {shape:?})")),
+            _ if shape.contains(&0) => Some(format!("the tensor is empty (shape {shape:?})")),
+            (Grid::Int8, Group::Values(_)) => Some("int8 has a scale for each row, or one for all".into()),
+            (_, Group::Values(0)) => Some("a group of 0 values holds nothing".into()),
+            // Whose codes have a byte for two of a row.
+            (Grid::Int4, Group::Values(group)) if group < 2 || !group.is_multiple_of(2) || !whole(group) => {
+                Some(format!("rows of {cols} and groups of {group} do not divide"))
+            }
+            (Grid::Int4, Group::Row | Group::Tensor) if !cols.is_multiple_of(2) => {
+                Some(format!("rows of {cols} are not of whole bytes"))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Encoding {
+    /// INT8 with scales in binary32.
+    pub const fn int8(granularity: Granularity) -> Self {
+        let group = match granularity {
+            Granularity::Row => Group::Row,
+            Granularity::Tensor => Group::Tensor,
+        };
+        Self::Codes(Coding { grid: Grid::Int8, group, scale: ScaleType::Fp32 })
+    }
+
+    /// INT4 in groups of so many values.
+    pub const fn int4(group: usize, scale: ScaleType) -> Self {
+        Self::grouped(Grid::Int4, group, scale)
+    }
+
+    /// NF4 in blocks of so many values; bitsandbytes' word for its scales is absmax.
+    pub const fn nf4(block: usize, absmax: ScaleType) -> Self {
+        Self::grouped(Grid::Nf4, block, absmax)
+    }
+
+    /// Codes of a grid in groups of so many values.
+    pub const fn grouped(grid: Grid, group: usize, scale: ScaleType) -> Self {
+        Self::Codes(Coding { grid, group: Group::Values(group), scale })
+    }
+
     /// The precision this is an encoding of.
     pub const fn precision(self) -> Precision {
         match self {
             Self::Fp32 => Precision::Fp32,
             Self::Fp16 => Precision::Fp16,
             Self::Bf16 => Precision::Bf16,
-            Self::Int8 { .. } => Precision::Int8,
-            Self::Int4 { .. } => Precision::Int4,
-            Self::Nf4 { .. } => Precision::Nf4,
+            Self::Codes(coding) => Precision::Codes(coding.grid),
+        }
+    }
+
+    /// The codes and scales, where it is not one of plain numbers.
+    pub const fn coding(self) -> Option<Coding> {
+        match self {
+            Self::Codes(coding) => Some(coding),
+            Self::Fp32 | Self::Fp16 | Self::Bf16 => None,
         }
     }
 
@@ -124,48 +266,12 @@ impl Encoding {
     /// The caller has checked that the shape does not overflow and that [`Self::refusal`] has
     /// nothing against it.
     pub fn parts(self, shape: &[usize]) -> Vec<Part> {
-        let part = |suffix, dtype, shape| Part { suffix, dtype, shape };
-        let plain = |dtype| vec![part("", dtype, shape.to_vec())];
-        let (rows, cols) = shape::matrix(shape);
+        let plain = |dtype| vec![Part { suffix: "", dtype, shape: shape.to_vec() }];
         match self {
             Self::Fp32 => plain(DType::F32),
             Self::Fp16 => plain(DType::F16),
             Self::Bf16 => plain(DType::Bf16),
-            Self::Int8 { granularity } => {
-                let scales = match granularity {
-                    Granularity::Row => rows,
-                    Granularity::Tensor => 1,
-                };
-                vec![part("", DType::I8, shape.to_vec()), part(".scale", DType::F32, vec![scales])]
-            }
-            Self::Int4 { group, scale } => {
-                let dtype = match scale {
-                    ScaleType::Fp16 => DType::F16,
-                    ScaleType::Fp32 => DType::F32,
-                };
-                let scales = if cols.is_multiple_of(group) {
-                    vec![rows, cols / group]
-                } else {
-                    vec![rows * cols / group]
-                };
-                vec![part("", DType::U8, vec![rows, cols / 2]), part(".scale", dtype, scales)]
-            }
-            Self::Nf4 { block, absmax } => {
-                let n = rows * cols;
-                let blocks = n.div_ceil(block);
-                let mut parts = vec![part("", DType::U8, vec![n.div_ceil(2), 1])];
-                match absmax {
-                    AbsmaxType::Fp16 => parts.push(part(".absmax", DType::F16, vec![blocks])),
-                    AbsmaxType::Fp32 => parts.push(part(".absmax", DType::F32, vec![blocks])),
-                    AbsmaxType::Double => {
-                        parts.push(part(".absmax", DType::U8, vec![blocks]));
-                        let nested = blocks.div_ceil(NESTED_BLOCK);
-                        parts.push(part(".nested_absmax", DType::F32, vec![nested]));
-                        parts.push(part(".nested_offset", DType::F32, vec![1]));
-                    }
-                }
-                parts
-            }
+            Self::Codes(coding) => coding.parts(shape),
         }
     }
 
@@ -176,24 +282,7 @@ impl Encoding {
 
     /// Why a tensor of `shape` cannot take this encoding, if it cannot.
     pub fn refusal(self, shape: &[usize]) -> Option<String> {
-        let (rows, cols) = shape::matrix(shape);
-        let whole = |group: usize| {
-            let within = cols.is_multiple_of(group);
-            within
-                || (group.is_multiple_of(cols)
-                    && (rows * cols).is_multiple_of(group)
-                    && cols.is_multiple_of(2))
-        };
-        match self {
-            Self::Fp32 | Self::Fp16 | Self::Bf16 => None,
-            _ if shape.len() < 2 => Some(format!("a vector is not quantized (shape {shape:?})")),
-            _ if shape.contains(&0) => Some(format!("the tensor is empty (shape {shape:?})")),
-            Self::Int4 { group, .. } if group < 2 || !group.is_multiple_of(2) || !whole(group) => {
-                Some(format!("rows of {cols} and groups of {group} do not divide"))
-            }
-            Self::Nf4 { block: 0, .. } => Some("a block of 0 values holds nothing".into()),
-            _ => None,
-        }
+        self.coding().and_then(|coding| coding.refusal(shape))
     }
 }
 
@@ -236,20 +325,24 @@ mod tests {
     fn bytes_per_weight_are_those_of_the_literature() {
         let shape = [1024, 1024];
         let bits = |encoding: Encoding| encoding.bytes(&shape) as f64 * 8.0 / (1024.0 * 1024.0);
-        assert_eq!(bits(Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 }), 4.5);
-        let double = bits(Encoding::Nf4 { block: 64, absmax: AbsmaxType::Double });
+        assert_eq!(bits(Encoding::nf4(64, ScaleType::Fp32)), 4.5);
+        let double = bits(Encoding::nf4(64, ScaleType::Double));
         assert!((double - 4.127).abs() < 1e-3, "{double}");
-        assert_eq!(bits(Encoding::Int4 { group: 32, scale: ScaleType::Fp16 }), 4.5);
+        assert_eq!(bits(Encoding::int4(32, ScaleType::Fp16)), 4.5);
+        assert_eq!(bits(Encoding::grouped(Grid::Lm3, 64, ScaleType::Fp16)), 3.25);
+        let log8 = bits(Encoding::grouped(Grid::Int2, 64, ScaleType::Log8));
+        assert!((log8 - 2.125).abs() < 1e-4, "{log8}");
     }
 
     #[test]
     fn shapes_that_cannot_be_coded_are_refused_with_the_reason() {
-        let int4 = Encoding::Int4 { group: 32, scale: ScaleType::Fp16 };
+        let int4 = Encoding::int4(32, ScaleType::Fp16);
         assert_eq!(int4.refusal(&[8, 48]).unwrap(), "rows of 48 and groups of 32 do not divide");
         assert!(int4.refusal(&[64]).unwrap().contains("vector"));
         assert!(int4.refusal(&[8, 64]).is_none());
         assert!(int4.refusal(&[256, 8]).is_none(), "a group covers four whole rows");
         assert!(int4.refusal(&[3, 8]).is_some(), "the last group would be short");
-        assert!(Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 }.refusal(&[3, 5]).is_none());
+        assert!(Encoding::nf4(64, ScaleType::Fp32).refusal(&[3, 5]).is_none());
+        assert!(Encoding::grouped(Grid::Int3, 64, ScaleType::Log8).refusal(&[3, 5]).is_none());
     }
 }

@@ -8,8 +8,8 @@ mod retired;
 
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::{AbsmaxType, Granularity, ScaleType};
-use crate::{Encoding, Precision, Role};
+use crate::encoding::{Granularity, ScaleType};
+use crate::{Encoding, Grid, Precision, Role};
 
 /// What to do to a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,13 +85,15 @@ pub struct Quantize {
     pub nf4: Nf4Options,
     /// How `int4` is done.
     pub int4: Int4Options,
+    /// How `int6`, `int5`, `int3`, `int2`, `lm3` and `lm2` are done.
+    pub groups: GroupOptions,
 }
 
 impl Default for Quantize {
     /// A step to start from: no rules, so that every tensor is stored in FP32.
     fn default() -> Self {
-        let Codecs { int8, nf4, int4 } = Codecs::default();
-        Self { rules: Vec::new(), otherwise: Precision::Fp32, int8, nf4, int4 }
+        let Codecs { int8, nf4, int4, groups } = Codecs::default();
+        Self { rules: Vec::new(), otherwise: Precision::Fp32, int8, nf4, int4, groups }
     }
 }
 
@@ -105,6 +107,8 @@ pub struct Codecs {
     pub nf4: Nf4Options,
     /// How `int4` is done.
     pub int4: Int4Options,
+    /// How the other grids are done.
+    pub groups: GroupOptions,
 }
 
 /// Which tensors, which precision.
@@ -165,11 +169,37 @@ pub struct Int4Options {
 impl Int4Options {
     /// What [`Self::group`] may be.
     pub const GROUPS: [usize; 4] = [16, 32, 64, 128];
+    /// What [`Self::scale`] may be.
+    pub const SCALES: [ScaleType; 2] = [ScaleType::Fp16, ScaleType::Fp32];
 }
 
 impl Default for Int4Options {
     fn default() -> Self {
         Self { group: 32, scale: ScaleType::Fp16 }
+    }
+}
+
+/// Integers of 6, 5, 3 and 2 bits and Lloyd-Max levels, in groups of the flattened tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GroupOptions {
+    /// Values that share a scale: 16, 32, 64, 128 or 256.
+    pub group: usize,
+    /// The type of the scales: `log8`, `fp16` or `fp32`.
+    pub scale: ScaleType,
+}
+
+impl GroupOptions {
+    /// What [`Self::group`] may be.
+    pub const GROUPS: [usize; 5] = [16, 32, 64, 128, 256];
+    /// What [`Self::scale`] may be.
+    pub const SCALES: [ScaleType; 3] = [ScaleType::Log8, ScaleType::Fp16, ScaleType::Fp32];
+}
+
+impl Default for GroupOptions {
+    fn default() -> Self {
+        Self { group: 64, scale: ScaleType::Fp16 }
     }
 }
 
@@ -189,6 +219,8 @@ pub struct Nf4Options {
 impl Nf4Options {
     /// What [`Self::block`] may be.
     pub const BLOCKS: [usize; 8] = [32, 64, 128, 256, 512, 1024, 2048, 4096];
+    /// What [`Self::absmax`] may be; `doubleQuant` is said apart.
+    pub const SCALES: [ScaleType; 2] = [ScaleType::Fp16, ScaleType::Fp32];
 }
 
 impl Default for Nf4Options {
@@ -265,49 +297,59 @@ impl RecipeError {
     }
 }
 
-fn listed(sizes: &[usize]) -> String {
-    sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
-}
-
 impl Quantize {
     /// How its precisions are done.
     pub fn codecs(&self) -> Codecs {
-        Codecs { int8: self.int8, nf4: self.nf4, int4: self.int4 }
+        Codecs { int8: self.int8, nf4: self.nf4, int4: self.int4, groups: self.groups }
     }
 }
 
 impl Codecs {
     /// Checks every option against what is allowed.
     pub fn check(&self) -> Result<(), RecipeError> {
-        let Self { int8, nf4, int4 } = self;
+        let Self { int8, nf4, int4, groups } = self;
         if !(int8.percentile > 0.0 && int8.percentile <= 100.0) {
             return Err(RecipeError::option("int8.percentile", int8.percentile, "above 0 and at most 100"));
         }
-        if !Int4Options::GROUPS.contains(&int4.group) {
-            return Err(RecipeError::option("int4.group", int4.group, &listed(&Int4Options::GROUPS)));
+        for (option, size, allowed) in [
+            ("int4.group", int4.group, &Int4Options::GROUPS[..]),
+            ("nf4.block", nf4.block, &Nf4Options::BLOCKS),
+            ("groups.group", groups.group, &GroupOptions::GROUPS),
+        ] {
+            if !allowed.contains(&size) {
+                let allowed: Vec<_> = allowed.iter().map(usize::to_string).collect();
+                return Err(RecipeError::option(option, size, &allowed.join(", ")));
+            }
         }
-        if !Nf4Options::BLOCKS.contains(&nf4.block) {
-            return Err(RecipeError::option("nf4.block", nf4.block, &listed(&Nf4Options::BLOCKS)));
+        for (option, scale, allowed) in [
+            ("int4.scale", int4.scale, &Int4Options::SCALES[..]),
+            ("nf4.absmax", nf4.absmax, &Nf4Options::SCALES),
+            ("groups.scale", groups.scale, &GroupOptions::SCALES),
+        ] {
+            if !allowed.contains(&scale) {
+                let allowed: Vec<_> = allowed.iter().map(|scale| scale.name()).collect();
+                return Err(RecipeError::option(option, scale.name(), &allowed.join(", ")));
+            }
         }
         Ok(())
     }
 
     /// The encoding that a precision stands for under these options.
     pub fn encoding(&self, precision: Precision) -> Encoding {
-        match precision {
-            Precision::Fp32 => Encoding::Fp32,
-            Precision::Fp16 => Encoding::Fp16,
-            Precision::Bf16 => Encoding::Bf16,
-            Precision::Int8 => Encoding::Int8 { granularity: self.int8.granularity },
-            Precision::Int4 => Encoding::Int4 { group: self.int4.group, scale: self.int4.scale },
-            Precision::Nf4 => Encoding::Nf4 {
-                block: self.nf4.block,
-                absmax: match (self.nf4.double_quant, self.nf4.absmax) {
-                    (true, _) => AbsmaxType::Double,
-                    (false, ScaleType::Fp16) => AbsmaxType::Fp16,
-                    (false, ScaleType::Fp32) => AbsmaxType::Fp32,
-                },
-            },
+        let grid = match precision {
+            Precision::Fp32 => return Encoding::Fp32,
+            Precision::Fp16 => return Encoding::Fp16,
+            Precision::Bf16 => return Encoding::Bf16,
+            Precision::Codes(grid) => grid,
+        };
+        match grid {
+            Grid::Int8 => Encoding::int8(self.int8.granularity),
+            Grid::Int4 => Encoding::int4(self.int4.group, self.int4.scale),
+            Grid::Nf4 if self.nf4.double_quant => Encoding::nf4(self.nf4.block, ScaleType::Double),
+            Grid::Nf4 => Encoding::nf4(self.nf4.block, self.nf4.absmax),
+            Grid::Int6 | Grid::Int5 | Grid::Int3 | Grid::Int2 | Grid::Lm3 | Grid::Lm2 => {
+                Encoding::grouped(grid, self.groups.group, self.groups.scale)
+            }
         }
     }
 }

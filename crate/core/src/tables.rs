@@ -1,5 +1,5 @@
-//! What the codes of NF4, and of its block maxima, stand for. Kernels compute with them; formats recognise files that were
-//! made with the same.
+//! What the codes of grids with a table, and of scales, stand for. Kernels compute with them; formats recognise files that
+//! were made with the same.
 
 /// The values of the sixteen codes (bitsandbytes `create_normal_map`).
 #[allow(clippy::excessive_precision)]
@@ -20,6 +20,37 @@ pub const NF4: [f32; 16] = [
     0.5626170039176941,
     0.7229568362236023,
     1.0,
+];
+
+/// The eight Lloyd-Max levels of a normal variable over the largest: every level is the mean of the numbers that are
+/// nearer to it than to another, so that no eight levels have a smaller mean square error (Max 1960, table I).
+#[allow(clippy::excessive_precision)]
+pub const LM3: [f32; 8] = [
+    -1.0,
+    -0.6245089173316956,
+    -0.35131242871284485,
+    -0.11389422416687012,
+    0.11389422416687012,
+    0.35131242871284485,
+    0.6245089173316956,
+    1.0,
+];
+
+/// The four Lloyd-Max levels of a normal variable over the largest.
+#[allow(clippy::excessive_precision)]
+pub const LM2: [f32; 4] = [-1.0, -0.29977142810821533, 0.29977142810821533, 1.0];
+
+/// `2^(-k / 8)` for `k` below 8: what the logarithmic scales are made of.
+#[allow(clippy::excessive_precision)]
+pub const EIGHTHS: [f32; 8] = [
+    1.0,
+    0.91700404320467123,
+    0.84089641525371454,
+    0.77110541270397041,
+    0.70710678118654752,
+    0.64841977732550483,
+    0.59460355750136054,
+    0.54525386633262883,
 ];
 
 /// The dynamic table (Dettmers 2015; bitsandbytes `create_dynamic_map`), ascending: for

@@ -1,7 +1,7 @@
 //! A tensor in memory: a shape and the packed numbers of one precision.
 
-use crate::encoding::{AbsmaxType, Granularity, ScaleType};
-use crate::{Encoding, shape};
+use crate::encoding::{Coding, Group, ScaleType};
+use crate::{Encoding, Grid, shape};
 
 /// A tensor as it is stored and as models run from it.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,52 +13,49 @@ pub struct Tensor {
 }
 
 /// The numbers of a tensor in one precision. 16-bit floats are bit patterns.
-///
-/// Nibbles (INT4, NF4): byte `i` holds value `2i` in its high half and `2i + 1` in its low one,
-/// as in bitsandbytes.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Packed {
     F32(Vec<f32>),
     F16(Vec<u16>),
     Bf16(Vec<u16>),
-    /// `codes[rows * cols]`; `scales` has one entry per row, or exactly one.
-    Int8 {
-        codes: Vec<i8>,
-        scales: Vec<f32>,
-    },
-    /// `codes[rows * cols / 2]` in two's complement nibbles; `scales[rows * cols / group]`,
-    /// one per group of the flattened tensor.
-    Int4 {
-        codes: Vec<u8>,
-        scales: Floats,
-        group: usize,
-    },
-    /// `codes[ceil(n / 2)]`, flattened; `absmax` has one entry per block of the flattened tensor.
-    Nf4 {
-        codes: Vec<u8>,
-        absmax: Absmax,
-        block: usize,
-    },
+    Codes(Codes),
 }
 
-/// A list of floats in the type it is stored in.
+/// Codes of a grid and scales.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub enum Floats {
+pub struct Codes {
+    /// What codes stand for.
+    pub grid: Grid,
+    /// What shares a scale.
+    pub group: Group,
+    /// The codes of the flattened tensor: a stream of bits, the first code in the highest bits of the first byte.
+    pub codes: Vec<u8>,
+    /// One for each group.
+    pub scales: Scales,
+}
+
+/// Scales in the type they are stored in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scales {
+    /// binary32.
     F32(Vec<f32>),
+    /// binary16, bit patterns.
     F16(Vec<u16>),
-}
-
-/// NF4 block maxima.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub enum Absmax {
-    Plain(Floats),
-    /// Double quantization: `absmax[i] = dynamic_table[codes[i]] * nested[i / 256] + offset`.
-    Double {
+    /// `unit * 2^(-code / 8)`, or zero for code 255.
+    Log8 {
+        /// One byte each.
         codes: Vec<u8>,
+        /// A power of two.
+        unit: f32,
+    },
+    /// Double quantization: `dynamic_table[codes[i]] * nested[i / 256] + offset`.
+    Double {
+        /// One byte each.
+        codes: Vec<u8>,
+        /// Second-level maxima.
         nested: Vec<f32>,
+        /// What is added.
         offset: f32,
     },
 }
@@ -81,31 +78,45 @@ impl Tensor {
             Packed::F32(_) => Encoding::Fp32,
             Packed::F16(_) => Encoding::Fp16,
             Packed::Bf16(_) => Encoding::Bf16,
-            Packed::Int8 { scales, .. } => {
-                let per_tensor = scales.len() == 1 && self.matrix().0 != 1;
-                let granularity = if per_tensor { Granularity::Tensor } else { Granularity::Row };
-                Encoding::Int8 { granularity }
-            }
-            Packed::Int4 { scales, group, .. } => {
-                let scale = match scales {
-                    Floats::F32(_) => ScaleType::Fp32,
-                    Floats::F16(_) => ScaleType::Fp16,
-                };
-                Encoding::Int4 { group: *group, scale }
-            }
-            Packed::Nf4 { absmax, block, .. } => {
-                let absmax = match absmax {
-                    Absmax::Plain(Floats::F32(_)) => AbsmaxType::Fp32,
-                    Absmax::Plain(Floats::F16(_)) => AbsmaxType::Fp16,
-                    Absmax::Double { .. } => AbsmaxType::Double,
-                };
-                Encoding::Nf4 { block: *block, absmax }
-            }
+            Packed::Codes(codes) => Encoding::Codes(codes.coding()),
         }
     }
 
     /// Bytes of codes, scales and tables.
     pub fn bytes(&self) -> u64 {
         self.encoding().bytes(&self.shape)
+    }
+}
+
+impl Codes {
+    /// What it is a coding of.
+    pub fn coding(&self) -> Coding {
+        Coding { grid: self.grid, group: self.group, scale: self.scales.kind() }
+    }
+}
+
+impl Scales {
+    /// The type they are stored in.
+    pub fn kind(&self) -> ScaleType {
+        match self {
+            Self::F32(_) => ScaleType::Fp32,
+            Self::F16(_) => ScaleType::Fp16,
+            Self::Log8 { .. } => ScaleType::Log8,
+            Self::Double { .. } => ScaleType::Double,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F16(bits) => bits.len(),
+            Self::Log8 { codes, .. } | Self::Double { codes, .. } => codes.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }

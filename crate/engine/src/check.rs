@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
-use statepress_core::{Encoding, Role, Tensor};
+use statepress_core::encoding::{Granularity, ScaleType};
+use statepress_core::{Encoding, Grid, Role, Tensor};
 use statepress_kernels::backend::{Backend, BackendError, Runner, Sampling};
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::network::Network;
@@ -22,13 +22,15 @@ const VOCAB: usize = 61;
 const POSITIONS: usize = 32;
 
 /// Matrices of the first layer take them in turn; the others are in the first.
-const ENCODINGS: [Encoding; 7] = [
-    Encoding::Int8 { granularity: Granularity::Row },
+const ENCODINGS: [Encoding; 9] = [
+    Encoding::int8(Granularity::Row),
     Encoding::Fp32,
-    Encoding::Nf4 { block: 64, absmax: AbsmaxType::Double },
-    Encoding::Int4 { group: 4, scale: ScaleType::Fp16 },
+    Encoding::nf4(64, ScaleType::Double),
+    Encoding::int4(4, ScaleType::Fp16),
+    Encoding::grouped(Grid::Int3, 16, ScaleType::Log8),
     Encoding::Fp16,
-    Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 },
+    Encoding::nf4(64, ScaleType::Fp32),
+    Encoding::grouped(Grid::Lm2, 16, ScaleType::Fp16),
     Encoding::Bf16,
 ];
 
@@ -40,7 +42,7 @@ struct Results {
     greedy: Vec<u32>,
 }
 
-/// Runs a network with a layer of every kind, the first in seven precisions, on `backend` and on the CPU.
+/// Runs a network with a layer of every kind, the first in nine precisions, on `backend` and on the CPU.
 ///
 /// # Errors
 /// [`BackendError::SelfCheck`] with the numbers where they differ, and what the backend says where

@@ -3,9 +3,8 @@
 //! The shapes of arrays were held against each other when they were joined; what their elements say is checked here.
 
 use statepress_core::coded::{Array, BlockMax, Coded, Codes, Grid, Packed as Words, Rule, Table, Zeros};
-use statepress_core::encoding::{AbsmaxType, ScaleType};
-use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{DType, Encoding, Entry, Packed, Source, shape};
+use statepress_core::encoding::{Coding, Granularity, ScaleType};
+use statepress_core::{DType, Encoding, Entry, Group, Packed, Scales, Source, shape, tensor as packed};
 
 use crate::FormatError;
 use crate::cursor::reserve;
@@ -52,21 +51,20 @@ impl From<'_> {
 
     fn table(&self, table: &Table, encoding: Encoding, n: usize) -> Result<Packed, FormatError> {
         let codes = read_run(self.source, self.name, table.codes, u8::from_le_bytes)?;
-        let absmax = match (&table.absmax, encoding) {
-            (
-                BlockMax::Double { codes, nested, offset, .. },
-                Encoding::Nf4 { absmax: AbsmaxType::Double, .. },
-            ) => Absmax::Double {
-                codes: self.all(codes, u8::from_le_bytes)?,
-                nested: self.floats(nested)?,
-                offset: *offset,
-            },
-            (absmax, _) => Absmax::Plain(Floats::F32(self.maxima(absmax)?)),
-        };
-        if let Encoding::Nf4 { block, .. } = encoding {
-            return Ok(Packed::Nf4 { codes, absmax, block });
+        if let Encoding::Codes(Coding { grid, group, scale }) = encoding {
+            let scales = match &table.absmax {
+                BlockMax::Double { codes, nested, offset, .. } if scale == ScaleType::Double => {
+                    Scales::Double {
+                        codes: self.all(codes, u8::from_le_bytes)?,
+                        nested: self.floats(nested)?,
+                        offset: *offset,
+                    }
+                }
+                absmax => Scales::F32(self.maxima(absmax)?),
+            };
+            return Ok(Packed::Codes(packed::Codes { grid, group, codes, scales }));
         }
-        let Absmax::Plain(Floats::F32(absmax)) = absmax else { return Ok(Packed::F32(Vec::new())) };
+        let absmax = self.maxima(&table.absmax)?;
         let mut values = reserve(self.name, n)?;
         for (block, absmax) in (0..n).step_by(table.block).zip(absmax) {
             values.extend((block..n.min(block + table.block)).map(|i| {
@@ -95,36 +93,37 @@ impl From<'_> {
         encoding: Encoding,
         (rows, cols): (usize, usize),
     ) -> Result<Packed, FormatError> {
-        match (encoding, &grid.zeros, &grid.codes.packed) {
-            (Encoding::Int8 { .. }, Zeros::Same(0), None) => Ok(Packed::Int8 {
-                codes: self.all(&grid.codes.array, i8::from_le_bytes)?,
-                scales: self.scales(grid)?,
-            }),
-            (Encoding::Int8 { .. }, Zeros::Same(zero), _) => {
-                let codes = self.codes(grid, rows, cols)?;
-                let codes = codes.into_iter().map(|code| (code - *zero as f32) as i8).collect();
-                Ok(Packed::Int8 { codes, scales: self.scales(grid)? })
+        let (Encoding::Codes(coding), Zeros::Same(zero)) = (encoding, &grid.zeros) else {
+            return Ok(Packed::F32(self.numbers(grid, rows, cols)?));
+        };
+        let codes = match (coding.grid.bits(), &grid.codes.packed) {
+            (8, None) if *zero == 0 => self.all(&grid.codes.array, u8::from_le_bytes)?,
+            (bits, _) => {
+                let codes = self.each(grid, rows, cols, |code| (code - *zero as f32) as i8 as u8)?;
+                match bits {
+                    8 => codes,
+                    _ => codes.as_chunks::<2>().0.iter().map(|&[a, b]| a << 4 | b & 15).collect(),
+                }
             }
-            (Encoding::Int4 { group, scale }, Zeros::Same(zero), _) => {
-                let nibble = |code: f32| (code - *zero as f32) as i8 as u8 & 15;
-                let codes = self.codes(grid, rows, cols)?;
-                let codes =
-                    codes.as_chunks::<2>().0.iter().map(|&[a, b]| nibble(a) << 4 | nibble(b)).collect();
-                let groups = cols / group;
-                let scales = match scale {
-                    ScaleType::Fp16 => {
-                        Floats::F16(turned(&self.all(&grid.scales, u16::from_le_bytes)?, grid, rows, groups))
-                    }
-                    ScaleType::Fp32 => Floats::F32(turned(&self.scales(grid)?, grid, rows, groups)),
-                };
-                Ok(Packed::Int4 { codes, scales, group })
+        };
+        let groups = match coding.group {
+            Group::Values(group) => cols / group,
+            Group::Row | Group::Tensor => 1,
+        };
+        let scales = match coding.scale {
+            ScaleType::Fp16 => {
+                Scales::F16(turned(&self.all(&grid.scales, u16::from_le_bytes)?, grid, rows, groups))
             }
-            _ => Ok(Packed::F32(self.numbers(grid, rows, cols)?)),
-        }
+            _ if matches!(coding.group, Group::Values(_)) => {
+                Scales::F32(turned(&self.scales(grid)?, grid, rows, groups))
+            }
+            _ => Scales::F32(self.scales(grid)?),
+        };
+        Ok(Packed::Codes(packed::Codes { grid: coding.grid, group: coding.group, codes, scales }))
     }
 
     fn numbers(&self, grid: &Grid, rows: usize, cols: usize) -> Result<Vec<f32>, FormatError> {
-        let mut values = self.codes(grid, rows, cols)?;
+        let mut values = self.each(grid, rows, cols, |code| code)?;
         let scales = self.scales(grid)?;
         let zeros = match &grid.zeros {
             Zeros::Same(_) => None,
@@ -153,18 +152,22 @@ impl From<'_> {
         Ok(values)
     }
 
-    /// The codes as `[out, in]`.
-    fn codes(&self, grid: &Grid, rows: usize, cols: usize) -> Result<Vec<f32>, FormatError> {
-        let digits = match self.digits(&grid.codes)? {
-            Digits::Plain { values, .. } if !grid.transposed => return Ok(values),
-            digits => digits,
-        };
+    /// What is made of the codes, as `[out, in]`.
+    fn each<T>(
+        &self,
+        grid: &Grid,
+        rows: usize,
+        cols: usize,
+        make: impl Fn(f32) -> T,
+    ) -> Result<Vec<T>, FormatError> {
+        let digits = self.digits(&grid.codes)?;
         let mut values = reserve(self.name, rows * cols)?;
         for row in 0..rows {
-            values.extend((0..cols).map(|col| match grid.transposed {
-                true => digits.get(col, row),
-                false => digits.get(row, col),
-            }));
+            values.extend(
+                (0..cols).map(|col| {
+                    make(if grid.transposed { digits.get(col, row) } else { digits.get(row, col) })
+                }),
+            );
         }
         Ok(values)
     }
@@ -250,7 +253,6 @@ pub(crate) fn are_neighbours(
 
 /// The encoding that has the same codes and scales as a grid of `shape`, else that of numbers.
 pub(crate) fn encoding(grid: &Grid, shape: &[usize]) -> Encoding {
-    use statepress_core::encoding::Granularity;
     let (rows, cols) = shape::matrix(shape);
     let bits = match grid.codes.packed {
         Some(packed) => packed.bits,
@@ -259,12 +261,12 @@ pub(crate) fn encoding(grid: &Grid, shape: &[usize]) -> Encoding {
     };
     let centred = matches!(grid.zeros, Zeros::Same(zero) if zero == if grid.codes.packed.is_some() { 1 << (bits - 1) } else { 0 });
     let found = match (bits, grid.per) {
-        (8, [1, per]) if per >= cols => Encoding::Int8 { granularity: Granularity::Row },
-        (8, per) if per == [rows, cols] => Encoding::Int8 { granularity: Granularity::Tensor },
+        (8, [1, per]) if per >= cols => Encoding::int8(Granularity::Row),
+        (8, per) if per == [rows, cols] => Encoding::int8(Granularity::Tensor),
         (4, [1, per]) => {
             let half = grid.scales.dtype() == DType::F16 && grid.unit == 1.0;
             let scale = if half { ScaleType::Fp16 } else { ScaleType::Fp32 };
-            Encoding::Int4 { group: per.min(cols), scale }
+            Encoding::int4(per.min(cols), scale)
         }
         _ => return Encoding::Fp32,
     };

@@ -3,11 +3,10 @@
 //! Bytes are converted in chunks, so memory peaks at the tensor itself plus [`CHUNK_BYTES`],
 //! whatever the order of its elements in the file.
 
-use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
+use statepress_core::encoding::{Granularity, ScaleType};
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
 use statepress_core::limits::CHUNK_BYTES;
-use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{DType, Encoding, Entry, Packed, Source, Tensor, shape};
+use statepress_core::{Codes, DType, Encoding, Entry, Grid, Packed, Scales, Source, Tensor, shape};
 
 use crate::cursor::{range_end, reserve};
 use crate::shape::checked_elements;
@@ -18,7 +17,7 @@ use crate::{FormatError, coded};
 /// Reads one tensor.
 ///
 /// Floats of 16 and 32 bits and packed tensors come as they are stored. Torch's INT8 comes as
-/// [`Packed::Int8`] where its zero points are 0 and the shape allows it, else as f32. Weights in the
+/// INT8 where its zero points are 0 and the shape allows it, else as f32. Weights in the
 /// layout of another tool come as [`statepress_core::coded::Coded::encoding`] says. Every other
 /// element type comes as f32, but for complex numbers, which are refused.
 pub fn read_tensor(source: &dyn Source, entry: &Entry) -> Result<Tensor, FormatError> {
@@ -98,10 +97,12 @@ fn read_affine(
     let symmetric = zero_points.iter().all(|&zero_point| zero_point == 0.0);
     // torch has a scale for each index of the first dimension, we for each row of the last.
     let by_row = granularity == Granularity::Tensor || shape::matrix(&entry.shape).0 == rows;
-    let packs = by_row && Encoding::Int8 { granularity }.refusal(&entry.shape).is_none();
+    let packs = by_row && Encoding::int8(granularity).refusal(&entry.shape).is_none();
     if codes.dtype == DType::I8 && symmetric && packs {
-        let codes = read_view(source, &entry.name, &entry.shape, codes, i8::from_le_bytes)?;
-        return Ok(Packed::Int8 { codes, scales });
+        let codes = read_view(source, &entry.name, &entry.shape, codes, u8::from_le_bytes)?;
+        let (grid, group) = (Grid::Int8, granularity.of(&entry.shape).into());
+        let scales = Scales::F32(scales);
+        return Ok(Packed::Codes(Codes { grid, group, codes, scales }));
     }
     let mut values = read_f32(source, &entry.name, &entry.shape, codes)?;
     let per_scale = (values.len() / scales.len().max(1)).max(1);
@@ -126,35 +127,27 @@ fn read_packed(
         return Err(FormatError::tensor(&entry.name, "its parts are not those of its encoding"));
     }
     let reader = |part: usize| Part { source, entry, extent: extents[part] };
-    Ok(match encoding {
-        Encoding::Fp32 => Packed::F32(reader(0).read(f32::from_le_bytes)?),
-        Encoding::Fp16 => Packed::F16(reader(0).read(u16::from_le_bytes)?),
-        Encoding::Bf16 => Packed::Bf16(reader(0).read(u16::from_le_bytes)?),
-        Encoding::Int8 { .. } => Packed::Int8 {
-            codes: reader(0).read(i8::from_le_bytes)?,
-            scales: reader(1).read(f32::from_le_bytes)?,
+    let coding = match encoding {
+        Encoding::Fp32 => return Ok(Packed::F32(reader(0).read(f32::from_le_bytes)?)),
+        Encoding::Fp16 => return Ok(Packed::F16(reader(0).read(u16::from_le_bytes)?)),
+        Encoding::Bf16 => return Ok(Packed::Bf16(reader(0).read(u16::from_le_bytes)?)),
+        Encoding::Codes(coding) => coding,
+    };
+    let one = |part: usize| -> Result<f32, FormatError> {
+        Ok(reader(part).read(f32::from_le_bytes)?.first().copied().unwrap_or(0.0))
+    };
+    let scales = match coding.scale {
+        ScaleType::Fp16 => Scales::F16(reader(1).read(u16::from_le_bytes)?),
+        ScaleType::Fp32 => Scales::F32(reader(1).read(f32::from_le_bytes)?),
+        ScaleType::Log8 => Scales::Log8 { codes: reader(1).read(u8::from_le_bytes)?, unit: one(2)? },
+        ScaleType::Double => Scales::Double {
+            codes: reader(1).read(u8::from_le_bytes)?,
+            nested: reader(2).read(f32::from_le_bytes)?,
+            offset: one(3)?,
         },
-        Encoding::Int4 { group, scale } => Packed::Int4 {
-            codes: reader(0).read(u8::from_le_bytes)?,
-            scales: match scale {
-                ScaleType::Fp16 => Floats::F16(reader(1).read(u16::from_le_bytes)?),
-                ScaleType::Fp32 => Floats::F32(reader(1).read(f32::from_le_bytes)?),
-            },
-            group,
-        },
-        Encoding::Nf4 { block, absmax } => {
-            let absmax = match absmax {
-                AbsmaxType::Fp16 => Absmax::Plain(Floats::F16(reader(1).read(u16::from_le_bytes)?)),
-                AbsmaxType::Fp32 => Absmax::Plain(Floats::F32(reader(1).read(f32::from_le_bytes)?)),
-                AbsmaxType::Double => Absmax::Double {
-                    codes: reader(1).read(u8::from_le_bytes)?,
-                    nested: reader(2).read(f32::from_le_bytes)?,
-                    offset: reader(3).read(f32::from_le_bytes)?.first().copied().unwrap_or(0.0),
-                },
-            };
-            Packed::Nf4 { codes: reader(0).read(u8::from_le_bytes)?, absmax, block }
-        }
-    })
+    };
+    let codes = reader(0).read(u8::from_le_bytes)?;
+    Ok(Packed::Codes(Codes { grid: coding.grid, group: coding.group, codes, scales }))
 }
 
 /// One stored array of a packed tensor.
@@ -194,6 +187,7 @@ pub(crate) fn read_run<T, const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use statepress_core::Group;
 
     const BYTES: [u8; 6] = [0, 1, 2, 253, 254, 255];
 
@@ -216,7 +210,12 @@ mod tests {
     fn symmetric_int8_stays_packed() {
         let per_tensor = AffineScales::PerTensor { scale: 0.5, zero_point: 0 };
         let codes = view(DType::I8, 0, 6, &[3, 1]);
-        let expected = Packed::Int8 { codes: vec![0, 1, 2, -3, -2, -1], scales: vec![0.5] };
+        let expected = Packed::Codes(Codes {
+            grid: Grid::Int8,
+            group: Group::Tensor,
+            codes: BYTES.to_vec(),
+            scales: Scales::F32(vec![0.5]),
+        });
         assert_eq!(read(&[2, 3], codes, per_tensor), expected);
     }
 
@@ -237,7 +236,7 @@ mod tests {
 
     #[test]
     fn packed_parts_must_be_those_of_the_encoding() {
-        let encoding = Encoding::Int8 { granularity: Granularity::Row };
+        let encoding = Encoding::int8(Granularity::Row);
         let parts = vec![Extent { offset: 0, len: 6 }, Extent { offset: 6, len: 4 }];
         let stored = Stored::Packed { encoding, parts };
         let entry = Entry { name: "w".into(), shape: vec![2, 3], stored, tied_to: None };

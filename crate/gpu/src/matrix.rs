@@ -1,10 +1,8 @@
 //! A packed matrix, and banks of them, in the GPU's memory.
 
-use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{Packed, Tensor};
+use statepress_core::{Codes, Grid, Group, Packed, Scales as Stored, Tensor, tables};
 use statepress_kernels::backend::BackendError;
-use statepress_kernels::codecs::nf4::double;
-use statepress_kernels::codecs::{self, nibbles};
+use statepress_kernels::codecs::{self, stream};
 use statepress_kernels::shaders::{self, Codec};
 use wgpu::BufferUsages;
 
@@ -23,7 +21,7 @@ pub struct GpuMatrix {
     /// Matrices of the bank.
     pub(crate) banks: usize,
     scales: Scales,
-    /// Numbers per scale; 0: one scale in all.
+    /// Numbers per scale; 0, for INT8: one scale in all.
     block: usize,
 }
 
@@ -57,25 +55,15 @@ impl GpuMatrix {
                 padded(bytemuck::cast_slice(&values), rows, cols, 4)
             }
             Packed::F16(bits) | Packed::Bf16(bits) => padded(bytemuck::cast_slice(&bits), rows, cols, 2),
-            Packed::Int8 { codes, scales: each } => {
-                if each.len() == 1 {
-                    block = 0;
-                }
-                scales = Scales::Fp32(each);
-                padded(bytemuck::cast_slice(&codes), rows, cols, 1)
-            }
-            Packed::Int4 { codes, scales: each, group } => {
-                block = group;
-                scales = plain(each);
-                padded_nibbles(codes, rows, cols)
-            }
-            Packed::Nf4 { codes, absmax, block: each } => {
-                block = each;
-                scales = match absmax {
-                    Absmax::Plain(values) => plain(values),
-                    Absmax::Double { codes, nested, offset } => Scales::Double(codes, nested, vec![offset]),
+            Packed::Codes(codes) => {
+                block = match codes.group {
+                    Group::Row => cols,
+                    Group::Tensor if codes.grid == Grid::Int8 => 0,
+                    group => group.size(&tensor.shape),
                 };
-                padded_nibbles(codes, rows, cols)
+                let rows = code_rows(&codes, codec, rows, cols);
+                scales = Scales::of(codes.scales);
+                rows
             }
         };
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
@@ -119,7 +107,7 @@ impl GpuMatrix {
 
     /// Bytes of the codes of one matrix of the bank: whole words of four.
     pub(crate) fn code_bytes(&self) -> usize {
-        self.rows * self.eights() * self.codec.eight_bytes()
+        self.rows * self.codec.row_bytes(self.eights())
     }
 
     /// Bytes of the codes and scales of one matrix of the bank.
@@ -152,7 +140,7 @@ impl GpuMatrix {
                 );
                 nested = constants.len() as u32;
                 constants.push(means.len() as u32);
-                let tables = means.iter().chain(double::table()).chain(values);
+                let tables = means.iter().chain(tables::dynamic()).chain(values);
                 constants.extend(tables.map(|value| value.to_bits()));
                 codes.len()
             }
@@ -179,6 +167,15 @@ impl Drop for GpuMatrix {
 }
 
 impl Scales {
+    fn of(scales: Stored) -> Self {
+        match scales {
+            Stored::F32(values) => Self::Fp32(values),
+            Stored::F16(bits) => Self::Fp16(bits),
+            Stored::Double { codes, nested, offset } => Self::Double(codes, nested, vec![offset]),
+            scales @ Stored::Log8 { .. } => Self::Fp32(codecs::scales::all(&scales)),
+        }
+    }
+
     fn append(&mut self, other: &Self) {
         match (self, other) {
             (Self::Fp32(all), Self::Fp32(more)) => all.extend(more),
@@ -203,13 +200,6 @@ impl Scales {
     }
 }
 
-fn plain(floats: Floats) -> Scales {
-    match floats {
-        Floats::F32(values) => Scales::Fp32(values),
-        Floats::F16(bits) => Scales::Fp16(bits),
-    }
-}
-
 /// Rows of `size` bytes a number, each padded with zeros to whole eights.
 fn padded(bytes: &[u8], rows: usize, cols: usize, size: usize) -> Vec<u8> {
     if cols.is_multiple_of(EIGHT) {
@@ -223,17 +213,36 @@ fn padded(bytes: &[u8], rows: usize, cols: usize, size: usize) -> Vec<u8> {
     all
 }
 
-/// The same for two codes a byte, which run over the end of a row.
-fn padded_nibbles(codes: Vec<u8>, rows: usize, cols: usize) -> Vec<u8> {
-    if cols.is_multiple_of(EIGHT) {
-        return codes;
-    }
+/// Rows of codes, each padded with zeros to whole eights. Codes of bytes and of nibbles lie as they are stored, which
+/// their kernels read; others begin with the lowest bits of a word of their own.
+fn code_rows(codes: &Codes, codec: Codec, rows: usize, cols: usize) -> Vec<u8> {
+    let (bits, stored) = (codes.grid.bits(), &codes.codes);
+    let code =
+        |row: usize, col: usize| if col < cols { stream::get(stored, bits, row * cols + col) } else { 0 };
     let width = cols.next_multiple_of(EIGHT);
-    let all = (0..rows).flat_map(|row| {
-        let codes = &codes;
-        (0..width).map(move |col| if col < cols { nibbles::get(codes, row * cols + col) } else { 0 })
-    });
-    nibbles::pack(all, 0)
+    match bits {
+        8 => padded(stored, rows, cols, 1),
+        4 if cols == width => stored.clone(),
+        4 => {
+            let all = (0..rows * width).map(|i| code(i / width, i % width));
+            stream::pack(all, bits, 0)
+        }
+        _ => {
+            let row_bytes = codec.row_bytes(width / EIGHT);
+            let mut all = vec![0; rows * row_bytes];
+            for (row, out) in all.chunks_exact_mut(row_bytes.max(1)).enumerate() {
+                for col in 0..cols {
+                    let (at, code) = (col * bits, u16::from(code(row, col)) << (col * bits % 8));
+                    let [low, high] = code.to_le_bytes();
+                    out[at / 8] |= low;
+                    if high != 0 {
+                        out[at / 8 + 1] |= high;
+                    }
+                }
+            }
+            all
+        }
+    }
 }
 
 fn write(gpu: &Gpu, buffer: &wgpu::Buffer, mut bytes: Vec<u8>) {

@@ -4,6 +4,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BackendName, BackendOptions } from "../worker/wasm.js";
 import type { Format } from "./formats.js";
 import type {
+  GroupOptions,
   Int4Options,
   Int8Options,
   Nf4Options,
@@ -95,6 +96,7 @@ export interface CodecOptions {
   readonly int8?: Partial<Int8Options>;
   readonly nf4?: Partial<Nf4Options>;
   readonly int4?: Partial<Int4Options>;
+  readonly groups?: Partial<GroupOptions>;
 }
 
 /** Options of `compress`. */

@@ -1,6 +1,7 @@
 // Every option of the command line, once: help, reading, did-you-mean and shell completion are made from this table.
 
 import { formats } from "../api/formats.js";
+import { PRECISIONS } from "../api/types/statepress.js";
 
 /** One option. */
 export interface Option {
@@ -63,7 +64,7 @@ export const OPTIONS = {
   tensor: { value: "NAME", help: "look closely at that tensor, and read it" },
   precision: {
     value: "P,Q",
-    allowed: ["fp32", "fp16", "bf16", "int8", "int4", "nf4"],
+    allowed: PRECISIONS,
     list: true,
     help: "with --tensor: what these make of it",
   },

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Int4Options, Int8Options, Nf4Options, Quantize, RecipeError, Rule};
+use super::{GroupOptions, Int4Options, Int8Options, Nf4Options, Quantize, RecipeError, Rule};
 use crate::Precision;
 use crate::encoding::ScaleType;
 
@@ -18,6 +18,8 @@ pub(super) struct QuantizeRead {
     nf4: Nf4Options,
     #[serde(default)]
     int4: Int4Options,
+    #[serde(default)]
+    groups: GroupOptions,
     /// Read for its one value.
     #[serde(default, rename = "errorCompensation")]
     _error_compensation: ErrorCompensation,
@@ -32,8 +34,8 @@ enum ErrorCompensation {
 }
 
 impl From<QuantizeRead> for Quantize {
-    fn from(QuantizeRead { rules, otherwise, int8, nf4, int4, .. }: QuantizeRead) -> Self {
-        Self { rules, otherwise, int8, nf4, int4 }
+    fn from(QuantizeRead { rules, otherwise, int8, nf4, int4, groups, .. }: QuantizeRead) -> Self {
+        Self { rules, otherwise, int8, nf4, int4, groups }
     }
 }
 

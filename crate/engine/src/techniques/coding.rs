@@ -2,7 +2,7 @@
 
 use statepress_core::recipe::{ClipBy, Int8Options};
 use statepress_core::report::RoundingError;
-use statepress_core::{Encoding, Entry, Finding, Tensor};
+use statepress_core::{Coding, Encoding, Entry, Finding, Grid, Tensor};
 use statepress_formats::Survey;
 use statepress_kernels::KernelError;
 use statepress_kernels::codecs::{self, Clip};
@@ -96,7 +96,7 @@ pub(crate) fn clipped(entry: &Entry, encoding: Encoding, error: &RoundingError) 
 /// The percentile by which an encoding clips on purpose.
 pub(crate) fn percentile(encoding: Encoding, clip: Clip) -> Option<f64> {
     match (encoding, clip) {
-        (Encoding::Int8 { .. }, Clip::Percentile(percentile)) => Some(percentile),
+        (Encoding::Codes(Coding { grid: Grid::Int8, .. }), Clip::Percentile(percentile)) => Some(percentile),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use statepress_core::encoding::Granularity;
 use statepress_core::index::{AffineScales, Stored};
-use statepress_core::{DType, Encoding, Entry, Finding, Form, shape};
+use statepress_core::{DType, Encoding, Entry, Finding, Form};
 
 use super::plan::Known;
 use crate::families::is_buffer;
@@ -54,9 +54,6 @@ pub(super) fn keep(entry: &Entry, known: &Known, findings: &mut Vec<Finding>) ->
                 other => Form::Kept(other),
             };
         }
-        Stored::Packed { encoding: Encoding::Int8 { granularity }, .. } => {
-            return Form::Coded(int8(*granularity, &entry.shape));
-        }
         Stored::Packed { encoding, .. } => return Form::Coded(*encoding),
         Stored::Coded(coded) => {
             if coded.encoding == Encoding::Fp32 {
@@ -75,7 +72,7 @@ pub(super) fn keep(entry: &Entry, known: &Known, findings: &mut Vec<Finding>) ->
         AffineScales::PerTensor { zero_point, .. } => (Granularity::Tensor, *zero_point == 0),
         AffineScales::PerRow { .. } => (Granularity::Row, !known.shifted.contains(&entry.name)),
     };
-    let encoding = int8(granularity, &entry.shape);
+    let encoding = Encoding::int8(granularity.of(&entry.shape));
     let reason = if codes.dtype != DType::I8 {
         format!("its codes are {}", codes.dtype.name())
     } else if !symmetric {
@@ -115,10 +112,4 @@ pub(super) fn recoded(entry: &Entry, encoding: Encoding, known: &Known) -> Optio
         now.name()
     );
     Some(Finding::warning("recoded", message).about(&entry.name))
-}
-
-/// INT8 of a tensor as it is read: a single row has one scale either way.
-fn int8(granularity: Granularity, shape: &[usize]) -> Encoding {
-    let single_row = shape::matrix(shape).0 == 1;
-    Encoding::Int8 { granularity: if single_row { Granularity::Row } else { granularity } }
 }

@@ -2,10 +2,11 @@
 
 use statepress_core::index::Stored;
 use statepress_core::report::RoundingError;
-use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{DType, Encoding, Entry, Finding, Packed, Source, Tensor};
+use statepress_core::{
+    Codes, Coding, DType, Encoding, Entry, Finding, Group, Packed, Scales, Source, Tensor,
+};
 use statepress_formats::Survey;
-use statepress_kernels::codecs::{self, all_finite, nf4};
+use statepress_kernels::codecs::{self, all_finite};
 
 use crate::EngineError;
 
@@ -44,12 +45,12 @@ pub(crate) fn survey(source: &dyn Source, entry: &Entry, read: &Tensor) -> Resul
         Packed::F32(values) => !all_finite(values),
         Packed::F16(bits) => highest(bits) >= F16_SPECIAL,
         Packed::Bf16(bits) => highest(bits) >= BF16_SPECIAL,
-        Packed::Int8 { scales, .. } => !all_finite(scales),
-        Packed::Int4 { scales, .. } => floats_special(scales),
-        Packed::Nf4 { absmax: Absmax::Plain(absmax), .. } => floats_special(absmax),
-        Packed::Nf4 { absmax: Absmax::Double { nested, offset, .. }, .. } => {
-            !(all_finite(nested) && offset.is_finite())
-        }
+        Packed::Codes(codes) => match &codes.scales {
+            Scales::F32(values) => !all_finite(values),
+            Scales::F16(bits) => highest(bits) >= F16_SPECIAL,
+            Scales::Log8 { unit, .. } => !unit.is_finite(),
+            Scales::Double { nested, offset, .. } => !(all_finite(nested) && offset.is_finite()),
+        },
     };
     if !special {
         return Ok(Survey::default());
@@ -66,13 +67,6 @@ pub(crate) fn survey(source: &dyn Source, entry: &Entry, read: &Tensor) -> Resul
 /// The highest magnitude of 16-bit floats, as bits.
 fn highest(bits: &[u16]) -> u16 {
     bits.iter().fold(0, |highest, bits| (bits & 0x7fff).max(highest))
-}
-
-fn floats_special(floats: &Floats) -> bool {
-    match floats {
-        Floats::F32(values) => !all_finite(values),
-        Floats::F16(bits) => highest(bits) >= F16_SPECIAL,
-    }
 }
 
 /// Says what was not finite, or became so when it was read.
@@ -133,9 +127,8 @@ pub(crate) fn measure(
     let (_, cols) = coded.matrix();
     let encoding = coded.encoding();
     let floats = !encoding.precision().is_quantized();
-    let (unit, what) = match encoding {
-        Encoding::Int4 { group, .. } => (group, "groups"),
-        Encoding::Nf4 { block, .. } => (block, "blocks"),
+    let (unit, what) = match encoding.coding() {
+        Some(Coding { group: group @ Group::Values(_), .. }) => (group.size(&coded.shape), "groups"),
         _ => (cols.max(1), "rows"),
     };
     let overflowed = if floats { beyond_codes } else { 0 };
@@ -290,25 +283,19 @@ impl Lost<'_> {
     }
 }
 
-/// Whether double quantization took the sign of a block's absmax.
-fn is_negative(coded: &Tensor, block: usize) -> bool {
-    matches!(&coded.data, Packed::Nf4 { absmax: absmax @ Absmax::Double { .. }, .. }
-        if nf4::block_absmax(absmax, block) < 0.0)
+/// Whether double quantization took the sign of a group's scale.
+fn is_negative(coded: &Tensor, group: usize) -> bool {
+    matches!(&coded.data, Packed::Codes(Codes { scales: scales @ Scales::Double { .. }, .. })
+        if codecs::scales::get(scales, group) < 0.0)
 }
 
 /// Scales so small that their type has next to no digits for them.
 fn coarse_scales(coded: &Tensor) -> u64 {
     let small = |bits: u32| u64::from(bits > 0 && bits < COARSE);
-    let of_f32 = |values: &[f32]| values.iter().map(|value| small(value.to_bits())).sum();
-    let of = |floats: &Floats| match floats {
-        Floats::F32(values) => of_f32(values),
-        Floats::F16(bits) => bits.iter().map(|&bits| small(bits.into())).sum(),
-    };
-    match &coded.data {
-        Packed::F32(_) | Packed::F16(_) | Packed::Bf16(_) => 0,
-        Packed::Int8 { scales, .. } => of_f32(scales),
-        Packed::Int4 { scales, .. } => of(scales),
-        Packed::Nf4 { absmax: Absmax::Plain(absmax), .. } => of(absmax),
-        Packed::Nf4 { absmax: Absmax::Double { .. }, .. } => 0,
+    let Packed::Codes(codes) = &coded.data else { return 0 };
+    match &codes.scales {
+        Scales::F32(values) => values.iter().map(|value| small(value.to_bits())).sum(),
+        Scales::F16(bits) => bits.iter().map(|&bits| small(bits.into())).sum(),
+        Scales::Log8 { .. } | Scales::Double { .. } => 0,
     }
 }

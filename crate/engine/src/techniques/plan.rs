@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use statepress_core::recipe::{self, Codecs, Quantize, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
-use statepress_core::{Encoding, Entry, Finding, Form, Index, Precision, Recipe, StoredAs};
+use statepress_core::{Encoding, Entry, Finding, Form, Grid, Group, Index, Precision, Recipe, StoredAs};
 
 use super::keep::{keep, recoded, tell_kept, tell_once, untouched};
 use super::tying::may_be_copy;
@@ -253,7 +253,7 @@ fn decide(entry: &Entry, codecs: &Codecs, precision: Precision, findings: &mut V
     }
     let asked = codecs.encoding(precision);
     // 4-bit groups that do not fit a row fall back to 8 bits, vectors to full precision.
-    for encoding in [asked, codecs.encoding(Precision::Int8), Encoding::Fp32] {
+    for encoding in [asked, codecs.encoding(Precision::Codes(Grid::Int8)), Encoding::Fp32] {
         let Some(_) = refusal(encoding, &entry.shape) else {
             if encoding != asked
                 && let Some(reason) = refusal(asked, &entry.shape)
@@ -271,30 +271,19 @@ fn decide(entry: &Entry, codecs: &Codecs, precision: Precision, findings: &mut V
 /// Why a shape cannot take an encoding. Experts in one tensor are to run each by itself, so that
 /// nothing may share a scale with its neighbour.
 fn refusal(encoding: Encoding, shape: &[usize]) -> Option<String> {
-    let across = |block: usize, what: &str| match shape {
-        [_, part @ ..] if part.len() > 1 && part[0] > 1 => {
-            let numbers: usize = part.iter().product();
-            let reason = format!("{what} of {block} would lie across parts of {numbers} numbers");
-            (!numbers.is_multiple_of(block)).then_some(reason)
-        }
-        _ => None,
-    };
-    encoding.refusal(shape).or_else(|| match encoding {
-        Encoding::Int4 { group, .. } => across(group, "groups"),
-        Encoding::Nf4 { block, .. } => across(block, "blocks"),
-        _ => None,
+    encoding.refusal(shape).or_else(|| {
+        let Group::Values(group) = encoding.coding()?.group else { return None };
+        let [_, part @ ..] = shape else { return None };
+        let numbers: usize = part.iter().product();
+        let across = part.len() > 1 && part[0] > 1 && !numbers.is_multiple_of(group);
+        across.then(|| format!("groups of {group} would lie across parts of {numbers} numbers"))
     })
 }
 
 const fn element_bits(form: Form) -> u64 {
     match form {
         Form::Kept(dtype) => 8 * dtype.bytes() as u64,
-        Form::Coded(encoding) => match encoding.precision() {
-            Precision::Fp32 => 32,
-            Precision::Fp16 | Precision::Bf16 => 16,
-            Precision::Int8 => 8,
-            Precision::Int4 | Precision::Nf4 => 4,
-        },
+        Form::Coded(encoding) => encoding.precision().bits(),
     }
 }
 

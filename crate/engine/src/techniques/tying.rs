@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use statepress_core::index::{AffineScales, Entry, Extent, Index, Stored, Strided};
 use statepress_core::limits::CHUNK_BYTES;
-use statepress_core::{Finding, Packed, Source};
+use statepress_core::{Codes, Finding, Grid, Packed, Scales, Source};
 use statepress_kernels::codecs;
 
 use crate::EngineError;
@@ -72,7 +72,7 @@ fn compare_numbers(source: &dyn Source, head: &Entry, table: &Entry) -> Result<T
         let head = statepress_formats::read_tensor(source, &head)?;
         copy = copy && table.data == head.data;
         rounding = rounding
-            && matches!(&head.data, Packed::Int8 { codes, scales }
+            && matches!(&head.data, Packed::Codes(Codes { grid: Grid::Int8, codes, scales: Scales::F32(scales), .. })
                 if is_rounding(&codecs::decode(&table), codes, scales));
         if !copy && !rounding {
             return Ok(Tying::Separate);
@@ -128,13 +128,13 @@ fn same_bytes(source: &dyn Source, parts: &[Extent], others: &[Extent]) -> Resul
 
 /// Whether codes are torch's dynamic rounding of `values`: `scale = max|w| / 127.5` over the
 /// tensor or a row, half to even.
-fn is_rounding(values: &[f32], codes: &[i8], scales: &[f32]) -> bool {
+fn is_rounding(values: &[f32], codes: &[u8], scales: &[f32]) -> bool {
     let row = values.len() / scales.len().max(1);
     row > 0
         && values.chunks(row).zip(codes.chunks(row)).zip(scales).all(|((values, codes), &scale)| {
             let inverse = 1.0 / scale;
             values.iter().zip(codes).all(|(value, &code)| {
-                (value * inverse).round_ties_even().clamp(-128.0, 127.0) == f32::from(code)
+                (value * inverse).round_ties_even().clamp(-128.0, 127.0) == f32::from(code as i8)
             })
         })
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use statepress_core::report::BlockView;
-use statepress_core::{Packed, Tensor};
-use statepress_kernels::codecs::{self, int4, nf4, nibbles};
+use statepress_core::{Levels, Packed, Tensor};
+use statepress_kernels::codecs::{self, scales, stream};
 
 /// The most numbers that are shown.
 const SHOWN: usize = 64;
@@ -27,30 +27,21 @@ struct Block {
 impl Block {
     /// The block of number `at`; floats have none.
     fn holding(at: usize, coded: &Tensor) -> Option<Self> {
-        let n = coded.shape.iter().product();
-        let range = |size: usize| {
-            let start = at / size * size;
-            start..(start + size).min(n)
+        let Packed::Codes(codes) = &coded.data else { return None };
+        let (n, size) = (coded.shape.iter().product::<usize>(), codes.group.size(&coded.shape));
+        let start = at / size * size;
+        let range = start..(start + size).min(n);
+        let (grid, scale) = (codes.grid, scales::get(&codes.scales, at / size));
+        let levels = match grid.levels() {
+            Levels::Table(table) => levels(table.iter().map(|level| level * scale)),
+            // Plain rounding has no use for the lowest integer, which has no twin above zero.
+            Levels::Integers => {
+                let level = |i| grid.level(stream::get(&codes.codes, grid.bits(), i));
+                let lowest = range.clone().map(level).fold(-grid.most(), f32::min);
+                levels((lowest as i32..=grid.most() as i32).map(|level| level as f32 * scale))
+            }
         };
-        Some(match &coded.data {
-            Packed::F32(_) | Packed::F16(_) | Packed::Bf16(_) => return None,
-            Packed::Int8 { codes, scales } => {
-                let size = codes.len() / scales.len();
-                let (range, scale) = (range(size), scales[at / size]);
-                let lowest = codes[range.clone()].iter().copied().min().unwrap_or(0).min(-127);
-                Self { range, scale, levels: levels((lowest..=127).map(|code| f32::from(code) * scale)) }
-            }
-            Packed::Int4 { codes, scales, group } => {
-                let (range, scale) = (range(*group), int4::get(scales, at / group));
-                let code = |index| int4::sign_extended(nibbles::get(codes, index));
-                let lowest = range.clone().map(code).min().unwrap_or(0).min(-7);
-                Self { range, scale, levels: levels((lowest..=7).map(|code| f32::from(code) * scale)) }
-            }
-            Packed::Nf4 { absmax, block, .. } => {
-                let scale = nf4::block_absmax(absmax, at / block);
-                Self { range: range(*block), scale, levels: levels(nf4::TABLE.iter().map(|x| x * scale)) }
-            }
-        })
+        Some(Self { range, scale, levels })
     }
 }
 

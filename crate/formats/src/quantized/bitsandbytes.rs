@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use statepress_core::coded::{Array, BlockMax, Codes, Grid, Rule, Table, Zeros};
-use statepress_core::encoding::{AbsmaxType, Granularity, NESTED_BLOCK};
+use statepress_core::encoding::{Granularity, NESTED_BLOCK, ScaleType};
 use statepress_core::index::Extent;
 use statepress_core::{DType, Encoding, shape, tables};
 
@@ -116,8 +116,8 @@ fn put_together(
             "the table beside the codes is not that of NF4: values are those of the table in the file";
         told.assumed("quant-map", message.into(), name);
     }
-    let absmax_type = if double { AbsmaxType::Double } else { AbsmaxType::Fp32 };
-    let encoding = Encoding::Nf4 { block, absmax: absmax_type };
+    let absmax_type = if double { ScaleType::Double } else { ScaleType::Fp32 };
+    let encoding = Encoding::nf4(block, absmax_type);
     let ours = nf4 && encoding.refusal(&shape).is_none();
     let codes = Extent { offset: stored.offset, len: bytes };
     let encoding = if ours { encoding } else { Encoding::Fp32 };
@@ -167,7 +167,7 @@ pub(super) fn eight_bits(arrays: &Arrays<'_>, key: &str, _: &mut Told) -> Result
                 groups: None,
                 unit: 1.0 / 127.0,
             };
-            let encoding = Encoding::Int8 { granularity: Granularity::Row };
+            let encoding = Encoding::int8(Granularity::Row);
             let rule = Rule::Grid(grid);
             return Ok(Some(Found::Weight(Box::new(Weight {
                 name,

@@ -38,7 +38,7 @@ pub(super) fn join(entries: Vec<Entry>, findings: &mut Vec<Finding>) -> Result<V
                 entries[scale_at].shape
             )));
         }
-        let encoding = Encoding::Int8 { granularity: Granularity::Row };
+        let encoding = Encoding::int8(Granularity::Row);
         if let Some(why) = encoding.refusal(&entry.shape) {
             return Err(wrong(why));
         }

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashSet};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use statepress_core::index::Stored;
 use statepress_core::limits::CHUNK_BYTES;
-use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{DType, Encoding, Entry, Form, Packed, Part, Sink, Source, Tensor};
+use statepress_core::{
+    Coding, DType, Encoding, Entry, Form, Grid, Packed, Part, Scales, Sink, Source, Tensor,
+};
 
 use super::{METADATA, PREFIX_BYTES};
 use crate::shape::checked_elements;
@@ -86,15 +87,6 @@ impl TensorSpec {
             None => Ok(self.form.parts(&self.shape)),
         }
     }
-
-    /// Whether a tensor that says it has `encoding` is what is expected here. For a single row,
-    /// a scale per row and a scale per tensor are the same numbers.
-    fn takes(&self, encoding: Encoding) -> bool {
-        let single_row = statepress_core::shape::matrix(&self.shape).0 == 1;
-        let int8 = |form| matches!(form, Form::Coded(Encoding::Int8 { .. }));
-        let form = Form::Coded(encoding);
-        self.form == form || (single_row && int8(self.form) && int8(form))
-    }
 }
 
 fn said(form: Form) -> String {
@@ -158,7 +150,7 @@ impl<S: Sink> Writer<S> {
     pub fn write(&mut self, name: &str, tensor: &Tensor) -> Result<(), FormatError> {
         let spec = self.next(name, &tensor.shape)?.clone();
         let encoding = tensor.encoding();
-        if !spec.takes(encoding) {
+        if spec.form != Form::Coded(encoding) {
             let why = format!("its encoding is {encoding:?}, the layout says {}", said(spec.form));
             return Err(FormatError::write(name, why));
         }
@@ -227,41 +219,36 @@ impl<S: Sink> Writer<S> {
 enum Array<'a> {
     F32(&'a [f32]),
     Bits16(&'a [u16]),
-    I8(&'a [i8]),
-    U8(&'a [u8]),
+    Bytes(&'a [u8]),
 }
 
-/// The arrays of a tensor, in the order of [`Encoding::parts`].
+/// The arrays of a tensor, in the order of [`Form::parts`].
 fn arrays(data: &Packed) -> Vec<Array<'_>> {
-    match data {
-        Packed::F32(values) => vec![Array::F32(values)],
-        Packed::F16(bits) | Packed::Bf16(bits) => vec![Array::Bits16(bits)],
-        Packed::Int8 { codes, scales } => vec![Array::I8(codes), Array::F32(scales)],
-        Packed::Int4 { codes, scales, .. } => vec![Array::U8(codes), Array::of(scales)],
-        Packed::Nf4 { codes, absmax: Absmax::Plain(absmax), .. } => vec![Array::U8(codes), Array::of(absmax)],
-        Packed::Nf4 { codes, absmax: Absmax::Double { codes: absmax, nested, offset }, .. } => vec![
-            Array::U8(codes),
-            Array::U8(absmax),
-            Array::F32(nested),
-            Array::F32(std::slice::from_ref(offset)),
-        ],
-    }
-}
-
-impl<'a> Array<'a> {
-    fn of(floats: &'a Floats) -> Self {
-        match floats {
-            Floats::F32(values) => Self::F32(values),
-            Floats::F16(bits) => Self::Bits16(bits),
+    let codes = match data {
+        Packed::F32(values) => return vec![Array::F32(values)],
+        Packed::F16(bits) | Packed::Bf16(bits) => return vec![Array::Bits16(bits)],
+        Packed::Codes(codes) => codes,
+    };
+    let mut arrays = vec![Array::Bytes(&codes.codes)];
+    match &codes.scales {
+        Scales::F32(values) => arrays.push(Array::F32(values)),
+        Scales::F16(bits) => arrays.push(Array::Bits16(bits)),
+        Scales::Log8 { codes, unit } => {
+            arrays.extend([Array::Bytes(codes), Array::F32(std::slice::from_ref(unit))]);
+        }
+        Scales::Double { codes, nested, offset } => {
+            arrays.extend([Array::Bytes(codes), Array::F32(nested), Array::F32(std::slice::from_ref(offset))])
         }
     }
+    arrays
+}
 
+impl Array<'_> {
     fn bytes(&self) -> u64 {
         let bytes = match self {
             Self::F32(values) => size_of_val(*values),
             Self::Bits16(bits) => size_of_val(*bits),
-            Self::I8(codes) => codes.len(),
-            Self::U8(codes) => codes.len(),
+            Self::Bytes(codes) => codes.len(),
         };
         bytes as u64
     }
@@ -270,8 +257,7 @@ impl<'a> Array<'a> {
         match self {
             Self::F32(values) => in_chunks(values, f32::to_le_bytes, sink),
             Self::Bits16(bits) => in_chunks(bits, u16::to_le_bytes, sink),
-            Self::I8(codes) => in_chunks(codes, i8::to_le_bytes, sink),
-            Self::U8(codes) => Ok(sink.write(codes)?),
+            Self::Bytes(codes) => Ok(sink.write(codes)?),
         }
     }
 }

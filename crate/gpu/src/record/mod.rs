@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use statepress_kernels::backend::Moments;
 use statepress_kernels::program::{MatrixId, Node, Op, ValueId};
-use statepress_kernels::shaders::{self as wgsl, Codec, Kernel, Rows, THREADS};
+use statepress_kernels::shaders::{self as wgsl, Kernel, Rows, THREADS};
 
 use crate::memory::Places;
 use crate::network::{GpuNetwork, Uploaded};
@@ -245,7 +245,7 @@ impl<'a> List<'a> {
         params.words(&mut words);
         let matrices: Vec<Rc<Uploaded>> = matrices.iter().map(|matrix| (*matrix).clone()).collect();
         let mut overrides = overrides.to_vec();
-        let int8 = !matrices.is_empty() && matrices.iter().all(|placed| placed.matrix.codec == Codec::Int8);
+        let int8 = !matrices.is_empty() && matrices.iter().all(|placed| placed.matrix.codec.is_int8());
         if kernel.overrides().contains(&"INTEGER") && int8 && self.integers {
             overrides.push("INTEGER");
         }

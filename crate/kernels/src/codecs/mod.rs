@@ -1,29 +1,27 @@
 //! Codecs: numbers to the packed bytes of a precision, and back.
 //!
+//! A grid is fitted to every group ([`fit`]), its scale is rounded to how it is stored ([`scales`]), numbers are rounded
+//! to the grid ([`grid`]), and codes are packed ([`stream`]): four things that do not know each other.
+//!
 //! Deterministic: the same bytes on every machine and in every build. Every operation in here is
 //! correctly rounded by IEEE 754 and in a fixed order; there is no transcendental function.
 
+mod fit;
+pub mod grid;
 pub mod half16;
-pub mod int4;
-pub mod int8;
-pub mod nf4;
-pub mod nibbles;
 mod part;
+pub mod scales;
+pub mod stream;
 
-use statepress_core::{Encoding, Packed, Tensor, shape};
+use half::f16;
+use statepress_core::encoding::{Coding, ScaleType};
+use statepress_core::{Codes, Encoding, Grid, Levels, Packed, Scales, Tensor, shape};
 
 use crate::KernelError;
 use crate::lanes::F32x4;
+pub use fit::Clip;
+pub use grid::Scaled;
 pub use part::part;
-
-/// How the clipping point of INT8 is found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Clip {
-    /// The largest magnitude.
-    Absmax,
-    /// A percentile of the magnitudes, 0 to 100.
-    Percentile(f64),
-}
 
 /// A coded tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,11 +29,11 @@ pub struct Encoded {
     /// The tensor.
     pub tensor: Tensor,
     /// Values that did not fit: beyond the clipping point, the range of a 16-bit float, or what
-    /// the codes can reach with a scale or absmax in binary16.
+    /// the codes can reach with the scale as it is stored.
     pub clipped: u64,
 }
 
-/// Codes `values` of a tensor of `shape`. `clip` concerns INT8 only.
+/// Codes `values` of a tensor of `shape`. `clip` concerns codes, not floats.
 pub fn encode(
     values: &[f32],
     shape: &[usize],
@@ -57,16 +55,49 @@ pub fn encode(
     {
         return Err(KernelError::Percentile(percentile));
     }
-    let (rows, cols) = shape::matrix(shape);
     let (data, clipped) = match encoding {
         Encoding::Fp32 => (Packed::F32(values.to_vec()), 0),
         Encoding::Fp16 => half16::encode_f16(values),
         Encoding::Bf16 => half16::encode_bf16(values),
-        Encoding::Int8 { granularity } => int8::encode(values, rows, cols, granularity, clip),
-        Encoding::Int4 { group, scale } => int4::encode(values, group, scale),
-        Encoding::Nf4 { block, absmax } => nf4::encode(values, block, absmax),
+        Encoding::Codes(coding) => {
+            let (codes, clipped) = round(values, shape, coding, clip);
+            (Packed::Codes(codes), clipped)
+        }
     };
     Ok(Encoded { tensor: Tensor { shape: shape.to_vec(), data }, clipped })
+}
+
+/// Plain rounding: every group gets its scale, every number the code nearest to it. Also counts what was clipped.
+fn round(values: &[f32], shape: &[usize], coding: Coding, clip: Clip) -> (Codes, u64) {
+    let Coding { grid, group, scale } = coding;
+    let size = group.size(shape);
+    let mut sorted = Vec::new();
+    let limits: Vec<f32> = values.chunks(size).map(|values| fit::limit(values, clip, &mut sorted)).collect();
+    let wanted = limits.iter().map(|limit| limit / grid.most()).collect();
+    // Whole numbers are divided by their scale, which therefore is not zero: such a group has codes 0.
+    let instead = if grid.levels() == Levels::Integers { 1.0 } else { 0.0 };
+    let (scales, used) = scales::store(wanted, scale, instead);
+    let mut codes = Vec::with_capacity(values.len());
+    let mut clipped = 0;
+    for ((values, &limit), &used) in values.chunks(size).zip(&limits).zip(&used) {
+        let beyond = Scaled::new(grid, used).round(values, &mut codes);
+        clipped += match (clip, scale) {
+            (Clip::Percentile(_), _) => count(values, limit),
+            (Clip::Absmax, ScaleType::Fp16) if grid.levels() == Levels::Integers => beyond,
+            (Clip::Absmax, ScaleType::Fp16) => count(values, f16::MAX.to_f32()),
+            // A scale that is stored exactly, or rounded up, reaches every number of its group.
+            (Clip::Absmax, ScaleType::Fp32 | ScaleType::Log8 | ScaleType::Double) => 0,
+        };
+    }
+    let codes = match grid.bits() {
+        8 => codes,
+        bits => stream::pack(codes.iter().copied(), bits, Scaled::new(grid, 1.0).nearest(0.0)),
+    };
+    (Codes { grid, group, codes, scales }, clipped)
+}
+
+fn count(values: &[f32], limit: f32) -> u64 {
+    values.iter().filter(|value| value.abs() > limit).count() as u64
 }
 
 /// Whether no number is NaN or infinite: those times zero are NaN, and so is every sum with them.
@@ -85,43 +116,23 @@ pub fn all_finite(values: &[f32]) -> bool {
 
 /// Fails unless codes and scales have the lengths that the shape needs.
 pub fn check(tensor: &Tensor) -> Result<(), KernelError> {
-    use statepress_core::tensor::{Absmax, Floats};
     let n = shape::elements(&tensor.shape).unwrap_or(usize::MAX);
-    let floats = |floats: &Floats| match floats {
-        Floats::F32(values) => values.len(),
-        Floats::F16(values) => values.len(),
-    };
-    let (rows, _) = tensor.matrix();
     match &tensor.data {
         Packed::F32(values) => check_length("values", values.len(), n),
         Packed::F16(values) | Packed::Bf16(values) => check_length("values", values.len(), n),
-        Packed::Int8 { codes, scales } => {
-            check_length("codes", codes.len(), n)?;
-            check_length("scales", scales.len(), if scales.len() == 1 { 1 } else { rows })
-        }
-        Packed::Int4 { codes, scales, group } => {
+        Packed::Codes(codes) => {
             if let Some(reason) = tensor.encoding().refusal(&tensor.shape) {
                 return Err(KernelError::Shape(reason));
             }
-            check_length("codes", codes.len(), n / 2)?;
-            check_length("scales", floats(scales), n / group)
-        }
-        Packed::Nf4 { codes, absmax, block } => {
-            if *block == 0 {
-                return Err(KernelError::Shape("a block of 0 values holds nothing".into()));
-            }
-            check_length("codes", codes.len(), n.div_ceil(2))?;
-            let blocks = n.div_ceil(*block);
-            match absmax {
-                Absmax::Plain(values) => check_length("absmax", floats(values), blocks),
-                Absmax::Double { codes, nested, .. } => {
-                    check_length("absmax", codes.len(), blocks)?;
-                    check_length(
-                        "nested absmax",
-                        nested.len(),
-                        blocks.div_ceil(statepress_core::encoding::NESTED_BLOCK),
-                    )
+            check_length("codes", codes.codes.len(), (n * codes.grid.bits()).div_ceil(8))?;
+            let groups = codes.coding().scales(&tensor.shape);
+            check_length("scales", codes.scales.len(), groups)?;
+            match &codes.scales {
+                Scales::Double { nested, .. } => {
+                    let blocks = groups.div_ceil(statepress_core::encoding::NESTED_BLOCK);
+                    check_length("nested scales", nested.len(), blocks)
                 }
+                _ => Ok(()),
             }
         }
     }
@@ -146,14 +157,48 @@ pub fn decode_range(tensor: &Tensor, first: usize, out: &mut [f32]) {
         Packed::F32(values) => out.copy_from_slice(&values[range]),
         Packed::F16(bits) => half16::decode_f16(&bits[range], out),
         Packed::Bf16(bits) => half16::decode_bf16(&bits[range], out),
-        Packed::Int8 { codes, scales } => {
-            let per_scale = codes.len() / scales.len().max(1);
-            int8::decode(&codes[range], scales, per_scale, first, out);
+        Packed::Codes(codes) => {
+            let size = codes.group.size(&tensor.shape);
+            let mut at = 0;
+            while at < out.len() {
+                let group = (first + at) / size;
+                let end = out.len().min((group + 1) * size - first);
+                let scale = scales::get(&codes.scales, group);
+                unpack(codes.grid, &codes.codes, first + at, scale, &mut out[at..end]);
+                at = end;
+            }
         }
-        Packed::Int4 { codes, scales, group } => int4::decode(codes, scales, *group, first, out),
-        Packed::Nf4 { codes, absmax, block } => nf4::decode(codes, absmax, *block, first, out),
     }
 }
+
+/// The numbers of codes from `first` on that share a scale.
+fn unpack(grid: Grid, codes: &[u8], first: usize, scale: f32, out: &mut [f32]) {
+    if grid.bits() == 8 {
+        for (out, &code) in out.iter_mut().zip(&codes[first..]) {
+            *out = f32::from(code as i8) * scale;
+        }
+        return;
+    }
+    let levels = &LEVELS[grid as usize];
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = levels[usize::from(stream::get(codes, grid.bits(), first + i)) % levels.len()] * scale;
+    }
+}
+
+/// What the codes of every grid of at most 6 bits stand for.
+const LEVELS: [[f32; 64]; Grid::ALL.len()] = {
+    let mut all = [[0.0; 64]; Grid::ALL.len()];
+    let mut grid = 0;
+    while grid < all.len() {
+        let mut code = 0;
+        while code < 64 {
+            all[grid][code] = Grid::ALL[grid].level(code as u8);
+            code += 1;
+        }
+        grid += 1;
+    }
+    all
+};
 
 #[cfg(test)]
 mod tests {

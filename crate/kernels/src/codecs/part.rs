@@ -1,58 +1,46 @@
 //! A part of a packed tensor along its first dimension, such as one expert of many.
 
-use statepress_core::tensor::{Absmax, Floats};
-use statepress_core::{Packed, Tensor};
+use statepress_core::{Codes, Packed, Scales, Tensor};
 
-use super::{nf4, nibbles};
+use super::{scales, stream};
 use crate::KernelError;
 
 /// The `index`th of `count` equal parts along the first dimension, still packed.
 ///
 /// # Errors
-/// Where a group or block of codes lies across two parts: its scale would belong to both.
+/// Where a group of codes lies across two parts: its scale would belong to both.
 pub fn part(tensor: &Tensor, index: usize, count: usize) -> Result<Tensor, KernelError> {
     let shape = tensor.shape[1..].to_vec();
     let (rows, cols) = tensor.matrix();
-    let (rows, n) = (rows / count, rows / count * cols);
+    let n = rows / count * cols;
     let numbers = index * n..(index + 1) * n;
-    let whole = |block: usize, what: &str| {
-        if n.is_multiple_of(block) || block >= n * count {
-            return Ok(());
-        }
-        Err(KernelError::Shape(format!("{what} of {block} numbers lie across experts of {n}")))
-    };
-    // Codes of two to a byte; an odd number of them does not begin with a byte.
-    let halves = |codes: &[u8]| match n.is_multiple_of(2) {
-        true => codes[numbers.start / 2..numbers.end / 2].to_vec(),
-        false => nibbles::pack(numbers.clone().map(|i| nibbles::get(codes, i)), 0),
-    };
     let data = match &tensor.data {
         Packed::F32(values) => Packed::F32(values[numbers].to_vec()),
         Packed::F16(bits) => Packed::F16(bits[numbers].to_vec()),
         Packed::Bf16(bits) => Packed::Bf16(bits[numbers].to_vec()),
-        Packed::Int8 { codes, scales } => Packed::Int8 {
-            codes: codes[numbers].to_vec(),
-            scales: match scales.len() {
-                1 => scales.clone(),
-                _ => scales[index * rows..(index + 1) * rows].to_vec(),
-            },
-        },
-        Packed::Int4 { codes, scales, group } => {
-            whole(*group, "groups")?;
-            let of = |i: usize| i / group;
-            let range = of(numbers.start)..of(numbers.end);
-            let scales = match scales {
-                Floats::F32(values) => Floats::F32(values[range].to_vec()),
-                Floats::F16(bits) => Floats::F16(bits[range].to_vec()),
+        Packed::Codes(Codes { grid, group, codes, scales }) => {
+            let size = group.size(&tensor.shape);
+            if !n.is_multiple_of(size) && size < n * count {
+                let reason = format!("groups of {size} numbers lie across experts of {n}");
+                return Err(KernelError::Shape(reason));
+            }
+            let groups = numbers.start / size..numbers.end.div_ceil(size);
+            let bits = grid.bits();
+            // The first code of a part may not begin with a byte.
+            let codes = match (numbers.start * bits).is_multiple_of(8) {
+                true => codes[numbers.start * bits / 8..(numbers.end * bits).div_ceil(8)].to_vec(),
+                false => stream::pack(numbers.map(|i| stream::get(codes, bits, i)), bits, 0),
             };
-            Packed::Int4 { codes: halves(codes), scales, group: *group }
-        }
-        Packed::Nf4 { codes, absmax, block } => {
-            whole(*block, "blocks")?;
-            let range = numbers.start / block..numbers.end.div_ceil(*block);
-            // What is coded twice is decoded once: the numbers stay the same.
-            let absmax = range.map(|i| nf4::block_absmax(absmax, i)).collect();
-            Packed::Nf4 { codes: halves(codes), absmax: Absmax::Plain(Floats::F32(absmax)), block: *block }
+            let scales = match scales {
+                Scales::F32(values) => Scales::F32(values[groups].to_vec()),
+                Scales::F16(bits) => Scales::F16(bits[groups].to_vec()),
+                Scales::Log8 { codes, unit } => Scales::Log8 { codes: codes[groups].to_vec(), unit: *unit },
+                // What is coded twice is decoded once: the numbers stay the same.
+                Scales::Double { .. } => {
+                    Scales::F32(groups.map(|group| scales::get(scales, group)).collect())
+                }
+            };
+            Packed::Codes(Codes { grid: *grid, group: *group, codes, scales })
         }
     };
     Ok(Tensor { shape, data })
@@ -60,8 +48,8 @@ pub fn part(tensor: &Tensor, index: usize, count: usize) -> Result<Tensor, Kerne
 
 #[cfg(test)]
 mod tests {
-    use statepress_core::Encoding;
-    use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
+    use statepress_core::encoding::{Granularity, ScaleType};
+    use statepress_core::{Encoding, Grid};
 
     use super::super::{Clip, decode, encode};
     use super::*;
@@ -73,10 +61,12 @@ mod tests {
             Encoding::Fp32,
             Encoding::Fp16,
             Encoding::Bf16,
-            Encoding::Int8 { granularity: Granularity::Row },
-            Encoding::Int8 { granularity: Granularity::Tensor },
-            Encoding::Int4 { group: 8, scale: ScaleType::Fp16 },
-            Encoding::Nf4 { block: 16, absmax: AbsmaxType::Double },
+            Encoding::int8(Granularity::Row),
+            Encoding::int8(Granularity::Tensor),
+            Encoding::int4(8, ScaleType::Fp16),
+            Encoding::nf4(16, ScaleType::Double),
+            Encoding::grouped(Grid::Int3, 8, ScaleType::Log8),
+            Encoding::grouped(Grid::Int5, 32, ScaleType::Fp16),
         ] {
             let tensor = encode(&values, &[3, 4, 8], encoding, Clip::Absmax).unwrap().tensor;
             let whole = decode(&tensor);
@@ -86,9 +76,9 @@ mod tests {
                 assert_eq!(decode(&part), whole[index * 32..(index + 1) * 32], "{encoding:?}");
             }
         }
-        let block = Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 };
+        let block = Encoding::nf4(64, ScaleType::Fp32);
         let tensor = encode(&values, &[3, 4, 8], block, Clip::Absmax).unwrap().tensor;
         let error = part(&tensor, 1, 3).unwrap_err().to_string();
-        assert!(error.contains("blocks of 64") && error.contains("experts of 32"), "{error}");
+        assert!(error.contains("groups of 64") && error.contains("experts of 32"), "{error}");
     }
 }

@@ -282,6 +282,55 @@ impl U8x16 {
         Self(*x)
     }
 
+    /// The same byte in every lane.
+    #[inline(always)]
+    pub fn splat(x: u8) -> Self {
+        Self([x; 16])
+    }
+
+    /// Eight bytes, and the same eight again.
+    #[inline(always)]
+    pub fn load_twice(x: &[u8; 8]) -> Self {
+        Self(std::array::from_fn(|i| x[i % 8]))
+    }
+
+    /// Bits that both have.
+    #[inline(always)]
+    pub fn and(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] & other.0[i]))
+    }
+
+    /// Bits that either has.
+    #[inline(always)]
+    pub fn or(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
+    }
+
+    /// All ones where the bytes are equal, else zero.
+    #[inline(always)]
+    pub fn eq(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] == other.0[i] { 0xff } else { 0 }))
+    }
+
+    /// Shifted right in pairs of bytes: the upper `N` bits of a byte are another's, and for masking.
+    #[inline(always)]
+    pub fn shr<const N: u32>(self) -> Self {
+        Self(self.0.map(|x| x >> N))
+    }
+
+    /// Shifted left in pairs of bytes, for bytes whose upper `N` bits are zero.
+    #[inline(always)]
+    pub fn shl<const N: u32>(self) -> Self {
+        Self(self.0.map(|x| x << N))
+    }
+
+    /// Every byte less `less`, as a signed number of 16 bits; in `-128..=127`.
+    #[inline(always)]
+    pub fn widen_less(self, less: u8) -> [I16x8; 2] {
+        let number = |i: usize| i16::from(self.0[i].wrapping_sub(less) as i8);
+        [I16x8(std::array::from_fn(number)), I16x8(std::array::from_fn(|i| number(8 + i)))]
+    }
+
     /// The low half of every byte.
     #[inline(always)]
     pub fn low_nibbles(self) -> Self {

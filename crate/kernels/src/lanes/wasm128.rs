@@ -279,17 +279,66 @@ impl U8x16 {
         Self(cast(*x))
     }
 
+    /// The same byte in every lane.
+    #[inline(always)]
+    pub fn splat(x: u8) -> Self {
+        Self(u8x16_splat(x))
+    }
+
+    /// Eight bytes, and the same eight again.
+    #[inline(always)]
+    pub fn load_twice(x: &[u8; 8]) -> Self {
+        Self(i64x2_splat(cast(*x)))
+    }
+
+    /// Bits that both have.
+    #[inline(always)]
+    pub fn and(self, other: Self) -> Self {
+        Self(v128_and(self.0, other.0))
+    }
+
+    /// Bits that either has.
+    #[inline(always)]
+    pub fn or(self, other: Self) -> Self {
+        Self(v128_or(self.0, other.0))
+    }
+
+    /// All ones where the bytes are equal, else zero.
+    #[inline(always)]
+    pub fn eq(self, other: Self) -> Self {
+        Self(i8x16_eq(self.0, other.0))
+    }
+
+    /// Shifted right in pairs of bytes: the upper `N` bits of a byte are another's, and for masking.
+    #[inline(always)]
+    pub fn shr<const N: u32>(self) -> Self {
+        // x86-64 shifts no bytes: u8x16_shr would be five instructions there.
+        Self(u16x8_shr(self.0, N))
+    }
+
+    /// Shifted left in pairs of bytes, for bytes whose upper `N` bits are zero.
+    #[inline(always)]
+    pub fn shl<const N: u32>(self) -> Self {
+        Self(i16x8_shl(self.0, N))
+    }
+
+    /// Every byte less `less`, as a signed number of 16 bits; in `-128..=127`.
+    #[inline(always)]
+    pub fn widen_less(self, less: u8) -> [I16x8; 2] {
+        let bytes = i8x16_sub(self.0, u8x16_splat(less));
+        [I16x8(i16x8_extend_low_i8x16(bytes)), I16x8(i16x8_extend_high_i8x16(bytes))]
+    }
+
     /// The low half of every byte.
     #[inline(always)]
     pub fn low_nibbles(self) -> Self {
-        Self(v128_and(self.0, u8x16_splat(15)))
+        self.and(Self::splat(15))
     }
 
     /// The high half of every byte.
     #[inline(always)]
     pub fn high_nibbles(self) -> Self {
-        // x86-64 shifts no bytes: u8x16_shr would be five instructions there.
-        Self(v128_and(u16x8_shr(self.0, 4), u8x16_splat(15)))
+        self.shr::<4>().and(Self::splat(15))
     }
 
     /// Every byte, at most 15, looked up in a table of 16-bit numbers given as their low and high bytes.

@@ -3,9 +3,9 @@
 use statepress_core::{Encoding, Packed, Tensor};
 
 use super::PANEL;
-use super::panels::{Brain, Floats, FourBit, Half, Int4, Int8, Nf4, Panels};
+use super::panels::{self, Brain, Floats, Half, Panels};
 use crate::KernelError;
-use crate::codecs::{self, int4, nf4, nibbles};
+use crate::codecs;
 
 /// A matrix `[rows, cols]` that stays packed.
 pub struct Weights {
@@ -38,17 +38,7 @@ impl Weights {
             }
             Packed::F16(bits) => Box::new(Floats::<Half>::new(&bits, rows, cols)),
             Packed::Bf16(bits) => Box::new(Floats::<Brain>::new(&bits, rows, cols)),
-            Packed::Int8 { codes, scales } => Box::new(Int8::new(&codes, &scales, rows, cols)),
-            Packed::Int4 { codes, scales, group } => {
-                let code = |i| nibbles::get(&codes, i);
-                let scale = |i: usize| int4::get(&scales, i / group);
-                Box::new(FourBit::<Int4>::new(rows, cols, group, code, scale))
-            }
-            Packed::Nf4 { codes, absmax, block } => {
-                let code = |i| nibbles::get(&codes, i);
-                let scale = |i: usize| nf4::block_absmax(&absmax, i / block);
-                Box::new(FourBit::<Nf4>::new(rows, cols, block, code, scale))
-            }
+            Packed::Codes(codes) => panels::of_codes(&codes, rows, cols),
         };
         Ok(Self { rows, cols, encoding, panels, transposed: false })
     }

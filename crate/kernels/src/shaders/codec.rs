@@ -1,11 +1,10 @@
 //! How the numbers of a matrix are stored, as a kernel sees it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use statepress_core::Encoding;
-use statepress_core::encoding::{AbsmaxType, ScaleType};
-
-use crate::codecs::nf4;
+use statepress_core::encoding::{Coding, ScaleType};
+use statepress_core::{Encoding, Grid, Levels};
 
 /// How a matrix's numbers are stored, as far as a kernel's text depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,9 +13,7 @@ pub enum Codec {
     Fp32,
     Fp16,
     Bf16,
-    Int8,
-    Int4 { scale: Scale },
-    Nf4 { absmax: Scale },
+    Codes { grid: Grid, scale: Scale },
 }
 
 /// How scales are stored.
@@ -34,74 +31,105 @@ impl From<Encoding> for Codec {
             Encoding::Fp32 => Self::Fp32,
             Encoding::Fp16 => Self::Fp16,
             Encoding::Bf16 => Self::Bf16,
-            Encoding::Int8 { .. } => Self::Int8,
-            Encoding::Int4 { scale: ScaleType::Fp32, .. } => Self::Int4 { scale: Scale::Fp32 },
-            Encoding::Int4 { scale: ScaleType::Fp16, .. } => Self::Int4 { scale: Scale::Fp16 },
-            Encoding::Nf4 { absmax: AbsmaxType::Fp32, .. } => Self::Nf4 { absmax: Scale::Fp32 },
-            Encoding::Nf4 { absmax: AbsmaxType::Fp16, .. } => Self::Nf4 { absmax: Scale::Fp16 },
-            Encoding::Nf4 { absmax: AbsmaxType::Double, .. } => Self::Nf4 { absmax: Scale::Double },
+            Encoding::Codes(Coding { grid, scale, .. }) => Self::Codes { grid, scale: scale.into() },
+        }
+    }
+}
+
+impl From<ScaleType> for Scale {
+    fn from(scale: ScaleType) -> Self {
+        match scale {
+            // Logarithmic scales are few: they are widened when they are uploaded.
+            ScaleType::Fp32 | ScaleType::Log8 => Self::Fp32,
+            ScaleType::Fp16 => Self::Fp16,
+            ScaleType::Double => Self::Double,
         }
     }
 }
 
 impl Codec {
     /// Every one there is.
-    pub const ALL: [Self; 9] = [
-        Self::Fp32,
-        Self::Fp16,
-        Self::Bf16,
-        Self::Int8,
-        Self::Int4 { scale: Scale::Fp32 },
-        Self::Int4 { scale: Scale::Fp16 },
-        Self::Nf4 { absmax: Scale::Fp32 },
-        Self::Nf4 { absmax: Scale::Fp16 },
-        Self::Nf4 { absmax: Scale::Double },
-    ];
+    pub fn all() -> Vec<Self> {
+        let scales = [Scale::Fp32, Scale::Fp16, Scale::Double];
+        let codes = |grid: &Grid| scales.map(|scale| Self::Codes { grid: *grid, scale });
+        [Self::Fp32, Self::Fp16, Self::Bf16].into_iter().chain(Grid::ALL.iter().flat_map(codes)).collect()
+    }
 
-    /// Bytes of the codes of eight numbers.
-    pub fn eight_bytes(self) -> usize {
+    /// Bytes of the codes of a row of so many eights: whole words of four.
+    pub fn row_bytes(self, eights: usize) -> usize {
         match self {
-            Self::Fp32 => 32,
-            Self::Fp16 | Self::Bf16 => 16,
-            Self::Int8 => 8,
-            Self::Int4 { .. } | Self::Nf4 { .. } => 4,
+            Self::Fp32 => 32 * eights,
+            Self::Fp16 | Self::Bf16 => 16 * eights,
+            Self::Codes { grid, .. } => (eights * grid.bits()).next_multiple_of(4),
+        }
+    }
+
+    /// Whether products are of integers where the GPU has them.
+    pub fn is_int8(self) -> bool {
+        matches!(self, Self::Codes { grid: Grid::Int8, .. })
+    }
+
+    /// The function that reads a scale.
+    pub(super) fn scale(self) -> &'static str {
+        match self {
+            Self::Codes { scale: Scale::Fp16, .. } => "scale_fp16",
+            Self::Codes { scale: Scale::Double, .. } => "scale_double",
+            _ => "scale_fp32",
         }
     }
 
     /// What decodes eight columns of `MATRIX`.
     pub(super) fn text(self) -> String {
-        let (codes, scale) = match self {
+        let grid = match self {
             Self::Fp32 => return include_str!("../linear/fp32.wgsl").into(),
             Self::Fp16 => return include_str!("../codecs/half16/fp16.wgsl").into(),
             Self::Bf16 => return include_str!("../codecs/half16/bf16.wgsl").into(),
-            Self::Int8 => (include_str!("../codecs/int8/int8.wgsl"), Scale::Fp32),
-            Self::Int4 { scale } => (include_str!("../codecs/int4/int4.wgsl"), scale),
-            Self::Nf4 { absmax } => (include_str!("../codecs/nf4/nf4.wgsl"), absmax),
+            Self::Codes { grid, .. } => grid,
+        };
+        let codes = match grid {
+            Grid::Int8 => include_str!("../codecs/grids/int8/int8.wgsl"),
+            Grid::Int4 => include_str!("../codecs/grids/int4/int4.wgsl"),
+            Grid::Nf4 => include_str!("../codecs/grids/nf4/nf4.wgsl"),
+            Grid::Int6 | Grid::Int5 | Grid::Int3 | Grid::Int2 => {
+                include_str!("../codecs/grids/integers.wgsl")
+            }
+            Grid::Lm3 | Grid::Lm2 => include_str!("../codecs/grids/table.wgsl"),
         };
         let mut text = codes.to_string();
-        if self != Self::Int8 {
+        if matches!(grid, Grid::Int6 | Grid::Int5 | Grid::Int3 | Grid::Int2 | Grid::Lm3 | Grid::Lm2) {
+            text.push_str(include_str!("../codecs/grids/stream.wgsl"));
+        }
+        if grid != Grid::Int8 {
             text.push_str(include_str!("../codecs/blocks.wgsl"));
         }
-        text.replace(
-            "SCALE",
-            match scale {
-                Scale::Fp32 => "scale_fp32",
-                Scale::Fp16 => "scale_fp16",
-                Scale::Double => "scale_double",
-            },
-        )
+        text.replace("SCALE", self.scale())
+            .replace("BITS", &format!("{}u", grid.bits()))
+            .replace("TABLE", grid.name())
     }
 }
 
-/// The tables that codecs look codes up in, and how they get there.
+/// The tables that codecs look codes up in, in the memory of the workgroup, and how they get there.
 pub(super) fn tables(codecs: &[Codec]) -> String {
-    if !codecs.iter().any(|codec| matches!(codec, Codec::Nf4 { .. })) {
-        return "fn prepare_tables(thread: u32) {}\n".into();
-    }
-    let mut values = String::new();
-    for value in nf4::TABLE {
+    let grids: BTreeSet<Grid> = codecs
+        .iter()
+        .filter_map(|codec| match codec {
+            Codec::Codes { grid, .. } => Some(*grid),
+            _ => None,
+        })
+        .collect();
+    let (mut text, mut fill) = (String::new(), String::new());
+    for grid in grids {
+        let Levels::Table(table) = grid.levels() else { continue };
+        let (name, n) = (grid.name(), table.len());
+        let values: Vec<_> = table.iter().map(|value| format!("{value:?}")).collect();
         // Writing to a String cannot fail.
-        let _ = write!(values, "{value:?}, ");
+        let _ = writeln!(text, "var<workgroup> {name}: array<f32, {n}>;");
+        let _ = writeln!(fill, "    if (thread < {n}u) {{");
+        let _ = writeln!(fill, "        var levels = array<f32, {n}>({});", values.join(", "));
+        let _ = writeln!(fill, "        {name}[thread] = levels[thread];\n    }}");
     }
-    include_str!("../codecs/nf4/table.wgsl").replace("NF4_VALUES", &values)
+    format!(
+        "{text}\n// Fills the tables that codes are looked up in; a barrier has to follow.\n\
+         fn prepare_tables(thread: u32) {{\n{fill}}}\n"
+    )
 }

@@ -55,7 +55,7 @@ impl Kernel {
     /// Its text, for matrices of these codecs.
     pub fn source(self, codecs: &[Codec], features: Features) -> String {
         let subgroups = features.subgroups && self.sums();
-        let integers = features.packed_dot && codecs.contains(&Codec::Int8);
+        let integers = features.packed_dot && codecs.iter().any(|codec| codec.is_int8());
         let access = if self.writes_control() { "read_write" } else { "read" };
         let mut text = include_str!("common.wgsl").replace("CONTROL_ACCESS", access);
         if !self.matrices().is_empty() {
@@ -73,7 +73,7 @@ impl Kernel {
                     multiplies = true;
                     matrix_text.push_str(include_str!("../linear/product.wgsl"));
                     text.push_str(match integers {
-                        true => include_str!("../codecs/int8/round.wgsl"),
+                        true => include_str!("../codecs/grids/int8/round.wgsl"),
                         false => include_str!("../linear/no_round.wgsl"),
                     });
                 }
@@ -83,11 +83,11 @@ impl Kernel {
         for (i, (name, &codec)) in self.matrices().iter().zip(codecs).enumerate() {
             let mut matrix = codec.text() + &matrix_text;
             if multiplies {
-                let file = match features.packed_dot && codec == Codec::Int8 {
-                    true => include_str!("../codecs/int8/integer_dot.wgsl"),
+                let file = match features.packed_dot && codec.is_int8() {
+                    true => include_str!("../codecs/grids/int8/integer_dot.wgsl"),
                     false => include_str!("../linear/no_integer_dot.wgsl"),
                 };
-                matrix.push_str(&file.replace("SCALE(", "scale_fp32("));
+                matrix.push_str(&file.replace("SCALE", codec.scale()));
             }
             text.push_str(&matrix.replace("MATRIX", name).replace("BINDING", &(4 + i).to_string()));
         }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use statepress_core::Encoding;
-use statepress_core::encoding::{AbsmaxType, Granularity, ScaleType};
+use statepress_core::encoding::{Granularity, ScaleType};
 use statepress_formats::entropy::{Decoder, encode};
 use statepress_kernels::Rows;
 use statepress_kernels::codecs::{self, Clip};
@@ -29,9 +29,9 @@ impl Product {
             "fp32" => Encoding::Fp32,
             "fp16" => Encoding::Fp16,
             "bf16" => Encoding::Bf16,
-            "int8" => Encoding::Int8 { granularity: Granularity::Row },
-            "int4" => Encoding::Int4 { group: 32, scale: ScaleType::Fp16 },
-            "nf4" => Encoding::Nf4 { block: 64, absmax: AbsmaxType::Fp32 },
+            "int8" => Encoding::int8(Granularity::Row),
+            "int4" => Encoding::int4(32, ScaleType::Fp16),
+            "nf4" => Encoding::nf4(64, ScaleType::Fp32),
             _ => return None,
         };
         let tensor = codecs::encode(&random(rows * cols), &[rows, cols], encoding, Clip::Absmax).ok()?.tensor;

@@ -413,6 +413,24 @@ probability: number, };
 export type Granularity = "row" | "tensor";
 
 /**
+ * Levels, and so many bits for a code of one of them. Finer grids come first.
+ */
+export type Grid = "int8" | "int6" | "int5" | "int4" | "nf4" | "int3" | "lm3" | "int2" | "lm2";
+
+/**
+ * Integers of 6, 5, 3 and 2 bits and Lloyd-Max levels, in groups of the flattened tensor.
+ */
+export type GroupOptions = {
+/**
+ * Values that share a scale: 16, 32, 64, 128 or 256.
+ */
+group: number,
+/**
+ * The type of the scales: `log8`, `fp16` or `fp32`.
+ */
+scale: ScaleType, };
+
+/**
  * Counts in equal bins: bin `i` of `b` holds `from + i * w <= x < from + (i + 1) * w` with
  * `w = (to - from) / b`, the last one `to` as well. Where `from` is `to`, all are in the first.
  */
@@ -646,7 +664,7 @@ nllChange: number, };
  * How the numbers of a tensor are to be stored. What a precision needs beside its name
  * (group, block, granularity) is in [`crate::Encoding`].
  */
-export type Precision = "fp32" | "fp16" | "bf16" | "int8" | "int4" | "nf4";
+export type Precision = "fp32" | "fp16" | "bf16" | Grid;
 
 /**
  * What a precision holds after compression, or all that is kept.
@@ -740,7 +758,11 @@ nf4: Nf4Options,
 /**
  * How `int4` is done.
  */
-int4: Int4Options, };
+int4: Int4Options,
+/**
+ * How `int6`, `int5`, `int3`, `int2`, `lm3` and `lm2` are done.
+ */
+groups: GroupOptions, };
 
 /**
  * What to do to a checkpoint.
@@ -859,9 +881,9 @@ match: string,
 precision: Precision, };
 
 /**
- * The type of stored INT4 scales.
+ * The type of stored scales.
  */
-export type ScaleType = "fp16" | "fp32";
+export type ScaleType = "fp16" | "fp32" | "log8" | "double";
 
 /**
  * Rows of a tensor that belong together, as `x`, `B` and `C` in one projection.
@@ -1131,8 +1153,17 @@ export const QUANTIZE_DEFAULTS: Quantize = {
   "int4": {
     "group": 32,
     "scale": "fp16"
+  },
+  "groups": {
+    "group": 64,
+    "scale": "fp16"
   }
 };
+
+/**
+ * Every precision, by bits of a number, most first.
+ */
+export const PRECISIONS: readonly Precision[] = ["fp32", "fp16", "bf16", "int8", "int6", "int5", "int4", "nf4", "int3", "lm3", "int2", "lm2"];
 
 /**
  * What `int4.group` may be.
@@ -1143,3 +1174,13 @@ export const INT4_GROUPS: readonly number[] = [16, 32, 64, 128];
  * What `nf4.block` may be.
  */
 export const NF4_BLOCKS: readonly number[] = [32, 64, 128, 256, 512, 1024, 2048, 4096];
+
+/**
+ * What `groups.group` may be.
+ */
+export const GROUP_SIZES: readonly number[] = [16, 32, 64, 128, 256];
+
+/**
+ * What `groups.scale` may be.
+ */
+export const GROUP_SCALES: readonly ScaleType[] = ["log8", "fp16", "fp32"];

@@ -5,7 +5,7 @@ import { codesOf, quantizeOf } from "../state/recipes.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
 
 /** Codes of which a picture is drawn. */
-const PICTURED: Precision[] = ["fp16", "int8", "int4", "nf4"];
+const PICTURED: Precision[] = ["fp16", "int8", "int4", "nf4", "int3", "lm3", "lm2"];
 
 /** Looks at a tensor. Numbers that no code can hold (NaN, infinities) do not hide the numbers that are there. */
 export async function look(opened: OpenCheckpoint, tensor: string): Promise<void> {
@@ -26,7 +26,12 @@ export async function look(opened: OpenCheckpoint, tensor: string): Promise<void
   }
   try {
     const quantize = quantizeOf(recipe);
-    const options = quantize && { int8: quantize.int8, int4: quantize.int4, nf4: quantize.nf4 };
+    const options = quantize && {
+      int8: quantize.int8,
+      int4: quantize.int4,
+      nf4: quantize.nf4,
+      groups: quantize.groups,
+    };
     const asked = { precisions: PICTURED, ...(options && { quantize: options }), signal };
     const view = await checkpoint.tensor(tensor, asked);
     if (!signal.aborted) tell({ type: "looked", view });

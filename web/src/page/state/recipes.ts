@@ -2,9 +2,6 @@
 
 import { type Plan, type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "statepress";
 
-/** Every precision, largest first. */
-export const PRECISIONS: Precision[] = ["fp32", "fp16", "bf16", "int8", "nf4", "int4"];
-
 /** The step that quantizes, with what it leaves to the package's defaults. */
 export function quantizeOf(recipe: Recipe): Quantize | undefined {
   for (const step of recipe.steps) if (quantizes(step)) return whole(step.quantize);
@@ -17,13 +14,14 @@ function quantizes(step: Recipe["steps"][number]): step is { quantize: Quantize 
 
 // Recipes from links and files are shown before the package has refused them: nothing in them is sure to be there.
 function whole(quantize: Partial<Quantize> | null): Quantize {
-  const { rules, int8, nf4, int4, ...rest } = { ...QUANTIZE_DEFAULTS, ...current(quantize) };
+  const { rules, int8, nf4, int4, groups, ...rest } = { ...QUANTIZE_DEFAULTS, ...current(quantize) };
   return {
     ...rest,
     rules: Array.isArray(rules) ? rules.filter((rule) => typeof rule === "object" && rule !== null) : [],
     int8: { ...QUANTIZE_DEFAULTS.int8, ...int8 },
     nf4: { ...QUANTIZE_DEFAULTS.nf4, ...nf4 },
     int4: { ...QUANTIZE_DEFAULTS.int4, ...int4 },
+    groups: { ...QUANTIZE_DEFAULTS.groups, ...groups },
   };
 }
 
@@ -47,8 +45,8 @@ function current(quantize: Partial<Quantize> | null): Partial<Quantize> {
 
 /** How a recipe does its codes, as one comparable text. */
 export function codesOf(recipe: Recipe): string {
-  const { int8, int4, nf4 } = quantizeOf(recipe) ?? QUANTIZE_DEFAULTS;
-  return JSON.stringify([int8, int4, nf4]);
+  const { int8, int4, nf4, groups } = quantizeOf(recipe) ?? QUANTIZE_DEFAULTS;
+  return JSON.stringify([int8, int4, nf4, groups]);
 }
 
 /** A recipe of the user's own, made from another one. */

@@ -12,9 +12,15 @@ const KINDS: Record<string, Kind> = {
   QI8: "int8",
   I8: "int8",
   QI4: "int4",
-  INT4: "int4",
   INT8: "int8",
+  INT6: "int6",
+  INT5: "int5",
+  INT4: "int4",
   NF4: "nf4",
+  INT3: "int3",
+  LM3: "lm3",
+  INT2: "int2",
+  LM2: "lm2",
 };
 
 /** What the type of a stored tensor is called in a recipe; `nf4 (bitsandbytes)` is one of its kind. */

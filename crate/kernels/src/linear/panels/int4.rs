@@ -10,7 +10,7 @@
 //! loses nothing.
 
 use super::super::activations::Block;
-use super::four_bit::Code;
+use super::grouped::Code;
 use super::{Aligned, PANEL, TILE};
 use crate::lanes::{I16x8, I32x4};
 
@@ -23,19 +23,21 @@ fn place(row: usize, col: usize) -> (usize, usize) {
 }
 
 impl Code for Int4 {
+    type Tile = Aligned<[u8; 32]>;
+
     const UNIT: f32 = 1.0;
-    const ZERO: [u8; 32] = [0x88; 32];
+    const ZERO: Self::Tile = Aligned([0x88; 32]);
 
     fn level(_: usize) -> f32 {
         f32::from(i16::MAX)
     }
 
-    fn put(tile: &mut [u8; 32], row: usize, col: usize, code: u8) {
+    fn put(Aligned(tile): &mut Self::Tile, row: usize, col: usize, code: u8) {
         let (byte, shift) = place(row, col);
         tile[byte] = tile[byte] & !(15 << shift) | (code ^ 8) << shift;
     }
 
-    fn get(tile: &[u8; 32], row: usize, col: usize) -> u8 {
+    fn get(Aligned(tile): &Self::Tile, row: usize, col: usize) -> u8 {
         let (byte, shift) = place(row, col);
         (tile[byte] >> shift & 15) ^ 8
     }
@@ -44,7 +46,7 @@ impl Code for Int4 {
         f32::from((code ^ 8) as i8 - 8)
     }
 
-    fn decode(tile: &[u8; 32]) -> [[f32; PANEL]; TILE] {
+    fn decode(Aligned(tile): &Self::Tile) -> [[f32; PANEL]; TILE] {
         let mut numbers = [[0.0; PANEL]; TILE];
         for (col, numbers) in numbers.iter_mut().enumerate() {
             for (row, number) in numbers.iter_mut().enumerate() {
@@ -56,7 +58,7 @@ impl Code for Int4 {
     }
 
     #[inline(always)]
-    fn dot(tiles: &[Aligned<[u8; 32]>], x: &[[[i16; 2]; TILE / 2]], block: &Block) -> [I32x4; 2] {
+    fn dot(tiles: &[Self::Tile], x: &[[[i16; 2]; TILE / 2]], block: &Block) -> [I32x4; 2] {
         // Sums of nibbles 0 and 3, of nibble 1, of nibble 2; what 8 adds to every code is taken
         // off at the start.
         let mut ones = [I32x4::splat(-8 * block.sum); 2];

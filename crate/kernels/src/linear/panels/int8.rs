@@ -7,7 +7,10 @@
 //! One token: `y = scale[row] * sum over blocks of (activation scale * sum of integer products)`.
 //! A block has 64 columns; its sum is at most 64 * 128 * 32767 < 2^31.
 
+use statepress_core::Codes;
+
 use super::{Aligned, PANEL, Panels, Scratch, TILE, each_panel, interleave};
+use crate::codecs::scales;
 use crate::lanes::{F32x4, I16x8, I32x4, load8};
 
 const TILES_PER_BLOCK: usize = 8;
@@ -23,15 +26,18 @@ pub(in crate::linear) struct Int8 {
 }
 
 impl Int8 {
-    /// `scales` has one entry per row, or one for all.
-    pub fn new(codes: &[i8], scales: &[f32], rows: usize, cols: usize) -> Self {
+    /// Rearranges codes with a scale per row, or one for all.
+    pub fn new(codes: &Codes, rows: usize, cols: usize) -> Self {
         let mut tiles = vec![Aligned([[[0; 8]; 2]; TILE / 2]); rows.div_ceil(PANEL) * cols.div_ceil(TILE)];
-        interleave(codes, cols, |panel, row, col, code| {
+        interleave(&codes.codes, cols, |panel, row, col, code| {
             let tile = &mut tiles[panel * cols.div_ceil(TILE) + col / TILE];
-            tile.0[col % TILE / 2][row / 4][row % 4 * 2 + col % 2] = code;
+            tile.0[col % TILE / 2][row / 4][row % 4 * 2 + col % 2] = code as i8;
         });
-        let scale =
-            |row: usize| if scales.len() == 1 { scales[0] } else { scales.get(row).copied().unwrap_or(0.0) };
+        let one = codes.scales.len() == 1;
+        let scale = |row: usize| match row < rows {
+            true => scales::get(&codes.scales, if one { 0 } else { row }),
+            false => 0.0,
+        };
         let panels = 0..rows.div_ceil(PANEL);
         let scales = panels.map(|panel| std::array::from_fn(|row| scale(panel * PANEL + row))).collect();
         Self { cols, tiles, scales }

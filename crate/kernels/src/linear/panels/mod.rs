@@ -1,17 +1,19 @@
 //! Panels of each precision: how eight interleaved rows are kept, decoded and multiplied.
 
 mod float;
-mod four_bit;
+mod grouped;
 mod int4;
 mod int8;
 mod nf4;
+mod planes;
 
 pub(super) use float::{Brain, Floats, Half};
-pub(super) use four_bit::FourBit;
-pub(super) use int4::Int4;
-pub(super) use int8::Int8;
-pub(super) use nf4::Nf4;
 
+use statepress_core::{Codes, Grid};
+
+use self::grouped::{Code, Grouped};
+use self::int8::Int8;
+use self::planes::{Int2, Int3, Int5, Int6, Lm2, Lm3};
 use super::{PANEL, Scratch, TILE, product};
 use crate::lanes::F32x8;
 
@@ -28,6 +30,25 @@ pub(super) trait Panels {
 
     /// Bytes in memory.
     fn bytes(&self) -> usize;
+}
+
+/// The panels of a tensor's codes, whose lengths have been checked.
+pub(super) fn of_codes(codes: &Codes, rows: usize, cols: usize) -> Box<dyn Panels> {
+    match codes.grid {
+        Grid::Int8 => Box::new(Int8::new(codes, rows, cols)),
+        Grid::Int6 => grouped::<Int6>(codes, rows, cols),
+        Grid::Int5 => grouped::<Int5>(codes, rows, cols),
+        Grid::Int4 => grouped::<int4::Int4>(codes, rows, cols),
+        Grid::Nf4 => grouped::<nf4::Nf4>(codes, rows, cols),
+        Grid::Int3 => grouped::<Int3>(codes, rows, cols),
+        Grid::Lm3 => grouped::<Lm3>(codes, rows, cols),
+        Grid::Int2 => grouped::<Int2>(codes, rows, cols),
+        Grid::Lm2 => grouped::<Lm2>(codes, rows, cols),
+    }
+}
+
+fn grouped<C: Code + 'static>(codes: &Codes, rows: usize, cols: usize) -> Box<dyn Panels> {
+    Box::new(Grouped::<C>::new(codes, rows, cols))
 }
 
 /// A part of a panel, aligned so that no vector in it crosses a cache line: such loads cost f32

@@ -10,14 +10,17 @@
 //! stay below 2^31; for fewer columns they have more.
 
 use super::super::activations::Block;
-use super::four_bit::Code;
-use super::{Aligned, PANEL, TILE};
-use crate::codecs::nf4::{TABLE, ZERO};
+use super::grouped::Code;
+use super::{Aligned, TILE};
 use crate::lanes::{I16x8, I32x4, U8x16};
+use statepress_core::tables::NF4 as TABLE;
 
 pub(in crate::linear) struct Nf4;
 
 const UNITS: f32 = 7854.0;
+
+/// The code of zero.
+const ZERO: u8 = 7;
 
 /// Low and high bytes of the table in units.
 const BYTES: [[u8; 16]; 2] = {
@@ -38,20 +41,22 @@ fn place(row: usize, col: usize) -> (usize, usize) {
 }
 
 impl Code for Nf4 {
+    type Tile = Aligned<[u8; 32]>;
+
     const UNIT: f32 = 1.0 / UNITS;
-    const ZERO: [u8; 32] = [ZERO | ZERO << 4; 32];
+    const ZERO: Self::Tile = Aligned([ZERO | ZERO << 4; 32]);
 
     fn level(columns: usize) -> f32 {
         let bound = i32::MAX as usize / (UNITS as usize * columns);
         bound.min(i16::MAX as usize) as f32
     }
 
-    fn put(tile: &mut [u8; 32], row: usize, col: usize, code: u8) {
+    fn put(Aligned(tile): &mut Self::Tile, row: usize, col: usize, code: u8) {
         let (byte, shift) = place(row, col);
         tile[byte] = tile[byte] & !(15 << shift) | code << shift;
     }
 
-    fn get(tile: &[u8; 32], row: usize, col: usize) -> u8 {
+    fn get(Aligned(tile): &Self::Tile, row: usize, col: usize) -> u8 {
         let (byte, shift) = place(row, col);
         tile[byte] >> shift & 15
     }
@@ -60,18 +65,8 @@ impl Code for Nf4 {
         TABLE[usize::from(code & 15)]
     }
 
-    fn decode(tile: &[u8; 32]) -> [[f32; PANEL]; TILE] {
-        let mut numbers = [[0.0; PANEL]; TILE];
-        for (col, numbers) in numbers.iter_mut().enumerate() {
-            for (row, number) in numbers.iter_mut().enumerate() {
-                *number = Self::value(Self::get(tile, row, col));
-            }
-        }
-        numbers
-    }
-
     #[inline(always)]
-    fn dot(tiles: &[Aligned<[u8; 32]>], x: &[[[i16; 2]; TILE / 2]], _: &Block) -> [I32x4; 2] {
+    fn dot(tiles: &[Self::Tile], x: &[[[i16; 2]; TILE / 2]], _: &Block) -> [I32x4; 2] {
         let (low, high) = (U8x16::load(&BYTES[0]), U8x16::load(&BYTES[1]));
         let mut sums = [I32x4::ZERO; 2];
         for (tile, x) in tiles.iter().zip(x) {

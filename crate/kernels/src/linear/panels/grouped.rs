@@ -1,85 +1,91 @@
-//! Panels of 4-bit codes, in tiles of eight rows by eight columns, with a scale per row and
+//! Panels of codes of at most 6 bits, in tiles of eight rows by eight columns, with a scale per row and
 //! group of columns.
 //!
 //! A file's groups run over the flattened matrix. Here a row has its own scales, one per
 //! `group = gcd(cols, group of the file)` columns, so a file's group that covers several rows is
-//! repeated. Scales are f32 whatever the file has: 4.5 bits a weight for groups of 64, 5 for 32.
+//! repeated. Scales are f32 whatever the file has: half a bit a weight for groups of 64, one for 32.
 //!
 //! One token: `y = sum over groups of (scale[row] * activation scale * sum of integer products)`.
 //! Where groups do not consist of whole tiles, panels are decoded for one token too.
 
+use statepress_core::Codes;
+
 use super::super::activations::Block;
 use super::super::product;
-use super::{Aligned, PANEL, Panels, Scratch, TILE, each_panel};
+use super::{PANEL, Panels, Scratch, TILE, each_panel};
+use crate::codecs::{scales, stream};
 use crate::lanes::{F32x4, F32x8, I32x4, load8, store8};
 
 /// Most tiles of an activation block: what [`Code::dot`] must be able to add up.
 pub(in crate::linear) const MAX_TILES: usize = 4;
 
-/// What distinguishes the 4-bit codes: where a tile keeps them, and what they stand for.
+/// What distinguishes the grids: where a tile keeps them, and what they stand for.
 pub(in crate::linear) trait Code {
+    /// The codes of eight rows and eight columns.
+    type Tile: Copy;
     /// What one unit of the integer that a code stands for is worth, before the group's scale.
     const UNIT: f32;
     /// A tile of zeros.
-    const ZERO: [u8; 32];
+    const ZERO: Self::Tile;
 
     /// The largest integer activation for which `dot` cannot overflow in a block of `columns`.
     fn level(columns: usize) -> f32;
 
     /// Puts a code into a tile that has [`Self::ZERO`]'s there.
-    fn put(tile: &mut [u8; 32], row: usize, col: usize, code: u8);
+    fn put(tile: &mut Self::Tile, row: usize, col: usize, code: u8);
 
     /// The code at a place.
-    fn get(tile: &[u8; 32], row: usize, col: usize) -> u8;
+    fn get(tile: &Self::Tile, row: usize, col: usize) -> u8;
 
     /// The number that a code stands for, before the group's scale.
     fn value(code: u8) -> f32;
 
     /// The numbers of a tile, `[col][row]`, before the group's scale.
-    fn decode(tile: &[u8; 32]) -> [[f32; PANEL]; TILE];
+    fn decode(tile: &Self::Tile) -> [[f32; PANEL]; TILE] {
+        let mut numbers = [[0.0; PANEL]; TILE];
+        for (col, numbers) in numbers.iter_mut().enumerate() {
+            for (row, number) in numbers.iter_mut().enumerate() {
+                *number = Self::value(Self::get(tile, row, col));
+            }
+        }
+        numbers
+    }
 
     /// Sums of the integer products of at most [`MAX_TILES`] tiles, one per row.
-    fn dot(tiles: &[Aligned<[u8; 32]>], x: &[[[i16; 2]; TILE / 2]], block: &Block) -> [I32x4; 2];
+    fn dot(tiles: &[Self::Tile], x: &[[[i16; 2]; TILE / 2]], block: &Block) -> [I32x4; 2];
 }
 
-/// A matrix of 4-bit codes.
-pub(in crate::linear) struct FourBit<C> {
+/// A matrix of codes.
+pub(in crate::linear) struct Grouped<C: Code> {
     cols: usize,
     group: usize,
-    tiles: Vec<Aligned<[u8; 32]>>,
+    tiles: Vec<C::Tile>,
     /// `[panel][group][8]`.
     scales: Vec<[f32; PANEL]>,
-    code: std::marker::PhantomData<C>,
 }
 
-impl<C: Code> FourBit<C> {
-    /// `code(i)` is that of element `i` of the flattened matrix, `scale(i)` its scale; scales
-    /// change only at multiples of `group`.
-    pub fn new(
-        rows: usize,
-        cols: usize,
-        group: usize,
-        code: impl Fn(usize) -> u8,
-        scale: impl Fn(usize) -> f32,
-    ) -> Self {
-        let group = gcd(cols, group);
+impl<C: Code> Grouped<C> {
+    /// Rearranges codes.
+    pub fn new(codes: &Codes, rows: usize, cols: usize) -> Self {
+        let (size, bits) = (codes.group.size(&[rows, cols]), codes.grid.bits());
+        let group = gcd(cols, size);
         let (panels, tiles_per_row, groups) = (rows.div_ceil(PANEL), cols.div_ceil(TILE), cols / group);
-        let mut tiles = vec![Aligned(C::ZERO); panels * tiles_per_row];
+        let mut tiles = vec![C::ZERO; panels * tiles_per_row];
         let mut scales = vec![[0.0; PANEL]; panels * groups];
         for row in 0..rows {
             let (panel, lane) = (row / PANEL, row % PANEL);
             for col in 0..cols {
                 let tile = &mut tiles[panel * tiles_per_row + col / TILE];
-                C::put(&mut tile.0, lane, col % TILE, code(row * cols + col));
+                C::put(tile, lane, col % TILE, stream::get(&codes.codes, bits, row * cols + col));
             }
-            for (at, scales) in scales[panel * groups..][..groups].iter_mut().enumerate() {
-                scales[lane] = scale(row * cols + at * group);
+            for (at, each) in scales[panel * groups..][..groups].iter_mut().enumerate() {
+                each[lane] = scales::get(&codes.scales, (row * cols + at * group) / size);
             }
         }
-        Self { cols, group, tiles, scales, code: std::marker::PhantomData }
+        Self { cols, group, tiles, scales }
     }
 
-    fn panel(&self, panel: usize) -> (&[Aligned<[u8; 32]>], &[[f32; PANEL]]) {
+    fn panel(&self, panel: usize) -> (&[C::Tile], &[[f32; PANEL]]) {
         let (tiles, groups) = (self.cols.div_ceil(TILE), self.cols / self.group);
         (&self.tiles[panel * tiles..][..tiles], &self.scales[panel * groups..][..groups])
     }
@@ -105,11 +111,11 @@ impl<C: Code> FourBit<C> {
     }
 }
 
-impl<C: Code> Panels for FourBit<C> {
+impl<C: Code> Panels for Grouped<C> {
     fn decode(&self, panel: usize, out: &mut [[f32; PANEL]]) {
         let (tiles, scales) = self.panel(panel);
         for (at, (columns, tile)) in out.chunks_mut(TILE).zip(tiles).enumerate() {
-            let numbers = C::decode(&tile.0);
+            let numbers = C::decode(tile);
             for (i, (column, numbers)) in columns.iter_mut().zip(&numbers).enumerate() {
                 let [low, high] = load8(&scales[(at * TILE + i) / self.group]);
                 let numbers = load8(numbers);
@@ -137,7 +143,7 @@ impl<C: Code> Panels for FourBit<C> {
     fn row(&self, row: usize, out: &mut [f32]) {
         let (tiles, scales) = self.panel(row / PANEL);
         for (col, out) in out.iter_mut().enumerate() {
-            let code = C::get(&tiles[col / TILE].0, row % PANEL, col % TILE);
+            let code = C::get(&tiles[col / TILE], row % PANEL, col % TILE);
             *out = C::value(code) * scales[col / self.group][row % PANEL];
         }
     }
