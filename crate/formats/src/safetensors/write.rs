@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use statepress_core::index::Stored;
 use statepress_core::limits::CHUNK_BYTES;
-use statepress_core::{
-    Coding, DType, Encoding, Entry, Form, Grid, Packed, Part, Scales, Sink, Source, Tensor,
-};
+use statepress_core::{DType, Entry, Form, Packed, Part, Scales, Sink, Source, Tensor};
 
 use super::{METADATA, PREFIX_BYTES};
 use crate::shape::checked_elements;

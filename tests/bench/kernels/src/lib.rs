@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-use statepress_core::Encoding;
 use statepress_core::encoding::{Granularity, ScaleType};
+use statepress_core::{Encoding, Grid};
 use statepress_formats::entropy::{Decoder, encode};
 use statepress_kernels::Rows;
 use statepress_kernels::codecs::{self, Clip};
@@ -32,7 +32,10 @@ impl Product {
             "int8" => Encoding::int8(Granularity::Row),
             "int4" => Encoding::int4(32, ScaleType::Fp16),
             "nf4" => Encoding::nf4(64, ScaleType::Fp32),
-            _ => return None,
+            _ => {
+                let grid = Grid::ALL.iter().find(|grid| grid.name() == encoding)?;
+                Encoding::grouped(*grid, 64, ScaleType::Fp16)
+            }
         };
         let tensor = codecs::encode(&random(rows * cols), &[rows, cols], encoding, Clip::Absmax).ok()?.tensor;
         let weights = Weights::new(tensor).ok()?;
