@@ -131,7 +131,8 @@ impl Grid for Nf4 {
 
 fn stored(scale: f32, r#type: ScaleType) -> f32 {
     match r#type {
-        ScaleType::Fp32 => scale,
+        // What the last two store depends on the scales of the whole tensor.
+        ScaleType::Fp32 | ScaleType::Log8 | ScaleType::Double => scale,
         ScaleType::Fp16 => {
             let most = f16::MAX.to_f32();
             f16::from_f32(scale.clamp(-most, most)).to_f32()
