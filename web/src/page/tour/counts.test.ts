@@ -33,6 +33,7 @@ const INT8: Recipe = {
         int8: { granularity: "row", clip: "minmax", percentile: 99.99 },
         nf4: { block: 64, doubleQuant: true, absmax: "fp32" },
         int4: { group: 32, scale: "fp16" },
+        groups: { group: 64, scale: "fp16" },
       },
     },
   ],
