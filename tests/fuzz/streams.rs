@@ -84,7 +84,12 @@ impl Streams {
             Some(Ok(Ok(()))) if found.len() != rows * cols => {
                 Err(format!("{what} gave {} codes", found.len()))
             }
-            Some(Ok(Ok(()))) if !forged && found != stream.codes => Err(format!("{what} gave other codes")),
+            // A short stream can become another one as a whole, by a piece of it.
+            Some(Ok(Ok(())))
+                if !forged && !self.0.iter().any(|it| it.bytes == bytes && it.codes == found) =>
+            {
+                Err(format!("{what} gave other codes"))
+            }
             Some(Ok(Ok(()))) => Ok(()),
         }
     }
