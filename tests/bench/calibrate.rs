@@ -16,11 +16,11 @@ use std::time::Instant;
 
 use statepress::program::{Layout, MatrixId, NormKind, Program, VectorSource};
 use statepress::{Checkpoint, Clock, Compare, CompareOptions, Loaded, Model, OpenOptions, run};
-use statepress_core::Role;
 use statepress_core::encoding::ScaleType;
+use statepress_core::{Grid, Role, tables};
 use statepress_engine::calibrate::{
-    Fit, Grid, Groups, Int, Measured, Nf4, Options, Prepared, Sample, Statistics, StatisticsOptions, fitted,
-    half_square, lookup_substitute, probed, table_metric,
+    Fit, Groups, Integers, Measured, Options, Prepared, Quantizer, Sample, Statistics, StatisticsOptions,
+    Table, fitted, half_square, lookup_substitute, probed, table_metric,
 };
 use statepress_tests::edit::Edit;
 use statepress_tests::files::open_folder;
@@ -74,7 +74,7 @@ impl Bench {
         let program = self.program();
         let mut edit = self.edit.clone();
         let (mut total, mut done) = (0, Vec::new());
-        let grid = Nf4::new(ScaleType::Fp16);
+        let grid = Table::<16>::new(&tables::NF4, ScaleType::Fp16);
         for id in program.used_matrices() {
             let matrix = program.matrix(id);
             let stored = edit.tensor(&matrix.key);
@@ -91,7 +91,7 @@ impl Bench {
             let groups = Groups { rows, cols, group, transposed };
             total += if eight { values.len() } else { values.len().div_ceil(2) } + 2 * groups.count();
             let values = if eight {
-                plain(&values, &Int::new(8, ScaleType::Fp16), &groups, Fit::Absmax, &[])
+                plain(&values, &Integers::new(Grid::Int8, ScaleType::Fp16), &groups, Fit::Absmax, &[])
             } else {
                 self.matrix(id, &values, &grid, &groups, method)
             };
@@ -108,13 +108,15 @@ impl Bench {
                 total += values.len() + 2 * k;
                 let groups = Groups { rows: k, cols: channels, group: channels, transposed: false };
                 let taps: Vec<f32> = (0..k).flat_map(|j| values.iter().skip(j).step_by(k).copied()).collect();
-                let taps = plain(&taps, &Int::new(8, ScaleType::Fp16), &groups, Fit::Absmax, &[]);
+                let taps =
+                    plain(&taps, &Integers::new(Grid::Int8, ScaleType::Fp16), &groups, Fit::Absmax, &[]);
                 for (at, value) in values.iter_mut().enumerate() {
                     *value = taps[at % k * channels + at / k];
                 }
             } else {
                 total += 2 * values.len();
-                let half = |value: &mut f32| *value = Int::new(8, ScaleType::Fp16).store(*value);
+                let half =
+                    |value: &mut f32| *value = Integers::new(Grid::Int8, ScaleType::Fp16).store(*value);
                 values.iter_mut().for_each(half);
             }
             stored.bytes = bytes(&values);
@@ -122,7 +124,14 @@ impl Bench {
         (edit, total)
     }
 
-    fn matrix(&self, id: MatrixId, values: &[f32], grid: &Nf4, groups: &Groups, method: Method) -> Vec<f32> {
+    fn matrix(
+        &self,
+        id: MatrixId,
+        values: &[f32],
+        grid: &Table<16>,
+        groups: &Groups,
+        method: Method,
+    ) -> Vec<f32> {
         let d = groups.cols;
         let h = match self.lookups.get(&id) {
             Some(h) => Some(h),
@@ -148,7 +157,7 @@ impl Bench {
 }
 
 /// Rounds every weight by itself.
-fn plain(values: &[f32], grid: &impl Grid, groups: &Groups, fit: Fit, h: &[f32]) -> Vec<f32> {
+fn plain(values: &[f32], grid: &impl Quantizer, groups: &Groups, fit: Fit, h: &[f32]) -> Vec<f32> {
     let scales = fitted(values, grid, groups, h, fit);
     let round = |(at, value): (usize, &f32)| {
         let scale = scales[at / groups.group];

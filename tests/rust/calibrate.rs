@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use statepress::program::MatrixId;
 use statepress::{Loaded, Observe, Workspace, run};
 use statepress_core::encoding::ScaleType;
+use statepress_core::{Grid, tables};
 use statepress_engine::calibrate::{
-    Fit, Grid, Groups, Int, Nf4, Options, Prepared, Sample, Statistics, StatisticsOptions, fitted, groups,
+    Fit, Groups, Integers, Options, Prepared, Quantizer, Sample, Statistics, StatisticsOptions, Table,
+    fitted, groups,
 };
 use statepress_kernels::linear::outer;
 use statepress_tests::families::samples;
@@ -38,7 +40,7 @@ fn loss(w: &[f32], values: &[f32], h: &[f32], groups: &Groups) -> f64 {
     sum
 }
 
-fn against_torch(name: &str, grid: &impl Grid, first: i16, group: usize) {
+fn against_torch(name: &str, grid: &impl Quantizer, first: i16, group: usize) {
     let golden = Golden::open(&fixture("cases/calibrate/gptq.safetensors"));
     let shape = golden.shape("w");
     let (w, h) = (golden.f32("w"), golden.f16("h"));
@@ -69,10 +71,10 @@ fn against_torch(name: &str, grid: &impl Grid, first: i16, group: usize) {
 
 #[test]
 fn codes_are_those_of_an_independent_gptq_plus() {
-    against_torch("nf4", &Nf4::new(ScaleType::Fp16), 0, 32);
-    against_torch("int4", &Int::new(4, ScaleType::Fp16), -8, 32);
-    against_torch("int3-signed", &Int::new(3, ScaleType::Fp16).signed(), -4, 32);
-    against_torch("int8-row", &Int::new(8, ScaleType::Fp16), -128, 160);
+    against_torch("nf4", &Table::<16>::new(&tables::NF4, ScaleType::Fp16), 0, 32);
+    against_torch("int4", &Integers::new(Grid::Int4, ScaleType::Fp16), -8, 32);
+    against_torch("int3-signed", &Integers::new(Grid::Int3, ScaleType::Fp16).signed(), -4, 32);
+    against_torch("int8-row", &Integers::new(Grid::Int8, ScaleType::Fp16), -128, 160);
 }
 
 /// Runs of scales that go over the ends of rows, that are several rows long, and matrices that lie
@@ -106,7 +108,7 @@ fn whoever_shares_a_scale_compensation_helps() {
         let w: Vec<f32> = (0..rows * cols).map(|_| random.f32() + random.f32() - 1.0).collect();
         let what = format!("{groups:?}");
         let prepared = Prepared::new(&h, cols, 0.01, "w");
-        let grid = Int::new(3, ScaleType::Fp16);
+        let grid = Integers::new(Grid::Int3, ScaleType::Fp16);
         let losses = [0, 1, 2].map(|passes| {
             let found = prepared.round(&w, &grid, groups, &Options { passes, ..Options::default() });
             let plainly = loss(&w, &found.values(&grid, group), &h, &groups);
@@ -134,7 +136,7 @@ fn rows_are_rounded_as_if_they_were_alone() {
     let prepared = Prepared::new(&h, cols, 0.01, "w");
     let round = |w: &[f32]| {
         let groups = Groups { rows: w.len() / cols, cols, group: 32, transposed: false };
-        prepared.round(w, &Nf4::new(ScaleType::Fp16), groups, &Options::default())
+        prepared.round(w, &Table::<16>::new(&tables::NF4, ScaleType::Fp16), groups, &Options::default())
     };
     let many: Vec<f32> = w.iter().copied().cycle().take(37 * w.len()).collect();
     let (one, many) = (round(&w), round(&many));
@@ -144,7 +146,7 @@ fn rows_are_rounded_as_if_they_were_alone() {
 
 #[test]
 fn statistics_that_cannot_be_inverted_are_told() {
-    let grid = Nf4::new(ScaleType::Fp16);
+    let grid = Table::<16>::new(&tables::NF4, ScaleType::Fp16);
     let groups = Groups { rows: 2, cols: 2, group: 2, transposed: false };
     let codes = |h: &[f32]| {
         let found =

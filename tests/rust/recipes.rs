@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use statepress::{
-    AdviseOptions, Checkpoint, Clock, Level, MemorySink, OpenOptions, Recipe, Target, recipes, report, run,
+    AdviseOptions, AnyModel, AnyRunner, Checkpoint, Clock, Level, MemorySink, OpenOptions, Recipe, Target,
+    recipes, report, run,
 };
 use statepress_core::encoding::Granularity;
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
@@ -143,7 +144,16 @@ fn compress(bytes: &[u8], index: &Index, recipe: &Recipe) -> (report::CompressRe
     let spec = infer(index, &Hints::default()).unwrap();
     let (source, index, sink) = (Rc::new(bytes.to_vec()), Rc::new(index.clone()), MemorySink::default());
     let clock = Clock::default().seconds();
-    let job = Compress::new(source, index, &spec, recipe, Box::new(sink.clone()), clock).unwrap();
+    let job = Compress::<AnyRunner>::new(
+        source,
+        index,
+        &spec,
+        recipe,
+        Box::new(sink.clone()),
+        clock,
+        None::<(&AnyModel, _)>,
+    )
+    .unwrap();
     (run(job, |_| {}).unwrap(), sink.take())
 }
 

@@ -9,14 +9,13 @@ use statepress_core::{Finding, Index, Joined, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
-use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
 use statepress_engine::view::{ViewOptions, view};
 use statepress_formats::{Choice, ShardMap};
 
 use crate::config_json::read_config;
 use crate::files::MemorySink;
-use crate::{Backend, Clock, Error, run};
+use crate::{AnyModel, Backend, Clock, Compress, Error, run};
 
 /// What the user and files beside the checkpoint say about it.
 #[derive(Clone, Debug, Default)]
@@ -149,8 +148,31 @@ impl Checkpoint {
 
     /// Compresses into a sink, one tensor a step. The sink is dropped when the job is.
     pub fn compress(&self, recipe: &Recipe, sink: Box<dyn Sink>) -> Result<Compress, Error> {
+        self.compress_by(recipe, sink, None)
+    }
+
+    /// The same with compensation, as usual where the recipe says nothing of it: `model` is what [`Self::load`] made of
+    /// this checkpoint, and `ids` are what it reads. They should be of text like what the model will be used on, and
+    /// none that it is judged by.
+    pub fn compress_calibrated(
+        &self,
+        recipe: &Recipe,
+        sink: Box<dyn Sink>,
+        model: &AnyModel,
+        ids: &[u32],
+    ) -> Result<Compress, Error> {
+        self.compress_by(&recipe.clone().compensated(), sink, Some((model, ids)))
+    }
+
+    fn compress_by(
+        &self,
+        recipe: &Recipe,
+        sink: Box<dyn Sink>,
+        calibration: Option<(&AnyModel, &[u32])>,
+    ) -> Result<Compress, Error> {
         let Self { source, index, spec, clock, files } = self;
-        let job = Compress::new(source.clone(), index.clone(), spec, recipe, sink, clock.seconds())?;
+        let (source, index) = (source.clone(), index.clone());
+        let job = Compress::new(source, index, spec, recipe, sink, clock.seconds(), calibration)?;
         Ok(job.made_from(files.clone()))
     }
 

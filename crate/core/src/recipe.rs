@@ -87,13 +87,58 @@ pub struct Quantize {
     pub int4: Int4Options,
     /// How `int6`, `int5`, `int3`, `int2`, `lm3` and `lm2` are done.
     pub groups: GroupOptions,
+    /// Round with errors made up for; needs a calibration text. Plain rounding when left out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub compensation: Option<Compensation>,
+}
+
+/// Rounding whose errors are made up for by weights that are rounded later: GPTQ (Frantar et al. 2022), with scales refitted
+/// and codes moved once more as often as `passes` says.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Compensation {
+    /// Windows of the calibration text that are read, evenly spaced: 1 to 4096. Of a shorter text as many as it has.
+    pub windows: usize,
+    /// Tokens of a window: 1 to 65536, or the model's positions where they are fewer.
+    pub window: usize,
+    /// How often scales are refitted and codes moved: 0 to 8. With 0 it is GPTQ.
+    pub passes: usize,
+    /// What is added to the diagonal of the statistics, as a share of its mean: above 0 and at most 1.
+    pub damping: f64,
+}
+
+impl Default for Compensation {
+    fn default() -> Self {
+        Self { windows: 16, window: 256, passes: 2, damping: 0.01 }
+    }
+}
+
+impl Compensation {
+    /// Checks every option against what is allowed.
+    fn check(&self) -> Result<(), RecipeError> {
+        for (option, value, least, most) in [
+            ("compensation.windows", self.windows, 1, 4096),
+            ("compensation.window", self.window, 1, 65_536),
+            ("compensation.passes", self.passes, 0, 8),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(RecipeError::option(option, value, &format!("{least} to {most}")));
+            }
+        }
+        if !(self.damping > 0.0 && self.damping <= 1.0) {
+            return Err(RecipeError::option("compensation.damping", self.damping, "above 0 and at most 1"));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Quantize {
     /// A step to start from: no rules, so that every tensor is stored in FP32.
     fn default() -> Self {
         let Codecs { int8, nf4, int4, groups } = Codecs::default();
-        Self { rules: Vec::new(), otherwise: Precision::Fp32, int8, nf4, int4, groups }
+        Self { rules: Vec::new(), otherwise: Precision::Fp32, int8, nf4, int4, groups, compensation: None }
     }
 }
 
@@ -269,6 +314,7 @@ impl Recipe {
                 Step::Prune(_) => {}
                 Step::Quantize(quantize) => {
                     quantize.codecs().check()?;
+                    quantize.compensation.map_or(Ok(()), |compensation| compensation.check())?;
                     if let Some(rule) = quantize.rules.iter().find(|rule| rule.pattern.is_empty()) {
                         let pattern = format!("{:?}", rule.pattern);
                         return Err(RecipeError::option("rules.match", pattern, "a glob over tensor names"));
@@ -288,6 +334,18 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+}
+
+impl Recipe {
+    /// The same with compensation in its quantize step, as usual where it says nothing of it.
+    pub fn compensated(mut self) -> Self {
+        for step in &mut self.steps {
+            if let Step::Quantize(quantize) = step {
+                quantize.compensation.get_or_insert_default();
+            }
+        }
+        self
     }
 }
 

@@ -47,7 +47,7 @@ macro_rules! job_class {
 }
 
 job_class! {
-    /// Writes a compressed checkpoint; a step is a tensor.
+    /// Writes a compressed checkpoint; a step is a tensor, or a window of the calibration text.
     CompressJob(statepress::Compress)
 }
 job_class! {

@@ -163,6 +163,20 @@ impl Checkpoint {
         Ok(CompressJob::new(job))
     }
 
+    /// The same with rounding errors made up for: `model` is this checkpoint's, and reads `ids`.
+    #[wasm_bindgen(js_name = compressCalibrated)]
+    pub fn compress_calibrated(
+        &self,
+        wanted: JsValue,
+        sink: SinkObject,
+        model: &Model,
+        ids: Uint32Array,
+    ) -> Result<CompressJob> {
+        let (recipe, sink) = (recipe(wanted)?, Box::new(JsSink(sink)));
+        let job = self.0.compress_calibrated(&recipe, sink, &model.0, &ids.to_vec()).map_err(fail)?;
+        Ok(CompressJob::new(job))
+    }
+
     /// Loads the model, one tensor a step.
     pub fn load(&self, backend: &Backend) -> Result<LoadJob> {
         LoadJob::new(&self.0, backend.0.gpu.as_ref())

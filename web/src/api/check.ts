@@ -58,7 +58,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   open: { tokenizer: "later", set: "later", weights: "word", signal: "signal" },
   tensor: { bins: "number", precisions: "later", quantize: "later", signal: "signal" },
   advise: { target: "later", maxLoss: "number", maxSize: "number" },
-  compress: { ...RUNNING, beside: "word" },
+  compress: { ...RUNNING, beside: "word", calibration: "later" },
   save: { format: "later", force: "flag", signal: "signal" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },
   generate: { maxTokens: "number", temperature: "number", topK: "number", seed: "number", signal: "signal" },

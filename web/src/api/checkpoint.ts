@@ -88,7 +88,13 @@ export class Checkpoint {
     checkRecipe(recipe);
     checkOptions("compress", options);
     const beside = options.beside === undefined ? undefined : await this.#environment.beside(options.beside);
-    const request = { checkpoint: this.#handle, recipe, ...(beside !== undefined && { beside }) };
+    const { calibration } = options;
+    const request = {
+      checkpoint: this.#handle,
+      recipe,
+      ...(beside !== undefined && { beside }),
+      ...(calibration !== undefined && { calibration: this.tokenizer.input(calibration) }),
+    };
     const opened = await this.#environment.host.call("compress", request, options);
     return new Checkpoint(this.#environment, opened, this.weightsName, this.tokenizer);
   }

@@ -5,7 +5,7 @@ import { type Checkpoint, recipes, StatepressError } from "../api/node.js";
 import { writeTarget } from "../api/target.js";
 import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
-import { readRecipe } from "./files.js";
+import { readRecipe, readText } from "./files.js";
 import { each, running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
@@ -15,6 +15,8 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   const out = args.need("output");
   const asked = args.text("recipe");
   const recipe = asked === undefined ? undefined : await readRecipe(asked, run.signal);
+  const text = args.text("calibrate");
+  const calibration = text === undefined ? undefined : await readText(text, run.signal);
   // Said before the work rather than after it.
   const places = await destinations(run, files, out, format);
   return each(run, files, (file) =>
@@ -22,7 +24,7 @@ export async function compress(run: Run, files: string[]): Promise<number> {
       run.output.findings(checkpoint.inspection.findings);
       const place = places.get(file);
       if (!place) throw new StatepressError("internal", `${file} has no destination`);
-      await one(run, checkpoint, recipe ?? (await recommended(run, checkpoint)), place);
+      await one(run, checkpoint, recipe ?? (await recommended(run, checkpoint)), place, calibration);
     }),
   );
 }
@@ -32,9 +34,10 @@ async function one(
   checkpoint: Checkpoint,
   recipe: Awaited<ReturnType<typeof readRecipe>>,
   { file, reportFile, inputs }: Destination,
+  calibration: string | undefined,
 ): Promise<void> {
   const { args, output, signal } = run;
-  const compressed = await checkpoint.compress(recipe, { ...running(run), beside: file });
+  const compressed = await checkpoint.compress(recipe, { ...running(run), beside: file, calibration });
   try {
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");

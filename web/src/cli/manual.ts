@@ -33,7 +33,7 @@ export const COMMANDS: Record<string, Command> = {
   compress: {
     operands: ["FILE..."],
     does: "write the compressed checkpoint OUT, and OUT.report.json; of several files, into the folder OUT",
-    options: ["output", "recipe", "format", "report", "force", ...OPENING],
+    options: ["output", "recipe", "calibrate", "format", "report", "force", ...OPENING],
     run: async (run, files) => (await import("./compress.js")).compress(run, files),
   },
   evaluate: {

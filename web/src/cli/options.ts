@@ -81,6 +81,12 @@ export const OPTIONS = {
     help: "bytes that the file may have",
   },
   recipe: { value: "R", offers: "recipe", stdin: true, help: "name of a built-in recipe, or a JSON file" },
+  calibrate: {
+    value: "FILE",
+    offers: "file",
+    stdin: true,
+    help: "UTF-8 text that the model reads so that rounding errors can be made up for; not the one it is judged by",
+  },
   output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
   force: { help: "replace files that exist" },

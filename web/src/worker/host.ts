@@ -3,7 +3,7 @@
 // In a page it lives in a worker; in Node and in a user's own worker the library calls it directly.
 
 import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
-import type { Finding, GeneratedToken } from "../api/types/statepress.js";
+import type { CompressReport, Finding, GeneratedToken } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
 import { bench } from "./bench.js";
@@ -12,7 +12,7 @@ import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
 import type { Platform } from "./platform.js";
 import type { Context, Generation, Handle, Host, Input, Requests, TokenizerFile, WeightsData } from "./protocol.js";
-import { chooseBuild, type Wasm, type WasmBackend, type WasmCheckpoint } from "./wasm.js";
+import { chooseBuild, type Sink, type Wasm, type WasmBackend, type WasmCheckpoint } from "./wasm.js";
 
 type Answers = { [K in keyof Requests]: (request: Requests[K][0], context: Context) => Promise<Requests[K][1]> };
 
@@ -79,11 +79,13 @@ export class LocalHost implements Host {
 
     plan: ({ checkpoint, recipe }) => this.#with(this.#checkpoints, checkpoint, async (it) => it.plan(recipe)),
 
-    compress: ({ checkpoint, recipe, beside }, context) =>
+    compress: ({ checkpoint, recipe, beside, calibration }, context) =>
       this.#with(this.#checkpoints, checkpoint, async (it) => {
         const scratch = this.#platform.scratch(beside);
         try {
-          const report = await run(it.compress(recipe, scratch), context, this.#platform.breathe);
+          const report = await (calibration
+            ? this.#calibrated(it, recipe, scratch, this.#tokens(calibration), context)
+            : run(it.compress(recipe, scratch), context, this.#platform.breathe));
           const data = scratch.finish();
           const opened = await this.#open(data, {}, () => this.#platform.remove(data));
           return { ...opened, report, data };
@@ -175,6 +177,25 @@ export class LocalHost implements Host {
     } catch (error) {
       freed();
       throw error;
+    }
+  }
+
+  // What the model computes decides bytes, so it is the CPU's: the same ones on every machine.
+  async #calibrated(
+    checkpoint: WasmCheckpoint,
+    recipe: object | string,
+    sink: Sink,
+    { ids, findings }: { ids: Uint32Array; findings: Finding[] },
+    context: Context,
+  ): Promise<CompressReport> {
+    const backend = await this.#backends.choose("cpu");
+    const model = await run(checkpoint.load(backend), context, this.#platform.breathe);
+    try {
+      const job = checkpoint.compressCalibrated(recipe, sink, model, ids);
+      const report = await run(job, context, this.#platform.breathe);
+      return { ...report, findings: [...findings, ...report.findings] };
+    } finally {
+      release(model);
     }
   }
 

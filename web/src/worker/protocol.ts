@@ -58,6 +58,8 @@ export interface Requests {
       recipe: object | string;
       /** The file beside which the produced one is kept, where that is known to be on its way. */
       beside?: string;
+      /** What the model reads, so that rounding errors can be made up for. */
+      calibration?: Input;
     },
     { checkpoint: Handle; inspection: Inspection; report: CompressReport; data: Data },
   ];

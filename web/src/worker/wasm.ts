@@ -123,6 +123,8 @@ export interface WasmCheckpoint {
   advise(options: object): Advice;
   plan(recipe: object | string): Plan;
   compress(recipe: object | string, sink: Sink): Job<CompressReport>;
+  /** Rounding errors are made up for by what the checkpoint's model computes when it reads `ids`. */
+  compressCalibrated(recipe: object | string, sink: Sink, model: WasmModel, ids: Uint32Array): Job<CompressReport>;
   load(backend: WasmBackend): Job<WasmModel>;
   free(): void;
 }

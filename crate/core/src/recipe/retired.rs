@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{GroupOptions, Int4Options, Int8Options, Nf4Options, Quantize, RecipeError, Rule};
+use super::{Compensation, GroupOptions, Int4Options, Int8Options, Nf4Options, Quantize, RecipeError, Rule};
 use crate::Precision;
 use crate::encoding::ScaleType;
 
@@ -20,6 +20,8 @@ pub(super) struct QuantizeRead {
     int4: Int4Options,
     #[serde(default)]
     groups: GroupOptions,
+    #[serde(default)]
+    compensation: Option<Compensation>,
     /// Read for its one value.
     #[serde(default, rename = "errorCompensation")]
     _error_compensation: ErrorCompensation,
@@ -34,8 +36,10 @@ enum ErrorCompensation {
 }
 
 impl From<QuantizeRead> for Quantize {
-    fn from(QuantizeRead { rules, otherwise, int8, nf4, int4, groups, .. }: QuantizeRead) -> Self {
-        Self { rules, otherwise, int8, nf4, int4, groups }
+    fn from(
+        QuantizeRead { rules, otherwise, int8, nf4, int4, groups, compensation, .. }: QuantizeRead,
+    ) -> Self {
+        Self { rules, otherwise, int8, nf4, int4, groups, compensation }
     }
 }
 

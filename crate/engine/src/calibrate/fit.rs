@@ -1,6 +1,9 @@
 //! The scale of a group: where it clips.
 
-use super::grid::Grid;
+use statepress_kernels::codecs::Clip;
+use statepress_kernels::codecs::fit::{absmax, limit};
+
+use super::grid::Quantizer;
 
 /// How the scale of a group of weights is found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,14 +28,16 @@ const LANES: usize = 8;
 impl Fit {
     /// The scale of a group, as it is stored. `weights` are those of [`Self::Weighted`], one for each
     /// value. A group of zeros, or one whose scale cannot be stored, has scale 1 and rounds to 0.
-    pub fn scale(self, grid: &impl Grid, values: &[f32], weights: &[f32]) -> f32 {
+    pub fn scale(self, grid: &impl Quantizer, values: &[f32], weights: &[f32]) -> f32 {
         let stored = |limit: f32| match grid.store(limit / grid.largest()) {
             0.0 => 1.0,
             scale => scale,
         };
         match self {
             Self::Absmax => stored(absmax(values)),
-            Self::Percentile(percentile) => stored(quantile(values, percentile)),
+            Self::Percentile(percentile) => {
+                stored(limit(values, Clip::Percentile(percentile), &mut Vec::new()))
+            }
             Self::Mse => search(grid, values, None),
             // A group that nothing meets has no better judge than its own error.
             Self::Weighted if weights.iter().all(|&weight| weight == 0.0) => search(grid, values, None),
@@ -41,7 +46,7 @@ impl Fit {
     }
 }
 
-fn search(grid: &impl Grid, values: &[f32], weights: Option<&[f32]>) -> f32 {
+fn search(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>) -> f32 {
     let whole = absmax(values) / grid.largest();
     let (least, most) = SHARES;
     let share = |i: usize| least + (most - least) * (i as f32 / (TRIES - 1) as f32);
@@ -62,7 +67,7 @@ fn search(grid: &impl Grid, values: &[f32], weights: Option<&[f32]>) -> f32 {
 }
 
 /// `sum_j v_j (x_j - x_hat_j)^2`.
-fn error(grid: &impl Grid, values: &[f32], weights: Option<&[f32]>, scale: f32) -> f32 {
+fn error(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>, scale: f32) -> f32 {
     let inverse = 1.0 / scale;
     let square = |x: f32, weight: f32| {
         let off = x - grid.nearest(x * inverse) * scale;
@@ -91,35 +96,20 @@ fn error(grid: &impl Grid, values: &[f32], weights: Option<&[f32]>, scale: f32) 
     sums.iter().sum()
 }
 
-/// The largest magnitude.
-fn absmax(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
-}
-
-/// The percentile of the magnitudes as `torch.quantile` interpolates it, in f32.
-fn quantile(values: &[f32], percentile: f64) -> f32 {
-    let mut sorted: Vec<f32> = values.iter().map(|value| value.abs()).collect();
-    sorted.sort_unstable_by(f32::total_cmp);
-    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    let rank = (percentile / 100.0) as f32 * last as f32;
-    let below = (rank.floor() as usize).min(last);
-    let (low, high, weight) = (sorted[below], sorted[(below + 1).min(last)], rank - rank.floor());
-    // `torch.lerp`: from whichever end is nearer, rounded once.
-    if weight < 0.5 { weight.mul_add(high - low, low) } else { (low - high).mul_add(1.0 - weight, high) }
-}
-
 #[cfg(test)]
 mod tests {
     use statepress_core::encoding::ScaleType;
 
-    use super::super::grid::{Int, Nf4};
+    use statepress_core::{Grid, tables};
+
+    use super::super::grid::{Integers, Table};
     use super::*;
 
     const VALUES: [f32; 11] = [0.1, -0.2, 0.3, 0.05, -0.02, 0.4, 0.11, -0.31, 0.0, 0.07, -3.0];
 
     #[test]
     fn an_outlier_is_clipped_where_that_costs_less() {
-        let grid = Int::new(3, ScaleType::Fp32);
+        let grid = Integers::new(Grid::Int3, ScaleType::Fp32);
         assert_eq!(Fit::Absmax.scale(&grid, &VALUES, &[]), 1.0);
         let cost = |scale| error(&grid, &VALUES, None, scale);
         let found = Fit::Mse.scale(&grid, &VALUES, &[]);
@@ -136,24 +126,30 @@ mod tests {
     #[test]
     fn percentiles_are_torchs() {
         for (percentile, exact) in [(0.0, 0.0), (50.0, 0.11), (95.0, 1.7), (99.0, 2.74), (100.0, 3.0)] {
-            let found = quantile(&VALUES, percentile);
+            let found = limit(&VALUES, Clip::Percentile(percentile), &mut Vec::new());
             assert!((found - exact as f32).abs() < 1e-6, "{percentile}: {found}");
         }
-        assert_eq!(Fit::Percentile(100.0).scale(&Nf4::new(ScaleType::Fp32), &VALUES, &[]), 3.0);
+        assert_eq!(
+            Fit::Percentile(100.0).scale(&Table::<16>::new(&tables::NF4, ScaleType::Fp32), &VALUES, &[]),
+            3.0
+        );
     }
 
     #[test]
     fn zeros_and_what_is_too_small_to_be_stored_have_scale_1() {
         for fit in [Fit::Absmax, Fit::Percentile(90.0), Fit::Mse, Fit::Weighted] {
             for tiny in [0.0, 1e-12] {
-                assert_eq!(fit.scale(&Int::new(4, ScaleType::Fp16), &[tiny; 5], &[1.0; 5]), 1.0);
+                assert_eq!(
+                    fit.scale(&Integers::new(Grid::Int4, ScaleType::Fp16), &[tiny; 5], &[1.0; 5]),
+                    1.0
+                );
             }
         }
     }
 
     #[test]
     fn a_signed_scale_puts_the_lonely_level_where_it_is_needed() {
-        let grid = Int::new(2, ScaleType::Fp32);
+        let grid = Integers::new(Grid::Int2, ScaleType::Fp32);
         let values = [2.0, 1.0, 0.0, -1.0];
         assert_eq!(Fit::Mse.scale(&grid.signed(), &values, &[]).signum(), -1.0);
     }

@@ -24,7 +24,7 @@ use statepress_kernels::linear::outer::{Area, Strided, add, subtract};
 
 use super::cholesky::inverse_factor;
 use super::fit::Fit;
-use super::grid::Grid;
+use super::grid::Quantizer;
 use super::groups::Groups;
 use super::refit;
 
@@ -66,7 +66,7 @@ pub struct Rounded {
 
 impl Rounded {
     /// The numbers that codes and scales stand for, in the order of the tensor.
-    pub fn values(&self, grid: &impl Grid, group: usize) -> Vec<f32> {
+    pub fn values(&self, grid: &impl Quantizer, group: usize) -> Vec<f32> {
         let level = |(at, code): (usize, &u8)| grid.level(*code) * self.scales[at / group];
         self.codes.iter().enumerate().map(level).collect()
     }
@@ -140,7 +140,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Rounds a matrix whose numbers are `values`, in the order of its tensor.
-    pub fn round(&self, values: &[f32], grid: &impl Grid, groups: Groups, options: &Options) -> Rounded {
+    pub fn round(&self, values: &[f32], grid: &impl Quantizer, groups: Groups, options: &Options) -> Rounded {
         debug_assert!(groups.cols == self.cols && values.len() == groups.rows * groups.cols);
         let mut scales = fitted(values, grid, &groups, self.h, options.fit);
         let mut codes = vec![0; values.len()];
@@ -169,7 +169,7 @@ impl<'a> Prepared<'a> {
 }
 
 /// The scales of all groups, each fitted to its own weights.
-pub fn fitted(values: &[f32], grid: &impl Grid, groups: &Groups, h: &[f32], fit: Fit) -> Vec<f32> {
+pub fn fitted(values: &[f32], grid: &impl Quantizer, groups: &Groups, h: &[f32], fit: Fit) -> Vec<f32> {
     let mut weights = Vec::new();
     let scales = values.chunks(groups.group).enumerate().map(|(n, values)| {
         if fit == Fit::Weighted {
@@ -201,7 +201,7 @@ pub(super) struct Work {
 }
 
 /// Some rows of a matrix at work.
-pub(super) struct Chunk<'a, 'b, G: Grid> {
+pub(super) struct Chunk<'a, 'b, G: Quantizer> {
     pub prepared: &'a Prepared<'b>,
     pub grid: &'a G,
     pub groups: Groups,
@@ -210,7 +210,7 @@ pub(super) struct Chunk<'a, 'b, G: Grid> {
     pub work: &'a mut Work,
 }
 
-impl<G: Grid> Chunk<'_, '_, G> {
+impl<G: Quantizer> Chunk<'_, '_, G> {
     fn load(&mut self, values: &[f32]) {
         let Work { weights, .. } = &mut *self.work;
         weights.clear();

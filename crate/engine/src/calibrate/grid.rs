@@ -1,11 +1,14 @@
-//! The seam to what codes can say: levels, at scale 1, and how a scale is stored.
+//! Levels as loops over many weights want them: the nearest level without a branch, and how a scale is stored.
 
-use half::f16;
-use statepress_core::encoding::ScaleType;
-use statepress_core::tables;
+use statepress_core::encoding::{Coding, ScaleType};
+use statepress_core::{Grid, Levels};
+use statepress_kernels::codecs::scales;
+
+use super::gptq::{Options, Prepared, Rounded};
+use super::groups::Groups;
 
 /// Levels that codes stand for, times a scale for each group of weights.
-pub trait Grid {
+pub trait Quantizer {
     /// The level nearest to `x`. Free of branches, so that loops over it become vector code.
     fn nearest(&self, x: f32) -> f32;
 
@@ -27,41 +30,53 @@ pub trait Grid {
     fn store(&self, scale: f32) -> f32;
 }
 
+/// Rounds a matrix whose numbers are `values`, in the order of its tensor, to any grid there is.
+pub fn round(
+    prepared: &Prepared,
+    values: &[f32],
+    coding: Coding,
+    groups: Groups,
+    options: &Options,
+) -> Rounded {
+    let Coding { grid, scale, .. } = coding;
+    match (grid.levels(), grid.bits()) {
+        (Levels::Integers, _) => prepared.round(values, &Integers::new(grid, scale), groups, options),
+        (Levels::Table(table), 4) => prepared.round(values, &Table::<16>::new(table, scale), groups, options),
+        (Levels::Table(table), 3) => prepared.round(values, &Table::<8>::new(table, scale), groups, options),
+        (Levels::Table(table), _) => prepared.round(values, &Table::<4>::new(table, scale), groups, options),
+    }
+}
+
 /// Two's complement integers of some bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Int {
-    bits: u32,
+pub struct Integers {
+    least: f32,
+    most: f32,
     scale: ScaleType,
     signed: bool,
 }
 
-impl Int {
-    /// Of 2 to 8 bits.
-    pub fn new(bits: u32, scale: ScaleType) -> Self {
-        debug_assert!((2..=8).contains(&bits), "{bits} bits");
-        Self { bits, scale, signed: false }
+impl Integers {
+    /// Those of a grid of integers.
+    pub fn new(grid: Grid, scale: ScaleType) -> Self {
+        debug_assert_eq!(grid.levels(), Levels::Integers);
+        Self { least: grid.least(), most: grid.most(), scale, signed: false }
     }
 
     /// The same with scales of either sign: the one level more on one side goes where it is needed.
     pub fn signed(self) -> Self {
         Self { signed: true, ..self }
     }
-
-    fn ends(self) -> (f32, f32) {
-        let half = (1i32 << (self.bits - 1)) as f32;
-        (-half, half - 1.0)
-    }
 }
 
 /// Adding it leaves no bits below the unit: the hardware's own rounding to even does the work.
 const MAGIC: f32 = 12_582_912.0;
 
-impl Grid for Int {
+impl Quantizer for Integers {
     #[inline(always)]
     fn nearest(&self, x: f32) -> f32 {
-        let (least, most) = self.ends();
-        let x = if x < least { least } else { x };
-        let x = if x > most { most } else { x };
+        let x = if x < self.least { self.least } else { x };
+        let x = if x > self.most { self.most } else { x };
         (x + MAGIC) - MAGIC
     }
 
@@ -74,7 +89,7 @@ impl Grid for Int {
     }
 
     fn largest(&self) -> f32 {
-        self.ends().1
+        self.most
     }
 
     fn is_signed(&self) -> bool {
@@ -82,42 +97,45 @@ impl Grid for Int {
     }
 
     fn store(&self, scale: f32) -> f32 {
-        stored(scale, self.scale)
+        scales::stored(scale, self.scale)
     }
 }
 
-/// 4-bit NormalFloat.
+/// A table of N levels.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Nf4 {
-    absmax: ScaleType,
-    /// Between every two levels.
-    middles: [f32; 15],
+pub struct Table<const N: usize> {
+    levels: [f32; N],
+    /// Between every level and the one before; below everything for the first.
+    middles: [f32; N],
+    scale: ScaleType,
 }
 
-impl Nf4 {
-    /// With absmax values of that type.
-    pub fn new(absmax: ScaleType) -> Self {
-        let middle = |i: usize| (tables::NF4[i] + tables::NF4[i + 1]) / 2.0;
-        Self { absmax, middles: std::array::from_fn(middle) }
+impl<const N: usize> Table<N> {
+    /// Levels in ascending order, N of them.
+    pub fn new(table: &[f32], scale: ScaleType) -> Self {
+        debug_assert_eq!(table.len(), N);
+        let level = |i: usize| table.get(i).copied().unwrap_or(f32::INFINITY);
+        let middle = |i: usize| if i == 0 { f32::NEG_INFINITY } else { (level(i - 1) + level(i)) / 2.0 };
+        Self { levels: std::array::from_fn(level), middles: std::array::from_fn(middle), scale }
     }
 }
 
-impl Grid for Nf4 {
+impl<const N: usize> Quantizer for Table<N> {
     #[inline(always)]
     fn nearest(&self, x: f32) -> f32 {
-        let mut level = tables::NF4[0];
-        for (middle, above) in self.middles.iter().zip(&tables::NF4[1..]) {
+        let mut level = self.levels[0];
+        for (middle, above) in self.middles.iter().zip(&self.levels) {
             level = if x > *middle { *above } else { level };
         }
         level
     }
 
     fn code(&self, level: f32) -> u8 {
-        tables::NF4.iter().take_while(|entry| **entry < level).count().min(15) as u8
+        self.levels.iter().take_while(|entry| **entry < level).count().min(N - 1) as u8
     }
 
     fn level(&self, code: u8) -> f32 {
-        tables::NF4[usize::from(code & 15)]
+        self.levels[usize::from(code) % N]
     }
 
     fn largest(&self) -> f32 {
@@ -125,28 +143,19 @@ impl Grid for Nf4 {
     }
 
     fn store(&self, scale: f32) -> f32 {
-        stored(scale, self.absmax)
-    }
-}
-
-fn stored(scale: f32, r#type: ScaleType) -> f32 {
-    match r#type {
-        // What the last two store depends on the scales of the whole tensor.
-        ScaleType::Fp32 | ScaleType::Log8 | ScaleType::Double => scale,
-        ScaleType::Fp16 => {
-            let most = f16::MAX.to_f32();
-            f16::from_f32(scale.clamp(-most, most)).to_f32()
-        }
+        scales::stored(scale, self.scale)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use statepress_core::tables;
+
     use super::*;
 
     #[test]
     fn nearest_is_nearest_and_codes_go_there_and_back() {
-        fn check(grid: &impl Grid, codes: impl Iterator<Item = u8> + Clone) {
+        fn check(grid: &impl Quantizer, codes: impl Iterator<Item = u8> + Clone) {
             for code in codes.clone() {
                 assert_eq!(grid.code(grid.level(code)), code);
                 assert_eq!(grid.nearest(grid.level(code)), grid.level(code));
@@ -159,21 +168,21 @@ mod tests {
                 assert!(far(grid.nearest(x)) <= best + 1e-6 * most, "{x}");
             }
         }
-        for bits in 2..=8u32 {
-            let half = 1i32 << (bits - 1);
-            let codes = (-half..half).map(|code| code as i8 as u8);
-            check(&Int::new(bits, ScaleType::Fp16), codes);
+        for &grid in Grid::ALL.iter().filter(|grid| grid.levels() == Levels::Integers) {
+            let codes = (grid.least() as i32..=grid.most() as i32).map(|code| code as i8 as u8);
+            check(&Integers::new(grid, ScaleType::Fp16), codes);
         }
-        check(&Nf4::new(ScaleType::Fp32), 0..16);
-        assert_eq!(Nf4::new(ScaleType::Fp32).largest(), tables::NF4[15]);
+        check(&Table::<16>::new(&tables::NF4, ScaleType::Fp32), 0..16);
+        check(&Table::<8>::new(&tables::LM3, ScaleType::Fp32), 0..8);
+        check(&Table::<4>::new(&tables::LM2, ScaleType::Fp32), 0..4);
     }
 
     #[test]
     fn a_scale_is_what_can_be_stored() {
-        let half = Int::new(4, ScaleType::Fp16);
-        assert_eq!(half.store(0.1), f16::from_f32(0.1).to_f32());
+        let half = Integers::new(Grid::Int4, ScaleType::Fp16);
+        assert_eq!(half.store(0.1), half::f16::from_f32(0.1).to_f32());
         assert_eq!(half.store(1e9), 65504.0);
         assert_eq!(half.store(1e-9), 0.0);
-        assert_eq!(Nf4::new(ScaleType::Fp32).store(0.1), 0.1);
+        assert_eq!(Integers::new(Grid::Int4, ScaleType::Fp32).store(0.1), 0.1);
     }
 }

@@ -20,7 +20,7 @@ mod windows;
 
 pub use fit::Fit;
 pub use gptq::{Options, Prepared, Rounded, fitted};
-pub use grid::{Grid, Int, Nf4};
+pub use grid::{Integers, Quantizer, Table, round};
 pub use groups::Groups;
 pub use head::HeadStatistics;
 pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions, groups};

@@ -3,7 +3,7 @@
 use statepress_kernels::linear::outer::{Area, Strided, add};
 
 use super::gptq::Chunk;
-use super::grid::Grid;
+use super::grid::Quantizer;
 
 /// Added to the diagonal of what is solved for scales, as a share of its mean: groups whose columns
 /// always come together have no scales of their own.
@@ -11,7 +11,7 @@ const RIDGE: f64 = 1e-6;
 
 /// Refits the scales of every bundle of rows, by the solution of `A s = b` with
 /// `A_gh = sum q_g^T H q_h` over the rows of the bundle, and keeps what lowers the loss once it is rounded.
-pub(super) fn refit<G: Grid>(chunk: &mut Chunk<'_, '_, G>, scales: &mut [f32]) {
+pub(super) fn refit<G: Quantizer>(chunk: &mut Chunk<'_, '_, G>, scales: &mut [f32]) {
     let (groups, grid) = (chunk.groups, chunk.grid);
     let (bundle, count) = (groups.bundle(), groups.scales_of_bundle());
     let bundles = chunk.rows.div_ceil(bundle);
@@ -45,7 +45,13 @@ pub(super) fn refit<G: Grid>(chunk: &mut Chunk<'_, '_, G>, scales: &mut [f32]) {
 }
 
 /// Adds the rows of one phase, which are cut into groups at the same columns, to A and `b = q_g^T H e`.
-fn products<G: Grid>(chunk: &Chunk<'_, '_, G>, phase: usize, count: usize, a: &mut [f64], b: &mut [f64]) {
+fn products<G: Quantizer>(
+    chunk: &Chunk<'_, '_, G>,
+    phase: usize,
+    count: usize,
+    a: &mut [f64],
+    b: &mut [f64],
+) {
     let (groups, cols, rows) = (chunk.groups, chunk.groups.cols, chunk.rows);
     let bundle = groups.bundle();
     let n = rows.saturating_sub(phase).div_ceil(bundle);
@@ -124,7 +130,13 @@ fn solve(a: &mut [f64], b: &[f64]) -> Option<Vec<f64>> {
 
 /// Refits the scales of a column, each of `group` rows, to where the column would best be; keeps what is
 /// nearer once it is rounded.
-pub(super) fn refit_column(grid: &impl Grid, group: usize, best: &[f32], levels: &[f32], scales: &mut [f32]) {
+pub(super) fn refit_column(
+    grid: &impl Quantizer,
+    group: usize,
+    best: &[f32],
+    levels: &[f32],
+    scales: &mut [f32],
+) {
     for ((best, levels), scale) in best.chunks(group).zip(levels.chunks(group)).zip(scales) {
         let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
             best.iter().zip(levels).map(|(&x, &q)| f(f64::from(x), f64::from(q))).sum()

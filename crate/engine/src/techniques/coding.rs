@@ -38,6 +38,19 @@ pub(crate) fn code(
     Ok(Coded { tensor: encoded.tensor, error, findings })
 }
 
+/// A tensor that somebody has coded, compared with its numbers; `findings` come first.
+pub(crate) fn measured(
+    entry: &Entry,
+    values: &[f32],
+    tensor: Tensor,
+    found: &Survey,
+    mut findings: Vec<Finding>,
+) -> Coded {
+    let (error, lost) = measure::measure(entry, values, &tensor, found, 0);
+    findings.extend(lost);
+    Coded { tensor, error, findings }
+}
+
 /// Why a tensor cannot be quantized, by the number that is in the file.
 fn not_finite(entry: &Entry, encoding: Encoding, found: &Survey) -> EngineError {
     let beyond = found.first_beyond.filter(|(at, _)| found.first.is_none_or(|(first, _)| *at < first));

@@ -8,23 +8,28 @@ use statepress_core::index::{AffineScales, Stored};
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::{CompressReport, FileReport, RoundingError};
 use statepress_core::spec::{Fields, Origin};
-use statepress_core::{Entry, Finding, Form, Index, Packed, Recipe, Sink, Source, Tensor};
+use statepress_core::{Encoding, Entry, Finding, Form, Index, Packed, Recipe, Sink, Source, Tensor};
 use statepress_formats::{Survey, TensorSpec, Writer};
+use statepress_kernels::backend::Runner;
 use statepress_kernels::codecs::{self, Clip};
 
 use super::coding::{self, Clipped};
+use super::compensate::Compensate;
 use super::measure;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::tying::{self, Tying};
 use crate::families::{ASSUMED, HEAD, ModelSpec};
+use crate::models::Loaded;
 use crate::{Clock, EngineError};
 
-/// A compression under way. Each step reads, codes, measures and writes one tensor.
-pub struct Compress {
+/// A compression under way. Each step reads, codes, measures and writes one tensor, or reads a part of the calibration
+/// text that the next tensor needs; `R` runs the model for that.
+pub struct Compress<R: Runner> {
     source: Rc<dyn Source>,
     index: Rc<Index>,
     planned: Planned,
     clip: Clip,
+    compensate: Option<Compensate<R>>,
     /// What was clipped because the recipe asks for it.
     clipped: Vec<Clipped>,
     writer: Writer<Box<dyn Sink>>,
@@ -36,8 +41,9 @@ pub struct Compress {
     from_files: Vec<FileReport>,
 }
 
-impl Compress {
-    /// Plans, and writes the header of the produced file.
+impl<R: Runner> Compress<R> {
+    /// Plans, and writes the header of the produced file. A recipe that asks for compensation needs `calibration`: the
+    /// model of this very checkpoint, and ids for it to read.
     pub fn new(
         source: Rc<dyn Source>,
         index: Rc<Index>,
@@ -45,6 +51,7 @@ impl Compress {
         recipe: &Recipe,
         sink: Box<dyn Sink>,
         clock: Clock,
+        calibration: Option<(&impl Loaded<Runner = R>, &[u32])>,
     ) -> Result<Self, EngineError> {
         let started = clock();
         let mut tied = Vec::new();
@@ -75,7 +82,24 @@ impl Compress {
                 TensorSpec { name, shape, form: decision.form }
             })
             .collect();
-        let clip = quantize_step(recipe)?.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
+        let quantize = quantize_step(recipe)?;
+        let clip = quantize.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
+        let compensate = match (quantize.and_then(|quantize| quantize.compensation), calibration) {
+            (None, None) => None,
+            (Some(options), Some((model, ids))) => {
+                let coded = specs.iter().filter(|spec| matches!(spec.form, Form::Coded(Encoding::Codes(_))));
+                let tensors = coded.map(|spec| spec.name.as_str());
+                Some(Compensate::new(model, ids, options, (spec, &index), tensors)?)
+            }
+            (Some(_), None) => {
+                let allowed = "a text for the model to read, as the recipe asks for compensation";
+                return Err(EngineError::option("calibration", "not given", allowed));
+            }
+            (None, Some(_)) => {
+                let allowed = "none, as the recipe asks for no compensation";
+                return Err(EngineError::option("calibration", "given", allowed));
+            }
+        };
         let writer = Writer::new(sink, &specs, &metadata(recipe, &spec.fields, no_head)?)?;
         let from_files = Vec::new();
         Ok(Self {
@@ -83,6 +107,7 @@ impl Compress {
             index,
             planned,
             clip,
+            compensate,
             clipped: Vec::new(),
             writer,
             next: 0,
@@ -120,8 +145,20 @@ impl Compress {
             return Ok(());
         }
         let (values, while_decoding) = numbers(tensor);
-        let coded = coding::code(entry, &values, encoding, self.clip, &found)?;
-        let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes());
+        let compensated = match (&mut self.compensate, encoding) {
+            // Numbers that are not finite are refused by what rounds plainly.
+            (Some(compensate), Encoding::Codes(coding)) if found == Survey::default() => {
+                let clip = coding::percentile(encoding, self.clip).map_or(Clip::Absmax, Clip::Percentile);
+                compensate.code(entry, &values, coding, clip)?
+            }
+            _ => None,
+        };
+        let coded = match compensated {
+            Some((tensor, told)) => coding::measured(entry, &values, tensor, &found, told),
+            None => coding::code(entry, &values, encoding, self.clip, &found)?,
+        };
+        let statistics = self.compensate.as_ref().map_or(0, Compensate::bytes);
+        let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + statistics;
         self.peak_memory = self.peak_memory.max(held);
         self.writer.write(&entry.name, &coded.tensor)?;
         findings.extend(coded.findings);
@@ -136,12 +173,18 @@ impl Compress {
     }
 }
 
-impl Job for Compress {
+impl<R: Runner> Job for Compress<R> {
     type Output = CompressReport;
     type Error = EngineError;
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
         let Some(decision) = self.planned.decisions.get(self.next).cloned() else { return Ok(None) };
+        if let Some(compensate) = &mut self.compensate {
+            let name = &self.index.tensors[decision.position].name;
+            if let Some(progress) = compensate.prepare(name).await? {
+                return Ok(Some(progress));
+            }
+        }
         self.press(&decision)?;
         self.next += 1;
         Ok(Some(Progress {
@@ -156,6 +199,9 @@ impl Job for Compress {
     fn finish(mut self) -> Result<CompressReport, EngineError> {
         if let Clip::Percentile(percentile) = self.clip {
             self.planned.plan.findings.extend(coding::clipped_on_purpose(percentile, &self.clipped));
+        }
+        if let Some(compensate) = &self.compensate {
+            self.planned.plan.findings.extend(compensate.findings());
         }
         let (_, file_bytes) = self.writer.finish()?;
         Ok(CompressReport {

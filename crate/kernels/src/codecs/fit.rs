@@ -9,8 +9,8 @@ pub enum Clip {
     Percentile(f64),
 }
 
-/// The clipping point of a group. `sorted` is for reuse.
-pub(super) fn limit(values: &[f32], clip: Clip, sorted: &mut Vec<f32>) -> f32 {
+/// The clipping point of a group; `sorted` is for reuse.
+pub fn limit(values: &[f32], clip: Clip, sorted: &mut Vec<f32>) -> f32 {
     match clip {
         Clip::Absmax => absmax(values),
         Clip::Percentile(percentile) => quantile(values, percentile, sorted),
@@ -18,7 +18,7 @@ pub(super) fn limit(values: &[f32], clip: Clip, sorted: &mut Vec<f32>) -> f32 {
 }
 
 /// The largest magnitude.
-pub(super) fn absmax(values: &[f32]) -> f32 {
+pub fn absmax(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
 }
 
@@ -28,6 +28,9 @@ fn quantile(values: &[f32], percentile: f64, sorted: &mut Vec<f32>) -> f32 {
     sorted.clear();
     sorted.extend(values.iter().map(|value| value.abs()));
     sorted.sort_unstable_by(f32::total_cmp);
+    if sorted.is_empty() {
+        return 0.0;
+    }
     let (below, weight) = rank(percentile, sorted.len());
     lerp(sorted[below], sorted[(below + 1).min(sorted.len() - 1)], weight)
 }

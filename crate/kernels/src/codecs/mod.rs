@@ -6,7 +6,7 @@
 //! Deterministic: the same bytes on every machine and in every build. Every operation in here is
 //! correctly rounded by IEEE 754 and in a fixed order; there is no transcendental function.
 
-mod fit;
+pub mod fit;
 pub mod grid;
 pub mod half16;
 mod part;
@@ -89,11 +89,34 @@ fn round(values: &[f32], shape: &[usize], coding: Coding, clip: Clip) -> (Codes,
             (Clip::Absmax, ScaleType::Fp32 | ScaleType::Log8 | ScaleType::Double) => 0,
         };
     }
-    let codes = match grid.bits() {
+    (Codes { grid, group, codes: packed(codes, grid), scales }, clipped)
+}
+
+/// A tensor of codes, a byte each, and scales that somebody has chosen, one for each group.
+///
+/// # Errors
+/// If there are not as many of both as the shape needs.
+pub fn assemble(
+    shape: &[usize],
+    coding: Coding,
+    codes: Vec<u8>,
+    scales: Vec<f32>,
+) -> Result<Tensor, KernelError> {
+    let Coding { grid, group, scale } = coding;
+    check_length("codes", codes.len(), shape::elements(shape).unwrap_or(usize::MAX))?;
+    let (scales, _) = scales::store(scales, scale, 0.0);
+    let data = Packed::Codes(Codes { grid, group, codes: packed(codes, grid), scales });
+    let tensor = Tensor { shape: shape.to_vec(), data };
+    check(&tensor)?;
+    Ok(tensor)
+}
+
+/// Codes as they are stored.
+fn packed(codes: Vec<u8>, grid: Grid) -> Vec<u8> {
+    match grid.bits() {
         8 => codes,
-        bits => stream::pack(codes.iter().copied(), bits, Scaled::new(grid, 1.0).nearest(0.0)),
-    };
-    (Codes { grid, group, codes, scales }, clipped)
+        bits => stream::pack(codes.into_iter(), bits, Scaled::new(grid, 1.0).nearest(0.0)),
+    }
 }
 
 fn count(values: &[f32], limit: f32) -> u64 {

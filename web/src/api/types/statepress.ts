@@ -197,6 +197,28 @@ noiseFloor: number,
 verdict: Verdict, };
 
 /**
+ * Rounding whose errors are made up for by weights that are rounded later: GPTQ (Frantar et al. 2022), with scales refitted
+ * and codes moved once more as often as `passes` says.
+ */
+export type Compensation = {
+/**
+ * Windows of the calibration text that are read, evenly spaced: 1 to 4096. Of a shorter text as many as it has.
+ */
+windows: number,
+/**
+ * Tokens of a window: 1 to 65536, or the model's positions where they are fewer.
+ */
+window: number,
+/**
+ * How often scales are refitted and codes moved: 0 to 8. With 0 it is GPTQ.
+ */
+passes: number,
+/**
+ * What is added to the diagonal of the statistics, as a share of its mean: above 0 and at most 1.
+ */
+damping: number, };
+
+/**
  * What compressing did (`compress`): the plan, measured.
  */
 export type CompressReport = {
@@ -762,7 +784,11 @@ int4: Int4Options,
 /**
  * How `int6`, `int5`, `int3`, `int2`, `lm3` and `lm2` are done.
  */
-groups: GroupOptions, };
+groups: GroupOptions,
+/**
+ * Round with errors made up for; needs a calibration text. Plain rounding when left out.
+ */
+compensation?: Compensation, };
 
 /**
  * What to do to a checkpoint.

@@ -35,6 +35,18 @@ fn code(scale: f32, unit: f32) -> u8 {
     low
 }
 
+/// The nearest of all scales there can be, whatever the unit: units differ by octaves. Zero for what is not above zero.
+pub(super) fn nearest(scale: f32) -> f32 {
+    if scale <= 0.0 || scale.is_nan() {
+        return 0.0;
+    }
+    // A unit an octave up, so that there is one below what is rounded up.
+    let unit = power_above(scale);
+    let above = code(scale, unit);
+    let (above, below) = (self::scale(above, unit), self::scale(above + 1, unit));
+    if above - scale <= scale - below { above } else { below }
+}
+
 /// `2^(-code / 8)`.
 fn ratio(code: u8) -> f32 {
     let octaves = u32::from(code / 8);
@@ -69,6 +81,19 @@ mod tests {
             let found = scale(code, unit);
             assert!(found >= wanted && found < wanted * 1.0906, "{wanted} became {found}");
         }
+    }
+
+    #[test]
+    fn what_is_nearest_is_stored_as_it_is() {
+        let wanted: Vec<f32> = (1..3000).map(|i| i as f32 * 3.7e-4).collect();
+        let stored: Vec<f32> = wanted.iter().map(|&scale| nearest(scale)).collect();
+        for (wanted, stored) in wanted.iter().zip(&stored) {
+            assert!((wanted / stored).ln().abs() < 0.0443, "{wanted} became {stored}");
+        }
+        let Scales::Log8 { codes, unit } = store(&stored) else { unreachable!() };
+        let back: Vec<f32> = codes.iter().map(|&code| scale(code, unit)).collect();
+        assert_eq!(back, stored);
+        assert_eq!((nearest(0.0), nearest(-1.0), nearest(0.25)), (0.0, 0.0, 0.25));
     }
 
     #[test]

@@ -26,6 +26,15 @@ pub fn store(wanted: Vec<f32>, kind: ScaleType, instead: f32) -> (Scales, Vec<f3
     (scales, used)
 }
 
+/// What a scale is once it is stored, as far as that does not depend on others: with double quantization it does.
+pub fn stored(scale: f32, kind: ScaleType) -> f32 {
+    match kind {
+        ScaleType::Fp32 | ScaleType::Double => scale,
+        ScaleType::Fp16 => f16::from_f32(scale.clamp(-f16::MAX.to_f32(), f16::MAX.to_f32())).to_f32(),
+        ScaleType::Log8 => log8::nearest(scale),
+    }
+}
+
 /// The scale of a group.
 #[inline]
 pub fn get(scales: &Scales, group: usize) -> f32 {

@@ -1,0 +1,75 @@
+// Compressing with a calibration text, as a user does: the other half of the demo's text judges.
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { compare, open } from "statepress";
+import { cli, DEMO, fixture, HELDOUT, scratch } from "../support/node.mjs";
+
+const folder = scratch();
+const lines = readFileSync(HELDOUT, "utf8").split("\n");
+const half = Math.floor(lines.length / 2);
+const [read, judged] = [lines.slice(0, half).join("\n"), lines.slice(half).join("\n")];
+const text = join(folder, "read.txt");
+writeFileSync(text, read);
+
+test("a calibration text makes up for rounding errors, on the command line and in the library alike", async () => {
+  const out = join(folder, "calibrated.safetensors");
+  const said = await cli(["compress", DEMO, "-o", out, "--recipe", "nf4", "--calibrate", text, "--json"]);
+  assert.equal(said.code, 0, said.stderr);
+  assert.deepEqual(said.json.recipe.steps[0].quantize.compensation, {
+    windows: 16,
+    window: 256,
+    passes: 2,
+    damping: 0.01,
+  });
+  assert.ok(said.json.findings.some((it) => it.code === "compensated" && / 4096 tokens /.test(it.message)));
+
+  const base = await open(DEMO);
+  const progress = new Set();
+  const onProgress = ({ stage }) => progress.add(stage);
+  const calibrated = await base.compress("nf4", { calibration: read, onProgress });
+  assert.ok(
+    ["load", "calibrate", "compress"].every((stage) => progress.has(stage)),
+    [...progress].join(),
+  );
+  const bytes = new Uint8Array(await (await calibrated.save("blob")).arrayBuffer());
+  assert.ok(readFileSync(out).equals(bytes), "both give the same bytes");
+
+  const plain = await base.compress("nf4");
+  assert.deepEqual(plain.report.bytes, calibrated.report.bytes, "weights of the same size");
+  const asked = { text: judged, limit: 4096, backend: "cpu" };
+  const [better, worse] = [await divergence(base, calibrated, asked), await divergence(base, plain, asked)];
+  assert.ok(better < 0.65 * worse, `${better} with compensation, ${worse} without`);
+  for (const checkpoint of [base, calibrated, plain]) checkpoint.dispose();
+});
+
+test("what cannot be calibrated is refused before the work, by name", async () => {
+  const out = join(folder, "never.safetensors");
+  const none = await cli(["compress", DEMO, "-o", out, "--recipe", "none", "--calibrate", text]);
+  assert.equal(none.code, 1);
+  assert.match(none.stderr, /option calibration is given; allowed: none, as the recipe asks for no compensation/);
+  const missing = await cli(["compress", DEMO, "-o", out, "--recipe", "nf4", "--calibrate", join(folder, "no.txt")]);
+  assert.equal(missing.code, 1);
+  assert.match(missing.stderr, /no\.txt/);
+  const without = await cli(["compress", fixture("fixtures/il_ffn.safetensors"), "-o", out, "--calibrate", text]);
+  assert.equal(without.code, 1);
+  assert.match(without.stderr, /tokenizer/);
+
+  const base = await open(DEMO);
+  await assert.rejects(base.compress("nf4", { calibration: [1, 2, 3] }), (error) => {
+    assert.equal(error.name, "StatepressError");
+    assert.match(error.message, /3 tokens do not fill one window of 256/);
+    return true;
+  });
+  await assert.rejects(base.compress("nf4", { calibration: 7 }), { name: "StatepressError" });
+  const stop = new AbortController();
+  const stopped = base.compress("nf4", { calibration: read, signal: stop.signal, onProgress: () => stop.abort() });
+  await assert.rejects(stopped, { name: "AbortError" });
+  base.dispose();
+});
+
+async function divergence(base, other, asked) {
+  return (await compare(base, other, asked)).kl.mean;
+}

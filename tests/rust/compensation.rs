@@ -1,0 +1,147 @@
+//! Compressing with errors made up for: what it gains on a trained model, that every family and every grid goes through, and
+//! what is refused.
+
+use statepress::{
+    AnyModel, Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, recipe::Compensation,
+    report, run,
+};
+use statepress_core::Grid;
+use statepress_kernels::codecs;
+use statepress_tests::families::samples;
+use statepress_tests::files::{demo, fixture, open, open_folder};
+use statepress_tests::golden::Golden;
+use statepress_tests::yardstick::recipe;
+
+fn now() -> f64 {
+    statepress::Clock::default().seconds()()
+}
+
+/// With its own report, and as bytes.
+fn calibrated(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    ids: &[u32],
+) -> Result<(report::CompressReport, Vec<u8>), statepress::Error> {
+    let model = AnyModel::Cpu(checkpoint.model()?);
+    let sink = MemorySink::default();
+    let job = checkpoint.compress_calibrated(recipe, Box::new(sink.clone()), &model, ids)?;
+    Ok((run(job, |_| {})?, sink.take()))
+}
+
+fn plain(checkpoint: &Checkpoint, recipe: &Recipe) -> (report::CompressReport, Vec<u8>) {
+    let (job, bytes) = checkpoint.compress_to_memory(recipe).unwrap();
+    (run(job, |_| {}).unwrap(), bytes.take())
+}
+
+fn reopen(bytes: Vec<u8>) -> Checkpoint {
+    Checkpoint::open(bytes, OpenOptions::default()).unwrap()
+}
+
+fn divergence(base: &Checkpoint, other: Vec<u8>, ids: &[u32]) -> f64 {
+    let (base, other) = (base.model().unwrap(), reopen(other).model().unwrap());
+    let options = CompareOptions { window: Some(256), ..CompareOptions::default() };
+    run(Compare::new(&base, &other, ids, options, now).unwrap(), |_| {}).unwrap().kl.mean
+}
+
+/// At the same size, on text that was not read; of one window, which is little: `tests/node/compensation.test.mjs` has more.
+#[test]
+fn divergence_falls_at_the_same_size() {
+    let base = open(&demo().join("model.safetensors"), &[]);
+    let ids = Golden::open(&fixture("trained/itera-tiny.safetensors")).ids("input_ids");
+    let (read, judged) = ids.split_at(ids.len() / 2);
+    for (grid, options) in
+        [("nf4", r#","nf4":{"doubleQuant":false}"#), ("lm3", r#","groups":{"group":64,"scale":"log8"}"#)]
+    {
+        let recipe = recipe(&[("role:norm", "fp16"), ("*", grid)], options);
+        let (before, rounded) = plain(&base, &recipe);
+        let (after, compensated) = calibrated(&base, &recipe, read).unwrap();
+        assert_eq!(before.plan.bytes, after.plan.bytes, "{grid}");
+        let (worse, better) = (divergence(&base, rounded, judged), divergence(&base, compensated, judged));
+        assert!(better < 0.92 * worse, "{grid}: {better} with compensation, {worse} without");
+        let told = |code: &str| after.plan.findings.iter().find(|finding| finding.code == code);
+        assert!(told("compensated").is_some(), "{grid}");
+        let plainly = told("not-compensated").unwrap();
+        assert!(plainly.message.contains("position_embedding.weight"), "{}", plainly.message);
+        assert_eq!(after.plan.recipe, recipe.compensated(), "the report says how");
+    }
+}
+
+/// Experts in one tensor, transposed matrices, tied and untied heads: the codes of a file are what a reader makes of them.
+#[test]
+fn every_family_goes_through_with_every_grid() {
+    let mut seen = 0;
+    for sample in samples().iter().filter(|sample| sample.golden.is_some()) {
+        let checkpoint = open_folder(&sample.folder);
+        let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % sample.vocab as u32).collect();
+        let mut small =
+            recipe(&[("*", Grid::ALL[seen % Grid::ALL.len()].name())], r#","groups":{"group":16}"#);
+        for step in &mut small.steps {
+            if let statepress::recipe::Step::Quantize(quantize) = step {
+                quantize.compensation =
+                    Some(Compensation { windows: 3, window: 32, ..Compensation::default() });
+            }
+        }
+        let (report, bytes) = calibrated(&checkpoint, &small, &ids).unwrap();
+        let (_, again) = calibrated(&checkpoint, &small, &ids).unwrap();
+        assert!(bytes == again, "{}: the same text gives the same bytes", sample.name);
+        let (_, rounded) = plain(&checkpoint, &recipe(&[("*", "fp32")], ""));
+        let (coded, float) = (reopen(bytes), reopen(rounded));
+        for tensor in &report.plan.tensors {
+            let error = tensor.error.unwrap();
+            let relative = error.cosine.unwrap_or(1.0);
+            // Compensation moves weights far from where they were, at two bits most of all.
+            assert!(relative > 0.3, "{}: {} has cosine {relative}", sample.name, tensor.name);
+        }
+        assert_eq!(coded.inspection().tensors.len(), float.inspection().tensors.len(), "{}", sample.name);
+        coded.model().unwrap();
+        seen += 1;
+    }
+    assert!(seen > Grid::ALL.len(), "{seen} families");
+}
+
+#[test]
+fn codes_and_scales_that_somebody_chose_are_stored_as_they_are() {
+    use statepress_core::encoding::{Coding, ScaleType};
+    use statepress_core::{Group, Levels};
+    for &grid in Grid::ALL {
+        let group = if grid == Grid::Int8 { Group::Row } else { Group::Values(8) };
+        let codes: Vec<u8> = (0..32u8).map(|i| i.wrapping_mul(29)).collect();
+        let scales = vec![0.5, 0.25, 2.0, 1.0];
+        let shape = if grid == Grid::Int8 { [4, 8] } else { [2, 16] };
+        let coding = Coding { grid, group, scale: ScaleType::Log8 };
+        let tensor = codecs::assemble(&shape, coding, codes.clone(), scales.clone()).unwrap();
+        let expected: Vec<f32> =
+            codes.iter().enumerate().map(|(i, &code)| grid.level(code) * scales[i / 8]).collect();
+        assert_eq!(codecs::decode(&tensor), expected, "{grid:?}");
+        assert!(codecs::assemble(&shape, coding, codes, vec![1.0]).is_err());
+        assert!(matches!(grid.levels(), Levels::Integers | Levels::Table(_)));
+    }
+}
+
+#[test]
+fn a_text_and_a_recipe_that_do_not_fit_are_refused_by_name() {
+    let base = open(&fixture("fixtures/il_ffn.safetensors"), &[]);
+    let nf4 = recipe(&[("*", "nf4")], "");
+    let error = base.compress_to_memory(&nf4.clone().compensated()).map(drop).unwrap_err();
+    assert!(error.to_string().contains("option calibration is not given; allowed: a text"), "{error}");
+    let none = statepress::recipes::find("none").unwrap();
+    let ids: Vec<u32> = (0..64).map(|i| i % 7).collect();
+    let error = calibrated(&base, &none, &ids).map(drop).unwrap_err();
+    assert!(error.to_string().contains("asks for no compensation"), "{error}");
+    let error = calibrated(&base, &nf4, &[]).map(drop).unwrap_err();
+    assert!(error.to_string().contains("0 tokens do not fill one window"), "{error}");
+    let error = calibrated(&base, &nf4, &[u32::MAX; 64]).map(drop).unwrap_err();
+    assert!(error.to_string().contains("outside the vocabulary"), "{error}");
+    for (options, why) in [
+        (r#"{"windows":0}"#, "compensation.windows is 0; allowed: 1 to 4096"),
+        (r#"{"damping":0}"#, "compensation.damping is 0; allowed: above 0 and at most 1"),
+        (r#"{"passes":9}"#, "compensation.passes is 9; allowed: 0 to 8"),
+        (r#"{"pass":1}"#, "unknown field `pass`"),
+    ] {
+        let json = format!(
+            r#"{{"version":1,"name":"t","steps":[{{"quantize":{{"rules":[],"otherwise":"nf4","compensation":{options}}}}}]}}"#
+        );
+        let error = Recipe::from_json(&json).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
