@@ -63,6 +63,18 @@ fn the_entropy_coder_is_measured_on_every_matrix() {
 }
 
 #[test]
+fn calibration_is_measured_by_every_method() {
+    let ids = fixture("tokenizers/heldout.bpe8000.u16.bin");
+    let (ids, model) = (ids.to_string_lossy(), fixture("../../examples/demo/itera-tiny"));
+    let said = example("statepress-tests", "calibrate", &[&ids, &ids, &model.to_string_lossy(), "--tiny"]);
+    let rows: Vec<&str> = said.lines().filter(|line| line.contains(" bytes ")).collect();
+    assert!(rows.len() >= 7, "{said}");
+    let divergence = |row: &str| row.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+    let of = |name: &str| divergence(rows.iter().find(|row| row.starts_with(name)).unwrap());
+    assert!(of("gptq+ H_head (") < 0.75 * of("absmax"), "{said}");
+}
+
+#[test]
 fn the_gpu_benchmark_decodes_in_every_way() {
     let said = example("statepress-tests", "gpu", &["--tiny"]);
     let rows: Vec<Vec<&str>> = said

@@ -57,11 +57,12 @@ pub(super) fn at(pickle: &Pickle, path: &str) -> Option<At> {
     None
 }
 
-/// What a key is called in a path: a string, or the whole number that stands for one.
+/// What a key is called in a path: a string, or the whole number that stands for one. An empty one is `""`, so that the
+/// path to it is not that of what it is in.
 pub(super) fn name(heap: &Heap, key: Value) -> Option<Cow<'_, str>> {
     match key {
         Value::Int(number) => Some(Cow::Owned(number.to_string())),
-        key => heap.str(key).map(Cow::Borrowed),
+        key => heap.str(key).map(|name| Cow::Borrowed(if name.is_empty() { "\"\"" } else { name })),
     }
 }
 
