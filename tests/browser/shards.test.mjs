@@ -53,7 +53,7 @@ test("the library opens shards by slices, and computes what the whole model did"
     assert.deepEqual(bare.logits, found.logits);
     await assert.rejects(
       page.evaluate(run, { files, ids: expected.ids, part: "00002-of" }),
-      /1 of 3 shards are missing/,
+      /1 of 3 shards is missing/,
     );
   }
   assert.deepEqual(problems, []);

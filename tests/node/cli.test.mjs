@@ -357,12 +357,18 @@ test("bad input: exit code 1, one line, and the facts as JSON", async () => {
   writeFileSync(list, "[]");
   await fails(
     "bad-recipe",
-    /a recipe is the name of a built-in one or an object, not a list/,
+    /list\.json: a recipe is the name of a built-in one or an object with version, name and steps, not a list/,
     "plan",
     DEMO,
     "--recipe",
     list,
   );
+  // Which file, and what a recipe needs: for each command that takes one.
+  const empty = join(folder, "empty.json");
+  writeFileSync(empty, "{}");
+  const needs = /empty\.json: not a recipe: a recipe is an object with version, name and steps; version is missing/;
+  await fails("bad-recipe", needs, "plan", DEMO, "--recipe", empty);
+  await fails("bad-recipe", needs, "compress", DEMO, "-o", join(folder, "no.safetensors"), "--recipe", empty);
   await fails("bad-recipe", /int3/, "plan", DEMO, "--recipe", "int3");
   await fails("usage", /--build is 'fast'; allowed: auto, base, simd, relaxed/, "inspect", DEMO, "--build", "fast");
   await fails("io", /nowhere\.txt cannot be read/, "evaluate", DEMO, "--text", join(folder, "nowhere.txt"));
@@ -375,7 +381,7 @@ test("bad input: exit code 1, one line, and the facts as JSON", async () => {
   await fails("bad-input", /not UTF-8/, "evaluate", DEMO, "--text", odd);
   const shards = join(folder, "model.safetensors.index.json");
   writeFileSync(shards, JSON.stringify({ metadata: {}, weight_map: { a: "model-00001-of-00002.safetensors" } }));
-  await fails("missing-shard", /1 of 1 shards are missing: `model-00001-of-00002/, "inspect", shards);
+  await fails("missing-shard", /1 of 1 shard is missing: `model-00001-of-00002/, "inspect", shards);
 });
 
 // Zeros without end: a checkpoint of a little model with a table of 100,000 x 256, as a sparse file of 100 MB.

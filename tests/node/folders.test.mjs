@@ -117,7 +117,7 @@ test("without an index the names say which shards are one, and which lack", asyn
   const bare = sharded({ [INDEX]: undefined });
   assert.deepEqual(codes(await look(bare, computes)), ["shards-without-index"]);
   const cut = sharded({ [INDEX]: undefined, [shard(2)]: undefined });
-  await refused(cut, "missing-shard", /1 of 3 shards are missing: `model-00002-of-00003\.safetensors`/);
+  await refused(cut, "missing-shard", /1 of 3 shards is missing: `model-00002-of-00003\.safetensors`/);
   // Another file is not taken in the place of weights that were cut.
   await refused(sharded({ [shard(2)]: undefined, "ema.safetensors": whole }), "missing-shard", /00002-of-00003/);
   const alone = await look(join(SHARDS, shard(2)));
@@ -133,7 +133,7 @@ test("without an index the names say which shards are one, and which lack", asyn
 });
 
 test("a shard that lacks, and an index that is none, are named", async () => {
-  await refused(sharded({ [shard(3)]: undefined }), "missing-shard", /1 of 3 shards are missing: `model-00003/);
+  await refused(sharded({ [shard(3)]: undefined }), "missing-shard", /1 of 3 shards is missing: `model-00003/);
   const broken = sharded({ [INDEX]: "{" });
   await refused(join(broken, INDEX), "malformed", /index\.json: EOF/);
   // In a folder the shards do without it.

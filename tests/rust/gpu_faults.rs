@@ -129,7 +129,10 @@ fn the_choice_says_why() {
     if asked.gpu.unwrap().adapter().software {
         // The CPU does it faster than a program on it that plays a GPU.
         assert!(auto.gpu.is_none());
-        assert_eq!(auto.finding.unwrap().code, "backend-cpu");
+        let finding = auto.finding.unwrap();
+        assert_eq!(finding.code, "backend-cpu");
+        let words = "the CPU computes: no GPU: the only adapter is emulated on the CPU (";
+        assert!(finding.message.starts_with(words), "{}", finding.message);
     } else {
         assert!(auto.gpu.is_some());
     }

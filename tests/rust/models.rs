@@ -342,9 +342,18 @@ fn the_first_error_is_the_real_one() {
     assert!(findings.iter().any(|finding| finding.code == "set-unused"), "{findings:?}");
     assert!(checkpoint.load().err().unwrap().to_string().contains("no model of a known family"));
 
+    // Why a field is what it is assumed to be, in words for the command line, the page and the library.
+    let checkpoint = open_with("tf.zip.pt", json!({}), json!({})).unwrap();
+    let from = &checkpoint.inspection().spec["prediction_offset"].from;
+    assert!(from.contains("an evaluation on a text can detect how many tokens ahead"), "{from}");
+
     // Where there is a model, a field that does not exist is a mistake.
     let error = open_with("tf.zip.pt", json!({}), json!({ "heads": 4 })).err().unwrap().to_string();
-    assert!(error.contains("settable: num_attention_heads, layer_norm_eps, prediction_offset"), "{error}");
+    assert!(
+        error.contains("allowed: the fields num_attention_heads, layer_norm_eps, prediction_offset"),
+        "{error}"
+    );
     let error = open_with("tf.zip.pt", json!({}), json!({ "hidden_size": 4 })).err().unwrap().to_string();
-    assert!(error.contains("hidden_size is counted from the tensors"), "{error}");
+    let words = "allowed: the fields num_attention_heads, layer_norm_eps, prediction_offset (hidden_size is counted from";
+    assert!(error.contains(words), "{error}");
 }

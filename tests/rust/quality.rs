@@ -209,7 +209,8 @@ fn short_texts_and_wide_windows_are_refused_with_what_is_allowed() {
         Evaluate::new(&model, ids, &options, now).err().unwrap().to_string()
     };
     assert!(error(&[1; 48], Some(25)).contains("2 to 24"), "{}", error(&[1; 48], Some(25)));
-    assert!(error(&[1; 10], None).contains("do not fill one window of 24"));
+    assert!(error(&[1; 10], None).contains("10 tokens do not fill one window of 24"));
+    assert!(error(&[1; 1], None).contains("1 token does not fill one window of 24"));
     assert!(block_on(sequence_logits(&model, &[50])).unwrap_err().to_string().contains("vocabulary of 50"));
 }
 

@@ -174,7 +174,7 @@ fn contradictory_headers_are_refused() {
     open(&with_header(&format!("{{\"__metadata__\":null,{good}}}"), 8)).unwrap();
     let cases = [
         (good.clone(), 7, "truncated", "the data of the safetensors file reaches to byte"),
-        (good.clone(), 9, "malformed", "1 bytes after the last tensor"),
+        (good.clone(), 9, "malformed", "1 byte after the last tensor belongs to nobody"),
         (a("F32", "[3]", 0, 8), 8, "malformed-tensor", "`a`: F32 [3] is 12 bytes"),
         (a("F32", "[2]", 8, 0), 8, "malformed-tensor", "leave a hole or overlap"),
         (a("F4", "[2]", 0, 8), 8, "unsupported-format", "tensor `a` has the element type `F4`"),

@@ -84,7 +84,7 @@ fn shards_without_their_index_are_one_by_their_names() {
     let error = opened(&folder).err().unwrap();
     assert_eq!(error.code(), "missing-shard");
     let message = error.to_string();
-    assert!(message.contains("1 of 3 shards are missing: `model-00002-of-00003.safetensors`"), "{message}");
+    assert!(message.contains("1 of 3 shards is missing: `model-00002-of-00003.safetensors`"), "{message}");
     // One that is asked for by its name is that one.
     let one = opened(folder.join("model-00001-of-00003.safetensors")).unwrap();
     assert!(one.inspection().files.is_empty());
@@ -101,7 +101,7 @@ fn a_shard_that_lacks_or_is_damaged_is_named() {
     let folder = copied("missing", "cases/shards/bin", |name| !name.contains("00003-of"));
     let error = opened(folder.join("pytorch_model.bin.index.json")).err().unwrap();
     assert!(
-        error.to_string().contains("1 of 3 shards are missing: `pytorch_model-00003-of-00003.bin`"),
+        error.to_string().contains("1 of 3 shards is missing: `pytorch_model-00003-of-00003.bin`"),
         "{error}"
     );
 

@@ -214,7 +214,7 @@ fn a_weight_that_the_model_does_not_know_stays_a_refusal() {
     };
     let rename = |edit: &mut Edit, from: &str, to: &str| edit.tensor(from).name = to.into();
     for name in ["lm_head.bias", "layers.0.ssm.in_proj.bias", "embed_norm.weight", "embedding.scale"] {
-        refused(name, "", &|edit| add(edit, name), &[&format!("unexpected [{name}]")]);
+        refused(name, "", &|edit| add(edit, name), &[&format!("do not fit the model: unexpected [{name}]")]);
         let within = format!("module.net.{name}");
         let change = |edit: &mut Edit| {
             prefix(edit, "module.net.");
@@ -245,13 +245,14 @@ fn a_weight_that_the_model_does_not_know_stays_a_refusal() {
         prefix(edit, "student.");
         rename(edit, "student.norm.weight", "student.norm.weigth");
     };
-    let words = ["missing [student.norm.weight]", "Near to it: student.norm.weigth"];
+    let words =
+        ["do not fit the model: missing [student.norm.weight]. Near", "Near to it: student.norm.weigth"];
     refused("misspelled", "", &change, &words);
     let change = |edit: &mut Edit| {
         prefix(edit, "student.");
         rename(edit, "student.norm.weight", "final.norm.weight");
     };
-    refused("moved", "", &change, &["missing [student.norm.weight]"]);
+    refused("moved", "", &change, &["do not fit the model: missing [student.norm.weight]"]);
     let change = |edit: &mut Edit| add(edit, "backbone.layers.0.mixer.gate_bias");
     refused("in the trunk", "mamba-odd", &change, &["unexpected [backbone.layers.0.mixer.gate_bias]"]);
     let change = |edit: &mut Edit| add(edit, "lm_head.bias");

@@ -71,7 +71,7 @@ async fn open(options: GpuOptions, hardware: bool) -> Result<Gpu, BackendError> 
     let adapter = gpu.adapter().clone();
     if hardware && adapter.software {
         return Err(BackendError::NoAdapter(format!(
-            "{} is a program on the CPU, which the CPU backend outruns",
+            "the only adapter is emulated on the CPU ({}), slower than the CPU backend",
             adapter.name
         )));
     }

@@ -23,6 +23,7 @@ pub mod source;
 pub mod spec;
 pub mod tables;
 pub mod tensor;
+pub mod words;
 
 pub use dtype::DType;
 pub use encoding::{Coding, Encoding, Form, Group, Part};

@@ -7,6 +7,7 @@
 mod retired;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::encoding::{Granularity, ScaleType};
 use crate::{Encoding, Grid, Precision, Role};
@@ -295,8 +296,7 @@ pub enum RecipeError {
 impl Recipe {
     /// Reads a recipe and checks its options.
     pub fn from_json(json: &str) -> Result<Self, RecipeError> {
-        let recipe: Self =
-            serde_json::from_str(json).map_err(|error| RecipeError::Schema(error.to_string()))?;
+        let recipe: Self = serde_json::from_str(json).map_err(|error| not_a_recipe(json, &error))?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -334,6 +334,37 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+}
+
+/// Why JSON is no recipe. What lacks a field that every recipe has hears of all of them; and a place is told of only
+/// where the JSON itself is broken, for else its lines are hardly those that a person wrote.
+fn not_a_recipe(json: &str, error: &serde_json::Error) -> RecipeError {
+    const NEEDED: [&str; 3] = ["version", "name", "steps"];
+    let needs = "a recipe is an object with version, name and steps";
+    let why = match serde_json::from_str(json) {
+        Err(_) => error.to_string(),
+        Ok(Value::Object(fields)) => match NEEDED.iter().find(|field| !fields.contains_key(**field)) {
+            Some(lacking) => format!("{needs}; {lacking} is missing"),
+            None => {
+                let (error, place) =
+                    (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+                error.strip_suffix(&place).unwrap_or(&error).into()
+            }
+        },
+        Ok(other) => format!("{needs}, not {}", kind(&other)),
+    };
+    RecipeError::Schema(why)
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -464,6 +495,20 @@ mod tests {
         assert!(matches("a?c*", "abc"));
         assert!(!matches("norm*", "layers.0.norm"));
         assert!(!matches("layers.*.D", "layers.0.Dx"));
+    }
+
+    #[test]
+    fn what_is_no_recipe_hears_what_a_recipe_needs() {
+        let refused = |json: &str| Recipe::from_json(json).unwrap_err().to_string();
+        let needs = "not a recipe: a recipe is an object with version, name and steps";
+        assert_eq!(refused("[]"), format!("{needs}, not a list"));
+        assert_eq!(refused("3"), format!("{needs}, not a number"));
+        assert_eq!(refused("{}"), format!("{needs}; version is missing"));
+        assert_eq!(refused(r#"{"version":1,"name":"t"}"#), format!("{needs}; steps is missing"));
+        let within = refused(r#"{"version":1,"name":"t","steps":[{"quantize":{"rules":[]}}]}"#);
+        assert_eq!(within, "not a recipe: missing field `otherwise`");
+        // Of JSON that is broken the place helps.
+        assert!(refused("{\n,").ends_with("at line 2 column 1"), "{}", refused("{\n,"));
     }
 
     #[test]

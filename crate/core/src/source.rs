@@ -1,5 +1,7 @@
 //! Where checkpoint bytes come from and where they go.
 
+use crate::words::{counted, plural};
+
 /// Random access to the bytes of a file, whatever holds it: a slice, a file descriptor, a
 /// browser `File` read through `FileReaderSync`.
 pub trait Source {
@@ -25,7 +27,7 @@ pub trait Sink {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// More bytes were asked for than there are.
-    #[error("{wanted} bytes at offset {offset} lie outside the {len} bytes there are")]
+    #[error("{} at offset {offset} {} outside the {} there {}", counted(*wanted, "byte", "bytes"), plural(wanted, "lies", "lie"), counted(*len, "byte", "bytes"), plural(len, "is", "are"))]
     OutOfBounds {
         /// First byte asked for.
         offset: u64,

@@ -77,9 +77,10 @@ pub enum EngineError {
     },
     /// Strict loading: keys that are missing or that nobody expects.
     #[error(
-        "the keys do not fit the model: missing [{}], unexpected [{}]",
-        listed(missing),
-        listed(unexpected)
+        "the keys do not fit the model: {}{}{}",
+        in_brackets("missing", missing),
+        if missing.is_empty() || unexpected.is_empty() { "" } else { ", " },
+        in_brackets("unexpected", unexpected)
     )]
     Keys {
         /// Keys that the model needs.
@@ -165,6 +166,11 @@ impl EngineError {
             Self::Evaluation(_) => "evaluation-failed",
         }
     }
+}
+
+/// `missing [a, b]`, or nothing where there is none.
+fn in_brackets(what: &str, names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("{what} [{}]", listed(names)) }
 }
 
 fn alike(near: &[String]) -> String {

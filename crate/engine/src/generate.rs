@@ -3,6 +3,7 @@
 //! With a prediction offset of `s`, token `n` is read from the logits of position `n - s`: the
 //! logits of the last `s` positions are kept.
 
+use statepress_core::words::counted;
 use std::rc::Rc;
 
 use statepress_core::report::GeneratedToken;
@@ -71,8 +72,9 @@ impl<R: Runner> Generate<R> {
         }
         if prompt.len() < offset {
             return Err(EngineError::Ids(format!(
-                "the prompt has {} tokens; a model that predicts {offset} tokens ahead needs at least {offset}",
-                prompt.len()
+                "the prompt has {}; a model that predicts {} ahead needs at least {offset}",
+                counted(prompt.len(), "token", "tokens"),
+                counted(offset, "token", "tokens")
             )));
         }
         if !(options.temperature >= 0.0 && options.temperature.is_finite()) {

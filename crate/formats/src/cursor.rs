@@ -5,6 +5,7 @@
 
 use statepress_core::Source;
 use statepress_core::limits::CHUNK_BYTES;
+use statepress_core::words::counted;
 
 use crate::FormatError;
 
@@ -129,7 +130,11 @@ impl<'a> Cursor<'a> {
             let what = format!("{} ends too early", self.what);
             return Err(FormatError::Truncated { what, len: self.source.len() });
         }
-        let why = format!("{wanted} bytes are announced where {} are left", self.left());
+        let why = format!(
+            "{} announced where {} left",
+            counted(wanted, "byte is", "bytes are"),
+            counted(self.left(), "is", "are")
+        );
         Err(FormatError::malformed(self.what, why))
     }
 

@@ -1,6 +1,7 @@
 //! The one error of this crate. Messages are lower case and hold the offending name, value and limit.
 
 use statepress_core::source::SourceError;
+use statepress_core::words::{counted, plural};
 
 /// Why a file could not be opened, read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +18,7 @@ pub enum FormatError {
         help: String,
     },
     /// The file ends before it should.
-    #[error("{what}: the file of {len} bytes is cut off, fetch it again")]
+    #[error("{what}: the file of {} is cut off, fetch it again", counted(*len, "byte", "bytes"))]
     Truncated {
         /// What is missing.
         what: String,
@@ -74,7 +75,7 @@ pub enum FormatError {
         limit: u64,
     },
     /// Shards of a checkpoint are not there.
-    #[error("{} of {count} shards are missing: {names}; fetch them into the same folder", .missing.len())]
+    #[error("{} of {} {} missing: {names}; fetch what is missing into the same folder", .missing.len(), counted(*count, "shard", "shards"), plural(&.missing.len(), "is", "are"))]
     MissingShards {
         /// Their names.
         missing: Vec<String>,

@@ -1,6 +1,7 @@
 //! Findings that both containers make.
 
 use statepress_core::index::Stored;
+use statepress_core::words::{counted, plural};
 use statepress_core::{DType, Entry, Finding};
 
 use crate::FormatError;
@@ -11,7 +12,8 @@ pub(crate) fn precision_lost(entries: &[Entry]) -> Option<Finding> {
     let first = entries.iter().find(is_f64)?;
     let count = entries.iter().filter(is_f64).count();
     let message = format!(
-        "{count} float64 tensors are read as float32 to compute with and to code: digits beyond the seventh are lost; recipe `none` keeps them as they are"
+        "{} read as float32 to compute with and to code: digits beyond the seventh are lost; recipe `none` keeps them",
+        counted(count, "float64 tensor is", "float64 tensors are")
     );
     Some(Finding::warning("float64-narrowed", message).about(&first.name))
 }
@@ -26,8 +28,9 @@ pub(crate) fn adapter(entries: &[Entry]) -> Option<Finding> {
     let first = entries.iter().find(is_learnt)?;
     let count = entries.iter().filter(is_learnt).count();
     let message = format!(
-        "{count} of {} tensors are of an adapter (LoRA or another of peft) and no model by themselves: merge it into its base model with `model.merge_and_unload().save_pretrained(\"merged\")` and open that",
-        entries.len()
+        "{count} of {} {} of an adapter (LoRA or another of peft), which is no model by itself: merge it into its base model with `model.merge_and_unload().save_pretrained(\"merged\")` and open that",
+        counted(entries.len(), "tensor", "tensors"),
+        plural(&count, "is", "are")
     );
     Some(Finding::warning("adapter", message).about(&first.name))
 }
@@ -75,7 +78,7 @@ pub(crate) fn left_out(entries: &[Entry], left: &[LeftOut]) -> Result<Vec<Findin
     if lost > all / STRAY || entries.is_empty() {
         let rest = match left.len() - 1 {
             0 => String::new(),
-            more => format!(" (and {more} more tensors are not read)"),
+            more => format!(" (and {} not read)", counted(more, "more tensor is", "more tensors are")),
         };
         let what = format!("tensor `{}` is {}{rest}", first.name, first.what);
         return Err(FormatError::unsupported(what, first.help.clone()));

@@ -7,6 +7,7 @@
 
 use statepress_core::index::{Extent, Strided};
 use statepress_core::limits::CHUNK_BYTES;
+use statepress_core::words::counted;
 use statepress_core::{Sink, Source};
 
 use crate::FormatError;
@@ -46,7 +47,11 @@ pub(crate) fn check(
 ) -> Result<usize, FormatError> {
     let elements = checked_elements(name, shape)?;
     if view.strides.len() != shape.len() {
-        let why = format!("{} strides for {} dimensions", view.strides.len(), shape.len());
+        let why = format!(
+            "{} for {}",
+            counted(view.strides.len(), "stride", "strides"),
+            counted(shape.len(), "dimension", "dimensions")
+        );
         return Err(FormatError::tensor(name, why));
     }
     if elements == 0 {
@@ -59,8 +64,10 @@ pub(crate) fn check(
     });
     if last.is_none_or(|last| last >= stored) {
         let why = format!(
-            "shape {shape:?} with strides {:?} from element {} reaches past its storage of {stored} elements",
-            view.strides, view.first
+            "shape {shape:?} with strides {:?} from element {} reaches past its storage of {}",
+            view.strides,
+            view.first,
+            counted(stored, "element", "elements")
         );
         return Err(FormatError::tensor(name, why));
     }

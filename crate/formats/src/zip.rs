@@ -4,6 +4,7 @@
 //! Compressed members are refused: torch stores, and a bomb cannot hide in what is not unpacked.
 //! Source: PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3 (zip64).
 
+use statepress_core::words::counted;
 use std::collections::BTreeMap;
 
 use statepress_core::Source;
@@ -64,7 +65,7 @@ impl<'a> Archive<'a> {
             members.insert(name, member);
         }
         if cursor.left() > 0 {
-            let why = format!("it has {} bytes after its last entry", cursor.left());
+            let why = format!("it has {} after its last entry", counted(cursor.left(), "byte", "bytes"));
             return Err(FormatError::malformed(PART, why));
         }
         Ok(Self { source, members })

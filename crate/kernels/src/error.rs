@@ -1,5 +1,7 @@
 //! What can go wrong in a kernel.
 
+use statepress_core::words::counted;
+
 /// A tensor that cannot be coded or run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum KernelError {
@@ -7,7 +9,7 @@ pub enum KernelError {
     #[error("{0}")]
     Shape(String),
     /// Codes or scales of the wrong length.
-    #[error("{part} has {found} elements; the shape needs {expected}")]
+    #[error("{part} has {}; the shape needs {expected}", counted(*found, "element", "elements"))]
     Length {
         /// `codes`, `scales`, ...
         part: &'static str,

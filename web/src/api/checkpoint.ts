@@ -151,6 +151,6 @@ export class Checkpoint {
 
 function checkRecipe(recipe: unknown): void {
   if (typeof recipe === "string" || (typeof recipe === "object" && recipe !== null && !Array.isArray(recipe))) return;
-  const message = `a recipe is the name of a built-in one or an object, not ${shown(recipe)}`;
+  const message = `a recipe is the name of a built-in one or an object with version, name and steps, not ${shown(recipe)}`;
   throw new StatepressError("bad-recipe", message);
 }

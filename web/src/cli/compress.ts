@@ -5,7 +5,7 @@ import { type Checkpoint, recipes, StatepressError } from "../api/node.js";
 import { writeTarget } from "../api/target.js";
 import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
-import { readRecipe, readText } from "./files.js";
+import { ofRecipe, readRecipe, readText } from "./files.js";
 import { each, running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
@@ -37,7 +37,10 @@ async function one(
   calibration: string | undefined,
 ): Promise<void> {
   const { args, output, signal } = run;
-  const compressed = await checkpoint.compress(recipe, { ...running(run), beside: file, calibration });
+  const compressed = await ofRecipe(
+    args.text("recipe"),
+    checkpoint.compress(recipe, { ...running(run), beside: file, calibration }),
+  );
   try {
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");

@@ -68,6 +68,17 @@ export async function readRecipe(nameOrPath: string, signal: AbortSignal): Promi
   }
 }
 
+/** Names the file of a recipe where the recipe is what is wrong. */
+export async function ofRecipe<T>(nameOrPath: string | undefined, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (nameOrPath === undefined || !(error instanceof StatepressError) || error.code !== "bad-recipe") throw error;
+    const where = nameOrPath === STANDARD ? "standard input" : nameOrPath;
+    throw new StatepressError("bad-recipe", `${where}: ${error.message}`, { ...error.facts, path: nameOrPath }, error);
+  }
+}
+
 /** A safetensors file of one F32 tensor. */
 export function safetensors(name: string, data: Float32Array, shape: number[]): Uint8Array {
   const header = JSON.stringify({ [name]: { dtype: "F32", shape, data_offsets: [0, data.byteLength] } });

@@ -3,7 +3,7 @@
 import { recipes } from "../api/node.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { readRecipe } from "./files.js";
+import { ofRecipe, readRecipe } from "./files.js";
 import { each, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 import { tensor } from "./tensor.js";
@@ -46,10 +46,11 @@ export async function advise(run: Run, file: string): Promise<number> {
 }
 
 export async function plan(run: Run, files: string[]): Promise<number> {
-  const recipe = await readRecipe(run.args.need("recipe"), run.signal);
+  const asked = run.args.need("recipe");
+  const recipe = await readRecipe(asked, run.signal);
   return each(run, files, (file) =>
     withCheckpoint(run, file, async (checkpoint) => {
-      const planned = await checkpoint.plan(recipe);
+      const planned = await ofRecipe(asked, checkpoint.plan(recipe));
       run.output.findings([...checkpoint.inspection.findings, ...planned.findings]);
       run.output.result(planned, () => show.plan(planned));
     }),

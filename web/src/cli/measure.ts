@@ -14,7 +14,7 @@ import {
 import { hasOffset } from "../api/offset.js";
 import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { idsOf, readBytes, readRecipe, readText } from "./files.js";
+import { idsOf, ofRecipe, readBytes, readRecipe, readText } from "./files.js";
 import { about, load, running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
@@ -127,12 +127,13 @@ export async function bench(run: Run, file: string): Promise<number> {
   const { args, output } = run;
   const repeats = args.number("repeats");
   const backend = args.one("backend");
-  const recipe = await readRecipe(args.text("recipe") ?? "int8", run.signal);
+  const asked = args.text("recipe") ?? "int8";
+  const recipe = await readRecipe(asked, run.signal);
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const model = await load(run, checkpoint, backend);
     const speed = await model.bench({ repeats, explain: args.flag("explain"), ...running(run) });
-    const compressed = await checkpoint.compress(recipe, running(run));
+    const compressed = await ofRecipe(asked, checkpoint.compress(recipe, running(run)));
     const report = compressed.report;
     compressed.dispose();
     if (!report) throw new StatepressError("internal", "compressing left no report");

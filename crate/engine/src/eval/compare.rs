@@ -1,5 +1,6 @@
 //! The quality card: two models on the same tokens.
 
+use statepress_core::words::counted;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -258,8 +259,9 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
         let mut b = b.sums.finish(&windows, offset, &info_b, &b.runner)?;
         if info_b.offset != info_a.offset {
             let message = format!(
-                "its positions predict {} tokens ahead, those of the base {}; both were judged at {offset}",
-                info_b.offset, info_a.offset
+                "its positions predict {} ahead, those of the base {}; both were judged at {offset}",
+                counted(info_b.offset, "token", "tokens"),
+                info_a.offset
             );
             b.findings.push(Finding::warning("offset", message));
         }

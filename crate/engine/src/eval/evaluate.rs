@@ -1,5 +1,6 @@
 //! Perplexity of one model.
 
+use statepress_core::words::counted;
 use std::rc::Rc;
 
 use statepress_core::Finding;
@@ -127,7 +128,8 @@ impl<R: Runner> Job for Evaluate<R> {
         if self.offsets.len() > 1 {
             if offset != self.info.offset {
                 let message = format!(
-                    "positions predict {offset} tokens ahead, not {}: set prediction_offset={offset}",
+                    "positions predict {} ahead, not {}: set prediction_offset={offset}",
+                    counted(offset, "token", "tokens"),
                     self.info.offset
                 );
                 evaluation.findings.push(Finding::warning("offset", message));

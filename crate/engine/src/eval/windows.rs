@@ -2,6 +2,7 @@
 
 use statepress_core::Finding;
 use statepress_core::report::Evaluation;
+use statepress_core::words::counted;
 
 use statepress_kernels::backend::Runner;
 
@@ -54,7 +55,8 @@ impl Windows {
         }
         if count == 0 {
             return Err(EngineError::Ids(format!(
-                "{used} tokens do not fill one window of {window}: give a longer text or a smaller window"
+                "{} one window of {window}: give a longer text or a smaller window",
+                counted(used, "token does not fill", "tokens do not fill")
             )));
         }
         let dropped = (used - count * window) as u64;
@@ -112,17 +114,17 @@ impl Sums {
         let nll = self.mean();
         if self.tokens == 0 || !nll.is_finite() {
             return Err(EngineError::Evaluation(format!(
-                "the mean log-likelihood of {} tokens is not a number: a weight or an activation overflowed",
-                self.tokens
+                "the mean log-likelihood of {} is not a number: a weight or an activation overflowed",
+                counted(self.tokens, "token", "tokens")
             )));
         }
         let variance = (self.squares / n - nll * nll).max(0.0);
         let perplexity = nll.exp();
         if !perplexity.is_finite() {
             return Err(EngineError::Evaluation(format!(
-                "the mean log-likelihood of {} tokens is -{nll:.0}, whose perplexity is no number: a weight \
+                "the mean log-likelihood of {} is -{nll:.0}, whose perplexity is no number: a weight \
                  overflowed, or the weights are not of this model",
-                self.tokens
+                counted(self.tokens, "token", "tokens")
             )));
         }
         let mut findings = info.findings.clone();
@@ -135,7 +137,10 @@ impl Sums {
             findings.push(Finding::warning("worse-than-uniform", message));
         }
         if windows.dropped > 0 {
-            let message = format!("the last {} tokens fill no window and were dropped", windows.dropped);
+            let message = match windows.dropped {
+                1 => "the last token fills no window and was dropped".into(),
+                count => format!("the last {count} tokens fill no window and were dropped"),
+            };
             findings.push(Finding::info("dropped", message));
         }
         Ok(Evaluation {

@@ -249,6 +249,14 @@ impl<'a> Collector<'a> {
             .ok_or_else(|| self.refuse(name, &value, &format!("a list of {N} finite numbers")))
     }
 
+    /// The fields that `--set` takes, in words.
+    fn fields_to_set(&self) -> String {
+        match self.settable.as_slice() {
+            [] => "no field, this model has none to set".into(),
+            fields => format!("the fields {}", fields.join(", ")),
+        }
+    }
+
     /// The fields and findings, once every `--set` has been used. Of a model that is `refused`, fields
     /// may not have been come to: what was set for them is reported, and does not hide the refusal.
     pub fn finish(mut self, refused: bool) -> Result<(Fields, Vec<Finding>), EngineError> {
@@ -257,12 +265,11 @@ impl<'a> Collector<'a> {
                 continue;
             }
             if self.fields.contains_key(name) {
-                let settable = self.settable.join(", ");
-                let allowed = format!("{name} is counted from the tensors; settable: {settable}");
+                let allowed = format!("{} ({name} is counted from the tensors)", self.fields_to_set());
                 return Err(EngineError::option(&format!("set {name}"), value, allowed));
             }
             if !refused {
-                let allowed = format!("settable: {}", self.settable.join(", "));
+                let allowed = self.fields_to_set();
                 return Err(EngineError::option(&format!("set {name}"), value, allowed));
             }
             let message = format!("{name}={value} was set and not used: the model cannot be run");

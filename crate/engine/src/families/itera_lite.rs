@@ -294,7 +294,7 @@ const KNOWN: [Known; 4] = [
 
 /// Why an offset of 1 is assumed.
 pub(super) const NEXT_TOKEN: &str =
-    "next-token prediction is usual; detect it on a text with offset \"detect\"";
+    "next-token prediction is usual; an evaluation on a text can detect how many tokens ahead it predicts";
 
 /// The default prediction offset of a checkpoint, and why.
 fn default_offset(file_bytes: u64, vocab_size: usize, n_layers: usize) -> (usize, String) {

@@ -3,6 +3,7 @@
 //! A program looks its tensors up by usual names; recipes match the real keys of a file and what they
 //! are without the prefix.
 
+use statepress_core::words::{counted, plural};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -195,8 +196,8 @@ impl Names {
         if let Some((first, _)) = twice.first() {
             let said = twice.iter().map(|(unread, read)| format!("`{read}`, not `{unread}`"));
             let message = format!(
-                "{} keys mean what another means, which is read: {}",
-                twice.len(),
+                "{} what another means, which is read: {}",
+                counted(twice.len(), "key means", "keys mean"),
                 listed(&said.collect::<Vec<_>>())
             );
             findings.push(Finding::warning("duplicate-key", message).about(*first));
@@ -211,8 +212,8 @@ impl Names {
             names.findings.push(Finding::info("alias", message).about(name));
         }
         for (found, meant) in family.iter().flat_map(|family| family.aliases) {
-            if let Some(count) = renamed.get(found).filter(|count| **count > 0) {
-                let message = format!("{count} keys spell {meant} as {found}");
+            if let Some(&count) = renamed.get(found).filter(|count| **count > 0) {
+                let message = format!("{} {meant} as {found}", counted(count, "key spells", "keys spell"));
                 names.findings.push(Finding::info("alias", message));
             }
         }
@@ -227,19 +228,20 @@ impl Names {
         let with = own().filter(|(_, key)| key.whose == Whose::Model).count();
         let mut told = Vec::new();
         if !real.is_empty() {
-            let who = if with == total { "keys".into() } else { format!("{with} of {total} keys") };
-            told.push(format!("{who} start with {real}; read without it"));
+            let start = plural(&with, "starts", "start");
+            let who =
+                if with == total { "keys start".into() } else { format!("{with} of {total} keys {start}") };
+            told.push(format!("{who} with {real}; read without it"));
         }
         let mut within: BTreeMap<&str, usize> = BTreeMap::new();
         for (entry, _) in own() {
             let rest = entry.name.strip_prefix(real.as_str()).unwrap_or(&entry.name);
             wrappers(rest).for_each(|wrapper| *within.entry(wrapper).or_default() += 1);
         }
-        told.extend(
-            within
-                .iter()
-                .map(|(wrapper, count)| format!("{count} keys have {wrapper}. in them; read without it")),
-        );
+        told.extend(within.iter().map(|(wrapper, &count)| {
+            let keys_have = counted(count, "key has", "keys have");
+            format!("{keys_have} {wrapper}. inside; read without it")
+        }));
         if *lacks_trunk {
             told.push(format!("keys lack the usual {trunk}; read as if they had it"));
         }

@@ -2,6 +2,7 @@
 
 use statepress_core::recipe::{ClipBy, Int8Options};
 use statepress_core::report::RoundingError;
+use statepress_core::words::{counted, plural};
 use statepress_core::{Coding, Encoding, Entry, Finding, Grid, Tensor};
 use statepress_formats::Survey;
 use statepress_kernels::KernelError;
@@ -87,8 +88,10 @@ pub(crate) fn clipped_on_purpose(percentile: f64, clipped: &[Clipped]) -> Option
     let total: u64 = clipped.iter().map(|it| it.count).sum();
     let each: Vec<_> = clipped.iter().map(|it| format!("{} ({})", it.tensor, it.count)).collect();
     let message = format!(
-        "{total} values of {} tensors are beyond the {percentile}th percentile and were clipped to it, as the recipe asks: {}",
-        clipped.len(),
+        "{} of {} beyond the {percentile}th percentile {} clipped to it, as the recipe asks: {}",
+        counted(total, "value", "values"),
+        counted(clipped.len(), "tensor", "tensors"),
+        plural(&total, "was", "were"),
         listed(&each)
     );
     Some(Finding::info("clipped", message).about(&first.tensor))
@@ -97,11 +100,12 @@ pub(crate) fn clipped_on_purpose(percentile: f64, clipped: &[Clipped]) -> Option
 /// Says that values were clipped where nobody asked for it.
 pub(crate) fn clipped(entry: &Entry, encoding: Encoding, error: &RoundingError) -> Option<Finding> {
     let message = format!(
-        "{} of the {} numbers of {} are beyond the last code of {} with a scale in 16 bits and were clipped to it",
+        "{} of the {} of {} beyond the last code of {} with a scale in 16 bits {} clipped to it",
         error.clipped,
-        entry.params(),
+        counted(entry.params(), "number", "numbers"),
         entry.name,
-        encoding.precision().name()
+        encoding.precision().name(),
+        plural(&error.clipped, "was", "were")
     );
     (error.clipped > 0).then(|| Finding::warning("clipped", message).about(&entry.name))
 }

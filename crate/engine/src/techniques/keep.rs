@@ -36,8 +36,10 @@ pub(super) fn tell_kept(kept: &[(&Entry, &'static str)]) -> Vec<Finding> {
     let tell = |what: &str| {
         let mut of = kept.iter().filter(|(_, other)| *other == what);
         let (first, count) = (of.next()?.0, 1 + of.count());
-        let message =
-            format!("{count} tensors {what} are kept as they are: recipes act on the floats of weights");
+        let message = match count {
+            1 => format!("1 tensor {what} is kept as it is: recipes act on the floats of weights"),
+            _ => format!("{count} tensors {what} are kept as they are: recipes act on the floats of weights"),
+        };
         Some(Finding::info("kept", message).about(&first.name))
     };
     kinds.into_iter().filter_map(tell).collect()

@@ -2,6 +2,7 @@
 
 use statepress_core::index::Stored;
 use statepress_core::report::RoundingError;
+use statepress_core::words::plural;
 use statepress_core::{
     Codes, Coding, DType, Encoding, Entry, Finding, Group, Packed, Scales, Source, Tensor,
 };
@@ -72,27 +73,31 @@ fn highest(bits: &[u16]) -> u16 {
 /// Says what was not finite, or became so when it was read.
 pub(crate) fn told(entry: &Entry, found: &Survey) -> Vec<Finding> {
     let (name, n) = (&entry.name, entry.params());
+    let numbers = plural(&n, "number", "numbers");
     let mut findings = Vec::new();
     if let Some((index, value)) = found.first {
         let count = found.nan + found.infinite;
+        let are = plural(&count, "is", "are");
         let message = format!(
-            "{count} of the {n} numbers of {name} are not finite ({} NaN, {} infinite); the first is number {index}, {value}",
+            "{count} of the {n} {numbers} of {name} {are} not finite ({} NaN, {} infinite); the first is number {index}, {value}",
             found.nan, found.infinite
         );
         findings.push(Finding::warning("non-finite", message).about(name));
     }
     if let Some((index, value)) = found.first_beyond {
         let count = found.beyond;
+        let are = plural(&count, "is", "are");
         let message = format!(
-            "{count} of the {n} numbers of {name} are beyond float32 ({:e}) and become infinite when they are read; the first is number {index}, {value:e}. Recipe none keeps them",
+            "{count} of the {n} {numbers} of {name} {are} beyond float32 ({:e}) and infinite once read; the first is number {index}, {value:e}. Recipe none keeps what is stored",
             f32::MAX
         );
         findings.push(Finding::warning("overflow", message).about(name));
     }
     if let Some((index, value)) = found.first_below {
         let count = found.below;
+        let are = plural(&count, "is", "are");
         let message = format!(
-            "{count} of the {n} numbers of {name} are too small for float32 and become 0 when they are read; the first is number {index}, {value:e}. Recipe none keeps them"
+            "{count} of the {n} {numbers} of {name} {are} too small for float32 and 0 once read; the first is number {index}, {value:e}. Recipe none keeps what is stored"
         );
         findings.push(Finding::warning("zeroed", message).about(name));
     }
@@ -245,6 +250,7 @@ impl Lost<'_> {
     fn findings(&self, error: &RoundingError) -> Vec<Finding> {
         let Self { entry, encoding, units, what, zero_units, coarse, .. } = self;
         let (name, n, precision) = (&entry.name, entry.params(), encoding.precision().name());
+        let numbers = plural(&n, "number", "numbers");
         let percent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
         let mut findings = Vec::new();
         if let Some((index, value)) = self.first_overflow {
@@ -253,8 +259,9 @@ impl Lost<'_> {
                 _ => ("3.39e38", "fp32 holds"),
             };
             let message = format!(
-                "{} of the {n} numbers of {name} are beyond what {precision} holds ({most}) and became infinite; the first is number {index}, {value}. {instead} them",
-                error.overflowed
+                "{} of the {n} {numbers} of {name} {} beyond what {precision} holds ({most}) and became infinite; the first is number {index}, {value}. {instead} more",
+                error.overflowed,
+                plural(&error.overflowed, "is", "are")
             );
             findings.push(Finding::warning("overflow", message).about(name));
         }
@@ -265,8 +272,9 @@ impl Lost<'_> {
             )
         } else {
             format!(
-                "{} of the {n} numbers of {name} ({share:.1} %) are too small for {precision} and became 0",
-                error.zeroed
+                "{} of the {n} {numbers} of {name} ({share:.1} %) {} too small for {precision} and became 0",
+                error.zeroed,
+                plural(&error.zeroed, "is", "are")
             )
         };
         if *zero_units > 0 || (error.zeroed > 0 && share >= FLUSHED_PERCENT) {

@@ -1,5 +1,6 @@
 //! What a recipe will do to a checkpoint, by arithmetic on the index alone.
 
+use statepress_core::words::{counted, plural};
 use std::collections::HashSet;
 
 use statepress_core::recipe::{self, Codecs, Quantize, Step};
@@ -161,8 +162,12 @@ pub(super) fn plan_knowing(
 
     if let Some(first) = untied.first() {
         let message = format!(
-            "{} tensors share a storage with an earlier one and are written in full: readers rebuild the head only",
-            untied.len()
+            "{} written in full: readers rebuild the head only",
+            counted(
+                untied.len(),
+                "tensor shares a storage with an earlier one and is",
+                "tensors share a storage with an earlier one and are"
+            )
         );
         findings.push(Finding::info("untied", message).about(&first.name));
     }
@@ -334,10 +339,11 @@ fn idle_rules(
 /// Says how much took what is left over.
 fn unmatched_told(quantize: &Quantize, unmatched: &Matched) -> Option<Finding> {
     let mut message = format!(
-        "{} tensors with {} parameters ({:.1} %) match no pattern and take {}",
-        unmatched.tensors,
-        unmatched.params,
+        "{} with {} ({:.1} %) {} {}",
+        counted(unmatched.tensors, "tensor", "tensors"),
+        counted(unmatched.params, "parameter", "parameters"),
         unmatched.percent,
+        plural(&unmatched.tensors, "matches no pattern and takes", "match no pattern and take"),
         quantize.otherwise.name()
     );
     if unmatched.percent > UNMATCHED_ALARM {

@@ -7,6 +7,7 @@ mod histogram;
 pub(crate) mod near;
 mod statistics;
 
+use statepress_core::words::{counted, plural};
 use std::borrow::Cow;
 
 use statepress_core::index::Stored;
@@ -163,7 +164,9 @@ fn integers_narrowed(entry: &Entry, read: &Tensor) -> Option<Finding> {
     let count = values.iter().filter(|value| value.abs() >= WHOLE).count();
     let dtype = strided.dtype.name();
     let message = format!(
-        "{count} whole numbers ({dtype}) are read as float32: of those beyond {WHOLE} the last digits are lost"
+        "{} ({dtype}) beyond {WHOLE} {} read as float32, which loses the last digits",
+        counted(count, "whole number", "whole numbers"),
+        plural(&count, "is", "are")
     );
     (count > 0).then(|| Finding::warning("integers-narrowed", message).about(&entry.name))
 }

@@ -6,6 +6,7 @@ use super::crc32::crc32;
 use super::table::{TOKENS, TOTAL, Table};
 use super::{LANES, PART, PRECISION, STATE, VERSION};
 use crate::FormatError;
+use statepress_core::words::counted;
 
 /// Bytes that a group of [`LANES`] codes may take: a word for each token and one for its plain bits.
 const WINDOW: usize = LANES * 4;
@@ -38,7 +39,10 @@ impl<'a> Decoder<'a> {
     pub fn new(bytes: &'a [u8], rows: usize, cols: usize) -> Result<Self, FormatError> {
         let malformed = |why: String| FormatError::malformed(PART, why);
         let Some((stream, stored)) = bytes.split_last_chunk() else {
-            return Err(malformed(format!("it has {} bytes, fewer than its checksum", bytes.len())));
+            return Err(malformed(format!(
+                "it has {}, fewer than its checksum",
+                counted(bytes.len(), "byte", "bytes")
+            )));
         };
         let (stored, found) = (u32::from_le_bytes(*stored), crc32(stream));
         if found != stored {
@@ -103,7 +107,10 @@ impl<'a> Decoder<'a> {
             States::All(states) => states,
         };
         if left > 0 {
-            return Err(FormatError::malformed(PART, format!("{left} bytes are left behind its last code")));
+            return Err(FormatError::malformed(
+                PART,
+                format!("{} left behind its last code", counted(left, "byte is", "bytes are")),
+            ));
         }
         if states.iter().any(|state| *state != STATE) {
             let why =

@@ -1,5 +1,6 @@
 //! The stack machine: one pass over the opcodes, no recursion, every growth counted.
 
+use statepress_core::words::counted;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -85,9 +86,12 @@ impl Machine<'_, '_> {
             Op::Frame => {
                 let len = self.cursor.u64()?;
                 if len > self.cursor.left() {
-                    return Err(
-                        format!("a frame of {len} bytes where {} are left", self.cursor.left()).into()
-                    );
+                    return Err(format!(
+                        "a frame of {} where {} left",
+                        counted(len, "byte", "bytes"),
+                        counted(self.cursor.left(), "is", "are")
+                    )
+                    .into());
                 }
                 Ok(())
             }

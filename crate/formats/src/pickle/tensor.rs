@@ -3,6 +3,7 @@
 //! What is read becomes a [`TensorRef`]; every other kind of tensor becomes an [`Unread`] that says
 //! what it is. Source: `torch/_utils.py`, `torch/serialization.py`.
 
+use statepress_core::words::counted;
 use std::rc::Rc;
 
 use statepress_core::DType;
@@ -34,7 +35,11 @@ pub(super) fn storage(heap: &Heap, id: Value) -> Result<StorageRef, Stop> {
             let (offset, size) =
                 unsigned(*offset).zip(unsigned(*size)).ok_or("a part of a storage without a place")?;
             if offset.checked_add(size).is_none_or(|end| end > whole) {
-                return Err(format!("{size} elements from {offset} of a storage of {whole}").into());
+                return Err(format!(
+                    "{} from {offset} of a storage of {whole}",
+                    counted(size, "element", "elements")
+                )
+                .into());
             }
             (offset, size)
         }

@@ -1,5 +1,6 @@
 //! Where the storages of a file lie, and the views of them that tensors are.
 
+use statepress_core::words::counted;
 use std::collections::{HashMap, HashSet};
 
 use statepress_core::Finding;
@@ -84,10 +85,10 @@ impl<'a> Storages<'a> {
             }
             _ => {
                 let why = format!(
-                    "the pickle gives it {} elements of {}, the archive {} bytes",
-                    storage.elements,
+                    "the pickle gives it {} of {}, the archive {}",
+                    counted(storage.elements, "element", "elements"),
                     storage.element.name(),
-                    whole.len
+                    counted(whole.len, "byte", "bytes")
                 );
                 Err(FormatError::tensor(format!("storage {}", storage.key), why))
             }
@@ -131,9 +132,10 @@ impl<'a> Storages<'a> {
             }
         }
         let message = format!(
-            "{} skipped: {} storages with {bytes} bytes are not part of the model and were not read",
+            "{} skipped, which is not part of the model: {} with {} not read",
             list(keys),
-            seen.len()
+            counted(seen.len(), "storage", "storages"),
+            counted(bytes, "byte", "bytes")
         );
         Some(Finding::info("state-skipped", message))
     }

@@ -1,6 +1,7 @@
 //! From the tensors of a state dict to entries: views are checked against their storages, what shares
 //! one is tied, and what is not read is named.
 
+use statepress_core::words::counted;
 use std::collections::{HashMap, HashSet};
 
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
@@ -87,9 +88,8 @@ pub(super) fn entries(
     findings.extend(left_out(&entries, &left)?);
     if let Some((first, class)) = subclasses.first() {
         let message = format!(
-            "{} tensors are of a subclass (`{class}`): their plain numbers are read, and nothing of what the class \
-             makes of them",
-            subclasses.len()
+            "{} of a subclass (`{class}`): the plain numbers are read, and nothing of what the class makes of them",
+            counted(subclasses.len(), "tensor is", "tensors are")
         );
         findings.push(Finding::info("tensor-subclass", message).about(first));
     }
@@ -117,7 +117,14 @@ fn named(heap: &Heap, weights: &Weights, findings: &mut Vec<Finding>) -> Vec<(St
     // What is read too is told of by itself.
     named.retain(|(_, value)| !value.node().is_some_and(|node| weights.inner.contains(&node)));
     if others > 0 {
-        let message = format!("{others} keys of the state dict are not strings: left out");
+        let message = format!(
+            "{} left out",
+            counted(
+                others,
+                "key of the state dict is not a string:",
+                "keys of the state dict are not strings:"
+            )
+        );
         findings.push(Finding::warning("key-not-a-string", message));
     }
     named
@@ -135,8 +142,10 @@ fn stored(name: &str, tensor: &TensorRef, storages: &mut Storages<'_>) -> Result
             let rows = tensor.shape.first().copied().unwrap_or(0);
             if scales.shape != [rows] || zero_points.shape != [rows] {
                 let why = format!(
-                    "{rows} rows have scales {:?} and zero points {:?}",
-                    scales.shape, zero_points.shape
+                    "{} scales {:?} and zero points {:?}",
+                    counted(rows, "row has", "rows have"),
+                    scales.shape,
+                    zero_points.shape
                 );
                 return Err(FormatError::tensor(name, why));
             }

@@ -4,6 +4,7 @@
 //! no average, copy or helper by its name, a usual wrapper, unless another has more than twice its parameters; else the
 //! most parameters. What is one model with it is read with it (`join`). The state of an optimizer is no candidate.
 
+use statepress_core::words::counted;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
@@ -263,11 +264,11 @@ fn told_of_others(
     let rest = rest.iter().map(|it| it.path.as_str()).filter(|path| Kind::of(path) == Kind::Weights);
     let rest: Vec<&str> = rest.take(LISTED).collect();
     let mut message = format!(
-        "the weights are taken from {} ({} tensors, {} numbers); the file also holds {}: name the one to take with \
+        "the weights are taken from {} ({}, {}); the file also holds {}: name the one to take with \
          `weights`",
         say(&at.path),
-        at.tensors,
-        at.params,
+        counted(at.tensors, "tensor", "tensors"),
+        counted(at.params, "number", "numbers"),
         describe_list(&said)
     );
     if !rest.is_empty() {
@@ -283,7 +284,12 @@ fn told_of_others(
 }
 
 fn describe(it: &Mapping) -> String {
-    format!("{} ({} tensors, {} numbers)", say(&it.path), it.tensors, it.params)
+    format!(
+        "{} ({}, {})",
+        say(&it.path),
+        counted(it.tensors, "tensor", "tensors"),
+        counted(it.params, "number", "numbers")
+    )
 }
 
 impl Weights {
@@ -301,7 +307,10 @@ impl Weights {
 
 fn say_lists(lists: &[(String, usize)]) -> String {
     describe_list(
-        &lists.iter().map(|(path, count)| format!("`{path}` ({count} tensors)")).collect::<Vec<_>>(),
+        &lists
+            .iter()
+            .map(|(path, count)| format!("`{path}` ({})", counted(*count, "tensor", "tensors")))
+            .collect::<Vec<_>>(),
     )
 }
 

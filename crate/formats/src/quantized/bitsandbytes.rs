@@ -5,6 +5,7 @@ use serde_json::Value;
 use statepress_core::coded::{Array, BlockMax, Codes, Grid, Rule, Table, Zeros};
 use statepress_core::encoding::{Granularity, NESTED_BLOCK, ScaleType};
 use statepress_core::index::Extent;
+use statepress_core::words::counted;
 use statepress_core::{DType, Encoding, shape, tables};
 
 use super::{ALL_USED, Arrays, Found, Told, Weight};
@@ -82,7 +83,7 @@ fn put_together(
     // Other storage types than bytes are a few bytes longer.
     let bytes = n.div_ceil(2) as u64;
     if n == 0 || stored.len < bytes || stored.len >= bytes + 8 {
-        return Ok(Err(format!("{} bytes of codes for the shape {shape:?}", stored.len)));
+        return Ok(Err(format!("{} of codes for the shape {shape:?}", counted(stored.len, "byte", "bytes"))));
     }
     let blocks = n.div_ceil(block);
     let Ok(table) = <[f32; 16]>::try_from(numbers(arrays, &map, name)?) else {

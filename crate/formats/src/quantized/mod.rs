@@ -10,6 +10,7 @@ mod opaque;
 mod scaled;
 mod weight_int8;
 
+use statepress_core::words::{counted, plural};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value};
@@ -208,8 +209,9 @@ impl Told {
     fn findings(self) -> impl Iterator<Item = Finding> {
         let decoded = self.decoded.into_iter().map(|(scheme, (count, first))| {
             let message = format!(
-                "{count} weights are quantized, {scheme}: the arrays of each are one tensor here, which is decoded to compute \
-                 with and to compress"
+                "{} quantized, {scheme}: the arrays of each are one tensor here, which is decoded to compute \
+                 with and to compress",
+                counted(count, "weight is", "weights are")
             );
             Finding::info("quantized", message).about(first)
         });
@@ -218,8 +220,9 @@ impl Told {
         });
         let kept = self.kept.into_iter().map(|((scheme, why), keys)| {
             let message = format!(
-                "{} arrays of weights in {scheme} cannot be decoded ({why}) and are kept as they are: {}",
-                keys.len(),
+                "{} of weights in {scheme} cannot be decoded ({why}) and {} kept as stored: {}",
+                counted(keys.len(), "array", "arrays"),
+                plural(&keys.len(), "is", "are"),
                 crate::findings::list(&keys)
             );
             let finding = Finding::warning("quantized-kept", message);

@@ -1,5 +1,6 @@
 //! `X.weight_int8` with `X.scale`: INT8 rows as upstream's mixed-precision converter stores them.
 
+use statepress_core::words::counted;
 use std::collections::HashMap;
 
 use statepress_core::encoding::Granularity;
@@ -52,8 +53,8 @@ pub(super) fn join(entries: Vec<Entry>, findings: &mut Vec<Finding>) -> Result<V
         count += 1;
     }
     if count > 0 {
-        let message =
-            format!("{count} weights are stored as INT8 codes with a scale per row (`weight_int8`, `scale`)");
+        let message = counted(count, "weight is", "weights are")
+            + " stored as INT8 codes with a scale per row (`weight_int8`, `scale`)";
         findings.push(Finding::info("weight-int8", message));
     }
     Ok(joined.into_iter().flatten().collect())

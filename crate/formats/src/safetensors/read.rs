@@ -1,6 +1,7 @@
 //! Reading the header of a safetensors file, with the checks of the reference implementation
 //! and two more: no key twice, no bytes that belong to nobody.
 
+use statepress_core::words::counted;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -176,7 +177,14 @@ fn check_offsets(arrays: &mut [Array], data: u64, source: &dyn Source) -> Result
     }
     let file_end = range_end(source, "the data of the safetensors file", data, end)?;
     if file_end != source.len() {
-        let why = format!("{} bytes after the last tensor belong to nobody", source.len() - file_end);
+        let why = format!(
+            "{} to nobody",
+            counted(
+                source.len() - file_end,
+                "byte after the last tensor belongs",
+                "bytes after the last tensor belong"
+            )
+        );
         return Err(FormatError::malformed("safetensors file", why));
     }
     Ok(())
@@ -188,7 +196,10 @@ impl Array {
         let len = self.end - self.begin;
         if len != expected {
             let (dtype, shape) = (self.dtype.name(), &self.shape);
-            let why = format!("{dtype} {shape:?} is {expected} bytes, but the header gives it {len}");
+            let why = format!(
+                "{dtype} {shape:?} is {}, but the header gives it {len}",
+                counted(expected, "byte", "bytes")
+            );
             return Err(FormatError::tensor(self.name, why));
         }
         let storage = Extent { offset: data + self.begin, len };

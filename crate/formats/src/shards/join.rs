@@ -1,5 +1,6 @@
 //! The indexes of all shards as one.
 
+use statepress_core::words::counted;
 use std::collections::{HashMap, HashSet};
 
 use statepress_core::limits::TENSORS;
@@ -26,8 +27,8 @@ pub(super) fn join(mut shards: Vec<(&str, Index)>, map: Option<&ShardMap>) -> Re
         None => findings.push(Finding::info(
             "shards-without-index",
             format!(
-                "{} shards are read as one checkpoint by their names: the index that says which tensors must be in them is not there",
-                shards.len()
+                "{} read as one checkpoint by name: the index that says which tensors must be in which shard is not there",
+                counted(shards.len(), "shard is", "shards are")
             ),
         )),
     }
@@ -138,13 +139,13 @@ fn map_differs(homes: &HashMap<String, Vec<&str>>, map: &ShardMap) -> Vec<Findin
             &missing,
             "tensor-not-in-shard",
             format!(
-                "{} tensors that {name} names are in no shard (the first should be in `{}`): are they of one version?",
-                missing.len(),
+                "{} in no shard but named by {name} (the first should be in `{}`): are the files of one version?",
+                counted(missing.len(), "tensor is", "tensors are"),
                 shard_of(&missing)
             ),
         ),
-        said(&elsewhere, "tensor-in-other-shard", format!("{} tensors lie in other shards than {name} says", elsewhere.len())),
-        said(&unknown, "tensor-not-in-index", format!("{} tensors of the shards are not in {name}; they are read", unknown.len())),
+        said(&elsewhere, "tensor-in-other-shard", format!("{} than {name} says", counted(elsewhere.len(), "tensor lies in another shard", "tensors lie in other shards"))),
+        said(&unknown, "tensor-not-in-index", format!("{} not in {name}, but read", counted(unknown.len(), "tensor of the shards is", "tensors of the shards are"))),
     ]
     .into_iter()
     .flatten()
@@ -158,7 +159,11 @@ fn size_differs(shards: &[(&str, Index)], map: &ShardMap) -> Option<Finding> {
     let all: u64 = entries().map(Entry::bytes).sum();
     let once: u64 = entries().filter(|entry| entry.tied_to.is_none()).map(Entry::bytes).sum();
     (told != all && told != once).then(|| {
-        let message = format!("{} tells of {told} bytes of tensors, the shards hold {once}", map.name);
+        let message = format!(
+            "{} tells of {} of tensors, the shards hold {once}",
+            map.name,
+            counted(told, "byte", "bytes")
+        );
         Finding::warning("total-size-differs", message)
     })
 }

@@ -6,6 +6,7 @@
 //! whole, so that a family reads as the model does, without a question mark on every line; the sizes
 //! that it counts itself are asked for with errors of their own.
 
+use statepress_core::words::plural;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -172,8 +173,9 @@ impl<'a> Builder<'a> {
         match claimed.filter(|claimed| (1..rows).contains(claimed)) {
             Some(claimed) => {
                 let message = format!(
-                    "{} of {rows} rows of the table are padding: never an input, and never a logit",
-                    rows - claimed
+                    "{} of {rows} rows of the table {} padding: never an input, and never a logit",
+                    rows - claimed,
+                    plural(&(rows - claimed), "is", "are")
                 );
                 self.fields.finding(Finding::info("padded-vocabulary", message).about(table));
                 self.vocab_size = claimed;
