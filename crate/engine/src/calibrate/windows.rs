@@ -1,5 +1,7 @@
 //! The windows of a text that statistics are taken of.
 
+use statepress_core::words::counted;
+
 use crate::EngineError;
 use crate::models::{Info, check_ids};
 
@@ -30,8 +32,8 @@ pub(super) fn windows(ids: &[u32], sample: &Sample, info: &Info) -> Result<Vec<V
     let fit = ids.len() / window;
     if fit == 0 {
         return Err(EngineError::Ids(format!(
-            "{} tokens do not fill one window of {window}: give a longer calibration text or a smaller window",
-            ids.len()
+            "{} one window of {window}: give a longer calibration text or a smaller window",
+            counted(ids.len() as u64, "token does not fill", "tokens do not fill")
         )));
     }
     let count = match sample.windows {
