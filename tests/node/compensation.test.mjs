@@ -45,7 +45,7 @@ test("a calibration text makes up for rounding errors, on the command line and i
   for (const checkpoint of [base, calibrated, plain]) checkpoint.dispose();
 });
 
-test("what cannot be calibrated is refused before the work, by name", async () => {
+test("what cannot be calibrated is refused by name", async () => {
   const out = join(folder, "never.safetensors");
   const none = await cli(["compress", DEMO, "-o", out, "--recipe", "none", "--calibrate", text]);
   assert.equal(none.code, 1);

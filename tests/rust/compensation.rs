@@ -99,6 +99,54 @@ fn every_family_goes_through_with_every_grid() {
     assert!(seen > Grid::ALL.len(), "{seen} families");
 }
 
+/// Rows of zeros stay zeros, whatever the grid and its scales, and their neighbours do not feel them.
+#[test]
+fn rows_of_zeros_stay_zeros() {
+    use statepress_core::Group;
+    use statepress_core::encoding::{Coding, ScaleType};
+    use statepress_engine::calibrate::{Groups, Options, Prepared, round};
+    let mut random = fastrand::Rng::with_seed(3);
+    let (rows, cols) = (24, 32);
+    let mut h = vec![0.0; cols * cols];
+    for _ in 0..200 {
+        let x: Vec<f32> = (0..cols).map(|_| random.f32() - 0.3).collect();
+        (0..cols * cols).for_each(|at| h[at] += x[at / cols] * x[at % cols]);
+    }
+    let mut values: Vec<f32> = (0..rows * cols).map(|_| random.f32() - 0.5).collect();
+    (0..rows).filter(|row| row % 2 == 0).for_each(|row| values[row * cols..][..cols].fill(0.0));
+    let prepared = Prepared::new(&h, cols, 0.01, "w");
+    for (grid, scale) in [
+        (Grid::Nf4, ScaleType::Double),
+        (Grid::Nf4, ScaleType::Fp32),
+        (Grid::Lm3, ScaleType::Log8),
+        (Grid::Lm2, ScaleType::Fp16),
+        (Grid::Int4, ScaleType::Fp16),
+        (Grid::Int3, ScaleType::Log8),
+    ] {
+        for passes in [0, 2] {
+            let coding = Coding { grid, group: Group::Values(16), scale };
+            let groups = Groups { rows, cols, group: 16, transposed: false };
+            let options = Options { passes, ..Options::default() };
+            let rounded = round(&prepared, &values, coding, groups, &options);
+            let tensor = codecs::assemble(&[rows, cols], coding, rounded.codes, rounded.scales).unwrap();
+            let decoded = codecs::decode(&tensor);
+            for row in 0..rows {
+                let (was, is) = (&values[row * cols..][..cols], &decoded[row * cols..][..cols]);
+                let worst = was.iter().zip(is).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                // With double quantization a scale is off by what 8 bits are off.
+                let allowed = if row % 2 > 0 {
+                    1.0
+                } else if scale == ScaleType::Double {
+                    0.02
+                } else {
+                    1e-6
+                };
+                assert!(worst <= allowed, "{grid:?} {scale:?}, {passes} passes, row {row}: {worst}");
+            }
+        }
+    }
+}
+
 #[test]
 fn codes_and_scales_that_somebody_chose_are_stored_as_they_are() {
     use statepress_core::encoding::{Coding, ScaleType};
@@ -108,7 +156,12 @@ fn codes_and_scales_that_somebody_chose_are_stored_as_they_are() {
         let codes: Vec<u8> = (0..32u8).map(|i| i.wrapping_mul(29)).collect();
         let scales = vec![0.5, 0.25, 2.0, 1.0];
         let shape = if grid == Grid::Int8 { [4, 8] } else { [2, 16] };
-        let coding = Coding { grid, group, scale: ScaleType::Log8 };
+        let scale = match grid {
+            Grid::Int8 => ScaleType::Fp32,
+            Grid::Int4 | Grid::Nf4 => ScaleType::Fp16,
+            _ => ScaleType::Log8,
+        };
+        let coding = Coding { grid, group, scale };
         let tensor = codecs::assemble(&shape, coding, codes.clone(), scales.clone()).unwrap();
         let expected: Vec<f32> =
             codes.iter().enumerate().map(|(i, &code)| grid.level(code) * scales[i / 8]).collect();
@@ -128,6 +181,11 @@ fn a_text_and_a_recipe_that_do_not_fit_are_refused_by_name() {
     let ids: Vec<u32> = (0..64).map(|i| i % 7).collect();
     let error = calibrated(&base, &none, &ids).map(drop).unwrap_err();
     assert!(error.to_string().contains("asks for no compensation"), "{error}");
+    let fp16 = statepress::recipes::find("fp16").unwrap();
+    let error = calibrated(&base, &fp16, &ids).map(drop).unwrap_err();
+    assert!(error.to_string().contains("codes no matrix of the model"), "{error}");
+    let needs = base.plan(&nf4.clone().compensated()).unwrap().findings;
+    assert!(needs.iter().any(|finding| finding.code == "needs-calibration"), "{needs:?}");
     let error = calibrated(&base, &nf4, &[]).map(drop).unwrap_err();
     assert!(error.to_string().contains("0 tokens do not fill one window"), "{error}");
     let error = calibrated(&base, &nf4, &[u32::MAX; 64]).map(drop).unwrap_err();

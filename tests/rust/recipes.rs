@@ -455,3 +455,20 @@ fn advice_is_in_the_order_it_says_and_names_only_what_can_be_asked_for() {
     let distil = told.iter().find(|finding| finding.code == "no-recipe").unwrap();
     assert!(distil.message.contains("distillation"), "{distil:?}");
 }
+
+/// How INT8 clips is no matter of other grids.
+#[test]
+fn a_percentile_is_asked_of_int8_alone() {
+    let checkpoint = open(&fixture("fixtures/il_ffn.zip.pt"), &[]);
+    for grid in ["nf4", "int3", "lm2"] {
+        let bytes = [r#","int8":{"clip":"percentile","percentile":90}"#, ""].map(|options| {
+            let (job, sink) = checkpoint.compress_to_memory(&recipe(&[("*", grid)], options)).unwrap();
+            let report = run(job, |_| {}).unwrap();
+            let told = report.plan.findings.iter().filter(|finding| finding.code == "clipped").count();
+            let bytes = sink.take();
+            let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            (bytes[8 + header..].to_vec(), told)
+        });
+        assert!(bytes[0] == bytes[1], "{grid}");
+    }
+}

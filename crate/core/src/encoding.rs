@@ -59,7 +59,7 @@ pub enum Form {
     Kept(DType),
 }
 
-/// What one INT8 scale covers.
+/// What one scale covers, where it is no group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
@@ -125,7 +125,7 @@ impl Group {
         let size = match self {
             Self::Row => cols,
             Self::Tensor => rows * cols,
-            Self::Values(size) => size,
+            Self::Values(size) => size.min(rows * cols),
         };
         size.max(1)
     }
@@ -191,6 +191,16 @@ impl Coding {
         parts
     }
 
+    /// Whether files may have this grid with scales of this type: those of version 1 have what their makers gave them.
+    const fn scale_is_known(self) -> bool {
+        match (self.grid, self.scale) {
+            (Grid::Int8, scale) => matches!(scale, ScaleType::Fp32),
+            (Grid::Nf4, scale) => !matches!(scale, ScaleType::Log8),
+            (Grid::Int4, scale) => matches!(scale, ScaleType::Fp16 | ScaleType::Fp32),
+            (_, scale) => !matches!(scale, ScaleType::Double),
+        }
+    }
+
     /// Why a tensor of `shape` cannot take this coding, if it cannot.
     fn refusal(self, shape: &[usize]) -> Option<String> {
         let (rows, cols) = shape::matrix(shape);
@@ -204,6 +214,9 @@ impl Coding {
         match (self.grid, self.group) {
             _ if shape.len() < 2 => Some(format!("a vector is not quantized (shape {shape:?})")),
             _ if shape.contains(&0) => Some(format!("the tensor is empty (shape {shape:?})")),
+            _ if !self.scale_is_known() => {
+                Some(format!("{} has no scales in {}", self.grid.name(), self.scale.name()))
+            }
             (Grid::Int8, Group::Values(_)) => Some("int8 has a scale for each row, or one for all".into()),
             (_, Group::Values(0)) => Some("a group of 0 values holds nothing".into()),
             // Whose codes have a byte for two of a row.

@@ -22,20 +22,26 @@ pub(super) struct Described {
     absmax: Option<ScaleType>,
 }
 
+/// What a grid calls the size of a group and the type of its scales: NF4 has bitsandbytes' words.
+fn names(grid: Grid) -> (&'static str, &'static str) {
+    if grid == Grid::Nf4 { ("block", "absmax") } else { ("group", "scale") }
+}
+
 impl From<Encoding> for Described {
     fn from(encoding: Encoding) -> Self {
         let precision = encoding.precision();
         let none = Self { precision, granularity: None, group: None, scale: None, block: None, absmax: None };
         let Some(Coding { grid, group, scale }) = encoding.coding() else { return none };
-        match (grid, group) {
-            (Grid::Nf4, Group::Values(block)) => Self { block: Some(block), absmax: Some(scale), ..none },
-            (_, Group::Values(group)) => Self { group: Some(group), scale: Some(scale), ..none },
-            (_, whole) => {
-                let granularity = if whole == Group::Row { Granularity::Row } else { Granularity::Tensor };
-                // INT8 had scales of one type before others had a choice.
-                let scale = (grid != Grid::Int8 || scale != ScaleType::Fp32).then_some(scale);
-                Self { granularity: Some(granularity), scale, ..none }
-            }
+        let (granularity, size) = match group {
+            Group::Row => (Some(Granularity::Row), None),
+            Group::Tensor => (Some(Granularity::Tensor), None),
+            Group::Values(size) => (None, Some(size)),
+        };
+        // INT8 has scales of one type, which version 1 never names.
+        let scale = (grid != Grid::Int8).then_some(scale);
+        match names(grid) {
+            ("block", _) => Self { granularity, block: size, absmax: scale, ..none },
+            _ => Self { granularity, group: size, scale, ..none },
         }
     }
 }
@@ -44,40 +50,38 @@ impl TryFrom<Described> for Encoding {
     type Error = String;
 
     fn try_from(it: Described) -> Result<Self, String> {
+        let name = it.precision.name();
         let Precision::Codes(grid) = it.precision else {
             let any = it.granularity.is_some()
                 || it.group.or(it.block).is_some()
                 || it.scale.or(it.absmax).is_some();
             return match it.precision {
-                _ if any => Err(format!("{} has no groups and no scales", it.precision.name())),
+                _ if any => Err(format!("{name} has no groups and no scales")),
                 Precision::Fp16 => Ok(Self::Fp16),
                 Precision::Bf16 => Ok(Self::Bf16),
                 _ => Ok(Self::Fp32),
             };
         };
-        let name = grid.name();
-        let (group, scale) = match grid {
-            Grid::Nf4 => (it.block, it.absmax),
-            _ => (it.group, it.scale),
+        let (size, kind) = names(grid);
+        let (group, scale, foreign) = match size {
+            "block" => (it.block, it.absmax, it.group.is_some() || it.scale.is_some()),
+            _ => (it.group, it.scale, it.block.is_some() || it.absmax.is_some()),
         };
-        let foreign = match grid {
-            Grid::Nf4 => it.group.is_some() || it.scale.is_some(),
-            _ => it.block.is_some() || it.absmax.is_some(),
-        };
-        let (size, scales) = if grid == Grid::Nf4 { ("block", "absmax") } else { ("group", "scale") };
+        if grid == Grid::Int8 {
+            return match (it.granularity, group.is_some() || scale.is_some() || foreign) {
+                (Some(granularity), false) => Ok(Self::int8(granularity)),
+                _ => Err(format!("{name} is described by `granularity`")),
+            };
+        }
         if foreign {
-            return Err(format!("{name} is described by `{size}` and `{scales}`"));
+            return Err(format!("{name} is described by `{size}` and `{kind}`"));
         }
         let group = match (it.granularity, group) {
             (Some(granularity), None) => granularity.into(),
             (None, Some(size)) => Group::Values(size),
             _ => return Err(format!("{name} needs `{size}` or `granularity`, one of them")),
         };
-        let scale = match (scale, grid, group) {
-            (Some(scale), ..) => scale,
-            (None, Grid::Int8, Group::Row | Group::Tensor) => ScaleType::Fp32,
-            _ => return Err(format!("{name} needs `{scales}`")),
-        };
+        let scale = scale.ok_or_else(|| format!("{name} needs `{kind}`"))?;
         Ok(Self::Codes(Coding { grid, group, scale }))
     }
 }
@@ -100,6 +104,17 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_string(&encoding).unwrap(), json);
             assert_eq!(serde_json::from_str::<Encoding>(json).unwrap(), encoding);
+        }
+        for &grid in Grid::ALL {
+            for group in [Group::Row, Group::Tensor, Group::Values(8)] {
+                for scale in [ScaleType::Fp16, ScaleType::Fp32, ScaleType::Log8, ScaleType::Double] {
+                    let encoding = Encoding::Codes(Coding { grid, group, scale });
+                    if encoding.refusal(&[8, 16]).is_none() {
+                        let json = serde_json::to_string(&encoding).unwrap();
+                        assert_eq!(serde_json::from_str::<Encoding>(&json).unwrap(), encoding, "{json}");
+                    }
+                }
+            }
         }
         for (json, why) in [
             (r#"{"precision":"int4","group":32}"#, "needs `scale`"),

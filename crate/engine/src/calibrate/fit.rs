@@ -27,10 +27,10 @@ const LANES: usize = 8;
 
 impl Fit {
     /// The scale of a group, as it is stored. `weights` are those of [`Self::Weighted`], one for each
-    /// value. A group of zeros, or one whose scale cannot be stored, has scale 1 and rounds to 0.
+    /// value. A group of zeros, or one whose scale cannot be stored, has scale 1 and rounds to 0; where no level is 0 it has next to none.
     pub fn scale(self, grid: &impl Quantizer, values: &[f32], weights: &[f32]) -> f32 {
         let stored = |limit: f32| match grid.store(limit / grid.largest()) {
-            0.0 => 1.0,
+            0.0 => grid.nothing(),
             scale => scale,
         };
         match self {
@@ -50,7 +50,7 @@ fn search(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>) -> f32
     let whole = absmax(values) / grid.largest();
     let (least, most) = SHARES;
     let share = |i: usize| least + (most - least) * (i as f32 / (TRIES - 1) as f32);
-    let (mut best, mut lowest) = (1.0, f32::INFINITY);
+    let (mut best, mut lowest) = (grid.nothing(), f32::INFINITY);
     for share in [1.0].into_iter().chain((0..TRIES).map(share)) {
         for sign in [1.0, -1.0] {
             let scale = grid.store(sign * share * whole);

@@ -142,14 +142,39 @@ impl<'a> Prepared<'a> {
     /// Rounds a matrix whose numbers are `values`, in the order of its tensor.
     pub fn round(&self, values: &[f32], grid: &impl Quantizer, groups: Groups, options: &Options) -> Rounded {
         debug_assert!(groups.cols == self.cols && values.len() == groups.rows * groups.cols);
-        let mut scales = fitted(values, grid, &groups, self.h, options.fit);
+        let scales = fitted(values, grid, &groups, self.h, options.fit);
+        self.rounded(values, grid, groups, scales, options.passes, true)
+    }
+
+    /// The same with scales that stay as they are.
+    pub fn round_with(
+        &self,
+        values: &[f32],
+        grid: &impl Quantizer,
+        groups: Groups,
+        scales: Vec<f32>,
+        passes: usize,
+    ) -> Rounded {
+        self.rounded(values, grid, groups, scales, passes, false)
+    }
+
+    fn rounded(
+        &self,
+        values: &[f32],
+        grid: &impl Quantizer,
+        groups: Groups,
+        mut scales: Vec<f32>,
+        passes: usize,
+        refit: bool,
+    ) -> Rounded {
         let mut codes = vec![0; values.len()];
         let mut work = Work::default();
         let mut loss = 0.0;
-        let bundle = match groups.bundle() {
-            // A scale may be of any two rows, but is not touched once it is there.
-            0 => 1,
-            bundle => bundle,
+        // A scale of any two rows, or of a great many, is not touched once it is there.
+        let (bundle, refit) = match groups.bundle() {
+            0 => (1, refit),
+            bundle if bundle > ROWS => (1, false),
+            bundle => (bundle, refit),
         };
         let step = ROWS.next_multiple_of(bundle);
         for first in (0..groups.rows).step_by(step) {
@@ -157,7 +182,7 @@ impl<'a> Prepared<'a> {
             let mut chunk = Chunk { prepared: self, grid, groups, first, rows, work: &mut work };
             chunk.load(values);
             chunk.compensate(&scales);
-            loss += chunk.improve(&mut scales, options.passes);
+            loss += chunk.improve(&mut scales, passes, refit);
             for (at, &col) in self.order.iter().enumerate() {
                 for (n, level) in work.levels[at * rows..][..rows].iter().enumerate() {
                     codes[groups.place(first + n, col)] = grid.code(*level);
@@ -302,16 +327,16 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
     }
 
     /// Refits and descends; returns the loss.
-    fn improve(&mut self, scales: &mut [f32], passes: usize) -> f64 {
+    fn improve(&mut self, scales: &mut [f32], passes: usize, refit: bool) -> f64 {
         // Nothing is known that could be improved on.
         let passes = if self.prepared.factor.is_some() { passes } else { 0 };
         for pass in 0..passes {
-            if !self.groups.transposed {
+            if refit && !self.groups.transposed {
                 refit::refit(self, scales);
                 self.find_errors(scales);
             }
             let loss = self.through_h();
-            let change = self.descend(scales);
+            let change = self.descend(scales, refit);
             if pass + 1 == passes {
                 return loss + change;
             }
@@ -325,13 +350,13 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
     }
 
     /// Moves every code to the level that is best while all others stay; returns how the loss changes.
-    fn descend(&mut self, scales: &mut [f32]) -> f64 {
+    fn descend(&mut self, scales: &mut [f32], refit: bool) -> f64 {
         let (cols, rows) = (self.prepared.cols, self.rows);
         let mut change = 0.0;
         for from in (0..cols).step_by(BLOCK) {
             let to = cols.min(from + BLOCK);
             for at in from..to {
-                change += self.descend_column(at, at - from, scales);
+                change += self.descend_column(at, at - from, scales, refit);
                 let h = &self.prepared.sorted[at * cols..][..cols];
                 let Work { pushed, moved, .. } = &mut *self.work;
                 let moved = &moved[(at - from) * rows..][..rows];
@@ -351,7 +376,7 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
     }
 
     /// The same of one column; what moved stands in `moved`, row `place` of it.
-    fn descend_column(&mut self, at: usize, place: usize, scales: &mut [f32]) -> f64 {
+    fn descend_column(&mut self, at: usize, place: usize, scales: &mut [f32], refit: bool) -> f64 {
         let (rows, grid, groups) = (self.rows, self.grid, self.groups);
         let (h, col) = (self.prepared.sorted[at * (self.prepared.cols + 1)], self.prepared.order[at]);
         self.work.moved[place * rows..][..rows].fill(0.0);
@@ -369,7 +394,7 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
             *best = level * scale + pushed * (1.0 / h);
         }
         refitted.clone_from(old);
-        if groups.is_by_column() {
+        if refit && groups.is_by_column() {
             let scales = &mut scales[groups.of(self.first, col)..];
             refit::refit_column(grid, groups.group, moved, levels, scales);
             for (refitted, scale) in refitted.chunks_mut(groups.group).zip(scales) {

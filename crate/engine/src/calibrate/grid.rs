@@ -28,7 +28,15 @@ pub trait Quantizer {
 
     /// A scale as it is stored; 0 where it is too small.
     fn store(&self, scale: f32) -> f32;
+
+    /// The scale of a group of zeros, and of one whose scale cannot be stored.
+    fn nothing(&self) -> f32 {
+        1.0
+    }
 }
+
+/// The scale of a group of zeros where no level is zero, until it is stored, as zero.
+const NOTHING: f32 = 1e-30;
 
 /// Rounds a matrix whose numbers are `values`, in the order of its tensor, to any grid there is.
 pub fn round(
@@ -40,11 +48,39 @@ pub fn round(
 ) -> Rounded {
     let Coding { grid, scale, .. } = coding;
     match (grid.levels(), grid.bits()) {
-        (Levels::Integers, _) => prepared.round(values, &Integers::new(grid, scale), groups, options),
-        (Levels::Table(table), 4) => prepared.round(values, &Table::<16>::new(table, scale), groups, options),
-        (Levels::Table(table), 3) => prepared.round(values, &Table::<8>::new(table, scale), groups, options),
-        (Levels::Table(table), _) => prepared.round(values, &Table::<4>::new(table, scale), groups, options),
+        (Levels::Integers, _) => {
+            stored(prepared, values, &Integers::new(grid, scale), scale, groups, options)
+        }
+        (Levels::Table(it), 4) => {
+            stored(prepared, values, &Table::<16>::new(it, scale), scale, groups, options)
+        }
+        (Levels::Table(it), 3) => {
+            stored(prepared, values, &Table::<8>::new(it, scale), scale, groups, options)
+        }
+        (Levels::Table(it), _) => {
+            stored(prepared, values, &Table::<4>::new(it, scale), scale, groups, options)
+        }
     }
+}
+
+/// The same, with codes for the scales that a reader will have: double quantization rounds them all together in the end.
+fn stored(
+    prepared: &Prepared,
+    values: &[f32],
+    quantizer: &impl Quantizer,
+    kind: ScaleType,
+    groups: Groups,
+    options: &Options,
+) -> Rounded {
+    let mut rounded = prepared.round(values, quantizer, groups, options);
+    rounded.scales.iter_mut().filter(|scale| **scale == NOTHING).for_each(|scale| *scale = 0.0);
+    if kind == ScaleType::Double {
+        let (scales, _) = scales::store(rounded.scales.clone(), kind, 0.0);
+        let read = scales::all(&scales).into_iter().map(|scale| if scale == 0.0 { NOTHING } else { scale });
+        let again = prepared.round_with(values, quantizer, groups, read.collect(), options.passes);
+        (rounded.codes, rounded.loss) = (again.codes, again.loss);
+    }
+    rounded
 }
 
 /// Two's complement integers of some bits.
@@ -140,6 +176,10 @@ impl<const N: usize> Quantizer for Table<N> {
 
     fn largest(&self) -> f32 {
         1.0
+    }
+
+    fn nothing(&self) -> f32 {
+        if self.levels.contains(&0.0) { 1.0 } else { NOTHING }
     }
 
     fn store(&self, scale: f32) -> f32 {

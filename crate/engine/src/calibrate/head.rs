@@ -120,7 +120,8 @@ impl HeadSums {
             let pairs = sums.iter().zip(&self.means);
             pairs.map(|(sum, mean)| square * (sum - mean / tokens as f32)).collect()
         });
-        let share = (1.0 / self.weight.max(f64::MIN_POSITIVE)) as f32;
+        // A head that is sure of every token has nothing to be rounded for.
+        let share = if self.weight > 0.0 { (1.0 / self.weight) as f32 } else { 0.0 };
         Ok(HeadStatistics {
             alpha: means(self.alpha),
             mean: means(self.mean),

@@ -4,8 +4,8 @@
 //! Everything here needs forward passes only. What would need a gradient has its place
 //! ([`Sensitivity`]), and stays empty until somebody computes it: nothing stands in for it unasked.
 //!
-//! On the CPU the same text gives the same bytes on every machine. A GPU adds up in another order, so that
-//! a code between two levels may fall the other way.
+//! On the CPU the same text gives the same bytes with every wasm build. Natively the exponentials of a model's layers are
+//! those of the platform, and a GPU adds up in another order: a code between two levels may fall the other way.
 
 mod cholesky;
 mod fit;
@@ -23,6 +23,7 @@ pub use gptq::{Options, Prepared, Rounded, fitted};
 pub use grid::{Integers, Quantizer, Table, round};
 pub use groups::Groups;
 pub use head::HeadStatistics;
+pub(crate) use statistics::entered;
 pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions, groups};
 pub use table::{half_square, lookup_substitute, probed, table_metric};
 pub use windows::Sample;

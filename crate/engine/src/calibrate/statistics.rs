@@ -79,7 +79,7 @@ impl<R: Runner> Statistics<R> {
         let groups = groups(&info.program, &wanted, options.budget);
         let passes = groups.len();
         let runner = model.runner(true)?;
-        let mut job = Self {
+        Ok(Self {
             runner,
             info,
             windows,
@@ -90,9 +90,7 @@ impl<R: Runner> Statistics<R> {
             head: None,
             next: 0,
             ready: Vec::new(),
-        };
-        job.begin();
-        Ok(job)
+        })
     }
 
     /// Tokens that are read.
@@ -153,6 +151,10 @@ impl<R: Runner> Job for Statistics<R> {
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
         let Some(group) = self.groups.front().cloned() else { return Ok(None) };
+        // Not before: the group that is ready may have been taken by now.
+        if self.next == 0 {
+            self.begin();
+        }
         self.window(&group).await?;
         self.next += 1;
         let count = self.windows.len();
@@ -161,7 +163,6 @@ impl<R: Runner> Job for Statistics<R> {
             self.end(&group)?;
             self.groups.pop_front();
             self.next = 0;
-            self.begin();
         }
         Ok(Some(Progress {
             stage: "calibrate".into(),
@@ -181,7 +182,7 @@ impl<R: Runner> Job for Statistics<R> {
 }
 
 /// Matrices that something enters: all but those that are only looked up.
-fn entered(program: &Program) -> Vec<MatrixId> {
+pub(crate) fn entered(program: &Program) -> Vec<MatrixId> {
     let products = program.nodes.iter().flat_map(|node| match &node.op {
         Op::Linear(linear) => vec![linear.w],
         Op::Experts(op) => {

@@ -44,7 +44,9 @@ pub(super) fn windows(ids: &[u32], sample: &Sample, info: &Info) -> Result<Vec<V
             return Err(EngineError::option("windows", count, allowed));
         }
     };
-    let first = |n: usize| if count == 1 { 0 } else { n * (ids.len() - window) / (count - 1) };
+    // In 64 bits: a long text times many windows is more than 32 hold.
+    let last = (ids.len() - window) as u64;
+    let first = |n: usize| if count == 1 { 0 } else { (n as u64 * last / (count as u64 - 1)) as usize };
     let windows: Vec<Vec<u32>> = (0..count).map(|n| ids[first(n)..][..window].to_vec()).collect();
     windows.iter().try_for_each(|window| check_ids(info, window, 0))?;
     Ok(windows)

@@ -8,6 +8,7 @@ use statepress_formats::Survey;
 use statepress_kernels::KernelError;
 use statepress_kernels::codecs::{self, Clip};
 
+use super::compensate::Compensated;
 use super::measure;
 use crate::EngineError;
 use crate::error::listed;
@@ -31,6 +32,7 @@ pub(crate) fn code(
     clip: Clip,
     found: &Survey,
 ) -> Result<Coded, EngineError> {
+    let clip = clip_of(encoding, clip);
     let encoded = codecs::encode(values, &entry.shape, encoding, clip).map_err(|error| match error {
         KernelError::NotFinite { .. } => not_finite(entry, encoding, found),
         error => EngineError::Codec { tensor: entry.name.clone(), error },
@@ -39,15 +41,10 @@ pub(crate) fn code(
     Ok(Coded { tensor: encoded.tensor, error, findings })
 }
 
-/// A tensor that somebody has coded, compared with its numbers; `findings` come first.
-pub(crate) fn measured(
-    entry: &Entry,
-    values: &[f32],
-    tensor: Tensor,
-    found: &Survey,
-    mut findings: Vec<Finding>,
-) -> Coded {
-    let (error, lost) = measure::measure(entry, values, &tensor, found, 0);
+/// A tensor whose errors were made up for, compared with its numbers.
+pub(super) fn measured(entry: &Entry, values: &[f32], coded: Compensated, found: &Survey) -> Coded {
+    let Compensated { tensor, clipped, mut findings } = coded;
+    let (error, lost) = measure::measure(entry, values, &tensor, found, clipped);
     findings.extend(lost);
     Coded { tensor, error, findings }
 }
@@ -74,6 +71,11 @@ pub(crate) fn clip(options: &Int8Options) -> Clip {
         ClipBy::Minmax => Clip::Absmax,
         ClipBy::Percentile => Clip::Percentile(options.percentile),
     }
+}
+
+/// How an encoding clips under a recipe: only INT8 is asked about.
+pub(crate) fn clip_of(encoding: Encoding, clip: Clip) -> Clip {
+    percentile(encoding, clip).map_or(Clip::Absmax, Clip::Percentile)
 }
 
 /// Values of a tensor that were clipped because the recipe asks for it.

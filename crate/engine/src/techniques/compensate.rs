@@ -1,21 +1,23 @@
 //! Compressing with errors made up for: a calibration text is read as far as the next tensor needs it.
 //!
-//! Statistics are of one group of matrices at a time and go when their tensor is written, so that memory stays within
-//! [`BUDGET`](crate::calibrate::BUDGET) and one tensor, however large the model is.
+//! Statistics are of one group of matrices at a time and go when their tensor is written: beside the model, which is loaded
+//! whole, they take [`BUDGET`](crate::calibrate::BUDGET), and a tensor that is larger by itself what it takes.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::Compensation;
+use statepress_core::words::counted;
 use statepress_core::{Coding, Entry, Finding, Group, Index, Tensor};
 use statepress_kernels::backend::Runner;
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
+use super::keep::tell_once;
 use crate::EngineError;
 use crate::calibrate::{
-    self, Fit, Groups, Measured, Options, Prepared, Sample, Statistics, StatisticsOptions,
+    self, Fit, Groups, Measured, Options, Prepared, Sample, Statistics, StatisticsOptions, entered,
 };
 use crate::error::listed;
 use crate::families::ModelSpec;
@@ -32,18 +34,37 @@ pub(super) struct Compensate<R: Runner> {
     measured: BTreeMap<MatrixId, Measured>,
     /// The text was read as often as it takes.
     read: bool,
-    /// Tensors that were rounded plainly.
-    plain: Vec<String>,
+    /// How many tensors errors were made up for in.
+    done: u64,
+    /// Tensors that were rounded plainly, by the reason.
+    plain: BTreeMap<&'static str, Vec<String>>,
+    /// The table that was rounded for the logits, though ids look its rows up as well.
+    for_logits: Option<String>,
 }
+
+/// A tensor that was coded.
+pub(super) struct Compensated {
+    pub tensor: Tensor,
+    /// Values beyond a percentile that the recipe clips to.
+    pub clipped: u64,
+    pub findings: Vec<Finding>,
+}
+
+const NOT_MULTIPLIED: &str =
+    "no product goes over them, and what the loss feels of rows that are looked up takes gradients to know";
+const SHARED: &str = "one scale covers parts that meet different inputs";
 
 impl<R: Runner> Compensate<R> {
     /// Prepares to code `tensors`, in that order, for a model that reads `ids`.
-    pub fn new<'a>(
+    ///
+    /// # Errors
+    /// Where there is no tensor whose errors can be made up for, and for ids that fill no window or are none.
+    pub fn new(
         model: &impl Loaded<Runner = R>,
         ids: &[u32],
         options: Compensation,
         (spec, index): (&ModelSpec, &Index),
-        tensors: impl Iterator<Item = &'a str>,
+        tensors: &[&str],
     ) -> Result<Self, EngineError> {
         let info = model.info();
         let program = info.program.clone();
@@ -53,24 +74,40 @@ impl<R: Runner> Compensate<R> {
                 inside.entry(&entry.name).or_default().push(id);
             }
         }
+        let entered = entered(&program);
         let (mut matrices, mut wanted) = (BTreeMap::new(), Vec::new());
-        for name in tensors {
-            if let Some(ids) = inside.remove(name) {
+        for &name in tensors {
+            let Some(mut ids) = inside.remove(name) else { continue };
+            // A head that is not written is the table, whatever it was before.
+            let head = spec.names.get(index, &program.matrix(program.head.matrix).key);
+            if ids == [program.table] && head.is_some_and(|head| !tensors.contains(&head.name.as_str())) {
+                ids = vec![program.head.matrix];
+            }
+            if ids.iter().all(|id| entered.contains(id)) {
                 wanted.extend(&ids);
                 matrices.insert(name.to_string(), ids);
             }
         }
+        if wanted.is_empty() {
+            let allowed = "none, as the recipe codes no matrix of the model";
+            return Err(EngineError::option("calibration", "given", allowed));
+        }
         let window = options.window.min(info.max_tokens.unwrap_or(usize::MAX));
         let windows = options.windows.min(ids.len() / window.max(1)).max(1);
         let sample = Sample { windows: Some(windows), window: Some(window) };
-        let statistics = Statistics::new(
-            model,
-            ids,
-            &wanted,
-            &StatisticsOptions { sample, ..StatisticsOptions::default() },
-        )?;
-        let (measured, plain) = (BTreeMap::new(), Vec::new());
-        Ok(Self { statistics, program, options, matrices, measured, read: false, plain })
+        let options_of = StatisticsOptions { sample, ..StatisticsOptions::default() };
+        let statistics = Statistics::new(model, ids, &wanted, &options_of)?;
+        Ok(Self {
+            statistics,
+            program,
+            options,
+            matrices,
+            measured: BTreeMap::new(),
+            read: false,
+            done: 0,
+            plain: BTreeMap::new(),
+            for_logits: None,
+        })
     }
 
     /// Reads on where more has to be known of a tensor; `None` when it can be coded.
@@ -90,29 +127,42 @@ impl<R: Runner> Compensate<R> {
         self.measured.values().map(|it| 4 * it.h.len() as u64).sum()
     }
 
-    /// Codes a tensor of finite numbers; `None` where nothing is known of it, which is told at the end.
+    /// Forgets what is known of a tensor that is not coded after all.
+    pub fn skip(&mut self, tensor: &str) {
+        for id in self.matrices.remove(tensor).unwrap_or_default() {
+            self.measured.remove(&id);
+        }
+    }
+
+    /// Codes a tensor of finite numbers; `None` where it is to be rounded plainly, which is told at the end.
     pub fn code(
         &mut self,
         entry: &Entry,
         values: &[f32],
         coding: Coding,
         clip: Clip,
-    ) -> Result<Option<(Tensor, Vec<Finding>)>, EngineError> {
-        let Some(ids) = self.matrices.remove(&entry.name) else { return Ok(None) };
+    ) -> Result<Option<Compensated>, EngineError> {
+        let ids = self.matrices.remove(&entry.name).unwrap_or_default();
         let measured: Vec<_> = ids.iter().filter_map(|id| self.measured.remove(id)).collect();
-        let shares = coding.group == Group::Tensor && ids.len() > 1;
-        if measured.len() < ids.len() || measured.is_empty() || shares {
-            self.plain.push(entry.name.clone());
+        let reason = match (measured.len(), coding.group) {
+            (0, _) => Some(NOT_MULTIPLIED),
+            (2.., Group::Tensor) => Some(SHARED),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            self.plain.entry(reason).or_default().push(entry.name.clone());
             return Ok(None);
         }
-        let options = Options {
-            fit: match clip {
-                Clip::Absmax => Fit::Weighted,
-                Clip::Percentile(percentile) => Fit::Percentile(percentile),
-            },
-            damping: self.options.damping,
-            passes: self.options.passes,
+        let numbers: usize = ids.iter().map(|&id| self.program.matrix(id)).map(|it| it.rows * it.cols).sum();
+        if numbers != values.len() {
+            let message = format!("{} is of another shape in the model that reads the text", entry.name);
+            return Err(EngineError::Evaluation(message));
+        }
+        let fit = match clip {
+            Clip::Absmax => Fit::Weighted,
+            Clip::Percentile(percentile) => Fit::Percentile(percentile),
         };
+        let options = Options { fit, damping: self.options.damping, passes: self.options.passes };
         let (mut codes, mut scales, mut findings) =
             (Vec::with_capacity(values.len()), Vec::new(), Vec::new());
         for (id, measured) in ids.into_iter().zip(measured) {
@@ -125,36 +175,60 @@ impl<R: Runner> Compensate<R> {
             let transposed = matrix.layout == Layout::Transposed;
             let shape = if transposed { [cols, rows] } else { [rows, cols] };
             let groups = Groups { rows, cols, group: coding.group.size(&shape), transposed };
-            // A table that makes the logits is rounded for them.
-            let h = measured.head.map_or(measured.h, |head| head.h);
+            let looked_up = id == self.program.table;
+            let h = match measured.head {
+                Some(head) => {
+                    self.for_logits = looked_up.then(|| entry.name.clone());
+                    head.h
+                }
+                None => measured.h,
+            };
             let prepared = Prepared::new(&h, cols, options.damping, &entry.name);
             let rounded = calibrate::round(&prepared, values, coding, groups, &options);
             codes.extend(rounded.codes);
             scales.extend(rounded.scales);
-            findings.extend(rounded.findings);
+            rounded.findings.into_iter().for_each(|finding| tell_once(&mut findings, finding));
         }
+        let clipped = match clip {
+            Clip::Absmax => 0,
+            Clip::Percentile(_) => {
+                beyond(values, coding.group.size(&entry.shape), &scales, coding.grid.most())
+            }
+        };
         let tensor = codecs::assemble(&entry.shape, coding, codes, scales)
             .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
-        Ok(Some((tensor, findings)))
+        self.done += 1;
+        Ok(Some(Compensated { tensor, clipped, findings }))
     }
 
     /// What is to be said in the end.
     pub fn findings(&self) -> Vec<Finding> {
-        let tokens = self.statistics.tokens();
         let message = format!(
-            "errors of rounding were made up for by what enters each matrix while the model reads {tokens} tokens of the \
-             calibration text"
+            "errors of rounding {} were made up for by what enters them while the model reads {} of the calibration \
+             text; scales are those of the least error there, which may clip",
+            counted(self.done, "tensor", "tensors"),
+            counted(self.statistics.tokens() as u64, "token", "tokens")
         );
         let mut findings = vec![Finding::info("compensated", message)];
-        if let Some(first) = self.plain.first() {
-            let message = format!(
-                "{} tensors were rounded plainly: nothing is multiplied with them, and what the loss feels of rows that are \
-                 looked up takes gradients to know: {}",
-                self.plain.len(),
-                listed(&self.plain)
-            );
-            findings.push(Finding::info("not-compensated", message).about(first));
+        for (reason, names) in &self.plain {
+            let count = counted(names.len() as u64, "tensor was", "tensors were");
+            let message = format!("{count} rounded plainly: {reason}: {}", listed(names));
+            findings.push(Finding::info("not-compensated", message).about(&names[0]));
+        }
+        if let Some(table) = &self.for_logits {
+            let message = "rounded for the logits that it makes; what the model feels of rows that ids look up takes \
+                           gradients to know";
+            findings.push(Finding::info("compensated-for-logits", message).about(table));
         }
         findings
     }
+}
+
+/// How many values the last code of their group does not reach.
+fn beyond(values: &[f32], group: usize, scales: &[f32], most: f32) -> u64 {
+    let groups = values.chunks(group).zip(scales);
+    let of = |(values, scale): (&[f32], &f32)| {
+        values.iter().filter(|value| value.abs() > (most + 0.5) * scale).count() as u64
+    };
+    groups.map(of).sum()
 }

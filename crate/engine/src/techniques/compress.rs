@@ -87,9 +87,14 @@ impl<R: Runner> Compress<R> {
         let compensate = match (quantize.and_then(|quantize| quantize.compensation), calibration) {
             (None, None) => None,
             (Some(options), Some((model, ids))) => {
-                let coded = specs.iter().filter(|spec| matches!(spec.form, Form::Coded(Encoding::Codes(_))));
-                let tensors = coded.map(|spec| spec.name.as_str());
-                Some(Compensate::new(model, ids, options, (spec, &index), tensors)?)
+                let coded = planned.decisions.iter().filter(|decision| match decision.form {
+                    Form::Coded(encoding @ Encoding::Codes(_)) => {
+                        !is_stored_as(&index.tensors[decision.position], encoding)
+                    }
+                    _ => false,
+                });
+                let tensors: Vec<_> = coded.map(|it| index.tensors[it.position].name.as_str()).collect();
+                Some(Compensate::new(model, ids, options, (spec, &index), &tensors)?)
             }
             (Some(_), None) => {
                 let allowed = "a text for the model to read, as the recipe asks for compensation";
@@ -139,6 +144,9 @@ impl<R: Runner> Compress<R> {
         let found = measure::survey(&*self.source, entry, &tensor)?;
         findings.extend(measure::told(entry, &found));
         if tensor.encoding() == encoding {
+            if let Some(compensate) = &mut self.compensate {
+                compensate.skip(&entry.name);
+            }
             self.peak_memory = self.peak_memory.max(tensor.bytes());
             self.writer.write(&entry.name, &tensor)?;
             *report = Some(measure::kept(&found));
@@ -147,14 +155,13 @@ impl<R: Runner> Compress<R> {
         let (values, while_decoding) = numbers(tensor);
         let compensated = match (&mut self.compensate, encoding) {
             // Numbers that are not finite are refused by what rounds plainly.
-            (Some(compensate), Encoding::Codes(coding)) if found == Survey::default() => {
-                let clip = coding::percentile(encoding, self.clip).map_or(Clip::Absmax, Clip::Percentile);
-                compensate.code(entry, &values, coding, clip)?
+            (Some(compensate), Encoding::Codes(coding)) if found.nan + found.infinite + found.beyond == 0 => {
+                compensate.code(entry, &values, coding, coding::clip_of(encoding, self.clip))?
             }
             _ => None,
         };
         let coded = match compensated {
-            Some((tensor, told)) => coding::measured(entry, &values, tensor, &found, told),
+            Some(coded) => coding::measured(entry, &values, coded, &found),
             None => coding::code(entry, &values, encoding, self.clip, &found)?,
         };
         let statistics = self.compensate.as_ref().map_or(0, Compensate::bytes);
@@ -211,6 +218,15 @@ impl<R: Runner> Job for Compress<R> {
             seconds: (self.clock)() - self.started,
             peak_memory: self.peak_memory,
         })
+    }
+}
+
+/// Whether a tensor has these very codes already, as far as its file says.
+fn is_stored_as(entry: &Entry, encoding: Encoding) -> bool {
+    match &entry.stored {
+        Stored::Packed { encoding: stored, .. } => *stored == encoding,
+        Stored::Coded(coded) => coded.encoding == encoding,
+        Stored::Strided(_) | Stored::Affine { .. } | Stored::Opaque { .. } => false,
     }
 }
 

@@ -115,7 +115,9 @@ pub fn assemble(
 fn packed(codes: Vec<u8>, grid: Grid) -> Vec<u8> {
     match grid.bits() {
         8 => codes,
-        bits => stream::pack(codes.into_iter(), bits, Scaled::new(grid, 1.0).nearest(0.0)),
+        // bitsandbytes fills the last byte of NF4 with a code of zero; others end with bits that are not set.
+        4 if grid == Grid::Nf4 => stream::pack(codes.into_iter(), 4, Scaled::new(grid, 1.0).nearest(0.0)),
+        bits => stream::pack(codes.into_iter(), bits, 0),
     }
 }
 

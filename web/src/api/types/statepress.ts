@@ -430,7 +430,7 @@ id: number,
 probability: number, };
 
 /**
- * What one INT8 scale covers.
+ * What one scale covers, where it is no group.
  */
 export type Granularity = "row" | "tensor";
 
