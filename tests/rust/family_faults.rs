@@ -153,7 +153,7 @@ fn use_all(file: &Edit, config: &Config, set: &Map<String, Value>, all: &[Recipe
         let fields = config.iter().flat_map(Map::keys).chain(inspection.spec.keys()).chain(set.keys());
         let named = fields.into_iter().any(|name| refused.message.contains(name.as_str()));
         // A tensor under its usual name, a field, or what this is not.
-        let words = ["tensor ", "missing", "known family", "this version lacks"];
+        let words = ["tensor ", "missing [", "unexpected [", "known family", "this version lacks"];
         let told = words.iter().any(|word| refused.message.contains(word));
         assert!(named || told, "a refusal that names nothing: {}", refused.message);
         return false;
