@@ -20,7 +20,10 @@ after(() => session.close());
 /** Drops a path of this machine as a file manager would. */
 async function dropPath(page, path) {
   const cdp = await page.context().newCDPSession(page);
-  const { x, y, width, height } = await page.locator(".part-dropzone").first().boundingBox();
+  // What is dropped below the window's edge is dropped nowhere.
+  const zone = page.locator(".part-dropzone").first();
+  await zone.scrollIntoViewIfNeeded();
+  const { x, y, width, height } = await zone.boundingBox();
   const data = { items: [], files: [path], dragOperationsMask: 1 };
   for (const type of ["dragEnter", "dragOver", "drop"]) {
     await cdp.send("Input.dispatchDragEvent", { type, x: x + width / 2, y: y + height / 2, data });
