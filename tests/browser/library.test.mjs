@@ -210,7 +210,7 @@ test("a GPU that is lost in the middle of a text is replaced by the CPU, and the
   );
   // Left to itself the library does not take a program on the CPU for a GPU.
   assert.equal(outcome.plain.name, "cpu");
-  assert.match(outcome.plain.reason, /program on the CPU/);
+  assert.match(outcome.plain.reason, /emulated on the CPU/);
 });
 
 test("whatever happens to the GPU, the page goes on with it", async () => {
