@@ -5,6 +5,7 @@
 //! read as the latter: JSON has no such numbers, and whoever wants the field knows that form.
 
 use serde_json::{Map, Value};
+use statepress_core::words::kind;
 
 use crate::Error;
 
@@ -101,17 +102,6 @@ fn refused(error: serde_json::Error) -> Error {
     // The place is told once, in our words.
     let reason = error.to_string().replace(&format!(" at line {line} column {column}"), "");
     Error::Config { line, column, reason }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod retired;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::words::kind;
 use crate::{Precision, Role};
 pub use compensation::Compensation;
 pub use options::{ClipBy, Codecs, GroupOptions, Int4Options, Int8Options, Nf4Options};
@@ -197,17 +198,6 @@ fn not_a_recipe(json: &str, error: &serde_json::Error) -> RecipeError {
         Ok(other) => format!("{needs}, not {}", kind(&other)),
     };
     RecipeError::Schema(why)
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 impl Recipe {

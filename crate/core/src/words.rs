@@ -1,6 +1,8 @@
-//! The words of a message that depend on a count.
+//! The words of a message that depend on a count, or on what a value is.
 
 use std::fmt::Display;
+
+use serde_json::Value;
 
 /// A count and the words for it: `1 token does not fill`, `2 tokens do not fill`.
 pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, more: &str) -> String {
@@ -11,6 +13,18 @@ pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, more: &st
 /// The words for a count that is written elsewhere: `1 of 3 shards is missing`, `2 of 3 shards are missing`.
 pub fn plural<'a, N: PartialEq + From<u8>>(count: &N, one: &'a str, more: &'a str) -> &'a str {
     if *count == N::from(1) { one } else { more }
+}
+
+/// What a JSON value is called.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! and two more: no key twice, no bytes that belong to nobody.
 
 use statepress_core::words::counted;
+use statepress_core::words::kind;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -113,14 +114,6 @@ fn unknown_dtype(name: &str, dtype: &str) -> FormatError {
 fn malformed(header: &[u8], error: &str) -> FormatError {
     let Ok(Pairs::<Value>(pairs)) = serde_json::from_slice(header) else {
         return FormatError::malformed(PART, error);
-    };
-    let kind = |value: &Value| match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     };
     for (name, value) in &pairs {
         let why = match value {
