@@ -188,7 +188,7 @@ fn main() {
     let started = Instant::now();
     let wanted: Vec<MatrixId> = program.used_matrices().collect();
     let table = edit.0.iter().find(|stored| stored.name == program.matrix(program.table).key).unwrap();
-    let sample = Sample { windows: Some(count), window: Some(256) };
+    let sample = Sample { windows: count, window: 256 };
     let covariance_of = Some(Rc::new(floats(&table.bytes)));
     let job = Statistics::new(
         &base,

@@ -181,7 +181,7 @@ fn statistics_of_every_family_are_means_of_what_enters() {
         let ids = sample.golden.as_ref().unwrap().ids("len40/ids");
         let wanted: Vec<MatrixId> = program.used_matrices().collect();
         let take = |budget: usize| {
-            let read = Sample { windows: Some(2), window: Some(16) };
+            let read = Sample { windows: 2, window: 16 };
             let options = StatisticsOptions { sample: read, budget, covariance_of: None };
             run(Statistics::new(&model, &ids, &wanted, &options).unwrap(), |_| {}).unwrap()
         };
@@ -230,13 +230,16 @@ fn statistics_of_every_family_are_means_of_what_enters() {
 fn a_text_that_is_too_short_is_refused_with_what_it_has() {
     let sample = samples().into_iter().find(|sample| sample.golden.is_some()).unwrap();
     let model = open_folder(&sample.folder).model().unwrap();
-    let refused = |ids: &[u32], windows, window| {
+    let read = |ids: &[u32], windows, window| {
         let options =
             StatisticsOptions { sample: Sample { windows, window }, ..StatisticsOptions::default() };
-        Statistics::new(&model, ids, &[], &options).err().unwrap().to_string()
+        Statistics::new(&model, ids, &[], &options).map(|statistics| statistics.tokens())
     };
-    assert!(refused(&[1; 7], None, Some(8)).contains("7 tokens do not fill one window of 8"));
-    assert!(refused(&[1; 40], Some(6), Some(8)).contains("1 to 5: the calibration text has 40 tokens"));
-    assert!(refused(&[1; 40], None, Some(0)).contains("window"));
-    assert!(refused(&[u32::MAX; 40], None, Some(8)).contains("outside the vocabulary"));
+    let refused = |ids: &[u32]| read(ids, 16, 8).unwrap_err().to_string();
+    assert!(refused(&[1; 7]).contains("7 tokens do not fill one window of 8"));
+    assert!(refused(&[1; 1]).contains("1 token does not fill one window of 8"));
+    assert!(refused(&[u32::MAX; 40]).contains("outside the vocabulary"));
+    // As many windows as the text has.
+    assert_eq!(read(&[1; 47], 16, 8).unwrap(), 40);
+    assert_eq!(read(&[1; 47], 3, 8).unwrap(), 24);
 }

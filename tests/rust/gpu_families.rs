@@ -5,7 +5,8 @@ use statepress::{
     Checkpoint, Gpu, GpuOptions, Loaded, Model, Moments, OpenOptions, Runner, explain, recipes, run,
 };
 use statepress_core::Role;
-use statepress_kernels::program::{MatrixId, Op};
+use statepress_engine::calibrate::entered;
+use statepress_kernels::program::MatrixId;
 use statepress_tests::edit::Edit;
 use statepress_tests::families::{Sample, existing, samples};
 use statepress_tests::files::{fixture, open_folder};
@@ -171,15 +172,7 @@ fn taps_of_every_family_are_the_cpus() {
         let checkpoint = open_folder(&sample.folder);
         let (cpu, gpu) = (checkpoint.model().unwrap(), on(&gpu, &checkpoint));
         let program = cpu.program();
-        let products = program.nodes.iter().flat_map(|node| match &node.op {
-            Op::Linear(linear) => vec![linear.w],
-            Op::Experts(op) => {
-                let both = op.experts.iter().flat_map(|expert| [expert.up, expert.down]);
-                both.chain([op.router]).collect()
-            }
-            _ => Vec::new(),
-        });
-        let matrices: Vec<_> = products.chain([program.head.matrix]).collect();
+        let matrices = entered(program);
         let mut idle = 0;
         let ids = sample.golden.as_ref().unwrap().ids("len40/ids");
         for moments in [Moments::Squares, Moments::Gram] {

@@ -20,6 +20,7 @@
 //! that IEEE 754 rounds correctly, in a fixed order: the same codes on every machine.
 
 use statepress_core::Finding;
+use statepress_core::recipe::Compensation;
 use statepress_kernels::linear::outer::{Area, Strided, add, subtract};
 
 use super::cholesky::inverse_factor;
@@ -47,7 +48,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fit: Fit::Weighted, damping: 0.01, passes: 2 }
+        let Compensation { damping, passes, .. } = Compensation::default();
+        Self { fit: Fit::Weighted, damping, passes }
     }
 }
 

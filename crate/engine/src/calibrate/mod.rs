@@ -23,8 +23,7 @@ pub use gptq::{Options, Prepared, Rounded, fitted};
 pub use grid::{Integers, Quantizer, Table, round};
 pub use groups::Groups;
 pub use head::HeadStatistics;
-pub(crate) use statistics::entered;
-pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions, groups};
+pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions, entered, groups};
 pub use table::{half_square, lookup_substitute, probed, table_metric};
 pub use windows::Sample;
 

@@ -182,7 +182,7 @@ impl<R: Runner> Job for Statistics<R> {
 }
 
 /// Matrices that something enters: all but those that are only looked up.
-pub(crate) fn entered(program: &Program) -> Vec<MatrixId> {
+pub fn entered(program: &Program) -> Vec<MatrixId> {
     let products = program.nodes.iter().flat_map(|node| match &node.op {
         Op::Linear(linear) => vec![linear.w],
         Op::Experts(op) => {

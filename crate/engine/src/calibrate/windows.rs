@@ -1,34 +1,36 @@
 //! The windows of a text that statistics are taken of.
 
+use statepress_core::recipe::Compensation;
 use statepress_core::words::counted;
 
 use crate::EngineError;
 use crate::models::{Info, check_ids};
 
 /// How much of a text is read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// How many windows; 16 if absent, or as many as the text has.
-    pub windows: Option<usize>,
-    /// Tokens of a window; 256 if absent, or the model's positions where they are fewer.
-    pub window: Option<usize>,
+    /// How many windows, or as many as the text has.
+    pub windows: usize,
+    /// Tokens of a window, or the model's positions where they are fewer.
+    pub window: usize,
 }
 
-const WINDOWS: usize = 16;
-const WINDOW: usize = 256;
+impl From<&Compensation> for Sample {
+    fn from(&Compensation { windows, window, .. }: &Compensation) -> Self {
+        Self { windows, window }
+    }
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self::from(&Compensation::default())
+    }
+}
 
 /// Windows evenly spaced over `ids`, none overlapping another: window `n` of `count` begins at
 /// `n (len - window) / (count - 1)`.
 pub(super) fn windows(ids: &[u32], sample: &Sample, info: &Info) -> Result<Vec<Vec<u32>>, EngineError> {
-    let most = info.max_tokens.unwrap_or(usize::MAX);
-    let window = sample.window.unwrap_or(WINDOW.min(most));
-    if !(1..=most).contains(&window) {
-        let allowed = match info.max_tokens {
-            Some(most) => format!("1 to {most} (the model's positions)"),
-            None => "1 or more".into(),
-        };
-        return Err(EngineError::option("window", window, allowed));
-    }
+    let window = sample.window.min(info.max_tokens.unwrap_or(usize::MAX)).max(1);
     let fit = ids.len() / window;
     if fit == 0 {
         return Err(EngineError::Ids(format!(
@@ -36,14 +38,7 @@ pub(super) fn windows(ids: &[u32], sample: &Sample, info: &Info) -> Result<Vec<V
             counted(ids.len() as u64, "token does not fill", "tokens do not fill")
         )));
     }
-    let count = match sample.windows {
-        None => WINDOWS.min(fit),
-        Some(count) if (1..=fit).contains(&count) => count,
-        Some(count) => {
-            let allowed = format!("1 to {fit}: the calibration text has {} tokens", ids.len());
-            return Err(EngineError::option("windows", count, allowed));
-        }
-    };
+    let count = sample.windows.clamp(1, fit);
     // In 64 bits: a long text times many windows is more than 32 hold.
     let last = (ids.len() - window) as u64;
     let first = |n: usize| if count == 1 { 0 } else { (n as u64 * last / (count as u64 - 1)) as usize };

@@ -66,8 +66,7 @@ impl<R: Runner> Compensate<R> {
         (spec, index): (&ModelSpec, &Index),
         tensors: &[&str],
     ) -> Result<Self, EngineError> {
-        let info = model.info();
-        let program = info.program.clone();
+        let program = model.info().program.clone();
         let mut inside: BTreeMap<&str, Vec<MatrixId>> = BTreeMap::new();
         for id in program.used_matrices() {
             if let Some(entry) = spec.names.get(index, &program.matrix(id).key) {
@@ -92,11 +91,8 @@ impl<R: Runner> Compensate<R> {
             let allowed = "none, as the recipe codes no matrix of the model";
             return Err(EngineError::option("calibration", "given", allowed));
         }
-        let window = options.window.min(info.max_tokens.unwrap_or(usize::MAX));
-        let windows = options.windows.min(ids.len() / window.max(1)).max(1);
-        let sample = Sample { windows: Some(windows), window: Some(window) };
-        let options_of = StatisticsOptions { sample, ..StatisticsOptions::default() };
-        let statistics = Statistics::new(model, ids, &wanted, &options_of)?;
+        let how = StatisticsOptions { sample: Sample::from(&options), ..StatisticsOptions::default() };
+        let statistics = Statistics::new(model, ids, &wanted, &how)?;
         Ok(Self {
             statistics,
             program,
