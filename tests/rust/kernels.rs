@@ -3,13 +3,13 @@
 //! The same bodies run natively and in wasm without SIMD, with SIMD and with relaxed SIMD.
 
 use statepress_core::encoding::{Granularity, ScaleType};
-use statepress_core::{Codes, Coding, Encoding, Grid, Group, Levels, Packed, Scales, Tensor};
+use statepress_core::{Codes, Encoding, Grid, Group, Levels, Packed, Scales, Tensor};
 use statepress_kernels::Rows;
-use statepress_kernels::codecs::{self, Clip, stream};
+use statepress_kernels::codecs::{self, stream};
 use statepress_kernels::linear::{self, Scratch, Weights};
 use statepress_kernels::ops::{conv1d, gate, norm, softmax};
 use statepress_tests::golden::{Golden, assert_close};
-use statepress_tests::ops::{self, Fast};
+use statepress_tests::ops::{self, Fast, encode, encodings};
 use statepress_tests::test;
 
 /// f32 sums in another order.
@@ -35,43 +35,6 @@ fn with_outliers(n: usize, rng: &mut fastrand::Rng) -> Vec<f32> {
         x[rng.usize(0..n)] *= 100.0;
     }
     x
-}
-
-fn encodings(cols: usize) -> Vec<Encoding> {
-    let mut all = vec![Encoding::Fp32, Encoding::Fp16, Encoding::Bf16];
-    all.extend([Granularity::Row, Granularity::Tensor].map(Encoding::int8));
-    for group in [2, 8, 32, 64, cols] {
-        all.push(Encoding::int4(group, ScaleType::Fp16));
-    }
-    all.push(Encoding::int4(cols, ScaleType::Fp32));
-    for (block, absmax) in
-        [(64, ScaleType::Fp32), (64, ScaleType::Double), (32, ScaleType::Fp16), (7, ScaleType::Fp32)]
-    {
-        all.push(Encoding::nf4(block, absmax));
-    }
-    for (grid, group, scale) in [
-        (Grid::Int6, 32, ScaleType::Fp16),
-        (Grid::Int5, 64, ScaleType::Log8),
-        (Grid::Int3, 16, ScaleType::Fp32),
-        (Grid::Lm3, 64, ScaleType::Log8),
-        (Grid::Int2, 8, ScaleType::Fp16),
-        (Grid::Lm2, 32, ScaleType::Log8),
-        // Across the ends of rows.
-        (Grid::Int3, 7, ScaleType::Fp16),
-    ] {
-        all.push(Encoding::grouped(grid, group, scale));
-    }
-    all.push(Encoding::Codes(Coding { grid: Grid::Int5, group: Group::Row, scale: ScaleType::Fp16 }));
-    all.push(Encoding::Codes(Coding { grid: Grid::Lm2, group: Group::Tensor, scale: ScaleType::Fp32 }));
-    all
-}
-
-fn encode(values: &[f32], rows: usize, cols: usize, encoding: Encoding) -> Option<Tensor> {
-    let shape = [rows, cols];
-    if encoding.refusal(&shape).is_some() {
-        return None;
-    }
-    Some(codecs::encode(values, &shape, encoding, Clip::Absmax).unwrap().tensor)
 }
 
 fn norm_of(x: &[f32]) -> f32 {
@@ -119,7 +82,7 @@ fn products_are_those_of_the_decoded_matrix() {
         for rows in [1, 5, 8, 13, 24] {
             let values = random(rows * cols, 0.05, &mut rng);
             for encoding in encodings(cols) {
-                let Some(tensor) = encode(&values, rows, cols, encoding) else { continue };
+                let Some(tensor) = encode(&values, [rows, cols], encoding) else { continue };
                 let decoded = codecs::decode(&tensor);
                 let weights = Weights::new(tensor).unwrap();
                 for n in [1, 2, 3, 4, 5, 7, 8, 11] {
@@ -152,7 +115,7 @@ fn exact_products_of_one_token_are_those_of_many() {
     for (rows, cols) in [(13, 64), (8, 20)] {
         let values = random(rows * cols, 0.05, &mut rng);
         for encoding in encodings(cols) {
-            let Some(tensor) = encode(&values, rows, cols, encoding) else { continue };
+            let Some(tensor) = encode(&values, [rows, cols], encoding) else { continue };
             let weights = Weights::new(tensor).unwrap();
             let x = with_outliers(3 * cols, &mut rng);
             let (mut many, mut one) = (vec![0.0; 3 * rows], vec![0.0; rows]);
@@ -172,7 +135,7 @@ fn integer_activations_stay_below_their_noise_on_models_sizes() {
     for (rows, cols) in [(2000, 128), (512, 128), (128, 256), (8, 256), (256, 8)] {
         let values = random(rows * cols, 0.05, &mut rng);
         for encoding in encodings(cols) {
-            let Some(tensor) = encode(&values, rows, cols, encoding) else { continue };
+            let Some(tensor) = encode(&values, [rows, cols], encoding) else { continue };
             let decoded = codecs::decode(&tensor);
             let weights = Weights::new(tensor).unwrap();
             for x in
@@ -228,7 +191,7 @@ fn what_is_not_a_number_shows_in_the_product() {
     let mut rng = fastrand::Rng::with_seed(9);
     let values = random(16 * 64, 1.0, &mut rng);
     for encoding in encodings(64) {
-        let Some(tensor) = encode(&values, 16, 64, encoding) else { continue };
+        let Some(tensor) = encode(&values, [16, 64], encoding) else { continue };
         let weights = Weights::new(tensor).unwrap();
         for n in [1, 5] {
             for bad in [f32::NAN, f32::INFINITY] {
@@ -270,7 +233,7 @@ fn packed_bytes_stay_packed() {
     let mut rng = fastrand::Rng::with_seed(10);
     let values = random(512 * 128, 1.0, &mut rng);
     let bits = |encoding| {
-        let tensor = encode(&values, 512, 128, encoding).unwrap();
+        let tensor = encode(&values, [512, 128], encoding).unwrap();
         let weights = Weights::new(tensor).unwrap();
         assert_eq!(weights.encoding(), encoding);
         weights.bytes() as f64 * 8.0 / values.len() as f64
@@ -282,6 +245,9 @@ fn packed_bytes_stay_packed() {
     // Scales are f32 in memory.
     assert_eq!(bits(Encoding::int4(32, ScaleType::Fp16)), 5.0);
     assert_eq!(bits(Encoding::nf4(64, ScaleType::Double)), 4.5);
+    for grid in [Grid::Int6, Grid::Int5, Grid::Int3, Grid::Lm3, Grid::Int2, Grid::Lm2] {
+        assert_eq!(bits(Encoding::grouped(grid, 64, ScaleType::Log8)), grid.bits() as f64 + 0.5, "{grid:?}");
+    }
 }
 
 #[track_caller]

@@ -86,19 +86,16 @@ impl Codec {
             Self::Bf16 => return include_str!("../codecs/half16/bf16.wgsl").into(),
             Self::Codes { grid, .. } => grid,
         };
-        let codes = match grid {
-            Grid::Int8 => include_str!("../codecs/grids/int8/int8.wgsl"),
-            Grid::Int4 => include_str!("../codecs/grids/int4/int4.wgsl"),
-            Grid::Nf4 => include_str!("../codecs/grids/nf4/nf4.wgsl"),
-            Grid::Int6 | Grid::Int5 | Grid::Int3 | Grid::Int2 => {
-                include_str!("../codecs/grids/integers.wgsl")
-            }
-            Grid::Lm3 | Grid::Lm2 => include_str!("../codecs/grids/table.wgsl"),
+        // Codes of bytes and of nibbles lie as files have them; all others are a stream.
+        let stream = concat!(include_str!("../codecs/grids/stream.wgsl"), "\n");
+        let [lead, codes] = match (grid.bits(), grid.levels()) {
+            (8, _) => ["", include_str!("../codecs/grids/int8/int8.wgsl")],
+            (4, Levels::Integers) => ["", include_str!("../codecs/grids/int4/int4.wgsl")],
+            (4, Levels::Table(_)) => ["", include_str!("../codecs/grids/nf4/nf4.wgsl")],
+            (_, Levels::Integers) => [stream, include_str!("../codecs/grids/integers.wgsl")],
+            (_, Levels::Table(_)) => [stream, include_str!("../codecs/grids/table.wgsl")],
         };
-        let mut text = codes.to_string();
-        if matches!(grid, Grid::Int6 | Grid::Int5 | Grid::Int3 | Grid::Int2 | Grid::Lm3 | Grid::Lm2) {
-            text.push_str(include_str!("../codecs/grids/stream.wgsl"));
-        }
+        let mut text = lead.to_string() + codes;
         if grid != Grid::Int8 {
             text.push_str(include_str!("../codecs/blocks.wgsl"));
         }

@@ -4,7 +4,6 @@ mod float;
 mod grouped;
 mod int4;
 mod int8;
-mod nf4;
 mod planes;
 
 pub(super) use float::{Brain, Floats, Half};
@@ -13,7 +12,7 @@ use statepress_core::{Codes, Grid};
 
 use self::grouped::{Code, Grouped};
 use self::int8::Int8;
-use self::planes::{Int2, Int3, Int5, Int6, Lm2, Lm3};
+use self::planes::{Int2, Int3, Int5, Int6, Lm2, Lm3, Nf4};
 use super::{PANEL, Scratch, TILE, product};
 use crate::lanes::F32x8;
 
@@ -39,7 +38,7 @@ pub(super) fn of_codes(codes: &Codes, rows: usize, cols: usize) -> Box<dyn Panel
         Grid::Int6 => grouped::<Int6>(codes, rows, cols),
         Grid::Int5 => grouped::<Int5>(codes, rows, cols),
         Grid::Int4 => grouped::<int4::Int4>(codes, rows, cols),
-        Grid::Nf4 => grouped::<nf4::Nf4>(codes, rows, cols),
+        Grid::Nf4 => grouped::<Nf4>(codes, rows, cols),
         Grid::Int3 => grouped::<Int3>(codes, rows, cols),
         Grid::Lm3 => grouped::<Lm3>(codes, rows, cols),
         Grid::Int2 => grouped::<Int2>(codes, rows, cols),

@@ -1,9 +1,10 @@
-//! Codes of 2, 3, 5 and 6 bits in a tile, as planes of 4, 2 and 1 bits of every code.
+//! Codes in a tile, as planes of 4, 2 and 1 bits of every code: those of all grids but INT4 and INT8.
 //!
 //! | bits | lowest plane | above it |
 //! | --- | --- | --- |
 //! | 2 | 2 bits | |
 //! | 3 | 2 bits | 1 bit |
+//! | 4 (NF4) | 4 bits | |
 //! | 5 | 4 bits | 1 bit |
 //! | 6 | 4 bits | 2 bits |
 //!
@@ -13,7 +14,8 @@
 //! One of 2 bits has pair `i` at bit `2 i` of its sixteen bytes. One of 1 bit has eight bytes: bit `2 i` of byte `j` is
 //! byte `j` of pair `i`, bit `2 i + 1` byte `8 + j`.
 //!
-//! Codes of up to 3 bits are looked up in a table of 16-bit integers, whatever their grid. Integers of 5 and 6 bits are
+//! Codes of up to 4 bits are looked up in a table of 16-bit integers, whatever their grid. With tables activations have 13
+//! bits in blocks of 32 columns, so that sums stay below 2^31, and more in shorter ones. Integers of 5 and 6 bits are
 //! kept with half their range added, which is subtracted when they are widened.
 
 use statepress_core::Grid;
@@ -88,17 +90,18 @@ fn level(most: f32, columns: usize) -> f32 {
     bound.min(i16::MAX as usize) as f32
 }
 
-/// What 1 is worth in integers, for grids of at most 3 bits. Of all factors up to 8191 these round a table best: rms
-/// 2.2e-6 for the eight levels, 2.1e-8 for the four.
+/// What 1 is worth in integers, for grids that are looked up. Of all factors up to 8191 these round a table best: rms
+/// 1.9e-5 for NF4, 2.2e-6 for the eight Lloyd-Max levels, 2.1e-8 for the four.
 const fn units(grid: Grid) -> f32 {
     match grid {
+        Grid::Nf4 => 7854.0,
         Grid::Lm3 => 7156.0,
         Grid::Lm2 => 7876.0,
         _ => 1.0,
     }
 }
 
-/// Low and high bytes of the levels of a grid of at most 3 bits, in units.
+/// Low and high bytes of the levels of a grid that is looked up, in units.
 const fn level_bytes(grid: Grid) -> [[u8; 16]; 2] {
     let mut bytes = [[0; 16]; 2];
     let mut code = 0;
@@ -195,10 +198,26 @@ fn pairs3(Aligned8(tile): &Aligned8<Three>) -> Pairs {
     or(plane2(&tile.0), plane1(&tile.1, 4))
 }
 
+fn get4(Aligned(tile): &Aligned<[u8; 32]>, row: usize, col: usize) -> u8 {
+    let (byte, shift) = place4(row, col);
+    tile[byte] >> shift & 15
+}
+
+fn put4(Aligned(tile): &mut Aligned<[u8; 32]>, row: usize, col: usize, code: u8) {
+    let (byte, shift) = place4(row, col);
+    put(&mut tile[byte], shift, code, 15);
+}
+
+#[inline(always)]
+fn pairs4(Aligned(tile): &Aligned<[u8; 32]>) -> Pairs {
+    plane4(tile)
+}
+
 // A tile of tables has no zero: their scale is zero where a row is missing, and activations where a column is.
 looked_up!(Int2: Aligned<[u8; 16]>, Aligned([0; 16]), get2, put2, pairs2);
 looked_up!(Lm2: Aligned<[u8; 16]>, Aligned([0; 16]), get2, put2, pairs2);
 looked_up!(Int3: Aligned8<Three>, Aligned8(Three([0; 16], [0; 8])), get3, put3, pairs3);
+looked_up!(Nf4: Aligned<[u8; 32]>, Aligned([0; 32]), get4, put4, pairs4);
 looked_up!(Lm3: Aligned8<Three>, Aligned8(Three([0; 16], [0; 8])), get3, put3, pairs3);
 
 /// Integers that are widened.
@@ -331,6 +350,7 @@ mod tests {
         every_code_has_its_place::<Lm2>(2);
         every_code_has_its_place::<Int3>(3);
         every_code_has_its_place::<Lm3>(3);
+        every_code_has_its_place::<Nf4>(4);
         every_code_has_its_place::<Int5>(5);
         every_code_has_its_place::<Int6>(6);
     }
