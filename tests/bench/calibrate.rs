@@ -74,7 +74,7 @@ impl Bench {
         let program = self.program();
         let mut edit = self.edit.clone();
         let (mut total, mut done) = (0, Vec::new());
-        let grid = Table::<16>::new(&tables::NF4, ScaleType::Fp16);
+        let grid = Table::new(&tables::NF4, ScaleType::Fp16);
         for id in program.used_matrices() {
             let matrix = program.matrix(id);
             let stored = edit.tensor(&matrix.key);
@@ -128,7 +128,7 @@ impl Bench {
         &self,
         id: MatrixId,
         values: &[f32],
-        grid: &Table<16>,
+        grid: &Table,
         groups: &Groups,
         method: Method,
     ) -> Vec<f32> {

@@ -208,7 +208,11 @@ test("the command line names the adapter, counts the dispatches, and puts backen
 
 test("every command that computes explains --backend", async () => {
   for (const command of ["evaluate", "compare", "generate", "logits", "bench"]) {
-    assert.match((await cli([command, "--help"])).stdout, /--backend NAME +what computes: auto, cpu, webgpu/, command);
+    assert.match(
+      (await cli([command, "--help"])).stdout,
+      /--backend NAME +what computes \(default auto\): auto, cpu, webgpu/,
+      command,
+    );
   }
   const wrong = await cli(["evaluate", DEMO, "--text", HELDOUT, "--backend", "npu"]);
   assert.deepEqual([wrong.code, /auto, cpu, webgpu/.test(wrong.stderr)], [2, true]);

@@ -71,7 +71,7 @@ fn against_torch(name: &str, grid: &impl Quantizer, first: i16, group: usize) {
 
 #[test]
 fn codes_are_those_of_an_independent_gptq_plus() {
-    against_torch("nf4", &Table::<16>::new(&tables::NF4, ScaleType::Fp16), 0, 32);
+    against_torch("nf4", &Table::new(&tables::NF4, ScaleType::Fp16), 0, 32);
     against_torch("int4", &Integers::new(Grid::Int4, ScaleType::Fp16), -8, 32);
     against_torch("int3-signed", &Integers::new(Grid::Int3, ScaleType::Fp16).signed(), -4, 32);
     against_torch("int8-row", &Integers::new(Grid::Int8, ScaleType::Fp16), -128, 160);
@@ -136,7 +136,7 @@ fn rows_are_rounded_as_if_they_were_alone() {
     let prepared = Prepared::new(&h, cols, 0.01, "w");
     let round = |w: &[f32]| {
         let groups = Groups { rows: w.len() / cols, cols, group: 32, transposed: false };
-        prepared.round(w, &Table::<16>::new(&tables::NF4, ScaleType::Fp16), groups, &Options::default())
+        prepared.round(w, &Table::new(&tables::NF4, ScaleType::Fp16), groups, &Options::default())
     };
     let many: Vec<f32> = w.iter().copied().cycle().take(37 * w.len()).collect();
     let (one, many) = (round(&w), round(&many));
@@ -146,7 +146,7 @@ fn rows_are_rounded_as_if_they_were_alone() {
 
 #[test]
 fn statistics_that_cannot_be_inverted_are_told() {
-    let grid = Table::<16>::new(&tables::NF4, ScaleType::Fp16);
+    let grid = Table::new(&tables::NF4, ScaleType::Fp16);
     let groups = Groups { rows: 2, cols: 2, group: 2, transposed: false };
     let codes = |h: &[f32]| {
         let found =

@@ -130,7 +130,7 @@ mod tests {
             assert!((found - exact as f32).abs() < 1e-6, "{percentile}: {found}");
         }
         assert_eq!(
-            Fit::Percentile(100.0).scale(&Table::<16>::new(&tables::NF4, ScaleType::Fp32), &VALUES, &[]),
+            Fit::Percentile(100.0).scale(&Table::new(&tables::NF4, ScaleType::Fp32), &VALUES, &[]),
             3.0
         );
     }

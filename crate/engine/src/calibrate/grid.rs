@@ -47,19 +47,9 @@ pub fn round(
     options: &Options,
 ) -> Rounded {
     let Coding { grid, scale, .. } = coding;
-    match (grid.levels(), grid.bits()) {
-        (Levels::Integers, _) => {
-            stored(prepared, values, &Integers::new(grid, scale), scale, groups, options)
-        }
-        (Levels::Table(it), 4) => {
-            stored(prepared, values, &Table::<16>::new(it, scale), scale, groups, options)
-        }
-        (Levels::Table(it), 3) => {
-            stored(prepared, values, &Table::<8>::new(it, scale), scale, groups, options)
-        }
-        (Levels::Table(it), _) => {
-            stored(prepared, values, &Table::<4>::new(it, scale), scale, groups, options)
-        }
+    match grid.levels() {
+        Levels::Integers => stored(prepared, values, &Integers::new(grid, scale), scale, groups, options),
+        Levels::Table(it) => stored(prepared, values, &Table::new(it, scale), scale, groups, options),
     }
 }
 
@@ -137,26 +127,32 @@ impl Quantizer for Integers {
     }
 }
 
-/// A table of N levels.
+/// A table of at most sixteen levels. One size for all: whatever rounds is compiled once for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Table<const N: usize> {
-    levels: [f32; N],
-    /// Between every level and the one before; below everything for the first.
-    middles: [f32; N],
+pub struct Table {
+    levels: [f32; 16],
+    /// Between every level and the one before: below everything for the first, above everything behind the last.
+    middles: [f32; 16],
+    len: usize,
     scale: ScaleType,
 }
 
-impl<const N: usize> Table<N> {
-    /// Levels in ascending order, N of them.
+impl Table {
+    /// Levels in ascending order.
     pub fn new(table: &[f32], scale: ScaleType) -> Self {
-        debug_assert_eq!(table.len(), N);
+        debug_assert!(table.len() <= 16);
         let level = |i: usize| table.get(i).copied().unwrap_or(f32::INFINITY);
         let middle = |i: usize| if i == 0 { f32::NEG_INFINITY } else { (level(i - 1) + level(i)) / 2.0 };
-        Self { levels: std::array::from_fn(level), middles: std::array::from_fn(middle), scale }
+        Self {
+            levels: std::array::from_fn(level),
+            middles: std::array::from_fn(middle),
+            len: table.len().min(16),
+            scale,
+        }
     }
 }
 
-impl<const N: usize> Quantizer for Table<N> {
+impl Quantizer for Table {
     #[inline(always)]
     fn nearest(&self, x: f32) -> f32 {
         let mut level = self.levels[0];
@@ -167,11 +163,11 @@ impl<const N: usize> Quantizer for Table<N> {
     }
 
     fn code(&self, level: f32) -> u8 {
-        self.levels.iter().take_while(|entry| **entry < level).count().min(N - 1) as u8
+        self.levels.iter().take_while(|entry| **entry < level).count().min(self.len - 1) as u8
     }
 
     fn level(&self, code: u8) -> f32 {
-        self.levels[usize::from(code) % N]
+        self.levels[usize::from(code).min(self.len - 1)]
     }
 
     fn largest(&self) -> f32 {
@@ -212,9 +208,9 @@ mod tests {
             let codes = (grid.least() as i32..=grid.most() as i32).map(|code| code as i8 as u8);
             check(&Integers::new(grid, ScaleType::Fp16), codes);
         }
-        check(&Table::<16>::new(&tables::NF4, ScaleType::Fp32), 0..16);
-        check(&Table::<8>::new(&tables::LM3, ScaleType::Fp32), 0..8);
-        check(&Table::<4>::new(&tables::LM2, ScaleType::Fp32), 0..4);
+        check(&Table::new(&tables::NF4, ScaleType::Fp32), 0..16);
+        check(&Table::new(&tables::LM3, ScaleType::Fp32), 0..8);
+        check(&Table::new(&tables::LM2, ScaleType::Fp32), 0..4);
     }
 
     #[test]
