@@ -18,7 +18,7 @@ test("a calibration text makes up for rounding errors, on the command line and i
   const out = join(folder, "calibrated.safetensors");
   const said = await cli(["compress", DEMO, "-o", out, "--recipe", "nf4", "--calibrate", text, "--json"]);
   assert.equal(said.code, 0, said.stderr);
-  assert.deepEqual(said.json.recipe.steps[0].quantize.compensation, {
+  assert.deepEqual(said.json.recipe.steps[0].quantize.gptq, {
     windows: 16,
     window: 256,
     passes: 2,
@@ -37,6 +37,17 @@ test("a calibration text makes up for rounding errors, on the command line and i
   const bytes = new Uint8Array(await (await calibrated.save("blob")).arrayBuffer());
   assert.ok(readFileSync(out).equals(bytes), "both give the same bytes");
 
+  // Its ids are the text, and a recipe of one's own may say what `--compensate` says.
+  const model = await base.load({ backend: "cpu" });
+  const [bin, own, recipe] = ["read.bin", "own.safetensors", "own.json"].map((name) => join(folder, name));
+  writeFileSync(bin, Uint16Array.from(model.encode(read)));
+  model.dispose();
+  writeFileSync(recipe, JSON.stringify(said.json.recipe));
+  const byIds = ["--recipe", recipe, "--compensate", "--calibrate-ids", bin, "--json"];
+  const again = await cli(["compress", DEMO, "-o", own, ...byIds]);
+  assert.equal(again.code, 0, again.stderr);
+  assert.ok(readFileSync(own).equals(bytes), "so do the ids of the text");
+
   const plain = await base.compress("nf4");
   assert.deepEqual(plain.report.bytes, calibrated.report.bytes, "weights of the same size");
   const asked = { text: judged, limit: 4096, backend: "cpu" };
@@ -49,7 +60,16 @@ test("what cannot be calibrated is refused by name", async () => {
   const out = join(folder, "never.safetensors");
   const none = await cli(["compress", DEMO, "-o", out, "--recipe", "none", "--calibrate", text]);
   assert.equal(none.code, 1);
-  assert.match(none.stderr, /option calibration is given; allowed: none, as the recipe asks for no compensation/);
+  assert.match(none.stderr, /option calibration is given; allowed: none, as the recipe has no quantize step/);
+  const alone = await cli(["compress", DEMO, "-o", out, "--recipe", "nf4", "--compensate"]);
+  assert.equal(alone.code, 2);
+  assert.match(
+    alone.stderr,
+    /--compensate needs a text for the model to read: --calibrate TEXT or --calibrate-ids BIN/,
+  );
+  const both = await cli(["compress", DEMO, "-o", out, "--calibrate", text, "--calibrate-ids", text]);
+  assert.equal(both.code, 2);
+  assert.match(both.stderr, /either --calibrate or --calibrate-ids is needed, not both/);
   const missing = await cli(["compress", DEMO, "-o", out, "--recipe", "nf4", "--calibrate", join(folder, "no.txt")]);
   assert.equal(missing.code, 1);
   assert.match(missing.stderr, /no\.txt/);

@@ -2,7 +2,8 @@
 //! what is refused.
 
 use statepress::{
-    AnyModel, Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, recipe::Compensation,
+    AnyModel, Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe,
+    recipe::{ErrorCompensation, GptqOptions},
     report, run,
 };
 use statepress_core::Grid;
@@ -77,8 +78,8 @@ fn every_family_goes_through_with_every_grid() {
             recipe(&[("*", Grid::ALL[seen % Grid::ALL.len()].name())], r#","groups":{"group":16}"#);
         for step in &mut small.steps {
             if let statepress::recipe::Step::Quantize(quantize) = step {
-                quantize.compensation =
-                    Some(Compensation { windows: 3, window: 32, ..Compensation::default() });
+                quantize.error_compensation = ErrorCompensation::Gptq;
+                quantize.gptq = Some(GptqOptions { windows: 3, window: 32, ..GptqOptions::default() });
             }
         }
         let (report, bytes) = calibrated(&checkpoint, &small, &ids).unwrap();
@@ -180,7 +181,7 @@ fn a_text_and_a_recipe_that_do_not_fit_are_refused_by_name() {
     let none = statepress::recipes::find("none").unwrap();
     let ids: Vec<u32> = (0..64).map(|i| i % 7).collect();
     let error = calibrated(&base, &none, &ids).map(drop).unwrap_err();
-    assert!(error.to_string().contains("asks for no compensation"), "{error}");
+    assert!(error.to_string().contains("has no quantize step"), "{error}");
     let fp16 = statepress::recipes::find("fp16").unwrap();
     let error = calibrated(&base, &fp16, &ids).map(drop).unwrap_err();
     assert!(error.to_string().contains("codes no matrix of the model"), "{error}");
@@ -191,13 +192,13 @@ fn a_text_and_a_recipe_that_do_not_fit_are_refused_by_name() {
     let error = calibrated(&base, &nf4, &[u32::MAX; 64]).map(drop).unwrap_err();
     assert!(error.to_string().contains("outside the vocabulary"), "{error}");
     for (options, why) in [
-        (r#"{"windows":0}"#, "compensation.windows is 0; allowed: 1 to 4096"),
-        (r#"{"damping":0}"#, "compensation.damping is 0; allowed: above 0 and at most 1"),
-        (r#"{"passes":9}"#, "compensation.passes is 9; allowed: 0 to 8"),
+        (r#"{"windows":0}"#, "gptq.windows is 0; allowed: 1 to 4096"),
+        (r#"{"damping":0}"#, "gptq.damping is 0; allowed: above 0 and at most 1"),
+        (r#"{"passes":9}"#, "gptq.passes is 9; allowed: 0 to 8"),
         (r#"{"pass":1}"#, "unknown field `pass`"),
     ] {
         let json = format!(
-            r#"{{"version":1,"name":"t","steps":[{{"quantize":{{"rules":[],"otherwise":"nf4","compensation":{options}}}}}]}}"#
+            r#"{{"version":1,"name":"t","steps":[{{"quantize":{{"rules":[],"otherwise":"nf4","errorCompensation":"gptq","gptq":{options}}}}}]}}"#
         );
         let error = Recipe::from_json(&json).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");

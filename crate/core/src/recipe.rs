@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::words::kind;
 use crate::{Precision, Role};
-pub use compensation::Compensation;
+pub use compensation::{ErrorCompensation, GptqOptions};
 pub use options::{ClipBy, Codecs, GroupOptions, Int4Options, Int8Options, Nf4Options};
 
 /// What to do to a checkpoint.
@@ -78,31 +78,47 @@ pub enum PruneBy {
 /// Store numbers in fewer bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
-#[serde(rename_all = "camelCase", from = "retired::QuantizeRead")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Quantize {
     /// First match wins.
     pub rules: Vec<Rule>,
     /// The precision of tensors that no rule matches.
     pub otherwise: Precision,
     /// How `int8` is done.
+    #[serde(default)]
     pub int8: Int8Options,
     /// How `nf4` is done.
+    #[serde(default)]
     pub nf4: Nf4Options,
     /// How `int4` is done.
+    #[serde(default)]
     pub int4: Int4Options,
     /// How `int6`, `int5`, `int3`, `int2`, `lm3` and `lm2` are done.
+    #[serde(default)]
     pub groups: GroupOptions,
-    /// Round with errors made up for; needs a calibration text. Plain rounding when left out.
+    /// Whether rounding errors are made up for. `none` when left out.
+    #[serde(default)]
+    pub error_compensation: ErrorCompensation,
+    /// How `gptq` is done, if not as usual.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
-    pub compensation: Option<Compensation>,
+    pub gptq: Option<GptqOptions>,
 }
 
 impl Default for Quantize {
     /// A step to start from: no rules, so that every tensor is stored in FP32.
     fn default() -> Self {
         let Codecs { int8, nf4, int4, groups } = Codecs::default();
-        Self { rules: Vec::new(), otherwise: Precision::Fp32, int8, nf4, int4, groups, compensation: None }
+        Self {
+            rules: Vec::new(),
+            otherwise: Precision::Fp32,
+            int8,
+            nf4,
+            int4,
+            groups,
+            error_compensation: ErrorCompensation::None,
+            gptq: None,
+        }
     }
 }
 
@@ -157,7 +173,7 @@ impl Recipe {
                 Step::Prune(_) => {}
                 Step::Quantize(quantize) => {
                     quantize.codecs().check()?;
-                    quantize.compensation.map_or(Ok(()), |compensation| compensation.check())?;
+                    quantize.gptq.map_or(Ok(()), |gptq| gptq.check())?;
                     if let Some(rule) = quantize.rules.iter().find(|rule| rule.pattern.is_empty()) {
                         let pattern = format!("{:?}", rule.pattern);
                         return Err(RecipeError::option("rules.match", pattern, "a glob over tensor names"));
@@ -201,11 +217,12 @@ fn not_a_recipe(json: &str, error: &serde_json::Error) -> RecipeError {
 }
 
 impl Recipe {
-    /// The same with compensation in its quantize step, as usual where it says nothing of it.
+    /// The same with errors of rounding made up for, as usual where it does not say how.
     pub fn compensated(mut self) -> Self {
         for step in &mut self.steps {
             if let Step::Quantize(quantize) = step {
-                quantize.compensation.get_or_insert_default();
+                quantize.error_compensation = ErrorCompensation::Gptq;
+                quantize.gptq.get_or_insert_default();
             }
         }
         self
@@ -219,6 +236,14 @@ impl RecipeError {
 }
 
 impl Quantize {
+    /// How errors of rounding are made up for, if they are.
+    pub fn compensation(&self) -> Option<GptqOptions> {
+        match self.error_compensation {
+            ErrorCompensation::None => None,
+            ErrorCompensation::Gptq => Some(self.gptq.unwrap_or_default()),
+        }
+    }
+
     /// How its precisions are done.
     pub fn codecs(&self) -> Codecs {
         Codecs { int8: self.int8, nf4: self.nf4, int4: self.int4, groups: self.groups }
@@ -309,23 +334,30 @@ mod tests {
     }
 
     #[test]
-    fn older_names_and_options_of_one_value_are_read_and_never_written() {
+    fn older_names_and_an_option_of_one_value_are_read_and_never_written() {
         let recipe = |quantize: &str| {
             let step = format!(r#"{{"quantize":{{"rules":[],"otherwise":"int8"{quantize}}}}}"#);
             Recipe::from_json(&format!(r#"{{"version":1,"name":"t","steps":[{step}]}}"#))
         };
-        let older =
-            r#","int8":{"calibration":"percentile"},"int4":{"symmetric":true},"errorCompensation":"none""#;
+        let older = r#","int8":{"calibration":"percentile"},"int4":{"symmetric":true}"#;
         let read = recipe(older).unwrap();
         assert_eq!(read, recipe(r#","int8":{"clip":"percentile"}"#).unwrap());
         let written = serde_json::to_string(&read).unwrap();
         assert!(written.contains(r#""clip":"percentile""#), "{written}");
-        for gone in ["calibration", "symmetric", "errorCompensation"] {
+        for gone in ["calibration", "symmetric"] {
             assert!(!written.contains(gone), "{written}");
         }
         let error = recipe(r#","int4":{"symmetric":false}"#).unwrap_err().to_string();
         assert!(error.contains("recipe option int4.symmetric is false; allowed: true"), "{error}");
-        let error = recipe(r#","errorCompensation":"gptq""#).unwrap_err().to_string();
-        assert!(error.contains("gptq"), "{error}");
+        let error = recipe(r#","errorCompensation":"obq""#).unwrap_err().to_string();
+        assert!(error.contains("obq"), "{error}");
+        let compensation = |json: &str| match &recipe(json).unwrap().steps[..] {
+            [Step::Quantize(step)] => step.compensation(),
+            steps => panic!("{steps:?}"),
+        };
+        let asked = compensation(r#","errorCompensation":"gptq","gptq":{"passes":0}"#);
+        assert_eq!(asked, Some(GptqOptions { passes: 0, ..GptqOptions::default() }));
+        assert_eq!(compensation(r#","errorCompensation":"gptq""#), Some(GptqOptions::default()));
+        assert_eq!(compensation(r#","gptq":{"passes":0}"#), None);
     }
 }

@@ -3,9 +3,10 @@
 import { checkFormat } from "../api/formats.js";
 import { type Checkpoint, recipes, StatepressError } from "../api/node.js";
 import { writeTarget } from "../api/target.js";
+import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
-import { ofRecipe, readRecipe, readText } from "./files.js";
+import { ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { each, running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
@@ -15,8 +16,10 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   const out = args.need("output");
   const asked = args.text("recipe");
   const recipe = asked === undefined ? undefined : await readRecipe(asked, run.signal);
-  const text = args.text("calibrate");
-  const calibration = text === undefined ? undefined : await readText(text, run.signal);
+  const calibration = await readTokens(run, "calibrate", "calibrate-ids");
+  if (args.flag("compensate") && !calibration) {
+    throw new UsageError("--compensate needs a text for the model to read: --calibrate TEXT or --calibrate-ids BIN");
+  }
   // Said before the work rather than after it.
   const places = await destinations(run, files, out, format);
   return each(run, files, (file) =>
@@ -34,12 +37,17 @@ async function one(
   checkpoint: Checkpoint,
   recipe: Awaited<ReturnType<typeof readRecipe>>,
   { file, reportFile, inputs }: Destination,
-  calibration: string | undefined,
+  calibration: Tokens | undefined,
 ): Promise<void> {
   const { args, output, signal } = run;
+  const input = calibration?.(Number(checkpoint.inspection.spec["vocab_size"]?.value));
   const compressed = await ofRecipe(
     args.text("recipe"),
-    checkpoint.compress(recipe, { ...running(run), beside: file, calibration }),
+    checkpoint.compress(recipe, {
+      ...running(run),
+      beside: file,
+      calibration: input && ("text" in input ? input.text : input.ids),
+    }),
   );
   try {
     const { report } = compressed;

@@ -8,7 +8,8 @@ import { didYouMean } from "../api/near.js";
 import { recipes } from "../api/node.js";
 import type { RecipeInput } from "../api/options.js";
 import { decodeText } from "../api/text.js";
-import { STANDARD } from "./args.js";
+import { STANDARD, UsageError } from "./args.js";
+import type { Run } from "./command.js";
 import { isStream, readStream } from "./streams.js";
 
 /** The bytes of a file; `-` is standard input. */
@@ -22,6 +23,29 @@ export async function readBytes(path: string, signal: AbortSignal): Promise<Buff
 /** A UTF-8 text; `-` is standard input. */
 export async function readText(path: string, signal: AbortSignal): Promise<string> {
   return decodeText(await readBytes(path, signal), path === STANDARD ? "standard input" : path);
+}
+
+/** What a model reads: a text, or ids that are understood with the size of its vocabulary. */
+export type Tokens = (vocabSize: number) => { text: string } | { ids: Uint32Array };
+
+/** The text or the ids that an option names: read before any work. Nothing where neither is given. */
+export async function readTokens(
+  { args, signal }: Run,
+  textOption: "text" | "calibrate",
+  idsOption: "ids" | "calibrate-ids",
+): Promise<Tokens | undefined> {
+  const [text, path] = [args.text(textOption), args.text(idsOption)];
+  const type = args.one("ids-type");
+  if (text !== undefined && path !== undefined) {
+    throw new UsageError(`either --${textOption} or --${idsOption} is needed, not both`);
+  }
+  if (text !== undefined) {
+    const read = await readText(text, signal);
+    return () => ({ text: read });
+  }
+  if (path === undefined) return undefined;
+  const bytes = await readBytes(path, signal);
+  return (vocabSize) => ({ ids: idsOf(path, bytes, type, vocabSize) });
 }
 
 /** Little-endian ids; u16 when the vocabulary fits, unless said otherwise. `path` is where the bytes are from. */

@@ -33,7 +33,18 @@ export const COMMANDS: Record<string, Command> = {
   compress: {
     operands: ["FILE..."],
     does: "write the compressed checkpoint OUT, and OUT.report.json; of several files, into the folder OUT",
-    options: ["output", "recipe", "calibrate", "format", "report", "force", ...OPENING],
+    options: [
+      "output",
+      "recipe",
+      "calibrate",
+      "calibrate-ids",
+      "ids-type",
+      "compensate",
+      "format",
+      "report",
+      "force",
+      ...OPENING,
+    ],
     run: async (run, files) => (await import("./compress.js")).compress(run, files),
   },
   evaluate: {

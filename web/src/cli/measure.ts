@@ -14,7 +14,7 @@ import {
 import { hasOffset } from "../api/offset.js";
 import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { idsOf, ofRecipe, readBytes, readRecipe, readText } from "./files.js";
+import { ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { about, load, running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
@@ -27,21 +27,10 @@ const protocol = (args: Args) => ({
   offset: args.text("offset") === "detect" ? ("detect" as const) : args.number("offset"),
 });
 
-// The text or the ids that were named, exactly one of the two: read before any work, understood with a vocabulary.
-async function evaluated(run: Run): Promise<(vocabSize: number) => { text: string } | { ids: Uint32Array }> {
-  const { args, signal } = run;
-  const text = args.text("text");
-  const ids = args.text("ids");
-  const type = args.one("ids-type");
-  if ((text === undefined) === (ids === undefined)) {
-    throw new UsageError(`either --text or --ids is needed${text === undefined ? "" : ", not both"}`);
-  }
-  if (text !== undefined) {
-    const read = await readText(text, signal);
-    return () => ({ text: read });
-  }
-  const bytes = await readBytes(ids ?? "", signal);
-  return (vocabSize) => ({ ids: idsOf(ids ?? "", bytes, type, vocabSize) });
+async function evaluated(run: Run): Promise<Tokens> {
+  const tokens = await readTokens(run, "text", "ids");
+  if (!tokens) throw new UsageError("either --text or --ids is needed");
+  return tokens;
 }
 
 export async function evaluate(run: Run, file: string): Promise<number> {

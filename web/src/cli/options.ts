@@ -87,6 +87,13 @@ export const OPTIONS = {
     stdin: true,
     help: "UTF-8 text that the model reads so that rounding errors can be made up for; not the one it is judged by",
   },
+  "calibrate-ids": {
+    value: "BIN",
+    offers: "file",
+    stdin: true,
+    help: "the same as little-endian token ids, without a tokenizer",
+  },
+  compensate: { help: "make up for rounding errors (GPTQ), whatever the recipe says; needs a calibration text" },
   output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
   force: { help: "replace files that exist" },

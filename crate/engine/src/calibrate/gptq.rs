@@ -20,7 +20,7 @@
 //! that IEEE 754 rounds correctly, in a fixed order: the same codes on every machine.
 
 use statepress_core::Finding;
-use statepress_core::recipe::Compensation;
+use statepress_core::recipe::GptqOptions;
 use statepress_kernels::linear::outer::{Area, Strided, add, subtract};
 
 use super::cholesky::inverse_factor;
@@ -48,7 +48,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let Compensation { damping, passes, .. } = Compensation::default();
+        let GptqOptions { damping, passes, .. } = GptqOptions::default();
         Self { fit: Fit::Weighted, damping, passes }
     }
 }

@@ -1,6 +1,6 @@
 //! The windows of a text that statistics are taken of.
 
-use statepress_core::recipe::Compensation;
+use statepress_core::recipe::GptqOptions;
 use statepress_core::words::counted;
 
 use crate::EngineError;
@@ -15,15 +15,15 @@ pub struct Sample {
     pub window: usize,
 }
 
-impl From<&Compensation> for Sample {
-    fn from(&Compensation { windows, window, .. }: &Compensation) -> Self {
+impl From<&GptqOptions> for Sample {
+    fn from(&GptqOptions { windows, window, .. }: &GptqOptions) -> Self {
         Self { windows, window }
     }
 }
 
 impl Default for Sample {
     fn default() -> Self {
-        Self::from(&Compensation::default())
+        Self::from(&GptqOptions::default())
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
-use statepress_core::recipe::Compensation;
+use statepress_core::recipe::GptqOptions;
 use statepress_core::words::counted;
 use statepress_core::{Coding, Entry, Finding, Group, Index, Tensor};
 use statepress_kernels::backend::Runner;
@@ -27,7 +27,7 @@ use crate::models::Loaded;
 pub(super) struct Compensate<R: Runner> {
     statistics: Statistics<R>,
     program: Rc<Program>,
-    options: Compensation,
+    options: GptqOptions,
     /// The matrices in each tensor that is to be coded, by its name.
     matrices: BTreeMap<String, Vec<MatrixId>>,
     /// What is known of those that come next.
@@ -62,7 +62,7 @@ impl<R: Runner> Compensate<R> {
     pub fn new(
         model: &impl Loaded<Runner = R>,
         ids: &[u32],
-        options: Compensation,
+        options: GptqOptions,
         (spec, index): (&ModelSpec, &Index),
         tensors: &[&str],
     ) -> Result<Self, EngineError> {

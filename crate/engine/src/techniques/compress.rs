@@ -42,7 +42,7 @@ pub struct Compress<R: Runner> {
 }
 
 impl<R: Runner> Compress<R> {
-    /// Plans, and writes the header of the produced file. A recipe that asks for compensation needs `calibration`: the
+    /// Plans, and writes the header of the produced file. A recipe that asks for error compensation needs `calibration`: the
     /// model of this very checkpoint, and ids for it to read.
     pub fn new(
         source: Rc<dyn Source>,
@@ -84,7 +84,7 @@ impl<R: Runner> Compress<R> {
             .collect();
         let quantize = quantize_step(recipe)?;
         let clip = quantize.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
-        let compensate = match (quantize.and_then(|quantize| quantize.compensation), calibration) {
+        let compensate = match (quantize.and_then(|quantize| quantize.compensation()), calibration) {
             (None, None) => None,
             (Some(options), Some((model, ids))) => {
                 let coded = planned.decisions.iter().filter(|decision| match decision.form {
@@ -97,11 +97,11 @@ impl<R: Runner> Compress<R> {
                 Some(Compensate::new(model, ids, options, (spec, &index), &tensors)?)
             }
             (Some(_), None) => {
-                let allowed = "a text for the model to read, as the recipe asks for compensation";
+                let allowed = "a text for the model to read, as the recipe says errorCompensation gptq";
                 return Err(EngineError::option("calibration", "not given", allowed));
             }
             (None, Some(_)) => {
-                let allowed = "none, as the recipe asks for no compensation";
+                let allowed = "none, as the recipe has no quantize step";
                 return Err(EngineError::option("calibration", "given", allowed));
             }
         };

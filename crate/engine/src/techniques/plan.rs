@@ -52,7 +52,7 @@ pub fn plan(
     tied: &[String],
 ) -> Result<Planned, EngineError> {
     let mut planned = plan_knowing(index, spec, recipe, &Known { tied, ..Known::default() })?;
-    if quantize_step(recipe)?.is_some_and(|quantize| quantize.compensation.is_some()) {
+    if quantize_step(recipe)?.is_some_and(|quantize| quantize.compensation().is_some()) {
         let message = "the recipe makes up for rounding errors: compressing needs a calibration text, and its sizes are these";
         planned.plan.findings.push(Finding::info("needs-calibration", message));
     }

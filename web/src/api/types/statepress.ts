@@ -197,28 +197,6 @@ noiseFloor: number,
 verdict: Verdict, };
 
 /**
- * Rounding whose errors are made up for by weights that are rounded later: GPTQ (Frantar et al. 2022), with scales refitted
- * and codes moved once more as often as `passes` says.
- */
-export type Compensation = {
-/**
- * Windows of the calibration text that are read, evenly spaced: 1 to 4096. Of a shorter text as many as it has.
- */
-windows: number,
-/**
- * Tokens of a window: 1 to 65536, or the model's positions where they are fewer.
- */
-window: number,
-/**
- * How often scales are refitted and codes moved: 0 to 8. With 0 it is GPTQ.
- */
-passes: number,
-/**
- * What is added to the diagonal of the statistics, as a share of its mean: above 0 and at most 1.
- */
-damping: number, };
-
-/**
  * What compressing did (`compress`): the plan, measured.
  */
 export type CompressReport = {
@@ -292,6 +270,11 @@ p99: number, };
  * A distribution in four numbers.
  */
 export type Distribution = { mean: number, median: number, p99: number, max: number, };
+
+/**
+ * Whether later weights make up for the rounding of earlier ones.
+ */
+export type ErrorCompensation = "none" | "gptq";
 
 /**
  * Perplexity of a model on a text (`evaluate`).
@@ -428,6 +411,27 @@ id: number,
  * Its probability under the model (before temperature and top-k).
  */
 probability: number, };
+
+/**
+ * How `gptq` is done: scales are refitted and codes moved once more as often as `passes` says.
+ */
+export type GptqOptions = {
+/**
+ * Windows of the calibration text that are read, evenly spaced: 1 to 4096. Of a shorter text as many as it has.
+ */
+windows: number,
+/**
+ * Tokens of a window: 1 to 65536, or the model's positions where they are fewer.
+ */
+window: number,
+/**
+ * How often scales are refitted and codes moved: 0 to 8. With 0 it is GPTQ.
+ */
+passes: number,
+/**
+ * What is added to the diagonal of the statistics, as a share of its mean: above 0 and at most 1.
+ */
+damping: number, };
 
 /**
  * What one scale covers, where it is no group.
@@ -786,9 +790,13 @@ int4: Int4Options,
  */
 groups: GroupOptions,
 /**
- * Round with errors made up for; needs a calibration text. Plain rounding when left out.
+ * Whether rounding errors are made up for. `none` when left out.
  */
-compensation?: Compensation, };
+errorCompensation: ErrorCompensation,
+/**
+ * How `gptq` is done, if not as usual.
+ */
+gptq?: GptqOptions, };
 
 /**
  * What to do to a checkpoint.
@@ -1183,7 +1191,8 @@ export const QUANTIZE_DEFAULTS: Quantize = {
   "groups": {
     "group": 64,
     "scale": "fp16"
-  }
+  },
+  "errorCompensation": "none"
 };
 
 /**

@@ -31,14 +31,12 @@ describe("editing", () => {
   test("reads older recipes by the names of now, and leaves what is wrong in them to be refused", () => {
     const older = (step: object) => ({ version: 1, name: "old", steps: [{ quantize: step }] }) as unknown as Recipe;
     const known = { rules: [], otherwise: "int8", int8: { calibration: "percentile" }, int4: { symmetric: true } };
-    const step = quantizeOf(older({ ...known, errorCompensation: "none" }));
+    const step = quantizeOf(older(known));
     expect(step?.int8).toEqual({ granularity: "row", clip: "percentile", percentile: 99.99 });
     expect(step?.int4).toEqual({ group: 32, scale: "fp16" });
-    expect(step).not.toHaveProperty("errorCompensation");
-    const wrong = quantizeOf(
-      older({ rules: [], otherwise: "int8", int4: { symmetric: false }, errorCompensation: "gptq" }),
-    );
-    expect(wrong).toMatchObject({ int4: { symmetric: false }, errorCompensation: "gptq" });
+    expect(step).toHaveProperty("errorCompensation", "none");
+    const wrong = quantizeOf(older({ rules: [], otherwise: "int8", int4: { symmetric: false } }));
+    expect(wrong).toMatchObject({ int4: { symmetric: false } });
   });
 
   test("shows a stranger's recipe with the defaults in what it leaves out, whatever stands in it", () => {

@@ -26,19 +26,18 @@ function whole(quantize: Partial<Quantize> | null): Quantize {
 }
 
 /** Of an older recipe. */
-type Older = { calibration?: string; symmetric?: boolean; errorCompensation?: string };
+type Older = { calibration?: string; symmetric?: boolean };
 
-// Older recipes of version 1: one option had another name, and two had one value only. What those cannot be is left for
+// Older recipes of version 1: one option had another name, and one had one value only. What that cannot be is left for
 // the package to refuse.
 function current(quantize: Partial<Quantize> | null): Partial<Quantize> {
-  const { errorCompensation, ...rest }: Partial<Quantize> & Older = quantize ?? {};
+  const rest: Partial<Quantize> = quantize ?? {};
   const { calibration, ...int8 }: Partial<Quantize["int8"]> & Older = rest.int8 ?? {};
   const { symmetric, ...int4 }: Partial<Quantize["int4"]> & Older = rest.int4 ?? {};
   const whole = {
     ...rest,
     ...(rest.int8 && { int8: { ...(calibration !== undefined && { clip: calibration }), ...int8 } }),
     ...(rest.int4 && { int4: { ...int4, ...(symmetric === false && { symmetric }) } }),
-    ...(errorCompensation !== undefined && errorCompensation !== "none" && { errorCompensation }),
   };
   return whole as Partial<Quantize>;
 }
