@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use statepress::program::{Layout, MatrixId, NormKind, Program, VectorSource};
+use statepress::program::{Layout, MatrixId, Program};
 use statepress::{Checkpoint, Clock, Compare, CompareOptions, Loaded, Model, OpenOptions, run};
 use statepress_core::encoding::ScaleType;
 use statepress_core::{Grid, Role, tables};
 use statepress_engine::calibrate::{
-    Fit, Groups, Integers, Measured, Options, Prepared, Quantizer, Sample, Statistics, StatisticsOptions,
-    Table, fitted, half_square, lookup_substitute, probed, table_metric,
+    Fit, Groups, Integers, Measured, Options, Prepared, Probe, Quantizer, Sample, Statistics,
+    StatisticsOptions, Table, fitted, head_rows, lookup_substitute,
 };
 use statepress_tests::edit::Edit;
 use statepress_tests::files::open_folder;
@@ -187,9 +187,8 @@ fn main() {
 
     let started = Instant::now();
     let wanted: Vec<MatrixId> = program.used_matrices().collect();
-    let table = edit.0.iter().find(|stored| stored.name == program.matrix(program.table).key).unwrap();
     let sample = Sample { windows: count, window: 256 };
-    let covariance_of = Some(Rc::new(floats(&table.bytes)));
+    let covariance_of = head_rows(&base).map(Rc::new);
     let job = Statistics::new(
         &base,
         &calibration,
@@ -235,45 +234,25 @@ fn main() {
     go(&bench, "gptq H_head", Method::Compensated(0));
     go(&bench, "gptq+ H_head", Method::Compensated(2));
 
-    // The substitute for what the look-up feels: its shape from the softmax, its size from one probe.
-    let covariance = head.covariance.as_ref().unwrap();
-    let norm = program.norm;
-    let gain = norm.weight.map(|id| match &program.vector(id).source {
-        VectorSource::Key(key) => floats(&bench.edit.clone().tensor(key).bytes),
-        VectorSource::Constant(values) => values.clone(),
-    });
-    let f = lookup_substitute(covariance, gain.as_deref(), matches!(norm.kind, NormKind::Layer { .. }));
+    // What the look-up feels: the shape of a substitute, whose size one probe says.
+    let model = bench.base.clone();
+    let f = lookup_substitute(&model, head.covariance.as_ref().unwrap());
     let started = Instant::now();
-    let (mut after, _) = bench.edited(Method::Scales(Fit::Absmax), Some(Role::Table));
-    let probe_model = Checkpoint::open(after.write(), OpenOptions::default()).unwrap().model().unwrap();
     // Calibration text that the statistics did not see.
-    let windows: Vec<u32> = calibration[700..][..(if limit == Some(512) { 512 } else { 4096 })].to_vec();
-    let options = CompareOptions { window: Some(256), ..CompareOptions::default() };
-    let clock = Clock::default().seconds();
-    let found =
-        run(Compare::new(&bench.base, &probe_model, &windows, options, clock).unwrap(), |_| {}).unwrap();
-    let key = &program.matrix(program.table).key;
-    let change: Vec<f32> = floats(&bench.edit.clone().tensor(key).bytes)
-        .iter()
-        .zip(floats(&after.tensor(key).bytes))
-        .map(|(x, y)| x - y)
-        .collect();
-    let explained = half_square(&change, &head.alpha, &head.h);
-    let size = probed(found.kl.mean, &change, &head.alpha, Some(&head), &f);
+    let windows = &calibration[700..][..(if limit == Some(512) { 512 } else { 4096 })];
+    let probe = Probe::new(&model, &head.alpha, windows, 256).unwrap();
+    let probed = run(probe, |_| {}).unwrap();
+    let size = probed.size(&head.h, &f);
     println!(
-        "probe of {key}: KL {:.5}, of which the head explains {explained:.5}; F_in substitute {size:?} times \
-         a matrix of mean 1 ({:.1} s)",
-        found.kl.mean,
+        "probe of the table: KL {:.5}; F_in is {size:?} times the substitute of mean 1 ({:.1} s)",
+        probed.kl,
         started.elapsed().as_secs_f64()
     );
     let Some(size) = size else { return };
-    bench.lookups.insert(program.table, table_metric(Some(&head), Some((&f, size))).unwrap());
+    let both = head.h.iter().zip(&f).map(|(h, f)| h + size as f32 * f).collect();
+    bench.lookups.insert(program.table, both);
     if let Some(positions) = program.used_matrices().find(|id| program.matrix(*id).role == Role::Positions) {
-        bench.lookups.insert(positions, f.clone());
+        bench.lookups.insert(positions, f);
     }
     go(&bench, "gptq+ H_head + substitute", Method::Compensated(2));
-    let identity: Vec<f32> = (0..f.len()).map(|at| f32::from(at % (f.len().isqrt() + 1) == 0)).collect();
-    let size = probed(found.kl.mean, &change, &head.alpha, Some(&head), &identity).unwrap();
-    bench.lookups.insert(program.table, table_metric(Some(&head), Some((&identity, size))).unwrap());
-    go(&bench, "gptq+ H_head + scalar", Method::Compensated(2));
 }

@@ -2,7 +2,7 @@
 //! what is refused.
 
 use statepress::{
-    AnyModel, Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe,
+    Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe,
     recipe::{ErrorCompensation, GptqOptions},
     report, run,
 };
@@ -23,7 +23,7 @@ fn calibrated(
     recipe: &Recipe,
     ids: &[u32],
 ) -> Result<(report::CompressReport, Vec<u8>), statepress::Error> {
-    let model = AnyModel::Cpu(checkpoint.model()?);
+    let model = checkpoint.model()?;
     let sink = MemorySink::default();
     let job = checkpoint.compress_calibrated(recipe, Box::new(sink.clone()), &model, ids)?;
     Ok((run(job, |_| {})?, sink.take()))
@@ -62,7 +62,10 @@ fn divergence_falls_at_the_same_size() {
         let told = |code: &str| after.plan.findings.iter().find(|finding| finding.code == code);
         assert!(told("compensated").is_some(), "{grid}");
         let plainly = told("not-compensated").unwrap();
-        assert!(plainly.message.contains("position_embedding.weight"), "{}", plainly.message);
+        assert!(plainly.message.contains("conv1d.weight"), "{}", plainly.message);
+        let substituted = after.plan.findings.iter().filter(|finding| finding.code == "lookup-substitute");
+        let substituted: Vec<_> = substituted.filter_map(|finding| finding.tensor.as_deref()).collect();
+        assert_eq!(substituted, ["embedding.weight", "position_embedding.weight"], "{grid}");
         assert_eq!(after.plan.recipe, recipe.compensated(), "the report says how");
     }
 }

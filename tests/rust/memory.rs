@@ -3,9 +3,7 @@
 use std::rc::Rc;
 
 use peak_alloc::PeakAlloc;
-use statepress::{
-    AnyModel, AnyRunner, Checkpoint, Clock, FileSource, OpenOptions, Sink, SourceError, recipes, run,
-};
+use statepress::{Checkpoint, Clock, FileSource, OpenOptions, Sink, SourceError, recipes, run};
 use statepress_engine::families::{Hints, infer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_tests::files::demo;
@@ -53,16 +51,9 @@ fn compressing_needs_less_than_two_tensors_of_memory() {
     let (recipe, clock) = (recipes::find("int8").unwrap(), Clock::default().seconds());
     ALLOCATOR.reset_peak_usage();
     let before = ALLOCATOR.current_usage();
-    let job = Compress::<AnyRunner>::new(
-        Rc::new(source),
-        Rc::new(index),
-        &spec,
-        &recipe,
-        Box::new(Counter(0)),
-        clock,
-        None::<(&AnyModel, _)>,
-    )
-    .unwrap();
+    let job =
+        Compress::new(Rc::new(source), Rc::new(index), &spec, &recipe, Box::new(Counter(0)), clock, None)
+            .unwrap();
     let peak = ALLOCATOR.peak_usage() - before;
     assert!(peak < LARGEST / 2 + BLOCK, "comparing: {peak} bytes");
     let report = run(job, |_| {}).unwrap();

@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use statepress::{
-    AdviseOptions, AnyModel, AnyRunner, Checkpoint, Clock, Level, MemorySink, OpenOptions, Recipe, Target,
-    recipes, report, run,
+    AdviseOptions, Checkpoint, Clock, Level, MemorySink, OpenOptions, Recipe, Target, recipes, report, run,
 };
 use statepress_core::encoding::Granularity;
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
@@ -144,16 +143,7 @@ fn compress(bytes: &[u8], index: &Index, recipe: &Recipe) -> (report::CompressRe
     let spec = infer(index, &Hints::default()).unwrap();
     let (source, index, sink) = (Rc::new(bytes.to_vec()), Rc::new(index.clone()), MemorySink::default());
     let clock = Clock::default().seconds();
-    let job = Compress::<AnyRunner>::new(
-        source,
-        index,
-        &spec,
-        recipe,
-        Box::new(sink.clone()),
-        clock,
-        None::<(&AnyModel, _)>,
-    )
-    .unwrap();
+    let job = Compress::new(source, index, &spec, recipe, Box::new(sink.clone()), clock, None).unwrap();
     (run(job, |_| {}).unwrap(), sink.take())
 }
 

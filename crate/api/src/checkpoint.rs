@@ -15,7 +15,7 @@ use statepress_formats::{Choice, ShardMap};
 
 use crate::config_json::read_config;
 use crate::files::MemorySink;
-use crate::{AnyModel, Backend, Clock, Compress, Error, run};
+use crate::{Backend, Clock, Compress, Error, run};
 
 /// What the user and files beside the checkpoint say about it.
 #[derive(Clone, Debug, Default)]
@@ -151,14 +151,14 @@ impl Checkpoint {
         self.compress_by(recipe, sink, None)
     }
 
-    /// The same with compensation, as usual where the recipe says nothing of it: `model` is what [`Self::load`] made of
-    /// this checkpoint, and `ids` are what it reads. They should be of text like what the model will be used on, and
+    /// The same with errors made up for, as usual where the recipe does not say how: `model` is what [`Self::load`] made of
+    /// this checkpoint, on the CPU as it decides bytes, and `ids` are what it reads. They should be of text like what the model will be used on, and
     /// none that it is judged by.
     pub fn compress_calibrated(
         &self,
         recipe: &Recipe,
         sink: Box<dyn Sink>,
-        model: &AnyModel,
+        model: &Model,
         ids: &[u32],
     ) -> Result<Compress, Error> {
         self.compress_by(&recipe.clone().compensated(), sink, Some((model, ids)))
@@ -168,7 +168,7 @@ impl Checkpoint {
         &self,
         recipe: &Recipe,
         sink: Box<dyn Sink>,
-        calibration: Option<(&AnyModel, &[u32])>,
+        calibration: Option<(&Model, &[u32])>,
     ) -> Result<Compress, Error> {
         let Self { source, index, spec, clock, files } = self;
         let (source, index) = (source.clone(), index.clone());

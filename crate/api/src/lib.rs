@@ -42,14 +42,12 @@ pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
 pub use statepress_engine::models::{
     Cpu, Info, Load, Loaded, Model, Observe, State, Workspace, sequence_logits,
 };
+pub use statepress_engine::techniques::compress::Compress;
 pub use statepress_engine::view::ViewOptions;
 pub use statepress_formats::ShardMap;
 pub use statepress_gpu::{Adapter, Explained, Gpu, GpuNetwork, GpuOptions, explain};
 pub use statepress_kernels::backend::{Backend, BackendError, Moments, Runner, Sampled, Sampling};
 pub use statepress_kernels::program;
-
-/// A compression under way; a model of any backend reads the calibration text.
-pub type Compress = statepress_engine::techniques::compress::Compress<AnyRunner>;
 
 /// A result with the error every call of this crate gives.
 pub type Result<T> = std::result::Result<T, Error>;

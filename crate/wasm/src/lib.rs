@@ -173,7 +173,14 @@ impl Checkpoint {
         ids: Uint32Array,
     ) -> Result<CompressJob> {
         let (recipe, sink) = (recipe(wanted)?, Box::new(JsSink(sink)));
-        let job = self.0.compress_calibrated(&recipe, sink, &model.0, &ids.to_vec()).map_err(fail)?;
+        let statepress::AnyModel::Cpu(model) = &model.0 else {
+            return Err(convert::bad_option(
+                "backend",
+                "webgpu",
+                "cpu, as what a model computes decides bytes here",
+            ));
+        };
+        let job = self.0.compress_calibrated(&recipe, sink, model, &ids.to_vec()).map_err(fail)?;
         Ok(CompressJob::new(job))
     }
 

@@ -93,6 +93,11 @@ impl<R: Runner> Statistics<R> {
         })
     }
 
+    /// What is read.
+    pub fn windows(&self) -> &[Vec<u32>] {
+        &self.windows
+    }
+
     /// Tokens that are read.
     pub fn tokens(&self) -> usize {
         self.windows.iter().map(Vec::len).sum()

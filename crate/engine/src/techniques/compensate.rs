@@ -1,8 +1,10 @@
 //! Compressing with errors made up for: a calibration text is read as far as the next tensor needs it.
 //!
-//! Statistics are of one group of matrices at a time and go when their tensor is written: beside the model, which is loaded
-//! whole, they take [`BUDGET`](crate::calibrate::BUDGET), and a tensor that is larger by itself what it takes.
+//! What the model computes decides bytes, so it runs on the CPU. Statistics are of one group of matrices at a time and go
+//! when their tensor is written: beside the model, which is loaded whole, they take [`BUDGET`](crate::calibrate::BUDGET),
+//! and a tensor that is larger by itself what it takes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -10,36 +12,61 @@ use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::GptqOptions;
 use statepress_core::words::counted;
 use statepress_core::{Coding, Entry, Finding, Group, Index, Tensor};
-use statepress_kernels::backend::Runner;
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use super::keep::tell_once;
 use crate::EngineError;
 use crate::calibrate::{
-    self, Fit, Groups, Measured, Options, Prepared, Sample, Statistics, StatisticsOptions, entered,
+    self, Fit, Groups, HeadStatistics, Measured, Options, Prepared, Probe, Sample, Statistics,
+    StatisticsOptions, entered, head_rows, lookup_substitute,
 };
 use crate::error::listed;
 use crate::families::ModelSpec;
-use crate::models::Loaded;
+use crate::models::{CpuRunner, Model};
+
+/// Windows of the calibration text on which the size of the substitute for `F_in` is measured.
+const PROBE_WINDOWS: usize = 4;
 
 /// Rounding with errors made up for, under way.
-pub(super) struct Compensate<R: Runner> {
-    statistics: Statistics<R>,
-    program: Rc<Program>,
+pub(super) struct Compensate {
+    model: Model,
+    statistics: Statistics<CpuRunner>,
     options: GptqOptions,
-    /// The matrices in each tensor that is to be coded, by its name.
-    matrices: BTreeMap<String, Vec<MatrixId>>,
+    /// The tensors that are to be coded, by name.
+    tensors: BTreeMap<String, Wanted>,
     /// What is known of those that come next.
     measured: BTreeMap<MatrixId, Measured>,
     /// The text was read as often as it takes.
     read: bool,
+    /// What stands in for `F_in`, once the head was measured.
+    lookups: Option<Vec<f32>>,
+    /// Its size, being measured.
+    probe: Option<Probe>,
+    /// H of the table that is the head as well, once it is known.
+    table: Option<Vec<f32>>,
     /// How many tensors errors were made up for in.
     done: u64,
     /// Tensors that were rounded plainly, by the reason.
     plain: BTreeMap<&'static str, Vec<String>>,
-    /// The table that was rounded for the logits, though ids look its rows up as well.
-    for_logits: Option<String>,
+    findings: Vec<Finding>,
+}
+
+/// What a tensor that is to be coded is to the model.
+struct Wanted {
+    matrices: Vec<MatrixId>,
+    use_: Use,
+}
+
+/// What a matrix is rounded for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Products with what enters it.
+    Multiplied,
+    /// Rows that ids look up.
+    LookedUp,
+    /// Both: a table that is the head as well.
+    Both,
 }
 
 /// A tensor that was coded.
@@ -50,72 +77,142 @@ pub(super) struct Compensated {
     pub findings: Vec<Finding>,
 }
 
-const NOT_MULTIPLIED: &str =
-    "no product goes over them, and what the loss feels of rows that are looked up takes gradients to know";
+const NO_MATRIX: &str = "the model neither multiplies by them nor looks them up";
+const NO_HEAD: &str =
+    "they are looked up, and the rows of the head, which tell what logits feel of that, cannot be read";
+const SUBSTITUTE: &str =
+    "the covariance of the softmax, seen through the final norm, stands in for what takes gradients to know";
 const SHARED: &str = "one scale covers parts that meet different inputs";
 
-impl<R: Runner> Compensate<R> {
-    /// Prepares to code `tensors`, in that order, for a model that reads `ids`.
+impl Compensate {
+    /// Prepares to code `tensors`, in that order, for a model that reads `ids`. `tied`: the table is written for the head too.
     ///
     /// # Errors
     /// Where there is no tensor whose errors can be made up for, and for ids that fill no window or are none.
     pub fn new(
-        model: &impl Loaded<Runner = R>,
+        model: &Model,
         ids: &[u32],
         options: GptqOptions,
         (spec, index): (&ModelSpec, &Index),
         tensors: &[&str],
+        tied: bool,
     ) -> Result<Self, EngineError> {
-        let program = model.info().program.clone();
+        let program: &Program = &model.info.program;
+        let (head, table) = (program.head.matrix, program.table);
         let mut inside: BTreeMap<&str, Vec<MatrixId>> = BTreeMap::new();
         for id in program.used_matrices() {
             if let Some(entry) = spec.names.get(index, &program.matrix(id).key) {
                 inside.entry(&entry.name).or_default().push(id);
             }
         }
-        let entered = entered(&program);
-        let (mut matrices, mut wanted) = (BTreeMap::new(), Vec::new());
+        let entered = entered(program);
+        let (mut wanted, mut order) = (BTreeMap::new(), Vec::new());
         for &name in tensors {
-            let Some(mut ids) = inside.remove(name) else { continue };
-            // A head that is not written is the table, whatever it was before.
-            let head = spec.names.get(index, &program.matrix(program.head.matrix).key);
-            if ids == [program.table] && head.is_some_and(|head| !tensors.contains(&head.name.as_str())) {
-                ids = vec![program.head.matrix];
+            let Some(matrices) = inside.remove(name) else { continue };
+            let (matrices, use_) = match matrices[..] {
+                [id] if id == table && (tied || head == table) => (vec![head], Use::Both),
+                [id] if !entered.contains(&id) => (vec![id], Use::LookedUp),
+                _ => (matrices, Use::Multiplied),
+            };
+            match use_ {
+                Use::Multiplied => order.extend(&matrices),
+                // What they are rounded for is known once the head was measured.
+                Use::LookedUp | Use::Both => order.push(head),
             }
-            if ids.iter().all(|id| entered.contains(id)) {
-                wanted.extend(&ids);
-                matrices.insert(name.to_string(), ids);
-            }
+            wanted.insert(name.to_string(), Wanted { matrices, use_ });
         }
         if wanted.is_empty() {
             let allowed = "none, as the recipe codes no matrix of the model";
             return Err(EngineError::option("calibration", "given", allowed));
         }
-        let how = StatisticsOptions { sample: Sample::from(&options), ..StatisticsOptions::default() };
-        let statistics = Statistics::new(model, ids, &wanted, &how)?;
+        let mut seen = Vec::new();
+        order.retain(|id| {
+            !seen.contains(id) && {
+                seen.push(*id);
+                true
+            }
+        });
+        let looks_up = wanted.values().any(|it: &Wanted| it.use_ != Use::Multiplied);
+        let covariance_of = looks_up.then(|| head_rows(model)).flatten().map(Rc::new);
+        let how = StatisticsOptions {
+            sample: Sample::from(&options),
+            covariance_of,
+            ..StatisticsOptions::default()
+        };
         Ok(Self {
-            statistics,
-            program,
+            model: model.clone(),
+            statistics: Statistics::new(model, ids, &order, &how)?,
             options,
-            matrices,
+            tensors: wanted,
             measured: BTreeMap::new(),
             read: false,
+            lookups: None,
+            probe: None,
+            table: None,
             done: 0,
             plain: BTreeMap::new(),
-            for_logits: None,
+            findings: Vec::new(),
         })
     }
 
     /// Reads on where more has to be known of a tensor; `None` when it can be coded.
     pub async fn prepare(&mut self, tensor: &str) -> Result<Option<Progress>, EngineError> {
-        let Some(ids) = self.matrices.get(tensor) else { return Ok(None) };
-        if self.read || ids.iter().all(|id| self.measured.contains_key(id)) {
-            return Ok(None);
+        let Some(Wanted { matrices, use_ }) = self.tensors.get(tensor) else { return Ok(None) };
+        let (head, use_) = (self.model.info.program.head.matrix, *use_);
+        let known = match use_ {
+            Use::LookedUp => self.lookups.is_some(),
+            _ => matrices.iter().all(|id| self.measured.contains_key(id)),
+        };
+        if !self.read && !known {
+            let progress = self.statistics.step().await?;
+            self.read = progress.is_none();
+            for measured in self.statistics.take() {
+                let covariance = measured.head.as_ref().and_then(|head| head.covariance.as_ref());
+                if let Some(covariance) = covariance {
+                    self.lookups = Some(lookup_substitute(&self.model, covariance));
+                }
+                self.measured.insert(measured.matrix, measured);
+            }
+            return Ok(progress);
         }
-        let progress = self.statistics.step().await?;
-        self.read = progress.is_none();
-        self.measured.extend(self.statistics.take().into_iter().map(|it| (it.matrix, it)));
-        Ok(progress)
+        if use_ == Use::Both && self.table.is_none() {
+            return self.probe(tensor, head).await;
+        }
+        Ok(None)
+    }
+
+    /// Measures how much of a change of the table's rows gets to the logits.
+    async fn probe(&mut self, tensor: &str, head: MatrixId) -> Result<Option<Progress>, EngineError> {
+        let statistics = self.measured.get(&head).and_then(|measured| measured.head.as_ref());
+        let (Some(HeadStatistics { alpha, h, .. }), Some(f)) = (statistics, &self.lookups) else {
+            return Ok(None);
+        };
+        let probe = match &mut self.probe {
+            Some(probe) => probe,
+            none => {
+                let windows = self.statistics.windows();
+                let some = windows.iter().step_by(windows.len().div_ceil(PROBE_WINDOWS));
+                let ids: Vec<u32> = some.flatten().copied().collect();
+                none.insert(Probe::new(&self.model, alpha, &ids, windows[0].len())?)
+            }
+        };
+        if let Some(progress) = probe.step().await? {
+            return Ok(Some(progress));
+        }
+        let Some(probed) = self.probe.take().map(Probe::finish).transpose()? else { return Ok(None) };
+        let size = probed.size(h, f);
+        let times = size.unwrap_or(0.0) as f32;
+        self.table = Some(h.iter().zip(f).map(|(h, f)| h + times * f).collect());
+        let message = match size {
+            Some(size) => format!(
+                "rounded for the logits that it makes and for what ids look up in it; of the latter {SUBSTITUTE}, times \
+                 {size:.3}, which a probe gave that cost a divergence of {:.4}",
+                probed.kl
+            ),
+            None => "rounded for the logits that it makes: they explain all that a probe cost".into(),
+        };
+        self.findings.push(Finding::info("lookup-substitute", message).about(tensor));
+        Ok(None)
     }
 
     /// Bytes of the statistics that are held.
@@ -125,8 +222,8 @@ impl<R: Runner> Compensate<R> {
 
     /// Forgets what is known of a tensor that is not coded after all.
     pub fn skip(&mut self, tensor: &str) {
-        for id in self.matrices.remove(tensor).unwrap_or_default() {
-            self.measured.remove(&id);
+        if let Some(wanted) = self.tensors.remove(tensor) {
+            wanted.matrices.iter().for_each(|id| drop(self.measured.remove(id)));
         }
     }
 
@@ -138,18 +235,19 @@ impl<R: Runner> Compensate<R> {
         coding: Coding,
         clip: Clip,
     ) -> Result<Option<Compensated>, EngineError> {
-        let ids = self.matrices.remove(&entry.name).unwrap_or_default();
-        let measured: Vec<_> = ids.iter().filter_map(|id| self.measured.remove(id)).collect();
-        let reason = match (measured.len(), coding.group) {
-            (0, _) => Some(NOT_MULTIPLIED),
-            (2.., Group::Tensor) => Some(SHARED),
-            _ => None,
+        let wanted = self.tensors.remove(&entry.name);
+        let Wanted { matrices, use_ } = match (wanted, coding.group) {
+            (Some(Wanted { matrices, .. }), Group::Tensor) if matrices.len() > 1 => {
+                return Ok(self.plainly(entry, SHARED));
+            }
+            (Some(wanted), _) if wanted.use_ == Use::LookedUp && self.lookups.is_none() => {
+                return Ok(self.plainly(entry, NO_HEAD));
+            }
+            (Some(wanted), _) => wanted,
+            (None, _) => return Ok(self.plainly(entry, NO_MATRIX)),
         };
-        if let Some(reason) = reason {
-            self.plain.entry(reason).or_default().push(entry.name.clone());
-            return Ok(None);
-        }
-        let numbers: usize = ids.iter().map(|&id| self.program.matrix(id)).map(|it| it.rows * it.cols).sum();
+        let program = self.model.info.program.clone();
+        let numbers: usize = matrices.iter().map(|&id| program.matrix(id)).map(|it| it.rows * it.cols).sum();
         if numbers != values.len() {
             let message = format!("{} is of another shape in the model that reads the text", entry.name);
             return Err(EngineError::Evaluation(message));
@@ -161,8 +259,8 @@ impl<R: Runner> Compensate<R> {
         let options = Options { fit, damping: self.options.damping, passes: self.options.passes };
         let (mut codes, mut scales, mut findings) =
             (Vec::with_capacity(values.len()), Vec::new(), Vec::new());
-        for (id, measured) in ids.into_iter().zip(measured) {
-            let matrix = self.program.matrix(id);
+        for id in matrices {
+            let matrix = program.matrix(id);
             let (rows, cols) = (matrix.rows, matrix.cols);
             let values = match matrix.layout {
                 Layout::Plain | Layout::Transposed => values,
@@ -171,14 +269,8 @@ impl<R: Runner> Compensate<R> {
             let transposed = matrix.layout == Layout::Transposed;
             let shape = if transposed { [cols, rows] } else { [rows, cols] };
             let groups = Groups { rows, cols, group: coding.group.size(&shape), transposed };
-            let looked_up = id == self.program.table;
-            let h = match measured.head {
-                Some(head) => {
-                    self.for_logits = looked_up.then(|| entry.name.clone());
-                    head.h
-                }
-                None => measured.h,
-            };
+            let h = self.take_h(id, use_);
+            let h = h.ok_or_else(|| EngineError::Evaluation(format!("{} was not measured", entry.name)))?;
             let prepared = Prepared::new(&h, cols, options.damping, &entry.name);
             let rounded = calibrate::round(&prepared, values, coding, groups, &options);
             codes.extend(rounded.codes);
@@ -194,7 +286,26 @@ impl<R: Runner> Compensate<R> {
         let tensor = codecs::assemble(&entry.shape, coding, codes, scales)
             .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
         self.done += 1;
+        if use_ == Use::LookedUp {
+            let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
+            self.findings.push(Finding::info("lookup-substitute", message).about(&entry.name));
+        }
         Ok(Some(Compensated { tensor, clipped, findings }))
+    }
+
+    /// H of a matrix, which is forgotten where it is that matrix's own.
+    fn take_h(&mut self, id: MatrixId, use_: Use) -> Option<Cow<'_, [f32]>> {
+        if use_ == Use::LookedUp {
+            return self.lookups.as_deref().map(Cow::Borrowed);
+        }
+        let Measured { h, head, .. } = self.measured.remove(&id)?;
+        let of_products = head.map_or(h, |head| head.h);
+        Some(Cow::Owned(self.table.take().filter(|_| use_ == Use::Both).unwrap_or(of_products)))
+    }
+
+    fn plainly(&mut self, entry: &Entry, reason: &'static str) -> Option<Compensated> {
+        self.plain.entry(reason).or_default().push(entry.name.clone());
+        None
     }
 
     /// What is to be said in the end.
@@ -211,11 +322,7 @@ impl<R: Runner> Compensate<R> {
             let message = format!("{count} rounded plainly: {reason}: {}", listed(names));
             findings.push(Finding::info("not-compensated", message).about(&names[0]));
         }
-        if let Some(table) = &self.for_logits {
-            let message = "rounded for the logits that it makes; what the model feels of rows that ids look up takes \
-                           gradients to know";
-            findings.push(Finding::info("compensated-for-logits", message).about(table));
-        }
+        findings.extend(self.findings.iter().cloned());
         findings
     }
 }

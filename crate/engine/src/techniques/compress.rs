@@ -10,7 +10,6 @@ use statepress_core::report::{CompressReport, FileReport, RoundingError};
 use statepress_core::spec::{Fields, Origin};
 use statepress_core::{Encoding, Entry, Finding, Form, Index, Packed, Recipe, Sink, Source, Tensor};
 use statepress_formats::{Survey, TensorSpec, Writer};
-use statepress_kernels::backend::Runner;
 use statepress_kernels::codecs::{self, Clip};
 
 use super::coding::{self, Clipped};
@@ -19,17 +18,17 @@ use super::measure;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::tying::{self, Tying};
 use crate::families::{ASSUMED, HEAD, ModelSpec};
-use crate::models::Loaded;
+use crate::models::Model;
 use crate::{Clock, EngineError};
 
 /// A compression under way. Each step reads, codes, measures and writes one tensor, or reads a part of the calibration
-/// text that the next tensor needs; `R` runs the model for that.
-pub struct Compress<R: Runner> {
+/// text that the next tensor needs.
+pub struct Compress {
     source: Rc<dyn Source>,
     index: Rc<Index>,
     planned: Planned,
     clip: Clip,
-    compensate: Option<Compensate<R>>,
+    compensate: Option<Compensate>,
     /// What was clipped because the recipe asks for it.
     clipped: Vec<Clipped>,
     writer: Writer<Box<dyn Sink>>,
@@ -41,7 +40,7 @@ pub struct Compress<R: Runner> {
     from_files: Vec<FileReport>,
 }
 
-impl<R: Runner> Compress<R> {
+impl Compress {
     /// Plans, and writes the header of the produced file. A recipe that asks for error compensation needs `calibration`: the
     /// model of this very checkpoint, and ids for it to read.
     pub fn new(
@@ -51,7 +50,7 @@ impl<R: Runner> Compress<R> {
         recipe: &Recipe,
         sink: Box<dyn Sink>,
         clock: Clock,
-        calibration: Option<(&impl Loaded<Runner = R>, &[u32])>,
+        calibration: Option<(&Model, &[u32])>,
     ) -> Result<Self, EngineError> {
         let started = clock();
         let mut tied = Vec::new();
@@ -94,7 +93,7 @@ impl<R: Runner> Compress<R> {
                     _ => false,
                 });
                 let tensors: Vec<_> = coded.map(|it| index.tensors[it.position].name.as_str()).collect();
-                Some(Compensate::new(model, ids, options, (spec, &index), &tensors)?)
+                Some(Compensate::new(model, ids, options, (spec, &index), &tensors, no_head)?)
             }
             (Some(_), None) => {
                 let allowed = "a text for the model to read, as the recipe says errorCompensation gptq";
@@ -180,7 +179,7 @@ impl<R: Runner> Compress<R> {
     }
 }
 
-impl<R: Runner> Job for Compress<R> {
+impl Job for Compress {
     type Output = CompressReport;
     type Error = EngineError;
 

@@ -1,13 +1,12 @@
 //! A mixture of experts: all tokens of an expert go through it together.
 
 use statepress_kernels::Rows;
-use statepress_kernels::linear::{Scratch, Weights, linear};
-use statepress_kernels::network::Network;
+use statepress_kernels::linear::{Scratch, linear};
 use statepress_kernels::ops::{gate, route};
 use statepress_kernels::program::Experts;
 
-use super::Observe;
 use super::interpret::activate;
+use super::{CpuNetwork, Observe};
 
 /// Buffers that one step after another reuses.
 #[derive(Default)]
@@ -25,7 +24,7 @@ impl Buffers {
     #[allow(clippy::too_many_arguments, reason = "one call, of what the interpreter holds apart")]
     pub fn run(
         &mut self,
-        network: &Network<Weights>,
+        network: &CpuNetwork,
         op: &Experts,
         n: usize,
         x: &[f32],

@@ -1,18 +1,17 @@
 //! Running a program: one op after the other, over slots.
 
 use statepress_kernels::Rows;
-use statepress_kernels::linear::{Scratch, Weights, linear};
-use statepress_kernels::network::Network;
+use statepress_kernels::linear::{Scratch, linear};
 use statepress_kernels::ops::{attention, conv1d, gate, norm, scan, selective_scan, ssd};
 use statepress_kernels::program::{
     Activation, Linear, Node, Norm, NormKind, Op, Program, StateId, ValueId, View, Watched,
 };
 
-use super::{Observe, State, Workspace};
+use super::{CpuNetwork, Observe, State, Workspace};
 
 /// Takes `ids` in and leaves the final norm's output in [`Workspace::hidden`].
 pub(super) fn forward(
-    network: &Network<Weights>,
+    network: &CpuNetwork,
     ids: &[u32],
     state: &mut State,
     ws: &mut Workspace,
@@ -41,12 +40,7 @@ pub(super) fn forward(
 }
 
 /// Logits of rows of hidden values, for the ids that exist.
-pub(super) fn logits(
-    network: &Network<Weights>,
-    hidden: &[f32],
-    scratch: &mut Scratch,
-    logits: &mut Vec<f32>,
-) {
+pub(super) fn logits(network: &CpuNetwork, hidden: &[f32], scratch: &mut Scratch, logits: &mut Vec<f32>) {
     let (program, head) = (&*network.program, network.head());
     let rows = hidden.len() / head.cols().max(1);
     logits.resize(rows * program.vocab_size, 0.0);
@@ -84,7 +78,7 @@ fn watch(program: &Program, node: &Node, ws: &Workspace, observer: &mut dyn Obse
     }
 }
 
-fn normalise(network: &Network<Weights>, norm: &Norm, x: Rows, out: &mut [f32]) {
+fn normalise(network: &CpuNetwork, norm: &Norm, x: Rows, out: &mut [f32]) {
     let weight = norm.weight.map(|weight| network.vector(weight));
     match norm.kind {
         NormKind::Rms => norm::rms_norm(x, weight, norm.eps, out),
@@ -104,7 +98,7 @@ fn normalise(network: &Network<Weights>, norm: &Norm, x: Rows, out: &mut [f32]) 
 
 /// One op at work.
 struct Interpreter<'a, 'b> {
-    network: &'a Network<Weights>,
+    network: &'a CpuNetwork,
     program: &'a Program,
     ids: &'a [u32],
     state: &'a mut State,
@@ -310,7 +304,7 @@ impl Interpreter<'_, '_> {
 }
 
 /// The scale of a product's input, and its bias.
-fn bias(network: &Network<Weights>, op: &Linear, out: &mut [f32]) {
+fn bias(network: &CpuNetwork, op: &Linear, out: &mut [f32]) {
     let bias = op.bias.map(|bias| network.vector(bias));
     for out in out.chunks_exact_mut(network.matrix(op.w).rows().max(1)) {
         for (i, y) in out.iter_mut().enumerate() {
@@ -320,7 +314,7 @@ fn bias(network: &Network<Weights>, op: &Linear, out: &mut [f32]) {
 }
 
 /// The scales of a product's output.
-fn scale(network: &Network<Weights>, op: &Linear, out: &mut [f32]) {
+fn scale(network: &CpuNetwork, op: &Linear, out: &mut [f32]) {
     let row_scale = op.row_scale.map(|scale| network.vector(scale));
     for out in out.chunks_exact_mut(network.matrix(op.w).rows().max(1)) {
         for (i, y) in out.iter_mut().enumerate() {

@@ -15,7 +15,7 @@ use statepress_kernels::backend::{Backend, BackendError};
 use statepress_kernels::linear::{Scratch, Weights};
 use statepress_kernels::network::Network;
 use statepress_kernels::ops::attention;
-use statepress_kernels::program::{MatrixId, Program, StateSize};
+use statepress_kernels::program::{Layout, MatrixId, Program, StateSize};
 
 pub use runner::CpuRunner;
 
@@ -27,20 +27,36 @@ use crate::EngineError;
 pub struct Cpu;
 
 impl Backend for Cpu {
-    type Matrix = Weights;
-    type Network = Network<Weights>;
+    type Matrix = Rc<Weights>;
+    type Network = CpuNetwork;
     type Runner = CpuRunner;
 
-    fn matrix(&self, _: &str, tensor: Tensor, transposed: bool) -> Result<Weights, BackendError> {
-        Ok(if transposed { Weights::transposed(tensor)? } else { Weights::new(tensor)? })
+    fn matrix(&self, _: &str, tensor: Tensor, transposed: bool) -> Result<Rc<Weights>, BackendError> {
+        Ok(Rc::new(if transposed { Weights::transposed(tensor)? } else { Weights::new(tensor)? }))
     }
 
-    fn network(&self, network: Network<Weights>) -> Result<Network<Weights>, BackendError> {
+    fn network(&self, network: CpuNetwork) -> Result<CpuNetwork, BackendError> {
         Ok(network)
     }
 
-    fn runner(&self, network: &Rc<Network<Weights>>, exact: bool) -> Result<CpuRunner, BackendError> {
+    fn runner(&self, network: &Rc<CpuNetwork>, exact: bool) -> Result<CpuRunner, BackendError> {
         Ok(CpuRunner::new(network.clone(), exact))
+    }
+}
+
+/// A network in memory; networks that differ in a few matrices share the others.
+pub type CpuNetwork = Network<Rc<Weights>>;
+
+impl Model<Cpu> {
+    /// The same model with another matrix in place of one, whose tensor is stored as the program says; its
+    /// [`Info`](super::Info) stays that of the original.
+    pub fn with(&self, id: MatrixId, tensor: Tensor) -> Result<Self, BackendError> {
+        let Network { program, matrices, vectors } = &*self.network;
+        let spec = program.matrix(id);
+        let mut matrices = matrices.clone();
+        matrices[id.0] = Some(Cpu.matrix(&spec.key, tensor, spec.layout == Layout::Transposed)?);
+        let network = Network { program: program.clone(), matrices, vectors: vectors.clone() };
+        Ok(Self { network: Rc::new(network), ..self.clone() })
     }
 }
 

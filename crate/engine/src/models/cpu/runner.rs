@@ -5,19 +5,18 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling};
-use statepress_kernels::linear::{Weights, outer};
-use statepress_kernels::network::Network;
+use statepress_kernels::linear::outer;
 use statepress_kernels::ops::softmax;
 use statepress_kernels::program::MatrixId;
 
-use super::{Observe, State, Workspace, interpret};
+use super::{CpuNetwork, Observe, State, Workspace, interpret};
 
 /// Rows of logits that are held at a time: 32 rows of 50,000 are 6 MB.
 const LOGIT_ROWS: usize = 32;
 
 /// A network at work on one sequence.
 pub struct CpuRunner {
-    network: Rc<Network<Weights>>,
+    network: Rc<CpuNetwork>,
     state: State,
     workspace: Workspace,
     logits: Vec<f32>,
@@ -26,7 +25,7 @@ pub struct CpuRunner {
 }
 
 impl CpuRunner {
-    pub(super) fn new(network: Rc<Network<Weights>>, exact: bool) -> Self {
+    pub(super) fn new(network: Rc<CpuNetwork>, exact: bool) -> Self {
         let state = State::new(&network.program);
         let workspace = if exact { Workspace::exact() } else { Workspace::default() };
         Self { network, state, workspace, logits: Vec::new(), kept: VecDeque::new() }
