@@ -52,7 +52,7 @@ test("a calibration text makes up for rounding errors, on the command line and i
   assert.deepEqual(plain.report.bytes, calibrated.report.bytes, "weights of the same size");
   const asked = { text: judged, limit: 4096, backend: "cpu" };
   const [better, worse] = [await divergence(base, calibrated, asked), await divergence(base, plain, asked)];
-  assert.ok(better < 0.65 * worse, `${better} with compensation, ${worse} without`);
+  assert.ok(better < 0.5 * worse, `${better} with compensation, ${worse} without`);
   for (const checkpoint of [base, calibrated, plain]) checkpoint.dispose();
 });
 
