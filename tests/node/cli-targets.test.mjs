@@ -333,6 +333,8 @@ test("the library saves with and without a place of its own, on another disk as 
       await compressed.save(path, { force });
       assert.ok(expected.equals(readFileSync(path)), path);
     }
+    const [first, second] = ["a.safetensors", "b.safetensors"].map((name) => statSync(join(here, name)).ino);
+    assert.notEqual(first, second, "a change of one is none of the other");
     assert.equal((await compressed.tensor("embedding.weight")).name, "embedding.weight", "it can be read still");
     compressed.dispose();
     checkpoint.dispose();

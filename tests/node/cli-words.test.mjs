@@ -146,7 +146,7 @@ test("serve: ports that cannot be had, in words", async () => {
   assert.equal(stderr, `error: port ${port} is in use; --port N takes another, --port 0 any free one\n`);
 });
 
-test("a signal that comes twice at once is one signal", async () => {
+test("a signal that comes twice at once ends a command as one does, to a shell", async () => {
   const { child, done } = start(["serve", "--port", "0"]);
   await new Promise((resolve) => child.stdout.once("data", resolve));
   child.kill("SIGINT");

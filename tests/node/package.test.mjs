@@ -45,8 +45,6 @@ test("each wasm build stays within its budget, and only the right ones hold SIMD
   for (const build of ["base", "simd", "relaxed"]) {
     const path = join(ROOT, `web/wasm/${build}/statepress_wasm_bg.wasm`);
     const compressed = brotliCompressSync(readFileSync(path)).length;
-    // A dozen families and their shaders take 90 kB of it, what reads pickles and the codes of other tools 110 kB,
-    // calibration and grids of 2 to 6 bits 60 kB.
     assert.ok(compressed < 680_000, `${build}: ${compressed} bytes of brotli, the GPU included`);
     const { stdout } = await run(tools, ["--all-features", path], { maxBuffer: 1 << 30 });
     assert.equal(/\b[fi]\d+x\d+\./.test(stdout), build !== "base", `${build}: SIMD`);

@@ -86,6 +86,16 @@ fn every_kind_of_matrix_comes_back() {
     }
 }
 
+/// Frequencies that are all alike are rounded all alike: coarsely, they would add up to too much.
+#[test]
+fn numbers_that_come_equally_often_come_back() {
+    for n in 2..=224 {
+        let (rows, cols) = (25, 4 * n);
+        let codes: Vec<i16> = (0..rows * cols).map(|at| (at % n) as i16).collect();
+        round_trip(&codes, rows, cols, &format!("{n} numbers"));
+    }
+}
+
 #[test]
 fn random_matrices_come_back() {
     let mut rng = Rng::with_seed(11);

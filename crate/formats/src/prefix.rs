@@ -10,6 +10,9 @@ use crate::choice::{BARE, Choice};
 /// Keys that a model has at the least.
 const KEYS: usize = 3;
 
+/// How many wrappers may stand around one another.
+const WRAPPERS: usize = 3;
+
 /// Models that are told of.
 const MODELS: usize = 16;
 
@@ -64,7 +67,7 @@ fn count(index: &Index, path: String, prefix: &str) -> WeightsAt {
 fn models(index: &Index, choice: &Choice<'_>) -> Vec<String> {
     let mut outer = String::new();
     // The names of wrappers stand before all of them.
-    for _ in 0..KEYS {
+    for _ in 0..WRAPPERS {
         let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for entry in &index.tensors {
             let inner = entry.name.strip_prefix(&outer).and_then(|rest| rest.split_once('.'));

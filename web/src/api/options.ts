@@ -108,8 +108,8 @@ export interface CompressOptions extends Running {
   beside?: string | undefined;
   /**
    * A text, or ids, that the model reads so that rounding errors can be made up for (GPTQ): like what the model will be
-   * used on, and none that it is judged by. 4,096 tokens are enough. The recipe's `gptq` says how; a recipe that
-   * says nothing of it gets the usual one.
+   * used on, and none that it is judged by. 4,096 tokens are enough. The recipe's `gptq` says how, else as usual, whatever
+   * its `errorCompensation` says.
    */
   calibration?: string | ArrayLike<number> | undefined;
 }

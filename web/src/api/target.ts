@@ -96,9 +96,10 @@ const PART = 1 << 20;
 /** Why a file cannot have a second name: on another file system, on one that has no such thing, or not for this user. */
 const NO_LINKS = new Set(["EXDEV", "EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EINVAL"]);
 
-// Answers whether that could be done.
+// Answers whether that could be done. What was saved before has the file's other name: two results do not share one.
 async function linked({ file, mode }: Target, from: string, { signal }: TargetOptions): Promise<boolean> {
   throwIfAborted(signal);
+  if ((await stat(from)).nlink > 1) return false;
   const partial = partialIn(dirname(file));
   try {
     await link(from, partial);

@@ -245,7 +245,7 @@ function leftOut<T extends Named>(files: readonly T[], chosen: Candidate<T>, oth
     const { length } = chosen.files;
     const shards = `the ${length} shards ${chosen.files[0]?.name} and so on were taken by their names`;
     const what = length > 1 ? shards : `${chosen.name} was taken for the weights`;
-    const own = unused.filter((name) => length > 1 && alike(wholeOf(name), chosen.whole)).length > 0;
+    const own = length > 1 && unused.some((name) => alike(wholeOf(name), chosen.whole));
     const why = own ? "cannot be read or names no shards" : "is of other shards";
     const message = `${what}; ${unused.join(", ")} ${why}, and was not used`;
     findings.push({ level: "info", code: "index-ignored", message });

@@ -40,7 +40,8 @@ async function one(
   calibration: Tokens | undefined,
 ): Promise<void> {
   const { args, output, signal } = run;
-  const input = calibration?.(Number(checkpoint.inspection.spec["vocab_size"]?.value));
+  // Whose vocabulary is not known cannot be run: that is said by what loads it.
+  const input = calibration?.(Number(checkpoint.inspection.spec["vocab_size"]?.value ?? 0));
   const compressed = await ofRecipe(
     args.text("recipe"),
     checkpoint.compress(recipe, {

@@ -315,7 +315,8 @@ impl Classes {
             Some(table) => payload.step(|window| window.number(&mut states[0], table))?,
             None => 0,
         };
-        let Some(tables) = self.by_offset(i32::from(class)) else { return Ok(()) };
+        let no_table = || FormatError::malformed(PART, "a row's class has no table");
+        let tables = self.by_offset(i32::from(class)).ok_or_else(no_table)?;
         if self.columns.is_empty() {
             codes(states, payload, out, &tables, std::iter::repeat(&[0; N]))
         } else {

@@ -24,13 +24,9 @@ pub fn encode(codes: &[i16], rows: usize, cols: usize) -> Result<Vec<u8>, Format
     let mut of_offset: Vec<&Steps> = Vec::new();
     for (row, class) in codes.chunks(cols.max(1)).zip(&plan.rows).rev() {
         of_offset.clear();
-        of_offset.extend(
-            (0..1 << plan.width).filter_map(|at| tables.get(plan.table(i32::from(*class), at) as usize)),
-        );
+        of_offset.extend((0..1 << plan.width).map(|at| &tables[plan.table(i32::from(*class), at) as usize]));
         for (column, code) in row.iter().enumerate().rev() {
-            if let Some(table) = of_offset.get(plan.columns[column] as usize) {
-                states.put(column % lanes, table, *code);
-            }
+            states.put(column % lanes, of_offset[plan.columns[column] as usize], *code);
         }
         if let Some(table) = &row_table {
             states.put(0, table, *class);

@@ -126,7 +126,7 @@ fn fitted(histogram: &Histogram, mut shape: Shape, kept: u32) -> Fitted {
     for &(value, count) in histogram {
         counts[shape.of(value)] += count;
     }
-    let (frequencies, rest) = rounded(frequencies(&counts), kept);
+    let (frequencies, rest, kept) = rounded(frequencies(&counts), kept);
     let table = Table { shape, kept, rest, frequencies };
     let mut size = table.bits() << FINE;
     for (index, (&count, &frequency)) in counts.iter().zip(&table.frequencies).enumerate() {
@@ -136,8 +136,9 @@ fn fitted(histogram: &Histogram, mut shape: Shape, kept: u32) -> Fitted {
     Fitted { table, size }
 }
 
-/// Frequencies rounded to so many bits behind their highest; which of them, the greatest, has what that leaves.
-fn rounded(exact: Vec<u32>, kept: u32) -> (Vec<u32>, usize) {
+/// Frequencies rounded to so many bits behind their highest, or to more where rounding up would leave nothing to the
+/// greatest, which has what the others leave; which of them that is, and how many bits it came to.
+fn rounded(exact: Vec<u32>, kept: u32) -> (Vec<u32>, usize, u32) {
     let rest = (0..exact.len()).max_by_key(|&index| exact[index]).unwrap_or(0);
     let round = |&frequency: &u32| {
         let dropped = dropped(frequency, kept);
@@ -145,12 +146,11 @@ fn rounded(exact: Vec<u32>, kept: u32) -> (Vec<u32>, usize) {
     };
     let mut frequencies: Vec<u32> = exact.iter().map(round).collect();
     let others = frequencies.iter().sum::<u32>() - frequencies[rest];
-    // Rounding up may leave nothing; rounding less does not.
     match TOTAL.checked_sub(others) {
         None | Some(0) => rounded(exact, kept + 1),
         Some(left) => {
             frequencies[rest] = left;
-            (frequencies, rest)
+            (frequencies, rest, kept)
         }
     }
 }

@@ -19,4 +19,5 @@ mod value;
 
 pub(crate) use callees::{Callees, is_dangerous};
 pub(crate) use machine::load;
+pub(crate) use tensor::count;
 pub(crate) use value::{Heap, Node, Pickle, Quantizer, Record, StorageRef, TensorRef, Unread, Value};

@@ -254,7 +254,7 @@ fn quantizer(heap: &Heap, params: Value) -> Result<Result<Quantizer, String>, St
 }
 
 /// The numbers in a tensor of a size, if it is one.
-fn count(heap: &Heap, size: Value) -> Option<u64> {
+pub(crate) fn count(heap: &Heap, size: Value) -> Option<u64> {
     let dims = heap.items(size).or_else(|| {
         // torch.Size(...) where it is written as a call.
         let args = heap.tuple(heap.record(size)?.args)?;

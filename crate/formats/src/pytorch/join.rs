@@ -89,7 +89,7 @@ impl<'a> Judge<'a> {
     /// The set with one more part, if it is more of a model then.
     fn grown(&mut self, set: &Set<'a>, more: &'a Mapping, before: String) -> Option<Set<'a>> {
         let twice = |(name, _): (Cow<str>, _)| set.names.contains(&format!("{before}{name}"));
-        if set.keys.len() != set.names.len() || tensors(self.heap, more.value).any(twice) {
+        if tensors(self.heap, more.value).any(twice) {
             return None;
         }
         let mut parts = set.parts.clone();

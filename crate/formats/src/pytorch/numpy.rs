@@ -1,6 +1,6 @@
 //! What NumPy puts into a pickle: scalars, which losses and learning rates become when nobody calls `.item()`, and arrays.
 
-use crate::pickle::{Heap, Node, Record, Value};
+use crate::pickle::{self, Heap, Node, Record, Value};
 
 /// The number of `numpy.core.multiarray.scalar(numpy.dtype("f8"), bytes)`, where it is a little-endian
 /// number of up to eight bytes.
@@ -39,12 +39,6 @@ pub(super) fn array(heap: &Heap, value: Value) -> Option<Option<u64>> {
         return None;
     }
     // `(version, shape, dtype, is Fortran's, bytes)`
-    let shape = heap.tuple(record.state).and_then(|state| heap.tuple(*state.get(1)?));
-    let product = |dims: &[Value]| {
-        dims.iter().take(64).try_fold(1u64, |n, dim| match dim {
-            Value::Int(dim) => n.checked_mul(u64::try_from(*dim).ok()?),
-            _ => None,
-        })
-    };
-    Some(shape.and_then(product))
+    let shape = heap.tuple(record.state).and_then(|state| state.get(1));
+    Some(shape.and_then(|&shape| pickle::count(heap, shape)))
 }

@@ -189,6 +189,9 @@ fn weights(heap: &Heap, joined: Joined<'_>, all: &[&Mapping]) -> Weights {
         }
     }
     candidates.extend(others.iter().map(|it| at(&it.path, &[it])));
+    // A key with a dot and a mapping in a mapping can have the same path: it means the first.
+    let mut paths = HashSet::new();
+    candidates.retain(|it| paths.insert(it.path.clone()));
     candidates.truncate(CANDIDATES);
     if !others.is_empty() {
         findings.push(told_of_others(heap, &candidates[0], &read, &others, whole));
