@@ -4,8 +4,7 @@
 //! when their tensor is written: beside the model, which is loaded whole, they take [`BUDGET`](crate::calibrate::BUDGET),
 //! and a tensor that is larger by itself what it takes.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
@@ -125,13 +124,8 @@ impl Compensate {
             let allowed = "none, as the recipe codes no matrix of the model";
             return Err(EngineError::option("calibration", "given", allowed));
         }
-        let mut seen = Vec::new();
-        order.retain(|id| {
-            !seen.contains(id) && {
-                seen.push(*id);
-                true
-            }
-        });
+        let mut seen = BTreeSet::new();
+        order.retain(|id| seen.insert(*id));
         let looks_up = wanted.values().any(|it: &Wanted| it.use_ != Use::Multiplied);
         let covariance_of = looks_up.then(|| head_rows(model)).flatten().map(Rc::new);
         let how = StatisticsOptions {
@@ -220,8 +214,8 @@ impl Compensate {
         self.measured.values().map(|it| 4 * it.h.len() as u64).sum()
     }
 
-    /// Forgets what is known of a tensor that is not coded after all.
-    pub fn skip(&mut self, tensor: &str) {
+    /// Forgets what is known of a tensor.
+    pub fn forget(&mut self, tensor: &str) {
         if let Some(wanted) = self.tensors.remove(tensor) {
             wanted.matrices.iter().for_each(|id| drop(self.measured.remove(id)));
         }
@@ -235,18 +229,45 @@ impl Compensate {
         coding: Coding,
         clip: Clip,
     ) -> Result<Option<Compensated>, EngineError> {
-        let wanted = self.tensors.remove(&entry.name);
-        let Wanted { matrices, use_ } = match (wanted, coding.group) {
-            (Some(Wanted { matrices, .. }), Group::Tensor) if matrices.len() > 1 => {
-                return Ok(self.plainly(entry, SHARED));
+        let coded = match self.reason(&entry.name, coding.group) {
+            Some(reason) => {
+                self.plain.entry(reason).or_default().push(entry.name.clone());
+                None
             }
-            (Some(wanted), _) if wanted.use_ == Use::LookedUp && self.lookups.is_none() => {
-                return Ok(self.plainly(entry, NO_HEAD));
-            }
-            (Some(wanted), _) => wanted,
-            (None, _) => return Ok(self.plainly(entry, NO_MATRIX)),
+            None => Some(self.rounded(entry, values, coding, clip)?),
         };
-        let program = self.model.info.program.clone();
+        if coded.is_some() {
+            self.done += 1;
+            if self.tensors.get(&entry.name).is_some_and(|it| it.use_ == Use::LookedUp) {
+                let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
+                self.findings.push(Finding::info("lookup-substitute", message).about(&entry.name));
+            }
+        }
+        self.forget(&entry.name);
+        Ok(coded)
+    }
+
+    /// Why errors of a tensor cannot be made up for.
+    fn reason(&self, tensor: &str, group: Group) -> Option<&'static str> {
+        match self.tensors.get(tensor) {
+            None => Some(NO_MATRIX),
+            Some(it) if it.matrices.len() > 1 && group == Group::Tensor => Some(SHARED),
+            Some(it) if it.use_ == Use::LookedUp && self.lookups.is_none() => Some(NO_HEAD),
+            Some(_) => None,
+        }
+    }
+
+    /// Rounds a tensor of which everything is known.
+    pub fn rounded(
+        &self,
+        entry: &Entry,
+        values: &[f32],
+        coding: Coding,
+        clip: Clip,
+    ) -> Result<Compensated, EngineError> {
+        let not_measured = || EngineError::Evaluation(format!("{} was not measured", entry.name));
+        let Wanted { matrices, use_ } = self.tensors.get(&entry.name).ok_or_else(not_measured)?;
+        let program = &self.model.info.program;
         let numbers: usize = matrices.iter().map(|&id| program.matrix(id)).map(|it| it.rows * it.cols).sum();
         if numbers != values.len() {
             let message = format!("{} is of another shape in the model that reads the text", entry.name);
@@ -259,7 +280,7 @@ impl Compensate {
         let options = Options { fit, damping: self.options.damping, passes: self.options.passes };
         let (mut codes, mut scales, mut findings) =
             (Vec::with_capacity(values.len()), Vec::new(), Vec::new());
-        for id in matrices {
+        for &id in matrices {
             let matrix = program.matrix(id);
             let (rows, cols) = (matrix.rows, matrix.cols);
             let values = match matrix.layout {
@@ -269,9 +290,8 @@ impl Compensate {
             let transposed = matrix.layout == Layout::Transposed;
             let shape = if transposed { [cols, rows] } else { [rows, cols] };
             let groups = Groups { rows, cols, group: coding.group.size(&shape), transposed };
-            let h = self.take_h(id, use_);
-            let h = h.ok_or_else(|| EngineError::Evaluation(format!("{} was not measured", entry.name)))?;
-            let prepared = Prepared::new(&h, cols, options.damping, &entry.name);
+            let h = self.h(id, *use_).ok_or_else(not_measured)?;
+            let prepared = Prepared::new(h, cols, options.damping, &entry.name);
             let rounded = calibrate::round(&prepared, values, coding, groups, &options);
             codes.extend(rounded.codes);
             scales.extend(rounded.scales);
@@ -285,27 +305,20 @@ impl Compensate {
         };
         let tensor = codecs::assemble(&entry.shape, coding, codes, scales)
             .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
-        self.done += 1;
-        if use_ == Use::LookedUp {
-            let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
-            self.findings.push(Finding::info("lookup-substitute", message).about(&entry.name));
-        }
-        Ok(Some(Compensated { tensor, clipped, findings }))
+        Ok(Compensated { tensor, clipped, findings })
     }
 
-    /// H of a matrix, which is forgotten where it is that matrix's own.
-    fn take_h(&mut self, id: MatrixId, use_: Use) -> Option<Cow<'_, [f32]>> {
-        if use_ == Use::LookedUp {
-            return self.lookups.as_deref().map(Cow::Borrowed);
+    /// H of a matrix.
+    fn h(&self, id: MatrixId, use_: Use) -> Option<&[f32]> {
+        let of_products = || {
+            let Measured { h, head, .. } = self.measured.get(&id)?;
+            Some(head.as_ref().map_or(h, |head| &head.h).as_slice())
+        };
+        match use_ {
+            Use::LookedUp => self.lookups.as_deref(),
+            Use::Both => self.table.as_deref().or_else(of_products),
+            Use::Multiplied => of_products(),
         }
-        let Measured { h, head, .. } = self.measured.remove(&id)?;
-        let of_products = head.map_or(h, |head| head.h);
-        Some(Cow::Owned(self.table.take().filter(|_| use_ == Use::Both).unwrap_or(of_products)))
-    }
-
-    fn plainly(&mut self, entry: &Entry, reason: &'static str) -> Option<Compensated> {
-        self.plain.entry(reason).or_default().push(entry.name.clone());
-        None
     }
 
     /// What is to be said in the end.

@@ -144,7 +144,7 @@ impl Compress {
         findings.extend(measure::told(entry, &found));
         if tensor.encoding() == encoding {
             if let Some(compensate) = &mut self.compensate {
-                compensate.skip(&entry.name);
+                compensate.forget(&entry.name);
             }
             self.peak_memory = self.peak_memory.max(tensor.bytes());
             self.writer.write(&entry.name, &tensor)?;
