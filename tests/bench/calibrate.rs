@@ -2,7 +2,7 @@
 //! perplexity and divergence of the results.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example calibrate -- CALIBRATION.u16.bin TEST.u16.bin MODEL [--windows=16] [--only=METHOD] [--tiny]
+//! cargo run --release -p statepress-tests --example calibrate -- CALIBRATION.u16.bin TEST.u16.bin MODEL [--windows=16] [--only=METHOD] [--limit=TOKENS] [--tiny]
 //! ```
 //!
 //! `MODEL` is a folder; the texts are token ids. All matrices become NF4 in blocks of 64 with FP16 absmax,
@@ -171,7 +171,7 @@ fn main() {
         std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
     let [calibration, test, folder] = paths.as_slice() else {
         panic!(
-            "usage: calibrate CALIBRATION.u16.bin TEST.u16.bin MODEL [--windows=16] [--only=METHOD] [--tiny]"
+            "usage: calibrate CALIBRATION.u16.bin TEST.u16.bin MODEL [--windows=16] [--only=METHOD] [--limit=TOKENS] [--tiny]"
         )
     };
     let option = |name: &str| options.iter().find_map(|option| option.strip_prefix(name));
@@ -195,7 +195,9 @@ fn main() {
         &wanted,
         &StatisticsOptions { sample, covariance_of, ..StatisticsOptions::default() },
     );
-    let measured = run(job.unwrap(), |_| {}).unwrap();
+    let job = job.unwrap();
+    let read = job.windows().to_vec();
+    let measured = run(job, |_| {}).unwrap();
     println!("statistics of {count} windows: {:.1} s", started.elapsed().as_secs_f64());
     let measured = measured.into_iter().map(|measured| (measured.matrix, measured)).collect();
     let mut bench = Bench { base, edit, measured, lookups: BTreeMap::new() };
@@ -238,9 +240,7 @@ fn main() {
     let model = bench.base.clone();
     let f = lookup_substitute(&model, head.covariance.as_ref().unwrap());
     let started = Instant::now();
-    // Calibration text that the statistics did not see.
-    let windows = &calibration[700..][..(if limit == Some(512) { 512 } else { 4096 })];
-    let probe = Probe::new(&model, &head.alpha, windows, 256).unwrap();
+    let probe = Probe::new(&model, &head.alpha, &read).unwrap();
     let probed = run(probe, |_| {}).unwrap();
     let size = probed.size(&head.h, &f);
     println!(

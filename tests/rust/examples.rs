@@ -62,11 +62,38 @@ fn the_entropy_coder_is_measured_on_every_matrix() {
     assert!(rows[8][1] < 0.93 * 8.0 && rows[9][1] < 0.86 * 4.0, "{said}");
 }
 
+/// A text in two files of ids: one to read, and one to judge by.
+fn halves() -> [String; 2] {
+    let ids = std::fs::read(fixture("tokenizers/heldout.bpe8000.u16.bin")).unwrap();
+    let (read, judged) = ids.split_at(ids.len() / 4 * 2);
+    let folder = std::env::temp_dir().join(format!("statepress-examples-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    [("read.u16.bin", read), ("judged.u16.bin", judged)].map(|(name, bytes)| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_string_lossy().into_owned()
+    })
+}
+
+#[test]
+fn a_search_is_carried_out_and_its_prediction_stands_beside() {
+    let [read, judged] = halves();
+    let model = fixture("../../examples/demo/itera-tiny");
+    let said =
+        example("statepress-tests", "search", &[&read, &judged, &model.to_string_lossy(), "9", "--tiny"]);
+    let row = said.lines().find(|line| line.starts_with("9.") && line.contains("measured")).unwrap();
+    let numbers: Vec<f64> = row.split(' ').filter_map(|word| word.parse().ok()).collect();
+    // Predicted KL and change, measured KL and change.
+    let &[predicted, _, measured, _] = numbers.as_slice() else { panic!("{said}") };
+    assert!((0.3..3.0).contains(&(measured / predicted)), "{said}");
+}
+
 #[test]
 fn calibration_is_measured_by_every_method() {
-    let ids = fixture("tokenizers/heldout.bpe8000.u16.bin");
-    let (ids, model) = (ids.to_string_lossy(), fixture("../../examples/demo/itera-tiny"));
-    let said = example("statepress-tests", "calibrate", &[&ids, &ids, &model.to_string_lossy(), "--tiny"]);
+    let [read, judged] = halves();
+    let model = fixture("../../examples/demo/itera-tiny");
+    let said =
+        example("statepress-tests", "calibrate", &[&read, &judged, &model.to_string_lossy(), "--tiny"]);
     let rows: Vec<&str> = said.lines().filter(|line| line.contains(" bytes ")).collect();
     assert!(rows.len() >= 7, "{said}");
     let divergence = |row: &str| row.rsplit(' ').next().unwrap().parse::<f64>().unwrap();

@@ -23,6 +23,9 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(format!("{FIXTURES}{name}")).unwrap()
 }
 
+/// Far more than any of these takes on a busy machine, and far less than what grows too fast would.
+const SOON: Duration = Duration::from_secs(20);
+
 /// Opens a file and reads all its tensors; whether it got through.
 fn survives(source: &dyn Source) -> bool {
     match open(source) {
@@ -69,7 +72,7 @@ fn flipped_bits_never_panic_and_never_take_long() {
             bytes[at] ^= flip;
             let start = Instant::now();
             opened += u32::from(survives(&bytes));
-            assert!(start.elapsed() < Duration::from_secs(2), "{name}: byte {at} flipped by {flip}");
+            assert!(start.elapsed() < SOON, "{name}: byte {at} flipped by {flip}");
             bytes[at] ^= flip;
         }
     }
@@ -98,7 +101,7 @@ fn archive(pickle: &[u8], storage: &[u8]) -> Vec<u8> {
 fn refusal(source: &dyn Source) -> FormatError {
     let start = Instant::now();
     let error = open(source).unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(2), "{error}");
+    assert!(start.elapsed() < SOON, "{error}");
     error
 }
 
@@ -178,7 +181,7 @@ fn deep_wide_and_circular_values_are_left_out() {
         let bytes = archive(&pickle(6, 0, b"K\x02K\x03", b"K\x03K\x01", &config), &[0; 24]);
         let start = Instant::now();
         let index = open(&bytes).unwrap();
-        assert!(start.elapsed() < Duration::from_secs(2));
+        assert!(start.elapsed() < SOON);
         assert_eq!(index.config, None);
         let [finding] = &index.findings[..] else { panic!("{:?}", index.findings) };
         assert_eq!(finding.code, "metadata-skipped");
@@ -207,7 +210,7 @@ fn what_many_objects_share_is_searched_once() {
     let bytes = archive(&pickle(6, 0, b"K\x02K\x03", b"K\x03K\x01", &config), &[0; 24]);
     let start = Instant::now();
     open(&bytes).unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -41,6 +41,19 @@ fn compressing_needs_less_than_two_tensors_of_memory() {
         assert!(peak as u64 >= report.peak_memory, "{}: {peak} against {}", recipe.name, report.peak_memory);
     }
 
+    // What makes up for errors holds the model, and statistics beside it.
+    let ids: Vec<u32> = (0..512).map(|i| (i * 37 + 11) % 8000).collect();
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    let model = checkpoint.model().unwrap();
+    let nf4 = recipes::find("nf4").unwrap();
+    let job = checkpoint.compress_calibrated(&nf4, Box::new(Counter(0)), &model, &ids).unwrap();
+    let report = run(job, |_| {}).unwrap();
+    let peak = ALLOCATOR.peak_usage() - before;
+    assert!(report.peak_memory > model.info.bytes, "{}", report.peak_memory);
+    assert!(peak as u64 >= report.peak_memory, "{peak} against {}", report.peak_memory);
+    drop(model);
+
     // A head that is a copy of the table is compared with it before the first tensor is written.
     let source = FileSource::open(demo().join("model.safetensors")).unwrap();
     let mut index = statepress_formats::open(&source).unwrap();

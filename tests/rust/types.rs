@@ -51,6 +51,9 @@ fn generated() -> String {
     all.visit::<report::Evaluation>();
     all.visit::<report::Comparison>();
     all.visit::<report::GeneratedToken>();
+    all.visit::<report::SearchCosts>();
+    all.visit::<report::SearchTarget>();
+    all.visit::<report::SearchResult>();
     all.visit::<recipe::Recipe>();
     all.visit::<job::Progress>();
     let bodies: Vec<_> = all.declarations.into_values().collect();

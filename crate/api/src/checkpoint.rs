@@ -9,6 +9,7 @@ use statepress_core::{Finding, Index, Joined, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
+use statepress_engine::search::{Costs, CostsOptions};
 use statepress_engine::techniques::plan::plan;
 use statepress_engine::view::{ViewOptions, view};
 use statepress_formats::{Choice, ShardMap};
@@ -162,6 +163,17 @@ impl Checkpoint {
         ids: &[u32],
     ) -> Result<Compress, Error> {
         self.compress_by(&recipe.clone().compensated(), sink, Some((model, ids)))
+    }
+
+    /// Measures what rounding each matrix alone costs, for [`allocate`](crate::allocate) to choose by: `model` is what
+    /// [`Self::load`] made of this checkpoint; it reads one text so that errors can be made up for, and is judged by another.
+    pub fn search_costs(
+        &self,
+        model: &Model,
+        texts: (&[u32], &[u32]),
+        options: &CostsOptions,
+    ) -> Result<Costs, Error> {
+        Ok(Costs::new(self.source.clone(), self.index.clone(), &self.spec, model, texts, options)?)
     }
 
     fn compress_by(

@@ -42,6 +42,7 @@ pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
 pub use statepress_engine::models::{
     Cpu, Info, Load, Loaded, Model, Observe, State, Workspace, sequence_logits,
 };
+pub use statepress_engine::search::{Costs, CostsOptions, allocate, check_target};
 pub use statepress_engine::techniques::compress::Compress;
 pub use statepress_engine::view::ViewOptions;
 pub use statepress_formats::ShardMap;

@@ -12,6 +12,7 @@ pub mod eval;
 pub mod families;
 pub mod generate;
 pub mod models;
+pub mod search;
 pub mod techniques;
 pub mod view;
 

@@ -47,6 +47,12 @@ pub fn from_js<T: DeserializeOwned + Default>(what: &str, value: JsValue) -> Res
         .map_err(|error| js_error("bad-option", &format!("{what} options: {error}")))
 }
 
+/// A value that has to be there, and nothing beside it.
+pub fn given<T: DeserializeOwned>(what: &str, value: &JsValue) -> Result<T> {
+    let refused = |why: String| js_error("bad-option", &format!("{what}: {why}"));
+    serde_json::from_str(&json(value).map_err(refused)?).map_err(|error| refused(error.to_string()))
+}
+
 /// A number of JavaScript that has to be whole and not negative: a count, a size, a seed.
 pub fn whole<T: TryFrom<u64>>(option: &str, given: Option<f64>) -> Result<Option<T>> {
     let refused = |value: f64| {

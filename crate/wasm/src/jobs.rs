@@ -51,6 +51,10 @@ job_class! {
     CompressJob(statepress::Compress)
 }
 job_class! {
+    /// What each tensor of a model costs; a step is a tensor, or a window of a text.
+    SearchCostsJob(statepress::Costs)
+}
+job_class! {
     /// Perplexity of a model; a step is a window.
     EvaluateJob(statepress::Evaluate<AnyRunner>)
 }

@@ -8,13 +8,13 @@ mod streams;
 use js_sys::{Object, Uint32Array};
 use serde::Deserialize;
 use statepress::{
-    AdviseOptions, CompareOptions, EvaluateOptions, GenerateOptions, GpuOptions, Joined, Offset, OpenOptions,
-    Precision, ShardMap, Source, Target, ViewOptions, Wanted,
+    AdviseOptions, CompareOptions, CostsOptions, EvaluateOptions, GenerateOptions, GpuOptions, Joined,
+    Offset, OpenOptions, Precision, ShardMap, Source, Target, ViewOptions, Wanted,
 };
 use wasm_bindgen::prelude::*;
 
 use convert::{fail, from_js, recipe, to_js, whole};
-use jobs::{CompareJob, CompressJob, EvaluateJob, Generator, LoadJob};
+use jobs::{CompareJob, CompressJob, EvaluateJob, Generator, LoadJob, SearchCostsJob};
 use later::now_or_later;
 use streams::{JsSink, JsSource, SinkObject, SourceObject};
 
@@ -37,6 +37,19 @@ pub fn build() -> String {
 #[wasm_bindgen]
 pub fn recipes() -> Result<JsValue> {
     to_js(&statepress::recipes::builtin().map_err(fail)?)
+}
+
+/// The recipe for a target, by what each tensor costs.
+#[wasm_bindgen]
+pub fn allocate(costs: JsValue, target: JsValue) -> Result<JsValue> {
+    let costs = convert::given("costs", &costs)?;
+    to_js(&statepress::allocate(&costs, &convert::given("target", &target)?).map_err(fail)?)
+}
+
+/// Refuses a target that is none, or two.
+#[wasm_bindgen(js_name = checkTarget)]
+pub fn check_target(target: JsValue) -> Result<()> {
+    statepress::check_target(&convert::given("target", &target)?).map_err(fail)
 }
 
 /// An opened checkpoint.
@@ -173,15 +186,24 @@ impl Checkpoint {
         ids: Uint32Array,
     ) -> Result<CompressJob> {
         let (recipe, sink) = (recipe(wanted)?, Box::new(JsSink(sink)));
-        let statepress::AnyModel::Cpu(model) = &model.0 else {
-            return Err(convert::bad_option(
-                "backend",
-                "webgpu",
-                "cpu, as what a model computes decides bytes here",
-            ));
-        };
-        let job = self.0.compress_calibrated(&recipe, sink, model, &ids.to_vec()).map_err(fail)?;
+        let job = self.0.compress_calibrated(&recipe, sink, on_cpu(model)?, &ids.to_vec()).map_err(fail)?;
         Ok(CompressJob::new(job))
+    }
+
+    /// What rounding each tensor alone costs `model`, which is this checkpoint's: it reads one text so that errors can be
+    /// made up for, and is judged by another.
+    #[wasm_bindgen(js_name = searchCosts)]
+    pub fn search_costs(
+        &self,
+        model: &Model,
+        read: Uint32Array,
+        judged: Uint32Array,
+        fast: bool,
+    ) -> Result<SearchCostsJob> {
+        let options = CostsOptions { fast, ..CostsOptions::default() };
+        let (read, judged) = (read.to_vec(), judged.to_vec());
+        let job = self.0.search_costs(on_cpu(model)?, (&read, &judged), &options).map_err(fail)?;
+        Ok(SearchCostsJob::new(job))
     }
 
     /// Loads the model, one tensor a step.
@@ -246,6 +268,16 @@ impl Backend {
 /// A model in memory.
 #[wasm_bindgen]
 pub struct Model(statepress::AnyModel);
+
+/// The model where what it computes decides bytes: those have to be the same everywhere.
+fn on_cpu(model: &Model) -> Result<&statepress::Model> {
+    match &model.0 {
+        statepress::AnyModel::Cpu(model) => Ok(model),
+        statepress::AnyModel::Gpu(_) => {
+            Err(convert::bad_option("backend", "webgpu", "cpu, as what the model computes decides bytes"))
+        }
+    }
+}
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

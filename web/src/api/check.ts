@@ -15,6 +15,7 @@ import type {
   OpenOptions,
   Running,
   SaveOptions,
+  SearchOptions,
   TensorOptions,
 } from "./options.js";
 import { isRecord } from "./record.js";
@@ -45,6 +46,7 @@ interface Calls {
   tensor: TensorOptions;
   advise: AdviseOptions;
   compress: CompressOptions;
+  search: SearchOptions;
   save: SaveOptions;
   load: LoadOptions;
   generate: GenerateOptions;
@@ -59,6 +61,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   tensor: { bins: "number", precisions: "later", quantize: "later", signal: "signal" },
   advise: { target: "later", maxLoss: "number", maxSize: "number" },
   compress: { ...RUNNING, beside: "word", calibration: "later" },
+  search: { ...RUNNING, calibration: "later", fast: "flag", beside: "word" },
   save: { format: "later", force: "flag", signal: "signal" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },
   generate: { maxTokens: "number", temperature: "number", topK: "number", seed: "number", signal: "signal" },

@@ -52,6 +52,11 @@ export class Checkpoint {
     this.tokenizer = tokenizer;
   }
 
+  /** @internal */
+  get handle(): Handle {
+    return this.#handle;
+  }
+
   /** The file that text becomes tokens by; undefined when there is none, or several to choose from. */
   get tokenizerName(): string | undefined {
     return this.tokenizer.name;

@@ -11,6 +11,7 @@ export type { Library } from "./library.js";
 export { Model } from "./model.js";
 export { isTokenizerName, replacesTokenizer, TOKENIZER_CONFIG } from "./names.js";
 export type * from "./options.js";
+export type { Found } from "./search.js";
 export { decodeText, withoutMark } from "./text.js";
 export * from "./types/statepress.js";
 export { type Weights, weightsAmong } from "./weights.js";

@@ -17,10 +17,12 @@ import {
   type Input,
   type OpenOptions,
   present,
+  type SearchOptions,
 } from "./options.js";
+import { type Found, search } from "./search.js";
 import { withoutMark } from "./text.js";
 import { TokenizerChoice } from "./tokenizers.js";
-import type { Comparison, Evaluation, Progress, Recipe } from "./types/statepress.js";
+import type { Comparison, Evaluation, Progress, Recipe, SearchTarget } from "./types/statepress.js";
 
 /** What a page and Node share. */
 export interface Library {
@@ -33,13 +35,18 @@ export interface Library {
    * and size. KL divergence and top-1 agreement are not defined then, and perplexities are of unlike tokens.
    */
   compareByText(a: Checkpoint | Model, b: Checkpoint | Model, options: CompareByTextOptions): Promise<TextComparison>;
+  /**
+   * The best recipe under a target, carried out and measured: `{ ratio: 8 }`, `{ bytes: 1e6 }`, `{ maxKl: 0.01 }` (nats a
+   * token) or `{ maxLoss: 2 }` (perplexity change in percent).
+   */
+  search(checkpoint: Checkpoint, target: SearchTarget, options: SearchOptions): Promise<Found>;
   /** The built-in recipes. */
   recipes(): Promise<Recipe[]>;
 }
 
 /** The library of an environment. */
 export function library(environment: Environment): Library {
-  return {
+  const made: Library = {
     async open(input, options = {}) {
       checkOptions("open", options);
       checkInput(input);
@@ -125,8 +132,16 @@ export function library(environment: Environment): Library {
       });
     },
 
+    async search(checkpoint, target, options) {
+      checkOptions("search", options);
+      const input = checkpoint.tokenizer.input(options.calibration);
+      const lent = { host: environment.host, compare: made.compare };
+      return search(lent, checkpoint, input, target, options);
+    },
+
     recipes: () => environment.host.call("recipes", {}),
   };
+  return made;
 }
 
 /** Uses both as models: those that were checkpoints are loaded for it, and given back. */

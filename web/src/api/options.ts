@@ -114,6 +114,19 @@ export interface CompressOptions extends Running {
   calibration?: string | ArrayLike<number> | undefined;
 }
 
+/** Options of `search`. */
+export interface SearchOptions extends Running {
+  /**
+   * A text, or ids, that the model reads: three quarters of it so that rounding errors can be made up for, and of the last
+   * quarter at most 4,096 tokens to judge by. 16,384 tokens are enough; like what the model will be used on.
+   */
+  calibration: string | ArrayLike<number>;
+  /** Measure every tensor at three bits alone, and let the other precisions follow: a third of the time. */
+  fast?: boolean | undefined;
+  /** As for `compress`. */
+  beside?: string | undefined;
+}
+
 /** Options of `load`. */
 export interface LoadOptions extends Running {
   /**

@@ -2,7 +2,7 @@
 
 import { checkFormat } from "../api/formats.js";
 import { type Checkpoint, recipes, StatepressError } from "../api/node.js";
-import { writeTarget } from "../api/target.js";
+import { type TargetOptions, writeTarget } from "../api/target.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
@@ -36,10 +36,11 @@ async function one(
   run: Run,
   checkpoint: Checkpoint,
   recipe: Awaited<ReturnType<typeof readRecipe>>,
-  { file, reportFile, inputs }: Destination,
+  place: Destination,
   calibration: Tokens | undefined,
 ): Promise<void> {
-  const { args, output, signal } = run;
+  const { args, output } = run;
+  const { file, reportFile } = place;
   // Whose vocabulary is not known cannot be run: that is said by what loads it.
   const input = calibration?.(Number(checkpoint.inspection.spec["vocab_size"]?.value ?? 0));
   const compressed = await ofRecipe(
@@ -54,12 +55,7 @@ async function one(
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");
     output.findings(report.findings);
-    const force = args.flag("force");
-    await compressed.save(file ?? new WritableStream({ write: writeStandardOutput }), { force, signal });
-    if (reportFile !== undefined) {
-      const json = `${JSON.stringify(report, null, 2)}\n`;
-      await writeTarget(reportFile, { force, inputs, signal }, [new TextEncoder().encode(json)]);
-    }
+    await save(run, compressed, place);
     const result = {
       ...report,
       ...(file !== undefined && { file }),
@@ -69,6 +65,19 @@ async function one(
   } finally {
     compressed.dispose();
   }
+}
+
+/** Writes the file and its report. */
+export async function save({ args, signal }: Run, compressed: Checkpoint, place: Destination): Promise<void> {
+  const { file, reportFile, inputs } = place;
+  const force = args.flag("force");
+  await compressed.save(file ?? new WritableStream({ write: writeStandardOutput }), { force, signal });
+  if (reportFile !== undefined) await writeJson(reportFile, compressed.report, { force, inputs, signal });
+}
+
+/** Writes a value as a JSON file. */
+export async function writeJson(path: string, value: unknown, options: TargetOptions): Promise<void> {
+  await writeTarget(path, options, [new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`)]);
 }
 
 // Without --recipe: the first recommendation that is a recipe; which and why is said.

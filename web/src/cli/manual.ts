@@ -47,6 +47,16 @@ export const COMMANDS: Record<string, Command> = {
     ],
     run: async (run, files) => (await import("./compress.js")).compress(run, files),
   },
+  search: {
+    operands: ["FILE"],
+    does: "find the best recipe under a target by measuring every tensor, and write what it makes of FILE to OUT",
+    options: [
+      ...(["output", "budget", "max-loss", "max-kl", "calibrate", "calibrate-ids", "ids-type", "fast"] as const),
+      ...(["recipe-out", "format", "report", "force"] as const),
+      ...OPENING,
+    ],
+    run: async (run, [file = ""]) => (await import("./search.js")).search(run, file),
+  },
   evaluate: {
     operands: ["FILE"],
     does: "measure perplexity",

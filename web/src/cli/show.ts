@@ -2,6 +2,7 @@
 
 import { resolve, sep } from "node:path";
 import { type CardLine, computes, grouped } from "../api/card.js";
+import type { Found } from "../api/search.js";
 import type {
   Advice,
   CompressReport,
@@ -117,6 +118,20 @@ export function compressed(it: CompressReport, file: string, reportFile: string 
     ["time", `${it.seconds.toFixed(2)} s, at most ${grouped(it.peakMemory)} bytes of tensors at once`],
   ]);
 }
+
+/** What a search found. */
+export function found({ predicted, measured, costs }: Found, report: CompressReport, file: string): string {
+  const loss = (kl: number, change: number) => `${kl.toFixed(4)} nats a token, perplexity ${signed(change)} %`;
+  return table([
+    ...totals(report),
+    ["predicted loss", loss(predicted.kl, predicted.perplexityChange)],
+    ["measured loss", `${loss(measured.kl, measured.perplexityChange)} on ${grouped(measured.tokens)} tokens`],
+    ["costs measured", `${grouped(costs.tensors.length)} tensors on ${grouped(costs.tokens)} tokens`],
+    ["file", `${file}, ${grouped(report.fileBytes)} bytes`],
+  ]);
+}
+
+const signed = (percent: number) => `${percent < 0 ? "" : "+"}${percent.toFixed(2)}`;
 
 /** `ahead`: whether how far ahead the model predicts is a question. */
 export function evaluation(it: Evaluation, ahead: boolean): string {

@@ -12,7 +12,18 @@ import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
 import type { Platform } from "./platform.js";
 import type { Context, Generation, Handle, Host, Input, Requests, TokenizerFile, WeightsData } from "./protocol.js";
-import { chooseBuild, type Sink, type Wasm, type WasmBackend, type WasmCheckpoint } from "./wasm.js";
+import {
+  chooseBuild,
+  type Job,
+  type Sink,
+  type Wasm,
+  type WasmBackend,
+  type WasmCheckpoint,
+  type WasmModel,
+} from "./wasm.js";
+
+/** The most tokens that judge a search. */
+const JUDGED = 4096;
 
 type Answers = { [K in keyof Requests]: (request: Requests[K][0], context: Context) => Promise<Requests[K][1]> };
 
@@ -94,6 +105,19 @@ export class LocalHost implements Host {
           throw error;
         }
       }),
+
+    searchCosts: ({ checkpoint, calibration, fast, target }, context) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => {
+        // A target that is none is refused before anything is measured.
+        (await this.#module()).checkTarget(target);
+        const { ids } = this.#tokens(calibration);
+        const quarter = Math.floor(ids.length / 4);
+        const [read, judged] = [ids.slice(0, ids.length - quarter), ids.slice(ids.length - quarter).slice(0, JUDGED)];
+        const costs = await this.#onCpu(it, context, (model) => it.searchCosts(model, read, judged, fast));
+        return { costs, read, judged };
+      }),
+
+    allocate: async ({ costs, target }) => (await this.#module()).allocate(costs, target),
 
     load: (request, context) => this.#load(request, context),
 
@@ -188,12 +212,17 @@ export class LocalHost implements Host {
     { ids, findings }: { ids: Uint32Array; findings: Finding[] },
     context: Context,
   ): Promise<CompressReport> {
+    const job = (model: WasmModel) => checkpoint.compressCalibrated(recipe, sink, model, ids);
+    const report = await this.#onCpu(checkpoint, context, job);
+    return { ...report, findings: [...findings, ...report.findings] };
+  }
+
+  /** Does a job with the model of a checkpoint on the CPU. */
+  async #onCpu<T>(checkpoint: WasmCheckpoint, context: Context, job: (model: WasmModel) => Job<T>): Promise<T> {
     const backend = await this.#backends.choose("cpu");
     const model = await run(checkpoint.load(backend), context, this.#platform.breathe);
     try {
-      const job = checkpoint.compressCalibrated(recipe, sink, model, ids);
-      const report = await run(job, context, this.#platform.breathe);
-      return { ...report, findings: [...findings, ...report.findings] };
+      return await run(job(model), context, this.#platform.breathe);
     } finally {
       release(model);
     }

@@ -13,6 +13,9 @@ import type {
   Plan,
   Progress,
   Recipe,
+  SearchCosts,
+  SearchResult,
+  SearchTarget,
   TensorView,
 } from "../api/types/statepress.js";
 import type { AdapterInfo, BackendInfo, BackendName, BackendOptions, Build, Explained, ModelInfo } from "./wasm.js";
@@ -63,6 +66,12 @@ export interface Requests {
     },
     { checkpoint: Handle; inspection: Inspection; report: CompressReport; data: Data },
   ];
+  /** What each tensor costs: three quarters of the calibration are read, the last one judges. */
+  searchCosts: [
+    { checkpoint: Handle; calibration: Input; fast: boolean; target: SearchTarget },
+    { costs: SearchCosts; read: Uint32Array; judged: Uint32Array },
+  ];
+  allocate: [{ costs: SearchCosts; target: SearchTarget }, SearchResult];
   load: [
     { checkpoint: Handle; backend: BackendName; backendOptions?: BackendOptions },
     { model: Handle; info: ModelInfo; backend: BackendInfo },

@@ -14,6 +14,9 @@ import type {
   Plan,
   Progress,
   Recipe,
+  SearchCosts,
+  SearchResult,
+  SearchTarget,
   TensorView,
 } from "../api/types/statepress.js";
 import { type Build, bestBuild } from "./builds.js";
@@ -125,6 +128,8 @@ export interface WasmCheckpoint {
   compress(recipe: object | string, sink: Sink): Job<CompressReport>;
   /** Rounding errors are made up for by what the checkpoint's model computes when it reads `ids`. */
   compressCalibrated(recipe: object | string, sink: Sink, model: WasmModel, ids: Uint32Array): Job<CompressReport>;
+  /** What rounding each tensor alone costs the model that reads one text and is judged by another. */
+  searchCosts(model: WasmModel, read: Uint32Array, judged: Uint32Array, fast: boolean): Job<SearchCosts>;
   load(backend: WasmBackend): Job<WasmModel>;
   free(): void;
 }
@@ -172,6 +177,10 @@ export interface Wasm {
     choose(wanted: BackendName, options: BackendOptions & { absent?: string }): Later<WasmBackend>;
   };
   recipes(): Recipe[];
+  /** The recipe for a target, by what each tensor costs. */
+  allocate(costs: SearchCosts, target: SearchTarget): SearchResult;
+  /** Refuses a target that is none, or two. */
+  checkTarget(target: SearchTarget): void;
   build(): Build;
 }
 

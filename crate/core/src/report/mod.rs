@@ -5,6 +5,7 @@ mod generated;
 mod inspection;
 mod plan;
 mod quality;
+mod search;
 mod view;
 
 pub use advice::{Advice, Basis, Recommendation, Risk};
@@ -15,4 +16,5 @@ pub use quality::{
     ComparedBytes, Comparison, DeltaP, Distribution, Evaluation, LayerDrift, PositionDrift, Verdict,
     VerdictResult,
 };
+pub use search::{Cost, SearchCosts, SearchPoint, SearchResult, SearchTarget, TensorCosts};
 pub use view::{BlockView, CodedView, Histogram, Statistics, TensorView};

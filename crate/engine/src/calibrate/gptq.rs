@@ -16,7 +16,8 @@
 //!
 //! Rows are independent but for scales that they share, so as many are worked on at a time as are vector
 //! code, and errors reach far columns a block at a time. Memory: `8 cols^2` bytes beside H, twice that while
-//! U is made, and about `6 cols` numbers for each of the 256 rows at work. All in f32 and f64 of operations
+//! U is made, and about `6 cols` numbers for each of the 256 rows at work, with the square of
+//! their groups for refitting, which takes 32 MB or fewer rows. All in f32 and f64 of operations
 //! that IEEE 754 rounds correctly, in a fixed order: the same codes on every machine.
 
 use statepress_core::Finding;
@@ -34,6 +35,9 @@ const BLOCK: usize = 128;
 
 /// Rows that are worked on together, or a few more where scales are shared.
 const ROWS: usize = 256;
+
+/// Numbers that refitting holds at the most: for each bundle of rows the square of its scales.
+const REFIT: usize = 4 << 20;
 
 /// How errors are made up for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -178,7 +182,10 @@ impl<'a> Prepared<'a> {
             bundle if bundle > ROWS => (1, false),
             bundle => (bundle, refit),
         };
-        let step = ROWS.next_multiple_of(bundle);
+        // Scales of a great many groups are refitted fewer rows at a time.
+        let squares = groups.scales_of_bundle().pow(2).max(1);
+        let rows = ROWS.min(REFIT / squares * bundle).max(1);
+        let step = if refit { rows.next_multiple_of(bundle) } else { ROWS.next_multiple_of(bundle) };
         for first in (0..groups.rows).step_by(step) {
             let rows = step.min(groups.rows - first);
             let mut chunk = Chunk { prepared: self, grid, groups, first, rows, work: &mut work };

@@ -1,4 +1,5 @@
-//! Levels as loops over many weights want them: the nearest level without a branch, and how a scale is stored.
+//! Levels as loops over many weights want them: the nearest level without a branch, and how a scale is stored. What plain
+//! rounding needs instead, agreement with other libraries in every tie, is in `kernels/codecs/grid`.
 
 use statepress_core::encoding::{Coding, ScaleType};
 use statepress_core::{Grid, Levels};

@@ -23,8 +23,6 @@ pub struct HeadStatistics {
     /// `sum_t c_t h_t h_t^T / sum_t c_t` with `c_t = sum_r p_r (1 - p_r)` and h what enters the head, times
     /// the scale of the logits: tokens about which the model is sure do not mind.
     pub h: Vec<f32>,
-    /// `mean c_t`.
-    pub weight: f64,
     /// `mean T^T (diag p - p p^T) T` of a table T, where it was asked for: what logits feel of a change of
     /// what enters the head.
     pub covariance: Option<Vec<f32>>,
@@ -126,7 +124,6 @@ impl HeadSums {
             alpha: means(self.alpha),
             mean: means(self.mean),
             h: self.h.into_iter().map(|sum| sum * share).collect(),
-            weight: self.weight / tokens,
             covariance,
         })
     }

@@ -13,15 +13,15 @@ use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::outer;
 use statepress_kernels::program::{Layout, MatrixId, NormKind, Program};
 
-use crate::eval::{Compare, CompareOptions};
-use crate::models::{CpuRunner, Model};
-use crate::{Clock, EngineError};
+use crate::EngineError;
+use crate::eval::Divergence;
+use crate::models::Model;
 
 /// How a table is changed to see what that costs: a few bits, plainly.
 const PROBE: Encoding = Encoding::nf4(64, ScaleType::Fp32);
 
-/// Nobody asks how long a probe takes.
-const TIMELESS: Clock = || 0.0;
+/// Windows of the calibration text on which that is measured.
+const WINDOWS: usize = 4;
 
 /// The substitute of a model's `F_in`, whose softmax has the covariance
 /// [`HeadStatistics::covariance`](super::HeadStatistics::covariance).
@@ -69,16 +69,18 @@ fn rows(model: &Model, id: MatrixId) -> Vec<f32> {
     values
 }
 
-/// What a change of a table that is the head as well costs, being measured; a step is a window through both models.
+/// What a change of a table that is the head as well costs, being measured.
 pub struct Probe {
-    compare: Compare<CpuRunner, CpuRunner>,
+    judge: Divergence,
+    changed: Model,
+    kl: Option<f64>,
     /// `sum_r alpha_r e_r e_r^T` of the change E, `[d, d]`.
     change: Vec<f32>,
 }
 
 impl Probe {
-    /// Prepares to read `ids`, which are whole windows of `window` tokens. `alpha` is the head's.
-    pub fn new(model: &Model, alpha: &[f32], ids: &[u32], window: usize) -> Result<Self, EngineError> {
+    /// Prepares to read some of these windows. `alpha` is the head's.
+    pub fn new(model: &Model, alpha: &[f32], windows: &[Vec<u32>]) -> Result<Self, EngineError> {
         let program: &Program = &model.info.program;
         let (table, head) = (program.table, program.head.matrix);
         let matrix = program.matrix(table);
@@ -99,9 +101,8 @@ impl Probe {
         if head != table {
             changed = changed.with(head, coded)?;
         }
-        let options = CompareOptions { window: Some(window), ..CompareOptions::default() };
-        let compare = Compare::new(model, &changed, ids, options, TIMELESS)?;
-        Ok(Self { compare, change })
+        let some = windows.iter().step_by(windows.len().div_ceil(WINDOWS).max(1)).cloned().collect();
+        Ok(Self { judge: Divergence::new(model, some)?, changed, kl: None, change })
     }
 }
 
@@ -110,12 +111,19 @@ impl Job for Probe {
     type Error = EngineError;
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
-        let progress = self.compare.step().await?;
-        Ok(progress.map(|progress| Progress { stage: "calibrate".into(), ..progress }))
+        if !self.judge.prepare().await? {
+            if self.kl.is_some() {
+                return Ok(None);
+            }
+            self.kl = Some(self.judge.of(&self.changed).await?);
+        }
+        let done = f64::from(u8::from(self.kl.is_some()));
+        Ok(Some(Progress { stage: "calibrate".into(), done, total: 1.0, unit: "probes".into(), item: None }))
     }
 
     fn finish(self) -> Result<Probed, EngineError> {
-        Ok(Probed { kl: self.compare.finish()?.kl.mean, change: self.change })
+        let unfinished = || EngineError::Evaluation("a probe was finished before it was measured".into());
+        Ok(Probed { kl: self.kl.ok_or_else(unfinished)?, change: self.change })
     }
 }
 

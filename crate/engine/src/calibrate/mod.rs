@@ -1,9 +1,8 @@
 //! Fitting codes to what a model really computes: statistics of a calibration text, scales that clip
 //! where it hurts least, and rounding whose errors are made up for.
 //!
-//! Everything here needs forward passes only. What the loss feels of a matrix of products would need a gradient
-//! ([`Sensitivity`]), and is left out until somebody computes it; what it feels of rows that are looked up has a substitute
-//! ([`lookup_substitute`]), which reports name.
+//! Everything here needs forward passes only. What the loss feels of the outputs of a product would need a gradient, and is
+//! left out; what it feels of rows that are looked up has a substitute ([`lookup_substitute`]), which reports name.
 //!
 //! On the CPU the same text gives the same bytes with every wasm build. Natively the exponentials of a model's layers are
 //! those of the platform, and a GPU adds up in another order: a code between two levels may fall the other way.
@@ -26,14 +25,4 @@ pub use groups::Groups;
 pub use head::HeadStatistics;
 pub use lookup::{Probe, Probed, head_rows, of_model as lookup_substitute};
 pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions, entered, groups};
-pub use windows::Sample;
-
-/// What the loss feels of a matrix, of backward passes: `g = d loss / d y` for labels drawn from the
-/// model's own distribution, which makes it the Fisher information of the divergence.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Sensitivity {
-    /// `G[i] = mean g_i^2`, one an output.
-    Outputs(Vec<f32>),
-    /// `F_in = mean g g^T` at what a look-up gives, `[d, d]`.
-    Lookups(Vec<f32>),
-}
+pub use windows::{Sample, windows};

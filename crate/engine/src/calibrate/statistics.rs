@@ -103,6 +103,11 @@ impl<R: Runner> Statistics<R> {
         self.windows.iter().map(Vec::len).sum()
     }
 
+    /// Bytes of the sums at work.
+    pub fn bytes(&self) -> u64 {
+        4 * self.sums.iter().map(Vec::len).sum::<usize>() as u64
+    }
+
     /// What is ready, and was not taken before.
     pub fn take(&mut self) -> Vec<Measured> {
         std::mem::take(&mut self.ready)
@@ -114,7 +119,9 @@ impl<R: Runner> Statistics<R> {
         let program = &self.info.program;
         let zeros = |id: &MatrixId| vec![0.0; Moments::Gram.len(program.matrix(*id).cols)];
         self.sums = group.iter().map(zeros).collect();
-        let covariance_of = self.covariance_of.clone();
+        let is_here = group.contains(&program.head.matrix);
+        // The numbers of the head are held as long as it takes, no longer.
+        let covariance_of = is_here.then(|| self.covariance_of.take()).flatten();
         self.head = group.contains(&program.head.matrix).then(|| HeadSums::new(program, covariance_of));
     }
 

@@ -29,7 +29,7 @@ impl Default for Sample {
 
 /// Windows evenly spaced over `ids`, none overlapping another: window `n` of `count` begins at
 /// `n (len - window) / (count - 1)`.
-pub(super) fn windows(ids: &[u32], sample: &Sample, info: &Info) -> Result<Vec<Vec<u32>>, EngineError> {
+pub fn windows(ids: &[u32], sample: &Sample, info: &Info) -> Result<Vec<Vec<u32>>, EngineError> {
     let window = sample.window.min(info.max_tokens.unwrap_or(usize::MAX)).max(1);
     let fit = ids.len() / window;
     if fit == 0 {

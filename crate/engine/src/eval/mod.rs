@@ -5,8 +5,10 @@
 //! against token `t + offset` of the same window.
 
 pub mod compare;
-pub mod evaluate;
+pub mod divergence;
+mod evaluate;
 mod windows;
 
 pub use compare::{Compare, CompareOptions};
+pub(crate) use divergence::Divergence;
 pub use evaluate::{Evaluate, EvaluateOptions, Offset};

@@ -24,11 +24,8 @@ use crate::error::listed;
 use crate::families::ModelSpec;
 use crate::models::{CpuRunner, Model};
 
-/// Windows of the calibration text on which the size of the substitute for `F_in` is measured.
-const PROBE_WINDOWS: usize = 4;
-
 /// Rounding with errors made up for, under way.
-pub(super) struct Compensate {
+pub(crate) struct Compensate {
     model: Model,
     statistics: Statistics<CpuRunner>,
     options: GptqOptions,
@@ -69,7 +66,7 @@ enum Use {
 }
 
 /// A tensor that was coded.
-pub(super) struct Compensated {
+pub(crate) struct Compensated {
     pub tensor: Tensor,
     /// Values beyond a percentile that the recipe clips to.
     pub clipped: u64,
@@ -183,12 +180,7 @@ impl Compensate {
         };
         let probe = match &mut self.probe {
             Some(probe) => probe,
-            none => {
-                let windows = self.statistics.windows();
-                let some = windows.iter().step_by(windows.len().div_ceil(PROBE_WINDOWS));
-                let ids: Vec<u32> = some.flatten().copied().collect();
-                none.insert(Probe::new(&self.model, alpha, &ids, windows[0].len())?)
-            }
+            none => none.insert(Probe::new(&self.model, alpha, self.statistics.windows())?),
         };
         if let Some(progress) = probe.step().await? {
             return Ok(Some(progress));
@@ -209,9 +201,17 @@ impl Compensate {
         Ok(None)
     }
 
-    /// Bytes of the statistics that are held.
-    pub fn bytes(&self) -> u64 {
-        self.measured.values().map(|it| 4 * it.h.len() as u64).sum()
+    /// Bytes that are held while a tensor is rounded: the model, statistics, and two factors of the tensor's own.
+    pub fn bytes(&self, tensor: &str) -> u64 {
+        let program = &self.model.info.program;
+        let of_head = |head: &HeadStatistics| head.h.len() + head.covariance.as_ref().map_or(0, Vec::len);
+        let measured =
+            self.measured.values().map(|it| it.h.len() + it.head.as_ref().map_or(0, of_head)).sum::<usize>();
+        let looked_up = [&self.lookups, &self.table].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let matrices = self.tensors.get(tensor).map_or(&[][..], |wanted| &wanted.matrices);
+        let cols = matrices.iter().map(|&id| program.matrix(id).cols).max().unwrap_or(0);
+        let numbers = measured + looked_up + 2 * cols * cols;
+        self.model.info.bytes + 4 * numbers as u64 + self.statistics.bytes()
     }
 
     /// Forgets what is known of a tensor.
@@ -306,6 +306,25 @@ impl Compensate {
         let tensor = codecs::assemble(&entry.shape, coding, codes, scales)
             .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
         Ok(Compensated { tensor, clipped, findings })
+    }
+
+    /// The model with a tensor in place of its own.
+    pub fn replaced(&self, name: &str, tensor: Tensor) -> Result<Model, EngineError> {
+        let program = &self.model.info.program;
+        let mut model = self.model.clone();
+        let Some(Wanted { matrices, use_ }) = self.tensors.get(name) else { return Ok(model) };
+        let failed = |error| EngineError::Codec { tensor: name.into(), error };
+        for &id in matrices {
+            let part = match program.matrix(id).layout {
+                Layout::Part { index, count } => codecs::part(&tensor, index, count).map_err(failed)?,
+                Layout::Plain | Layout::Transposed => tensor.clone(),
+            };
+            model = model.with(id, part)?;
+        }
+        if *use_ == Use::Both && !matrices.contains(&program.table) {
+            model = model.with(program.table, tensor)?;
+        }
+        Ok(model)
     }
 
     /// H of a matrix.

@@ -56,9 +56,7 @@ impl Compress {
         let mut tied = Vec::new();
         let mut findings = Vec::new();
         let tying = tying::tying(&*source, &index, &spec.names)?;
-        // A file that lacks its head, and is refused for that, does not get the table for one by being compressed.
-        let has_head = spec.program.is_some() || spec.names.has(HEAD);
-        let no_head = tying != Tying::Separate && spec.names.rebuilds_head() && has_head;
+        let no_head = tying::leaves_head_out(tying, spec);
         if no_head
             && matches!(tying, Tying::Copy | Tying::Rounding)
             && let Some(head) = spec.names.get(&index, HEAD)
@@ -100,7 +98,7 @@ impl Compress {
                 return Err(EngineError::option("calibration", "not given", allowed));
             }
             (None, Some(_)) => {
-                let allowed = "none, as the recipe has no quantize step";
+                let allowed = "none, as the recipe quantizes nothing with errorCompensation gptq";
                 return Err(EngineError::option("calibration", "given", allowed));
             }
         };
@@ -152,6 +150,7 @@ impl Compress {
             return Ok(());
         }
         let (values, while_decoding) = numbers(tensor);
+        let beside = self.compensate.as_ref().map_or(0, |it| it.bytes(&entry.name));
         let compensated = match (&mut self.compensate, encoding) {
             // Numbers that are not finite are refused by what rounds plainly.
             (Some(compensate), Encoding::Codes(coding)) if found.nan + found.infinite + found.beyond == 0 => {
@@ -163,8 +162,7 @@ impl Compress {
             Some(coded) => coding::measured(entry, &values, coded, &found),
             None => coding::code(entry, &values, encoding, self.clip, &found)?,
         };
-        let statistics = self.compensate.as_ref().map_or(0, Compensate::bytes);
-        let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + statistics;
+        let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + beside;
         self.peak_memory = self.peak_memory.max(held);
         self.writer.write(&entry.name, &coded.tensor)?;
         findings.extend(coded.findings);

@@ -2,7 +2,7 @@
 
 mod builtin;
 pub(crate) mod coding;
-mod compensate;
+pub(crate) mod compensate;
 pub mod compress;
 mod keep;
 pub(crate) mod measure;

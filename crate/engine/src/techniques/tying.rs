@@ -12,7 +12,7 @@ use statepress_core::{Codes, Finding, Grid, Packed, Scales, Source};
 use statepress_kernels::codecs;
 
 use crate::EngineError;
-use crate::families::{HEAD, Names};
+use crate::families::{HEAD, ModelSpec, Names};
 
 /// Head and table are compared in so many parts: what is held of both, and of the one decoded, stays
 /// below what coding either takes, while a strided view is not read a great many times.
@@ -137,6 +137,13 @@ fn is_rounding(values: &[f32], codes: &[u8], scales: &[f32]) -> bool {
                 (value * inverse).round_ties_even().clamp(-128.0, 127.0) == f32::from(code as i8)
             })
         })
+}
+
+/// Whether the head is not written because readers rebuild it from the table. A file that lacks its head, and is refused for
+/// that, does not get the table for one by being compressed.
+pub fn leaves_head_out(tying: Tying, spec: &ModelSpec) -> bool {
+    let has_head = spec.program.is_some() || spec.names.has(HEAD);
+    tying != Tying::Separate && spec.names.rebuilds_head() && has_head
 }
 
 /// The finding that explains a tying, if there is something to explain.

@@ -1,7 +1,7 @@
 //! Rounding to a grid: the code nearest to a number, for one group's scale.
 //!
-//! Everything that quantizes comes through here, whoever chose the scale: plain rounding, searches for a clipping point,
-//! error compensation.
+//! Plain rounding, whoever chose the scale: by division, as the libraries do that it has to agree with bit for bit. Error
+//! compensation rounds a column of many groups at a time, by multiplication and without branches (`engine/calibrate/grid`).
 
 use statepress_core::{Grid, Levels};
 
@@ -38,12 +38,6 @@ impl Scaled {
             Levels::Table(table) if self.inverse.is_finite() => nearest(table, value * self.inverse),
             Levels::Table(table) => nearest(table, 0.0),
         }
-    }
-
-    /// The number that a code stands for.
-    #[inline]
-    pub fn value(self, code: u8) -> f32 {
-        self.grid.level(code) * self.scale
     }
 
     /// Appends the codes of a group, as bytes; gives how many numbers lie beyond the last code.

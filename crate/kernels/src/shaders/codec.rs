@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use statepress_core::encoding::{Coding, ScaleType};
-use statepress_core::{Encoding, Grid, Levels};
+use statepress_core::{Encoding, Grid, Group, Levels};
 
 /// How a matrix's numbers are stored, as far as a kernel's text depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,11 +48,15 @@ impl From<ScaleType> for Scale {
 }
 
 impl Codec {
-    /// Every one there is.
+    /// Every one that a tensor can have.
     pub fn all() -> Vec<Self> {
-        let scales = [Scale::Fp32, Scale::Fp16, Scale::Double];
-        let codes = |grid: &Grid| scales.map(|scale| Self::Codes { grid: *grid, scale });
-        [Self::Fp32, Self::Fp16, Self::Bf16].into_iter().chain(Grid::ALL.iter().flat_map(codes)).collect()
+        let scales = [ScaleType::Fp32, ScaleType::Fp16, ScaleType::Double];
+        let codes = |&grid: &Grid| {
+            let group = if grid == Grid::Int8 { Group::Row } else { Group::Values(64) };
+            scales.map(|scale| Encoding::Codes(Coding { grid, group, scale }))
+        };
+        let codes = Grid::ALL.iter().flat_map(codes).filter(|it| it.refusal(&[1, 64]).is_none());
+        [Encoding::Fp32, Encoding::Fp16, Encoding::Bf16].into_iter().chain(codes).map(Self::from).collect()
     }
 
     /// Bytes of the codes of a row of so many eights: whole words of four.

@@ -250,6 +250,27 @@ tensors: Array<TensorPlan>,
 findings: Array<Finding>, };
 
 /**
+ * What a precision costs a tensor.
+ */
+export type Cost = {
+/**
+ * Which.
+ */
+precision: Precision,
+/**
+ * Bytes of codes and scales.
+ */
+bytes: number,
+/**
+ * Divergence of the model with this tensor alone rounded, in nats a token.
+ */
+kl: number,
+/**
+ * Whether that was measured; else it follows from the measurement at the next coarser precision, a quarter a bit.
+ */
+measured: boolean, };
+
+/**
  * Change of the probability of the right token.
  */
 export type DeltaP = {
@@ -920,6 +941,94 @@ precision: Precision, };
 export type ScaleType = "fp16" | "fp32" | "log8" | "double";
 
 /**
+ * What rounding each tensor of a model alone costs: all that a search needs to know of it.
+ */
+export type SearchCosts = {
+/**
+ * What is stored how where the search does not choose.
+ */
+base: Recipe,
+/**
+ * Bytes of the model as opened.
+ */
+bytesBefore: number,
+/**
+ * Bytes of what the search does not choose about.
+ */
+fixedBytes: number,
+/**
+ * The tensors that it chooses about.
+ */
+tensors: Array<TensorCosts>,
+/**
+ * Tokens on which divergences were measured.
+ */
+tokens: number,
+/**
+ * Tokens of a window of them.
+ */
+window: number, };
+
+/**
+ * A recipe on the front.
+ */
+export type SearchPoint = {
+/**
+ * Bytes of weights and scales.
+ */
+bytes: number,
+/**
+ * Bytes as opened over these.
+ */
+ratio: number,
+/**
+ * Predicted divergence in nats a token: the sum of what each tensor costs alone.
+ */
+kl: number,
+/**
+ * Predicted perplexity change in percent, `100 (e^kl - 1)`: that of a text which the model itself could have written.
+ */
+perplexityChange: number, };
+
+/**
+ * The recipe that reaches a target by what was measured of each tensor.
+ */
+export type SearchResult = {
+/**
+ * An ordinary recipe: a rule for each tensor that was chosen about, then what the base says.
+ */
+recipe: Recipe,
+/**
+ * Where it lies.
+ */
+chosen: SearchPoint,
+/**
+ * Everything on the way from the smallest to the closest recipe, smallest first.
+ */
+front: Array<SearchPoint>, };
+
+/**
+ * What is to be reached: exactly one of the four.
+ */
+export type SearchTarget = {
+/**
+ * Bytes as opened over bytes after, above 1.
+ */
+ratio?: number,
+/**
+ * Bytes of weights and scales that may be left.
+ */
+bytes?: number,
+/**
+ * Divergence that may be lost, in nats a token.
+ */
+maxKl?: number,
+/**
+ * Perplexity change that may be lost, in percent.
+ */
+maxLoss?: number, };
+
+/**
  * Rows of a tensor that belong together, as `x`, `B` and `C` in one projection.
  */
 export type Segment = {
@@ -981,6 +1090,27 @@ export type Step = { "prune": Prune } | { "quantize": Quantize };
  * types that no recipe touches stay as they were, bit for bit.
  */
 export type StoredAs = "kept" | Precision;
+
+/**
+ * What rounding one tensor costs.
+ */
+export type TensorCosts = {
+/**
+ * Its name.
+ */
+tensor: string,
+/**
+ * What it does.
+ */
+role?: Role | null,
+/**
+ * Its parameters.
+ */
+params: number,
+/**
+ * What each precision would cost, the smallest first.
+ */
+choices: Array<Cost>, };
 
 /**
  * One tensor of a plan.

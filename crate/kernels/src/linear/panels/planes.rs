@@ -90,14 +90,13 @@ fn level(most: f32, columns: usize) -> f32 {
     bound.min(i16::MAX as usize) as f32
 }
 
-/// What 1 is worth in integers, for grids that are looked up. Of all factors up to 8191 these round a table best: rms
-/// 1.9e-5 for NF4, 2.2e-6 for the eight Lloyd-Max levels, 2.1e-8 for the four.
+/// What 1 is worth in integers, for grids that are looked up: of all factors up to 8191 the one that rounds the table best.
 const fn units(grid: Grid) -> f32 {
     match grid {
         Grid::Nf4 => 7854.0,
         Grid::Lm3 => 7156.0,
         Grid::Lm2 => 7876.0,
-        _ => 1.0,
+        Grid::Int8 | Grid::Int6 | Grid::Int5 | Grid::Int4 | Grid::Int3 | Grid::Int2 => 1.0,
     }
 }
 
@@ -341,6 +340,22 @@ mod tests {
             let sums = C::dot(&[tile], &[x], &block).map(I32x4::to_array).concat();
             let value = f64::from(sums[row]) / 100.0 * f64::from(C::UNIT);
             assert!((value - f64::from(C::value(code(row, col)))).abs() < 1e-4, "{bits} bits: {value}");
+        }
+    }
+
+    /// The sum of squares of what rounding a table to whole numbers of `1 / units` costs.
+    fn cost(table: &[f32], units: f64) -> f64 {
+        let rounded = |level: &f32| (f64::from(*level) * units).round() / units;
+        table.iter().map(|level| (f64::from(*level) - rounded(level)).powi(2)).sum()
+    }
+
+    #[test]
+    fn tables_are_in_the_units_that_round_them_best() {
+        for &grid in Grid::ALL {
+            let statepress_core::Levels::Table(table) = grid.levels() else { continue };
+            let best =
+                (1..=8191).min_by(|a, b| cost(table, f64::from(*a)).total_cmp(&cost(table, f64::from(*b))));
+            assert_eq!(best.map(|best| best as f32), Some(units(grid)), "{grid:?}");
         }
     }
 

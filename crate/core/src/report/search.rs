@@ -1,0 +1,102 @@
+//! What a search for the best recipe found (`search`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Precision, Recipe, Role};
+
+/// What rounding each tensor of a model alone costs: all that a search needs to know of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct SearchCosts {
+    /// What is stored how where the search does not choose.
+    pub base: Recipe,
+    /// Bytes of the model as opened.
+    pub bytes_before: u64,
+    /// Bytes of what the search does not choose about.
+    pub fixed_bytes: u64,
+    /// The tensors that it chooses about.
+    pub tensors: Vec<TensorCosts>,
+    /// Tokens on which divergences were measured.
+    pub tokens: u64,
+    /// Tokens of a window of them.
+    pub window: u64,
+}
+
+/// What rounding one tensor costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct TensorCosts {
+    /// Its name.
+    pub tensor: String,
+    /// What it does.
+    #[cfg_attr(feature = "types", ts(optional = nullable))]
+    pub role: Option<Role>,
+    /// Its parameters.
+    pub params: u64,
+    /// What each precision would cost, the smallest first.
+    pub choices: Vec<Cost>,
+}
+
+/// What a precision costs a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    /// Which.
+    pub precision: Precision,
+    /// Bytes of codes and scales.
+    pub bytes: u64,
+    /// Divergence of the model with this tensor alone rounded, in nats a token.
+    pub kl: f64,
+    /// Whether that was measured; else it follows from the measurement at the next coarser precision, a quarter a bit.
+    pub measured: bool,
+}
+
+/// What is to be reached: exactly one of the four.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SearchTarget {
+    /// Bytes as opened over bytes after, above 1.
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub ratio: Option<f64>,
+    /// Bytes of weights and scales that may be left.
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub bytes: Option<f64>,
+    /// Divergence that may be lost, in nats a token.
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub max_kl: Option<f64>,
+    /// Perplexity change that may be lost, in percent.
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub max_loss: Option<f64>,
+}
+
+/// The recipe that reaches a target by what was measured of each tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct SearchResult {
+    /// An ordinary recipe: a rule for each tensor that was chosen about, then what the base says.
+    pub recipe: Recipe,
+    /// Where it lies.
+    pub chosen: SearchPoint,
+    /// Everything on the way from the smallest to the closest recipe, smallest first.
+    pub front: Vec<SearchPoint>,
+}
+
+/// A recipe on the front.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct SearchPoint {
+    /// Bytes of weights and scales.
+    pub bytes: u64,
+    /// Bytes as opened over these.
+    pub ratio: f64,
+    /// Predicted divergence in nats a token: the sum of what each tensor costs alone.
+    pub kl: f64,
+    /// Predicted perplexity change in percent, `100 (e^kl - 1)`: that of a text which the model itself could have written.
+    pub perplexity_change: f64,
+}

@@ -1,0 +1,214 @@
+//! What rounding each tensor of a model alone costs: measured, as no proxy that does without gradients ranks as well.
+
+use std::rc::Rc;
+
+use statepress_core::job::{Job, Progress};
+use statepress_core::recipe::{GptqOptions, Quantize};
+use statepress_core::report::{Cost, SearchCosts, TensorCosts};
+use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Source};
+use statepress_kernels::codecs::{self, Clip};
+
+use crate::EngineError;
+use crate::calibrate::{Sample, windows};
+use crate::eval::Divergence;
+use crate::families::{HEAD, ModelSpec};
+use crate::models::Model;
+use crate::techniques::compensate::Compensate;
+use crate::techniques::plan::{plan, quantize_step};
+use crate::techniques::tying;
+
+/// What is stored how where the search does not choose; it chooses where this says NF4.
+const BASE: &str = include_str!("base.json");
+
+/// The grid of the base, in place of which the search puts others.
+const CHOSEN: Grid = Grid::Nf4;
+
+/// Precisions that are measured, the coarsest first.
+const MEASURED: [Grid; 3] = [Grid::Lm2, Grid::Lm3, Grid::Nf4];
+
+/// Finer ones, whose costs follow: a bit more makes a quarter of the divergence.
+const FOLLOWING: [Grid; 3] = [Grid::Int5, Grid::Int6, Grid::Int8];
+
+/// Bytes of the base's logits that are held.
+const LOGITS: usize = 256 << 20;
+
+/// How costs are measured.
+#[derive(Clone, Copy, Debug)]
+pub struct CostsOptions {
+    /// How many windows of the text divergences are measured on: 1 to 64, and no more than the text has.
+    pub windows: usize,
+    /// Measure at three bits alone, and let all else follow.
+    pub fast: bool,
+}
+
+impl Default for CostsOptions {
+    fn default() -> Self {
+        Self { windows: 4, fast: false }
+    }
+}
+
+/// Costs being measured; a step is a tensor at a precision, or a window of the text that has to be read for it.
+pub struct Costs {
+    source: Rc<dyn Source>,
+    index: Rc<Index>,
+    compensate: Compensate,
+    base: Recipe,
+    quantize: Quantize,
+    judge: Divergence,
+    /// What is chosen about, in the order of the file.
+    chosen: Vec<usize>,
+    measured: Vec<Grid>,
+    bytes_before: u64,
+    fixed_bytes: u64,
+    tensors: Vec<TensorCosts>,
+    /// The numbers of the tensor at work.
+    values: Vec<f32>,
+    roles: Vec<Option<statepress_core::Role>>,
+}
+
+impl Costs {
+    /// Prepares to measure the tensors of `model`, which is what the checkpoint loads as: errors are made up for by what
+    /// enters it while it reads one text, and judged by another, as what was fitted to a text looks better on it than it is.
+    pub fn new(
+        source: Rc<dyn Source>,
+        index: Rc<Index>,
+        spec: &ModelSpec,
+        model: &Model,
+        (read, judged): (&[u32], &[u32]),
+        options: &CostsOptions,
+    ) -> Result<Self, EngineError> {
+        if !(1..=64).contains(&options.windows) {
+            return Err(EngineError::option("windows", options.windows, "1 to 64"));
+        }
+        let base = Recipe::from_json(BASE).map_err(|error| EngineError::Evaluation(error.to_string()))?;
+        let quantize = quantize_step(&base)?.cloned().unwrap_or_default();
+        let tied = tying::leaves_head_out(tying::tying(&*source, &index, &spec.names)?, spec);
+        let head = spec.names.get(&index, HEAD).filter(|_| tied).map(|head| head.name.clone());
+        let planned = plan(&index, spec, &base, head.as_slice())?;
+        let program = &model.info.program;
+        let is_matrix = |name: &str| {
+            program.used_matrices().any(|id| {
+                spec.names.get(&index, &program.matrix(id).key).is_some_and(|entry| entry.name == name)
+            })
+        };
+        let (mut chosen, mut roles) = (Vec::new(), Vec::new());
+        let mut fixed_bytes = planned.plan.bytes.after;
+        for (decision, report) in planned.decisions.iter().zip(&planned.plan.tensors) {
+            let Form::Coded(Encoding::Codes(coding)) = decision.form else { continue };
+            if coding.grid == CHOSEN && is_matrix(&report.name) {
+                chosen.push(decision.position);
+                roles.push(report.role);
+                fixed_bytes -= report.bytes_after;
+            }
+        }
+        if chosen.is_empty() {
+            let why = "the model has no matrix that groups of 64 fit, so there is nothing to choose";
+            return Err(EngineError::Evaluation(why.into()));
+        }
+        let names: Vec<&str> = chosen.iter().map(|&at| index.tensors[at].name.as_str()).collect();
+        let how = GptqOptions::default();
+        let held = LOGITS / (4 * model.info.vocab_size * how.window).max(1);
+        let sample = Sample { windows: options.windows.min(held.max(1)), window: how.window };
+        Ok(Self {
+            compensate: Compensate::new(model, read, how, (spec, &index), &names, tied)?,
+            judge: Divergence::new(model, windows(judged, &sample, &model.info)?)?,
+            source,
+            index,
+            base,
+            quantize,
+            chosen,
+            measured: if options.fast { vec![Grid::Lm3] } else { MEASURED.to_vec() },
+            bytes_before: planned.plan.bytes.before,
+            fixed_bytes,
+            tensors: Vec::new(),
+            values: Vec::new(),
+            roles,
+        })
+    }
+
+    fn progress(&self, item: Option<String>) -> Progress {
+        let (done, total) = (self.tensors.len() as f64, self.chosen.len() as f64);
+        Progress { stage: "search".into(), done, total, unit: "tensors".into(), item }
+    }
+
+    fn encoding(&self, grid: Grid) -> Encoding {
+        self.quantize.codecs().encoding(Precision::Codes(grid))
+    }
+
+    /// Rounds the tensor at work to a grid, and measures.
+    async fn measure(&mut self, entry: &Entry, grid: Grid) -> Result<Cost, EngineError> {
+        let encoding = self.encoding(grid);
+        let Encoding::Codes(coding) = encoding else {
+            return Err(EngineError::Evaluation("a grid has no codes".into()));
+        };
+        let rounded = self.compensate.rounded(entry, &self.values, coding, Clip::Absmax)?.tensor;
+        let (bytes, changed) = (rounded.bytes(), self.compensate.replaced(&entry.name, rounded)?);
+        let kl = self.judge.of(&changed).await?;
+        Ok(Cost { precision: Precision::Codes(grid), bytes, kl, measured: true })
+    }
+
+    /// The costs of the precisions that were not measured.
+    fn follow(&self, entry: &Entry, measured: &[Cost]) -> Vec<Cost> {
+        let all = MEASURED.iter().chain(&FOLLOWING);
+        let cost = |&grid: &Grid| {
+            let precision = Precision::Codes(grid);
+            if let Some(cost) = measured.iter().find(|cost| cost.precision == precision) {
+                return Some(*cost);
+            }
+            let encoding = self.encoding(grid);
+            let nearest =
+                measured.iter().min_by_key(|cost| cost.precision.bits().abs_diff(grid.bits() as u64))?;
+            let finer = grid.bits() as f64 - nearest.precision.bits() as f64;
+            let kl = nearest.kl / 4f64.powf(finer);
+            encoding.refusal(&entry.shape).is_none().then(|| Cost {
+                precision,
+                bytes: encoding.bytes(&entry.shape),
+                kl,
+                measured: false,
+            })
+        };
+        all.filter_map(cost).collect()
+    }
+}
+
+impl Job for Costs {
+    type Output = SearchCosts;
+    type Error = EngineError;
+
+    async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+        if self.judge.prepare().await? {
+            return Ok(Some(self.progress(None)));
+        }
+        let Some(&position) = self.chosen.get(self.tensors.len()) else { return Ok(None) };
+        let entry = self.index.tensors[position].clone();
+        if let Some(progress) = self.compensate.prepare(&entry.name).await? {
+            return Ok(Some(progress));
+        }
+        self.values = codecs::decode(&statepress_formats::read_tensor(&*self.source, &entry)?);
+        let fits = |grid: &Grid| self.encoding(*grid).refusal(&entry.shape).is_none();
+        let mut grids: Vec<Grid> = self.measured.iter().copied().filter(fits).collect();
+        // The base has it in those codes, so that they fit.
+        if grids.is_empty() {
+            grids.push(CHOSEN);
+        }
+        let mut measured = Vec::new();
+        for grid in grids {
+            measured.push(self.measure(&entry, grid).await?);
+        }
+        let choices = self.follow(&entry, &measured);
+        self.compensate.forget(&entry.name);
+        let role = self.roles[self.tensors.len()];
+        let (tensor, params) = (entry.name.clone(), entry.params());
+        self.tensors.push(TensorCosts { tensor, role, params, choices });
+        Ok(Some(self.progress(Some(entry.name))))
+    }
+
+    fn finish(self) -> Result<SearchCosts, EngineError> {
+        let (tokens, window) = (self.judge.tokens() as u64, self.judge.window() as u64);
+        let Self { base, bytes_before, fixed_bytes, tensors, chosen, .. } = self;
+        if tensors.len() < chosen.len() {
+            return Err(EngineError::Evaluation("costs were finished before all were measured".into()));
+        }
+        Ok(SearchCosts { base, bytes_before, fixed_bytes, tensors, tokens, window })
+    }
+}

@@ -1,0 +1,10 @@
+//! "Give me this size", "lose no more than this": which tensor to store in how many bits.
+//!
+//! [`Costs`] measures what rounding each tensor alone costs in divergence, at a few precisions; [`allocate`] then spends bits
+//! where a byte saves most of it. Sums of single costs predict the whole: divergences of small errors add up.
+
+mod allocate;
+mod costs;
+
+pub use allocate::{allocate, check_target};
+pub use costs::{Costs, CostsOptions};

@@ -1,0 +1,73 @@
+// The search for the best recipe, as a user runs it: a target, a text, and a file that was measured.
+
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { open, search } from "statepress";
+import { cli, fixture, scratch } from "../support/node.mjs";
+
+const folder = scratch();
+const SMALL = fixture("fixtures/il_moe.safetensors");
+const ids = Uint16Array.from({ length: 2048 }, (_, i) => (i * 37 + ((i * i) % 11)) % 50);
+const bin = join(folder, "ids.bin");
+writeFileSync(bin, ids);
+
+test("a size is kept, and what was measured stands beside what was predicted", async () => {
+  const [out, recipe] = [join(folder, "small.safetensors"), join(folder, "found.json")];
+  const args = ["search", SMALL, "-o", out, "--budget", "6x", "--calibrate-ids", bin, "--recipe-out", recipe, "--json"];
+  const said = await cli(args);
+  assert.equal(said.code, 0, said.stderr);
+  const { bytes, predicted, measured, front, reached, tensorCosts } = said.json;
+  assert.ok(bytes.ratio >= 6 && reached, `${bytes.ratio}`);
+  assert.equal(bytes.after, predicted.bytes);
+  assert.ok(measured.kl >= 0 && Number.isFinite(measured.perplexityChange), JSON.stringify(measured));
+  assert.ok(front.length > 3 && front.every(({ ratio, kl }, i) => i === 0 || (ratio < front[i - 1].ratio && kl >= 0)));
+  assert.ok(tensorCosts.every(({ tensor, choices }) => tensor && choices.length > 0));
+  assert.deepEqual(JSON.parse(readFileSync(recipe, "utf8")), said.json.recipe);
+  assert.ok(existsSync(`${out}.report.json`));
+
+  // The recipe is an ordinary one: whoever has the text makes the same sizes of it.
+  const again = join(folder, "again.safetensors");
+  const made = await cli(["compress", SMALL, "-o", again, "--recipe", recipe, "--calibrate-ids", bin, "--json"]);
+  assert.equal(made.code, 0, made.stderr);
+  assert.equal(made.json.bytes.after, bytes.after);
+
+  const checkpoint = await open(SMALL);
+  const seen = new Set();
+  const onProgress = ({ stage }) => seen.add(stage);
+  const found = await search(checkpoint, { ratio: 6 }, { calibration: ids, onProgress });
+  assert.deepEqual(found.recipe, said.json.recipe, "the library finds the same");
+  for (const stage of ["calibrate", "search", "compress", "compare"]) assert.ok(seen.has(stage), [...seen].join());
+  const close = await search(checkpoint, { maxKl: 4 * measured.kl }, { calibration: ids, fast: true });
+  assert.ok(!close.reached || close.measured.kl <= 4 * measured.kl, `${close.measured.kl}`);
+  for (const it of [found.compressed, close.compressed, checkpoint]) it.dispose();
+});
+
+test("what is no target, or out of reach, is refused before anything is written", async () => {
+  const out = join(folder, "never.safetensors");
+  const searched = (...options) => cli(["search", SMALL, "-o", out, "--calibrate-ids", bin, ...options]);
+  for (const [options, code, why] of [
+    [[], 2, /one of --budget, --max-loss and --max-kl is needed/],
+    [["--budget", "8x", "--max-kl", "1"], 2, /one of --budget, --max-loss and --max-kl is needed/],
+    [["--budget", "1x"], 2, /--budget takes a ratio above 1 \(8x\) or bytes, not '1x'/],
+    [["--budget", "much"], 2, /--budget takes a ratio above 1/],
+    [["--budget", "900x", "--fast"], 1, /option target is \d+ bytes; allowed: from \d+ bytes on/],
+    [["--max-kl", "1e-30", "--fast"], 1, /option target is a divergence of [\d.]+; allowed: from [\d.]+ on/],
+  ]) {
+    const { code: exit, stderr } = await searched(...options);
+    assert.equal(exit, code, `${options}: ${stderr}`);
+    assert.match(stderr, why);
+  }
+  const textless = await cli(["search", SMALL, "-o", out, "--budget", "6x"]);
+  assert.equal(textless.code, 2);
+  assert.match(textless.stderr, /a text for the model to read is needed/);
+  assert.ok(!existsSync(out));
+
+  const checkpoint = await open(SMALL);
+  await assert.rejects(search(checkpoint, {}, { calibration: ids }), { code: "bad-option", message: /one of ratio/ });
+  await assert.rejects(search(checkpoint, { size: 3 }, { calibration: ids }), { code: "bad-option", message: /size/ });
+  const stop = AbortSignal.abort();
+  await assert.rejects(search(checkpoint, { ratio: 6 }, { calibration: ids, signal: stop }), { code: "aborted" });
+  checkpoint.dispose();
+});

@@ -1,0 +1,100 @@
+//! The search for the best recipe: what each tensor costs is measured, the recipe reaches its target, and its prediction holds.
+
+use statepress::report::{SearchCosts, SearchTarget};
+use statepress::{Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, OpenOptions, allocate, run};
+use statepress_tests::files::{demo, fixture, open};
+use statepress_tests::golden::Golden;
+
+fn costs(base: &Checkpoint, texts: (&[u32], &[u32]), options: &CostsOptions) -> SearchCosts {
+    let model = base.model().unwrap();
+    run(base.search_costs(&model, texts, options).unwrap(), |_| {}).unwrap()
+}
+
+#[test]
+fn a_budget_is_kept_and_the_prediction_holds() {
+    let base = open(&demo().join("model.safetensors"), &[]);
+    let ids = Golden::open(&fixture("trained/itera-tiny.safetensors")).ids("input_ids");
+    let (read, judged) = ids.split_at(ids.len() / 2);
+    let costs = costs(&base, (read, judged), &CostsOptions { windows: 1, fast: true });
+    for tensor in &costs.tensors {
+        let pairs = tensor.choices.windows(2);
+        assert!(pairs.clone().all(|pair| pair[0].bytes < pair[1].bytes), "{tensor:?}");
+        assert!(tensor.choices.iter().all(|cost| cost.kl >= 0.0 && cost.kl.is_finite()), "{tensor:?}");
+        assert_eq!(tensor.choices.iter().filter(|cost| cost.measured).count(), 1, "{tensor:?}");
+    }
+    let small = allocate(&costs, &SearchTarget { ratio: Some(9.0), ..SearchTarget::default() }).unwrap();
+    assert!(small.chosen.ratio >= 9.0 && small.chosen.ratio < 9.2, "{:?}", small.chosen);
+    for pair in small.front.windows(2) {
+        assert!(pair[0].bytes < pair[1].bytes && pair[0].kl > pair[1].kl, "{pair:?}");
+    }
+    let (report, divergence) = measured(&base, &small.recipe, read, judged);
+    assert_eq!(report.plan.bytes.after, small.chosen.bytes, "the size is what was predicted");
+    let off = divergence / small.chosen.kl;
+    assert!((0.5..2.0).contains(&off), "{divergence} nats, predicted {}", small.chosen.kl);
+
+    let close = SearchTarget { max_kl: Some(small.chosen.kl / 4.0), ..SearchTarget::default() };
+    let close = allocate(&costs, &close).unwrap().chosen;
+    assert!(close.kl <= small.chosen.kl / 4.0 && close.ratio < small.chosen.ratio, "{close:?}");
+    let change = close.perplexity_change * (1.0 + 1e-9);
+    let loss = SearchTarget { max_loss: Some(change), ..SearchTarget::default() };
+    assert_eq!(allocate(&costs, &loss).unwrap().chosen, close, "the same said otherwise");
+}
+
+fn measured(
+    base: &Checkpoint,
+    recipe: &statepress::Recipe,
+    read: &[u32],
+    judged: &[u32],
+) -> (statepress::report::CompressReport, f64) {
+    let (model, sink) = (base.model().unwrap(), MemorySink::default());
+    let job = base.compress_calibrated(recipe, Box::new(sink.clone()), &model, read).unwrap();
+    let report = run(job, |_| {}).unwrap();
+    let compressed = Checkpoint::open(sink.take(), OpenOptions::default()).unwrap().model().unwrap();
+    let options = CompareOptions { window: Some(256), ..CompareOptions::default() };
+    let card = run(Compare::new(&model, &compressed, judged, options, || 0.0).unwrap(), |_| {}).unwrap();
+    (report, card.kl.mean)
+}
+
+#[test]
+fn every_precision_that_a_tensor_takes_is_measured_or_follows() {
+    let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
+    let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
+    let costs = costs(&base, ids.split_at(48), &CostsOptions { windows: 1, fast: false });
+    assert!(!costs.tensors.is_empty());
+    for tensor in &costs.tensors {
+        let names: Vec<_> = tensor.choices.iter().map(|cost| cost.precision.name()).collect();
+        assert_eq!(names, ["lm2", "lm3", "nf4", "int5", "int6", "int8"], "{}", tensor.tensor);
+        assert!(tensor.choices.iter().take(3).all(|cost| cost.measured), "{}", tensor.tensor);
+        for pair in tensor.choices[3..].windows(2) {
+            let bits = pair[1].precision.bits() - pair[0].precision.bits();
+            let quarter = pair[0].kl / 4f64.powi(bits as i32);
+            assert!((pair[1].kl - quarter).abs() <= 1e-9 * quarter.abs(), "{tensor:?}");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
+    let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
+    let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
+    let costs = costs(&base, ids.split_at(48), &CostsOptions { windows: 1, fast: true });
+    let refused = |target: SearchTarget| allocate(&costs, &target).unwrap_err().to_string();
+    let none = SearchTarget::default();
+    assert!(refused(none).contains("one of ratio, bytes, maxKl and maxLoss"), "{}", refused(none));
+    let two = SearchTarget { ratio: Some(4.0), max_kl: Some(0.1), ..none };
+    assert!(refused(two).contains("one of ratio"), "{}", refused(two));
+    for (target, why) in [
+        (SearchTarget { ratio: Some(1.0), ..none }, "option ratio is 1; allowed: a number above 1"),
+        (SearchTarget { max_kl: Some(f64::NAN), ..none }, "option maxKl is NaN"),
+        (SearchTarget { max_loss: Some(-1.0), ..none }, "option maxLoss is -1"),
+        (SearchTarget { ratio: Some(1e4), ..none }, "allowed: from "),
+        (SearchTarget { bytes: Some(10.0), ..none }, "10 bytes"),
+        (SearchTarget { max_kl: Some(1e-300), ..none }, "at "),
+    ] {
+        assert!(refused(target).contains(why), "{}", refused(target));
+    }
+    let model = base.model().unwrap();
+    let options = CostsOptions { windows: 0, fast: false };
+    let error = base.search_costs(&model, ids.split_at(48), &options).err().unwrap().to_string();
+    assert!(error.contains("windows is 0; allowed: 1 to 64"), "{error}");
+}

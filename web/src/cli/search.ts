@@ -1,0 +1,73 @@
+// The command search: the best recipe under a target, carried out and measured.
+
+import { checkFormat } from "../api/formats.js";
+import { type SearchTarget, StatepressError, search as searched } from "../api/node.js";
+import { checkTarget } from "../api/target.js";
+import { type Args, UsageError } from "./args.js";
+import type { Run } from "./command.js";
+import { save, writeJson } from "./compress.js";
+import { destinations } from "./destinations.js";
+import { readTokens } from "./files.js";
+import { running, withCheckpoint } from "./opened.js";
+import * as show from "./show.js";
+
+export async function search(run: Run, file: string): Promise<number> {
+  const { args, output, signal } = run;
+  const target = targetOf(args);
+  const out = args.need("output");
+  const tokens = await readTokens(run, "calibrate", "calibrate-ids");
+  if (!tokens) throw new UsageError("a text for the model to read is needed: --calibrate TEXT or --calibrate-ids BIN");
+  const place = (await destinations(run, [file], out, checkFormat(args.one("format")))).get(file);
+  if (!place) throw new StatepressError("internal", `${file} has no destination`);
+  const recipeOut = args.text("recipe-out");
+  const how = { force: args.flag("force"), inputs: place.inputs, signal };
+  // Said before the work rather than after it.
+  if (recipeOut !== undefined) await checkTarget(recipeOut, how);
+  await withCheckpoint(run, file, async (checkpoint) => {
+    output.findings(checkpoint.inspection.findings);
+    const input = tokens(Number(checkpoint.inspection.spec["vocab_size"]?.value ?? 0));
+    const calibration = "text" in input ? input.text : input.ids;
+    const fast = args.flag("fast");
+    const found = await searched(checkpoint, target, { ...running(run), calibration, fast, beside: place.file });
+    const { compressed, recipe, predicted, measured, reached, front, costs } = found;
+    try {
+      const { report } = compressed;
+      if (!report) throw new StatepressError("internal", "compressing left no report");
+      output.findings(report.findings);
+      if (!reached) output.note("the target is missed by what was measured; this is the closest of three tries");
+      await save(run, compressed, place);
+      if (recipeOut !== undefined) await writeJson(recipeOut, recipe, how);
+      const result = {
+        ...report,
+        predicted,
+        measured,
+        reached,
+        front: front.map(({ ratio, kl, bytes }) => ({ ratio, kl, bytes })),
+        tensorCosts: costs.tensors,
+        ...(place.file !== undefined && { file: place.file }),
+        ...(place.reportFile !== undefined && { reportFile: place.reportFile }),
+      };
+      output.result(result, () => show.found(found, report, place.file ?? "standard output"));
+    } finally {
+      compressed.dispose();
+    }
+  });
+  return 0;
+}
+
+// Exactly one of the three options.
+function targetOf(args: Args): SearchTarget {
+  const [budget, maxLoss, maxKl] = [args.text("budget"), args.number("max-loss"), args.number("max-kl")];
+  const given = [budget, maxLoss, maxKl].filter((it) => it !== undefined);
+  if (given.length !== 1) throw new UsageError("one of --budget, --max-loss and --max-kl is needed");
+  if (maxLoss !== undefined) return { maxLoss };
+  if (maxKl !== undefined) return { maxKl };
+  const text = budget ?? "";
+  const ratio = text.endsWith("x");
+  const size = text.trim() === "" ? Number.NaN : Number(ratio ? text.slice(0, -1) : text);
+  if (!(Number.isFinite(size) && size > 1)) {
+    throw new UsageError(`--budget takes a ratio above 1 (8x) or bytes, not '${text}'`);
+  }
+  // Nobody wants a thousandth of a model, or a model of a thousand bytes.
+  return ratio || size <= 1000 ? { ratio: size } : { bytes: size };
+}
