@@ -79,7 +79,7 @@ impl<R: Runner> Compress<R> {
             .map(|decision| {
                 let entry = &index.tensors[decision.position];
                 let (name, shape) = (entry.name.clone(), entry.shape.clone());
-                TensorSpec { name, shape, form: decision.form }
+                TensorSpec { name, shape, form: decision.form, coded: decision.coded }
             })
             .collect();
         let quantize = quantize_step(recipe)?;
@@ -134,6 +134,7 @@ impl<R: Runner> Compress<R> {
         let report = &mut self.planned.plan.tensors[self.next].error;
         let Form::Coded(encoding) = decision.form else {
             self.writer.copy(&*self.source, entry)?;
+            self.peak_memory = self.peak_memory.max(self.writer.held());
             let found = statepress_formats::survey(&*self.source, entry)?;
             // As they are kept, numbers out of float32's reach are what they were.
             findings.extend(measure::told(entry, &Survey { first_beyond: None, first_below: None, ..found }));
@@ -147,10 +148,8 @@ impl<R: Runner> Compress<R> {
             if let Some(compensate) = &mut self.compensate {
                 compensate.skip(&entry.name);
             }
-            self.peak_memory = self.peak_memory.max(tensor.bytes());
-            self.writer.write(&entry.name, &tensor)?;
             *report = Some(measure::kept(&found));
-            return Ok(());
+            return self.write(decision, &tensor, tensor.bytes() + entry.coded_bytes());
         }
         let (values, while_decoding) = numbers(tensor);
         let compensated = match (&mut self.compensate, encoding) {
@@ -166,8 +165,7 @@ impl<R: Runner> Compress<R> {
         };
         let statistics = self.compensate.as_ref().map_or(0, Compensate::bytes);
         let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + statistics;
-        self.peak_memory = self.peak_memory.max(held);
-        self.writer.write(&entry.name, &coded.tensor)?;
+        drop(values);
         findings.extend(coded.findings);
         let count = coded.error.clipped;
         match coding::percentile(encoding, self.clip) {
@@ -176,6 +174,19 @@ impl<R: Runner> Compress<R> {
             None => findings.extend(coding::clipped(entry, encoding, &coded.error)),
         }
         *report = Some(coded.error);
+        self.write(decision, &coded.tensor, held)
+    }
+
+    /// Writes a tensor that took so many bytes of memory to make.
+    fn write(&mut self, decision: &Decision, tensor: &Tensor, making: u64) -> Result<(), EngineError> {
+        let entry = &self.index.tensors[decision.position];
+        let waiting = self.writer.held();
+        let stored = self.writer.write(&entry.name, tensor)?;
+        // The entropy coder takes codes of 16 bits.
+        let numbers = if decision.coded { 2 * entry.params() } else { 0 };
+        let held = waiting + making.max(tensor.bytes() + numbers + self.writer.held() - waiting);
+        self.peak_memory = self.peak_memory.max(held);
+        self.planned.stored(self.next, entry, stored);
         Ok(())
     }
 }
@@ -210,6 +221,7 @@ impl<R: Runner> Job for Compress<R> {
         if let Some(compensate) = &self.compensate {
             self.planned.plan.findings.extend(compensate.findings());
         }
+        self.planned.coded(&self.index.tensors);
         let (_, file_bytes) = self.writer.finish()?;
         Ok(CompressReport {
             plan: self.planned.plan,

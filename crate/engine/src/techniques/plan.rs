@@ -22,6 +22,8 @@ pub struct Decision {
     pub position: usize,
     /// What it will be.
     pub form: Form,
+    /// Whether its codes will be entropy-coded, should that be smaller.
+    pub coded: bool,
 }
 
 /// A plan for users and the decisions behind it, in file order.
@@ -55,6 +57,14 @@ pub fn plan(
     if quantize_step(recipe)?.is_some_and(|quantize| quantize.compensation().is_some()) {
         let message = "the recipe makes up for rounding errors: compressing needs a calibration text, and its sizes are these";
         planned.plan.findings.push(Finding::info("needs-calibration", message));
+    }
+    let coded = planned.decisions.iter().filter(|decision| decision.coded).count();
+    if coded > 0 {
+        let message = format!(
+            "codes of {} to be entropy-coded: the file will be smaller than planned, and only compressing tells by how much",
+            counted(coded, "tensor are", "tensors are")
+        );
+        planned.plan.findings.push(Finding::info("coded-smaller", message));
     }
     if let Some((head, _)) = may_be_copy(index, &spec.names)
         && spec.names.rebuilds_head()
@@ -161,7 +171,10 @@ pub(super) fn plan_knowing(
             bytes_after,
             error: None,
         });
-        decisions.push(Decision { position, form });
+        // What changes nothing leaves codes as they are stored.
+        let coded = quantize.map_or(entry.coded_bytes() > 0, |quantize| quantize.coded);
+        let coded = coded && matches!(form, Form::Coded(Encoding::Codes(_)));
+        decisions.push(Decision { position, form, coded });
     }
 
     if let Some(first) = untied.first() {
@@ -188,15 +201,16 @@ pub(super) fn plan_knowing(
     }
     before += left_out;
     shares.sort_by_key(|share| (share.precision == StoredAs::Kept, share.precision));
-    if after > before {
-        let message = format!("the result is larger than what was opened: {after} bytes against {before}");
-        findings.push(Finding::warning("grows", message));
+    let bytes = Bytes { fp32, before, after, memory: after, ratio: ratio(before, after) };
+    // Of what is coded it is known later.
+    if !decisions.iter().any(|decision| decision.coded) {
+        findings.extend(grows(&bytes));
     }
     let plan = Plan {
         recipe: recipe.clone(),
         matched,
         unmatched,
-        bytes: Bytes { fp32, before, after, ratio: ratio(before, after) },
+        bytes,
         nominal: Nominal { bytes: nominal, ratio: ratio(fp32, nominal) },
         precisions: shares,
         tensors,
@@ -207,6 +221,51 @@ pub(super) fn plan_knowing(
 
 fn ratio(before: u64, after: u64) -> f64 {
     if after == 0 { 1.0 } else { before as f64 / after as f64 }
+}
+
+/// Says that the result is larger than what was opened, if it is.
+fn grows(bytes: &Bytes) -> Option<Finding> {
+    let Bytes { before, after, .. } = bytes;
+    (after > before).then(|| {
+        let message = format!("the result is larger than what was opened: {after} bytes against {before}");
+        Finding::warning("grows", message)
+    })
+}
+
+impl Planned {
+    /// Puts the bytes that a tensor takes in the file in place of those that were planned.
+    pub(super) fn stored(&mut self, at: usize, entry: &Entry, bytes: u64) {
+        let Plan { tensors, bytes: sum, precisions, .. } = &mut self.plan;
+        let tensor = &mut tensors[at];
+        let saved = tensor.bytes_after - bytes;
+        tensor.bytes_after = bytes;
+        if !is_buffer(entry) {
+            sum.after -= saved;
+            sum.ratio = ratio(sum.before, sum.after);
+            let share = precisions.iter_mut().find(|share| share.precision == tensor.precision);
+            share.into_iter().for_each(|share| share.bytes -= saved);
+        }
+    }
+
+    /// Says what came of coding, once every tensor is stored: what grew after all, and codes that are packed still.
+    pub(super) fn coded(&mut self, entries: &[Entry]) {
+        let asked = self.decisions.iter().zip(&self.plan.tensors).filter(|(decision, _)| decision.coded);
+        let mut packed = asked.clone().filter(|(decision, tensor)| {
+            tensor.bytes_after == decision.form.bytes(&entries[decision.position].shape)
+        });
+        let (asked, count) = (asked.count(), packed.clone().count());
+        if let Some((_, first)) = packed.next() {
+            let message = format!(
+                "codes of {count} of {} are stored packed: entropy-coded they are no smaller, or so small that readers \
+                 would take them for cut off",
+                counted(asked, "tensor", "tensors")
+            );
+            self.plan.findings.push(Finding::info("not-coded", message).about(&first.name));
+        }
+        if asked > 0 {
+            self.plan.findings.extend(grows(&self.plan.bytes));
+        }
+    }
 }
 
 /// The quantize step of a recipe; `None` when it changes nothing.
