@@ -39,7 +39,8 @@ test("a coded file is smaller, says so, and computes the same", async () => {
   assert.ok(fileBytes < 0.9 * before.json.fileBytes);
   assert.deepEqual(JSON.parse(readFileSync(`${coded}.report.json`, "utf8")).bytes, bytes);
 
-  const text = await cli(["compress", DEMO, "-o", coded, "--recipe", asked, "--force"]);
+  // The option is the same as the recipe that says so; both are written to the file.
+  const text = await cli(["compress", DEMO, "-o", coded, "--recipe", plain, "--coded", "--force"]);
   assert.match(text.stdout, /^in memory +[\d,]+ bytes: codes are packed there$/m);
   const without = await cli(["compress", DEMO, "-o", packed, "--recipe", plain, "--force"]);
   assert.doesNotMatch(without.stdout, /in memory/);
@@ -63,6 +64,12 @@ test("a coded file is smaller, says so, and computes the same", async () => {
   assert.ok(readFileSync(coded).equals(saved), "the library writes the same bytes");
   compressed.dispose();
   base.dispose();
+
+  const none = await cli(["plan", DEMO, "--recipe", "none", "--coded"]);
+  assert.equal(none.code, 2);
+  assert.match(none.stderr, /--coded needs a quantize step, which the recipe none does not have/);
+  const builtin = await cli(["plan", DEMO, "--recipe", "nf4", "--coded", "--json"]);
+  assert.equal(builtin.json.recipe.steps[0].quantize.coded, true);
 
   // A stream that was changed is an error by the tensor's name.
   const damaged = readFileSync(coded);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use statepress::{Checkpoint, Job, OpenOptions, Recipe, recipes, report, run};
+use statepress::{AnyModel, Checkpoint, Job, MemorySink, OpenOptions, Recipe, recipes, report, run};
 use statepress_core::encoding::{Coding, ScaleType};
 use statepress_core::index::Stored;
 use statepress_core::{Codes, Encoding, Form, Grid, Group, Packed, Scales, Tensor};
@@ -162,7 +162,24 @@ fn a_trained_model_is_smaller_by_what_its_codes_are_less_than_random() {
     }
 }
 
-/// A sink that counts how often it is written to, and refuses after a while.
+#[test]
+fn codes_that_make_up_for_errors_are_coded_alike() {
+    let (_, checkpoint) = checkpoints().swap_remove(2);
+    let model = AnyModel::Cpu(checkpoint.model().unwrap());
+    let ids: Vec<u32> = (0..600).map(|i| i * 7 % 40).collect();
+    let [packed, streams] = both("int8", "").map(|recipe| {
+        let sink = MemorySink::default();
+        let recipe = recipe.compensated();
+        let job = checkpoint.compress_calibrated(&recipe, Box::new(sink.clone()), &model, &ids).unwrap();
+        let report = run(job, |_| {}).unwrap();
+        assert!(finding(&report.plan, "compensated").is_some());
+        sink.take()
+    });
+    assert!(streams.len() < packed.len(), "{} against {}", streams.len(), packed.len());
+    assert!(tensors(&packed) == tensors(&streams));
+}
+
+/// A sink that counts how often it is written to.
 #[derive(Clone, Default)]
 struct Watched(std::rc::Rc<std::cell::Cell<usize>>);
 

@@ -94,6 +94,7 @@ export const OPTIONS = {
     help: "the same as little-endian token ids, without a tokenizer",
   },
   compensate: { help: "make up for rounding errors (GPTQ), whatever the recipe says; needs a calibration text" },
+  coded: { help: "store codes entropy-coded, whatever the recipe says: a smaller file of the same numbers" },
   output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
   force: { help: "replace files that exist" },

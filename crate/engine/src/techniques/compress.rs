@@ -163,8 +163,7 @@ impl<R: Runner> Compress<R> {
             Some(coded) => coding::measured(entry, &values, coded, &found),
             None => coding::code(entry, &values, encoding, self.clip, &found)?,
         };
-        let statistics = self.compensate.as_ref().map_or(0, Compensate::bytes);
-        let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + statistics;
+        let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes());
         drop(values);
         findings.extend(coded.findings);
         let count = coded.error.clipped;
@@ -177,15 +176,16 @@ impl<R: Runner> Compress<R> {
         self.write(decision, &coded.tensor, held)
     }
 
-    /// Writes a tensor that took so many bytes of memory to make.
+    /// Writes a tensor that took so many bytes of buffers to make.
     fn write(&mut self, decision: &Decision, tensor: &Tensor, making: u64) -> Result<(), EngineError> {
         let entry = &self.index.tensors[decision.position];
         let waiting = self.writer.held();
         let stored = self.writer.write(&entry.name, tensor)?;
         // The entropy coder takes codes of 16 bits.
         let numbers = if decision.coded { 2 * entry.params() } else { 0 };
-        let held = waiting + making.max(tensor.bytes() + numbers + self.writer.held() - waiting);
-        self.peak_memory = self.peak_memory.max(held);
+        let writing = tensor.bytes() + numbers + self.writer.held() - waiting;
+        let statistics = self.compensate.as_ref().map_or(0, Compensate::bytes);
+        self.peak_memory = self.peak_memory.max(waiting + statistics + making.max(writing));
         self.planned.stored(self.next, entry, stored);
         Ok(())
     }
