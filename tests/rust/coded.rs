@@ -116,11 +116,13 @@ fn what_is_coded_comes_back_as_what_is_packed() {
 
             // With the same recipe again nothing changes, and without a recipe neither does.
             for recipe in [coded, recipes::find("none").unwrap()] {
-                let (_, third) = compressed(&reopen(&streams), &recipe);
+                let (report, third) = compressed(&reopen(&streams), &recipe);
+                assert!(finding(&report.plan, "grows").is_none(), "{what}, {} again", recipe.name);
                 assert!(tensors(&third) == tensors(&packed), "{what}, {} again", recipe.name);
                 assert_eq!(reopen(&third).inspection().bytes, after.after, "{what}, {}", recipe.name);
             }
-            let (_, unpacked) = compressed(&reopen(&streams), &plain);
+            let (report, unpacked) = compressed(&reopen(&streams), &plain);
+            assert_eq!(finding(&report.plan, "grows").is_some(), here > 0, "{what}");
             assert_eq!(reopen(&unpacked).inspection().bytes, before.after, "{what}: packed again");
         }
         assert!(coded_tensors > 20, "{name}: {coded_tensors} tensors were coded");

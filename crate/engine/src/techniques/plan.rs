@@ -8,6 +8,7 @@ use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, Ten
 use statepress_core::{Encoding, Entry, Finding, Form, Grid, Group, Index, Precision, Recipe, StoredAs};
 
 use super::keep::{keep, recoded, tell_kept, tell_once, untouched};
+use super::stored::{grows, to_be_coded};
 use super::tying::may_be_copy;
 use crate::EngineError;
 use crate::families::{ModelSpec, is_buffer, is_mask, storage_of};
@@ -58,14 +59,7 @@ pub fn plan(
         let message = "the recipe makes up for rounding errors: compressing needs a calibration text, and its sizes are these";
         planned.plan.findings.push(Finding::info("needs-calibration", message));
     }
-    let coded = planned.decisions.iter().filter(|decision| decision.coded).count();
-    if coded > 0 {
-        let message = format!(
-            "codes of {} to be entropy-coded: the file will be smaller than planned, and only compressing tells by how much",
-            counted(coded, "tensor are", "tensors are")
-        );
-        planned.plan.findings.push(Finding::info("coded-smaller", message));
-    }
+    planned.plan.findings.extend(to_be_coded(&planned.decisions));
     if let Some((head, _)) = may_be_copy(index, &spec.names)
         && spec.names.rebuilds_head()
         && !tied.contains(&head.name)
@@ -219,53 +213,8 @@ pub(super) fn plan_knowing(
     Ok(Planned { plan, decisions })
 }
 
-fn ratio(before: u64, after: u64) -> f64 {
+pub(super) fn ratio(before: u64, after: u64) -> f64 {
     if after == 0 { 1.0 } else { before as f64 / after as f64 }
-}
-
-/// Says that the result is larger than what was opened, if it is.
-fn grows(bytes: &Bytes) -> Option<Finding> {
-    let Bytes { before, after, .. } = bytes;
-    (after > before).then(|| {
-        let message = format!("the result is larger than what was opened: {after} bytes against {before}");
-        Finding::warning("grows", message)
-    })
-}
-
-impl Planned {
-    /// Puts the bytes that a tensor takes in the file in place of those that were planned.
-    pub(super) fn stored(&mut self, at: usize, entry: &Entry, bytes: u64) {
-        let Plan { tensors, bytes: sum, precisions, .. } = &mut self.plan;
-        let tensor = &mut tensors[at];
-        let saved = tensor.bytes_after - bytes;
-        tensor.bytes_after = bytes;
-        if !is_buffer(entry) {
-            sum.after -= saved;
-            sum.ratio = ratio(sum.before, sum.after);
-            let share = precisions.iter_mut().find(|share| share.precision == tensor.precision);
-            share.into_iter().for_each(|share| share.bytes -= saved);
-        }
-    }
-
-    /// Says what came of coding, once every tensor is stored: what grew after all, and codes that are packed still.
-    pub(super) fn coded(&mut self, entries: &[Entry]) {
-        let asked = self.decisions.iter().zip(&self.plan.tensors).filter(|(decision, _)| decision.coded);
-        let mut packed = asked.clone().filter(|(decision, tensor)| {
-            tensor.bytes_after == decision.form.bytes(&entries[decision.position].shape)
-        });
-        let (asked, count) = (asked.count(), packed.clone().count());
-        if let Some((_, first)) = packed.next() {
-            let message = format!(
-                "codes of {count} of {} are stored packed: entropy-coded they are no smaller, or so small that readers \
-                 would take them for cut off",
-                counted(asked, "tensor", "tensors")
-            );
-            self.plan.findings.push(Finding::info("not-coded", message).about(&first.name));
-        }
-        if asked > 0 {
-            self.plan.findings.extend(grows(&self.plan.bytes));
-        }
-    }
 }
 
 /// The quantize step of a recipe; `None` when it changes nothing.

@@ -166,9 +166,12 @@ struct Held {
 }
 
 impl Held {
-    fn push(&mut self, arrays: Vec<u8>, stream: Option<u64>) {
-        self.tensors.push(arrays);
+    /// Where the arrays of the next tensor go.
+    fn push(&mut self, room: Vec<u8>, stream: Option<u64>) -> &mut Vec<u8> {
+        let at = self.tensors.len();
         self.streams.push(stream);
+        self.tensors.push(room);
+        &mut self.tensors[at]
     }
 }
 
@@ -225,14 +228,14 @@ impl<S: Sink> Writer<S> {
             *codes = Array::Bytes(stream);
         }
         let bytes = arrays.iter().map(Array::bytes).sum();
-        match &mut self.held {
-            None => arrays.iter().try_for_each(|array| array.write(&mut self.sink))?,
+        let mut to = match &mut self.held {
+            None => &mut self.sink as &mut dyn Sink,
             Some(held) => {
-                let mut buffer = reserve(name, usize::try_from(bytes).unwrap_or(usize::MAX))?;
-                arrays.iter().try_for_each(|array| array.write(&mut buffer))?;
-                held.push(buffer, stream.map(|stream| stream.len() as u64));
+                let buffer = reserve(name, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+                held.push(buffer, stream.as_ref().map(|stream| stream.len() as u64))
             }
-        }
+        };
+        arrays.iter().try_for_each(|array| array.write(&mut to))?;
         self.next += 1;
         Ok(bytes)
     }
@@ -243,15 +246,11 @@ impl<S: Sink> Writer<S> {
         let spec = self.next(&entry.name, &entry.shape)?;
         match &entry.stored {
             Stored::Strided(view) | Stored::Opaque { view, .. } if spec.form == Form::Kept(view.dtype) => {
-                let (name, shape) = (&entry.name, &entry.shape);
-                match &mut self.held {
-                    None => view::copy(source, name, shape, view, &mut self.sink)?,
-                    Some(held) => {
-                        let mut buffer = Vec::new();
-                        view::copy(source, name, shape, view, &mut buffer)?;
-                        held.push(buffer, None);
-                    }
-                }
+                let mut to = match &mut self.held {
+                    None => &mut self.sink as &mut dyn Sink,
+                    Some(held) => held.push(Vec::new(), None),
+                };
+                view::copy(source, &entry.name, &entry.shape, view, &mut to)?;
             }
             _ => {
                 let why = format!("it is {}, the layout says {}", entry.dtype_name(), said(spec.form));
