@@ -2,6 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use std::collections::BTreeMap;
+
+use statepress_core::{Codes, Form, Grid, Group, Packed, Scales, Tensor};
+use statepress_formats::{TensorSpec, Writer};
+
 use crate::zip::zip;
 
 /// Folders of fixtures, and the most bytes of a file of theirs that is taken.
@@ -19,6 +24,7 @@ pub(crate) fn load() -> Vec<(String, Vec<u8>)> {
     let mut corpus: Vec<_> = paths.into_iter().filter_map(read).collect();
     assert!(corpus.len() > 30, "the fixtures are not where they were");
     corpus.extend(opcodes());
+    corpus.extend([Grid::Int8, Grid::Nf4, Grid::Lm3].map(coded));
     corpus
 }
 
@@ -26,6 +32,36 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let small = |path: &PathBuf| path.metadata().is_ok_and(|it| it.is_file() && it.len() <= BYTES);
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     entries.filter_map(|entry| Some(entry.ok()?.path())).filter(small).collect()
+}
+
+/// A file whose tensors of that grid are entropy-coded.
+fn coded(grid: Grid) -> (String, Vec<u8>) {
+    let mut rng = fastrand::Rng::with_seed(2);
+    let mut tensors = Vec::new();
+    for (name, rows, cols) in [("a.weight", 24, 32), ("b.weight", 1, 700), ("c.weight", 90, 7)] {
+        let n: usize = rows * cols;
+        let (group, scales) = match grid {
+            Grid::Int8 => (Group::Row, rows),
+            _ => (Group::Values(64), n.div_ceil(64)),
+        };
+        // Few of the codes there are.
+        let codes = (0..(n * grid.bits()).div_ceil(8)).map(|_| 0x49 << rng.u32(..2)).collect();
+        let codes = Codes { grid, group, codes, scales: Scales::F32(vec![0.25; scales]) };
+        tensors.push((name, Tensor { shape: vec![rows, cols], data: Packed::Codes(codes) }));
+    }
+    let spec = |(name, tensor): &(&str, Tensor)| TensorSpec {
+        name: name.to_string(),
+        shape: tensor.shape.clone(),
+        form: Form::Coded(tensor.encoding()),
+        coded: true,
+    };
+    let specs: Vec<_> = tensors.iter().map(spec).collect();
+    let mut writer = Writer::new(Vec::new(), &specs, &BTreeMap::new()).expect("a layout");
+    for (name, tensor) in &tensors {
+        writer.write(name, tensor).expect("a tensor of the layout");
+    }
+    assert!(writer.held() < 2000, "nothing was coded");
+    (format!("{} entropy-coded", grid.name()), writer.finish().expect("all tensors").0)
 }
 
 /// Archives whose pickles use the opcodes that no writer of today does.

@@ -320,7 +320,7 @@ fn values_out_of_reach_take_the_last_code_and_are_counted() {
 /// The tensor as a file has it.
 fn file(tensor: &Tensor) -> Vec<u8> {
     let form = Form::Coded(tensor.encoding());
-    let spec = TensorSpec { name: "w".into(), shape: tensor.shape.clone(), form };
+    let spec = TensorSpec { name: "w".into(), shape: tensor.shape.clone(), form, coded: false };
     let mut writer = Writer::new(Vec::new(), &[spec], &BTreeMap::new()).unwrap();
     writer.write("w", tensor).unwrap();
     writer.finish().unwrap().0

@@ -73,6 +73,11 @@ fn every_recipe() -> Vec<Recipe> {
         ("int2", r#","groups":{"group":32,"scale":"log8"}"#),
         ("lm3", r#","groups":{"group":64,"scale":"log8"}"#),
         ("lm2", r#","groups":{"group":256,"scale":"fp16"}"#),
+        ("int8", r#","coded":true"#),
+        ("int4", r#","int4":{"group":16},"coded":true"#),
+        ("nf4", r#","nf4":{"block":32},"coded":true"#),
+        ("int3", r#","groups":{"group":16,"scale":"log8"},"coded":true"#),
+        ("lm3", r#","groups":{"group":64,"scale":"fp32"},"coded":true"#),
     ] {
         all.push(recipe(&[("*", rule)], options));
     }
@@ -158,10 +163,17 @@ fn python_reads_what_we_write_to_the_last_bit() {
         }
     }
     let paths: Vec<_> = files.iter().map(|(_, path)| path.display().to_string()).collect();
-    run_python(&python, decoder("A decoder in Python") + MAIN, &paths);
+    run_python(&python, decoder("A decoder in Python") + &decoder("Entropy-coded codes") + MAIN, &paths);
     let compared: usize = files.iter().map(|(what, path)| compare(what, path)).sum();
+    let coded: usize = files.iter().map(|(_, path)| coded(path)).sum();
     std::fs::remove_dir_all(&folder).unwrap();
-    assert!(compared > 3000, "{compared}");
+    assert!(compared > 3000 && coded > 200, "{compared}, {coded} of them entropy-coded");
+}
+
+/// How many tensors of a file are entropy-coded.
+fn coded(path: &Path) -> usize {
+    let index = statepress_formats::open(&std::fs::read(path).unwrap()).unwrap();
+    index.tensors.iter().filter(|entry| entry.coded_bytes() > 0).count()
 }
 
 /// Holds what Python made of a file to what we read; returns how many tensors that were.

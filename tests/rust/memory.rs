@@ -54,6 +54,22 @@ fn compressing_needs_less_than_two_tensors_of_memory() {
     assert!(peak as u64 >= report.peak_memory, "{peak} against {}", report.peak_memory);
     drop(model);
 
+    // What is entropy-coded waits for the sizes of all; only codes do that, and no numbers.
+    let mut recipe = recipes::find("nf4").unwrap();
+    for step in &mut recipe.steps {
+        if let statepress::recipe::Step::Quantize(quantize) = step {
+            quantize.coded = true;
+        }
+    }
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    let report = run(checkpoint.compress(&recipe, Box::new(Counter(0))).unwrap(), |_| {}).unwrap();
+    let peak = ALLOCATOR.peak_usage() - before;
+    let file = report.file_bytes as usize;
+    assert!(file < LARGEST / 4 && report.peak_memory > file as u64, "{file}, {}", report.peak_memory);
+    assert!(peak < 2 * LARGEST + file + BLOCK, "coded: {peak} bytes");
+    assert!(peak as u64 >= report.peak_memory, "coded: {peak} against {}", report.peak_memory);
+
     // A head that is a copy of the table is compared with it before the first tensor is written.
     let source = FileSource::open(demo().join("model.safetensors")).unwrap();
     let mut index = statepress_formats::open(&source).unwrap();

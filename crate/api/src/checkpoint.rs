@@ -103,6 +103,7 @@ impl Checkpoint {
                 dtype: entry.dtype_name(),
                 params: entry.params(),
                 bytes: entry.bytes(),
+                coded: entry.coded_bytes() > 0,
                 tied_to: entry.tied_to.clone(),
                 role: self.spec.weights.get(&entry.name).map(|weight| weight.role),
                 segments: self

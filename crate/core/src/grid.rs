@@ -85,6 +85,15 @@ impl Grid {
         }
     }
 
+    /// What the last byte of packed codes is filled with: NF4 as in bitsandbytes with its code of zero, others with bits
+    /// that are not set.
+    pub const fn padding(self) -> u8 {
+        match self {
+            Self::Nf4 => 7,
+            _ => 0,
+        }
+    }
+
     /// What a code stands for; bits above its own are ignored.
     pub const fn level(self, code: u8) -> f32 {
         let unused = 8 - self.bits() as u32;
@@ -114,6 +123,14 @@ mod tests {
         assert_eq!([0, 1, 3, 4, 7].map(|code| Grid::Int3.level(code)), [0.0, 1.0, 3.0, -4.0, -1.0]);
         assert_eq!(Grid::Int8.level(0x80), -128.0);
         assert_eq!((Grid::Int2.most(), Grid::Int8.most(), Grid::Nf4.most()), (1.0, 127.0, 1.0));
+    }
+
+    #[test]
+    fn padding_stands_for_zero_where_a_code_does() {
+        let zero = |grid: &&Grid| (0..1 << grid.bits()).any(|code| grid.level(code as u8) == 0.0);
+        for grid in Grid::ALL.iter().filter(zero) {
+            assert_eq!(grid.level(grid.padding()), 0.0, "{grid:?}");
+        }
     }
 
     #[test]

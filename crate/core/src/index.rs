@@ -81,6 +81,8 @@ pub enum Stored {
     Packed {
         /// How the numbers are coded.
         encoding: Encoding,
+        /// Whether the codes, its first part, are entropy-coded: as many bytes as they take, instead of packed ones.
+        coded: bool,
         /// Where each part lies.
         parts: Vec<Extent>,
     },
@@ -157,6 +159,14 @@ impl Entry {
             }
             Stored::Packed { parts, .. } => parts.iter().map(|part| part.len).sum(),
             Stored::Coded(coded) => coded.bytes,
+        }
+    }
+
+    /// Bytes of its codes where they are entropy-coded, else 0.
+    pub fn coded_bytes(&self) -> u64 {
+        match &self.stored {
+            Stored::Packed { coded: true, parts, .. } => parts.first().map_or(0, |codes| codes.len),
+            _ => 0,
         }
     }
 

@@ -19,5 +19,9 @@ pub const PICKLE_MARKS: usize = 1 << 10;
 /// Values that a pickle may create; also bounds its memo and its stack.
 pub const PICKLE_VALUES: usize = 1 << 21;
 
+/// Codes that one byte of an entropy-coded stream may stand for: as many as DEFLATE's bytes at the most. So what a file has us
+/// allocate stays in proportion to its size; codes that need less are stored packed.
+pub const CODES_PER_BYTE: u64 = 1 << 10;
+
 /// Bytes read from a source at a time while a tensor is converted.
 pub const CHUNK_BYTES: usize = 1 << 16;

@@ -96,6 +96,10 @@ pub struct Quantize {
     /// How `int6`, `int5`, `int3`, `int2`, `lm3` and `lm2` are done.
     #[serde(default)]
     pub groups: GroupOptions,
+    /// Whether the codes of quantized tensors are entropy-coded in the file, which is smaller for it; in memory they are
+    /// what they are without. `false` when left out.
+    #[serde(default)]
+    pub coded: bool,
     /// Whether rounding errors are made up for. `none` when left out.
     #[serde(default)]
     pub error_compensation: ErrorCompensation,
@@ -116,6 +120,7 @@ impl Default for Quantize {
             nf4,
             int4,
             groups,
+            coded: false,
             error_compensation: ErrorCompensation::None,
             gptq: None,
         }

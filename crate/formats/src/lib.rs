@@ -27,6 +27,7 @@ mod safetensors;
 mod shape;
 mod shards;
 mod small_float;
+mod streamed;
 mod survey;
 mod tensor;
 mod view;

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use statepress_core::index::Stored;
+use statepress_core::words::kind;
 use statepress_core::{Encoding, Entry, Form};
 
 use crate::safetensors::TensorSpec;
 use crate::shape::checked_elements;
 use crate::view::contiguous_extent;
-use crate::{FormatError, json};
+use crate::{FormatError, json, streamed};
 
 /// The metadata key of the description.
 pub(crate) const KEY: &str = "statepress";
@@ -28,10 +29,16 @@ pub(crate) struct PackedTensors {
     tensors: BTreeMap<String, Map<String, Value>>,
 }
 
-/// The JSON description of those of `tensors` that are quantized, if any is.
-pub(crate) fn describe(tensors: &[TensorSpec]) -> Result<Option<String>, serde_json::Error> {
+/// What the description of an entropy-coded tensor says beside its encoding.
+const CODED: &str = "coded";
+
+/// The JSON description of those of `tensors` that are quantized, if any is; `streams` has the bytes of entropy-coded codes.
+pub(crate) fn describe(
+    tensors: &[TensorSpec],
+    streams: &[Option<u64>],
+) -> Result<Option<String>, serde_json::Error> {
     let mut described = BTreeMap::new();
-    for spec in tensors {
+    for (spec, stream) in tensors.iter().zip(streams) {
         let Form::Coded(encoding) = spec.form else { continue };
         if !encoding.precision().is_quantized() {
             continue;
@@ -39,6 +46,9 @@ pub(crate) fn describe(tensors: &[TensorSpec]) -> Result<Option<String>, serde_j
         let mut fields = Map::from_iter([("shape".to_string(), Value::from(spec.shape.clone()))]);
         if let Value::Object(encoding) = serde_json::to_value(encoding)? {
             fields.extend(encoding);
+        }
+        if stream.is_some() {
+            fields.insert(CODED.into(), true.into());
         }
         described.insert(spec.name.clone(), fields);
     }
@@ -75,20 +85,39 @@ impl PackedTensors {
             let shape = fields.remove("shape").unwrap_or(Value::Null);
             let shape: Vec<usize> =
                 serde_json::from_value(shape).map_err(|error| wrong(format!("its shape: {error}")))?;
+            let coded = match fields.remove(CODED) {
+                None => false,
+                Some(Value::Bool(coded)) => coded,
+                Some(other) => {
+                    return Err(wrong(format!("its `{CODED}` is {}, not true or false", kind(&other))));
+                }
+            };
             let encoding: Encoding = serde_json::from_value(Value::Object(fields))
                 .map_err(|error| wrong(format!("its encoding: {error}")))?;
             checked_elements(&name, &shape)?;
             if let Some(why) = encoding.refusal(&shape) {
                 return Err(wrong(why));
             }
+            if coded && encoding.coding().is_none() {
+                return Err(wrong(format!(
+                    "{} has no codes that are `{CODED}`",
+                    encoding.precision().name()
+                )));
+            }
             let mut parts = Vec::new();
             let mut first = None;
-            for part in encoding.parts(&shape) {
+            for mut part in encoding.parts(&shape) {
                 let key = format!("{name}{}", part.suffix);
                 let at = *places.get(&key).ok_or_else(|| wrong(format!("`{key}` is missing")))?;
                 let Stored::Strided(stored) = &entries[at].stored else {
                     return Err(wrong(format!("`{key}` is used twice")));
                 };
+                if coded && first.is_none() {
+                    part = streamed::part(entries[at].params());
+                    if let Some(why) = streamed::refusal(&shape, part.bytes()) {
+                        return Err(wrong(why));
+                    }
+                }
                 if hidden[at] || stored.dtype != part.dtype || entries[at].shape != part.shape {
                     return Err(wrong(format!(
                         "`{key}` is {} {:?} where {} {:?} is expected",
@@ -104,7 +133,7 @@ impl PackedTensors {
             }
             if let Some(at) = first {
                 entries[at] =
-                    Entry { name, shape, stored: Stored::Packed { encoding, parts }, tied_to: None };
+                    Entry { name, shape, stored: Stored::Packed { encoding, coded, parts }, tied_to: None };
             }
         }
         let mut hidden = hidden.into_iter();

@@ -12,7 +12,7 @@ use crate::cursor::{range_end, reserve};
 use crate::shape::checked_elements;
 use crate::small_float::{float8, float16};
 use crate::view::read_view;
-use crate::{FormatError, coded};
+use crate::{FormatError, coded, streamed};
 
 /// Reads one tensor.
 ///
@@ -24,7 +24,7 @@ pub fn read_tensor(source: &dyn Source, entry: &Entry) -> Result<Tensor, FormatE
     let data = match &entry.stored {
         Stored::Strided(view) => read_numbers(source, entry, view)?,
         Stored::Affine { codes, scales } => read_affine(source, entry, codes, scales)?,
-        Stored::Packed { encoding, parts } => read_packed(source, entry, *encoding, parts)?,
+        Stored::Packed { encoding, coded, parts } => read_packed(source, entry, *encoding, *coded, parts)?,
         Stored::Coded(coded) => coded::read(source, entry, coded)?,
         Stored::Opaque { scheme, .. } => {
             let why = format!("it is part of a weight in {scheme}, which is kept but cannot be decoded");
@@ -116,6 +116,7 @@ fn read_packed(
     source: &dyn Source,
     entry: &Entry,
     encoding: Encoding,
+    coded: bool,
     extents: &[Extent],
 ) -> Result<Packed, FormatError> {
     checked_elements(&entry.name, &entry.shape)?;
@@ -123,7 +124,9 @@ fn read_packed(
         return Err(FormatError::tensor(&entry.name, why));
     }
     let parts = encoding.parts(&entry.shape);
-    if parts.len() != extents.len() || parts.iter().zip(extents).any(|(part, at)| part.bytes() != at.len) {
+    // How long a stream is, it says itself.
+    let mut sized = parts.iter().zip(extents).skip(usize::from(coded));
+    if parts.len() != extents.len() || sized.any(|(part, at)| part.bytes() != at.len) {
         return Err(FormatError::tensor(&entry.name, "its parts are not those of its encoding"));
     }
     let reader = |part: usize| Part { source, entry, extent: extents[part] };
@@ -146,7 +149,10 @@ fn read_packed(
             offset: one(3)?,
         },
     };
-    let codes = reader(0).read(u8::from_le_bytes)?;
+    let codes = match coded {
+        true => streamed::read(source, entry, extents[0], coding.grid)?,
+        false => reader(0).read(u8::from_le_bytes)?,
+    };
     Ok(Packed::Codes(Codes { grid: coding.grid, group: coding.group, codes, scales }))
 }
 
@@ -238,7 +244,7 @@ mod tests {
     fn packed_parts_must_be_those_of_the_encoding() {
         let encoding = Encoding::int8(Granularity::Row);
         let parts = vec![Extent { offset: 0, len: 6 }, Extent { offset: 6, len: 4 }];
-        let stored = Stored::Packed { encoding, parts };
+        let stored = Stored::Packed { encoding, coded: false, parts };
         let entry = Entry { name: "w".into(), shape: vec![2, 3], stored, tied_to: None };
         let error = read_tensor(&vec![0u8; 20], &entry).unwrap_err();
         assert_eq!(error.to_string(), "tensor `w`: its parts are not those of its encoding");

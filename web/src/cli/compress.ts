@@ -6,7 +6,7 @@ import { type TargetOptions, writeTarget } from "../api/target.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
-import { ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
+import { codedRecipe, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { each, running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
@@ -27,7 +27,8 @@ export async function compress(run: Run, files: string[]): Promise<number> {
       run.output.findings(checkpoint.inspection.findings);
       const place = places.get(file);
       if (!place) throw new StatepressError("internal", `${file} has no destination`);
-      await one(run, checkpoint, recipe ?? (await recommended(run, checkpoint)), place, calibration);
+      const taken = recipe ?? (await recommended(run, checkpoint));
+      await one(run, checkpoint, args.flag("coded") ? await codedRecipe(taken) : taken, place, calibration);
     }),
   );
 }

@@ -92,6 +92,22 @@ export async function readRecipe(nameOrPath: string, signal: AbortSignal): Promi
   }
 }
 
+/** The recipe with `coded` in its quantize step. What is none is left to be refused. */
+export async function codedRecipe(recipe: RecipeInput): Promise<RecipeInput> {
+  const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
+  if (!Array.isArray(whole?.steps)) return recipe;
+  const steps: unknown[] = whole.steps;
+  const quantizes = (step: unknown): step is { quantize: object } =>
+    typeof step === "object" && step !== null && "quantize" in step;
+  if (!steps.some(quantizes)) {
+    throw new UsageError(`--coded needs a quantize step, which the recipe ${whole.name} does not have`);
+  }
+  const coded = steps.map((step) =>
+    quantizes(step) ? { ...step, quantize: { ...step.quantize, coded: true } } : step,
+  );
+  return { ...whole, steps: coded } as RecipeInput;
+}
+
 /** Names the file of a recipe where the recipe is what is wrong. */
 export async function ofRecipe<T>(nameOrPath: string | undefined, work: Promise<T>): Promise<T> {
   try {

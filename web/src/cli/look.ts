@@ -3,7 +3,7 @@
 import { recipes } from "../api/node.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { ofRecipe, readRecipe } from "./files.js";
+import { codedRecipe, ofRecipe, readRecipe } from "./files.js";
 import { each, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 import { tensor } from "./tensor.js";
@@ -47,7 +47,8 @@ export async function advise(run: Run, file: string): Promise<number> {
 
 export async function plan(run: Run, files: string[]): Promise<number> {
   const asked = run.args.need("recipe");
-  const recipe = await readRecipe(asked, run.signal);
+  const named = await readRecipe(asked, run.signal);
+  const recipe = run.args.flag("coded") ? await codedRecipe(named) : named;
   return each(run, files, (file) =>
     withCheckpoint(run, file, async (checkpoint) => {
       const planned = await ofRecipe(asked, checkpoint.plan(recipe));

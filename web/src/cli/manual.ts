@@ -27,7 +27,7 @@ export const COMMANDS: Record<string, Command> = {
   plan: {
     operands: ["FILE..."],
     does: "predict what a recipe will do; reads no weights",
-    options: ["recipe", ...OPENING],
+    options: ["recipe", "coded", ...OPENING],
     run: async (run, files) => (await import("./look.js")).plan(run, files),
   },
   compress: {
@@ -40,6 +40,7 @@ export const COMMANDS: Record<string, Command> = {
       "calibrate-ids",
       "ids-type",
       "compensate",
+      "coded",
       "format",
       "report",
       "force",

@@ -98,6 +98,7 @@ export const OPTIONS = {
   "max-kl": { value: "NATS", number: { above: 0 }, help: "divergence that may be lost, in nats a token" },
   fast: { help: "measure each tensor at three bits alone: a third of the time" },
   "recipe-out": { value: "FILE", offers: "file", help: "where the recipe that was found goes" },
+  coded: { help: "store codes entropy-coded, whatever the recipe says: a smaller file of the same numbers" },
   output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
   force: { help: "replace files that exist" },

@@ -58,10 +58,11 @@ export function inspection(it: Inspection): string {
   ].join("\n\n");
 }
 
-function remarks({ tiedTo, buffer, segments }: Inspection["tensors"][number]): string {
+function remarks({ tiedTo, buffer, segments, coded }: Inspection["tensors"][number]): string {
   if (tiedTo) return `same as ${tiedTo}`;
   if (buffer) return "buffer";
-  return segments ? `rows: ${segments.map(({ label, rows }) => `${label} ${rows}`).join(", ")}` : "";
+  const rows = segments ? [`rows: ${segments.map(({ label, rows }) => `${label} ${rows}`).join(", ")}`] : [];
+  return [...(coded ? ["entropy-coded"] : []), ...rows].join("; ");
 }
 
 const BASES: Record<Recommendation["basis"], string> = {
@@ -102,6 +103,7 @@ function totals({ recipe, bytes, matched, unmatched }: Plan): string[][] {
   return [
     ["recipe", recipe.name],
     ["bytes", `${grouped(bytes.before)} -> ${grouped(bytes.after)}, ${bytes.ratio.toFixed(2)}x`],
+    ...(bytes.memory === bytes.after ? [] : [["in memory", `${grouped(bytes.memory)} bytes: codes are packed there`]]),
     ["matched", `${grouped(matched.params)} parameters in ${matched.tensors} tensors, ${matched.percent.toFixed(1)} %`],
     [
       "unmatched",

@@ -65,8 +65,12 @@ pub struct TensorReport {
     pub dtype: String,
     /// Numbers in it.
     pub params: u64,
-    /// Bytes of codes, scales and tables.
+    /// Bytes of codes, scales and tables, as they are stored.
     pub bytes: u64,
+    /// Whether its codes are entropy-coded, so that it takes more bytes in memory.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<bool>"))]
+    pub coded: bool,
     /// The earlier tensor that holds the same storage.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]

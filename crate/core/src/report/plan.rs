@@ -51,8 +51,11 @@ pub struct Bytes {
     pub fp32: u64,
     /// Bytes as opened.
     pub before: u64,
-    /// Bytes after.
+    /// Bytes after. Of a recipe that says `coded`, planned: as if codes were packed; only compressing tells how many they
+    /// are.
     pub after: u64,
+    /// Bytes of the same in memory, where codes are packed: fewer are only in the file.
+    pub memory: u64,
     /// `before / after`.
     pub ratio: f64,
 }
@@ -105,7 +108,7 @@ pub struct TensorPlan {
     pub params: u64,
     /// Bytes as opened.
     pub bytes_before: u64,
-    /// Bytes after.
+    /// Bytes after; see [`Bytes::after`].
     pub bytes_after: u64,
     /// What rounding did; only after compressing.
     #[serde(skip_serializing_if = "Option::is_none", default)]

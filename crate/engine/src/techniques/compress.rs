@@ -76,7 +76,7 @@ impl Compress {
             .map(|decision| {
                 let entry = &index.tensors[decision.position];
                 let (name, shape) = (entry.name.clone(), entry.shape.clone());
-                TensorSpec { name, shape, form: decision.form }
+                TensorSpec { name, shape, form: decision.form, coded: decision.coded }
             })
             .collect();
         let quantize = quantize_step(recipe)?;
@@ -131,6 +131,7 @@ impl Compress {
         let report = &mut self.planned.plan.tensors[self.next].error;
         let Form::Coded(encoding) = decision.form else {
             self.writer.copy(&*self.source, entry)?;
+            self.peak_memory = self.peak_memory.max(self.writer.held());
             let found = statepress_formats::survey(&*self.source, entry)?;
             // As they are kept, numbers out of float32's reach are what they were.
             findings.extend(measure::told(entry, &Survey { first_beyond: None, first_below: None, ..found }));
@@ -140,17 +141,15 @@ impl Compress {
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
         let found = measure::survey(&*self.source, entry, &tensor)?;
         findings.extend(measure::told(entry, &found));
+        let beside = self.compensate.as_ref().map_or(0, |it| it.bytes(&entry.name));
         if tensor.encoding() == encoding {
             if let Some(compensate) = &mut self.compensate {
                 compensate.forget(&entry.name);
             }
-            self.peak_memory = self.peak_memory.max(tensor.bytes());
-            self.writer.write(&entry.name, &tensor)?;
             *report = Some(measure::kept(&found));
-            return Ok(());
+            return self.write(decision, &tensor, tensor.bytes() + entry.coded_bytes() + beside);
         }
         let (values, while_decoding) = numbers(tensor);
-        let beside = self.compensate.as_ref().map_or(0, |it| it.bytes(&entry.name));
         let compensated = match (&mut self.compensate, encoding) {
             // Numbers that are not finite are refused by what rounds plainly.
             (Some(compensate), Encoding::Codes(coding)) if found.nan + found.infinite + found.beyond == 0 => {
@@ -163,8 +162,7 @@ impl Compress {
             None => coding::code(entry, &values, encoding, self.clip, &found)?,
         };
         let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + beside;
-        self.peak_memory = self.peak_memory.max(held);
-        self.writer.write(&entry.name, &coded.tensor)?;
+        drop(values);
         findings.extend(coded.findings);
         let count = coded.error.clipped;
         match coding::percentile(encoding, self.clip) {
@@ -173,6 +171,20 @@ impl Compress {
             None => findings.extend(coding::clipped(entry, encoding, &coded.error)),
         }
         *report = Some(coded.error);
+        self.write(decision, &coded.tensor, held)
+    }
+
+    /// Writes a tensor that took so many bytes of buffers to make.
+    fn write(&mut self, decision: &Decision, tensor: &Tensor, making: u64) -> Result<(), EngineError> {
+        let entry = &self.index.tensors[decision.position];
+        let waiting = self.writer.held();
+        let stored = self.writer.write(&entry.name, tensor)?;
+        // The entropy coder takes codes of 16 bits.
+        let numbers = if decision.coded { 2 * entry.params() } else { 0 };
+        let writing = tensor.bytes() + numbers + self.writer.held() - waiting;
+        let beside = self.compensate.as_ref().map_or(0, |it| it.bytes(&entry.name));
+        self.peak_memory = self.peak_memory.max(waiting + making.max(writing + beside));
+        self.planned.stored(self.next, entry, stored);
         Ok(())
     }
 }
@@ -207,6 +219,7 @@ impl Job for Compress {
         if let Some(compensate) = &self.compensate {
             self.planned.plan.findings.extend(compensate.findings());
         }
+        self.planned.coded(&self.index.tensors);
         let (_, file_bytes) = self.writer.finish()?;
         Ok(CompressReport {
             plan: self.planned.plan,

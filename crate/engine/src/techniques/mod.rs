@@ -7,6 +7,7 @@ pub mod compress;
 mod keep;
 pub(crate) mod measure;
 pub mod plan;
+mod stored;
 pub mod tying;
 
 pub use builtin::{builtin, find};

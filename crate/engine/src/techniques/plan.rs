@@ -8,6 +8,7 @@ use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, Ten
 use statepress_core::{Encoding, Entry, Finding, Form, Grid, Group, Index, Precision, Recipe, StoredAs};
 
 use super::keep::{keep, recoded, tell_kept, tell_once, untouched};
+use super::stored::{grows, to_be_coded};
 use super::tying::may_be_copy;
 use crate::EngineError;
 use crate::families::{ModelSpec, is_buffer, is_mask, storage_of};
@@ -22,6 +23,8 @@ pub struct Decision {
     pub position: usize,
     /// What it will be.
     pub form: Form,
+    /// Whether its codes will be entropy-coded, should that be smaller.
+    pub coded: bool,
 }
 
 /// A plan for users and the decisions behind it, in file order.
@@ -56,6 +59,7 @@ pub fn plan(
         let message = "the recipe makes up for rounding errors: compressing needs a calibration text, and its sizes are these";
         planned.plan.findings.push(Finding::info("needs-calibration", message));
     }
+    planned.plan.findings.extend(to_be_coded(&planned.decisions));
     if let Some((head, _)) = may_be_copy(index, &spec.names)
         && spec.names.rebuilds_head()
         && !tied.contains(&head.name)
@@ -161,7 +165,10 @@ pub(super) fn plan_knowing(
             bytes_after,
             error: None,
         });
-        decisions.push(Decision { position, form });
+        // What changes nothing leaves codes as they are stored.
+        let coded = quantize.map_or(entry.coded_bytes() > 0, |quantize| quantize.coded);
+        let coded = coded && matches!(form, Form::Coded(Encoding::Codes(_)));
+        decisions.push(Decision { position, form, coded });
     }
 
     if let Some(first) = untied.first() {
@@ -188,15 +195,16 @@ pub(super) fn plan_knowing(
     }
     before += left_out;
     shares.sort_by_key(|share| (share.precision == StoredAs::Kept, share.precision));
-    if after > before {
-        let message = format!("the result is larger than what was opened: {after} bytes against {before}");
-        findings.push(Finding::warning("grows", message));
+    let bytes = Bytes { fp32, before, after, memory: after, ratio: ratio(before, after) };
+    // Of what is coded it is known later.
+    if !decisions.iter().any(|decision| decision.coded) {
+        findings.extend(grows(&bytes));
     }
     let plan = Plan {
         recipe: recipe.clone(),
         matched,
         unmatched,
-        bytes: Bytes { fp32, before, after, ratio: ratio(before, after) },
+        bytes,
         nominal: Nominal { bytes: nominal, ratio: ratio(fp32, nominal) },
         precisions: shares,
         tensors,
@@ -205,7 +213,7 @@ pub(super) fn plan_knowing(
     Ok(Planned { plan, decisions })
 }
 
-fn ratio(before: u64, after: u64) -> f64 {
+pub(super) fn ratio(before: u64, after: u64) -> f64 {
     if after == 0 { 1.0 } else { before as f64 / after as f64 }
 }
 

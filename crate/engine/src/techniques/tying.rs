@@ -46,8 +46,12 @@ pub(super) fn may_be_copy<'a>(index: &'a Index, names: &Names) -> Option<(&'a En
 pub fn tying(source: &dyn Source, index: &Index, names: &Names) -> Result<Tying, EngineError> {
     if let Some((head, table)) = may_be_copy(index, names) {
         return match (&head.stored, &table.stored) {
-            (Stored::Packed { encoding, parts }, Stored::Packed { encoding: other, parts: others }) => {
-                let same = encoding == other && same_bytes(source, parts, others)?;
+            (
+                Stored::Packed { encoding, coded, parts },
+                Stored::Packed { encoding: other, coded: other_coded, parts: others },
+            ) => {
+                // The same codes are the same stream.
+                let same = (encoding, coded) == (other, other_coded) && same_bytes(source, parts, others)?;
                 Ok(if same { Tying::Copy } else { Tying::Separate })
             }
             _ => compare_numbers(source, head, table),

@@ -47,7 +47,7 @@ pub(super) fn join(entries: Vec<Entry>, findings: &mut Vec<Finding>) -> Result<V
             contiguous_extent(&entry.name, &entry.shape, codes)?,
             contiguous_extent(&scale, &[rows], scales)?,
         ];
-        let stored = Stored::Packed { encoding, parts };
+        let stored = Stored::Packed { encoding, coded: false, parts };
         joined[at] = Some(Entry { name, shape: entry.shape.clone(), stored, tied_to: None });
         joined[scale_at] = None;
         count += 1;

@@ -1,5 +1,8 @@
 //! Writing safetensors: sizes are known before any weight is read, so the header goes first and
 //! tensors stream after it, one at a time. Same input, same bytes.
+//!
+//! Entropy-coded codes have a size only once they are coded. A file with any is held until its last tensor came, which is
+//! its whole size in memory: coding everything twice would cost the time of rounding and compensation too.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,8 +12,9 @@ use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::{DType, Entry, Form, Packed, Part, Scales, Sink, Source, Tensor};
 
 use super::{METADATA, PREFIX_BYTES};
+use crate::cursor::reserve;
 use crate::shape::checked_elements;
-use crate::{FormatError, packed, view};
+use crate::{FormatError, packed, streamed, view};
 
 /// One tensor to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +25,16 @@ pub struct TensorSpec {
     pub shape: Vec<usize>,
     /// What it is in the file.
     pub form: Form,
+    /// Whether its codes, if it has any, are to be entropy-coded where that is smaller.
+    pub coded: bool,
 }
 
 /// A safetensors file before its weights: the header and the order of tensors.
 #[derive(Clone, Debug)]
 pub struct Layout {
     tensors: Vec<TensorSpec>,
+    /// As given.
+    metadata: BTreeMap<String, String>,
     header: Vec<u8>,
     /// Bytes of the whole file.
     bytes: u64,
@@ -34,23 +42,33 @@ pub struct Layout {
 
 impl Layout {
     /// Lays out `tensors` in the order given. `metadata` goes to `__metadata__`, beside `format`
-    /// and the description of quantized tensors, whose keys it must not use.
+    /// and the description of quantized tensors, whose keys it must not use. What is to be entropy-coded is laid out packed,
+    /// which is the most that it may take.
     pub fn new(tensors: &[TensorSpec], metadata: &BTreeMap<String, String>) -> Result<Self, FormatError> {
-        let mut metadata = metadata.clone();
+        Self::of(tensors, &vec![None; tensors.len()], metadata)
+    }
+
+    /// `streams` has the bytes of the codes of each tensor, where they are entropy-coded.
+    fn of(
+        tensors: &[TensorSpec],
+        streams: &[Option<u64>],
+        given: &BTreeMap<String, String>,
+    ) -> Result<Self, FormatError> {
+        let mut metadata = given.clone();
         metadata.entry("format".into()).or_insert_with(|| "pt".into());
         let json_error = |error: serde_json::Error| FormatError::write(METADATA, error.to_string());
         if metadata.contains_key(packed::KEY) {
             let why = format!("the metadata key `{}` is taken", packed::KEY);
             return Err(FormatError::write(METADATA, why));
         }
-        if let Some(described) = packed::describe(tensors).map_err(json_error)? {
+        if let Some(described) = packed::describe(tensors, streams).map_err(json_error)? {
             metadata.insert(packed::KEY.into(), described);
         }
         let mut header = Header { metadata, arrays: Vec::new() };
         let mut names = HashSet::from([METADATA.to_string()]);
         let mut data_bytes = 0u64;
-        for spec in tensors {
-            for part in spec.parts()? {
+        for (spec, stream) in tensors.iter().zip(streams) {
+            for part in spec.parts(*stream)? {
                 let name = format!("{}{}", spec.name, part.suffix);
                 if !names.insert(name.clone()) {
                     return Err(FormatError::write(name, "the name is taken"));
@@ -67,23 +85,32 @@ impl Layout {
         header.resize(header.len().next_multiple_of(8), b' ');
         let bytes = (PREFIX_BYTES + header.len() as u64).checked_add(data_bytes);
         let bytes = bytes.ok_or_else(|| FormatError::write(METADATA, "the file overflows"))?;
-        Ok(Self { tensors: tensors.to_vec(), header, bytes })
+        Ok(Self { tensors: tensors.to_vec(), metadata: given.clone(), header, bytes })
     }
 
-    /// Bytes of the whole file.
+    /// Bytes of the whole file; the most that they may be if anything is to be entropy-coded.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    fn write_header(&self, sink: &mut impl Sink) -> Result<(), FormatError> {
+        sink.write(&(self.header.len() as u64).to_le_bytes())?;
+        Ok(sink.write(&self.header)?)
     }
 }
 
 impl TensorSpec {
-    /// The arrays it consists of, once its shape is known to allow them.
-    fn parts(&self) -> Result<Vec<Part>, FormatError> {
+    /// The arrays it consists of, once its shape is known to allow them; `stream` is the bytes of entropy-coded codes.
+    fn parts(&self, stream: Option<u64>) -> Result<Vec<Part>, FormatError> {
         checked_elements(&self.name, &self.shape)?;
-        match self.form.refusal(&self.shape) {
-            Some(why) => Err(FormatError::write(&self.name, why)),
-            None => Ok(self.form.parts(&self.shape)),
+        if let Some(why) = self.form.refusal(&self.shape) {
+            return Err(FormatError::write(&self.name, why));
         }
+        let mut parts = self.form.parts(&self.shape);
+        if let (Some(codes), Some(bytes)) = (parts.first_mut(), stream) {
+            *codes = streamed::part(bytes);
+        }
+        Ok(parts)
     }
 }
 
@@ -125,10 +152,31 @@ pub struct Writer<S: Sink> {
     layout: Layout,
     /// Index of the tensor that comes next.
     next: usize,
+    /// What waits for its header, where that cannot be written yet.
+    held: Option<Held>,
+}
+
+/// Tensors of which not all have a size yet.
+#[derive(Debug, Default)]
+struct Held {
+    /// The arrays of each.
+    tensors: Vec<Vec<u8>>,
+    /// Bytes of the codes of each, where they are entropy-coded.
+    streams: Vec<Option<u64>>,
+}
+
+impl Held {
+    /// Where the arrays of the next tensor go.
+    fn push(&mut self, room: Vec<u8>, stream: Option<u64>) -> &mut Vec<u8> {
+        let at = self.tensors.len();
+        self.streams.push(stream);
+        self.tensors.push(room);
+        &mut self.tensors[at]
+    }
 }
 
 impl<S: Sink> Writer<S> {
-    /// Writes the header.
+    /// Writes the header, unless something is to be entropy-coded: then nothing is written before [`Self::finish`].
     pub fn new(
         sink: S,
         tensors: &[TensorSpec],
@@ -139,20 +187,27 @@ impl<S: Sink> Writer<S> {
 
     /// The same for a layout that has been made before, to know the size of the file.
     pub fn with_layout(mut sink: S, layout: Layout) -> Result<Self, FormatError> {
-        sink.write(&(layout.header.len() as u64).to_le_bytes())?;
-        sink.write(&layout.header)?;
-        Ok(Self { sink, layout, next: 0 })
+        let held = layout.tensors.iter().any(|spec| spec.coded).then(Held::default);
+        if held.is_none() {
+            layout.write_header(&mut sink)?;
+        }
+        Ok(Self { sink, layout, next: 0, held })
     }
 
-    /// Writes the next tensor, after checking that it is the one the layout says.
-    pub fn write(&mut self, name: &str, tensor: &Tensor) -> Result<(), FormatError> {
+    /// Bytes that wait for the header.
+    pub fn held(&self) -> u64 {
+        self.held.iter().flat_map(|held| &held.tensors).map(|arrays| arrays.len() as u64).sum()
+    }
+
+    /// Writes the next tensor, after checking that it is the one the layout says. Returns the bytes it takes in the file.
+    pub fn write(&mut self, name: &str, tensor: &Tensor) -> Result<u64, FormatError> {
         let spec = self.next(name, &tensor.shape)?.clone();
         let encoding = tensor.encoding();
         if spec.form != Form::Coded(encoding) {
             let why = format!("its encoding is {encoding:?}, the layout says {}", said(spec.form));
             return Err(FormatError::write(name, why));
         }
-        let arrays = arrays(&tensor.data);
+        let mut arrays = arrays(&tensor.data);
         let parts = spec.form.parts(&spec.shape);
         for (array, part) in arrays.iter().zip(&parts) {
             if array.bytes() != part.bytes() {
@@ -165,20 +220,37 @@ impl<S: Sink> Writer<S> {
                 return Err(FormatError::write(name, why));
             }
         }
-        for array in arrays {
-            array.write(&mut self.sink)?;
+        let stream = match &tensor.data {
+            Packed::Codes(codes) if spec.coded => streamed::stream(&spec.shape, codes)?,
+            _ => None,
+        };
+        if let (Some(codes), Some(stream)) = (arrays.first_mut(), &stream) {
+            *codes = Array::Bytes(stream);
         }
+        let bytes = arrays.iter().map(Array::bytes).sum();
+        let mut to = match &mut self.held {
+            None => &mut self.sink as &mut dyn Sink,
+            Some(held) => {
+                let buffer = reserve(name, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+                held.push(buffer, stream.as_ref().map(|stream| stream.len() as u64))
+            }
+        };
+        arrays.iter().try_for_each(|array| array.write(&mut to))?;
         self.next += 1;
-        Ok(())
+        Ok(bytes)
     }
 
     /// Writes the next tensor as it is in the file it comes from, bit for bit, in row-major order. What lies in
-    /// that order already is never in memory as a whole.
+    /// that order already is never in memory as a whole, unless it waits for the header.
     pub fn copy(&mut self, source: &dyn Source, entry: &Entry) -> Result<(), FormatError> {
         let spec = self.next(&entry.name, &entry.shape)?;
         match &entry.stored {
             Stored::Strided(view) | Stored::Opaque { view, .. } if spec.form == Form::Kept(view.dtype) => {
-                view::copy(source, &entry.name, &entry.shape, view, &mut self.sink)?;
+                let mut to = match &mut self.held {
+                    None => &mut self.sink as &mut dyn Sink,
+                    Some(held) => held.push(Vec::new(), None),
+                };
+                view::copy(source, &entry.name, &entry.shape, view, &mut to)?;
             }
             _ => {
                 let why = format!("it is {}, the layout says {}", entry.dtype_name(), said(spec.form));
@@ -205,11 +277,18 @@ impl<S: Sink> Writer<S> {
     }
 
     /// Gives the sink back, and the bytes of the file. An error if tensors are missing.
-    pub fn finish(self) -> Result<(S, u64), FormatError> {
-        match self.layout.tensors.get(self.next) {
-            Some(missing) => Err(FormatError::write(&missing.name, "it was never given to the writer")),
-            None => Ok((self.sink, self.layout.bytes())),
+    pub fn finish(mut self) -> Result<(S, u64), FormatError> {
+        if let Some(missing) = self.layout.tensors.get(self.next) {
+            return Err(FormatError::write(&missing.name, "it was never given to the writer"));
         }
+        if let Some(Held { tensors, streams }) = self.held {
+            self.layout = Layout::of(&self.layout.tensors, &streams, &self.layout.metadata)?;
+            self.layout.write_header(&mut self.sink)?;
+            for arrays in tensors {
+                self.sink.write(&arrays)?;
+            }
+        }
+        Ok((self.sink, self.layout.bytes()))
     }
 }
 

@@ -115,9 +115,7 @@ pub fn assemble(
 fn packed(codes: Vec<u8>, grid: Grid) -> Vec<u8> {
     match grid.bits() {
         8 => codes,
-        // bitsandbytes fills the last byte of NF4 with a code of zero; others end with bits that are not set.
-        4 if grid == Grid::Nf4 => stream::pack(codes.into_iter(), 4, Scaled::new(grid, 1.0).nearest(0.0)),
-        bits => stream::pack(codes.into_iter(), bits, 0),
+        bits => stream::pack(codes.into_iter(), bits, grid.padding()),
     }
 }
 

@@ -66,9 +66,14 @@ fp32: number,
  */
 before: number,
 /**
- * Bytes after.
+ * Bytes after. Of a recipe that says `coded`, planned: as if codes were packed; only compressing tells how many they
+ * are.
  */
 after: number,
+/**
+ * Bytes of the same in memory, where codes are packed: fewer are only in the file.
+ */
+memory: number,
 /**
  * `before / after`.
  */
@@ -811,6 +816,11 @@ int4: Int4Options,
  */
 groups: GroupOptions,
 /**
+ * Whether the codes of quantized tensors are entropy-coded in the file, which is smaller for it; in memory they are
+ * what they are without. `false` when left out.
+ */
+coded: boolean,
+/**
  * Whether rounding errors are made up for. `none` when left out.
  */
 errorCompensation: ErrorCompensation,
@@ -1146,7 +1156,7 @@ params: number,
  */
 bytesBefore: number,
 /**
- * Bytes after.
+ * Bytes after; see [`Bytes::after`].
  */
 bytesAfter: number,
 /**
@@ -1175,9 +1185,13 @@ dtype: string,
  */
 params: number,
 /**
- * Bytes of codes, scales and tables.
+ * Bytes of codes, scales and tables, as they are stored.
  */
 bytes: number,
+/**
+ * Whether its codes are entropy-coded, so that it takes more bytes in memory.
+ */
+coded?: boolean,
 /**
  * The earlier tensor that holds the same storage.
  */
@@ -1322,6 +1336,7 @@ export const QUANTIZE_DEFAULTS: Quantize = {
     "group": 64,
     "scale": "fp16"
   },
+  "coded": false,
   "errorCompensation": "none"
 };
 
