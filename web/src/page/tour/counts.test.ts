@@ -1,4 +1,4 @@
-import type { Inspection, Recipe } from "statepress";
+import { type Inspection, QUANTIZE_DEFAULTS, type Recipe } from "statepress";
 import { expect, test } from "vitest";
 import { quantizeOf } from "../state/recipes.js";
 import { allButEmbedding, bytesOf, embeddingOnly, memoryOf } from "./counts.js";
@@ -27,14 +27,7 @@ const INT8: Recipe = {
   name: "int8",
   steps: [
     {
-      quantize: {
-        rules: [{ match: "*", precision: "int8" }],
-        otherwise: "fp16",
-        int8: { granularity: "row", clip: "minmax", percentile: 99.99 },
-        nf4: { block: 64, doubleQuant: true, absmax: "fp32" },
-        int4: { group: 32, scale: "fp16" },
-        groups: { group: 64, scale: "fp16" },
-      },
+      quantize: { ...QUANTIZE_DEFAULTS, rules: [{ match: "*", precision: "int8" }], otherwise: "fp16" },
     },
   ],
 };
