@@ -41,7 +41,11 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   for (const stage of ["calibrate", "search", "compress", "compare"]) assert.ok(seen.has(stage), [...seen].join());
   const close = await search(checkpoint, { maxKl: 4 * measured.kl }, { calibration: ids, fast: true });
   assert.ok(!close.reached || close.measured.kl <= 4 * measured.kl, `${close.measured.kl}`);
-  for (const it of [found.compressed, close.compressed, checkpoint]) it.dispose();
+  const coded = await search(checkpoint, { ratio: 6 }, { calibration: ids, fast: true, coded: true });
+  const { after, memory, ratio } = coded.compressed.report.bytes;
+  assert.ok(coded.reached && ratio >= 6 && after < memory, JSON.stringify({ after, memory, ratio }));
+  assert.ok(coded.predicted.kl <= found.predicted.kl * 1.5, "what coding saves is spent on bits");
+  for (const it of [found.compressed, close.compressed, coded.compressed, checkpoint]) it.dispose();
 });
 
 test("what is no target, or out of reach, is refused before anything is written", async () => {

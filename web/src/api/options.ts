@@ -123,6 +123,8 @@ export interface SearchOptions extends Running {
   calibration: string | ArrayLike<number>;
   /** Measure every tensor at three bits alone, and let the other precisions follow: a third of the time. */
   fast?: boolean | undefined;
+  /** Entropy-code what is quantized: sizes are those of the file then, and more bits fit in. */
+  coded?: boolean | undefined;
   /** As for `compress`. */
   beside?: string | undefined;
 }

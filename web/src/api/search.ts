@@ -2,8 +2,9 @@
 
 import type { Host, Input } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
+import { StatepressError } from "./errors.js";
 import type { CompareOptions, SearchOptions } from "./options.js";
-import type { Comparison, Recipe, SearchCosts, SearchPoint, SearchTarget } from "./types/statepress.js";
+import type { Bytes, Comparison, Recipe, SearchCosts, SearchPoint, SearchTarget } from "./types/statepress.js";
 
 /** What a search found, carried out. */
 export interface Found {
@@ -15,7 +16,7 @@ export interface Found {
   predicted: SearchPoint;
   /** What was measured of it on the part of the calibration text that it was not fitted to. */
   measured: { kl: number; perplexityChange: number; tokens: number };
-  /** Whether the target is reached by what was measured; sizes always are. */
+  /** Whether the target is reached by what was measured. */
   reached: boolean;
   /** Every recipe on the way from the smallest to the closest. */
   front: SearchPoint[];
@@ -23,7 +24,7 @@ export interface Found {
   costs: SearchCosts;
 }
 
-/** How often a recipe is made closer where its measurement misses what may be lost. */
+/** How often a recipe is made anew, by what was measured of the one before. */
 const TRIES = 3;
 
 /** What the library lends. */
@@ -39,43 +40,66 @@ export async function search(
   target: SearchTarget,
   options: SearchOptions,
 ): Promise<Found> {
-  const { fast = false, signal, onProgress, beside } = options;
+  const { fast = false, coded = false, signal, onProgress, beside } = options;
   const request = { checkpoint: checkpoint.handle, calibration: input, fast, target };
   const { costs, read, judged } = await host.call("searchCosts", request, options);
+  const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   let wanted = target;
-  for (let tries = 1; ; tries++) {
-    const { recipe, chosen, front } = await host.call("allocate", { costs, target: wanted });
+  let best: Found | undefined;
+  for (let tries = 1; tries <= TRIES; tries++) {
+    const { recipe: packed, chosen: predicted, front } = await host.call("allocate", { costs, target: wanted });
+    const recipe = coded ? withCoding(packed) : packed;
     const compressed = await checkpoint.compress(recipe, { calibration: read, beside, signal, onProgress });
     try {
-      const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
       const card = await compare(checkpoint, compressed, how);
-      const measured = {
-        kl: card.kl.mean,
-        perplexityChange: card.perplexityChange,
-        tokens: card.b.tokens,
-      };
-      const over = excess(target, measured);
-      if (over <= 1 || tries === TRIES) {
-        return { compressed, recipe, predicted: chosen, measured, reached: over <= 1, front, costs };
+      const measured = { kl: card.kl.mean, perplexityChange: card.perplexityChange, tokens: card.b.tokens };
+      const over = excess(target, measured, compressed.report?.bytes);
+      const found = { compressed, recipe, predicted, measured, reached: over <= 1, front, costs };
+      // The last one is taken, unless it misses what an earlier one reaches.
+      if (best?.reached && !found.reached) {
+        compressed.dispose();
+        return best;
       }
-      wanted = closer(wanted, over);
+      best?.compressed.dispose();
+      best = found;
+      // Coding leaves room that no arithmetic knows of beforehand; a size without it is exact.
+      if (found.reached && !(coded && isSize(target) && over < ROOM)) return found;
+      wanted = scaled(wanted, over);
     } catch (error) {
       compressed.dispose();
+      best?.compressed.dispose();
       throw error;
     }
-    compressed.dispose();
   }
+  if (!best) throw new StatepressError("internal", "a search made nothing");
+  return best;
 }
 
-// How many times too much was lost; sizes are exact.
-function excess({ maxKl, maxLoss }: SearchTarget, measured: Found["measured"]): number {
+/** A file that fills less than this of its size is worth another try. */
+const ROOM = 0.99;
+
+const isSize = ({ ratio, bytes }: SearchTarget) => ratio !== undefined || bytes !== undefined;
+
+// The same recipe with its codes entropy-coded.
+function withCoding(recipe: Recipe): Recipe {
+  const steps = recipe.steps.map((step) =>
+    "quantize" in step ? { quantize: { ...step.quantize, coded: true } } : step,
+  );
+  return { ...recipe, steps };
+}
+
+// How many times too much it is, or was lost.
+function excess(target: SearchTarget, measured: Found["measured"], bytes: Bytes | undefined): number {
+  const { ratio, bytes: most, maxKl, maxLoss } = target;
   if (maxKl !== undefined) return measured.kl / maxKl;
   if (maxLoss !== undefined) return measured.perplexityChange / maxLoss;
-  return 0;
+  if (!bytes) return 0;
+  return most !== undefined ? bytes.after / most : (ratio ?? 0) / bytes.ratio;
 }
 
-// A little more than in proportion, so that the next try does not miss by a hair.
-function closer(target: SearchTarget, over: number): SearchTarget {
-  const by = 0.97 / over;
-  return Object.fromEntries(Object.entries(target).map(([name, value]) => [name, value * by]));
+// A little less than in proportion, so that the next try does not miss by a hair.
+function scaled({ ratio, ...others }: SearchTarget, over: number): SearchTarget {
+  const by = 0.99 / over;
+  if (ratio !== undefined) return { ratio: Math.max(ratio / by, 1 + Number.EPSILON) };
+  return Object.fromEntries(Object.entries(others).map(([name, value]) => [name, value * by]));
 }

@@ -52,7 +52,17 @@ export const COMMANDS: Record<string, Command> = {
     operands: ["FILE"],
     does: "find the best recipe under a target by measuring every tensor, and write what it makes of FILE to OUT",
     options: [
-      ...(["output", "budget", "max-loss", "max-kl", "calibrate", "calibrate-ids", "ids-type", "fast"] as const),
+      ...([
+        "output",
+        "budget",
+        "max-loss",
+        "max-kl",
+        "calibrate",
+        "calibrate-ids",
+        "ids-type",
+        "fast",
+        "coded",
+      ] as const),
       ...(["recipe-out", "format", "report", "force"] as const),
       ...OPENING,
     ],

@@ -27,8 +27,8 @@ export async function search(run: Run, file: string): Promise<number> {
     output.findings(checkpoint.inspection.findings);
     const input = tokens(Number(checkpoint.inspection.spec["vocab_size"]?.value ?? 0));
     const calibration = "text" in input ? input.text : input.ids;
-    const fast = args.flag("fast");
-    const found = await searched(checkpoint, target, { ...running(run), calibration, fast, beside: place.file });
+    const asked = { calibration, fast: args.flag("fast"), coded: args.flag("coded"), beside: place.file };
+    const found = await searched(checkpoint, target, { ...running(run), ...asked });
     const { compressed, recipe, predicted, measured, reached, front, costs } = found;
     try {
       const { report } = compressed;
