@@ -20,8 +20,6 @@ before(async () => {
 });
 after(() => checkpoint.dispose());
 
-const grouped = (count) => count.toLocaleString("en");
-
 async function texts(model, options) {
   const made = [];
   const tokens = model.generate([5, 6, 7], options);
@@ -180,19 +178,22 @@ test("attention, and blocks that are too large to be fused, are the CPU's too", 
 
 test("the command line names the adapter, counts the dispatches, and puts backends side by side", async () => {
   const small = fixture("fixtures/il_moe.safetensors");
-  const bench = await cli(["bench", small, "--backend", "webgpu", "--explain", "--repeats", "1", "--json"]);
-  assert.equal(bench.code, 0, bench.stderr);
-  assert.equal(bench.json.backend, "webgpu");
-  assert.ok(bench.json.adapter.name.length > 0);
-  const dispatches = bench.json.explain.reduce((sum, row) => sum + row.dispatches, 0);
-  assert.equal(dispatches, 3 * 4 + 3);
-  const { adapter, explain } = bench.json;
-  const sum = (of) => grouped(explain.reduce((total, row) => total + of(row), 0));
-  const [weights, activations] = [sum((row) => row.weights), sum((row) => row.activations)];
-  const { stdout } = await cli(["bench", small, "--backend", "webgpu", "--explain", "--repeats", "1"]);
-  assert.match(stdout, new RegExp(`a token +15 +${weights} +${activations}$`, "m"));
+  const model = await checkpoint.load({ backend: "webgpu" });
+  const { adapter } = model.backend;
+  model.dispose();
   const facts = [adapter.name, `by ${adapter.api}`, ...adapter.features].join(", ");
-  assert.ok(stdout.includes(facts), `${facts} in ${stdout}`);
+  // One process: each checks the GPU anew, which takes long where it is emulated.
+  const bench = await cli(["bench", small, "--backend", "webgpu", "--explain", "--repeats", "1"]);
+  assert.equal(bench.code, 0, bench.stderr);
+  assert.ok(bench.stdout.includes(facts), `${facts} in ${bench.stdout}`);
+  const [, ...sums] = bench.stdout.match(/^a token +(\d+) +([\d,]+) +([\d,]+)$/m) ?? [];
+  assert.equal(sums[0], String(3 * 4 + 3), bench.stdout);
+  const rows = [...bench.stdout.matchAll(/ (\d+) +([\d,]+) +([\d,]+)$/gm)].slice(0, -1);
+  const number = (text) => Number(text.replaceAll(",", ""));
+  for (const [at, sum] of sums.entries()) {
+    const added = rows.reduce((total, row) => total + number(row[at + 1]), 0);
+    assert.equal(added, number(sum), bench.stdout);
+  }
 
   const file = join(scratch(), "ids.bin");
   writeFileSync(

@@ -96,7 +96,8 @@ export const fakePackage = {
       async plan(asked: { name: string }) {
         await wait(2);
         if (asked.name === fake.refusedPlan) throw new StatepressError("bad-recipe", "refused");
-        return { recipe: asked, bytes: { after: 1 }, tensors: [] };
+        const findings = asked.name === "needy" ? [{ level: "info", code: "needs-calibration", message: "" }] : [];
+        return { recipe: asked, bytes: { after: 1 }, tensors: [], findings };
       },
       async advise() {
         await wait(10);
