@@ -19,7 +19,7 @@ import {
   present,
   type SearchOptions,
 } from "./options.js";
-import { type Found, search } from "./search.js";
+import type { Found } from "./search.js";
 import { withoutMark } from "./text.js";
 import { TokenizerChoice } from "./tokenizers.js";
 import type { Comparison, Evaluation, Progress, Recipe, SearchTarget } from "./types/statepress.js";
@@ -136,6 +136,8 @@ export function library(environment: Environment): Library {
       checkOptions("search", options);
       const input = checkpoint.tokenizer.input(options.calibration);
       const lent = { host: environment.host, compare: made.compare };
+      // Few pages search: the others do without its code.
+      const { search } = await import("./search.js");
       return search(lent, checkpoint, input, target, options);
     },
 

@@ -6,7 +6,6 @@ import { asStatepressError, StatepressError, throwIfAborted } from "../api/error
 import type { CompressReport, Finding, GeneratedToken } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
-import { bench } from "./bench.js";
 import { Batch, Pace, release, run } from "./jobs.js";
 import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
@@ -157,6 +156,8 @@ export class LocalHost implements Host {
 
     bench: ({ model, options }, context) =>
       this.#with(this.#models, model, async (it) => {
+        // Hardly any page asks for it: the others do without its code.
+        const { bench } = await import("./bench.js");
         const result = await it.use((on) => bench(on, options, context, this.#platform.breathe));
         const { name, adapter } = it.backend;
         const explain = options.explain ? it.model.explain() : undefined;
