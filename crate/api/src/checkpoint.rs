@@ -154,8 +154,8 @@ impl Checkpoint {
     }
 
     /// The same with errors made up for, as usual where the recipe does not say how: `model` is what [`Self::load`] made of
-    /// this checkpoint, on the CPU as it decides bytes, and `ids` are what it reads. They should be of text like what the model will be used on, and
-    /// none that it is judged by.
+    /// this checkpoint, on the CPU as it decides bytes, and `ids` are what it reads. They should be of text like what the model
+    /// will be used on, and none that it is judged by.
     pub fn compress_calibrated(
         &self,
         recipe: &Recipe,

@@ -47,7 +47,7 @@ impl Default for CostsOptions {
     }
 }
 
-/// Costs being measured; a step is a tensor at a precision, or a window of the text that has to be read for it.
+/// Costs being measured; a step is a tensor at every precision, or a window of the text that has to be read for it.
 pub struct Costs {
     source: Rc<dyn Source>,
     index: Rc<Index>,
