@@ -45,6 +45,11 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   const { after, memory, ratio } = coded.compressed.report.bytes;
   assert.ok(coded.reached && ratio >= 6 && after < memory, JSON.stringify({ after, memory, ratio }));
   assert.ok(coded.predicted.kl <= found.predicted.kl * 1.5, "what coding saves is spent on bits");
+  // At the end of the front nothing closer is left to be tried: what there is, is the result.
+  const least = close.front.at(-1).kl * 1.001;
+  const last = await search(checkpoint, { maxKl: least }, { calibration: ids, fast: true });
+  assert.equal(last.reached, last.measured.kl <= least);
+  last.compressed.dispose();
   for (const it of [found.compressed, close.compressed, coded.compressed, checkpoint]) it.dispose();
 });
 

@@ -2,6 +2,7 @@
 
 import type { Host, Input } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
+import { coded } from "./coded.js";
 import { StatepressError } from "./errors.js";
 import type { CompareOptions, SearchOptions } from "./options.js";
 import type { Bytes, Comparison, Recipe, SearchCosts, SearchPoint, SearchTarget } from "./types/statepress.js";
@@ -40,38 +41,47 @@ export async function search(
   target: SearchTarget,
   options: SearchOptions,
 ): Promise<Found> {
-  const { fast = false, coded = false, signal, onProgress, beside } = options;
+  const { fast = false, signal, onProgress, beside } = options;
   const request = { checkpoint: checkpoint.handle, calibration: input, fast, target };
   const { costs, read, judged } = await host.call("searchCosts", request, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
-  let wanted = target;
-  let best: Found | undefined;
-  for (let tries = 1; tries <= TRIES; tries++) {
+  const attempt = async (wanted: SearchTarget): Promise<[Found, number]> => {
     const { recipe: packed, chosen: predicted, front } = await host.call("allocate", { costs, target: wanted });
-    const recipe = coded ? withCoding(packed) : packed;
+    const recipe = options.coded ? coded(packed) : packed;
     const compressed = await checkpoint.compress(recipe, { calibration: read, beside, signal, onProgress });
     try {
       const card = await compare(checkpoint, compressed, how);
       const measured = { kl: card.kl.mean, perplexityChange: card.perplexityChange, tokens: card.b.tokens };
       const over = excess(target, measured, compressed.report?.bytes);
-      const found = { compressed, recipe, predicted, measured, reached: over <= 1, front, costs };
-      // The last one is taken, unless it misses what an earlier one reaches.
-      if (best?.reached && !found.reached) {
-        compressed.dispose();
-        return best;
-      }
-      best?.compressed.dispose();
-      best = found;
-      // Coding leaves room that no arithmetic knows of beforehand; a size without it is exact.
-      if (found.reached && !(coded && isSize(target) && over < ROOM)) return found;
-      wanted = scaled(wanted, over);
+      return [{ compressed, recipe, predicted, measured, reached: over <= 1, front, costs }, over];
     } catch (error) {
       compressed.dispose();
-      best?.compressed.dispose();
+      throw error;
+    }
+  };
+  let wanted = target;
+  let [best, over] = await attempt(wanted);
+  // Coding leaves room that no arithmetic knows of beforehand; a size without it is exact.
+  const isDone = () => best.reached && !(options.coded && isSize(target) && over < ROOM);
+  try {
+    for (let tries = 1; tries < TRIES && !isDone(); tries++) {
+      wanted = scaled(wanted, over);
+      const [found, excess] = await attempt(wanted);
+      // The last one is taken, unless it misses what an earlier one reaches.
+      if (best.reached && !found.reached) {
+        found.compressed.dispose();
+        break;
+      }
+      best.compressed.dispose();
+      [best, over] = [found, excess];
+    }
+  } catch (error) {
+    // What is scaled may be out of reach: then what there is, is the closest.
+    if (!(error instanceof StatepressError && error.code === "bad-option")) {
+      best.compressed.dispose();
       throw error;
     }
   }
-  if (!best) throw new StatepressError("internal", "a search made nothing");
   return best;
 }
 
@@ -79,14 +89,6 @@ export async function search(
 const ROOM = 0.99;
 
 const isSize = ({ ratio, bytes }: SearchTarget) => ratio !== undefined || bytes !== undefined;
-
-// The same recipe with its codes entropy-coded.
-function withCoding(recipe: Recipe): Recipe {
-  const steps = recipe.steps.map((step) =>
-    "quantize" in step ? { quantize: { ...step.quantize, coded: true } } : step,
-  );
-  return { ...recipe, steps };
-}
 
 // How many times too much it is, or was lost.
 function excess(target: SearchTarget, measured: Found["measured"], bytes: Bytes | undefined): number {

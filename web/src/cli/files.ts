@@ -2,10 +2,11 @@
 
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { coded, quantizes } from "../api/coded.js";
 import { StatepressError } from "../api/errors.js";
 import { ioError } from "../api/io.js";
 import { didYouMean } from "../api/near.js";
-import { recipes } from "../api/node.js";
+import { type Recipe, recipes } from "../api/node.js";
 import type { RecipeInput } from "../api/options.js";
 import { decodeText } from "../api/text.js";
 import { STANDARD, UsageError } from "./args.js";
@@ -96,16 +97,10 @@ export async function readRecipe(nameOrPath: string, signal: AbortSignal): Promi
 export async function codedRecipe(recipe: RecipeInput): Promise<RecipeInput> {
   const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
   if (!Array.isArray(whole?.steps)) return recipe;
-  const steps: unknown[] = whole.steps;
-  const quantizes = (step: unknown): step is { quantize: object } =>
-    typeof step === "object" && step !== null && "quantize" in step;
-  if (!steps.some(quantizes)) {
+  if (!whole.steps.some(quantizes)) {
     throw new UsageError(`--coded needs a quantize step, which the recipe ${whole.name} does not have`);
   }
-  const coded = steps.map((step) =>
-    quantizes(step) ? { ...step, quantize: { ...step.quantize, coded: true } } : step,
-  );
-  return { ...whole, steps: coded } as RecipeInput;
+  return coded(whole as Recipe);
 }
 
 /** Names the file of a recipe where the recipe is what is wrong. */

@@ -1,0 +1,14 @@
+// Recipes whose codes are entropy-coded in the file.
+
+/** Whether a step of a recipe, which may be anybody's JSON, quantizes. */
+export function quantizes(step: unknown): step is { quantize: object } {
+  return typeof step === "object" && step !== null && "quantize" in step;
+}
+
+/** The same recipe with `coded` in its quantize step. */
+export function coded<R extends { steps: readonly unknown[] }>(recipe: R): R {
+  const steps = recipe.steps.map((step) =>
+    quantizes(step) ? { ...step, quantize: { ...step.quantize, coded: true } } : step,
+  );
+  return { ...recipe, steps };
+}
