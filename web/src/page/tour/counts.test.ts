@@ -34,6 +34,7 @@ const INT8: Recipe = {
         nf4: { block: 64, doubleQuant: true, absmax: "fp32" },
         int4: { group: 32, scale: "fp16" },
         groups: { group: 64, scale: "fp16" },
+        errorCompensation: "none",
       },
     },
   ],
