@@ -75,14 +75,11 @@ export function rounds({ precisions }: Pick<Plan, "precisions">): boolean {
 
 const EXACT = ["fp32", "fp16", "bf16", "kept"];
 
-/** Tokens of the calibration text that are read at the most. */
-export function tokensRead({ recipe }: Asked): number {
-  const { windows, window } = { ...USUAL, ...quantizeOf(recipe)?.gptq };
-  return windows * window;
+/** Tokens of the calibration text that are read at the most; undefined where the recipe leaves that to the package. */
+export function tokensRead({ recipe }: Asked): number | undefined {
+  const tokens = Number(quantizeOf(recipe)?.gptq?.windows) * Number(quantizeOf(recipe)?.gptq?.window);
+  return Number.isFinite(tokens) ? tokens : undefined;
 }
-
-/** As the package does it where a recipe does not say. */
-const USUAL = { windows: 16, window: 256 };
 
 /** What speaks against compressing with a text. */
 export interface Objection {
