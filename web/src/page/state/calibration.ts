@@ -102,9 +102,14 @@ export function objectionTo(
 ): Objection | undefined {
   if (!compensates(asked.recipe)) return undefined;
   const why = unreadable(checkpoint);
-  if (why !== undefined) return error(`Rounding errors cannot be made up for, because ${why}.`);
+  if (why !== undefined)
+    return error(
+      `Rounding errors cannot be made up for, because ${why}. Without that it can be compressed: switch it off in step 3.`,
+    );
   if (plan && !rounds(plan)) {
-    return error("This recipe rounds nothing to codes: there are no rounding errors to make up for.");
+    return error(
+      "This recipe rounds nothing to codes, so that there is nothing to make up for: switch that off in step 3.",
+    );
   }
   if (asked.calibration.from !== "demo" && readText(asked, "").text.trim() === "") {
     const message = "To make up for rounding errors the model has to read a text: give it one in step 3.";
