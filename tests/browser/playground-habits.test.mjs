@@ -92,6 +92,10 @@ test("nothing serious for axe, and no sideways scrolling, in every state, scheme
     opened: () => openFiles(page),
     measured: () => everything(page),
     table: () => page.getByRole("radio", { name: "Table" }).check(),
+    compensated: async () => {
+      await page.getByRole("switch").check();
+      await page.getByRole("group", { name: "The model reads" }).getByLabel("my own text").check();
+    },
   };
   for (const [state, reach] of Object.entries(states)) {
     await reach();

@@ -153,14 +153,6 @@ test("a recipe that the package refuses is explained where it is planned; anothe
   await choose(page, "fp16");
   assert.ok(await page.locator("#compress-now").isEnabled());
 
-  // What needs a text that the page does not ask for is told before the work, too.
-  const nf4 = { rules: [{ match: "*", precision: "nf4" }], otherwise: "fp16", errorCompensation: "gptq" };
-  const needy = { version: 1, name: "needy", steps: [{ quantize: nf4 }] };
-  const { page: second } = await opened(`#recipe=${encodeURIComponent(JSON.stringify(needy))}`);
-  await openDemo(second);
-  await second.locator("#planned").getByText("--calibrate TEXT").waitFor();
-  assert.ok(await second.locator("#compress-now").isDisabled());
-
   // A number that no percentile can be.
   await choose(page, "int8");
   await unfoldRules(page);

@@ -79,8 +79,8 @@ export function copyable(page, name) {
   return page.getByRole("region", { name, exact: true }).textContent();
 }
 
-/** Drops files on the page as a pointer would. */
-export async function drop(page, paths) {
+/** Drops files on the page as a pointer would, or on a part of it. */
+export async function drop(page, paths, place = ".part-dropzone") {
   const files = paths.map((path) => [basename(path), readFileSync(path).toString("base64")]);
   const dataTransfer = await page.evaluateHandle((list) => {
     const data = new DataTransfer();
@@ -89,8 +89,8 @@ export async function drop(page, paths) {
     }
     return data;
   }, files);
-  await page.dispatchEvent(".part-dropzone", "dragenter", { dataTransfer });
-  await page.dispatchEvent(".part-dropzone", "drop", { dataTransfer });
+  await page.dispatchEvent(place, "dragenter", { dataTransfer });
+  await page.dispatchEvent(place, "drop", { dataTransfer });
 }
 
 /** A value of the quality card as the page writes it: powers of ten and minus signs as people do. */

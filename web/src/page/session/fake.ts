@@ -17,8 +17,16 @@ export const fake = {
   produced: [] as { disposed: boolean }[],
   evaluated: [] as string[],
   texts: [] as { why?: string; offset?: string; offsetB?: string; backendB?: string }[],
-  compared: [] as { offset?: string | number; backend?: string; backendB?: string; limit?: number; window?: number }[],
+  compared: [] as {
+    text?: string;
+    offset?: string | number;
+    backend?: string;
+    backendB?: string;
+    limit?: number;
+    window?: number;
+  }[],
   looked: [] as { block: number }[],
+  calibrated: [] as (string | undefined)[],
 };
 
 /** What is remembered, as `Memory` keeps it. */
@@ -28,7 +36,15 @@ export const kept = { records: [] as RunRecord[] };
 export function renew(): void {
   Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false });
   fake.spec = { prediction_offset: { origin: "assumed", value: 1 } };
-  for (const list of [fake.opened, fake.produced, fake.evaluated, fake.compared, fake.texts, fake.looked])
+  for (const list of [
+    fake.opened,
+    fake.produced,
+    fake.evaluated,
+    fake.compared,
+    fake.texts,
+    fake.looked,
+    fake.calibrated,
+  ])
     list.length = 0;
   kept.records = [];
   vi.stubGlobal("fetch", async () => new Response("the held-out text"));
@@ -96,8 +112,7 @@ export const fakePackage = {
       async plan(asked: { name: string }) {
         await wait(2);
         if (asked.name === fake.refusedPlan) throw new StatepressError("bad-recipe", "refused");
-        const findings = asked.name === "needy" ? [{ level: "info", code: "needs-calibration", message: "" }] : [];
-        return { recipe: asked, bytes: { after: 1 }, tensors: [], findings };
+        return { recipe: asked, bytes: { after: 1 }, tensors: [] };
       },
       async advise() {
         await wait(10);
@@ -118,7 +133,8 @@ export const fakePackage = {
           },
         };
       },
-      async compress(asked: object, { signal }: { signal: AbortSignal }) {
+      async compress(asked: object, { signal, calibration }: { signal: AbortSignal; calibration?: string }) {
+        fake.calibrated.push(calibration);
         await wait(2);
         if (signal.aborted) throw new StatepressError("aborted", "stopped on request");
         const produced = { disposed: false };

@@ -1,6 +1,6 @@
 // Planning: arithmetic on the headers, cheap enough for every recipe there is and for every key that is pressed.
 
-import { type Recipe, StatepressError } from "statepress";
+import type { Recipe } from "statepress";
 import { codesOf } from "../state/recipes.js";
 import { NOTHING } from "../state/state.js";
 import { look } from "./looking.js";
@@ -27,20 +27,12 @@ export async function advise(opened: OpenCheckpoint): Promise<void> {
   await plan(opened, recipe);
 }
 
-/** Why a recipe with error compensation is refused. */
-const TEXT =
-  "it makes up for rounding errors, for which the model has to read a text: that is not in this page yet, but on the command line: statepress compress FILE --recipe RECIPE.json --calibrate TEXT";
-
 /** Plans the recipe that is asked for. */
 export async function plan(opened: OpenCheckpoint, recipe: Recipe): Promise<void> {
   const { tell } = opened;
   tell({ type: "planning" });
   try {
-    const planned = await opened.checkpoint.plan(recipe);
-    // Said here rather than when the work has begun.
-    if (planned.findings.some(({ code }) => code === "needs-calibration"))
-      throw new StatepressError("unsupported", TEXT);
-    tell({ type: "planned", recipe, plan: planned });
+    tell({ type: "planned", recipe, plan: await opened.checkpoint.plan(recipe) });
   } catch (error) {
     tell({ type: "planFailed", recipe, problem: opened.failed(error) });
     return;

@@ -1,6 +1,8 @@
 // The session compresses, compares and remembers: runs, under the settings of their start.
 
+import type { Recipe } from "statepress";
 import { beforeEach, expect, test, vi } from "vitest";
+import { compensates, compensating, edited } from "../state/recipes.js";
 import { fake, file, kept, page, renew, wait } from "./fake.js";
 
 vi.mock("statepress", async () => (await import("./fake.js")).fakePackage);
@@ -13,6 +15,47 @@ test("a run may be made under settings of its own, which then are not asked for"
   await it.session.compress({ recipe: it.recipe("nf4"), limit: 4096 });
   expect(it.state.runs[0]?.asked).toMatchObject({ recipe: { name: "nf4" }, limit: 4096 });
   expect(it.state.asked).toMatchObject({ recipe: { name: "int8" }, limit: undefined });
+});
+
+test("a text is read where the recipe says so, and never the one that is judged by", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const calibration = { from: "typed" as const, own: undefined, typed: "a text of my own" };
+  it.tell({ type: "asked", change: { calibration } });
+  await it.session.compress();
+  const gptq = compensating(edited(it.recipe("nf4"), { otherwise: "nf4" }), true, it.state.recipes);
+  await it.session.askRecipe(gptq);
+  await it.session.compress();
+  expect(fake.calibrated).toEqual([undefined, "a text of my own"]);
+  it.tell({ type: "asked", change: { text: "typed", typed: "a text of my own" } });
+  await it.session.compress();
+  expect(it.state.workProblem?.message).toContain("judged by the very text that it reads");
+  it.tell({ type: "asked", change: { calibration: { ...calibration, typed: "" } } });
+  await it.session.compress();
+  expect(it.state.workProblem?.message).toContain("has to read a text");
+  expect([fake.calibrated.length, it.state.runs.length, it.state.work]).toEqual([2, 2, undefined]);
+});
+
+test("the demo reads one part of the held-out text and is judged by the other", async () => {
+  vi.stubGlobal("fetch", async () => new Response("read this line\nand judge by this"));
+  const it = await page();
+  await it.session.openDemo();
+  await it.session.askRecipe(edited(it.recipe("nf4"), { otherwise: "nf4", errorCompensation: "gptq" }));
+  await it.session.compress();
+  // The text was fetched by another test before.
+  expect(fake.calibrated[0] + (fake.compared[0]?.text ?? "")).toBe(it.state.heldout);
+  expect(it.state.runs[0]).toMatchObject({ textName: "the last articles of heldout.txt", asked: { text: "last" } });
+});
+
+test("a recipe that is picked keeps rounding errors made up for", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const [int8, nf4] = ["int8", "nf4"].map((name) => edited(it.recipe(name), { otherwise: "nf4" })) as [Recipe, Recipe];
+  await it.session.pickRecipe(int8);
+  expect(it.state.asked.recipe).toBe(int8);
+  await it.session.askRecipe(compensating(int8, true, it.state.recipes));
+  await it.session.pickRecipe(nf4);
+  expect([it.state.asked.recipe.name, compensates(it.state.asked.recipe)]).toEqual(["my-nf4", true]);
 });
 
 test("an offset that is in no file is looked for by the package, once on each text", async () => {

@@ -57,14 +57,6 @@ test("a built-in recipe that cannot be followed keeps neither advice nor the oth
   expect(it.state.plan?.recipe.name).toBe("int8");
 });
 
-test("a recipe that needs a text is refused where it is planned, not when the work has begun", async () => {
-  const it = await page();
-  await it.session.openFiles([file("a.pt")]);
-  await it.session.askRecipe({ version: 1, name: "needy", steps: [] });
-  expect(it.state.planProblem?.message).toMatch(/--calibrate TEXT/);
-  expect(it.state.plan).toBeUndefined();
-});
-
 test("a second file that is opened overtakes the first", async () => {
   const it = await page();
   fake.openMilliseconds = 10;

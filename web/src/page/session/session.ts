@@ -2,6 +2,7 @@
 // an open checkpoint stands in the files beside this one.
 
 import { type FieldValue, open, type Recipe, recipes, StatepressError } from "statepress";
+import { compensates, compensating } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
 import type { Asked } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
@@ -66,7 +67,10 @@ export class Session {
       this.#page.tell({ type: "broke", problem: problemOf(error) });
     }
     // Nobody waits for it now; where it cannot be had, measuring on it says so.
-    heldout().catch(() => {});
+    heldout().then(
+      (text) => this.#page.tell({ type: "heldoutCame", text }),
+      () => {},
+    );
   }
 
   /**
@@ -181,6 +185,12 @@ export class Session {
   async askRecipe(recipe: Recipe, edit?: string): Promise<void> {
     this.#page.tell({ type: "asked", change: { recipe }, edit });
     if (this.#open) await plan(this.#open, recipe);
+  }
+
+  /** Takes a recipe of those that are offered: whether rounding errors are made up for stays as it is. */
+  pickRecipe(recipe: Recipe): Promise<void> {
+    const { asked, recipes } = this.#page.state();
+    return this.askRecipe(compensates(asked.recipe) ? compensating(recipe, true, recipes) : recipe);
   }
 
   /** Goes back to the recipe that was asked for before, and plans it. */

@@ -1,12 +1,7 @@
 // The text among dropped files that is measured on. Read as the command line reads it, so that numbers agree.
 
 import { decodeText, type Finding } from "statepress";
-
-/** A text. */
-export interface OwnText {
-  name: string;
-  text: string;
-}
+import type { NamedText } from "../state/calibration.js";
 
 /** Texts that lie beside weights for other reasons. */
 const NOT_FOR_READING = /^(vocab|merges|requirements|readme|licen[cs]e|notice|copying)\b/i;
@@ -18,7 +13,7 @@ export function isText({ name }: File): boolean {
 
 /** What was found among files. */
 interface Taken {
-  text: OwnText | undefined;
+  text: NamedText | undefined;
   /** What is to be said of the choice. */
   findings: Finding[];
   /** The files that are no texts to measure on. */
@@ -37,13 +32,17 @@ export async function takeText(files: File[]): Promise<Taken> {
     findings.push(info("several-texts", `${first.name} was taken for the text to measure on, not ${left}`));
   }
   try {
-    const text = decodeText(new Uint8Array(await first.arrayBuffer()), first.name);
-    return { text: { name: first.name, text }, findings, others };
+    return { text: await readFile(first), findings, others };
   } catch (error) {
     const message = `${(error as Error).message}. It was left out: another text is measured on`;
     findings.push({ ...info("text-left-out", message), level: "warning" });
     return { text: undefined, findings, others };
   }
+}
+
+/** The text of a file. */
+export async function readFile(file: File): Promise<NamedText> {
+  return { name: file.name, text: decodeText(new Uint8Array(await file.arrayBuffer()), file.name) };
 }
 
 function info(code: string, message: string): Finding {

@@ -10,14 +10,15 @@ import {
   type Recipe,
   StatepressError,
 } from "statepress";
+import { judgedText, type NamedText, objectionTo, readText, stops } from "../state/calibration.js";
 import { hasOffset } from "../state/fields.js";
+import { compensates } from "../state/recipes.js";
 import { unmeasurable } from "../state/run.js";
 import { type Asked, backendsOf } from "../state/state.js";
 import { heldout } from "./demo.js";
 import { FoundOffset } from "./found-offset.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
 import { promptly } from "./promptly.js";
-import type { OwnText } from "./texts.js";
 
 /** Compresses, and compares the produced file with the original. */
 export async function compress(opened: OpenCheckpoint, run: number, asked: Asked): Promise<void> {
@@ -26,7 +27,9 @@ export async function compress(opened: OpenCheckpoint, run: number, asked: Asked
   const onProgress = watching(opened, run, signal);
   try {
     tell({ type: "compressing", run, now: performance.now() });
-    const produced = await promptly(signal, checkpoint.compress(asked.recipe, { signal, onProgress }), dispose);
+    const calibration = await promptly(signal, calibrationOf(opened, asked));
+    const compressing = checkpoint.compress(asked.recipe, { calibration, signal, onProgress });
+    const produced = await promptly(signal, compressing, dispose);
     const { report } = produced;
     if (signal.aborted || !report) {
       produced.dispose();
@@ -103,7 +106,7 @@ function detected({ inspection }: Checkpoint): "detect" | undefined {
 
 // What the package has found out of an offset is kept for the next run on the same text: looking for it takes as long as
 // a third of a comparison. What was odd about it is part of every run that used it.
-function withOffsets<T extends Evaluation>(opened: OpenCheckpoint, measured: T, text: OwnText, asked: Asked): T {
+function withOffsets<T extends Evaluation>(opened: OpenCheckpoint, measured: T, text: NamedText, asked: Asked): T {
   const known = opened.offsets?.find(text.text, asked);
   if (known) {
     const odd = known.findings.filter(({ level }) => level === "warning");
@@ -139,10 +142,28 @@ export async function measureOffsets(opened: OpenCheckpoint): Promise<void> {
   }
 }
 
-async function textOf(asked: Asked): Promise<OwnText> {
-  if (asked.text === "own" && asked.own) return asked.own;
-  if (asked.text === "typed") return { name: "your text", text: asked.typed };
-  return { name: "heldout.txt", text: await heldout() };
+// What the model reads to make up for rounding errors, where the recipe says so: never what it is judged by.
+async function calibrationOf({ state }: OpenCheckpoint, asked: Asked): Promise<string | undefined> {
+  if (!compensates(asked.recipe)) return undefined;
+  const [read, heldout] = [await calibrationTextOf(asked), await heldoutFor(asked)];
+  const objection = state.checkpoint && objectionTo(asked, state.checkpoint, heldout, undefined);
+  if (objection && stops(objection)) throw new StatepressError("bad-input", objection.message.replace(/\.$/, ""));
+  return read.text;
+}
+
+/** The text that is read to make up for rounding errors. */
+export async function calibrationTextOf(asked: Asked): Promise<NamedText> {
+  return readText(asked, asked.calibration.from === "demo" ? await heldout() : "");
+}
+
+/** The text that is measured on. */
+export async function textOf(asked: Asked): Promise<NamedText> {
+  return judgedText(asked, await heldoutFor(asked));
+}
+
+// The held-out text may not be served: texts of one's own do without it.
+async function heldoutFor({ text }: Asked): Promise<string> {
+  return text === "own" || text === "typed" ? "" : heldout();
 }
 
 function dispose(produced: Checkpoint): void {

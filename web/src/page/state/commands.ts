@@ -2,6 +2,7 @@
 
 import type { Recipe } from "statepress";
 import { hasOffset } from "./fields.js";
+import { compensates } from "./recipes.js";
 import type { Opened, OtherRun, RecipeRun, Run, Source } from "./state.js";
 
 /** The command line of a checkout: the package is in no registry. */
@@ -28,8 +29,10 @@ export function commandLine(job: Job): string {
   const options = optionsOf(checkpoint, run);
   const text = quoted(textOf(run));
   const tokenizer = tokenizerOf("--tokenizer", checkpoint);
+  const read = calibrationOf(run);
+  const calibrate = read === undefined ? "" : ` --calibrate ${quoted(read)}${tokenizer}`;
   return [
-    `${COMMAND} compress ${input} -o ${run.file.name} --recipe ${recipe}${set.join("")}`,
+    `${COMMAND} compress ${input} -o ${run.file.name} --recipe ${recipe}${calibrate}${set.join("")}`,
     `${COMMAND} compare ${input} ${run.file.name} --text ${text}${tokenizer}${options.join("")}${set.join("")}`,
   ].join("\n");
 }
@@ -75,12 +78,18 @@ export function nodeScript(job: Job): string {
   const options = Object.entries(protocolOf(checkpoint, run)).map(
     ([name, value]) => `, ${name}: ${JSON.stringify(value)}`,
   );
+  const read = calibrationOf(run);
+  const compressing =
+    read === undefined
+      ? "const compressed = await checkpoint.compress(recipe);"
+      : `const calibration = await readFile(${JSON.stringify(read)}, "utf8");
+const compressed = await checkpoint.compress(recipe, { calibration });`;
   return `import { readFile } from "node:fs/promises";
 import { compare, open } from "statepress";
 
 const recipe = ${recipe};
 const checkpoint = await open(${JSON.stringify(pathOf(checkpoint))}${given});
-const compressed = await checkpoint.compress(recipe);
+${compressing}
 await compressed.save(${JSON.stringify(run.file.name)});
 
 const text = await readFile(${JSON.stringify(textOf(run))}, "utf8");
@@ -141,7 +150,16 @@ function pathOf({ place, path, weights }: Source): string {
 /** The file that a run was measured on; what has none has to be saved under that name first. */
 export function textOf({ asked }: Run): string {
   if (asked.text === "typed") return "text.txt";
+  if (asked.text === "last") return "heldout-last.txt";
   return asked.text === "own" && asked.own ? asked.own.name : "heldout.txt";
+}
+
+/** The file that a run has read to make up for rounding errors, as `textOf`; undefined where it has read none. */
+export function calibrationOf({ asked, report }: Run): string | undefined {
+  if (!report || !compensates(report.recipe)) return undefined;
+  const { from, own } = asked.calibration;
+  if (from === "demo") return "heldout-first.txt";
+  return from === "own" && own ? own.name : "calibration.txt";
 }
 
 // A name that begins like an option is none.

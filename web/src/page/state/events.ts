@@ -19,6 +19,7 @@ import type { Asked, Opened, Other, Problem, Side } from "./state.js";
 export type PageEvent =
   | { type: "started"; recipes: Recipe[] }
   | { type: "broke"; problem: Problem }
+  | { type: "heldoutCame"; text: string }
   // The checkpoint.
   | { type: "opening" }
   | {

@@ -3,11 +3,46 @@
 import type { Plan, Quantize, Recipe } from "statepress";
 import { describe, expect, test } from "vitest";
 import { fragmentOf, recipeIn } from "./link.js";
-import { edited, nearestStop, quantizeOf, stopsOf, withTensor } from "./recipes.js";
+import {
+  chosenOf,
+  compensates,
+  compensating,
+  edited,
+  labelOf,
+  nearestStop,
+  quantizeOf,
+  stopsOf,
+  withTensor,
+} from "./recipes.js";
 
 const quantize = { rules: [{ match: "*norm*", precision: "fp32" }], otherwise: "int8" } as Quantize;
 const INT8: Recipe = { version: 1, name: "int8", description: "INT8", steps: [{ quantize }] };
 const NONE: Recipe = { version: 1, name: "none", steps: [] };
+
+describe("making up for rounding errors", () => {
+  const builtin = [INT8, NONE];
+
+  test("is part of a recipe of the user's own, and without it that is the built-in one again", () => {
+    const mine = compensating(INT8, true, builtin);
+    expect(quantizeOf(mine)).toMatchObject({ errorCompensation: "gptq", otherwise: "int8" });
+    expect([mine.name, labelOf(mine), labelOf(INT8)]).toEqual(["my-int8", "my-int8, compensated", "int8"]);
+    expect(compensating(mine, true, builtin)).toBe(mine);
+    expect(compensating(mine, false, builtin)).toBe(INT8);
+    expect([chosenOf(mine, builtin), chosenOf(INT8, builtin)]).toEqual([INT8, INT8]);
+    expect(compensating(NONE, true, builtin), "it rounds nothing").toBe(NONE);
+  });
+
+  test("is kept by edits and links, with how it is done", () => {
+    const gptq = { windows: 2, window: 64, passes: 1, damping: 0.01 };
+    const mine = edited(compensating(INT8, true, builtin), { gptq });
+    expect(quantizeOf(withTensor(mine, "a.weight", "nf4"))).toMatchObject({ errorCompensation: "gptq", gptq });
+    const linked = recipeIn(fragmentOf(mine, builtin), builtin);
+    expect(linked).toEqual(mine);
+    const off = compensating(mine, false, builtin);
+    expect([compensates(off), off.name], "how it was done is not lost").toEqual([false, "my-int8"]);
+    expect(quantizeOf(off)).toMatchObject({ gptq });
+  });
+});
 
 describe("editing", () => {
   test("makes a recipe of the user's own, and leaves the built-in one alone", () => {

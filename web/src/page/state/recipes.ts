@@ -48,6 +48,37 @@ export function codesOf(recipe: Recipe): string {
   return JSON.stringify([int8, int4, nf4, groups]);
 }
 
+/** Whether a recipe makes up for rounding errors, for which the model has to read a text. */
+export function compensates(recipe: Recipe): boolean {
+  return quantizeOf(recipe)?.errorCompensation === "gptq";
+}
+
+/** What a recipe is called where it stands among others. */
+export function labelOf(recipe: Recipe): string {
+  return compensates(recipe) ? `${recipe.name}, compensated` : recipe.name;
+}
+
+/**
+ * The same recipe, with rounding errors made up for or not. What becomes a built-in recipe again by that is that recipe;
+ * one that rounds nothing has nothing to make up for.
+ */
+export function compensating(recipe: Recipe, on: boolean, builtin: Recipe[]): Recipe {
+  if (!quantizeOf(recipe) || compensates(recipe) === on) return recipe;
+  const changed = edited(recipe, { errorCompensation: on ? "gptq" : "none" });
+  const origin = originOf(changed, builtin);
+  return origin && sameSteps(origin, changed) ? origin : changed;
+}
+
+function sameSteps(a: Recipe, b: Recipe): boolean {
+  const steps = (it: Recipe) => JSON.stringify(edited(it, {}).steps);
+  return steps(a) === steps(b);
+}
+
+/** The built-in recipe that is meant, whether or not its rounding errors are made up for; or the recipe itself. */
+export function chosenOf(recipe: Recipe, builtin: Recipe[]): Recipe {
+  return builtin.includes(recipe) ? recipe : compensating(recipe, false, builtin);
+}
+
 /** A recipe of the user's own, made from another one. */
 export function edited(recipe: Recipe, change: Partial<Quantize>): Recipe {
   const quantize = { ...(quantizeOf(recipe) ?? QUANTIZE_DEFAULTS), ...change };

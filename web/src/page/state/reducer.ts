@@ -1,5 +1,6 @@
 // The page as a function of what happened. Pure; what is too late (of a checkpoint or a recipe that is gone) is ignored.
 
+import { calibrationFor, settled } from "./calibration.js";
 import type { PageEvent } from "./events.js";
 import {
   type Asked,
@@ -17,11 +18,20 @@ import {
 
 /** The page after one more event. */
 export function reduce(state: State, event: PageEvent): State {
+  const next = after(state, event);
+  // Whatever has changed the settings: nothing is judged by what it has read.
+  const asked = settled(next.asked);
+  return asked === next.asked ? next : { ...next, asked };
+}
+
+function after(state: State, event: PageEvent): State {
   switch (event.type) {
     case "started":
       return { ...state, recipes: event.recipes };
     case "broke":
       return { ...state, broken: event.problem };
+    case "heldoutCame":
+      return { ...state, heldout: event.text };
 
     case "opening":
       return { ...state, opening: true, openProblem: undefined, offer: undefined, fieldProblem: undefined };
@@ -34,8 +44,9 @@ export function reduce(state: State, event: PageEvent): State {
         offsetsProblem: undefined,
       };
       // Settings outlive the checkpoint; what was measured on another one does not.
-      const { recipes, asked, past, remembered, tour } = state;
-      return { ...initial, recipes, tour, past, remembered, asked: withOwn(asked, event.ownText), checkpoint };
+      const { recipes, heldout, past, remembered, tour } = state;
+      const asked = calibrationFor(withOwn(state.asked, event.ownText), checkpoint.place);
+      return { ...initial, recipes, heldout, tour, past, remembered, asked, checkpoint };
     }
     case "openFailed": {
       const { problem, what, field } = event;
@@ -61,8 +72,8 @@ export function reduce(state: State, event: PageEvent): State {
     case "offsetsFailed":
       return ofCheckpoint(state, event.checkpoint, { offsetsProblem: event.problem });
     case "dropped": {
-      const { recipes, asked, past, remembered } = state;
-      return { ...initial, recipes, past, remembered, asked: withOwn(asked, undefined) };
+      const { recipes, heldout, asked, past, remembered } = state;
+      return { ...initial, recipes, heldout, past, remembered, asked: withOwn(asked, undefined) };
     }
 
     case "lost":

@@ -2,11 +2,17 @@
 
 import type { Finding, PrecisionShare } from "statepress";
 import { hasOffset } from "./fields.js";
+import { compensates, labelOf } from "./recipes.js";
 import type { Asked, Opened, Run, Source } from "./state.js";
 
 /** What a run is called: its recipe, or the other model. */
 export function nameOf({ report, other }: Run): string {
   return other ? other.name : report.recipe.name;
+}
+
+/** What a run is called among others: whether its recipe made up for rounding errors is said as well. */
+export function titleOf({ report, other }: Run): string {
+  return other ? other.name : labelOf(report.recipe);
 }
 
 /** What the two sides of a run are called. */
@@ -64,7 +70,10 @@ export function findingsOf(run: Partial<Pick<Run, "report" | "other" | "comparis
 
 /** The settings that a measurement depends on, by which two measurements can be set side by side. */
 export function sameProtocol(a: Asked, b: Asked): boolean {
-  return changes(a, { ...b, recipe: a.recipe, backend: a.backend, backendB: a.backendB }).length === 0;
+  return (
+    changes(a, { ...b, recipe: a.recipe, calibration: a.calibration, backend: a.backend, backendB: a.backendB })
+      .length === 0
+  );
 }
 
 /** What has changed since a run, of what it depends on; as nouns. Another model depends on no recipe. */
@@ -76,6 +85,7 @@ export function changedSince(run: Run, asked: Asked): string[] {
 export function changes(a: Asked, b: Asked): string[] {
   return [
     ...(a.recipe !== b.recipe ? ["recipe"] : []),
+    ...(calibratedOtherwise(a, b) ? ["calibration text"] : []),
     ...(readsOther(a, b) ? ["text"] : []),
     ...(a.limit !== b.limit ? ["amount of text"] : []),
     ...(a.window !== b.window ? ["window"] : []),
@@ -86,4 +96,11 @@ export function changes(a: Asked, b: Asked): string[] {
 function readsOther(a: Asked, b: Asked): boolean {
   if (a.text !== b.text) return true;
   return (a.text === "typed" && a.typed !== b.typed) || (a.text === "own" && a.own?.text !== b.own?.text);
+}
+
+// A text that nothing is calibrated with makes no difference; nor does one of another recipe, which is said by itself.
+function calibratedOtherwise({ recipe, calibration: a }: Asked, { calibration: b }: Asked): boolean {
+  if (!compensates(recipe)) return false;
+  if (a.from !== b.from) return true;
+  return a.from === "typed" ? a.typed !== b.typed : a.from === "own" && a.own?.text !== b.own?.text;
 }

@@ -25,6 +25,8 @@ import type { RunRecord } from "./record.js";
 export interface State {
   /** The built-in recipes; empty until the package has started. */
   recipes: Recipe[];
+  /** The text that is measured on where the user has none; undefined until it is here. */
+  heldout: string | undefined;
   /** The package could not be started at all. */
   broken: Problem | undefined;
   opening: boolean;
@@ -103,8 +105,16 @@ export interface Opened extends Source {
 /** What computes. */
 export type BackendChoice = "auto" | "cpu" | "webgpu";
 
-/** What text is measured on. */
-export type TextChoice = "demo" | "own" | "typed";
+/** What text is measured on: `last` are the last articles of the held-out text. */
+export type TextChoice = "demo" | "last" | "own" | "typed";
+
+/** What text is read to make up for rounding errors: the first articles of the held-out text, or one of the user's own. */
+export interface Calibration {
+  from: "demo" | "own" | "typed";
+  /** A text file that was given for it. */
+  own: { name: string; text: string } | undefined;
+  typed: string;
+}
 
 /** What the forms say now. */
 export interface Asked {
@@ -116,6 +126,8 @@ export interface Asked {
   /** A text that was dropped. */
   own: { name: string; text: string } | undefined;
   typed: string;
+  /** Read while compressing, where the recipe makes up for rounding errors. */
+  calibration: Calibration;
   /** Use only that many tokens; undefined: all. */
   limit: number | undefined;
   /** Tokens of a window; undefined: as many as suit the model. */
@@ -212,6 +224,7 @@ export const NOTHING: Recipe = { version: 1, name: "none", steps: [] };
 /** A page nobody has touched. */
 export const initial: State = {
   recipes: [],
+  heldout: undefined,
   broken: undefined,
   opening: false,
   openProblem: undefined,
@@ -226,6 +239,7 @@ export const initial: State = {
     text: "demo",
     own: undefined,
     typed: "",
+    calibration: { from: "typed", own: undefined, typed: "" },
     limit: undefined,
     window: undefined,
     prompt: "The film was",

@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { commandLine, compareLine, compareScript, loadCommand, nodeScript } from "./commands.js";
 import { firstDifference } from "./difference.js";
 import { hasOffset, layersOf, vocabularyOf } from "./fields.js";
+import { edited } from "./recipes.js";
 import { changedSince, changes, findingsOf, nameOf, readBy, sameProtocol, sidesOf, sizeOf } from "./run.js";
 import { initial, type Opened, type OtherRun, type RecipeRun, type Run, type Side, type Trial } from "./state.js";
 import { partingOf, places } from "./trial.js";
@@ -97,6 +98,28 @@ test("a script measures by what the run was measured by, and by nothing that it 
   const script = nodeScript({ checkpoint, run: measured, builtin: true });
   expect(script).toContain('{ text, offset: 2, limit: 4096, backendB: "webgpu" }');
   expect(nodeScript({ checkpoint, run, builtin: true })).toContain("{ text, limit: 4096 }");
+});
+
+test("a calibration text goes along, under a name of its own", () => {
+  const compensated = edited(recipe, { errorCompensation: "gptq" });
+  const made = { ...run, report: { ...run.report, recipe: compensated } };
+  const asked = (from: "demo" | "own" | "typed", text: "last" | "demo") => ({
+    ...made.asked,
+    text,
+    calibration: { from, own: { name: "read me.txt", text: "" }, typed: "" },
+  });
+  const demo = { checkpoint, run: { ...made, asked: asked("demo", "last") }, builtin: false };
+  const [compress, compare] = commandLine(demo).split("\n");
+  expect(compress).toContain("--recipe my-int8.json --calibrate heldout-first.txt --tokenizer tokenizer_2000.json");
+  expect(compare).toContain("--text heldout-last.txt");
+  const typed = { ...demo, run: { ...made, asked: asked("typed", "demo") } };
+  expect(nodeScript(typed)).toContain(
+    'await readFile("calibration.txt", "utf8");\nconst compressed = await checkpoint.compress(recipe, { calibration });',
+  );
+  const own = { ...demo, run: { ...made, asked: asked("own", "demo") } };
+  expect(commandLine(own)).toContain("--calibrate 'read me.txt'");
+  const without = { ...demo, run: { ...run, asked: asked("own", "demo") } };
+  expect([commandLine(without), nodeScript(without)].join()).not.toContain("calibrat");
 });
 
 test("two models are compared by one line, each with its own tokenizer, by the text where tokens differ", () => {

@@ -21,6 +21,9 @@ test("a stage that cannot be counted says what it is, and how long it has been s
   expect(waiting({ ...work, progress }, 45_000)).toBe("42 s in this step so far");
   const counted = { stage: "load", done: 1, total: 84, unit: "tensors", item: "a" };
   expect(stageOf({ ...work, progress: counted })).toBe("Loading the models: 1 of 84 tensors, a");
+  expect(stageOf({ ...work, doing: "compress", progress: counted })).toBe("Loading the model: 1 of 84 tensors, a");
+  const read = { stage: "calibrate", done: 256, total: 4096, unit: "tokens" };
+  expect(stageOf({ ...work, progress: read })).toBe("Reading the calibration text: 256 of 4,096 tokens");
   expect(unknown({ ...work, progress: counted })).toBe(false);
   expect(unknown({ ...work, progress: { ...counted, done: 84 } })).toBe(true);
 });

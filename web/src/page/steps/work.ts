@@ -14,6 +14,7 @@ const STAGES: Record<string, string> = {
   prepare: "Starting the GPU and checking it against the CPU",
   compress: "Compressing",
   load: "Loading the models",
+  calibrate: "Reading the calibration text",
   evaluate: "Measuring",
   "evaluate a": "Measuring the first model",
   "evaluate b": "Measuring the second model",
@@ -24,7 +25,7 @@ const STAGES: Record<string, string> = {
 export function stageOf({ doing, progress }: Work): string {
   if (!progress) return doing === "compress" ? "Starting" : "Loading the models";
   const { stage, done, total, unit, item } = progress;
-  const name = STAGES[stage] ?? stage;
+  const name = doing === "compress" && stage === "load" ? "Loading the model" : (STAGES[stage] ?? stage);
   // A step that cannot be divided has no amount to be told of.
   if (total <= 1) return name;
   return `${name}: ${count(done)} of ${count(total)} ${unit}${item ? `, ${item}` : ""}`;
