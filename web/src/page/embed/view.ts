@@ -4,7 +4,7 @@
 import type { Comparison, CompressReport, Inspection, Progress, Token } from "statepress";
 import { bytes, compact, count, percent, perplexity, ratio, scientific } from "../parts/format.js";
 import { firstDifference } from "../state/difference.js";
-import { findingsOf } from "../state/run.js";
+import { findingsOf } from "../state/findings.js";
 import { difference, likelihood } from "./difference.js";
 import type { Outcome, Side } from "./run.js";
 

@@ -1,6 +1,7 @@
-// Findings as they are shown: what many tensors say alike is said once, with their names.
+// Findings: those of a run, and as they are shown. What many tensors say alike is said once, with their names.
 
 import type { Finding } from "statepress";
+import type { Run } from "./state.js";
 
 /** What is said once, and of which tensors. */
 export interface FindingGroup {
@@ -9,6 +10,14 @@ export interface FindingGroup {
   message: string;
   /** The tensors in their order, each with its own message; none where it is about no tensor. */
   about: { tensor: string; message: string }[];
+}
+
+/** Findings of compressing or opening and of measuring, each once. */
+export function findingsOf(run: Partial<Pick<Run, "report" | "other" | "comparison" | "byText">>): Finding[] {
+  const measured = run.comparison ?? run.byText;
+  const first = run.report ? run.report.findings : (run.other?.inspection.findings ?? []);
+  const all = [...first, ...(measured?.a.findings ?? []), ...(measured?.b.findings ?? [])];
+  return [...new Map(all.map((it) => [`${it.code} ${it.message} ${it.tensor ?? ""}`, it])).values()];
 }
 
 const LEVELS: Finding["level"][] = ["error", "warning", "info"];

@@ -1,6 +1,6 @@
 // What is to be said of a run.
 
-import type { Finding, PrecisionShare } from "statepress";
+import type { PrecisionShare } from "statepress";
 import { hasOffset } from "./fields.js";
 import { compensates, labelOf } from "./recipes.js";
 import type { Asked, Opened, Run, Source } from "./state.js";
@@ -58,14 +58,6 @@ export function refusalOf({ inspection }: Pick<Source, "inspection">): string | 
 /** Whether a checkpoint can only be compressed: it cannot be run, or nothing makes tokens of a text for it. */
 export function unmeasurable({ inspection, tokenizer }: Pick<Source, "inspection" | "tokenizer">): boolean {
   return refusalOf({ inspection }) !== undefined || tokenizer === undefined;
-}
-
-/** Findings of compressing or opening and of measuring, each once. */
-export function findingsOf(run: Partial<Pick<Run, "report" | "other" | "comparison" | "byText">>): Finding[] {
-  const measured = run.comparison ?? run.byText;
-  const first = run.report ? run.report.findings : (run.other?.inspection.findings ?? []);
-  const all = [...first, ...(measured?.a.findings ?? []), ...(measured?.b.findings ?? [])];
-  return [...new Map(all.map((it) => [`${it.code} ${it.message} ${it.tensor ?? ""}`, it])).values()];
 }
 
 /** The settings that a measurement depends on, by which two measurements can be set side by side. */

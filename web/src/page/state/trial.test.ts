@@ -5,8 +5,9 @@ import { expect, test } from "vitest";
 import { commandLine, compareLine, compareScript, loadCommand, nodeScript } from "./commands.js";
 import { firstDifference } from "./difference.js";
 import { hasOffset, layersOf, vocabularyOf } from "./fields.js";
+import { findingsOf } from "./findings.js";
 import { edited } from "./recipes.js";
-import { changedSince, changes, findingsOf, nameOf, readBy, sameProtocol, sidesOf, sizeOf } from "./run.js";
+import { changedSince, changes, nameOf, readBy, sameProtocol, sidesOf, sizeOf } from "./run.js";
 import { initial, type Opened, type OtherRun, type RecipeRun, type Run, type Side, type Trial } from "./state.js";
 import { partingOf, places } from "./trial.js";
 
