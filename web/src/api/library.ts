@@ -1,4 +1,4 @@
-// The library over an environment: open, compare, compareByText, recipes.
+// The library over an environment: open, compare, compareByText, search, allocate, recipes.
 
 import type { Input as Tokens, WeightsData } from "../worker/protocol.js";
 import { beginning, checkPair, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
@@ -22,7 +22,15 @@ import {
 import type { Found } from "./search.js";
 import { withoutMark } from "./text.js";
 import { TokenizerChoice } from "./tokenizers.js";
-import type { Comparison, Evaluation, Progress, Recipe, SearchTarget } from "./types/statepress.js";
+import type {
+  Comparison,
+  Evaluation,
+  Progress,
+  Recipe,
+  SearchCosts,
+  SearchResult,
+  SearchTarget,
+} from "./types/statepress.js";
 
 /** What a page and Node share. */
 export interface Library {
@@ -40,6 +48,8 @@ export interface Library {
    * token) or `{ maxLoss: 2 }` (perplexity change in percent).
    */
   search(checkpoint: Checkpoint, target: SearchTarget, options: SearchOptions): Promise<Found>;
+  /** The recipe that reaches a target by the costs that a search has measured: at once, and carried out by nobody yet. */
+  allocate(costs: SearchCosts, target: SearchTarget): Promise<SearchResult>;
   /** The built-in recipes. */
   recipes(): Promise<Recipe[]>;
 }
@@ -140,6 +150,8 @@ export function library(environment: Environment): Library {
       const { search } = await import("./search.js");
       return search(lent, checkpoint, input, target, options);
     },
+
+    allocate: (costs, target) => environment.host.call("allocate", { costs, target }),
 
     recipes: () => environment.host.call("recipes", {}),
   };

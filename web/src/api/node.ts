@@ -117,4 +117,4 @@ const environment: Environment = {
   },
 };
 
-export const { open, compare, compareByText, search, recipes } = library(environment);
+export const { open, compare, compareByText, search, allocate, recipes } = library(environment);

@@ -59,4 +59,4 @@ const environment: Environment = {
   },
 };
 
-export const { open, compare, compareByText, search, recipes } = library(environment);
+export const { open, compare, compareByText, search, allocate, recipes } = library(environment);

@@ -27,6 +27,9 @@ export const fake = {
   }[],
   looked: [] as { block: number }[],
   calibrated: [] as (string | undefined)[],
+  searched: [] as { calibration: string; fast: boolean; target: object }[],
+  /** Whether measuring what was found fails. */
+  unmeasured: false,
 };
 
 /** What is remembered, as `Memory` keeps it. */
@@ -34,7 +37,7 @@ export const kept = { records: [] as RunRecord[] };
 
 /** Everything as it was. */
 export function renew(): void {
-  Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false });
+  Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false, unmeasured: false });
   fake.spec = { prediction_offset: { origin: "assumed", value: 1 } };
   for (const list of [
     fake.opened,
@@ -44,6 +47,7 @@ export function renew(): void {
     fake.texts,
     fake.looked,
     fake.calibrated,
+    fake.searched,
   ])
     list.length = 0;
   kept.records = [];
@@ -153,6 +157,26 @@ export const fakePackage = {
     const [a, b] = both.map(({ inspection }) => inspection.spec.vocab_size.value);
     return a === b ? undefined : `${a} and ${b}`;
   },
+  async search(
+    _: object,
+    target: object,
+    { signal, ...options }: { signal: AbortSignal; calibration: string; fast: boolean },
+  ) {
+    fake.searched.push({ ...options, target });
+    await wait(2);
+    if (signal.aborted) throw new StatepressError("aborted", "stopped on request");
+    const compressed = {
+      report: { recipe: {}, bytes: { before: 8, after: 1, ratio: 8 } },
+      disposed: false,
+      dispose() {},
+      save: async () => new Blob(["ab"]),
+    };
+    const recipe = { version: 1, name: "searched", steps: [] };
+    return { compressed, recipe, front: [], costs: { tensors: [] }, predicted: {}, measured: {}, reached: true };
+  },
+  allocate: async (_: object, { bytes }: { bytes: number }) => ({
+    recipe: { version: 1, name: `at ${bytes}`, steps: [] },
+  }),
   compareByText: async (_a: object, _b: object, options: { offset?: string }) => {
     fake.texts.push(options);
     await wait(2);
@@ -162,6 +186,7 @@ export const fakePackage = {
   compare: async (_a: object, _b: object, options: { offset?: string; text: string }) => {
     fake.compared.push(options);
     await wait(2);
+    if (fake.unmeasured) throw new StatepressError("evaluation", "nothing to measure");
     const odd = options.text.includes("odd");
     const unclear = { level: "warning", code: "offset-unclear", message: "odd" };
     const findings = odd && options.offset === "detect" ? [unclear] : [];

@@ -47,6 +47,52 @@ test("the demo reads one part of the held-out text and is judged by the other", 
   expect(it.state.runs[0]).toMatchObject({ textName: "the last articles of heldout.txt", asked: { text: "last" } });
 });
 
+const WANTED = { target: { ratio: 8 }, fast: true };
+
+test("what is found by a search is asked for, kept and measured; another point of the front is only planned", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  it.tell({ type: "asked", change: { calibration: { from: "typed", own: undefined, typed: "a text of my own" } } });
+  await it.session.search(WANTED);
+  expect(fake.searched).toMatchObject([{ calibration: "a text of my own", fast: true, target: { ratio: 8 } }]);
+  expect(it.state.search).toMatchObject({ recipe: { name: "searched" }, target: { ratio: 8 }, reached: true });
+  expect(it.state.asked.recipe.name).toBe("searched");
+  expect(it.state.plan?.recipe.name).toBe("searched");
+  expect(it.state.runs).toMatchObject([{ wanted: WANTED, comparison: { kl: { mean: 0 } }, textName: "heldout.txt" }]);
+  expect([it.state.work, kept.records.length]).toEqual([undefined, 1]);
+  await it.session.takePoint({ bytes: 1234, ratio: 1, kl: 1, perplexityChange: 1 });
+  expect([it.state.asked.recipe.name, it.state.plan?.recipe.name]).toEqual(["at 1234", "at 1234"]);
+  expect(it.state.runs.length).toBe(1);
+  await it.session.undoRecipe();
+  expect(it.state.asked.recipe.name).toBe("searched");
+});
+
+test("a search that fails or is stopped leaves no run; one whose result cannot be measured keeps it", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.search(WANTED);
+  expect(it.state.searchProblem?.message).toContain("has to read a text");
+  it.tell({ type: "asked", change: { calibration: { from: "typed", own: undefined, typed: "a text of my own" } } });
+  const stopped = it.session.search(WANTED);
+  await wait(1);
+  it.session.cancel();
+  await stopped;
+  expect(it.state.searchProblem?.code).toBe("aborted");
+  expect([it.state.search, it.state.work, it.state.runs.length]).toEqual([undefined, undefined, 0]);
+  fake.unmeasured = true;
+  await it.session.search(WANTED);
+  expect([it.state.searchProblem, it.state.runs.length]).toEqual([undefined, 1]);
+  expect(it.state.runs[0]?.problem?.message).toBe("nothing to measure.");
+  expect(it.state.workProblem?.message).toBe("nothing to measure.");
+});
+
+test("the demo is searched with one part of the held-out text, and what is found judged by the other", async () => {
+  const it = await page();
+  await it.session.openDemo();
+  await it.session.search(WANTED);
+  expect((fake.searched[0]?.calibration ?? "") + (fake.compared[0]?.text ?? "")).toBe(it.state.heldout);
+});
+
 test("a recipe that is picked keeps rounding errors made up for", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);

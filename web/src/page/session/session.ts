@@ -1,10 +1,10 @@
 // What the page does: calls of the package, whose answers become events. Here: opening and letting go; what is done with
 // an open checkpoint stands in the files beside this one.
 
-import { type FieldValue, open, type Recipe, recipes, StatepressError } from "statepress";
+import { type FieldValue, open, type Recipe, recipes, type SearchPoint, StatepressError } from "statepress";
 import { compensates, compensating } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
-import type { Asked } from "../state/state.js";
+import type { Asked, Wanted } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
 import { type Chosen, tokenizersAmong, withTokenizer } from "./choices.js";
 import { demoFiles, heldout } from "./demo.js";
@@ -18,6 +18,7 @@ import type { Teller } from "./page.js";
 import { advise, plan } from "./planning.js";
 import { problemOf } from "./problem.js";
 import { takeRecipe } from "./recipe-file.js";
+import { search, takePoint } from "./searching.js";
 import { isText, takeText } from "./texts.js";
 import { tryBoth } from "./trying.js";
 import { compress, measureOffsets } from "./working.js";
@@ -211,6 +212,20 @@ export class Session {
     const run = ++this.#runs;
     await compress(this.#open, run, { ...asked, ...change });
     this.#remember(run);
+  }
+
+  /** Searches for the best recipe, carries it out and measures the produced file. */
+  async search(wanted: Wanted): Promise<void> {
+    const { work, asked } = this.#page.state();
+    if (!this.#open || work) return;
+    const run = ++this.#runs;
+    await search(this.#open, run, asked, wanted);
+    this.#remember(run);
+  }
+
+  /** Asks for the recipe of another size on the way that the search went. */
+  async takePoint(point: SearchPoint): Promise<void> {
+    if (this.#open) await takePoint(this.#open, point);
   }
 
   // For the next visit; on this one the run itself is on the page.

@@ -10,12 +10,12 @@ import {
   type Recipe,
   StatepressError,
 } from "statepress";
-import { judgedText, type NamedText, objectionTo, readText, stops } from "../state/calibration.js";
+import { type NamedText, objectionTo } from "../state/calibration.js";
 import { hasOffset } from "../state/fields.js";
 import { compensates } from "../state/recipes.js";
 import { unmeasurable } from "../state/run.js";
-import { type Asked, backendsOf } from "../state/state.js";
-import { heldout } from "./demo.js";
+import { type Asked, backendsOf, type RecipeRun } from "../state/state.js";
+import { calibrationOf, textOf } from "./asked-texts.js";
 import { FoundOffset } from "./found-offset.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
 import { promptly } from "./promptly.js";
@@ -27,27 +27,40 @@ export async function compress(opened: OpenCheckpoint, run: number, asked: Asked
   const onProgress = watching(opened, run, signal);
   try {
     tell({ type: "compressing", run, now: performance.now() });
-    const calibration = await promptly(signal, calibrationOf(opened, asked));
+    const reading = compensates(asked.recipe) ? calibrationOf(opened, asked, objectionTo) : undefined;
+    const calibration = await promptly(signal, Promise.resolve(reading));
     const compressing = checkpoint.compress(asked.recipe, { calibration, signal, onProgress });
     const produced = await promptly(signal, compressing, dispose);
-    const { report } = produced;
-    if (signal.aborted || !report) {
-      produced.dispose();
-      throw new StatepressError("aborted", "stopped on request");
-    }
-    if (!opened.keep(run, produced)) return;
-    const { size } = await produced.save("blob");
-    const name = fileName(opened.state.checkpoint?.name ?? "model", asked.recipe);
-    tell({ type: "compressed", run, asked, report, file: { name, size } });
-    // The page has said so before.
-    if (opened.state.checkpoint && unmeasurable(opened.state.checkpoint)) {
-      tell({ type: "workEnded" });
-      return;
-    }
-    await comparePair(opened, { run, checkpoint: produced, apart: undefined }, asked, signal);
+    await take(opened, run, produced, { asked, wanted: undefined }, signal);
   } catch (error) {
     tell({ type: "workFailed", run, problem: opened.failed(error) });
   }
+}
+
+/** Keeps what was produced by the recipe that is asked for, and compares it with the original. */
+export async function take(
+  opened: OpenCheckpoint,
+  run: number,
+  produced: Checkpoint,
+  { asked, wanted }: Pick<RecipeRun, "asked" | "wanted">,
+  signal: AbortSignal,
+): Promise<void> {
+  const { tell } = opened;
+  const { report } = produced;
+  if (signal.aborted || !report) {
+    produced.dispose();
+    throw new StatepressError("aborted", "stopped on request");
+  }
+  if (!opened.keep(run, produced)) return;
+  const { size } = await produced.save("blob");
+  const name = fileName(opened.state.checkpoint?.name ?? "model", asked.recipe);
+  tell({ type: "compressed", run, asked, wanted, report, file: { name, size } });
+  // The page has said so before.
+  if (opened.state.checkpoint && unmeasurable(opened.state.checkpoint)) {
+    tell({ type: "workEnded" });
+    return;
+  }
+  await comparePair(opened, { run, checkpoint: produced, apart: undefined }, asked, signal);
 }
 
 /** What is compared with the checkpoint, and why its tokens are not the same, where they are not. */
@@ -92,8 +105,8 @@ export async function comparePair(
   }
 }
 
-// What is too late is not shown: other work may be on the page by then.
-function watching(opened: OpenCheckpoint, run: number, signal: AbortSignal): (progress: Progress) => void {
+/** Tells of progress; what is too late is not shown, for other work may be on the page by then. */
+export function watching(opened: OpenCheckpoint, run: number, signal: AbortSignal): (progress: Progress) => void {
   return (progress) => {
     if (!signal.aborted) opened.tell({ type: "progressed", run, progress, now: performance.now() });
   };
@@ -140,30 +153,6 @@ export async function measureOffsets(opened: OpenCheckpoint): Promise<void> {
   } finally {
     model?.dispose();
   }
-}
-
-// What the model reads to make up for rounding errors, where the recipe says so: never what it is judged by.
-async function calibrationOf({ state }: OpenCheckpoint, asked: Asked): Promise<string | undefined> {
-  if (!compensates(asked.recipe)) return undefined;
-  const [read, heldout] = [await calibrationTextOf(asked), await heldoutFor(asked)];
-  const objection = state.checkpoint && objectionTo(asked, state.checkpoint, heldout, undefined);
-  if (objection && stops(objection)) throw new StatepressError("bad-input", objection.message.replace(/\.$/, ""));
-  return read.text;
-}
-
-/** The text that is read to make up for rounding errors. */
-export async function calibrationTextOf(asked: Asked): Promise<NamedText> {
-  return readText(asked, asked.calibration.from === "demo" ? await heldout() : "");
-}
-
-/** The text that is measured on. */
-export async function textOf(asked: Asked): Promise<NamedText> {
-  return judgedText(asked, await heldoutFor(asked));
-}
-
-// The held-out text may not be served: texts of one's own do without it.
-async function heldoutFor({ text }: Asked): Promise<string> {
-  return text === "own" || text === "typed" ? "" : heldout();
 }
 
 function dispose(produced: Checkpoint): void {

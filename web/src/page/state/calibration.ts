@@ -47,7 +47,12 @@ export function parted({ recipe, calibration }: Asked): boolean {
 
 /** The settings with nothing judged by what was read, as far as this page can see to it. */
 export function settled(asked: Asked): Asked {
-  return parted(asked) && asked.text === "demo" ? { ...asked, text: "last" } : asked;
+  return compensates(asked.recipe) ? withTextsApart(asked) : asked;
+}
+
+/** The same settings, measured on the rest of the held-out text where its first articles are read. */
+export function withTextsApart(asked: Asked): Asked {
+  return asked.calibration.from === "demo" && asked.text === "demo" ? { ...asked, text: "last" } : asked;
 }
 
 /** The settings for another model: the held-out text is offered for the demo alone. */
@@ -98,7 +103,7 @@ export function objectionTo(
   asked: Asked,
   checkpoint: Pick<Opened, "inspection" | "tokenizer" | "tokenizers">,
   heldout: string | undefined,
-  plan: Plan | undefined,
+  plan?: Plan | undefined,
 ): Objection | undefined {
   if (!compensates(asked.recipe)) return undefined;
   const why = unreadable(checkpoint);
@@ -111,6 +116,21 @@ export function objectionTo(
       "This recipe rounds nothing to codes, so that there is nothing to make up for: switch that off in step 3.",
     );
   }
+  return objectionToTexts(asked, heldout);
+}
+
+/** What speaks against searching for the best recipe, for which the model reads the same text. */
+export function objectionToSearch(
+  asked: Asked,
+  checkpoint: Pick<Opened, "inspection" | "tokenizer" | "tokenizers">,
+  heldout: string | undefined,
+): Objection | undefined {
+  const why = unreadable(checkpoint);
+  if (why !== undefined) return error(`The best recipe cannot be searched for, because ${why}.`);
+  return objectionToTexts(withTextsApart(asked), heldout);
+}
+
+function objectionToTexts(asked: Asked, heldout: string | undefined): Objection | undefined {
   if (asked.calibration.from !== "demo" && readText(asked, "").text.trim() === "") {
     const message = "To make up for rounding errors the model has to read a text: give it one in step 3.";
     return { level: "info", message };

@@ -3,7 +3,7 @@
 import type { Recipe } from "statepress";
 import { hasOffset } from "./fields.js";
 import { compensates } from "./recipes.js";
-import type { Opened, OtherRun, RecipeRun, Run, Source } from "./state.js";
+import type { Opened, OtherRun, RecipeRun, Run, Source, Wanted } from "./state.js";
 
 /** The command line of a checkout: the package is in no registry. */
 const COMMAND = "./pkg-scripts/statepress";
@@ -31,10 +31,23 @@ export function commandLine(job: Job): string {
   const tokenizer = tokenizerOf("--tokenizer", checkpoint);
   const read = calibrationOf(run);
   const calibrate = read === undefined ? "" : ` --calibrate ${quoted(read)}${tokenizer}`;
+  const files = `${input} -o ${run.file.name}`;
+  // A search judges its recipes by a part of the text that compressing alone would read as well.
+  const producing = run.wanted ? `search ${files}${searchOptions(run.wanted)}` : `compress ${files} --recipe ${recipe}`;
   return [
-    `${COMMAND} compress ${input} -o ${run.file.name} --recipe ${recipe}${calibrate}${set.join("")}`,
+    `${COMMAND} ${producing}${calibrate}${set.join("")}`,
     `${COMMAND} compare ${input} ${run.file.name} --text ${text}${tokenizer}${options.join("")}${set.join("")}`,
   ].join("\n");
+}
+
+function searchOptions({ target: { ratio, bytes, maxLoss, maxKl }, fast }: Wanted): string {
+  return [
+    ...(ratio === undefined ? [] : [` --budget ${ratio}x`]),
+    ...(bytes === undefined ? [] : [` --budget ${bytes}`]),
+    ...(maxLoss === undefined ? [] : [` --max-loss ${maxLoss}`]),
+    ...(maxKl === undefined ? [] : [` --max-kl ${maxKl}`]),
+    ...(fast ? [" --fast"] : []),
+  ].join("");
 }
 
 /** One line for a shell that compares two models. */
@@ -79,17 +92,23 @@ export function nodeScript(job: Job): string {
     ([name, value]) => `, ${name}: ${JSON.stringify(value)}`,
   );
   const read = calibrationOf(run);
-  const compressing =
-    read === undefined
-      ? "const compressed = await checkpoint.compress(recipe);"
-      : `const calibration = await readFile(${JSON.stringify(read)}, "utf8");
-const compressed = await checkpoint.compress(recipe, { calibration });`;
+  const calibration =
+    read === undefined ? "" : `const calibration = await readFile(${JSON.stringify(read)}, "utf8");\n`;
+  const { wanted } = run;
+  const how = read === undefined ? "" : `, { calibration${wanted?.fast ? ", fast: true" : ""} }`;
+  const [calls, asked, producing] = wanted
+    ? [
+        "open, search",
+        `target = ${JSON.stringify(wanted.target)}`,
+        `{ compressed } = await search(checkpoint, target${how});`,
+      ]
+    : ["open", `recipe = ${recipe}`, `compressed = await checkpoint.compress(recipe${how});`];
   return `import { readFile } from "node:fs/promises";
-import { compare, open } from "statepress";
+import { compare, ${calls} } from "statepress";
 
-const recipe = ${recipe};
+const ${asked};
 const checkpoint = await open(${JSON.stringify(pathOf(checkpoint))}${given});
-${compressing}
+${calibration}const ${producing}
 await compressed.save(${JSON.stringify(run.file.name)});
 
 const text = await readFile(${JSON.stringify(textOf(run))}, "utf8");

@@ -3,7 +3,6 @@
 import type {
   Advice,
   Comparison,
-  CompressReport,
   Evaluation,
   Plan,
   Precision,
@@ -13,7 +12,7 @@ import type {
   TextComparison,
 } from "statepress";
 import type { RunRecord } from "./record.js";
-import type { Asked, Opened, Other, Problem, Side } from "./state.js";
+import type { Asked, Opened, Other, Problem, RecipeRun, Search, Side } from "./state.js";
 
 /** One thing that happened. */
 export type PageEvent =
@@ -45,9 +44,12 @@ export type PageEvent =
   | { type: "planned"; recipe: Recipe; plan: Plan }
   | { type: "planFailed"; recipe: Recipe; problem: Problem }
   // The work.
+  | { type: "searching"; run: number; now: number }
+  | { type: "found"; search: Search }
+  | { type: "searchFailed"; problem: Problem }
   | { type: "compressing"; run: number; now: number }
   | { type: "progressed"; run: number; progress: Progress; now: number }
-  | { type: "compressed"; run: number; asked: Asked; report: CompressReport; file: { name: string; size: number } }
+  | ({ type: "compressed"; run: number } & Pick<RecipeRun, "asked" | "wanted" | "report" | "file">)
   | { type: "brought"; run: number; asked: Asked; other: Other; problem: Problem | undefined }
   | { type: "comparing"; run: number; now: number }
   | { type: "compared"; run: number; comparison: Comparison; textName: string }

@@ -41,6 +41,7 @@ const compressed: PageEvent = {
   asked: { ...initial.asked, recipe: INT8 },
   report,
   file: { name: "a.safetensors", size: 2 },
+  wanted: undefined,
 };
 
 describe("a checkpoint", () => {

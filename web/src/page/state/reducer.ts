@@ -14,6 +14,7 @@ import {
   type Side,
   type State,
   type Trial,
+  type Work,
 } from "./state.js";
 
 /** The page after one more event. */
@@ -95,16 +96,14 @@ function after(state: State, event: PageEvent): State {
       if (event.recipe !== state.asked.recipe) return state;
       return { ...state, plan: undefined, planning: false, planProblem: event.problem };
 
-    case "compressing": {
-      const work = {
-        run: event.run,
-        doing: "compress",
-        progress: undefined,
-        since: event.now,
-        now: event.now,
-      } as const;
-      return { ...state, work, workProblem: undefined };
-    }
+    case "searching":
+      return { ...state, work: begun("search", event), searchProblem: undefined };
+    case "found":
+      return { ...state, search: event.search };
+    case "searchFailed":
+      return { ...state, work: undefined, searchProblem: event.problem };
+    case "compressing":
+      return { ...state, work: begun("compress", event), workProblem: undefined };
     case "progressed": {
       const { work } = state;
       if (work?.run !== event.run) return state;
@@ -115,8 +114,8 @@ function after(state: State, event: PageEvent): State {
       return { ...state, work: { ...work, progress: event.progress, since, now: event.now } };
     }
     case "compressed": {
-      const { run: id, asked, report, file } = event;
-      const run: RecipeRun = { id, asked, ...UNMEASURED, report, file, other: undefined };
+      const { run: id, asked, wanted, report, file } = event;
+      const run: RecipeRun = { id, asked, wanted, ...UNMEASURED, report, file, other: undefined };
       return withRun(state, run);
     }
     case "brought": {
@@ -124,10 +123,8 @@ function after(state: State, event: PageEvent): State {
       const run: OtherRun = { id, asked, ...UNMEASURED, problem, other, report: undefined, file: undefined };
       return { ...withRun(state, run), opening: false };
     }
-    case "comparing": {
-      const work = { run: event.run, doing: "compare", progress: undefined, since: event.now, now: event.now } as const;
-      return { ...state, work, workProblem: undefined };
-    }
+    case "comparing":
+      return { ...state, work: begun("compare", event), workProblem: undefined };
     case "compared": {
       const { comparison, textName } = event;
       return { ...ofRun(state, event.run, { comparison, textName }), work: undefined };
@@ -198,6 +195,10 @@ function pastWith({ past, asked }: State, { change, edit }: Extract<PageEvent, {
   if (change.recipe === undefined || change.recipe === recipe || recipe === NOTHING) return past;
   if (edit !== undefined && past.at(-1)?.edit === edit) return past;
   return [...past, { recipe, edit }].slice(-PAST);
+}
+
+function begun(doing: Work["doing"], { run, now }: { run: number; now: number }): Work {
+  return { run, doing, progress: undefined, since: now, now };
 }
 
 const UNMEASURED = { comparison: undefined, byText: undefined, textName: undefined, problem: undefined };

@@ -11,11 +11,13 @@ import type {
   ErrorCode,
   Evaluation,
   FieldValue,
+  Found,
   Inspection,
   Plan,
   Precision,
   Progress,
   Recipe,
+  SearchTarget,
   TensorView,
   TextComparison,
 } from "statepress";
@@ -48,6 +50,9 @@ export interface State {
   planProblem: Problem | undefined;
   work: Work | undefined;
   workProblem: Problem | undefined;
+  /** What was searched for last, and found. */
+  search: Search | undefined;
+  searchProblem: Problem | undefined;
   runs: Run[];
   /** Measured runs of earlier visits, the oldest first. */
   remembered: RunRecord[];
@@ -145,11 +150,23 @@ export function backendsOf({ backend, backendB }: Asked): [BackendChoice, Backen
 /** Work that is going on. */
 export interface Work {
   run: number;
-  doing: "compress" | "compare";
+  doing: "search" | "compress" | "compare";
   progress: Progress | undefined;
   /** Milliseconds, as performance.now() says: of the start of this stage, and of the last progress. */
   since: number;
   now: number;
+}
+
+/** What a search is for. */
+export interface Wanted {
+  target: SearchTarget;
+  /** A third of the time, and less exact. */
+  fast: boolean;
+}
+
+/** The best recipe for a target, and what every tensor costs by which it was found. */
+export interface Search extends Omit<Found, "compressed"> {
+  target: SearchTarget;
 }
 
 /** Another model that was brought to be compared with the checkpoint on the page. */
@@ -166,6 +183,8 @@ export interface RecipeRun extends Measured {
   report: CompressReport;
   /** The produced file. */
   file: { name: string; size: number };
+  /** What its recipe was searched for, where it was produced by the search itself. */
+  wanted: Wanted | undefined;
   other: undefined;
 }
 
@@ -252,6 +271,8 @@ export const initial: State = {
   planProblem: undefined,
   work: undefined,
   workProblem: undefined,
+  search: undefined,
+  searchProblem: undefined,
   runs: [],
   remembered: [],
   shown: undefined,

@@ -1,6 +1,6 @@
 // Where two models part, and the commands that repeat it.
 
-import type { CompressReport, Recipe } from "statepress";
+import { type CompressReport, QUANTIZE_DEFAULTS, type Recipe } from "statepress";
 import { expect, test } from "vitest";
 import { commandLine, compareLine, compareScript, loadCommand, nodeScript } from "./commands.js";
 import { firstDifference } from "./difference.js";
@@ -93,6 +93,25 @@ test("command lines quote what a shell would take apart, and repeat every settin
   const pasted = { ...checkpoint, place: "path" as const, path: "models/a b" };
   expect(commandLine({ checkpoint: pasted, run, builtin: true })).not.toContain("--tokenizer");
   expect(commandLine({ checkpoint: pasted, run, builtin: true })).toContain("compress 'models/a b' ");
+});
+
+test("what a search produced is repeated by a search, which leaves a part of its text to judge by", () => {
+  const compensated: Recipe = {
+    version: 1,
+    name: "searched",
+    steps: [{ quantize: { ...QUANTIZE_DEFAULTS, errorCompensation: "gptq" } }],
+  };
+  const report = { ...run.report, recipe: compensated };
+  const searched = { ...run, report, wanted: { target: { maxLoss: 1.5 }, fast: true } };
+  const lines = commandLine({ checkpoint, run: searched, builtin: false });
+  expect(lines).toContain(
+    "search 'it'\\''s a model.pt' -o model-my-int8.safetensors --max-loss 1.5 --fast --calibrate calibration.txt",
+  );
+  expect(lines).not.toContain("--recipe");
+  const script = nodeScript({ checkpoint, run: searched, builtin: false });
+  expect(script).toContain('const target = {"maxLoss":1.5};');
+  expect(script).toContain("const { compressed } = await search(checkpoint, target, { calibration, fast: true });");
+  expect(script).toContain('import { compare, open, search } from "statepress";');
 });
 
 test("a script measures by what the run was measured by, and by nothing that it was not", () => {

@@ -12,6 +12,7 @@ export function remaining({ progress, since, now }: Work): number | undefined {
 /** Stages of work for people, by what the package calls them. */
 const STAGES: Record<string, string> = {
   prepare: "Starting the GPU and checking it against the CPU",
+  search: "Measuring what each tensor costs",
   compress: "Compressing",
   load: "Loading the models",
   calibrate: "Reading the calibration text",
@@ -23,9 +24,9 @@ const STAGES: Record<string, string> = {
 
 /** What is being done. */
 export function stageOf({ doing, progress }: Work): string {
-  if (!progress) return doing === "compress" ? "Starting" : "Loading the models";
+  if (!progress) return doing === "compare" ? "Loading the models" : "Starting";
   const { stage, done, total, unit, item } = progress;
-  const name = doing === "compress" && stage === "load" ? "Loading the model" : (STAGES[stage] ?? stage);
+  const name = doing !== "compare" && stage === "load" ? "Loading the model" : (STAGES[stage] ?? stage);
   // A step that cannot be divided has no amount to be told of.
   if (total <= 1) return name;
   return `${name}: ${count(done)} of ${count(total)} ${unit}${item ? `, ${item}` : ""}`;
