@@ -155,7 +155,7 @@ test("cancelling while the text is read stops it", async () => {
 });
 
 test("a text of one's own: typed, chosen or dropped, and never the one that it is judged by", async () => {
-  await reads("my own text").check();
+  await reads("a text that I type").check();
   assert.match(await words("#compress form"), /has to read a text: give it one in step 3/);
   assert.equal(await page.getAttribute("#compress-now", "aria-disabled"), "true");
   const heldout = readFileSync(HELDOUT, "utf8");
@@ -170,7 +170,7 @@ test("a text of one's own: typed, chosen or dropped, and never the one that it i
   // What is dropped on the switch is for it, and not for the page.
   const mine = join(folder, "mine.txt");
   writeFileSync(mine, Array.from({ length: 900 }, (_, i) => `The ${i} films of the year were good`).join(" .\n"));
-  await drop(page, [mine], "#compensation");
+  await drop(page, [mine], "#compensation .calibration-text");
   await page.locator("#compensation").getByText("mine.txt,").waitFor();
   assert.equal(await reads("mine.txt").isChecked(), true);
   assert.equal(await judgedBy("held-out text").first().isChecked(), true);

@@ -2,12 +2,12 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { brotliCompressSync } from "node:zlib";
-import { DEMO, HELDOUT, ROOT, scratch, start } from "../support/node.mjs";
+import { DEMO, fixture, HELDOUT, ROOT, scratch, start } from "../support/node.mjs";
 
 const run = promisify(execFile);
 
@@ -60,6 +60,31 @@ test("the Node example does what it says", async () => {
   assert.match(stdout, /perplexity change +[+-]?\d/);
   assert.ok(existsSync(out));
   assert.ok(readFileSync(example, "utf8").split("\n").length <= 40);
+});
+
+test("the table of bits has every precision, plainly and with errors made up for, of a model of any family", async () => {
+  const ids = join(scratch(), "ids.bin");
+  writeFileSync(
+    ids,
+    Uint16Array.from({ length: 600 }, (_, i) => (i * 37 + ((i * i) % 11)) % 48),
+  );
+  const example = join(ROOT, "examples/node/bits.mjs");
+  const model = fixture("fixtures/families/mamba-default");
+  const asked = [model, "--ids", ids, "--limit", "128", "--calibrate-ids", ids];
+  const { family, rows } = JSON.parse((await run(process.execPath, [example, ...asked, "--json"])).stdout);
+  assert.equal(family, "mamba");
+  assert.equal(rows.length, 19);
+  for (const row of rows) {
+    for (const name of ["bytes", "bitsPerWeight", "ratio", "perplexity", "perplexityChange", "kl"])
+      assert.ok(Number.isFinite(row[name]), `${row.precision}: ${name} is ${row[name]}`);
+  }
+  const bits = rows.filter(({ compensated }) => !compensated).map(({ bitsPerWeight }) => bitsPerWeight);
+  assert.ok(
+    bits.every((it, i) => i === 0 || it <= bits[i - 1] + 0.5),
+    bits.join(),
+  );
+  const { stdout } = await run(process.execPath, [example, model, "--ids", ids, "--limit", "64"]);
+  assert.equal(stdout.match(/^\| (fp16|int\d|nf4|lm\d) \| no \|/gm).length, 10, stdout);
 });
 
 test("serve answers on the loopback interface with the right types, and with nothing outside its folders", async (t) => {

@@ -55,7 +55,7 @@ export class Session {
     page.tell({ type: "remembered", records: kept.load() });
   }
 
-  /** Starts the package: after this nothing more has to be fetched for a checkpoint of the user's own. */
+  /** Starts the package: after this nothing more of it has to be fetched for a checkpoint of the user's own. */
   start(): Promise<void> {
     this.#started ??= this.#start();
     return this.#started;
