@@ -248,7 +248,7 @@ impl Compensate {
     }
 
     /// Why errors of a tensor cannot be made up for.
-    fn reason(&self, tensor: &str, group: Group) -> Option<&'static str> {
+    pub fn reason(&self, tensor: &str, group: Group) -> Option<&'static str> {
         match self.tensors.get(tensor) {
             None => Some(NO_MATRIX),
             Some(it) if it.matrices.len() > 1 && group == Group::Tensor => Some(SHARED),
@@ -257,7 +257,7 @@ impl Compensate {
         }
     }
 
-    /// Rounds a tensor of which everything is known.
+    /// Rounds a tensor of which everything is known, and of which [`Self::reason`] has nothing to say.
     pub fn rounded(
         &self,
         entry: &Entry,
