@@ -61,7 +61,13 @@ test("what is no target, or out of reach, is refused before anything is written"
     [["--budget", "8x", "--max-kl", "1"], 2, /one of --budget, --max-loss and --max-kl is needed/],
     [["--budget", "1x"], 2, /--budget takes a ratio above 1 \(8x\) or bytes, not '1x'/],
     [["--budget", "much"], 2, /--budget takes a ratio above 1/],
+    [["--max-loss", "0"], 2, /--max-loss takes a number above 0, not '0'/],
+    [["--budget", "6x", "--recipe-out", out], 2, /--recipe-out and --output name the same file/],
+    [["--budget", "6x", "--recipe-out", `${out}.report.json`], 2, /--recipe-out and --report name the same file/],
+    [["--budget", "6x", "--recipe-out", SMALL, "--force"], 1, /cannot be written: it is read as/],
+    [["--budget", "6x", "--recipe-out", folder, "--force"], 1, /it is a folder; name a file in it/],
     [["--budget", "900x", "--fast"], 1, /option target is \d+ bytes; allowed: from \d+ bytes on/],
+    [["--budget", "900x", "--fast", "--coded"], 1, /option target is 900x; allowed: from \d+ bytes on, \d+\.\d\dx/],
     [["--max-kl", "1e-30", "--fast"], 1, /option target is a divergence of [\d.]+; allowed: from [\d.]+ on/],
   ]) {
     const { code: exit, stderr } = await searched(...options);
@@ -78,5 +84,27 @@ test("what is no target, or out of reach, is refused before anything is written"
   await assert.rejects(search(checkpoint, { size: 3 }, { calibration: ids }), { code: "bad-option", message: /size/ });
   const stop = AbortSignal.abort();
   await assert.rejects(search(checkpoint, { ratio: 6 }, { calibration: ids, signal: stop }), { code: "aborted" });
+  checkpoint.dispose();
+});
+
+test("what is odd about the text is told, and coding reaches sizes that packing does not", async () => {
+  const options = { tokenizer: fixture("itera-lite/tokenizer_2000.json") };
+  const checkpoint = await open(fixture("itera-lite/itera_lite_micro_distilled.pt"), options);
+  const story = Array.from({ length: 3000 }, (_, i) => `once upon a time ${i % 7 === 0 ? "zyx" : "there was a fox"} `);
+  const calibration = story.join("");
+  const found = await search(checkpoint, { ratio: 5 }, { calibration, fast: true });
+  const said = (code) => found.findings.find((it) => it.code === code);
+  assert.match(said("unknown-tokens").message, /^\d+ of \d+ tokens .* are unknown to tokenizer_2000\.json/);
+  // It says the same all over, so that what judges was read before.
+  assert.equal(said("calibration-text").level, "warning");
+  found.compressed.dispose();
+
+  // What no packed recipe reaches, a coded one may: the smallest file there is, and nothing smaller.
+  const bytes = found.front[0].bytes - 1;
+  const dense = await search(checkpoint, { bytes }, { calibration, fast: true, coded: true });
+  assert.ok(dense.reached && dense.compressed.report.bytes.after <= bytes);
+  dense.compressed.dispose();
+  const short = search(checkpoint, { ratio: 5 }, { calibration: story.slice(0, 3).join(""), fast: true });
+  await assert.rejects(short, { code: "bad-ids", message: /calibration text that is read has \d+ tokens, fewer than/ });
   checkpoint.dispose();
 });

@@ -2,9 +2,9 @@
 //! what is refused.
 
 use statepress::{
-    Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe,
+    Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, MemorySink, OpenOptions, Recipe,
     recipe::{ErrorCompensation, GptqOptions},
-    report, run,
+    recipes, report, run,
 };
 use statepress_core::Grid;
 use statepress_kernels::codecs;
@@ -68,6 +68,38 @@ fn divergence_falls_at_the_same_size() {
         assert_eq!(substituted, ["embedding.weight", "position_embedding.weight"], "{grid}");
         assert_eq!(after.plan.recipe, recipe.compensated(), "the report says how");
     }
+}
+
+#[test]
+fn whoever_judges_by_the_text_that_was_read_is_told() {
+    let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
+    let text = |n: u32| -> Vec<u32> { (0..240).map(|i| (i * i * n + 11 * i) % 50).collect() };
+    let (read, other) = (text(7), text(3));
+    let (_, bytes) = calibrated(&base, &recipe(&[("*", "nf4")], ""), &read).unwrap();
+    // Also through a second compression.
+    let (_, again) = plain(&reopen(bytes.clone()), &recipes::find("fp16").unwrap());
+    let told = |bytes: &[u8], ids: &[u32]| {
+        let model = reopen(bytes.to_vec()).model().unwrap();
+        let evaluation =
+            run(Evaluate::new(&model, ids, &EvaluateOptions::default(), now).unwrap(), |_| {}).unwrap();
+        let options = CompareOptions::default();
+        let card =
+            run(Compare::new(&base.model().unwrap(), &model, ids, options, now).unwrap(), |_| {}).unwrap();
+        let of = |findings: &[statepress::Finding]| {
+            findings.iter().find(|it| it.code == "calibration-text").map(|it| it.message.clone())
+        };
+        assert_eq!(of(&card.a.findings), None, "the base was fitted to nothing");
+        assert_eq!(of(&card.b.findings), of(&evaluation.findings));
+        of(&evaluation.findings)
+    };
+    for bytes in [&bytes, &again] {
+        assert!(told(bytes, &read).unwrap().contains("it has 10 of the 10 stretches"));
+        let part = [&other[..100], &read[..60]].concat();
+        assert!(told(bytes, &part).is_some(), "a part of it, elsewhere");
+        assert_eq!(told(bytes, &other), None);
+    }
+    let (_, rounded) = plain(&base, &recipe(&[("*", "nf4")], ""));
+    assert_eq!(told(&rounded, &read), None, "no text, no mark");
 }
 
 /// Experts in one tensor, transposed matrices, tied and untied heads: the codes of a file are what a reader makes of them.

@@ -2,8 +2,10 @@
 
 use statepress::report::{SearchCosts, SearchTarget};
 use statepress::{Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, OpenOptions, allocate, run};
+use statepress_tests::edit::Edit;
 use statepress_tests::files::{demo, fixture, open};
 use statepress_tests::golden::Golden;
+use statepress_tests::yardstick::recipe;
 
 fn costs(base: &Checkpoint, texts: (&[u32], &[u32]), options: &CostsOptions) -> SearchCosts {
     let model = base.model().unwrap();
@@ -27,7 +29,7 @@ fn a_budget_is_kept_and_the_prediction_holds() {
     for pair in small.front.windows(2) {
         assert!(pair[0].bytes < pair[1].bytes && pair[0].kl > pair[1].kl, "{pair:?}");
     }
-    let (report, divergence) = measured(&base, &small.recipe, read, judged);
+    let (report, divergence) = measured(&base, &small.recipe, (read, judged), costs.window);
     assert_eq!(report.plan.bytes.after, small.chosen.bytes, "the size is what was predicted");
     let off = divergence / small.chosen.kl;
     assert!((0.5..2.0).contains(&off), "{divergence} nats, predicted {}", small.chosen.kl);
@@ -43,14 +45,14 @@ fn a_budget_is_kept_and_the_prediction_holds() {
 fn measured(
     base: &Checkpoint,
     recipe: &statepress::Recipe,
-    read: &[u32],
-    judged: &[u32],
+    (read, judged): (&[u32], &[u32]),
+    window: u64,
 ) -> (statepress::report::CompressReport, f64) {
     let (model, sink) = (base.model().unwrap(), MemorySink::default());
     let job = base.compress_calibrated(recipe, Box::new(sink.clone()), &model, read).unwrap();
     let report = run(job, |_| {}).unwrap();
     let compressed = Checkpoint::open(sink.take(), OpenOptions::default()).unwrap().model().unwrap();
-    let options = CompareOptions { window: Some(256), ..CompareOptions::default() };
+    let options = CompareOptions { window: Some(window as usize), ..CompareOptions::default() };
     let card = run(Compare::new(&model, &compressed, judged, options, || 0.0).unwrap(), |_| {}).unwrap();
     (report, card.kl.mean)
 }
@@ -97,4 +99,64 @@ fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
     let options = CostsOptions { windows: 0, fast: false };
     let error = base.search_costs(&model, ids.split_at(48), &options).err().unwrap().to_string();
     assert!(error.contains("windows is 0; allowed: 1 to 64"), "{error}");
+    for (at, part) in [(20, "is read has 20 tokens"), (73, "judges has 23 tokens")] {
+        let short = base.search_costs(&model, ids.split_at(at), &CostsOptions::default());
+        let error = short.err().unwrap().to_string();
+        assert!(error.contains(part) && error.contains("fewer than a window of 24"), "{error}");
+    }
+}
+
+#[test]
+fn codes_that_a_tensor_has_already_cost_nothing_and_are_kept() {
+    let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
+    let nf4 = recipe(&[("role:norm", "fp16"), ("*", "nf4")], r#","nf4":{"block":64,"doubleQuant":true}"#);
+    let (job, bytes) = base.compress_to_memory(&nf4).unwrap();
+    run(job, |_| {}).unwrap();
+    let quantized = Checkpoint::open(bytes.take(), OpenOptions::default()).unwrap();
+    let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
+    for fast in [true, false] {
+        let costs = costs(&quantized, ids.split_at(48), &CostsOptions { windows: 1, fast });
+        for tensor in &costs.tensors {
+            let of = |name| tensor.choices.iter().find(|cost| cost.precision.name() == name).unwrap();
+            assert!(of("nf4").measured && of("nf4").kl == 0.0, "{tensor:?}");
+            assert!(of("lm3").kl > 0.0 && of("int5").kl > 0.0, "what is rounded anew is not: {tensor:?}");
+        }
+        let least = SearchTarget { max_kl: Some(1e-300), ..SearchTarget::default() };
+        let found = allocate(&costs, &least).unwrap();
+        assert_eq!(found.chosen.kl, 0.0);
+        let (report, divergence) = measured(&quantized, &found.recipe, ids.split_at(48), costs.window);
+        assert!(divergence < 1e-3, "{divergence}: of the small ones alone");
+        let rounded = report
+            .plan
+            .tensors
+            .iter()
+            .filter(|it| it.error.is_some_and(|error| error.mse.is_some_and(|mse| mse > 0.0)));
+        let chosen = |name: &str| costs.tensors.iter().any(|it| it.tensor == name);
+        assert_eq!(rounded.filter(|it| chosen(&it.name)).count(), 0, "none was rounded again");
+    }
+}
+
+/// A transformer whose head is not its table, with a number of the table that is not finite: the first of row `token`.
+fn with_nan(token: usize) -> Checkpoint {
+    let mut file = Edit::file(&fixture("fixtures/tf.untied.pt"));
+    let table = file.tensor("embedding.weight");
+    let at = token * table.shape[1] * 4;
+    table.bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    Checkpoint::open(file.write(), OpenOptions::default()).unwrap()
+}
+
+#[test]
+fn numbers_that_are_none_are_refused_and_not_taken_for_no_cost() {
+    let base = with_nan(7);
+    let model = base.model().unwrap();
+    let refused = |read: &[u32], judged: &[u32]| {
+        let options = CostsOptions { windows: 1, fast: true };
+        run(base.search_costs(&model, (read, judged), &options).unwrap(), |_| {}).unwrap_err().to_string()
+    };
+    let without: Vec<u32> = (0..64).map(|i| 8 + i % 20).collect();
+    let with: Vec<u32> = (0..64).map(|i| 7 + i % 20).collect();
+    let judged = refused(&without, &with);
+    assert!(judged.contains("the logits are not numbers"), "{judged}");
+    let table = refused(&without, &without);
+    assert!(table.contains("embedding.weight") && table.contains("NaN"), "{table}");
 }

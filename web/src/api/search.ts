@@ -5,7 +5,7 @@ import type { Checkpoint } from "./checkpoint.js";
 import { coded } from "./coded.js";
 import { StatepressError } from "./errors.js";
 import type { CompareOptions, SearchOptions } from "./options.js";
-import type { Bytes, Comparison, Recipe, SearchCosts, SearchPoint, SearchTarget } from "./types/statepress.js";
+import type { Bytes, Comparison, Finding, Recipe, SearchCosts, SearchPoint, SearchTarget } from "./types/statepress.js";
 
 /** What a search found, carried out. */
 export interface Found {
@@ -23,6 +23,8 @@ export interface Found {
   front: SearchPoint[];
   /** What each tensor costs alone, at every precision. */
   costs: SearchCosts;
+  /** What is to be known of the text, and of measuring on it; what compressing found is in `compressed.report`. */
+  findings: Finding[];
 }
 
 /** How often a recipe is made anew, by what was measured of the one before. */
@@ -43,25 +45,32 @@ export async function search(
 ): Promise<Found> {
   const { fast = false, signal, onProgress, beside } = options;
   const request = { checkpoint: checkpoint.handle, calibration: input, fast, target };
-  const { costs, read, judged } = await host.call("searchCosts", request, options);
+  const { costs, read, judged, findings } = await host.call("searchCosts", request, options);
+  const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   const attempt = async (wanted: SearchTarget): Promise<[Found, number]> => {
-    const { recipe: packed, chosen: predicted, front } = await host.call("allocate", { costs, target: wanted });
+    const { recipe: packed, chosen: predicted, front } = await allocated(wanted);
     const recipe = options.coded ? coded(packed) : packed;
     const compressed = await checkpoint.compress(recipe, { calibration: read, beside, signal, onProgress });
     try {
       const card = await compare(checkpoint, compressed, how);
       const measured = { kl: card.kl.mean, perplexityChange: card.perplexityChange, tokens: card.b.tokens };
       const over = excess(target, measured, compressed.report?.bytes);
-      return [{ compressed, recipe, predicted, measured, reached: over <= 1, front, costs }, over];
+      const told = [...findings, ...card.b.findings];
+      return [{ compressed, recipe, predicted, measured, reached: over <= 1, front, costs, findings: told }, over];
     } catch (error) {
       compressed.dispose();
       throw error;
     }
   };
   let wanted = target;
+  // Coding leaves room that no arithmetic knows of beforehand; a size without it is exact. So a size below all that are
+  // known is tried with the smallest of them.
+  if (options.coded && isSize(target)) {
+    const [smallest] = (await allocated({ bytes: Number.MAX_SAFE_INTEGER })).front;
+    wanted = { bytes: Math.max(target.bytes ?? costs.bytesBefore / (target.ratio ?? 1), smallest?.bytes ?? 1) };
+  }
   let [best, over] = await attempt(wanted);
-  // Coding leaves room that no arithmetic knows of beforehand; a size without it is exact.
   const isDone = () => best.reached && !(options.coded && isSize(target) && over < ROOM);
   try {
     for (let tries = 1; tries < TRIES && !isDone(); tries++) {
@@ -82,7 +91,19 @@ export async function search(
       throw error;
     }
   }
+  if (isSize(target) && !best.reached) {
+    best.compressed.dispose();
+    throw tooSmall(target, best.compressed.report?.bytes);
+  }
   return best;
+}
+
+// A size is not missed by a little: what is larger does not go where it was to go.
+function tooSmall({ ratio, bytes }: SearchTarget, least: Bytes | undefined): StatepressError {
+  const value = bytes !== undefined ? `${bytes} bytes` : `${ratio}x`;
+  const allowed = `from ${least?.after} bytes on, ${least?.ratio.toFixed(2)}x`;
+  const facts = { option: "target", value, allowed };
+  return new StatepressError("bad-option", `option target is ${value}; allowed: ${allowed}`, facts);
 }
 
 /** A file that fills less than this of its size is worth another try. */

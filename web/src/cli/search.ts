@@ -1,5 +1,6 @@
 // The command search: the best recipe under a target, carried out and measured.
 
+import { resolve } from "node:path";
 import { checkFormat } from "../api/formats.js";
 import { type SearchTarget, StatepressError, search as searched } from "../api/node.js";
 import { checkTarget } from "../api/target.js";
@@ -22,23 +23,35 @@ export async function search(run: Run, file: string): Promise<number> {
   const recipeOut = args.text("recipe-out");
   const how = { force: args.flag("force"), inputs: place.inputs, signal };
   // Said before the work rather than after it.
-  if (recipeOut !== undefined) await checkTarget(recipeOut, how);
+  if (recipeOut !== undefined) {
+    for (const [other, option] of [
+      [place.file, "--output"],
+      [place.reportFile, "--report"],
+    ] as const) {
+      if (other !== undefined && resolve(other) === resolve(recipeOut)) {
+        throw new UsageError(`--recipe-out and ${option} name the same file, ${recipeOut}`);
+      }
+    }
+    await checkTarget(recipeOut, how);
+  }
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const input = tokens(Number(checkpoint.inspection.spec["vocab_size"]?.value ?? 0));
     const calibration = "text" in input ? input.text : input.ids;
     const asked = { calibration, fast: args.flag("fast"), coded: args.flag("coded"), beside: place.file };
     const found = await searched(checkpoint, target, { ...running(run), ...asked });
-    const { compressed, recipe, predicted, measured, reached, front, costs } = found;
+    const { compressed, recipe, predicted, measured, reached, front, costs, findings } = found;
     try {
       const { report } = compressed;
       if (!report) throw new StatepressError("internal", "compressing left no report");
-      output.findings(report.findings);
-      if (!reached) output.note("the target is missed by what was measured; this is the closest of three tries");
+      const told = [...findings, ...report.findings];
+      output.findings(told);
+      if (!reached) output.note("the target is missed by what was measured; this is the closest that was tried");
       await save(run, compressed, place);
       if (recipeOut !== undefined) await writeJson(recipeOut, recipe, how);
       const result = {
         ...report,
+        findings: told,
         predicted,
         measured,
         reached,
@@ -59,7 +72,9 @@ export async function search(run: Run, file: string): Promise<number> {
 function targetOf(args: Args): SearchTarget {
   const [budget, maxLoss, maxKl] = [args.text("budget"), args.number("max-loss"), args.number("max-kl")];
   const given = [budget, maxLoss, maxKl].filter((it) => it !== undefined);
-  if (given.length !== 1) throw new UsageError("one of --budget, --max-loss and --max-kl is needed");
+  if (given.length !== 1) throw new UsageError("exactly one of --budget, --max-loss and --max-kl is needed");
+  // Elsewhere the option may be 0; here that would be no loss at all.
+  if (maxLoss === 0) throw new UsageError("--max-loss takes a number above 0, not '0'");
   if (maxLoss !== undefined) return { maxLoss };
   if (maxKl !== undefined) return { maxKl };
   const text = budget ?? "";

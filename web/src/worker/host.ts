@@ -109,11 +109,11 @@ export class LocalHost implements Host {
       this.#with(this.#checkpoints, checkpoint, async (it) => {
         // A target that is none is refused before anything is measured.
         (await this.#module()).checkTarget(target);
-        const { ids } = this.#tokens(calibration);
+        const { ids, findings } = this.#tokens(calibration);
         const quarter = Math.floor(ids.length / 4);
         const [read, judged] = [ids.slice(0, ids.length - quarter), ids.slice(ids.length - quarter).slice(0, JUDGED)];
         const costs = await this.#onCpu(it, context, (model) => it.searchCosts(model, read, judged, fast));
-        return { costs, read, judged };
+        return { costs, read, judged, findings };
       }),
 
     allocate: async ({ costs, target }) => (await this.#module()).allocate(costs, target),

@@ -69,7 +69,7 @@ export interface Requests {
   /** What each tensor costs: three quarters of the calibration are read, the last one judges. */
   searchCosts: [
     { checkpoint: Handle; calibration: Input; fast: boolean; target: SearchTarget },
-    { costs: SearchCosts; read: Uint32Array; judged: Uint32Array },
+    { costs: SearchCosts; read: Uint32Array; judged: Uint32Array; findings: Finding[] },
   ];
   allocate: [{ costs: SearchCosts; target: SearchTarget }, SearchResult];
   load: [

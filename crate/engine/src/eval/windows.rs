@@ -128,6 +128,7 @@ impl Sums {
             )));
         }
         let mut findings = info.findings.clone();
+        findings.extend(info.calibration.as_ref().and_then(|marks| marks.told(&windows.ids)));
         if perplexity > info.vocab_size as f64 {
             let message = format!(
                 "perplexity {perplexity:.0} is worse than guessing uniformly over {} tokens: is the tokenizer, \

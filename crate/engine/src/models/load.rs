@@ -12,6 +12,7 @@ use statepress_kernels::program::{Layout, MatrixId, Program, VectorForm, VectorI
 
 use super::{Cpu, Info, Model};
 use crate::EngineError;
+use crate::calibrate::Marks;
 use crate::families::ModelSpec;
 use crate::techniques::tying::{self, Tying};
 
@@ -65,6 +66,7 @@ impl<B: Backend> Load<B> {
             max_tokens: program.max_tokens,
             offset: spec.offset,
             findings,
+            calibration: Marks::read(&index.metadata),
         };
         let mut uses: BTreeMap<&str, Vec<Use>> = BTreeMap::new();
         for id in program.used_matrices() {

@@ -10,6 +10,7 @@ use statepress_kernels::backend::{Backend, BackendError, Runner};
 use statepress_kernels::program::Program;
 
 use crate::EngineError;
+use crate::calibrate::Marks;
 pub use cpu::{Cpu, CpuRunner, Observe, State, Workspace};
 pub use load::Load;
 
@@ -51,6 +52,8 @@ pub struct Info {
     pub offset: usize,
     /// What reading the weights brought to light.
     pub findings: Vec<Finding>,
+    /// The text that rounding errors were made up for on, if its file says so.
+    pub calibration: Option<Marks>,
 }
 
 /// A model in memory, whichever backend holds it: what evaluating, comparing and generating ask.

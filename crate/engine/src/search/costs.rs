@@ -5,7 +5,9 @@ use std::rc::Rc;
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{GptqOptions, Quantize};
 use statepress_core::report::{Cost, SearchCosts, TensorCosts};
-use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Source};
+use statepress_core::words::counted;
+use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Role, Source};
+use statepress_formats::Survey;
 use statepress_kernels::codecs::{self, Clip};
 
 use crate::EngineError;
@@ -15,7 +17,7 @@ use crate::families::{HEAD, ModelSpec};
 use crate::models::Model;
 use crate::techniques::compensate::Compensate;
 use crate::techniques::plan::{plan, quantize_step};
-use crate::techniques::tying;
+use crate::techniques::{coding, measure, tying};
 
 /// What is stored how where the search does not choose; it chooses where this says NF4.
 const BASE: &str = include_str!("base.json");
@@ -55,15 +57,21 @@ pub struct Costs {
     base: Recipe,
     quantize: Quantize,
     judge: Divergence,
-    /// What is chosen about, in the order of the file.
-    chosen: Vec<usize>,
-    measured: Vec<Grid>,
+    /// Where what is chosen about is in the index, and what it does.
+    chosen: Vec<(usize, Option<Role>)>,
+    measured: &'static [Grid],
     bytes_before: u64,
     fixed_bytes: u64,
     tensors: Vec<TensorCosts>,
-    /// The numbers of the tensor at work.
+}
+
+/// The tensor at work.
+struct Subject {
+    entry: Entry,
     values: Vec<f32>,
-    roles: Vec<Option<statepress_core::Role>>,
+    /// How it is stored.
+    stored: Encoding,
+    found: Survey,
 }
 
 impl Costs {
@@ -91,13 +99,12 @@ impl Costs {
                 spec.names.get(&index, &program.matrix(id).key).is_some_and(|entry| entry.name == name)
             })
         };
-        let (mut chosen, mut roles) = (Vec::new(), Vec::new());
+        let mut chosen = Vec::new();
         let mut fixed_bytes = planned.plan.bytes.after;
         for (decision, report) in planned.decisions.iter().zip(&planned.plan.tensors) {
             let Form::Coded(Encoding::Codes(coding)) = decision.form else { continue };
             if coding.grid == CHOSEN && is_matrix(&report.name) {
-                chosen.push(decision.position);
-                roles.push(report.role);
+                chosen.push((decision.position, report.role));
                 fixed_bytes -= report.bytes_after;
             }
         }
@@ -105,8 +112,18 @@ impl Costs {
             let why = "the model has no matrix that groups of 64 fit, so there is nothing to choose";
             return Err(EngineError::Evaluation(why.into()));
         }
-        let names: Vec<&str> = chosen.iter().map(|&at| index.tensors[at].name.as_str()).collect();
+        let names: Vec<&str> = chosen.iter().map(|&(at, _)| index.tensors[at].name.as_str()).collect();
         let how = GptqOptions::default();
+        let window = how.window.min(model.info.max_tokens.unwrap_or(usize::MAX));
+        for (does, ids) in [("is read", read), ("judges", judged)] {
+            if ids.len() < window {
+                return Err(EngineError::Ids(format!(
+                    "the part of the calibration text that {does} has {}, fewer than a window of {window}: give a \
+                     longer text",
+                    counted(ids.len() as u64, "token", "tokens")
+                )));
+            }
+        }
         let held = LOGITS / (4 * model.info.vocab_size * how.window).max(1);
         let sample = Sample { windows: options.windows.min(held.max(1)), window: how.window };
         Ok(Self {
@@ -117,12 +134,10 @@ impl Costs {
             base,
             quantize,
             chosen,
-            measured: if options.fast { vec![Grid::Lm3] } else { MEASURED.to_vec() },
+            measured: if options.fast { &[Grid::Lm3] } else { &MEASURED },
             bytes_before: planned.plan.bytes.before,
             fixed_bytes,
             tensors: Vec::new(),
-            values: Vec::new(),
-            roles,
         })
     }
 
@@ -135,39 +150,48 @@ impl Costs {
         self.quantize.codecs().encoding(Precision::Codes(grid))
     }
 
-    /// Rounds the tensor at work to a grid, and measures.
-    async fn measure(&mut self, entry: &Entry, grid: Grid) -> Result<Cost, EngineError> {
+    fn read(&self, entry: Entry) -> Result<Subject, EngineError> {
+        let tensor = statepress_formats::read_tensor(&*self.source, &entry)?;
+        let found = measure::survey(&*self.source, &entry, &tensor)?;
+        // Said now: whatever recipe is found, compressing would refuse it.
+        coding::check_finite(&entry, self.encoding(CHOSEN), &found)?;
+        Ok(Subject { values: codecs::decode(&tensor), stored: tensor.encoding(), entry, found })
+    }
+
+    /// Rounds a tensor to a grid, as compressing will, and measures.
+    async fn measure(&self, subject: &Subject, grid: Grid) -> Result<Cost, EngineError> {
+        let Subject { entry, values, found, .. } = subject;
         let encoding = self.encoding(grid);
         let Encoding::Codes(coding) = encoding else {
             return Err(EngineError::Evaluation("a grid has no codes".into()));
         };
-        let rounded = self.compensate.rounded(entry, &self.values, coding, Clip::Absmax)?.tensor;
+        let rounded = match self.compensate.reason(&entry.name, coding.group) {
+            None => self.compensate.rounded(entry, values, coding, Clip::Absmax)?.tensor,
+            Some(_) => coding::code(entry, values, encoding, Clip::Absmax, found)?.tensor,
+        };
         let (bytes, changed) = (rounded.bytes(), self.compensate.replaced(&entry.name, rounded)?);
         let kl = self.judge.of(&changed).await?;
         Ok(Cost { precision: Precision::Codes(grid), bytes, kl, measured: true })
     }
 
-    /// The costs of the precisions that were not measured.
-    fn follow(&self, entry: &Entry, measured: &[Cost]) -> Vec<Cost> {
-        let all = MEASURED.iter().chain(&FOLLOWING);
+    /// What each precision costs, by those that were measured.
+    fn choices(&self, subject: &Subject, measured: &[Cost]) -> Vec<Cost> {
         let cost = |&grid: &Grid| {
-            let precision = Precision::Codes(grid);
+            let (precision, encoding) = (Precision::Codes(grid), self.encoding(grid));
             if let Some(cost) = measured.iter().find(|cost| cost.precision == precision) {
                 return Some(*cost);
             }
-            let encoding = self.encoding(grid);
+            let bytes = encoding.bytes(&subject.entry.shape);
+            // What has these very codes is kept bit for bit.
+            if encoding == subject.stored {
+                return Some(Cost { precision, bytes, kl: 0.0, measured: true });
+            }
             let nearest =
                 measured.iter().min_by_key(|cost| cost.precision.bits().abs_diff(grid.bits() as u64))?;
             let finer = grid.bits() as f64 - nearest.precision.bits() as f64;
-            let kl = nearest.kl / 4f64.powf(finer);
-            encoding.refusal(&entry.shape).is_none().then(|| Cost {
-                precision,
-                bytes: encoding.bytes(&entry.shape),
-                kl,
-                measured: false,
-            })
+            Some(Cost { precision, bytes, kl: nearest.kl / 4f64.powf(finer), measured: false })
         };
-        all.filter_map(cost).collect()
+        MEASURED.iter().chain(&FOLLOWING).filter_map(cost).collect()
     }
 }
 
@@ -179,28 +203,23 @@ impl Job for Costs {
         if self.judge.prepare().await? {
             return Ok(Some(self.progress(None)));
         }
-        let Some(&position) = self.chosen.get(self.tensors.len()) else { return Ok(None) };
+        let Some(&(position, role)) = self.chosen.get(self.tensors.len()) else { return Ok(None) };
         let entry = self.index.tensors[position].clone();
         if let Some(progress) = self.compensate.prepare(&entry.name).await? {
             return Ok(Some(progress));
         }
-        self.values = codecs::decode(&statepress_formats::read_tensor(&*self.source, &entry)?);
-        let fits = |grid: &Grid| self.encoding(*grid).refusal(&entry.shape).is_none();
-        let mut grids: Vec<Grid> = self.measured.iter().copied().filter(fits).collect();
-        // The base has it in those codes, so that they fit.
-        if grids.is_empty() {
-            grids.push(CHOSEN);
-        }
+        let subject = self.read(entry)?;
         let mut measured = Vec::new();
-        for grid in grids {
-            measured.push(self.measure(&entry, grid).await?);
+        for &grid in self.measured {
+            if self.encoding(grid) != subject.stored {
+                measured.push(self.measure(&subject, grid).await?);
+            }
         }
-        let choices = self.follow(&entry, &measured);
-        self.compensate.forget(&entry.name);
-        let role = self.roles[self.tensors.len()];
-        let (tensor, params) = (entry.name.clone(), entry.params());
-        self.tensors.push(TensorCosts { tensor, role, params, choices });
-        Ok(Some(self.progress(Some(entry.name))))
+        let choices = self.choices(&subject, &measured);
+        let (tensor, params) = (subject.entry.name.clone(), subject.entry.params());
+        self.compensate.forget(&tensor);
+        self.tensors.push(TensorCosts { tensor: tensor.clone(), role, params, choices });
+        Ok(Some(self.progress(Some(tensor))))
     }
 
     fn finish(self) -> Result<SearchCosts, EngineError> {

@@ -49,6 +49,12 @@ pub(super) fn measured(entry: &Entry, values: &[f32], coded: Compensated, found:
     Coded { tensor, error, findings }
 }
 
+/// Refuses to quantize a tensor with NaN or infinities in it, which is what `found` says.
+pub(crate) fn check_finite(entry: &Entry, encoding: Encoding, found: &Survey) -> Result<(), EngineError> {
+    let none = found.nan + found.infinite + found.beyond == 0;
+    if none { Ok(()) } else { Err(not_finite(entry, encoding, found)) }
+}
+
 /// Why a tensor cannot be quantized, by the number that is in the file.
 fn not_finite(entry: &Entry, encoding: Encoding, found: &Survey) -> EngineError {
     let beyond = found.first_beyond.filter(|(at, _)| found.first.is_none_or(|(first, _)| *at < first));

@@ -17,7 +17,7 @@ use statepress_kernels::program::{Layout, MatrixId, Program};
 use super::keep::tell_once;
 use crate::EngineError;
 use crate::calibrate::{
-    self, Fit, Groups, HeadStatistics, Measured, Options, Prepared, Probe, Sample, Statistics,
+    self, Fit, Groups, HeadStatistics, Marks, Measured, Options, Prepared, Probe, Sample, Statistics,
     StatisticsOptions, entered, head_rows, lookup_substitute,
 };
 use crate::error::listed;
@@ -248,7 +248,7 @@ impl Compensate {
     }
 
     /// Why errors of a tensor cannot be made up for.
-    fn reason(&self, tensor: &str, group: Group) -> Option<&'static str> {
+    pub fn reason(&self, tensor: &str, group: Group) -> Option<&'static str> {
         match self.tensors.get(tensor) {
             None => Some(NO_MATRIX),
             Some(it) if it.matrices.len() > 1 && group == Group::Tensor => Some(SHARED),
@@ -257,7 +257,7 @@ impl Compensate {
         }
     }
 
-    /// Rounds a tensor of which everything is known.
+    /// Rounds a tensor of which everything is known, and of which [`Self::reason`] has nothing to say.
     pub fn rounded(
         &self,
         entry: &Entry,
@@ -338,6 +338,11 @@ impl Compensate {
             Use::Both => self.table.as_deref().or_else(of_products),
             Use::Multiplied => of_products(),
         }
+    }
+
+    /// What the text that is read can be known by.
+    pub fn marks(&self) -> Marks {
+        Marks::of(self.statistics.windows())
     }
 
     /// What is to be said in the end.

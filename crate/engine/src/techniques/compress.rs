@@ -17,6 +17,7 @@ use super::compensate::Compensate;
 use super::measure;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::tying::{self, Tying};
+use crate::calibrate::Marks;
 use crate::families::{ASSUMED, HEAD, ModelSpec};
 use crate::models::Model;
 use crate::{Clock, EngineError};
@@ -102,7 +103,11 @@ impl Compress {
                 return Err(EngineError::option("calibration", "given", allowed));
             }
         };
-        let writer = Writer::new(sink, &specs, &metadata(recipe, &spec.fields, no_head)?)?;
+        let mut metadata = metadata(recipe, &spec.fields, no_head)?;
+        // What was fitted to a text before stays so.
+        let marks = compensate.as_ref().map(Compensate::marks).or_else(|| Marks::read(&index.metadata));
+        marks.iter().for_each(|marks| marks.write(&mut metadata));
+        let writer = Writer::new(sink, &specs, &metadata)?;
         let from_files = Vec::new();
         Ok(Self {
             source,

@@ -1,0 +1,144 @@
+//! Marks of a calibration text, by which it is known again: what was fitted to a text looks better on it than it is.
+//!
+//! They travel in the produced file. A mark is a hash of the beginning of a window that was read; nothing of the text can be
+//! read from it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use statepress_core::Finding;
+use statepress_core::words::counted;
+
+/// The metadata key.
+const KEY: &str = "calibration";
+
+/// Tokens of a mark, where windows have as many: long enough to be in no other text.
+const TOKENS: usize = 64;
+
+/// The most marks; of more windows those evenly spaced.
+const MOST: usize = 64;
+
+/// What the hash multiplies by: Knuth's for 64 bits.
+const FACTOR: u64 = 6_364_136_223_846_793_005;
+
+/// The highest bits of a hash, which all tokens have a part in; so many are whole numbers to every reader of JSON.
+const BITS: u32 = 53;
+
+/// Marks of a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Marks {
+    /// Tokens of each.
+    tokens: usize,
+    /// In order.
+    marks: Vec<u64>,
+}
+
+impl Marks {
+    /// Of windows of equal length.
+    pub fn of(windows: &[Vec<u32>]) -> Self {
+        let tokens = windows.first().map_or(0, Vec::len).min(TOKENS);
+        let step = windows.len().div_ceil(MOST).max(1);
+        let begins = windows.iter().step_by(step).map(|window| &window[..tokens]);
+        let mut marks: Vec<u64> = begins.map(|ids| shortened(ids.iter().fold(0, extended))).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        Self { tokens, marks }
+    }
+
+    /// What a file says of it; nothing if that is no mark of ours, as the key is free.
+    pub fn read(metadata: &BTreeMap<String, String>) -> Option<Self> {
+        serde_json::from_str(metadata.get(KEY)?).ok()
+    }
+
+    /// Says it in the metadata of a file.
+    pub fn write(&self, metadata: &mut BTreeMap<String, String>) {
+        if let Ok(json) = serde_json::to_string(self) {
+            metadata.insert(KEY.into(), json);
+        }
+    }
+
+    /// Warns if the text, or a part of it, is among `ids`.
+    pub fn told(&self, ids: &[u32]) -> Option<Finding> {
+        let found = self.found(ids);
+        let message = format!(
+            "rounding errors were made up for on this very text: it has {found} of the {} that were marked, and on it \
+             the model looks better than it is; judge it on another text",
+            counted(self.marks.len(), "stretch", "stretches")
+        );
+        (found > 0).then(|| Finding::warning("calibration-text", message))
+    }
+
+    /// How many marks are among `ids`, wherever they begin.
+    fn found(&self, ids: &[u32]) -> usize {
+        if self.tokens == 0 || ids.len() < self.tokens {
+            return 0;
+        }
+        // A hash is rolled along: the token that falls out was multiplied once for each behind it.
+        let first = (1..self.tokens).fold(1u64, |power, _| power.wrapping_mul(FACTOR));
+        let mut found = vec![false; self.marks.len()];
+        let mut hash = ids[..self.tokens - 1].iter().fold(0, extended);
+        for (at, id) in ids[self.tokens - 1..].iter().enumerate() {
+            hash = extended(hash, id);
+            if let Ok(mark) = self.marks.binary_search(&shortened(hash)) {
+                found[mark] = true;
+            }
+            hash = hash.wrapping_sub(term(ids[at]).wrapping_mul(first));
+        }
+        found.into_iter().filter(|found| *found).count()
+    }
+}
+
+/// A token in a hash; none is 0, which would leave no trace at the beginning.
+fn term(id: u32) -> u64 {
+    u64::from(id) + 1
+}
+
+fn extended(hash: u64, id: &u32) -> u64 {
+    hash.wrapping_mul(FACTOR).wrapping_add(term(*id))
+}
+
+fn shortened(hash: u64) -> u64 {
+    hash >> (u64::BITS - BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(n: u32, seed: u32) -> Vec<u32> {
+        let mixed = |i: u32| (i + 100_003 * seed).wrapping_mul(2_654_435_761);
+        (0..n).map(|i| (mixed(i) ^ mixed(i) >> 15) % 997).collect()
+    }
+
+    #[test]
+    fn windows_are_found_wherever_they_begin_and_in_no_other_text() {
+        let read = text(4000, 3);
+        let windows: Vec<Vec<u32>> = read.chunks_exact(200).map(<[u32]>::to_vec).collect();
+        let marks = Marks::of(&windows);
+        assert_eq!((marks.tokens, marks.marks.len()), (64, 20));
+        assert_eq!(marks.found(&read), 20);
+        assert_eq!(marks.found(&read[1..]), 19);
+        assert_eq!(marks.found(&read[3800..3864]), 1, "just one");
+        assert_eq!(marks.found(&read[3800..3863]), 0, "a token less");
+        assert_eq!(marks.found(&[&text(777, 5), &read[400..500], &text(333, 7)].concat()), 1);
+        assert_eq!(marks.found(&text(4000, 5)), 0);
+        assert_eq!(marks.found(&[]), 0);
+        assert!(marks.told(&read).is_some_and(|it| it.message.contains("20 of the 20 stretches")));
+        assert!(marks.told(&text(4000, 5)).is_none());
+    }
+
+    #[test]
+    fn a_file_says_them_in_a_few_bytes_that_every_reader_of_json_reads() {
+        let windows: Vec<Vec<u32>> = text(16000, 3).chunks_exact(4).map(<[u32]>::to_vec).collect();
+        let marks = Marks::of(&windows);
+        assert!(marks.tokens == 4 && marks.marks.len() <= MOST, "{marks:?}");
+        assert!(marks.marks.iter().all(|mark| *mark < 1 << 53));
+        let mut metadata = BTreeMap::new();
+        marks.write(&mut metadata);
+        assert_eq!(Marks::read(&metadata), Some(marks));
+        for other in ["{}", "", r#"{"tokens":-1,"marks":[]}"#, r#""wikitext""#] {
+            let metadata = BTreeMap::from([(KEY.to_string(), other.to_string())]);
+            assert_eq!(Marks::read(&metadata), None, "{other}");
+        }
+    }
+}
