@@ -172,7 +172,16 @@ export const fakePackage = {
       save: async () => new Blob(["ab"]),
     };
     const recipe = { version: 1, name: "searched", steps: [] };
-    return { compressed, recipe, front: [], costs: { tensors: [] }, predicted: {}, measured: {}, reached: true };
+    return {
+      compressed,
+      recipe,
+      front: [],
+      costs: { tensors: [] },
+      findings: [],
+      predicted: {},
+      measured: {},
+      reached: true,
+    };
   },
   allocate: async (_: object, { bytes }: { bytes: number }) => ({
     recipe: { version: 1, name: `at ${bytes}`, steps: [] },
