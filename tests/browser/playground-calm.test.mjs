@@ -151,7 +151,7 @@ test("twenty models in a row leave no more behind than five", async (t) => {
     if (round === 1) {
       await page.getByRole("radio", { name: "my own text" }).check();
       await page.fill(
-        "textarea",
+        "#compress textarea",
         "The history of the island is long , and its people have fished for centuries . ".repeat(20),
       );
     }
@@ -186,7 +186,7 @@ test("a model of a hundred layers is opened, planned and compressed without a lo
   });
   t.diagnostic(`opening 1,900 tensors: longest task ${Math.round(opening.longest)} ms`);
   await page.getByRole("radio", { name: "my own text" }).check();
-  await page.fill("textarea", "The history of the island is long . ".repeat(40));
+  await page.fill("#compress textarea", "The history of the island is long . ".repeat(40));
   await choose(page, "nf4");
   const work = await during(page, () => compress(page));
   t.diagnostic(`compressing them: longest task ${Math.round(work.longest)} ms, layout shift ${work.shift.toFixed(4)}`);

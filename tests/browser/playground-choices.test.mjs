@@ -41,7 +41,7 @@ const text = async (selector) => (await page.textContent(selector)).replace(/\s+
 /** A short text of one's own to measure on. */
 async function short(words) {
   await page.getByRole("radio", { name: "my own text" }).check();
-  await page.fill("textarea", words);
+  await page.fill("#compress textarea", words);
 }
 
 test("the landing's picture has the sizes that the demo comes to, and one click opens it", async () => {

@@ -167,14 +167,14 @@ test("a text that is too short is told of, and a longer one taken", async () => 
   await openFiles(page);
   await page.getByRole("radio", { name: "my own text" }).check();
   for (const short of ["", "Hi"]) {
-    await page.fill("textarea", short);
+    await page.fill("#compress textarea", short);
     await compress(page);
     const said = await page.textContent("#work-problem");
     assert.match(said, /token|text|short/i, said);
     assert.doesNotMatch(said, /NaN|Infinity|undefined/);
   }
   await page.fill(
-    "textarea",
+    "#compress textarea",
     "The history of the island is long , and its people have fished for centuries . ".repeat(20),
   );
   await compress(page);
@@ -252,7 +252,7 @@ test("stopped while generating: what was said stays, and the next trial is whole
   await dropLayers(page, 40);
   await advised(page);
   await page.getByRole("radio", { name: "my own text" }).check();
-  await page.fill("textarea", "The history of the island is long . ".repeat(10));
+  await page.fill("#compress textarea", "The history of the island is long . ".repeat(10));
   await compress(page, "int8");
   const tokens = page.locator("#texts .side").first().locator(".text span:not(.soft)");
   // In the page, because words come faster than commands do.

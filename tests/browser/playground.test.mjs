@@ -467,7 +467,7 @@ test("every built-in recipe is a run that can be looked at", async () => {
   // A text just long enough: what counts is that each recipe comes to its end.
   await page.getByRole("radio", { name: "my own text" }).check();
   await page.fill(
-    "textarea",
+    "#compress textarea",
     "The history of the island is long , and its people have fished for centuries . ".repeat(20),
   );
   const names = await page.locator("#recipes b").allTextContents();
