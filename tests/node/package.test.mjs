@@ -66,11 +66,11 @@ test("the table of bits has every precision, plainly and with errors made up for
   const ids = join(scratch(), "ids.bin");
   writeFileSync(
     ids,
-    Uint16Array.from({ length: 600 }, (_, i) => (i * 37 + ((i * i) % 11)) % 48),
+    Uint16Array.from({ length: 2048 }, (_, i) => (i * 37 + ((i * i) % 11)) % 48),
   );
   const example = join(ROOT, "examples/node/bits.mjs");
-  const model = fixture("fixtures/families/mamba-default");
-  const asked = [model, "--ids", ids, "--limit", "128", "--calibrate-ids", ids];
+  const model = fixture("families/mamba-default");
+  const asked = [model, "--ids", ids, "--limit", "512", "--calibrate-ids", ids];
   const { family, rows } = JSON.parse((await run(process.execPath, [example, ...asked, "--json"])).stdout);
   assert.equal(family, "mamba");
   assert.equal(rows.length, 19);
@@ -83,7 +83,7 @@ test("the table of bits has every precision, plainly and with errors made up for
     bits.every((it, i) => i === 0 || it <= bits[i - 1] + 0.5),
     bits.join(),
   );
-  const { stdout } = await run(process.execPath, [example, model, "--ids", ids, "--limit", "64"]);
+  const { stdout } = await run(process.execPath, [example, model, "--ids", ids, "--limit", "256"]);
   assert.equal(stdout.match(/^\| (fp16|int\d|nf4|lm\d) \| no \|/gm).length, 10, stdout);
 });
 
