@@ -18,9 +18,10 @@ const SAYING: usize = 15;
 
 /// The stream of a tensor's codes; `None` where packed ones take no more of the file, or where the stream is so small for what it stands
 /// for that readers would refuse it.
-pub(crate) fn stream(shape: &[usize], codes: &Codes) -> Result<Option<Vec<u8>>, FormatError> {
+pub(crate) fn stream(name: &str, shape: &[usize], codes: &Codes) -> Result<Option<Vec<u8>>, FormatError> {
     let (rows, cols) = shape::matrix(shape);
-    let numbers: Vec<i16> = Numbers { codes, at: 0, n: rows * cols }.collect();
+    let mut numbers = reserve(name, rows * cols)?;
+    numbers.extend(Numbers { codes, at: 0, n: rows * cols });
     let stream = encode(&numbers, rows, cols)?;
     let worth = stream.len() + SAYING < codes.codes.len() && refusal(shape, stream.len() as u64).is_none();
     Ok(worth.then_some(stream))

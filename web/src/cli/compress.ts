@@ -6,7 +6,7 @@ import { type TargetOptions, writeTarget } from "../api/target.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
-import { codedRecipe, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
+import { calibrationOf, codedRecipe, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { each, running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
@@ -42,14 +42,12 @@ async function one(
 ): Promise<void> {
   const { args, output } = run;
   const { file, reportFile } = place;
-  // Whose vocabulary is not known cannot be run: that is said by what loads it.
-  const input = calibration?.(Number(checkpoint.inspection.spec["vocab_size"]?.value ?? 0));
   const compressed = await ofRecipe(
     args.text("recipe"),
     checkpoint.compress(recipe, {
       ...running(run),
       beside: file,
-      calibration: input && ("text" in input ? input.text : input.ids),
+      calibration: calibration && calibrationOf(calibration, checkpoint),
     }),
   );
   try {

@@ -6,7 +6,7 @@ import { coded, quantizes } from "../api/coded.js";
 import { StatepressError } from "../api/errors.js";
 import { ioError } from "../api/io.js";
 import { didYouMean } from "../api/near.js";
-import { type Recipe, recipes } from "../api/node.js";
+import { type Checkpoint, type Recipe, recipes } from "../api/node.js";
 import type { RecipeInput } from "../api/options.js";
 import { decodeText } from "../api/text.js";
 import { STANDARD, UsageError } from "./args.js";
@@ -47,6 +47,13 @@ export async function readTokens(
   if (path === undefined) return undefined;
   const bytes = await readBytes(path, signal);
   return (vocabSize) => ({ ids: idsOf(path, bytes, type, vocabSize) });
+}
+
+/** A text or ids for the model of a checkpoint to read while it is compressed. */
+export function calibrationOf(tokens: Tokens, { inspection }: Checkpoint): string | Uint32Array {
+  // Whose vocabulary is not known cannot be run: that is said by what loads it.
+  const input = tokens(Number(inspection.spec["vocab_size"]?.value ?? 0));
+  return "text" in input ? input.text : input.ids;
 }
 
 /** Little-endian ids; u16 when the vocabulary fits, unless said otherwise. `path` is where the bytes are from. */

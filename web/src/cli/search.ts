@@ -8,7 +8,7 @@ import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { save, writeJson } from "./compress.js";
 import { destinations } from "./destinations.js";
-import { readTokens } from "./files.js";
+import { calibrationOf, readTokens } from "./files.js";
 import { running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
@@ -36,8 +36,7 @@ export async function search(run: Run, file: string): Promise<number> {
   }
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
-    const input = tokens(Number(checkpoint.inspection.spec["vocab_size"]?.value ?? 0));
-    const calibration = "text" in input ? input.text : input.ids;
+    const calibration = calibrationOf(tokens, checkpoint);
     const asked = { calibration, fast: args.flag("fast"), coded: args.flag("coded"), beside: place.file };
     const found = await searched(checkpoint, target, { ...running(run), ...asked });
     const { compressed, recipe, predicted, measured, reached, front, costs, findings } = found;

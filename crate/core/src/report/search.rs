@@ -50,7 +50,8 @@ pub struct Cost {
     pub bytes: u64,
     /// Divergence of the model with this tensor alone rounded, in nats a token.
     pub kl: f64,
-    /// Whether that was measured; else it follows from the measurement at the next coarser precision, a quarter a bit.
+    /// Whether that was measured, or is nothing because the tensor has these codes already; else it follows from the
+    /// measurement of the nearest number of bits: a quarter for each bit more.
     pub measured: bool,
 }
 

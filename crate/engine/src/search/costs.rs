@@ -191,7 +191,10 @@ impl Costs {
             let finer = grid.bits() as f64 - nearest.precision.bits() as f64;
             Some(Cost { precision, bytes, kl: nearest.kl / 4f64.powf(finer), measured: false })
         };
-        MEASURED.iter().chain(&FOLLOWING).filter_map(cost).collect()
+        let mut choices: Vec<Cost> = MEASURED.iter().chain(&FOLLOWING).filter_map(cost).collect();
+        // Of a few numbers the scales alone may take more than another precision takes in all.
+        choices.sort_by_key(|cost| cost.bytes);
+        choices
     }
 }
 

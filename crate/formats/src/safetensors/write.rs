@@ -221,7 +221,7 @@ impl<S: Sink> Writer<S> {
             }
         }
         let stream = match &tensor.data {
-            Packed::Codes(codes) if spec.coded => streamed::stream(&spec.shape, codes)?,
+            Packed::Codes(codes) if spec.coded => streamed::stream(name, &spec.shape, codes)?,
             _ => None,
         };
         if let (Some(codes), Some(stream)) = (arrays.first_mut(), &stream) {
@@ -244,11 +244,12 @@ impl<S: Sink> Writer<S> {
     /// that order already is never in memory as a whole, unless it waits for the header.
     pub fn copy(&mut self, source: &dyn Source, entry: &Entry) -> Result<(), FormatError> {
         let spec = self.next(&entry.name, &entry.shape)?;
+        let bytes = usize::try_from(spec.form.bytes(&spec.shape)).unwrap_or(usize::MAX);
         match &entry.stored {
             Stored::Strided(view) | Stored::Opaque { view, .. } if spec.form == Form::Kept(view.dtype) => {
                 let mut to = match &mut self.held {
                     None => &mut self.sink as &mut dyn Sink,
-                    Some(held) => held.push(Vec::new(), None),
+                    Some(held) => held.push(reserve(&entry.name, bytes)?, None),
                 };
                 view::copy(source, &entry.name, &entry.shape, view, &mut to)?;
             }

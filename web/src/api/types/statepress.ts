@@ -271,7 +271,8 @@ bytes: number,
  */
 kl: number,
 /**
- * Whether that was measured; else it follows from the measurement at the next coarser precision, a quarter a bit.
+ * Whether that was measured, or is nothing because the tensor has these codes already; else it follows from the
+ * measurement of the nearest number of bits: a quarter for each bit more.
  */
 measured: boolean, };
 
