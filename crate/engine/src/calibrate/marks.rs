@@ -15,6 +15,9 @@ const KEY: &str = "calibration";
 /// Tokens of a mark, where windows have as many: long enough to be in no other text.
 const TOKENS: usize = 64;
 
+/// Shorter stretches stand in many texts: of windows with fewer tokens there are no marks.
+const LEAST: usize = 16;
+
 /// The most marks; of more windows those evenly spaced.
 const MOST: usize = 64;
 
@@ -34,20 +37,23 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Of windows of equal length.
-    pub fn of(windows: &[Vec<u32>]) -> Self {
+    /// Of windows of equal length; nothing where they are too short to be known again.
+    pub fn of(windows: &[Vec<u32>]) -> Option<Self> {
         let tokens = windows.first().map_or(0, Vec::len).min(TOKENS);
+        if tokens < LEAST {
+            return None;
+        }
         let step = windows.len().div_ceil(MOST).max(1);
         let begins = windows.iter().step_by(step).map(|window| &window[..tokens]);
         let mut marks: Vec<u64> = begins.map(|ids| shortened(ids.iter().fold(0, extended))).collect();
         marks.sort_unstable();
         marks.dedup();
-        Self { tokens, marks }
+        Some(Self { tokens, marks })
     }
 
     /// What a file says of it; nothing if that is no mark of ours, as the key is free.
     pub fn read(metadata: &BTreeMap<String, String>) -> Option<Self> {
-        serde_json::from_str(metadata.get(KEY)?).ok()
+        serde_json::from_str(metadata.get(KEY)?).ok().filter(|it: &Self| it.tokens >= LEAST)
     }
 
     /// Says it in the metadata of a file.
@@ -70,7 +76,7 @@ impl Marks {
 
     /// How many marks are among `ids`, wherever they begin.
     fn found(&self, ids: &[u32]) -> usize {
-        if self.tokens == 0 || ids.len() < self.tokens {
+        if ids.len() < self.tokens {
             return 0;
         }
         // A hash is rolled along: the token that falls out was multiplied once for each behind it.
@@ -114,7 +120,7 @@ mod tests {
     fn windows_are_found_wherever_they_begin_and_in_no_other_text() {
         let read = text(4000, 3);
         let windows: Vec<Vec<u32>> = read.chunks_exact(200).map(<[u32]>::to_vec).collect();
-        let marks = Marks::of(&windows);
+        let marks = Marks::of(&windows).unwrap();
         assert_eq!((marks.tokens, marks.marks.len()), (64, 20));
         assert_eq!(marks.found(&read), 20);
         assert_eq!(marks.found(&read[1..]), 19);
@@ -129,16 +135,23 @@ mod tests {
 
     #[test]
     fn a_file_says_them_in_a_few_bytes_that_every_reader_of_json_reads() {
-        let windows: Vec<Vec<u32>> = text(16000, 3).chunks_exact(4).map(<[u32]>::to_vec).collect();
-        let marks = Marks::of(&windows);
-        assert!(marks.tokens == 4 && marks.marks.len() <= MOST, "{marks:?}");
+        let windows: Vec<Vec<u32>> = text(16000, 3).chunks_exact(16).map(<[u32]>::to_vec).collect();
+        let marks = Marks::of(&windows).unwrap();
+        assert!(marks.tokens == 16 && marks.marks.len() <= MOST, "{marks:?}");
         assert!(marks.marks.iter().all(|mark| *mark < 1 << 53));
         let mut metadata = BTreeMap::new();
         marks.write(&mut metadata);
         assert_eq!(Marks::read(&metadata), Some(marks));
-        for other in ["{}", "", r#"{"tokens":-1,"marks":[]}"#, r#""wikitext""#] {
+        for other in ["{}", "", r#"{"tokens":-1,"marks":[]}"#, r#"{"tokens":1,"marks":[1]}"#, r#""wikitext""#]
+        {
             let metadata = BTreeMap::from([(KEY.to_string(), other.to_string())]);
             assert_eq!(Marks::read(&metadata), None, "{other}");
         }
+    }
+
+    #[test]
+    fn stretches_that_stand_in_many_texts_are_no_marks() {
+        assert_eq!(Marks::of(&[vec![1; 15]]), None);
+        assert_eq!(Marks::of(&[]), None);
     }
 }

@@ -55,7 +55,8 @@ impl Divergence {
             for (a, b) in rows {
                 let kl = softmax::compare(a, b, 0).kl;
                 if !kl.is_finite() {
-                    let message = "the logits are not numbers somewhere in the calibration text";
+                    let message = "the logits are not numbers somewhere in the calibration text: the model cannot be judged \
+                                   by it; compress it by a recipe of your own, or let it read another text";
                     return Err(EngineError::Evaluation(message.into()));
                 }
                 // Rounding can leave a divergence of equal distributions just below zero.

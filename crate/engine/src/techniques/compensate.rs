@@ -340,8 +340,8 @@ impl Compensate {
         }
     }
 
-    /// What the text that is read can be known by.
-    pub fn marks(&self) -> Marks {
+    /// What the text that is read can be known by, if by anything.
+    pub fn marks(&self) -> Option<Marks> {
         Marks::of(self.statistics.windows())
     }
 

@@ -105,7 +105,10 @@ impl Compress {
         };
         let mut metadata = metadata(recipe, &spec.fields, no_head)?;
         // What was fitted to a text before stays so.
-        let marks = compensate.as_ref().map(Compensate::marks).or_else(|| Marks::read(&index.metadata));
+        let marks = match &compensate {
+            Some(compensate) => compensate.marks(),
+            None => Marks::read(&index.metadata),
+        };
         marks.iter().for_each(|marks| marks.write(&mut metadata));
         let writer = Writer::new(sink, &specs, &metadata)?;
         let from_files = Vec::new();
