@@ -46,10 +46,9 @@ export async function search(
   const { fast = false, signal, onProgress, beside } = options;
   const request = { checkpoint: checkpoint.handle, calibration: input, fast, target };
   const { costs, read, judged, findings } = await host.call("searchCosts", request, options);
-  const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   const attempt = async (wanted: SearchTarget): Promise<[Found, number]> => {
-    const { recipe: packed, chosen: predicted, front } = await allocated(wanted);
+    const { recipe: packed, chosen: predicted, front } = await host.call("allocate", { costs, target: wanted });
     const recipe = options.coded ? coded(packed) : packed;
     const compressed = await checkpoint.compress(recipe, { calibration: read, beside, signal, onProgress });
     try {
@@ -67,8 +66,9 @@ export async function search(
   // Coding leaves room that no arithmetic knows of beforehand; a size without it is exact. So a size below all that are
   // known is tried with the smallest of them.
   if (options.coded && isSize(target)) {
-    const [smallest] = (await allocated({ bytes: Number.MAX_SAFE_INTEGER })).front;
-    wanted = { bytes: Math.max(target.bytes ?? costs.bytesBefore / (target.ratio ?? 1), smallest?.bytes ?? 1) };
+    const least = costs.tensors.map(({ choices: [smallest] }) => smallest?.bytes ?? 0);
+    const smallest = least.reduce((sum, bytes) => sum + bytes, costs.fixedBytes);
+    wanted = { bytes: Math.max(target.bytes ?? costs.bytesBefore / (target.ratio ?? 1), smallest) };
   }
   let [best, over] = await attempt(wanted);
   const isDone = () => best.reached && !(options.coded && isSize(target) && over < ROOM);
