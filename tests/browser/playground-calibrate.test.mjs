@@ -3,8 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { launch } from "../support/browser.mjs";
+import { test } from "node:test";
 import { cli, DEMO, fixture, HELDOUT, scratch } from "../support/node.mjs";
 import {
   choose,
@@ -18,24 +17,15 @@ import {
   pick,
   planned,
   QUICK,
+  walkthrough,
+  wordsOf,
 } from "../support/playground.mjs";
 
 const folder = scratch();
 /** How little is read: enough to see that it helps, quick on a slow machine. */
 const GPTQ = { windows: 4, window: 64, passes: 0, damping: 0.01 };
-let session;
-// One page, walked through from test to test.
-let page;
-let problems;
-
-before(async () => {
-  session = await launch({ webgpu: false });
-  ({ page, problems } = await session.open("/", { viewport: { width: 1280, height: 900 } }));
-  page.setDefaultTimeout(60_000);
-});
-after(() => session.close());
-
-const words = async (selector) => (await page.textContent(selector)).replace(/\s+/g, " ").trim();
+const { page, problems } = await walkthrough({ timeout: 60_000 });
+const words = (selector) => wordsOf(page, selector);
 const switched = () => page.getByRole("switch", { name: "Make up for rounding errors" });
 const reads = (label) => page.getByRole("group", { name: "The model reads" }).getByLabel(label);
 const judgedBy = (label) => page.getByRole("group", { name: "Measure on" }).getByLabel(label);

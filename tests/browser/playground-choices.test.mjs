@@ -20,6 +20,7 @@ import {
   pick,
   planned,
   unfoldRules,
+  wordsOf,
 } from "../support/playground.mjs";
 
 const folder = scratch();
@@ -36,7 +37,7 @@ before(async () => {
 });
 after(() => session.close());
 
-const text = async (selector) => (await page.textContent(selector)).replace(/\s+/g, " ").trim();
+const text = (selector) => wordsOf(page, selector);
 
 /** A short text of one's own to measure on. */
 async function short(words) {

@@ -1,24 +1,22 @@
 // The playground finds the best recipe for a target: measured costs, a front to choose from, a run like any other.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch } from "../support/browser.mjs";
+import { test } from "node:test";
 import { fixture } from "../support/node.mjs";
-import { copyable, downloaded, openDemo, openFiles, planned, QUICK, unfoldRules } from "../support/playground.mjs";
+import {
+  copyable,
+  downloaded,
+  openDemo,
+  openFiles,
+  planned,
+  QUICK,
+  unfoldRules,
+  walkthrough,
+  wordsOf,
+} from "../support/playground.mjs";
 
-let session;
-// One page, walked through from test to test.
-let page;
-let problems;
-
-before(async () => {
-  session = await launch({ webgpu: false });
-  ({ page, problems } = await session.open("/", { viewport: { width: 1280, height: 900 } }));
-  page.setDefaultTimeout(120_000);
-});
-after(() => session.close());
-
-const words = async (selector) => (await page.textContent(selector)).replace(/\s+/g, " ").trim();
+const { page, problems } = await walkthrough({ timeout: 120_000 });
+const words = (selector) => wordsOf(page, selector);
 const shut = () => page.getAttribute("#find-now", "aria-disabled");
 const wanted = (label) => page.getByRole("group", { name: "Wanted" }).getByLabel(label);
 

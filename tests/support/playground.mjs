@@ -2,6 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { after } from "node:test";
+import { launch } from "./browser.mjs";
 import { DEMO } from "./node.mjs";
 
 /** The demo's files, as someone would pick them. */
@@ -9,6 +11,20 @@ export const FILES = ["model.safetensors", "config.json", "tokenizer.json"].map(
 
 /** Tokens that a quick measurement takes: enough for numbers, quick on a slow machine. */
 export const QUICK = "4096";
+
+/** One page of a browser without a GPU, for a file of tests that walk through it one after the other. */
+export async function walkthrough({ timeout }) {
+  const session = await launch({ webgpu: false });
+  after(() => session.close());
+  const { page, problems } = await session.open("/", { viewport: { width: 1280, height: 900 } });
+  page.setDefaultTimeout(timeout);
+  return { page, problems };
+}
+
+/** What an element says, its blanks and line ends as single blanks. */
+export async function wordsOf(page, selector) {
+  return (await page.textContent(selector)).replace(/\s+/g, " ").trim();
+}
 
 /** Opens files, and waits until their recipes are planned. */
 export async function openFiles(page, paths = FILES) {
