@@ -1,8 +1,9 @@
 // What a model loses at 8, 6, 5, 4, 3 and 2 bits a weight, every byte counted: as rows of a table.
 //   node bits.mjs FOLDER_OR_FILE (--text TEXT | --ids BIN) [--calibrate TEXT | --calibrate-ids BIN] [--limit TOKENS] [--json]
 //
-// Every matrix is stored in the same codes, in groups of 64 with scales of 16 bits; the rest is FP16. With a calibration
-// text each row is also measured with rounding errors made up for. Ids are little-endian u16.
+// Every matrix is stored in the same codes: int8 with a scale for each row, nf4 in double-quantized blocks of 64, the others
+// in groups of 64 with scales of 16 bits; the rest is FP16. With a calibration text, which must be another one, each row
+// is also measured with rounding errors made up for. Ids are little-endian u16.
 
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
