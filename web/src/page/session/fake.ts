@@ -183,9 +183,10 @@ export const fakePackage = {
       reached: true,
     };
   },
-  allocate: async (_: object, { bytes }: { bytes: number }) => ({
-    recipe: { version: 1, name: `at ${bytes}`, steps: [] },
-  }),
+  async allocate(_: object, { bytes }: { bytes: number }) {
+    if (bytes === 0) throw new StatepressError("bad-option", "refused");
+    return { recipe: { version: 1, name: `at ${bytes}`, steps: [] } };
+  },
   compareByText: async (_a: object, _b: object, options: { offset?: string }) => {
     fake.texts.push(options);
     await wait(2);

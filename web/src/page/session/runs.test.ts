@@ -55,7 +55,7 @@ test("what is found by a search is asked for, kept and measured; another point o
   it.tell({ type: "asked", change: { calibration: { from: "typed", own: undefined, typed: "a text of my own" } } });
   await it.session.search(WANTED);
   expect(fake.searched).toMatchObject([{ calibration: "a text of my own", fast: true, target: { ratio: 8 } }]);
-  expect(it.state.search).toMatchObject({ recipe: { name: "searched" }, target: { ratio: 8 }, reached: true });
+  expect(it.state.search).toMatchObject({ recipe: { name: "searched" }, reached: true });
   expect(it.state.asked.recipe.name).toBe("searched");
   expect(it.state.plan?.recipe.name).toBe("searched");
   expect(it.state.runs).toMatchObject([{ wanted: WANTED, comparison: { kl: { mean: 0 } }, textName: "heldout.txt" }]);
@@ -65,6 +65,8 @@ test("what is found by a search is asked for, kept and measured; another point o
   expect(it.state.runs.length).toBe(1);
   await it.session.undoRecipe();
   expect(it.state.asked.recipe.name).toBe("searched");
+  await it.session.takePoint({ bytes: 0, ratio: 1, kl: 1, perplexityChange: 1 });
+  expect(it.state.planProblem?.message, "what cannot be had is said where it would be planned").toContain("refused");
 });
 
 test("a search that fails or is stopped leaves no run; one whose result cannot be measured keeps it", async () => {

@@ -24,7 +24,7 @@ export async function search(opened: OpenCheckpoint, run: number, given: Asked, 
     found = true;
     const { recipe } = result;
     tell({ type: "asked", change: { recipe } });
-    tell({ type: "found", search: { ...result, target } });
+    tell({ type: "found", search: result });
     await plan(opened, recipe);
     await take(opened, run, compressed, { asked: withTextsApart({ ...given, recipe }), wanted }, signal);
   } catch (error) {
@@ -35,9 +35,13 @@ export async function search(opened: OpenCheckpoint, run: number, given: Asked, 
 
 /** Asks for the recipe of another size on the way that the search went. */
 export async function takePoint(opened: OpenCheckpoint, { bytes }: SearchPoint): Promise<void> {
-  const { search } = opened.state;
+  const { search, asked } = opened.state;
   if (!search) return;
-  const { recipe } = await allocate(search.costs, { bytes });
-  opened.tell({ type: "asked", change: { recipe }, edit: "front" });
-  await plan(opened, recipe);
+  try {
+    const { recipe } = await allocate(search.costs, { bytes });
+    opened.tell({ type: "asked", change: { recipe }, edit: "front" });
+    await plan(opened, recipe);
+  } catch (error) {
+    opened.tell({ type: "planFailed", recipe: asked.recipe, problem: opened.failed(error) });
+  }
 }

@@ -7,6 +7,7 @@ import {
   calibrationFor,
   judgedText,
   objectionTo,
+  objectionToSearch,
   readText,
   settled,
   splitText,
@@ -74,6 +75,17 @@ test("the same text is refused, a passage in both is warned of, another text is 
   expect(level({ ...asked, text: "typed", typed: heldout.slice(0, 900) })).toBe("error");
   expect(objectionTo(typing(own, { text: "own", own: mine }), checkpoint, undefined, undefined)?.level).toBe("error");
   expect(level(typing(heldout, { recipe: NF4 })), "nothing is read").toBeUndefined();
+});
+
+test("a search reads and judges by the same rules, whether or not a recipe compensates; a warning does not stop it", () => {
+  const said = (it: Asked, about = checkpoint) => objectionToSearch({ ...it, recipe: NF4 }, about, heldout);
+  expect(said(asked), "the demo's text is parted").toBeUndefined();
+  expect(said(typing(heldout))).toMatchObject({ level: "error" });
+  const passage = said(typing(`${own}\n${heldout.slice(5000, 5400)}`));
+  expect([passage?.level, stops(passage)]).toEqual(["warning", false]);
+  expect(stops(said(typing("")))).toBe(true);
+  const mute = said(typing(own), { ...checkpoint, tokenizer: undefined } as never);
+  expect(mute?.message).toMatch(/^The best recipe cannot be searched for, because .*tokenizer\.json/);
 });
 
 test("what is missing is named: the text, the tokenizer, anything to make up for", () => {

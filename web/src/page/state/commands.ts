@@ -40,14 +40,9 @@ export function commandLine(job: Job): string {
   ].join("\n");
 }
 
-function searchOptions({ target: { ratio, bytes, maxLoss, maxKl }, fast }: Wanted): string {
-  return [
-    ...(ratio === undefined ? [] : [` --budget ${ratio}x`]),
-    ...(bytes === undefined ? [] : [` --budget ${bytes}`]),
-    ...(maxLoss === undefined ? [] : [` --max-loss ${maxLoss}`]),
-    ...(maxKl === undefined ? [] : [` --max-kl ${maxKl}`]),
-    ...(fast ? [" --fast"] : []),
-  ].join("");
+function searchOptions({ target, fast }: Wanted): string {
+  const goal = "ratio" in target ? `--budget ${target.ratio}x` : `--max-loss ${target.maxLoss}`;
+  return ` ${goal}${fast ? " --fast" : ""}`;
 }
 
 /** One line for a shell that compares two models. */

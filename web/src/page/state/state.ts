@@ -17,7 +17,6 @@ import type {
   Precision,
   Progress,
   Recipe,
-  SearchTarget,
   TensorView,
   TextComparison,
 } from "statepress";
@@ -157,17 +156,15 @@ export interface Work {
   now: number;
 }
 
-/** What a search is for. */
+/** What a search is for: a size, or a loss in percent. */
 export interface Wanted {
-  target: SearchTarget;
+  target: { ratio: number } | { maxLoss: number };
   /** A third of the time, and less exact. */
   fast: boolean;
 }
 
 /** The best recipe for a target, and what every tensor costs by which it was found. */
-export interface Search extends Omit<Found, "compressed"> {
-  target: SearchTarget;
-}
+export type Search = Omit<Found, "compressed">;
 
 /** Another model that was brought to be compared with the checkpoint on the page. */
 export interface Other extends Source {
