@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { open, search } from "statepress";
+import { open, StatepressError, search } from "statepress";
+import { search as searchWith } from "../../web/dist/api/search.js";
 import { cli, fixture, scratch } from "../support/node.mjs";
 
 const folder = scratch();
@@ -66,8 +67,12 @@ test("what is no target, or out of reach, is refused before anything is written"
     [["--budget", "6x", "--recipe-out", `${out}.report.json`], 2, /--recipe-out and --report name the same file/],
     [["--budget", "6x", "--recipe-out", SMALL, "--force"], 1, /cannot be written: it is read as/],
     [["--budget", "6x", "--recipe-out", folder, "--force"], 1, /it is a folder; name a file in it/],
-    [["--budget", "900x", "--fast"], 1, /option target is \d+ bytes; allowed: from \d+ bytes on/],
-    [["--budget", "900x", "--fast", "--coded"], 1, /option target is 900x; allowed: from \d+ bytes on, \d+\.\d\dx/],
+    [["--budget", "900x", "--fast"], 1, /option target is 900x; allowed: up to \d+\.\d\dx, from \d+ bytes on/],
+    [
+      ["--budget", "900x", "--fast", "--coded"],
+      1,
+      /option target is 900x; allowed: up to \d+\.\d\dx, from \d+ bytes on/,
+    ],
     [["--max-kl", "1e-30", "--fast"], 1, /option target is a divergence of [\d.]+; allowed: from [\d.]+ on/],
   ]) {
     const { code: exit, stderr } = await searched(...options);
@@ -85,6 +90,57 @@ test("what is no target, or out of reach, is refused before anything is written"
   const stop = AbortSignal.abort();
   await assert.rejects(search(checkpoint, { ratio: 6 }, { calibration: ids, signal: stop }), { code: "aborted" });
   checkpoint.dispose();
+});
+
+/** A search over a front of recipes by name, of which it is known what each will measure. */
+async function walked(front, losses, target) {
+  const tried = [];
+  const kept = new Set();
+  const point = (at) => ({ recipe: { name: at, steps: [] }, chosen: front[at], front });
+  const bad = () => Object.assign(new StatepressError("bad-option", "out of reach"), {});
+  const host = {
+    async call(name, { target: { bytes, maxLoss } = {} }) {
+      if (name === "searchCosts") return { costs: { window: 4 }, read: [], judged: [], findings: [] };
+      const fits = (it) => (bytes !== undefined ? it.bytes >= bytes : it.perplexityChange <= maxLoss);
+      const at = front.findIndex(fits);
+      if (at < 0) throw bad();
+      return point(at);
+    },
+  };
+  const checkpoint = {
+    async compress({ name }) {
+      tried.push(name);
+      kept.add(name);
+      return { name, report: { bytes: { after: front[name].bytes } }, dispose: () => kept.delete(name) };
+    },
+  };
+  const compare = async (_, { name }) => ({
+    kl: { mean: 1 },
+    perplexityChange: losses[name],
+    b: { tokens: 1, findings: [] },
+  });
+  const found = await searchWith({ host, compare }, checkpoint, {}, target, {});
+  assert.deepEqual([...kept], [found.compressed.name], "nothing else is left in memory");
+  return { tried, name: found.compressed.name, reached: found.reached };
+}
+
+test("a loss that is missed is tried closer: one on along the front, to its end, and the closest of those is kept", async () => {
+  const front = [8, 4, 2, 1].map((perplexityChange, i) => ({ bytes: 10 * (i + 1), perplexityChange }));
+  const losses = (...measured) => measured;
+  const wanted = { maxLoss: 4 };
+  assert.deepEqual(await walked(front, losses(9, 3, 2, 1), wanted), { tried: [1], name: 1, reached: true });
+  // A little too much scales to the next; far too much to what nothing is predicted to reach, so to the closest.
+  assert.deepEqual(await walked(front, losses(9, 4.4, 3, 1), wanted), { tried: [1, 2], name: 2, reached: true });
+  assert.deepEqual(await walked(front, losses(9, 40, 30, 1), wanted), { tried: [1, 3], name: 3, reached: true });
+  // What is scaled may be the same recipe again: predictions of 8, 4 and 3.95 leave it there.
+  const dense = [8, 3.5, 3.4, 1].map((perplexityChange, i) => ({ bytes: 10 * (i + 1), perplexityChange }));
+  assert.deepEqual(await walked(dense, losses(9, 4.1, 3.9, 1), wanted), { tried: [1, 2], name: 2, reached: true });
+  // None reaches it: the closest is not always the last.
+  assert.deepEqual(await walked(dense, losses(9, 4.3, 4.1, 4.2), wanted), {
+    tried: [1, 2, 3],
+    name: 2,
+    reached: false,
+  });
 });
 
 test("what is odd about the text is told, and coding reaches sizes that packing does not", async () => {

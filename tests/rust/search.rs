@@ -89,7 +89,7 @@ fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
         (SearchTarget { ratio: Some(1.0), ..none }, "option ratio is 1; allowed: a number above 1"),
         (SearchTarget { max_kl: Some(f64::NAN), ..none }, "option maxKl is NaN"),
         (SearchTarget { max_loss: Some(-1.0), ..none }, "option maxLoss is -1"),
-        (SearchTarget { ratio: Some(1e4), ..none }, "allowed: from "),
+        (SearchTarget { ratio: Some(1e4), ..none }, "option target is 10000x; allowed: up to "),
         (SearchTarget { bytes: Some(10.0), ..none }, "10 bytes"),
         (SearchTarget { max_kl: Some(1e-300), ..none }, "at "),
     ] {

@@ -5,7 +5,16 @@ import type { Checkpoint } from "./checkpoint.js";
 import { coded } from "./coded.js";
 import { StatepressError } from "./errors.js";
 import type { CompareOptions, SearchOptions } from "./options.js";
-import type { Bytes, Comparison, Finding, Recipe, SearchCosts, SearchPoint, SearchTarget } from "./types/statepress.js";
+import type {
+  Bytes,
+  Comparison,
+  Finding,
+  Recipe,
+  SearchCosts,
+  SearchPoint,
+  SearchResult,
+  SearchTarget,
+} from "./types/statepress.js";
 
 /** What a search found, carried out. */
 export interface Found {
@@ -47,8 +56,8 @@ export async function search(
   const request = { checkpoint: checkpoint.handle, calibration: input, fast, target };
   const { costs, read, judged, findings } = await host.call("searchCosts", request, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
-  const attempt = async (wanted: SearchTarget): Promise<[Found, number]> => {
-    const { recipe: packed, chosen: predicted, front } = await host.call("allocate", { costs, target: wanted });
+  const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });
+  const attempt = async ({ recipe: packed, chosen: predicted, front }: SearchResult): Promise<[Found, number]> => {
     const recipe = options.coded ? coded(packed) : packed;
     const compressed = await checkpoint.compress(recipe, { calibration: read, beside, signal, onProgress });
     try {
@@ -62,6 +71,15 @@ export async function search(
       throw error;
     }
   };
+  // The next recipe to try after one that misses, or leaves room; undefined where there is no other.
+  const next = async (wanted: SearchTarget, { front, chosen }: SearchResult): Promise<SearchResult | undefined> => {
+    const found = await allocated(wanted).catch(outOfReach);
+    if (isSize(target)) return found?.chosen.bytes === chosen.bytes ? undefined : found;
+    if (found && found.chosen.bytes > chosen.bytes) return found;
+    // What is scaled is the same recipe again, or closer than any is predicted to be: the next one there is.
+    const closer = found ? front.find(({ bytes }) => bytes > chosen.bytes) : front.at(-1);
+    return closer && closer.bytes > chosen.bytes ? allocated({ bytes: closer.bytes }) : undefined;
+  };
   let wanted = target;
   // Coding leaves room that no arithmetic knows of beforehand; a size without it is exact. So a size below all that are
   // known is tried with the smallest of them.
@@ -70,26 +88,26 @@ export async function search(
     const smallest = least.reduce((sum, bytes) => sum + bytes, costs.fixedBytes);
     wanted = { bytes: Math.max(target.bytes ?? costs.bytesBefore / (target.ratio ?? 1), smallest) };
   }
-  let [best, over] = await attempt(wanted);
+  let allocation: SearchResult | undefined = await allocated(wanted);
+  let [best, over] = await attempt(allocation);
+  let excessOfLast = over;
   const isDone = () => best.reached && !(options.coded && isSize(target) && over < ROOM);
   try {
     for (let tries = 1; tries < TRIES && !isDone(); tries++) {
-      wanted = scaled(wanted, over);
-      const [found, excess] = await attempt(wanted);
-      // The last one is taken, unless it misses what an earlier one reaches.
-      if (best.reached && !found.reached) {
-        found.compressed.dispose();
-        break;
-      }
-      best.compressed.dispose();
-      [best, over] = [found, excess];
+      wanted = scaled(wanted, excessOfLast);
+      allocation = await next(wanted, allocation);
+      if (!allocation) break;
+      const [found, excess] = await attempt(allocation);
+      excessOfLast = excess;
+      // What reaches the target fills it better than what did before; what misses it may be closer.
+      const better = best.reached ? found.reached : found.reached || excess < over;
+      (better ? best : found).compressed.dispose();
+      if (better) [best, over] = [found, excess];
+      else if (best.reached) break;
     }
   } catch (error) {
-    // What is scaled may be out of reach: then what there is, is the closest.
-    if (!(error instanceof StatepressError && error.code === "bad-option")) {
-      best.compressed.dispose();
-      throw error;
-    }
+    best.compressed.dispose();
+    throw error;
   }
   if (isSize(target) && !best.reached) {
     best.compressed.dispose();
@@ -98,10 +116,15 @@ export async function search(
   return best;
 }
 
+// What no recipe is predicted to reach is an error of its option; any other error is one of the search.
+function outOfReach(error: unknown): undefined {
+  if (!(error instanceof StatepressError && error.code === "bad-option")) throw error;
+}
+
 // A size is not missed by a little: what is larger does not go where it was to go.
 function tooSmall({ ratio, bytes }: SearchTarget, least: Bytes | undefined): StatepressError {
   const value = bytes !== undefined ? `${bytes} bytes` : `${ratio}x`;
-  const allowed = `from ${least?.after} bytes on, ${least?.ratio.toFixed(2)}x`;
+  const allowed = `up to ${least?.ratio.toFixed(2)}x, from ${least?.after} bytes on`;
   const facts = { option: "target", value, allowed };
   return new StatepressError("bad-option", `option target is ${value}; allowed: ${allowed}`, facts);
 }

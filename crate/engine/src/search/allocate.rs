@@ -11,7 +11,7 @@ use crate::EngineError;
 /// # Errors
 /// For a target that is none, and for one that no choice reaches: the error names what can be had.
 pub fn allocate(costs: &SearchCosts, target: &SearchTarget) -> Result<SearchResult, EngineError> {
-    let target = Reached::new(target, costs.bytes_before)?;
+    let reached = Reached::new(target, costs.bytes_before)?;
     if let Some(it) = costs.tensors.iter().find(|it| it.choices.is_empty()) {
         return Err(EngineError::option(
             "costs",
@@ -25,17 +25,17 @@ pub fn allocate(costs: &SearchCosts, target: &SearchTarget) -> Result<SearchResu
         front.push(walk.point());
     }
     let mut walk = Walk::new(costs);
-    match target {
+    match reached {
         Reached::Bytes(most) => {
             if walk.point().bytes > most {
-                return Err(target.refused(&front));
+                return Err(refused(target, &front));
             }
             while walk.step(most) {}
         }
         Reached::Kl(most) => {
             while walk.point().kl > most {
                 if !walk.step(u64::MAX) {
-                    return Err(target.refused(&front));
+                    return Err(refused(target, &front));
                 }
             }
         }
@@ -72,22 +72,26 @@ impl Reached {
             _ => Err(EngineError::option("target", "not one", "one of ratio, bytes, maxKl and maxLoss")),
         }
     }
+}
 
-    fn refused(&self, front: &[SearchPoint]) -> EngineError {
-        let (smallest, closest) = (front[0], front[front.len() - 1]);
-        match *self {
-            Self::Bytes(most) => EngineError::option(
-                "target",
-                format!("{most} bytes"),
-                format!("from {} bytes on, {:.2}x", smallest.bytes, smallest.ratio),
-            ),
-            Self::Kl(most) => EngineError::option(
-                "target",
-                format!("a divergence of {most:.6}"),
-                format!("from {:.6} on, at {:.2}x", closest.kl, closest.ratio),
-            ),
+/// Why no choice reaches a target, in the words that it was given in.
+fn refused(target: &SearchTarget, front: &[SearchPoint]) -> EngineError {
+    let (smallest, closest) = (front[0], front[front.len() - 1]);
+    let size = format!("up to {:.2}x, from {} bytes on", smallest.ratio, smallest.bytes);
+    let SearchTarget { ratio, bytes, max_kl, max_loss } = *target;
+    let (value, allowed) = match (ratio, bytes, max_kl, max_loss) {
+        (Some(ratio), ..) => (format!("{ratio}x"), size),
+        (_, Some(bytes), ..) => (format!("{bytes} bytes"), size),
+        (.., Some(loss)) => {
+            let least = format!("from {:.6} % on, at {:.2}x", closest.perplexity_change, closest.ratio);
+            (format!("a loss of {loss} %"), least)
         }
-    }
+        (.., kl, _) => {
+            let least = format!("from {:.6} on, at {:.2}x", closest.kl, closest.ratio);
+            (format!("a divergence of {:.6}", kl.unwrap_or_default()), least)
+        }
+    };
+    EngineError::option("target", value, allowed)
 }
 
 /// On the way from the smallest choice of every tensor to the closest.
@@ -134,6 +138,8 @@ impl<'a> Walk<'a> {
     /// The base, with a rule before its own for each tensor.
     fn recipe(&self) -> Recipe {
         let mut recipe = self.costs.base.clone();
+        // Of one search there may be many, which are saved side by side.
+        recipe.name = format!("{}-{:.2}x", recipe.name, self.point().ratio);
         for step in &mut recipe.steps {
             let Step::Quantize(quantize) = step else { continue };
             let chosen = self.costs.tensors.iter().zip(self.choices());
