@@ -12,26 +12,23 @@ import { compare, open } from "statepress";
 const OPTIONS = Object.fromEntries(
   ["text", "ids", "calibrate", "calibrate-ids", "limit"].map((name) => [name, { type: "string" }]),
 );
-const { values, positionals } = parseArgs({
-  options: { ...OPTIONS, json: { type: "boolean" } },
-  allowPositionals: true,
-});
-const judged = (await textOf("text")) ?? (await idsOf("ids"));
-const calibration = (await textOf("calibrate")) ?? (await idsOf("calibrate-ids"));
-const [input] = positionals;
-if (!input || !judged) {
-  console.error(
-    "usage: node bits.mjs FOLDER_OR_FILE (--text TEXT | --ids BIN) [--calibrate TEXT | --calibrate-ids BIN] [--limit TOKENS] [--json]",
-  );
-  process.exit(2);
-}
+const USAGE =
+  "usage: node bits.mjs FOLDER_OR_FILE (--text TEXT | --ids BIN) [--calibrate TEXT | --calibrate-ids BIN] [--limit TOKENS] [--json]";
+const { values, positionals } = parsed();
+const [input, ...others] = positionals;
+const isJudged = (values.text === undefined) !== (values.ids === undefined);
+const isCalibrated = values.calibrate !== undefined || values["calibrate-ids"] !== undefined;
+const isOnce = values.calibrate === undefined || values["calibrate-ids"] === undefined;
+if (!input || others.length > 0 || !isJudged || !isOnce) fail(USAGE);
 
+const judged = await readEither("text", "ids");
+const calibration = isCalibrated ? await readEither("calibrate", "calibrate-ids") : undefined;
 const checkpoint = await open(input);
 const { family, params } = checkpoint.inspection;
 const protocol = {
   [typeof judged === "string" ? "text" : "ids"]: judged,
   backend: "cpu",
-  ...(values.limit && { limit: Number(values.limit) }),
+  ...(values.limit !== undefined && { limit: Number(values.limit) }),
 };
 const rows = [];
 for (const precision of ["fp16", "int8", "int6", "int5", "nf4", "int4", "lm3", "int3", "lm2", "int2"]) {
@@ -93,12 +90,25 @@ function print() {
   }
 }
 
-async function textOf(option) {
-  return values[option] && (await readFile(values[option], "utf8"));
+function parsed() {
+  try {
+    return parseArgs({ options: { ...OPTIONS, json: { type: "boolean" } }, allowPositionals: true });
+  } catch (error) {
+    return fail(`${error.message}\n${USAGE}`);
+  }
 }
 
-async function idsOf(option) {
-  if (!values[option]) return undefined;
-  const bytes = await readFile(values[option]);
+/** The text or the ids that one of two options names. */
+async function readEither(text, ids) {
+  const path = values[text] ?? values[ids];
+  const bytes = await readFile(path).catch((error) => fail(`${path} cannot be read: ${error.message}`));
+  if (bytes.length === 0) fail(`${path} is empty`);
+  if (values[text] !== undefined) return bytes.toString("utf8");
+  if (bytes.length % 2 === 1) fail(`${path} has ${bytes.length} bytes, which are no ids of two bytes each`);
   return new Uint16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+}
+
+function fail(message) {
+  console.error(message);
+  process.exit(2);
 }

@@ -85,6 +85,19 @@ test("the table of bits has every precision, plainly and with errors made up for
   );
   const { stdout } = await run(process.execPath, [example, model, "--ids", ids, "--limit", "256"]);
   assert.equal(stdout.match(/^\| (fp16|int\d|nf4|lm\d) \| no \|/gm).length, 10, stdout);
+  const empty = join(scratch(), "empty.txt");
+  writeFileSync(empty, "");
+  for (const [options, why] of [
+    [[], /^usage: /],
+    [["--text", HELDOUT, "--ids", ids], /^usage: /],
+    [["--ids", ids, "--bits", "3"], /'--bits'/],
+    [["--ids", ids, "--calibrate", empty], /empty\.txt is empty/],
+    [["--text", join(empty, "none")], /cannot be read/],
+  ]) {
+    const failed = await run(process.execPath, [example, model, ...options]).catch((error) => error);
+    assert.equal(failed.code, 2, `${options}`);
+    assert.match(failed.stderr, why);
+  }
 });
 
 test("serve answers on the loopback interface with the right types, and with nothing outside its folders", async (t) => {
