@@ -146,7 +146,7 @@ test("cancelling while the text is read stops it", async () => {
 
 test("a text of one's own: typed, chosen or dropped, and never the one that it is judged by", async () => {
   await reads("a text that I type").check();
-  assert.match(await words("#compress form"), /has to read a text: give it one in step 3/);
+  assert.match(await words("#compress form"), /has to read a text while it is compressed: give it one in step 3/);
   assert.equal(await page.getAttribute("#compress-now", "aria-disabled"), "true");
   const heldout = readFileSync(HELDOUT, "utf8");
   await judgedBy("held-out text").first().check();
@@ -157,7 +157,7 @@ test("a text of one's own: typed, chosen or dropped, and never the one that it i
   await page.getByText("Better take two texts that have nothing in common").first().waitFor();
   assert.equal(await page.getAttribute("#compress-now", "aria-disabled"), "false", "that is only said");
 
-  // What is dropped on the switch is for it, and not for the page.
+  // What is dropped on the choice of the text is for it, and not for the page.
   const mine = join(folder, "mine.txt");
   writeFileSync(mine, Array.from({ length: 900 }, (_, i) => `The ${i} films of the year were good`).join(" .\n"));
   await drop(page, [mine], "#compensation .calibration-text");

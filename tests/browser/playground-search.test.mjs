@@ -48,7 +48,7 @@ test("a size is reached; what was found is compressed, measured on another text,
   await page.getByLabel("quick: measures").check();
   await page.click("#find-now");
   await page.locator("#found").waitFor();
-  await planned(page, "searched");
+  await planned(page, "searched-8.00x");
   await page.locator("#card").waitFor();
   const found = await words("#found");
   t.diagnostic(found);
@@ -57,7 +57,7 @@ test("a size is reached; what was found is compressed, measured on another text,
   assert.match(await words("#compare"), /the last articles of heldout\.txt/, "not what was read");
   assert.ok(await page.getByRole("switch", { name: "Make up for rounding errors" }).isChecked());
   const file = await downloaded(page, "#download");
-  assert.match(file.name, /searched\.safetensors$/);
+  assert.match(file.name, /searched-8\.00x\.safetensors$/);
   assert.ok(file.bytes.length < 1.05 * (7_611_520 / 8), `${file.bytes.length} bytes`);
   // The same search on the command line, with the texts that the page offers to save.
   assert.match(

@@ -1,6 +1,6 @@
 // The report as JSON: what `compress` and `compare` print, and what they were about.
 
-import { calibrationOf } from "../state/commands.js";
+import { calibrationFileOf } from "../state/commands.js";
 import type { Opened, Run, Source } from "../state/state.js";
 
 /** The report of a run. */
@@ -11,7 +11,7 @@ export function reportJson(checkpoint: Opened, run: Run): string {
       checkpoint: { ...about(checkpoint), given },
       ...(run.other ? { other: about(run.other) } : { compress: run.report }),
       compare: run.comparison ?? run.byText ?? null,
-      calibration: calibrationOf(run) ?? null,
+      calibration: calibrationFileOf(run) ?? null,
       text: run.textName ?? null,
       protocol: { limit: run.asked.limit ?? null, backend: run.asked.backend, backendB: run.asked.backendB },
       offsets: offsets ? { text: offsets.textName, nllByOffset: offsets.evaluation.nllByOffset ?? null } : null,

@@ -132,7 +132,7 @@ export function objectionToSearch(
 
 function objectionToTexts(asked: Asked, heldout: string | undefined): Objection | undefined {
   if (asked.calibration.from !== "demo" && readText(asked, "").text.trim() === "") {
-    const message = "To make up for rounding errors the model has to read a text: give it one in step 3.";
+    const message = "The model has to read a text while it is compressed: give it one in step 3.";
     return { level: "info", message };
   }
   const own = asked.text === "own" || asked.text === "typed";

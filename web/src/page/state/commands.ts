@@ -27,9 +27,9 @@ export function commandLine(job: Job): string {
   const recipe = builtin ? run.report.recipe.name : recipeFile(run.report.recipe);
   const set = Object.entries(checkpoint.given).map(([field, value]) => ` --set ${field}=${value}`);
   const options = optionsOf(checkpoint, run);
-  const text = quoted(textOf(run));
+  const text = quoted(textFileOf(run));
   const tokenizer = tokenizerOf("--tokenizer", checkpoint);
-  const read = calibrationOf(run);
+  const read = calibrationFileOf(run);
   const calibrate = read === undefined ? "" : ` --calibrate ${quoted(read)}${tokenizer}`;
   const files = `${input} -o ${run.file.name}`;
   // A search judges its recipes by a part of the text that compressing alone would read as well.
@@ -49,7 +49,7 @@ function searchOptions({ target, fast }: Wanted): string {
 export function compareLine(checkpoint: Opened, run: OtherRun): string {
   const [a, b] = [checkpoint, run.other].map((it) => quoted(pathOf(it)));
   const tokenizers = `${tokenizerOf("--tokenizer", checkpoint)}${tokenizerOf("--tokenizer-b", run.other)}`;
-  const text = quoted(textOf(run));
+  const text = quoted(textFileOf(run));
   return `${COMMAND} compare ${a} ${b} --text ${text}${tokenizers}${optionsOf(checkpoint, run).join("")}`;
 }
 
@@ -69,7 +69,7 @@ import { ${call}, open, qualityCard } from "statepress";
 
 ${opened("a", checkpoint, checkpoint.given)}
 ${opened("b", run.other, {})}
-const text = await readFile(${JSON.stringify(textOf(run))}, "utf8");
+const text = await readFile(${JSON.stringify(textFileOf(run))}, "utf8");
 const comparison = await ${call}(a, b, { text${options.join("")} });
 console.table(qualityCard(comparison));`;
 }
@@ -86,7 +86,7 @@ export function nodeScript(job: Job): string {
   const options = Object.entries(protocolOf(checkpoint, run)).map(
     ([name, value]) => `, ${name}: ${JSON.stringify(value)}`,
   );
-  const read = calibrationOf(run);
+  const read = calibrationFileOf(run);
   const calibration =
     read === undefined ? "" : `const calibration = await readFile(${JSON.stringify(read)}, "utf8");\n`;
   const { wanted } = run;
@@ -106,7 +106,7 @@ const checkpoint = await open(${JSON.stringify(pathOf(checkpoint))}${given});
 ${calibration}const ${producing}
 await compressed.save(${JSON.stringify(run.file.name)});
 
-const text = await readFile(${JSON.stringify(textOf(run))}, "utf8");
+const text = await readFile(${JSON.stringify(textFileOf(run))}, "utf8");
 const card = await compare(checkpoint, compressed, { text${options.join("")} });
 console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
 }
@@ -162,14 +162,14 @@ function pathOf({ place, path, weights }: Source): string {
 }
 
 /** The file that a run was measured on; what has none has to be saved under that name first. */
-export function textOf({ asked }: Run): string {
+export function textFileOf({ asked }: Run): string {
   if (asked.text === "typed") return "text.txt";
   if (asked.text === "last") return "heldout-last.txt";
   return asked.text === "own" && asked.own ? asked.own.name : "heldout.txt";
 }
 
-/** The file that a run has read to make up for rounding errors, as `textOf`; undefined where it has read none. */
-export function calibrationOf({ asked, report }: Run): string | undefined {
+/** The file that a run has read to make up for rounding errors, as `textFileOf`; undefined where it has read none. */
+export function calibrationFileOf({ asked, report }: Run): string | undefined {
   if (!report || !compensates(report.recipe)) return undefined;
   const { from, own } = asked.calibration;
   if (from === "demo") return "heldout-first.txt";

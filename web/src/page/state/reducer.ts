@@ -97,7 +97,7 @@ function after(state: State, event: PageEvent): State {
       return { ...state, plan: undefined, planning: false, planProblem: event.problem };
 
     case "searching":
-      return { ...state, work: begun("search", event), searchProblem: undefined };
+      return { ...state, work: begun("search", event), search: undefined, searchProblem: undefined };
     case "found":
       return { ...state, search: event.search };
     case "searchFailed":

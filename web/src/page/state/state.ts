@@ -49,7 +49,7 @@ export interface State {
   planProblem: Problem | undefined;
   work: Work | undefined;
   workProblem: Problem | undefined;
-  /** What was searched for last, and found. */
+  /** What was found by the last search. */
   search: Search | undefined;
   searchProblem: Problem | undefined;
   runs: Run[];
