@@ -1,0 +1,414 @@
+//! Pruning: structure is taken out of every weight that has it, and what is left is a smaller model that runs like any other.
+//!
+//! What can be removed are the [axes](statepress_kernels::program::Axis) that families declare: a group is every slice of
+//! every weight that mentions the axis, so that the smaller model computes what the larger one does with those slices
+//! zeroed. Which are removed is said by their weights, or by what a calibration text sends through them; forward passes only.
+//! What would take a gradient, how much the loss minds each output of a reader, is left out: outputs that go into the
+//! residual stream are weighted by what stands in for it ([`lookup_substitute`]), all others alike.
+
+mod cut;
+mod eliminate;
+mod places;
+mod repair;
+mod score;
+mod step_size;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use statepress_core::job::{Job, Progress};
+use statepress_core::recipe::{Prune, PruneBy, PruneKind};
+use statepress_core::report::{Pruned, PrunedPlace};
+use statepress_core::{Finding, Index, Recipe, Source};
+use statepress_kernels::program::{
+    Axis, AxisId, AxisName, Expert, Layout, Matrix, MatrixId, Op, Program, VectorSource,
+};
+
+use crate::EngineError;
+use crate::calibrate::{Sample, Statistics, StatisticsOptions, head_rows, lookup_substitute, windows};
+use crate::families::{ModelSpec, is_buffer};
+use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
+use cut::{Smaller, cuts};
+use places::{Kept, Place, places, select};
+use score::{Entering, choose, mixtures, unmeasured};
+use step_size::Rows;
+use weights::Weights;
+
+/// A prune step under way.
+pub(crate) struct Pruning {
+    source: Rc<dyn Source>,
+    index: Rc<Index>,
+    spec: ModelSpec,
+    program: Rc<Program>,
+    step: Prune,
+    places: Vec<Place>,
+    /// What the text is read by, and what it is.
+    reader: Option<TextReader>,
+    kept: Kept,
+    /// Numbers that were fitted, by key.
+    fitted: BTreeMap<String, Rc<Vec<f32>>>,
+    done: Vec<PrunedPlace>,
+    findings: Vec<Finding>,
+}
+
+/// A checkpoint that a prune step left.
+pub(crate) struct PrunedCheckpoint {
+    pub source: Rc<dyn Source>,
+    pub index: Rc<Index>,
+    pub spec: ModelSpec,
+    pub report: Pruned,
+    pub findings: Vec<Finding>,
+}
+
+/// What reads the calibration text.
+struct TextReader {
+    ids: Rc<Vec<u32>>,
+    load: Option<Load<Cpu>>,
+    model: Option<Model>,
+    statistics: Option<Statistics<CpuRunner>>,
+    entering: Entering,
+    through: Option<Vec<f32>>,
+}
+
+impl Pruning {
+    /// Prepares a step. What needs a text needs `ids`; without a model for it, the checkpoint is loaded first.
+    pub fn new(
+        source: Rc<dyn Source>,
+        index: Rc<Index>,
+        spec: ModelSpec,
+        step: &Prune,
+        ids: Option<&Rc<Vec<u32>>>,
+        model: Option<Model>,
+    ) -> Result<Self, EngineError> {
+        let program = program(&spec)?;
+        let places = places(&program, step)?;
+        let reader = match (step.needs_calibration(), ids) {
+            (false, _) => None,
+            (true, None) => {
+                let allowed =
+                    "a text for the model to read, as the recipe prunes by what it sends through the model";
+                return Err(EngineError::option("calibration", "not given", allowed));
+            }
+            (true, Some(ids)) => {
+                let load = match &model {
+                    Some(_) => None,
+                    None => Some(Load::new(Cpu, source.clone(), index.clone(), spec.clone())?),
+                };
+                let (ids, entering) = (ids.clone(), Entering::new());
+                Some(TextReader { ids, load, model, statistics: None, entering, through: None })
+            }
+        };
+        let (kept, fitted) = (Kept::new(), BTreeMap::new());
+        let (step, done, findings) = (step.clone(), Vec::new(), Vec::new());
+        Ok(Self { source, index, spec, program, step, places, reader, kept, fitted, done, findings })
+    }
+
+    /// The matrices of a place of which it has to be known what enters them.
+    fn wanted(&self, place: &Place) -> Vec<MatrixId> {
+        let Prune { kind, by, .. } = self.step;
+        match kind {
+            PruneKind::Delta => Vec::new(),
+            PruneKind::Experts => {
+                let of = |expert: &Expert| match by {
+                    PruneBy::Usage => expert.up,
+                    _ => expert.down,
+                };
+                mixtures(&self.program, place).flat_map(|op| op.experts.iter().map(of)).collect()
+            }
+            _ => {
+                let readers = place.readers(&self.program);
+                let by_writers = readers.is_empty() && !matches!(by, PruneBy::L1 | PruneBy::L2);
+                if by_writers { place.writers(&self.program) } else { readers }
+            }
+        }
+    }
+
+    /// Reads on where more has to be known of the next place; `None` when it can be worked on.
+    async fn read(&mut self) -> Result<Option<Progress>, EngineError> {
+        let wanted: Vec<Vec<MatrixId>> = self.places.iter().map(|place| self.wanted(place)).collect();
+        let weighs = matches!(self.step.by, PruneBy::Activation | PruneBy::Loss);
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        if let Some(load) = &mut reader.load {
+            if let Some(progress) = load.step().await? {
+                return Ok(Some(progress));
+            }
+            reader.model = reader.load.take().map(Load::finish).transpose()?;
+        }
+        let Some(model) = &reader.model else { return Ok(None) };
+        let Some(next) = wanted.get(self.done.len()) else { return Ok(None) };
+        if next.iter().all(|id| reader.entering.contains_key(&id.0)) {
+            return Ok(None);
+        }
+        let statistics = match &mut reader.statistics {
+            Some(statistics) => statistics,
+            none => {
+                let head = model.info.program.head.matrix;
+                let covariance_of = weighs.then(|| head_rows(model)).flatten().map(Rc::new);
+                let mut order: Vec<MatrixId> = covariance_of.iter().map(|_| head).collect();
+                for &id in wanted.iter().flatten() {
+                    if !order.contains(&id) {
+                        order.push(id);
+                    }
+                }
+                let how = StatisticsOptions { covariance_of, ..StatisticsOptions::default() };
+                none.insert(Statistics::new(model, &reader.ids, &order, &how)?)
+            }
+        };
+        let progress = statistics.step().await?;
+        for measured in statistics.take() {
+            if let Some(covariance) = measured.head.and_then(|head| head.covariance) {
+                reader.through = Some(lookup_substitute(model, &covariance));
+            }
+            reader.entering.insert(measured.matrix.0, measured.h);
+        }
+        match progress {
+            Some(progress) => Ok(Some(Progress { stage: "prune".into(), ..progress })),
+            None => Err(EngineError::Evaluation("what enters a matrix was not measured".into())),
+        }
+    }
+
+    /// Chooses what stays of the next place, and fits what reads it.
+    fn work(&mut self, place: &Place) -> Result<(), EngineError> {
+        let mut weights = Weights::new(&*self.source, &self.index, &self.spec);
+        let nothing = Entering::new();
+        let (entering, through) =
+            self.reader.as_ref().map_or((&nothing, None), |it| (&it.entering, it.through.as_deref()));
+        let Prune { kind, by, repair, .. } = self.step;
+        let program = &self.program;
+        let stays = choose(program, place, (kind, by), &mut weights, (entering, through))?;
+        place.keep(&stays, &mut self.kept);
+        let mut error: Option<f64> = None;
+        let readers = if kind == PruneKind::Experts { Vec::new() } else { place.readers(program) };
+        if self.step.needs_calibration() && readers.is_empty() && repair {
+            let message = "no product reads what was removed: there was nothing to repair";
+            self.findings.push(Finding::info("nothing-to-repair", message).about(self.name(place)));
+        }
+        for id in readers.iter().filter(|id| entering.contains_key(&id.0)) {
+            let matrix = program.matrix(*id);
+            let h = entering.get(&id.0).ok_or_else(|| unmeasured(matrix))?;
+            let columns = select(&matrix.dims[1], &self.kept).unwrap_or_default();
+            let fitted = repair::fit(matrix, &weights.matrix(matrix)?, h, &columns, repair);
+            error = Some(error.unwrap_or(0.0).max(fitted.lost));
+            if repair {
+                put(&mut self.fitted, matrix, fitted.w, columns.len());
+            }
+        }
+        self.tell(place, &stays, error);
+        Ok(())
+    }
+
+    /// Fits the rows of a step size's projection to the step sizes of all.
+    fn work_on_step_size(&mut self, place: &Place) -> Result<(), EngineError> {
+        let program = self.program.clone();
+        let node = program.nodes.iter().find_map(|node| match &node.op {
+            Op::SoftplusMean { bias, .. } if place.is_in(&program.vector(*bias).dims[0]) => Some(*bias),
+            _ => None,
+        });
+        let matrices = place.writers(&program);
+        let (Some(bias), [id]) = (node, &matrices[..]) else {
+            let message = "a step size without one projection and one bias cannot be fitted";
+            return Err(EngineError::Evaluation(message.into()));
+        };
+        let (matrix, VectorSource::Key(bias)) = (program.matrix(*id), &program.vector(bias).source) else {
+            return Err(EngineError::Evaluation("a step size has no bias in the file".into()));
+        };
+        let mut weights = Weights::new(&*self.source, &self.index, &self.spec);
+        let all = Rows { w: weights.matrix(matrix)?, bias: weights.tensor(bias)?.1.to_vec() };
+        let Some(TextReader { model: Some(model), ids, .. }) = &self.reader else {
+            return Err(unmeasured(matrix));
+        };
+        let mut seen = Seen { matrix: *id, rows: Vec::new() };
+        for window in windows(ids, &Sample::default(), &model.info)? {
+            model.forward(&window, &mut model.start(), &mut Workspace::exact(), Some(&mut seen))?;
+        }
+        let (fitted, lost) = step_size::fit(&all, &seen.rows, place.after);
+        place.keep(&(0..place.after).collect::<Vec<_>>(), &mut self.kept);
+        self.fitted.insert(matrix.key.clone(), Rc::new(fitted.w));
+        self.fitted.insert(bias.clone(), Rc::new(fitted.bias));
+        self.tell(place, &(0..place.size).collect::<Vec<_>>(), Some(lost));
+        Ok(())
+    }
+
+    fn name(&self, place: &Place) -> String {
+        let keys = place.keys(&self.program);
+        keys.first().map(|key| real(&self.spec, &self.index, key)).unwrap_or_default()
+    }
+
+    fn tell(&mut self, place: &Place, stays: &[usize], error: Option<f64>) {
+        let removed = (0..place.size).filter(|at| stays.binary_search(at).is_err()).collect();
+        self.done.push(told(&self.program, &self.spec, &self.index, place, removed, error));
+    }
+}
+
+impl Job for Pruning {
+    type Output = PrunedCheckpoint;
+    type Error = EngineError;
+
+    async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+        let Some(place) = self.places.get(self.done.len()).cloned() else { return Ok(None) };
+        if let Some(progress) = self.read().await? {
+            return Ok(Some(progress));
+        }
+        match self.step.kind {
+            PruneKind::Delta => self.work_on_step_size(&place)?,
+            _ => self.work(&place)?,
+        }
+        // What entered is not asked for again, except where a later place has the same readers.
+        let later: Vec<MatrixId> =
+            self.places[self.done.len()..].iter().flat_map(|place| self.wanted(place)).collect();
+        if let Some(reader) = &mut self.reader {
+            reader.entering.retain(|id, _| later.contains(&MatrixId(*id)));
+        }
+        Ok(Some(Progress {
+            stage: "prune".into(),
+            done: self.done.len() as f64,
+            total: self.places.len() as f64,
+            unit: "places".into(),
+            item: Some(self.name(&place)),
+        }))
+    }
+
+    fn finish(self) -> Result<PrunedCheckpoint, EngineError> {
+        if self.done.len() < self.places.len() {
+            return Err(EngineError::Evaluation("pruning was finished before all was pruned".into()));
+        }
+        let Self { source, index, spec, program, step, kept, mut fitted, done, findings, .. } = self;
+        let len = source.len();
+        let mut smaller = smaller((&index, &spec), &program, &step, &kept, len, &mut fitted)?;
+        let source = smaller.source(source);
+        let report = report(&step, &index, &smaller.index, done);
+        Ok(PrunedCheckpoint { source, index: Rc::new(smaller.index), spec: smaller.spec, report, findings })
+    }
+}
+
+/// Takes the rows that enter a matrix.
+struct Seen {
+    matrix: MatrixId,
+    rows: Vec<f32>,
+}
+
+impl Observe for Seen {
+    fn tap(&mut self, matrix: MatrixId, _: &str, rows: &[f32]) {
+        if matrix == self.matrix {
+            self.rows.extend_from_slice(rows);
+        }
+    }
+}
+
+/// What the prune steps of a recipe leave, by arithmetic alone: in place of what will be chosen goes what comes last.
+pub(crate) fn planned(
+    index: &Index,
+    spec: &ModelSpec,
+    recipe: &Recipe,
+) -> Result<(Index, ModelSpec, Vec<Pruned>), EngineError> {
+    let (mut index, mut spec, mut reports) = (index.clone(), spec.clone(), Vec::new());
+    for step in recipe.prunes() {
+        let program = program(&spec)?;
+        let (mut kept, mut done) = (Kept::new(), Vec::new());
+        for place in places(&program, step)? {
+            place.keep(&place.best(&vec![0.0; place.size]), &mut kept);
+            done.push(told(&program, &spec, &index, &place, Vec::new(), None));
+        }
+        let smaller = smaller((&index, &spec), &program, step, &kept, 0, &mut BTreeMap::new())?;
+        reports.push(report(step, &index, &smaller.index, done));
+        (index, spec) = (smaller.index, smaller.spec);
+    }
+    Ok((index, spec, reports))
+}
+
+fn program(spec: &ModelSpec) -> Result<Rc<Program>, EngineError> {
+    spec.program.clone().ok_or_else(|| {
+        let why = spec.refusal.as_deref().unwrap_or("the model is not known");
+        let reason =
+            format!("what cannot be run cannot be pruned, as nobody knows what goes together: {why}");
+        EngineError::UnknownModel { reason }
+    })
+}
+
+/// The checkpoint that is left, which has to run.
+fn smaller(
+    (index, spec): (&Index, &ModelSpec),
+    program: &Program,
+    step: &Prune,
+    kept: &Kept,
+    len: u64,
+    fitted: &mut BTreeMap<String, Rc<Vec<f32>>>,
+) -> Result<Smaller, EngineError> {
+    let mut smaller = Smaller::new(index, spec, len, &cuts(program, kept), fitted)?;
+    if step.kind == PruneKind::AttentionHead {
+        smaller = smaller.with_config(heads(program, spec, kept))?;
+    }
+    match &smaller.spec.refusal {
+        None => Ok(smaller),
+        Some(reason) => {
+            let allowed = format!("what leaves a model that runs, which this would not: {reason}");
+            Err(EngineError::option("prune.kind", step.kind.name(), allowed))
+        }
+    }
+}
+
+/// What a configuration says of attention's heads: those of the first layer that attends, and their width where it is no
+/// longer what the width of the model makes of it.
+fn heads(program: &Program, spec: &ModelSpec, kept: &Kept) -> Map<String, Value> {
+    let attention = program.nodes.iter().find_map(|node| match &node.op {
+        Op::Attention(attention) => Some((node.layer, attention)),
+        _ => None,
+    });
+    let mut fields = Map::new();
+    if let Some((layer, attention)) = attention {
+        let mut axes = program.axes.iter().enumerate();
+        let of = |(_, axis): &(usize, &Axis)| axis.layer == layer && axis.name == AxisName::QueryHead;
+        let stay = axes.find(of).and_then(|(at, _)| kept.get(&AxisId(at)));
+        let heads = stay.map_or(attention.heads, Vec::len);
+        fields.insert("num_attention_heads".into(), heads.into());
+        if !spec.fields.contains_key("head_dim") {
+            fields.insert("head_dim".into(), attention.head.into());
+        }
+    }
+    fields
+}
+
+fn report(step: &Prune, before: &Index, after: &Index, places: Vec<PrunedPlace>) -> Pruned {
+    let params = |index: &Index| {
+        let weights = index.tensors.iter().filter(|entry| entry.tied_to.is_none() && !is_buffer(entry));
+        weights.map(statepress_core::Entry::params).sum()
+    };
+    Pruned { step: step.clone(), params_before: params(before), params_after: params(after), places }
+}
+
+fn told(
+    program: &Program,
+    spec: &ModelSpec,
+    index: &Index,
+    place: &Place,
+    removed: Vec<usize>,
+    error: Option<f64>,
+) -> PrunedPlace {
+    let tensors = place.keys(program).iter().map(|key| real(spec, index, key)).collect();
+    PrunedPlace { layer: place.layer, tensors, before: place.size, after: place.after, removed, error }
+}
+
+fn real(spec: &ModelSpec, index: &Index, key: &str) -> String {
+    spec.names.get(index, key).map_or_else(|| key.into(), |entry| entry.name.clone())
+}
+
+/// Puts the fitted numbers of a matrix where its tensor has them.
+fn put(fitted: &mut BTreeMap<String, Rc<Vec<f32>>>, matrix: &Matrix, w: Vec<f32>, cols: usize) {
+    let rows = matrix.rows;
+    let values = match matrix.layout {
+        Layout::Plain => w,
+        Layout::Transposed => (0..cols)
+            .flat_map(|col| (0..rows).map(move |row| (row, col)))
+            .map(|(r, c)| w[r * cols + c])
+            .collect(),
+        Layout::Part { index, count } => {
+            let held = fitted.remove(&matrix.key).map(Rc::unwrap_or_clone);
+            let mut all = held.unwrap_or_else(|| vec![0.0; count * rows * cols]);
+            all[index * rows * cols..][..rows * cols].copy_from_slice(&w);
+            all
+        }
+    };
+    fitted.insert(matrix.key.clone(), Rc::new(values));
+}
