@@ -30,26 +30,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Of weights `w`. `through` says what outputs are worth, `[rows, rows]`; otherwise all are alike.
-    pub fn new(
-        matrix: &Matrix,
-        w: &[f32],
-        h: &[f32],
-        through: Option<&[f32]>,
-        place: &Place,
-    ) -> Result<Self, EngineError> {
+    pub fn new(matrix: &Matrix, w: &[f32], h: &[f32], place: &Place) -> Result<Self, EngineError> {
         let (rows, cols) = (matrix.rows, matrix.cols);
         let wide: Vec<f64> = w.iter().map(|&x| f64::from(x)).collect();
         let mut m = vec![0.0; cols * cols];
         let x = Strided { values: wide.as_slice(), stride: cols };
-        let through: Option<Vec<f64>> = through.map(|s| {
-            let (s, mut out) = (s.iter().map(|&s| f64::from(s)).collect::<Vec<_>>(), vec![0.0; rows * cols]);
-            let s = Strided { values: s.as_slice(), stride: rows };
-            outer::add((&mut out, cols), s, x, rows, [rows, cols], Area::Whole);
-            out
-        });
-        let y = through.as_ref().map_or(x, |values| Strided { values: values.as_slice(), stride: cols });
-        outer::add((&mut m, cols), x, y, rows, [cols, cols], Area::Upper);
+        outer::add((&mut m, cols), x, x, rows, [cols, cols], Area::Upper);
         for i in 1..cols {
             for j in 0..i {
                 m[i * cols + j] = m[j * cols + i];
@@ -64,8 +50,17 @@ impl Reader {
             pairs.map(|at| m[at] * f64::from(h[at])).sum()
         };
         let energies = columns.iter().map(energy).collect();
-        let inverse = inverse(h, cols, DAMPING).ok_or_else(|| singular(matrix))?;
+        // What nothing entered has no order of its own.
+        let inverse = match whole > 0.0 {
+            true => inverse(h, cols, DAMPING).ok_or_else(|| singular(matrix))?,
+            false => Vec::new(),
+        };
         Ok(Self { cols, m, inverse, columns, energies })
+    }
+
+    /// Whether the text sent nothing through it.
+    pub fn is_silent(&self) -> bool {
+        self.inverse.is_empty()
     }
 
     /// The share of the output that an element makes.
@@ -182,4 +177,58 @@ fn solve(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
         }
     }
     Some(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use statepress_core::Role;
+    use statepress_kernels::program::{AxisId, Dim, Layout, Segment};
+
+    use super::super::repair;
+    use super::*;
+
+    fn random(seed: u64, count: usize) -> Vec<f32> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        (0..count).map(|_| random.f32() - 0.45).collect()
+    }
+
+    /// Least squares for every choice, one after the other, against what is kept up to date by ranks.
+    #[test]
+    fn the_order_is_that_of_least_squares_for_every_choice() {
+        for (size, each, parts, after) in [(9, 1, 1, 4), (6, 2, 1, 3), (8, 1, 2, 4), (3, 4, 1, 1)] {
+            let (rows, cols, tokens) = (5, size * each, 200);
+            let segment = Segment { axis: AxisId(0), size, outer: 1, inner: each, label: "" };
+            let matrix = Matrix {
+                key: "w".into(),
+                rows,
+                cols,
+                layout: Layout::Plain,
+                role: Role::OutProj,
+                dims: [Dim::default(), segment.into()],
+                layer: None,
+            };
+            let place = Place::of(size, parts, after);
+            let mut x = random(size as u64, tokens * cols);
+            x.chunks_exact_mut(cols).for_each(|x| (1..cols).for_each(|i| x[i] += 0.7 * x[i - 1]));
+            let mut h = vec![0.0; cols * cols];
+            outer::add_gram(&mut h, &x, cols);
+            let w = random(7, rows * cols);
+            let reader = Reader::new(&matrix, &w, &h, &place).unwrap();
+            let found = eliminate(&place, vec![reader]);
+            let mut stays: Vec<usize> = (0..size).collect();
+            let part = size / parts;
+            while stays.len() > after {
+                let lost = |goes: usize| {
+                    let left = stays.iter().filter(|&&at| at != goes);
+                    let columns: Vec<usize> = left.flat_map(|&at| at * each..(at + 1) * each).collect();
+                    repair::fit(&matrix, &w, &h, &columns, true).lost
+                };
+                let full = |at: usize| stays.iter().filter(|&&other| other / part == at / part).count();
+                let can = stays.iter().copied().filter(|&at| full(at) > after / parts);
+                let goes = can.min_by(|&a, &b| lost(a).total_cmp(&lost(b))).unwrap();
+                stays.retain(|&at| at != goes);
+            }
+            assert_eq!(found, stays, "{size} {each} {parts}");
+        }
+    }
 }

@@ -3,8 +3,9 @@
 //! What can be removed are the [axes](statepress_kernels::program::Axis) that families declare: a group is every slice of
 //! every weight that mentions the axis, so that the smaller model computes what the larger one does with those slices
 //! zeroed. Which are removed is said by their weights, or by what a calibration text sends through them; forward passes only.
-//! What would take a gradient, how much the loss minds each output of a reader, is left out: outputs that go into the
-//! residual stream are weighted by what stands in for it ([`lookup_substitute`]), all others alike.
+//! What would take a gradient, how much the loss minds each output of a reader, is left out: all outputs of a reader count
+//! alike, and all readers by the share of their outputs that is lost. (What stands in for gradients where tables are
+//! rounded, the covariance of the softmax, was measured to be no better here than nothing.)
 
 mod cut;
 mod eliminate;
@@ -27,7 +28,7 @@ use statepress_kernels::program::{
 };
 
 use crate::EngineError;
-use crate::calibrate::{Sample, Statistics, StatisticsOptions, head_rows, lookup_substitute, windows};
+use crate::calibrate::{Sample, Statistics, StatisticsOptions, windows};
 use crate::families::{ModelSpec, is_buffer};
 use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
 use cut::{Smaller, cuts};
@@ -35,6 +36,12 @@ use places::{Kept, Place, places, select};
 use score::{Entering, choose, mixtures, unmeasured};
 use step_size::Rows;
 use weights::Weights;
+
+/// How much of a text is read: removing a fourth takes more than rounding, which does with a fourth of that.
+const SAMPLE: Sample = Sample { windows: 64, window: 256 };
+
+/// How much of it step sizes are fitted to.
+const STEP_SIZES: Sample = Sample { windows: 16, window: 256 };
 
 /// A prune step under way.
 pub(crate) struct Pruning {
@@ -69,7 +76,6 @@ struct TextReader {
     model: Option<Model>,
     statistics: Option<Statistics<CpuRunner>>,
     entering: Entering,
-    through: Option<Vec<f32>>,
 }
 
 impl Pruning {
@@ -97,7 +103,7 @@ impl Pruning {
                     None => Some(Load::new(Cpu, source.clone(), index.clone(), spec.clone())?),
                 };
                 let (ids, entering) = (ids.clone(), Entering::new());
-                Some(TextReader { ids, load, model, statistics: None, entering, through: None })
+                Some(TextReader { ids, load, model, statistics: None, entering })
             }
         };
         let (kept, fitted) = (Kept::new(), BTreeMap::new());
@@ -128,7 +134,6 @@ impl Pruning {
     /// Reads on where more has to be known of the next place; `None` when it can be worked on.
     async fn read(&mut self) -> Result<Option<Progress>, EngineError> {
         let wanted: Vec<Vec<MatrixId>> = self.places.iter().map(|place| self.wanted(place)).collect();
-        let weighs = matches!(self.step.by, PruneBy::Activation | PruneBy::Loss);
         let Some(reader) = &mut self.reader else { return Ok(None) };
         if let Some(load) = &mut reader.load {
             if let Some(progress) = load.step().await? {
@@ -144,23 +149,18 @@ impl Pruning {
         let statistics = match &mut reader.statistics {
             Some(statistics) => statistics,
             none => {
-                let head = model.info.program.head.matrix;
-                let covariance_of = weighs.then(|| head_rows(model)).flatten().map(Rc::new);
-                let mut order: Vec<MatrixId> = covariance_of.iter().map(|_| head).collect();
+                let mut order: Vec<MatrixId> = Vec::new();
                 for &id in wanted.iter().flatten() {
                     if !order.contains(&id) {
                         order.push(id);
                     }
                 }
-                let how = StatisticsOptions { covariance_of, ..StatisticsOptions::default() };
+                let how = StatisticsOptions { sample: SAMPLE, ..StatisticsOptions::default() };
                 none.insert(Statistics::new(model, &reader.ids, &order, &how)?)
             }
         };
         let progress = statistics.step().await?;
         for measured in statistics.take() {
-            if let Some(covariance) = measured.head.and_then(|head| head.covariance) {
-                reader.through = Some(lookup_substitute(model, &covariance));
-            }
             reader.entering.insert(measured.matrix.0, measured.h);
         }
         match progress {
@@ -173,11 +173,10 @@ impl Pruning {
     fn work(&mut self, place: &Place) -> Result<(), EngineError> {
         let mut weights = Weights::new(&*self.source, &self.index, &self.spec);
         let nothing = Entering::new();
-        let (entering, through) =
-            self.reader.as_ref().map_or((&nothing, None), |it| (&it.entering, it.through.as_deref()));
+        let entering = self.reader.as_ref().map_or(&nothing, |it| &it.entering);
         let Prune { kind, by, repair, .. } = self.step;
         let program = &self.program;
-        let stays = choose(program, place, (kind, by), &mut weights, (entering, through))?;
+        let stays = choose(program, place, (kind, by), &mut weights, entering)?;
         place.keep(&stays, &mut self.kept);
         let mut error: Option<f64> = None;
         let readers = if kind == PruneKind::Experts { Vec::new() } else { place.readers(program) };
@@ -220,7 +219,7 @@ impl Pruning {
             return Err(unmeasured(matrix));
         };
         let mut seen = Seen { matrix: *id, rows: Vec::new() };
-        for window in windows(ids, &Sample::default(), &model.info)? {
+        for window in windows(ids, &STEP_SIZES, &model.info)? {
             model.forward(&window, &mut model.start(), &mut Workspace::exact(), Some(&mut seen))?;
         }
         let (fitted, lost) = step_size::fit(&all, &seen.rows, place.after);

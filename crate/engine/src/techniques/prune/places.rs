@@ -142,6 +142,11 @@ pub(super) fn mentions(dim: &Dim, axis: AxisId) -> bool {
 }
 
 impl Place {
+    #[cfg(test)]
+    pub fn of(size: usize, parts: usize, after: usize) -> Self {
+        Self { layer: None, axis: AxisId(0), size, parts, after, along: Vec::new() }
+    }
+
     /// The axis, and those that go along, with how many of each go with an element.
     pub fn axes(&self) -> impl Iterator<Item = (AxisId, usize)> {
         std::iter::once((self.axis, 1)).chain(self.along.iter().copied())

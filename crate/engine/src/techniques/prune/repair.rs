@@ -49,3 +49,69 @@ pub(super) fn fit(matrix: &Matrix, w: &[f32], h: &[f32], stays: &[usize], repair
     }
     Fitted { w: fitted, lost: if whole > 0.0 { (lost / whole).max(0.0) } else { 0.0 } }
 }
+
+#[cfg(test)]
+mod tests {
+    use statepress_core::Role;
+    use statepress_kernels::program::{Dim, Layout};
+
+    use super::*;
+
+    fn case(rows: usize, cols: usize, tokens: usize) -> (Matrix, Vec<f32>, Vec<f32>, Vec<f32>) {
+        let mut random = fastrand::Rng::with_seed((rows * cols + tokens) as u64);
+        let mut x: Vec<f32> = (0..tokens * cols).map(|_| random.f32() - 0.4).collect();
+        // Columns that say much of one another.
+        x.chunks_exact_mut(cols).for_each(|x| (1..cols).for_each(|i| x[i] += 0.6 * x[i - 1]));
+        let mut h = vec![0.0; cols * cols];
+        statepress_kernels::linear::outer::add_gram(&mut h, &x, cols);
+        h.iter_mut().for_each(|h| *h /= tokens as f32);
+        let w = (0..rows * cols).map(|_| random.f32() - 0.5).collect();
+        let matrix = Matrix {
+            key: "w".into(),
+            rows,
+            cols,
+            layout: Layout::Plain,
+            role: Role::OutProj,
+            dims: [Dim::default(), Dim::default()],
+            layer: None,
+        };
+        (matrix, w, h, x)
+    }
+
+    /// The errors of outputs over the text itself, and no weights nearby with smaller ones.
+    #[test]
+    fn no_other_weights_come_nearer_to_the_old_outputs() {
+        let (matrix, w, h, x) = case(3, 8, 60);
+        let stays = [0, 2, 3, 6, 7];
+        let lost = |new: &[f32]| -> f64 {
+            let (mut lost, mut whole) = (0.0, 0.0);
+            for x in x.chunks_exact(8) {
+                for (old, new) in w.chunks_exact(8).zip(new.chunks_exact(5)) {
+                    let was: f32 = old.iter().zip(x).map(|(w, x)| w * x).sum();
+                    let is: f32 = new.iter().zip(&stays).map(|(w, &k)| w * x[k]).sum();
+                    lost += f64::from(was - is).powi(2);
+                    whole += f64::from(was).powi(2);
+                }
+            }
+            lost / whole
+        };
+        let (cut, fitted) = (fit(&matrix, &w, &h, &stays, false), fit(&matrix, &w, &h, &stays, true));
+        assert!((cut.lost - lost(&cut.w)).abs() < 1e-4 && (fitted.lost - lost(&fitted.w)).abs() < 1e-4);
+        assert!(fitted.lost < cut.lost / 2.0, "{} {}", fitted.lost, cut.lost);
+        for at in 0..fitted.w.len() {
+            for step in [-0.05, 0.05] {
+                let mut other = fitted.w.clone();
+                other[at] += step;
+                assert!(lost(&other) > fitted.lost - 1e-6, "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_text_says_nothing_weights_stay() {
+        let (matrix, w, _, _) = case(2, 4, 10);
+        let fitted = fit(&matrix, &w, &[0.0; 16], &[0, 3], true);
+        assert_eq!(fitted.w, [w[0], w[3], w[4], w[7]]);
+        assert_eq!(fitted.lost, 0.0);
+    }
+}

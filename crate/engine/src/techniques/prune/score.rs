@@ -21,7 +21,7 @@ pub(super) fn choose(
     place: &Place,
     (kind, by): (PruneKind, PruneBy),
     weights: &mut Weights,
-    (entering, through): (&Entering, Option<&[f32]>),
+    entering: &Entering,
 ) -> Result<Vec<usize>, EngineError> {
     let scores = match (by, kind) {
         (PruneBy::L1, _) => magnitudes(program, place, kind, weights, f64::abs)?,
@@ -37,10 +37,13 @@ pub(super) fn choose(
                     let matrix = program.matrix(id);
                     let w = weights.matrix(matrix)?;
                     let h = entering.get(&id.0).ok_or_else(|| unmeasured(matrix))?;
-                    let into_stream = matrix.rows == program.hidden_size()
-                        && matrix.dims[0].0.iter().all(|it| program.axes[it.axis.0].name == AxisName::Hidden);
-                    let through = through.filter(|_| into_stream);
-                    all.push(Reader::new(matrix, &w, h, through, place)?);
+                    all.push(Reader::new(matrix, &w, h, place)?);
+                }
+                // An expert that no token was sent to is cut by its weights.
+                all.retain(|reader| !reader.is_silent());
+                if all.is_empty() {
+                    let scores = magnitudes(program, place, kind, weights, |x| x * x)?;
+                    return Ok(place.best(&scores));
                 }
                 if by == PruneBy::Loss {
                     return Ok(eliminate(place, all));
@@ -203,10 +206,11 @@ fn states(
 
 /// `x^T H x`.
 pub(super) fn quadratic(x: &[f32], h: &[f32]) -> f64 {
-    let of = |(x_i, row): (&f32, &[f32])| {
-        f64::from(*x_i) * row.iter().zip(x).map(|(h, x)| f64::from(*h) * f64::from(*x)).sum::<f64>()
-    };
-    x.iter().zip(h.chunks_exact(x.len().max(1))).map(of).sum()
+    let mut product = vec![0.0f64; x.len()];
+    for (&x, row) in x.iter().zip(h.chunks_exact(x.len().max(1))) {
+        product.iter_mut().zip(row).for_each(|(sum, h)| *sum += f64::from(x) * f64::from(*h));
+    }
+    product.iter().zip(x).map(|(product, x)| product * f64::from(*x)).sum()
 }
 
 /// Numbers of a matrix `[rows, cols]`, of its tensor's.
