@@ -20,10 +20,18 @@ pub struct Prune {
     /// text sends them. `false` when left out.
     #[serde(default)]
     pub repair: bool,
+    /// Windows of 256 tokens of the calibration text that are read, evenly spaced, 1 to 4096; of a shorter text as many as it
+    /// has. 32 when left out: fitting takes more than rounding does.
+    #[serde(default = "usual_windows")]
+    pub windows: usize,
     /// The layers it is done in, counted from 0; all that have such structure when left out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub layers: Option<Vec<usize>>,
+}
+
+fn usual_windows() -> usize {
+    32
 }
 
 /// What a prune step removes.
@@ -108,7 +116,7 @@ impl Prune {
 
     /// Checks every option against what is allowed.
     pub(super) fn check(&self) -> Result<(), RecipeError> {
-        let Self { kind, keep, by, repair, layers } = self;
+        let Self { kind, keep, by, repair, windows, layers } = self;
         let is_count = *keep >= 2.0 && keep.fract() == 0.0 && *keep <= f64::from(u32::MAX);
         if !(*keep > 0.0 && *keep <= 1.0 || is_count) {
             let allowed = "above 0 and at most 1, a share, or a whole number from 2, a count";
@@ -125,6 +133,9 @@ impl Prune {
         if *kind == PruneKind::Experts && *repair {
             let allowed = "false for experts: which are asked, and how much, is the router's to say";
             return Err(RecipeError::option("prune.repair", repair, allowed));
+        }
+        if !(1..=4096).contains(windows) {
+            return Err(RecipeError::option("prune.windows", windows, "1 to 4096"));
         }
         if layers.as_ref().is_some_and(Vec::is_empty) {
             let allowed = "numbers of layers, or nothing for all of them";
@@ -145,7 +156,14 @@ mod tests {
 
     #[test]
     fn steps_are_read_with_what_is_left_out() {
-        let step = Prune { kind: PruneKind::Inner, keep: 0.75, by: PruneBy::L2, repair: false, layers: None };
+        let step = Prune {
+            kind: PruneKind::Inner,
+            keep: 0.75,
+            by: PruneBy::L2,
+            repair: false,
+            windows: 32,
+            layers: None,
+        };
         let recipe = read(r#"{"kind":"inner","keep":0.75}"#).unwrap();
         assert_eq!(recipe.steps, [super::super::Step::Prune(step.clone())]);
         assert!(!step.needs_calibration() && Prune { repair: true, ..step.clone() }.needs_calibration());
@@ -165,6 +183,7 @@ mod tests {
             (r#"{"kind":"delta","keep":4}"#, "with repair true"),
             (r#"{"kind":"experts","keep":0.5,"repair":true}"#, "prune.repair is true"),
             (r#"{"kind":"inner","keep":0.5,"layers":[]}"#, "prune.layers is []"),
+            (r#"{"kind":"inner","keep":0.5,"windows":0}"#, "prune.windows is 0; allowed: 1 to 4096"),
             (r#"{"kind":"rows","keep":0.5}"#, "rows"),
             (r#"{"kind":"inner","keep":0.5,"share":1}"#, "share"),
         ] {

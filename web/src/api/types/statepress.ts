@@ -790,6 +790,11 @@ by: PruneBy,
  */
 repair: boolean,
 /**
+ * Windows of 256 tokens of the calibration text that are read, evenly spaced, 1 to 4096; of a shorter text as many as it
+ * has. 32 when left out: fitting takes more than rounding does.
+ */
+windows: number,
+/**
  * The layers it is done in, counted from 0; all that have such structure when left out.
  */
 layers?: Array<number>, };

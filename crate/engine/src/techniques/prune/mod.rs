@@ -28,7 +28,7 @@ use statepress_kernels::program::{
 };
 
 use crate::EngineError;
-use crate::calibrate::{Sample, Statistics, StatisticsOptions, windows};
+use crate::calibrate::{BUDGET, Sample, Statistics, StatisticsOptions, windows};
 use crate::families::{ModelSpec, is_buffer};
 use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
 use cut::{Smaller, cuts};
@@ -37,11 +37,8 @@ use score::{Entering, choose, mixtures, unmeasured};
 use step_size::Rows;
 use weights::Weights;
 
-/// How much of a text is read: removing a fourth takes more than rounding, which does with a fourth of that.
-const SAMPLE: Sample = Sample { windows: 64, window: 256 };
-
-/// How much of it step sizes are fitted to.
-const STEP_SIZES: Sample = Sample { windows: 16, window: 256 };
+/// Tokens of a window of the calibration text.
+const WINDOW: usize = 256;
 
 /// A prune step under way.
 pub(crate) struct Pruning {
@@ -56,6 +53,8 @@ pub(crate) struct Pruning {
     kept: Kept,
     /// Numbers that were fitted, by key.
     fitted: BTreeMap<String, Rc<Vec<f32>>>,
+    /// What enters step sizes' projections.
+    seen: Seen,
     done: Vec<PrunedPlace>,
     findings: Vec<Finding>,
 }
@@ -107,8 +106,8 @@ impl Pruning {
             }
         };
         let (kept, fitted) = (Kept::new(), BTreeMap::new());
-        let (step, done, findings) = (step.clone(), Vec::new(), Vec::new());
-        Ok(Self { source, index, spec, program, step, places, reader, kept, fitted, done, findings })
+        let (step, seen, done, findings) = (step.clone(), Seen::default(), Vec::new(), Vec::new());
+        Ok(Self { source, index, spec, program, step, places, reader, kept, fitted, seen, done, findings })
     }
 
     /// The matrices of a place of which it has to be known what enters them.
@@ -155,7 +154,8 @@ impl Pruning {
                         order.push(id);
                     }
                 }
-                let how = StatisticsOptions { sample: SAMPLE, ..StatisticsOptions::default() };
+                let sample = Sample { windows: self.step.windows, window: WINDOW };
+                let how = StatisticsOptions { sample, ..StatisticsOptions::default() };
                 none.insert(Statistics::new(model, &reader.ids, &order, &how)?)
             }
         };
@@ -215,18 +215,41 @@ impl Pruning {
         };
         let mut weights = Weights::new(&*self.source, &self.index, &self.spec);
         let all = Rows { w: weights.matrix(matrix)?, bias: weights.tensor(bias)?.1.to_vec() };
-        let Some(TextReader { model: Some(model), ids, .. }) = &self.reader else {
-            return Err(unmeasured(matrix));
-        };
-        let mut seen = Seen { matrix: *id, rows: Vec::new() };
-        for window in windows(ids, &STEP_SIZES, &model.info)? {
-            model.forward(&window, &mut model.start(), &mut Workspace::exact(), Some(&mut seen))?;
+        if !self.seen.0.contains_key(id) {
+            self.see(*id)?;
         }
-        let (fitted, lost) = step_size::fit(&all, &seen.rows, place.after);
+        let seen = self.seen.0.remove(id).ok_or_else(|| unmeasured(matrix))?;
+        let (fitted, lost) = step_size::fit(&all, &seen, place.after);
         place.keep(&(0..place.after).collect::<Vec<_>>(), &mut self.kept);
         self.fitted.insert(matrix.key.clone(), Rc::new(fitted.w));
         self.fitted.insert(bias.clone(), Rc::new(fitted.bias));
         self.tell(place, &(0..place.size).collect::<Vec<_>>(), Some(lost));
+        Ok(())
+    }
+
+    /// Takes the rows that enter a step size's projection, and those of the next ones that are to be fitted, as far as
+    /// there is room for them.
+    fn see(&mut self, first: MatrixId) -> Result<(), EngineError> {
+        let program = &self.program;
+        let Some(TextReader { model: Some(model), ids, .. }) = &self.reader else {
+            return Err(unmeasured(program.matrix(first)));
+        };
+        let sample = Sample { windows: self.step.windows, window: WINDOW };
+        let windows = windows(ids, &sample, &model.info)?;
+        let tokens: usize = windows.iter().map(Vec::len).sum();
+        let mut room = BUDGET;
+        for place in &self.places[self.done.len()..] {
+            for id in place.writers(program) {
+                let bytes = 4 * tokens * program.matrix(id).cols;
+                if id == first || bytes <= room {
+                    room = room.saturating_sub(bytes);
+                    self.seen.0.insert(id, Vec::new());
+                }
+            }
+        }
+        for window in windows {
+            model.forward(&window, &mut model.start(), &mut Workspace::exact(), Some(&mut self.seen))?;
+        }
         Ok(())
     }
 
@@ -282,16 +305,14 @@ impl Job for Pruning {
     }
 }
 
-/// Takes the rows that enter a matrix.
-struct Seen {
-    matrix: MatrixId,
-    rows: Vec<f32>,
-}
+/// Takes the rows that enter some matrices.
+#[derive(Default)]
+struct Seen(BTreeMap<MatrixId, Vec<f32>>);
 
 impl Observe for Seen {
     fn tap(&mut self, matrix: MatrixId, _: &str, rows: &[f32]) {
-        if matrix == self.matrix {
-            self.rows.extend_from_slice(rows);
+        if let Some(seen) = self.0.get_mut(&matrix) {
+            seen.extend_from_slice(rows);
         }
     }
 }

@@ -62,12 +62,9 @@ pub(super) fn places(program: &Program, step: &Prune) -> Result<Vec<Place>, Engi
     if places.is_empty() {
         let there = KINDS.iter().filter(|&&kind| of_kind(program, kind).next().is_some());
         let there: Vec<_> = there.map(|kind| kind.name()).collect();
-        let which = if step.layers.is_some() { "these layers" } else { "the model" };
-        let allowed = format!(
-            "what there is: {which} have no {}; the model has {}",
-            step.kind.words(),
-            there.join(", ")
-        );
+        let which = if step.layers.is_some() { "these layers have" } else { "the model has" };
+        let (words, there) = (step.kind.words(), there.join(", "));
+        let allowed = format!("what there is: {which} no {words}; the model has {there}");
         return Err(EngineError::option("prune.kind", step.kind.name(), allowed));
     }
     places.retain(|place| place.after < place.size);
