@@ -333,6 +333,19 @@ fn what_a_model_lacks_or_cannot_lose_is_refused_by_name() {
     assert!(error.contains("cannot be run cannot be pruned"), "{error}");
 }
 
+/// Codes are decoded to be cut, which is said.
+#[test]
+fn what_was_quantized_is_decoded_first() {
+    let base = open(&fixture("fixtures/il_moe.int8dyn_per_channel.pt"), &[]);
+    let (report, smaller) = pruned(&base, json!([{ "prune": { "kind": "width", "keep": 0.5 } }]));
+    let told = report.plan.findings.iter().find(|finding| {
+        finding.code == "dequantized"
+            && finding.message.contains("quantized tensors were decoded to be pruned")
+    });
+    assert!(told.is_some(), "{:?}", report.plan.findings);
+    assert!(logits(&smaller, &[1, 2, 3]).iter().all(|x| x.is_finite()));
+}
+
 /// Structure and bits in one recipe, in one report; what was there before is what is compared with.
 #[test]
 fn structure_and_bits_go_in_one_recipe() {

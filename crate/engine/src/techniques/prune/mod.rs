@@ -9,6 +9,7 @@
 
 mod cut;
 mod eliminate;
+mod left;
 mod places;
 mod repair;
 mod score;
@@ -18,20 +19,19 @@ mod weights;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{Prune, PruneBy, PruneKind};
 use statepress_core::report::{Pruned, PrunedPlace};
-use statepress_core::{Finding, Index, Recipe, Source};
-use statepress_kernels::program::{
-    Axis, AxisId, AxisName, Expert, Layout, Matrix, MatrixId, Op, Program, VectorSource,
-};
+use statepress_core::{Finding, Index, Source};
+use statepress_kernels::program::{Expert, Layout, Matrix, MatrixId, Op, Program, VectorSource};
 
 use crate::EngineError;
 use crate::calibrate::{BUDGET, Sample, Statistics, StatisticsOptions, windows};
-use crate::families::{ModelSpec, is_buffer};
+use crate::families::ModelSpec;
 use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
-use cut::{Smaller, cuts};
+use cut::cuts;
+pub(crate) use left::planned;
+use left::{decoded, program, real, report, smaller, told};
 use places::{Kept, Place, places, select};
 use score::{Entering, choose, mixtures, unmeasured};
 use step_size::Rows;
@@ -296,7 +296,8 @@ impl Job for Pruning {
         if self.done.len() < self.places.len() {
             return Err(EngineError::Evaluation("pruning was finished before all was pruned".into()));
         }
-        let Self { source, index, spec, program, step, kept, mut fitted, done, findings, .. } = self;
+        let Self { source, index, spec, program, step, kept, mut fitted, done, mut findings, .. } = self;
+        findings.extend(decoded(&index, &spec, &cuts(&program, &kept)));
         let len = source.len();
         let mut smaller = smaller((&index, &spec), &program, &step, &kept, len, &mut fitted)?;
         let source = smaller.source(source);
@@ -315,103 +316,6 @@ impl Observe for Seen {
             seen.extend_from_slice(rows);
         }
     }
-}
-
-/// What the prune steps of a recipe leave, by arithmetic alone: in place of what will be chosen goes what comes last.
-pub(crate) fn planned(
-    index: &Index,
-    spec: &ModelSpec,
-    recipe: &Recipe,
-) -> Result<(Index, ModelSpec, Vec<Pruned>), EngineError> {
-    let (mut index, mut spec, mut reports) = (index.clone(), spec.clone(), Vec::new());
-    for step in recipe.prunes() {
-        let program = program(&spec)?;
-        let (mut kept, mut done) = (Kept::new(), Vec::new());
-        for place in places(&program, step)? {
-            place.keep(&place.best(&vec![0.0; place.size]), &mut kept);
-            done.push(told(&program, &spec, &index, &place, Vec::new(), None));
-        }
-        let smaller = smaller((&index, &spec), &program, step, &kept, 0, &mut BTreeMap::new())?;
-        reports.push(report(step, &index, &smaller.index, done));
-        (index, spec) = (smaller.index, smaller.spec);
-    }
-    Ok((index, spec, reports))
-}
-
-fn program(spec: &ModelSpec) -> Result<Rc<Program>, EngineError> {
-    spec.program.clone().ok_or_else(|| {
-        let why = spec.refusal.as_deref().unwrap_or("the model is not known");
-        let reason =
-            format!("what cannot be run cannot be pruned, as nobody knows what goes together: {why}");
-        EngineError::UnknownModel { reason }
-    })
-}
-
-/// The checkpoint that is left, which has to run.
-fn smaller(
-    (index, spec): (&Index, &ModelSpec),
-    program: &Program,
-    step: &Prune,
-    kept: &Kept,
-    len: u64,
-    fitted: &mut BTreeMap<String, Rc<Vec<f32>>>,
-) -> Result<Smaller, EngineError> {
-    let mut smaller = Smaller::new(index, spec, len, &cuts(program, kept), fitted)?;
-    if step.kind == PruneKind::AttentionHead {
-        smaller = smaller.with_config(heads(program, spec, kept))?;
-    }
-    match &smaller.spec.refusal {
-        None => Ok(smaller),
-        Some(reason) => {
-            let allowed = format!("what leaves a model that runs, which this would not: {reason}");
-            Err(EngineError::option("prune.kind", step.kind.name(), allowed))
-        }
-    }
-}
-
-/// What a configuration says of attention's heads: those of the first layer that attends, and their width where it is no
-/// longer what the width of the model makes of it.
-fn heads(program: &Program, spec: &ModelSpec, kept: &Kept) -> Map<String, Value> {
-    let attention = program.nodes.iter().find_map(|node| match &node.op {
-        Op::Attention(attention) => Some((node.layer, attention)),
-        _ => None,
-    });
-    let mut fields = Map::new();
-    if let Some((layer, attention)) = attention {
-        let mut axes = program.axes.iter().enumerate();
-        let of = |(_, axis): &(usize, &Axis)| axis.layer == layer && axis.name == AxisName::QueryHead;
-        let stay = axes.find(of).and_then(|(at, _)| kept.get(&AxisId(at)));
-        let heads = stay.map_or(attention.heads, Vec::len);
-        fields.insert("num_attention_heads".into(), heads.into());
-        if !spec.fields.contains_key("head_dim") {
-            fields.insert("head_dim".into(), attention.head.into());
-        }
-    }
-    fields
-}
-
-fn report(step: &Prune, before: &Index, after: &Index, places: Vec<PrunedPlace>) -> Pruned {
-    let params = |index: &Index| {
-        let weights = index.tensors.iter().filter(|entry| entry.tied_to.is_none() && !is_buffer(entry));
-        weights.map(statepress_core::Entry::params).sum()
-    };
-    Pruned { step: step.clone(), params_before: params(before), params_after: params(after), places }
-}
-
-fn told(
-    program: &Program,
-    spec: &ModelSpec,
-    index: &Index,
-    place: &Place,
-    removed: Vec<usize>,
-    error: Option<f64>,
-) -> PrunedPlace {
-    let tensors = place.keys(program).iter().map(|key| real(spec, index, key)).collect();
-    PrunedPlace { layer: place.layer, tensors, before: place.size, after: place.after, removed, error }
-}
-
-fn real(spec: &ModelSpec, index: &Index, key: &str) -> String {
-    spec.names.get(index, key).map_or_else(|| key.into(), |entry| entry.name.clone())
 }
 
 /// Puts the fitted numbers of a matrix where its tensor has them.
