@@ -4,7 +4,6 @@
 //! that were fitted are held.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
@@ -15,7 +14,8 @@ use statepress_core::{DType, Encoding, Entry, Index, Packed, Source};
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::program::{Layout, NormKind, Op, Program, VectorForm, VectorId, VectorSource};
 
-use super::places::{Kept, mentions, select};
+use super::pairs::Pairs;
+use super::places::{Kept, select};
 use crate::EngineError;
 use crate::families::{ASSUMED, Hints, ModelSpec, infer};
 
@@ -31,15 +31,20 @@ pub(super) struct Cut {
 }
 
 /// What becomes of the tensors of a model, by usual key: of those that change. Without a cut a tensor is left out.
-pub(super) type Cuts = BTreeMap<String, Option<Cut>>;
+pub(super) type Cuts = Pairs<String, Option<Cut>>;
+
+/// Numbers that were fitted, by usual key.
+pub(super) type Fitted = Pairs<String, Rc<Vec<f32>>>;
 
 /// The cuts that leave of every axis what is kept.
 pub(super) fn cuts(program: &Program, kept: &Kept) -> Cuts {
-    let mut cuts = Cuts::new();
+    let mut cuts = Cuts::default();
     let mut cut = |key: &str, dims: Vec<Option<Vec<usize>>>, factor: f32| {
         if dims.iter().any(Option::is_some) {
             let cut = Cut { from: key.into(), dims, factor };
-            cuts.entry(key.into()).or_insert(Some(cut));
+            if !cuts.has(key) {
+                cuts.insert(key.into(), Some(cut));
+            }
         }
     };
     let experts = |key: &str| {
@@ -67,8 +72,8 @@ pub(super) fn cuts(program: &Program, kept: &Kept) -> Cuts {
         if let VectorSource::Key(key) = &vector.source {
             let dims = vector.dims.iter().map(|dim| select(dim, kept)).collect();
             // Decay and taps are no weights of norms.
-            let scale = scales.get(&at).filter(|_| vector.form == VectorForm::Plain);
-            cut(key, dims, scale.copied().unwrap_or(1.0));
+            let scale = if vector.form == VectorForm::Plain { scales[at] } else { 1.0 };
+            cut(key, dims, scale);
         }
     }
     renumber(program, kept, &mut cuts);
@@ -104,20 +109,21 @@ fn renumber(program: &Program, kept: &Kept, cuts: &mut Cuts) {
 
 /// By vector: what weights of norms over fewer numbers are multiplied by. Zeros count in the mean square of a norm; where
 /// they are gone its mean is larger, and weights make up for it.
-fn norm_scales(program: &Program, kept: &Kept) -> BTreeMap<usize, f32> {
-    let weights = program.nodes.iter().filter_map(|node| match &node.op {
-        Op::GatedNorm { norm: Some(norm), .. } => norm.weight,
-        Op::Norm { norm, .. } if norm.kind == NormKind::Rms => norm.weight,
-        _ => None,
-    });
-    weights
-        .filter_map(|VectorId(at)| {
-            let dim = program.vectors[at].dims.first()?;
-            let stays = select(dim, kept)?.len();
-            (kept.keys().any(|axis| mentions(dim, *axis)) && stays > 0)
-                .then(|| (at, (dim.len() as f32 / stays as f32).sqrt()))
-        })
-        .collect()
+fn norm_scales(program: &Program, kept: &Kept) -> Vec<f32> {
+    let mut scales = vec![1.0; program.vectors.len()];
+    for node in &program.nodes {
+        let weight = match &node.op {
+            Op::GatedNorm { norm: Some(norm), .. } => norm.weight,
+            Op::Norm { norm, .. } if norm.kind == NormKind::Rms => norm.weight,
+            _ => None,
+        };
+        let Some(VectorId(at)) = weight else { continue };
+        let Some(dim) = program.vectors[at].dims.first() else { continue };
+        if let Some(stays) = select(dim, kept).filter(|stays| !stays.is_empty()) {
+            scales[at] = (dim.len() as f32 / stays.len() as f32).sqrt();
+        }
+    }
+    scales
 }
 
 /// Numbers of a tensor `shape`, cut.
@@ -183,20 +189,21 @@ impl Smaller {
         spec: &ModelSpec,
         len: u64,
         cuts: &Cuts,
-        values: &mut BTreeMap<String, Rc<Vec<f32>>>,
+        values: &mut Fitted,
     ) -> Result<Self, EngineError> {
-        let mut by_position: BTreeMap<usize, (&String, &Option<Cut>)> = BTreeMap::new();
-        for (key, cut) in cuts {
-            if let Some(&position) = spec.names.positions().get(key) {
-                by_position.insert(position, (key, cut));
+        let mut by_position: Vec<Option<&(String, Option<Cut>)>> = vec![None; index.tensors.len()];
+        let mut changed: Vec<&str> = Vec::new();
+        for cut in &cuts.0 {
+            if let Some(&position) = spec.names.positions().get(&cut.0) {
+                by_position[position] = Some(cut);
+                changed.push(&index.tensors[position].name);
             }
         }
-        let changed: Vec<&str> = by_position.keys().map(|&at| index.tensors[at].name.as_str()).collect();
         let mut regions = Vec::new();
         let mut tensors = Vec::with_capacity(index.tensors.len());
         let mut end = len;
         for (position, entry) in index.tensors.iter().enumerate() {
-            let Some((key, cut)) = by_position.get(&position) else {
+            let Some((key, cut)) = by_position[position] else {
                 let mut entry = entry.clone();
                 entry.tied_to = entry.tied_to.filter(|to| !changed.contains(&to.as_str()));
                 tensors.push(entry);
@@ -214,7 +221,7 @@ impl Smaller {
             }
             let stored = Stored::Strided(Strided { dtype, storage, first: 0, strides, negated: false });
             tensors.push(Entry { name: entry.name.clone(), shape, stored, tied_to: None });
-            let values = values.remove(*key);
+            let values = values.remove(key);
             regions.push(Region { begin: end, len: storage.len, from, cut: cut.clone(), dtype, values });
             end += storage.len;
         }

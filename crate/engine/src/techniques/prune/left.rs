@@ -1,6 +1,5 @@
 //! What a prune step leaves: a checkpoint that runs, and what a report says of it.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
@@ -11,7 +10,7 @@ use statepress_core::words::counted;
 use statepress_core::{Entry, Finding, Index, Recipe};
 use statepress_kernels::program::{Axis, AxisId, AxisName, Op, Program};
 
-use super::cut::{Cuts, Smaller, cuts};
+use super::cut::{Cuts, Fitted, Smaller, cuts};
 use super::places::{Kept, Place, places};
 use crate::EngineError;
 use crate::families::{ModelSpec, is_buffer};
@@ -25,12 +24,12 @@ pub(crate) fn planned(
     let (mut index, mut spec, mut reports) = (index.clone(), spec.clone(), Vec::new());
     for step in recipe.prunes() {
         let program = program(&spec)?;
-        let (mut kept, mut done) = (Kept::new(), Vec::new());
+        let (mut kept, mut done) = (Kept::default(), Vec::new());
         for place in places(&program, step)? {
             place.keep(&place.best(&vec![0.0; place.size]), &mut kept);
             done.push(told(&program, &spec, &index, &place, Vec::new(), None));
         }
-        let smaller = smaller((&index, &spec), &program, step, &kept, 0, &mut BTreeMap::new())?;
+        let smaller = smaller((&index, &spec), &program, step, &kept, 0, &mut Fitted::default())?;
         reports.push(report(step, &index, &smaller.index, done));
         (index, spec) = (smaller.index, smaller.spec);
     }
@@ -53,7 +52,7 @@ pub(super) fn smaller(
     step: &Prune,
     kept: &Kept,
     len: u64,
-    fitted: &mut BTreeMap<String, Rc<Vec<f32>>>,
+    fitted: &mut Fitted,
 ) -> Result<Smaller, EngineError> {
     let mut smaller = Smaller::new(index, spec, len, &cuts(program, kept), fitted)?;
     if step.kind == PruneKind::AttentionHead {
@@ -115,7 +114,7 @@ pub(super) fn real(spec: &ModelSpec, index: &Index, key: &str) -> String {
 
 /// Says that codes were decoded to be cut.
 pub(super) fn decoded(index: &Index, spec: &ModelSpec, cuts: &Cuts) -> Option<Finding> {
-    let entries = cuts.keys().filter_map(|key| spec.names.get(index, key));
+    let entries = cuts.0.iter().filter_map(|(key, _)| spec.names.get(index, key));
     let mut coded = entries.filter(|entry| !matches!(entry.stored, Stored::Strided(_)));
     let first = coded.next()?;
     let count = counted(1 + coded.count(), "quantized tensor was", "quantized tensors were");

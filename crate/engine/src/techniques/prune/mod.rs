@@ -10,13 +10,13 @@
 mod cut;
 mod eliminate;
 mod left;
+mod pairs;
 mod places;
 mod repair;
 mod score;
 mod step_size;
 mod weights;
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
@@ -29,7 +29,7 @@ use crate::EngineError;
 use crate::calibrate::{BUDGET, Sample, Statistics, StatisticsOptions, windows};
 use crate::families::ModelSpec;
 use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
-use cut::cuts;
+use cut::{Fitted, cuts};
 pub(crate) use left::planned;
 use left::{decoded, program, real, report, smaller, told};
 use places::{Kept, Place, places, select};
@@ -52,7 +52,7 @@ pub(crate) struct Pruning {
     reader: Option<TextReader>,
     kept: Kept,
     /// Numbers that were fitted, by key.
-    fitted: BTreeMap<String, Rc<Vec<f32>>>,
+    fitted: Fitted,
     /// What enters step sizes' projections.
     seen: Seen,
     done: Vec<PrunedPlace>,
@@ -101,11 +101,11 @@ impl Pruning {
                     Some(_) => None,
                     None => Some(Load::new(Cpu, source.clone(), index.clone(), spec.clone())?),
                 };
-                let (ids, entering) = (ids.clone(), Entering::new());
+                let (ids, entering) = (ids.clone(), Entering::default());
                 Some(TextReader { ids, load, model, statistics: None, entering })
             }
         };
-        let (kept, fitted) = (Kept::new(), BTreeMap::new());
+        let (kept, fitted) = (Kept::default(), Fitted::default());
         let (step, seen, done, findings) = (step.clone(), Seen::default(), Vec::new(), Vec::new());
         Ok(Self { source, index, spec, program, step, places, reader, kept, fitted, seen, done, findings })
     }
@@ -142,7 +142,7 @@ impl Pruning {
         }
         let Some(model) = &reader.model else { return Ok(None) };
         let Some(next) = wanted.get(self.done.len()) else { return Ok(None) };
-        if next.iter().all(|id| reader.entering.contains_key(&id.0)) {
+        if next.iter().all(|id| reader.entering.has(id)) {
             return Ok(None);
         }
         let statistics = match &mut reader.statistics {
@@ -161,7 +161,7 @@ impl Pruning {
         };
         let progress = statistics.step().await?;
         for measured in statistics.take() {
-            reader.entering.insert(measured.matrix.0, measured.h);
+            reader.entering.insert(measured.matrix, measured.h);
         }
         match progress {
             Some(progress) => Ok(Some(Progress { stage: "prune".into(), ..progress })),
@@ -172,7 +172,7 @@ impl Pruning {
     /// Chooses what stays of the next place, and fits what reads it.
     fn work(&mut self, place: &Place) -> Result<(), EngineError> {
         let mut weights = Weights::new(&*self.source, &self.index, &self.spec);
-        let nothing = Entering::new();
+        let nothing = Entering::default();
         let entering = self.reader.as_ref().map_or(&nothing, |it| &it.entering);
         let Prune { kind, by, repair, .. } = self.step;
         let program = &self.program;
@@ -184,9 +184,9 @@ impl Pruning {
             let message = "no product reads what was removed: there was nothing to repair";
             self.findings.push(Finding::info("nothing-to-repair", message).about(self.name(place)));
         }
-        for id in readers.iter().filter(|id| entering.contains_key(&id.0)) {
+        for id in readers.iter().filter(|id| entering.has(*id)) {
             let matrix = program.matrix(*id);
-            let h = entering.get(&id.0).ok_or_else(|| unmeasured(matrix))?;
+            let h = entering.get(id).ok_or_else(|| unmeasured(matrix))?;
             let columns = select(&matrix.dims[1], &self.kept).unwrap_or_default();
             let fitted = repair::fit(matrix, &weights.matrix(matrix)?, h, &columns, repair);
             error = Some(error.unwrap_or(0.0).max(fitted.lost));
@@ -215,7 +215,7 @@ impl Pruning {
         };
         let mut weights = Weights::new(&*self.source, &self.index, &self.spec);
         let all = Rows { w: weights.matrix(matrix)?, bias: weights.tensor(bias)?.1.to_vec() };
-        if !self.seen.0.contains_key(id) {
+        if !self.seen.0.has(id) {
             self.see(*id)?;
         }
         let seen = self.seen.0.remove(id).ok_or_else(|| unmeasured(matrix))?;
@@ -281,7 +281,7 @@ impl Job for Pruning {
         let later: Vec<MatrixId> =
             self.places[self.done.len()..].iter().flat_map(|place| self.wanted(place)).collect();
         if let Some(reader) = &mut self.reader {
-            reader.entering.retain(|id, _| later.contains(&MatrixId(*id)));
+            reader.entering.0.retain(|(id, _)| later.contains(id));
         }
         Ok(Some(Progress {
             stage: "prune".into(),
@@ -308,18 +308,18 @@ impl Job for Pruning {
 
 /// Takes the rows that enter some matrices.
 #[derive(Default)]
-struct Seen(BTreeMap<MatrixId, Vec<f32>>);
+struct Seen(Entering);
 
 impl Observe for Seen {
     fn tap(&mut self, matrix: MatrixId, _: &str, rows: &[f32]) {
-        if let Some(seen) = self.0.get_mut(&matrix) {
-            seen.extend_from_slice(rows);
+        if let Some(seen) = self.0.0.iter_mut().find(|(id, _)| *id == matrix) {
+            seen.1.extend_from_slice(rows);
         }
     }
 }
 
 /// Puts the fitted numbers of a matrix where its tensor has them.
-fn put(fitted: &mut BTreeMap<String, Rc<Vec<f32>>>, matrix: &Matrix, w: Vec<f32>, cols: usize) {
+fn put(fitted: &mut Fitted, matrix: &Matrix, w: Vec<f32>, cols: usize) {
     let rows = matrix.rows;
     let values = match matrix.layout {
         Layout::Plain => w,

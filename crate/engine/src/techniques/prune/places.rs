@@ -1,15 +1,14 @@
 //! Where a model has what a prune step removes: axes, and what goes along with them.
 
-use std::collections::BTreeMap;
-
 use statepress_core::recipe::{Prune, PruneKind};
 use statepress_kernels::program::{AxisId, AxisName, Dim, MatrixId, Op, Program, VectorSource, View};
 
+use super::pairs::Pairs;
 use crate::EngineError;
 use crate::calibrate::entered;
 
 /// What stays of each axis, by index.
-pub(super) type Kept = BTreeMap<AxisId, Vec<usize>>;
+pub(super) type Kept = Pairs<AxisId, Vec<usize>>;
 
 /// An axis that something can be removed of.
 #[derive(Clone, Debug)]
@@ -162,10 +161,8 @@ impl Place {
         let (part, stays) = (self.size / self.parts, self.after / self.parts);
         let mut kept = Vec::with_capacity(self.after);
         for first in (0..self.size).step_by(part.max(1)) {
-            let mut order: Vec<usize> = (first..first + part).collect();
-            // Stable: of equals the earlier stay.
-            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-            kept.extend_from_slice(&order[..stays]);
+            let order = ascending(&scores[first..first + part]);
+            kept.extend(order[part - stays..].iter().map(|at| first + at));
         }
         kept.sort_unstable();
         kept
@@ -224,9 +221,16 @@ impl Place {
     }
 }
 
+/// Indexes by what they score, least first; of equals the later first, so that the earlier stay.
+pub(super) fn ascending(scores: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_unstable_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a)));
+    order
+}
+
 /// What stays of a dimension; `None`: all of it.
 pub(super) fn select(dim: &Dim, kept: &Kept) -> Option<Vec<usize>> {
-    if !dim.0.iter().any(|segment| kept.contains_key(&segment.axis)) {
+    if !dim.0.iter().any(|segment| kept.has(&segment.axis)) {
         return None;
     }
     let (mut selected, mut first) = (Vec::new(), 0);

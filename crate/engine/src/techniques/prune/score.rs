@@ -1,19 +1,18 @@
 //! What each element of an axis is worth: by its weights, or by what a text sends through them.
 
-use std::collections::BTreeMap;
-
 use statepress_core::recipe::{PruneBy, PruneKind};
 use statepress_kernels::program::{
-    AxisName, Expert, Experts, Layout, Matrix, Op, Program, VectorForm, VectorSource,
+    AxisName, Expert, Experts, Layout, Matrix, MatrixId, Op, Program, VectorForm, VectorSource,
 };
 
 use super::eliminate::{Reader, eliminate};
+use super::pairs::Pairs;
 use super::places::Place;
 use super::weights::Weights;
 use crate::EngineError;
 
 /// What enters the products of a model, by the matrix.
-pub(super) type Entering = BTreeMap<usize, Vec<f32>>;
+pub(super) type Entering = Pairs<MatrixId, Vec<f32>>;
 
 /// The elements of a place that stay.
 pub(super) fn choose(
@@ -36,7 +35,7 @@ pub(super) fn choose(
                 for id in readers {
                     let matrix = program.matrix(id);
                     let w = weights.matrix(matrix)?;
-                    let h = entering.get(&id.0).ok_or_else(|| unmeasured(matrix))?;
+                    let h = entering.get(&id).ok_or_else(|| unmeasured(matrix))?;
                     all.push(Reader::new(matrix, &w, h, place)?);
                 }
                 // An expert that no token was sent to is cut by its weights.
@@ -151,7 +150,7 @@ fn experts(
         for (score, expert) in scores.iter_mut().zip(&op.experts) {
             let id = if by == PruneBy::Usage { expert.up } else { expert.down };
             let matrix = program.matrix(id);
-            let h = entering.get(&id.0).ok_or_else(|| unmeasured(matrix))?;
+            let h = entering.get(&id).ok_or_else(|| unmeasured(matrix))?;
             *score += match by {
                 PruneBy::Usage => (0..matrix.cols).map(|i| f64::from(h[i * (matrix.cols + 1)])).sum::<f64>(),
                 _ => {
@@ -175,7 +174,7 @@ fn states(
     let mut scores = vec![1.0; place.size];
     for id in place.writers(program) {
         let matrix = program.matrix(id);
-        let h = entering.get(&id.0).ok_or_else(|| unmeasured(matrix))?;
+        let h = entering.get(&id).ok_or_else(|| unmeasured(matrix))?;
         let w = weights.matrix(matrix)?;
         let mut first = 0;
         for segment in &matrix.dims[0].0 {

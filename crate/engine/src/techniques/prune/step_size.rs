@@ -7,6 +7,7 @@
 
 use statepress_kernels::linear::outer;
 
+use super::places::ascending;
 use crate::calibrate::inverse;
 
 /// How often every row takes a step, at the most.
@@ -78,8 +79,7 @@ fn start(all: &Rows, a: &[f32], count: usize) -> Rows {
         let product: f64 = w.iter().zip(&mean).map(|(w, mean)| f64::from(*w) * mean).sum();
         product / tokens + f64::from(all.bias[row])
     };
-    let mut order: Vec<usize> = (0..rows).collect();
-    order.sort_by(|&x, &y| moves(x).total_cmp(&moves(y)));
+    let order = ascending(&(0..rows).map(moves).collect::<Vec<f64>>());
     let (mut w, mut bias) = (Vec::with_capacity(count * cols), Vec::with_capacity(count));
     for group in 0..count {
         let members = &order[group * rows / count..(group + 1) * rows / count];
