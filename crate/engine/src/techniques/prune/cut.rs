@@ -140,11 +140,21 @@ pub(super) fn apply(values: &[f32], shape: &[usize], cut: &Cut) -> Vec<f32> {
     let mut rows = vec![0usize];
     let outer = shape.len().saturating_sub(1);
     for (at, &stride) in strides.iter().enumerate().take(outer) {
-        let stays = stays(at);
-        rows = rows.iter().flat_map(|&row| stays.iter().map(move |&index| row + index * stride)).collect();
+        let (stays, above) = (stays(at), std::mem::take(&mut rows));
+        for row in above {
+            for index in &stays {
+                rows.push(row + index * stride);
+            }
+        }
     }
     let last = if shape.is_empty() { vec![0] } else { stays(outer) };
-    rows.iter().flat_map(|&row| last.iter().map(move |&index| values[row + index] * cut.factor)).collect()
+    let mut numbers = Vec::with_capacity(rows.len() * last.len());
+    for row in rows {
+        for index in &last {
+            numbers.push(values[row + index] * cut.factor);
+        }
+    }
+    numbers
 }
 
 /// The shape of what is cut.
@@ -279,19 +289,21 @@ impl View {
                 apply(&codecs::decode(&tensor), &region.from.shape, &region.cut)
             }
         };
+        let mut bytes = Vec::with_capacity(region.len as usize);
         let encoding = match region.dtype {
             DType::F16 => Encoding::Fp16,
             DType::Bf16 => Encoding::Bf16,
-            _ => return Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            _ => {
+                values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+                return Ok(bytes);
+            }
         };
         let shape = [values.len()];
         let coded = codecs::encode(&values, &shape, encoding, Clip::Absmax).map_err(|e| failed(&e))?;
-        Ok(match coded.tensor.data {
-            Packed::F16(values) | Packed::Bf16(values) => {
-                values.iter().flat_map(|value| value.to_le_bytes()).collect()
-            }
-            _ => Vec::new(),
-        })
+        if let Packed::F16(values) | Packed::Bf16(values) = coded.tensor.data {
+            values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+        }
+        Ok(bytes)
     }
 }
 

@@ -46,8 +46,8 @@ impl Reader {
         m.iter_mut().for_each(|m| *m *= share);
         let columns = place.indexes(&matrix.dims[1]);
         let energy = |all: &Vec<usize>| -> f64 {
-            let pairs = all.iter().flat_map(|&i| all.iter().map(move |&j| i * cols + j));
-            pairs.map(|at| m[at] * f64::from(h[at])).sum()
+            let pairs = block(&m, cols, all, all).into_iter().zip(block(h, cols, all, all));
+            pairs.map(|(m, h)| m * f64::from(h)).sum()
         };
         let energies = columns.iter().map(energy).collect();
         // What nothing entered has no order of its own.
@@ -75,17 +75,12 @@ impl Reader {
             return self.m[i * (self.cols + 1)] / self.inverse[i * (self.cols + 1)];
         }
         let Some(a) = self.block(columns) else { return 0.0 };
-        let b = columns.len();
-        let pairs = (0..b).flat_map(|k| (0..b).map(move |l| (k, l)));
-        pairs.map(|(k, l)| a[k * b + l] * self.m[columns[k] * self.cols + columns[l]]).sum()
+        a.iter().zip(block(&self.m, self.cols, columns, columns)).map(|(a, m)| a * m).sum()
     }
 
     /// The inverse of a block of the inverse; `None` where there is nothing in it.
     fn block(&self, columns: &[usize]) -> Option<Vec<f64>> {
-        let b = columns.len();
-        let pairs = columns.iter().flat_map(|&i| columns.iter().map(move |&j| (i, j)));
-        let block: Vec<f64> = pairs.map(|(i, j)| self.inverse[i * self.cols + j]).collect();
-        solve(block, b)
+        solve(block(&self.inverse, self.cols, columns, columns), columns.len())
     }
 
     /// Leaves an element out, and fits the others anew.
@@ -102,9 +97,9 @@ impl Reader {
                 alive.iter().for_each(|&j| p[k * n + j] += factor * row[j]);
             }
         }
-        let of_m: Vec<f64> = columns.iter().flat_map(|&i| self.m[i * n..][..n].to_vec()).collect();
-        let of_inverse: Vec<f64> =
-            columns.iter().flat_map(|&i| self.inverse[i * n..][..n].to_vec()).collect();
+        let all: Vec<usize> = (0..n).collect();
+        let of_m = block(&self.m, n, &columns, &all);
+        let of_inverse = block(&self.inverse, n, &columns, &all);
         // Q = M_B: - 1/2 M_BB P, so that M becomes M - P^T Q - Q^T P.
         let mut q = of_m.clone();
         for k in 0..b {
@@ -126,7 +121,18 @@ impl Reader {
     }
 }
 
-pub(super) fn singular(matrix: &Matrix) -> EngineError {
+/// What rows and columns of `[_, n]` have in common.
+pub(super) fn block<T: Copy>(of: &[T], n: usize, rows: &[usize], cols: &[usize]) -> Vec<T> {
+    let mut block = Vec::with_capacity(rows.len() * cols.len());
+    for row in rows {
+        for col in cols {
+            block.push(of[row * n + col]);
+        }
+    }
+    block
+}
+
+fn singular(matrix: &Matrix) -> EngineError {
     let message = format!(
         "what enters {} has no inverse: the calibration text is too short or too uniform",
         matrix.key

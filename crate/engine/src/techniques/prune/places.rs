@@ -151,8 +151,9 @@ impl Place {
     /// What stays of the axis and of those that go along.
     pub fn keep(&self, elements: &[usize], kept: &mut Kept) {
         for (axis, each) in self.axes() {
-            let of = elements.iter().flat_map(|&at| at * each..(at + 1) * each);
-            kept.insert(axis, of.collect());
+            let mut of = Vec::with_capacity(elements.len() * each);
+            elements.iter().for_each(|at| of.extend(at * each..(at + 1) * each));
+            kept.insert(axis, of);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use statepress_kernels::program::Matrix;
 
-use super::eliminate::DAMPING;
+use super::eliminate::{DAMPING, block};
 use super::score::quadratic;
 use crate::calibrate::inverse;
 
@@ -23,11 +23,8 @@ pub(super) fn fit(matrix: &Matrix, w: &[f32], h: &[f32], stays: &[usize], repair
     let mut is_left = vec![false; cols];
     stays.iter().for_each(|&k| is_left[k] = true);
     let goes: Vec<usize> = (0..cols).filter(|&c| !is_left[c]).collect();
-    let block = |rows: &[usize]| -> Vec<f32> {
-        rows.iter().flat_map(|&i| stays.iter().map(move |&j| (i, j))).map(|(i, j)| h[i * cols + j]).collect()
-    };
-    let across = block(&goes);
-    let inverse = repairs.then(|| inverse(&block(stays), kept, DAMPING)).flatten();
+    let across = block(h, cols, &goes, stays);
+    let inverse = repairs.then(|| inverse(&block(h, cols, stays, stays), kept, DAMPING)).flatten();
     let (mut fitted, mut whole, mut lost) = (Vec::with_capacity(matrix.rows * kept), 0.0, 0.0);
     let (mut target, mut row) = (vec![0.0f64; kept], vec![0.0f64; kept]);
     for old in w.chunks_exact(cols.max(1)) {
