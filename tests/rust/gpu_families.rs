@@ -1,8 +1,9 @@
 //! Every model family on the GPU: the reference's logits, the CPU's texts, and what a token costs.
 
 use pollster::block_on;
+use serde_json::json;
 use statepress::{
-    Checkpoint, Gpu, GpuOptions, Loaded, Model, Moments, OpenOptions, Runner, explain, recipes, run,
+    Checkpoint, Gpu, GpuOptions, Loaded, Model, Moments, OpenOptions, Recipe, Runner, explain, recipes, run,
 };
 use statepress_core::Role;
 use statepress_engine::calibrate::entered;
@@ -46,6 +47,33 @@ fn every_family_gives_the_references_logits() {
 fn every_family_gives_the_references_logits_op_by_op() {
     let gpu = open_gpu(GpuOptions { op_by_op: true, ..GpuOptions::default() });
     let checked = with_goldens().map(|sample| check(&gpu, &sample)).count();
+    assert!(checked >= 22, "only {checked} families");
+}
+
+/// What is left of a model that was pruned has odd widths, and layers that are not alike.
+#[test]
+fn pruned_models_give_the_cpus_logits() {
+    let gpu = open_gpu(GpuOptions::default());
+    let mut checked = 0;
+    for sample in with_goldens() {
+        let base = open_folder(&sample.folder);
+        let steps = ["inner", "state", "head", "attentionHead", "width", "experts"].map(|kind| {
+            let step = json!({ "version": 1, "name": "t", "steps": [{ "prune": { "kind": kind, "keep": 0.6, "layers": [0] } }] });
+            Recipe::from_json(&step.to_string()).unwrap()
+        });
+        let can = |recipe: &&Recipe| base.plan(recipe).is_ok_and(|plan| !plan.pruned[0].places.is_empty());
+        let mut all = steps.iter().filter(can).cloned().collect::<Vec<_>>();
+        let Some(mut whole) = all.pop() else { continue };
+        whole.steps.extend(all.into_iter().flat_map(|recipe| recipe.steps));
+        let pruned = compressed(&base, &whole);
+        let ids = sample.golden.as_ref().unwrap().ids("len7/ids");
+        let exact = logits_in_steps(&pruned.model().unwrap(), &ids, 7);
+        for step in [7, 1] {
+            let found = logits_in_steps(&on(&gpu, &pruned), &ids, step);
+            assert_close(&format!("{} pruned, in steps of {step}", sample.name), &found, &exact, TOLERANCE);
+        }
+        checked += 1;
+    }
     assert!(checked >= 22, "only {checked} families");
 }
 

@@ -134,8 +134,13 @@ fn a_recipe_that_cannot_be_followed_is_refused_by_name() {
     let checkpoint = open(&fixture("fixtures/il_ffn.zip.pt"), &[]);
     let json = r#"{"version":1,"name":"p","steps":[{"prune":{"kind":"experts","keep":0.5,"by":"usage"}}]}"#;
     let error = checkpoint.plan(&Recipe::from_json(json).unwrap()).unwrap_err();
+    assert_eq!(error.code(), "bad-option");
+    assert!(error.to_string().contains("prune.kind is experts"), "{error}");
+    let step = r#"{"quantize":{"rules":[],"otherwise":"int8"}}"#;
+    let json = format!(r#"{{"version":1,"name":"p","steps":[{step},{step}]}}"#);
+    let error = checkpoint.plan(&Recipe::from_json(&json).unwrap()).unwrap_err();
     assert_eq!(error.code(), "unsupported-step");
-    assert!(error.to_string().contains("prune"), "{error}");
+    assert!(error.to_string().contains("second quantize"), "{error}");
 }
 
 /// Compresses by an index that a test has changed.

@@ -16,7 +16,7 @@ use statepress_formats::{Choice, ShardMap};
 
 use crate::config_json::read_config;
 use crate::files::MemorySink;
-use crate::{Backend, Clock, Compress, Error, run};
+use crate::{Backend, Clock, Error, Follow, run};
 
 /// What the user and files beside the checkpoint say about it.
 #[derive(Clone, Debug, Default)]
@@ -149,7 +149,7 @@ impl Checkpoint {
     }
 
     /// Compresses into a sink, one tensor a step. The sink is dropped when the job is.
-    pub fn compress(&self, recipe: &Recipe, sink: Box<dyn Sink>) -> Result<Compress, Error> {
+    pub fn compress(&self, recipe: &Recipe, sink: Box<dyn Sink>) -> Result<Follow, Error> {
         self.compress_by(recipe, sink, None)
     }
 
@@ -162,7 +162,7 @@ impl Checkpoint {
         sink: Box<dyn Sink>,
         model: &Model,
         ids: &[u32],
-    ) -> Result<Compress, Error> {
+    ) -> Result<Follow, Error> {
         self.compress_by(&recipe.clone().compensated(), sink, Some((model, ids)))
     }
 
@@ -182,15 +182,15 @@ impl Checkpoint {
         recipe: &Recipe,
         sink: Box<dyn Sink>,
         calibration: Option<(&Model, &[u32])>,
-    ) -> Result<Compress, Error> {
+    ) -> Result<Follow, Error> {
         let Self { source, index, spec, clock, files } = self;
         let (source, index) = (source.clone(), index.clone());
-        let job = Compress::new(source, index, spec, recipe, sink, clock.seconds(), calibration)?;
+        let job = Follow::new(source, index, spec, recipe, sink, clock.seconds(), calibration)?;
         Ok(job.made_from(files.clone()))
     }
 
     /// Compresses into memory; the bytes can be taken once the job is done.
-    pub fn compress_to_memory(&self, recipe: &Recipe) -> Result<(Compress, MemorySink), Error> {
+    pub fn compress_to_memory(&self, recipe: &Recipe) -> Result<(Follow, MemorySink), Error> {
         let sink = MemorySink::default();
         Ok((self.compress(recipe, Box::new(sink.clone()))?, sink))
     }

@@ -43,7 +43,7 @@ pub use statepress_engine::models::{
     Cpu, Info, Load, Loaded, Model, Observe, State, Workspace, sequence_logits,
 };
 pub use statepress_engine::search::{Costs, CostsOptions, allocate, check_target};
-pub use statepress_engine::techniques::compress::Compress;
+pub use statepress_engine::techniques::follow::Follow;
 pub use statepress_engine::view::ViewOptions;
 pub use statepress_formats::ShardMap;
 pub use statepress_gpu::{Adapter, Explained, Gpu, GpuNetwork, GpuOptions, explain};

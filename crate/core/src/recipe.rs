@@ -6,6 +6,7 @@
 
 mod compensation;
 mod options;
+mod prune;
 mod retired;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::words::kind;
 use crate::{Precision, Role};
 pub use compensation::{ErrorCompensation, GptqOptions};
 pub use options::{ClipBy, Codecs, GroupOptions, Int4Options, Int8Options, Nf4Options};
+pub use prune::{Prune, PruneBy, PruneKind};
 
 /// What to do to a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,41 +40,10 @@ pub struct Recipe {
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Step {
-    /// Remove structure.
+    /// Remove structure; before anything is quantized.
     Prune(Prune),
     /// Store numbers in fewer bits.
     Quantize(Quantize),
-}
-
-/// Remove structure. Part of the schema; a version that cannot do it refuses the recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "types", derive(ts_rs::TS))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Prune {
-    /// What is removed: `experts`.
-    pub kind: PruneKind,
-    /// The share that stays, above 0 and at most 1.
-    pub keep: f64,
-    /// How candidates are ranked.
-    pub by: PruneBy,
-}
-
-/// What a prune step removes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "types", derive(ts_rs::TS))]
-#[serde(rename_all = "camelCase")]
-pub enum PruneKind {
-    /// Whole experts of MoE layers.
-    Experts,
-}
-
-/// How a prune step ranks candidates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "types", derive(ts_rs::TS))]
-#[serde(rename_all = "camelCase")]
-pub enum PruneBy {
-    /// How often the router chose them.
-    Usage,
 }
 
 /// Store numbers in fewer bits.
@@ -170,13 +141,16 @@ impl Recipe {
         if self.version != 1 {
             return Err(RecipeError::option("version", self.version, "1"));
         }
+        let mut quantizes = false;
         for step in &self.steps {
             match step {
-                Step::Prune(prune) if !(prune.keep > 0.0 && prune.keep <= 1.0) => {
-                    return Err(RecipeError::option("prune.keep", prune.keep, "above 0 and at most 1"));
+                Step::Prune(_) if quantizes => {
+                    let allowed = "prune steps before quantize, as codes cannot be fitted again";
+                    return Err(RecipeError::option("steps", "prune after quantize", allowed));
                 }
-                Step::Prune(_) => {}
+                Step::Prune(prune) => prune.check()?,
                 Step::Quantize(quantize) => {
+                    quantizes = true;
                     quantize.codecs().check()?;
                     quantize.gptq.map_or(Ok(()), |gptq| gptq.check())?;
                     if let Some(rule) = quantize.rules.iter().find(|rule| rule.pattern.is_empty()) {
@@ -222,6 +196,14 @@ fn not_a_recipe(json: &str, error: &serde_json::Error) -> RecipeError {
 }
 
 impl Recipe {
+    /// Its prune steps, in order.
+    pub fn prunes(&self) -> impl Iterator<Item = &Prune> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Prune(prune) => Some(prune),
+            Step::Quantize(_) => None,
+        })
+    }
+
     /// The same with errors of rounding made up for, as usual where it does not say how.
     pub fn compensated(mut self) -> Self {
         for step in &mut self.steps {

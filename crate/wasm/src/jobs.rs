@@ -48,7 +48,7 @@ macro_rules! job_class {
 
 job_class! {
     /// Writes a compressed checkpoint; a step is a tensor, or a window of the calibration text.
-    CompressJob(statepress::Compress)
+    CompressJob(statepress::Follow)
 }
 job_class! {
     /// What each tensor of a model costs; a step is a tensor, or a window of a text.

@@ -10,10 +10,9 @@ import type {
   Nf4Options,
   Precision,
   Progress,
-  Quantize,
+  Prune,
   Recipe,
   Rule,
-  Step,
 } from "./types/statepress.js";
 
 /** What can be opened: a path to a file or a folder (Node), a file, its bytes, or files that belong together. */
@@ -71,7 +70,10 @@ export interface RecipeDraft {
 }
 
 /** A step of a recipe as it is written. */
-export type StepDraft = Exclude<Step, { quantize: Quantize }> | { readonly quantize: QuantizeDraft };
+export type StepDraft = { readonly prune: PruneDraft } | { readonly quantize: QuantizeDraft };
+
+/** A prune step as it is written: ranked by `l2`, without repair, in all layers, if it says nothing else. */
+export type PruneDraft = Pick<Prune, "kind" | "keep"> & Partial<Prune>;
 
 /** A quantize step as it is written: the first rule that matches a tensor's name decides. */
 export interface QuantizeDraft extends CodecOptions {

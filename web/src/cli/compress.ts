@@ -6,8 +6,9 @@ import { type TargetOptions, writeTarget } from "../api/target.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
-import { calibrationOf, codedRecipe, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
+import { calibrationOf, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { each, running, withCheckpoint } from "./opened.js";
+import { changed } from "./recipes.js";
 import * as show from "./show.js";
 
 export async function compress(run: Run, files: string[]): Promise<number> {
@@ -28,7 +29,7 @@ export async function compress(run: Run, files: string[]): Promise<number> {
       const place = places.get(file);
       if (!place) throw new StatepressError("internal", `${file} has no destination`);
       const taken = recipe ?? (await recommended(run, checkpoint));
-      await one(run, checkpoint, args.flag("coded") ? await codedRecipe(taken) : taken, place, calibration);
+      await one(run, checkpoint, await changed(run, taken, calibration !== undefined), place, calibration);
     }),
   );
 }

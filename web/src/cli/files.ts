@@ -2,11 +2,10 @@
 
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { coded, quantizes } from "../api/coded.js";
 import { StatepressError } from "../api/errors.js";
 import { ioError } from "../api/io.js";
 import { didYouMean } from "../api/near.js";
-import { type Checkpoint, type Recipe, recipes } from "../api/node.js";
+import { type Checkpoint, recipes } from "../api/node.js";
 import type { RecipeInput } from "../api/options.js";
 import { decodeText } from "../api/text.js";
 import { STANDARD, UsageError } from "./args.js";
@@ -98,16 +97,6 @@ export async function readRecipe(nameOrPath: string, signal: AbortSignal): Promi
       path: nameOrPath,
     });
   }
-}
-
-/** The recipe with `coded` in its quantize step. What is none is left to be refused. */
-export async function codedRecipe(recipe: RecipeInput): Promise<RecipeInput> {
-  const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
-  if (!Array.isArray(whole?.steps)) return recipe;
-  if (!whole.steps.some(quantizes)) {
-    throw new UsageError(`--coded needs a quantize step, which the recipe ${whole.name} does not have`);
-  }
-  return coded(whole as Recipe);
 }
 
 /** Names the file of a recipe where the recipe is what is wrong. */

@@ -3,8 +3,9 @@
 import { recipes } from "../api/node.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { codedRecipe, ofRecipe, readRecipe } from "./files.js";
+import { ofRecipe, readRecipe } from "./files.js";
 import { each, withCheckpoint } from "./opened.js";
+import { changed } from "./recipes.js";
 import * as show from "./show.js";
 import { tensor } from "./tensor.js";
 
@@ -48,7 +49,7 @@ export async function advise(run: Run, file: string): Promise<number> {
 export async function plan(run: Run, files: string[]): Promise<number> {
   const asked = run.args.need("recipe");
   const named = await readRecipe(asked, run.signal);
-  const recipe = run.args.flag("coded") ? await codedRecipe(named) : named;
+  const recipe = await changed(run, named, false);
   return each(run, files, (file) =>
     withCheckpoint(run, file, async (checkpoint) => {
       const planned = await ofRecipe(asked, checkpoint.plan(recipe));

@@ -27,7 +27,7 @@ export const COMMANDS: Record<string, Command> = {
   plan: {
     operands: ["FILE..."],
     does: "predict what a recipe will do; reads no weights",
-    options: ["recipe", "coded", ...OPENING],
+    options: ["recipe", "prune", "coded", ...OPENING],
     run: async (run, files) => (await import("./look.js")).plan(run, files),
   },
   compress: {
@@ -36,6 +36,7 @@ export const COMMANDS: Record<string, Command> = {
     options: [
       "output",
       "recipe",
+      "prune",
       "calibrate",
       "calibrate-ids",
       "ids-type",

@@ -93,6 +93,10 @@ export const OPTIONS = {
     stdin: true,
     help: "the same as little-endian token ids, without a tokenizer",
   },
+  prune: {
+    value: "KIND=KEEP,...",
+    help: "remove structure first: inner, state, head, attentionHead, width, experts, delta; the share or how many stay",
+  },
   compensate: { help: "make up for rounding errors (GPTQ) whatever the recipe says, as a calibration text implies" },
   budget: { value: "SIZE", help: "8x: an eighth of the bytes; a number above 1000: bytes of weights and scales" },
   "max-kl": { value: "NATS", number: { above: 0 }, help: "divergence that may be lost, in nats a token" },

@@ -9,6 +9,7 @@ import type {
   Evaluation,
   Inspection,
   Plan,
+  Pruned,
   Recipe,
   Recommendation,
 } from "../api/types/statepress.js";
@@ -99,9 +100,19 @@ export function plan(it: Plan): string {
   return `${table([head, ...tensors], numbers)}\n\n${table(totals(it))}`;
 }
 
-function totals({ recipe, bytes, matched, unmatched }: Plan): string[][] {
+/** What a prune step left, in every place: `inner: 192 of 256 in 4 places`. */
+function pruned({ step, paramsBefore, paramsAfter, places }: Pruned): string[] {
+  const [before, after] = [places.map((place) => place.before), places.map((place) => place.after)];
+  const range = (all: number[]) => [...new Set([Math.min(...all), Math.max(...all)])].map(grouped).join(" to ");
+  const left =
+    places.length === 0 ? "nothing to remove" : `${range(after)} of ${range(before)} left in each of ${places.length}`;
+  return ["pruned", `${step.kind}: ${left}, ${grouped(paramsBefore)} -> ${grouped(paramsAfter)} parameters`];
+}
+
+function totals({ recipe, pruned: steps = [], bytes, matched, unmatched }: Plan): string[][] {
   return [
     ["recipe", recipe.name],
+    ...steps.map(pruned),
     ["bytes", `${grouped(bytes.before)} -> ${grouped(bytes.after)}, ${bytes.ratio.toFixed(2)}x`],
     ...(bytes.memory === bytes.after ? [] : [["in memory", `${grouped(bytes.memory)} bytes: codes are packed there`]]),
     ["matched", `${grouped(matched.params)} parameters in ${matched.tensors} tensors, ${matched.percent.toFixed(1)} %`],

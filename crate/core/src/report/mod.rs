@@ -4,6 +4,7 @@ mod advice;
 mod generated;
 mod inspection;
 mod plan;
+mod prune;
 mod quality;
 mod search;
 mod view;
@@ -12,6 +13,7 @@ pub use advice::{Advice, Basis, Recommendation, Risk};
 pub use generated::GeneratedToken;
 pub use inspection::{FileReport, Inspection, Segment, TensorReport};
 pub use plan::{Bytes, CompressReport, Matched, Nominal, Plan, PrecisionShare, RoundingError, TensorPlan};
+pub use prune::{Pruned, PrunedPlace};
 pub use quality::{
     ComparedBytes, Comparison, DeltaP, Distribution, Evaluation, LayerDrift, PositionDrift, Verdict,
     VerdictResult,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FileReport;
+use super::{FileReport, Pruned};
 use crate::{Finding, Recipe, Role, StoredAs};
 
 /// What a recipe will do (`plan`), or did (`compress`).
@@ -22,6 +22,10 @@ pub struct Plan {
     pub nominal: Nominal,
     /// Parameters and bytes after, by precision; buffers are not counted.
     pub precisions: Vec<PrecisionShare>,
+    /// What prune steps remove, one after the other; empty where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<Vec<Pruned>>"))]
+    pub pruned: Vec<Pruned>,
     /// Every tensor that is written, in file order.
     pub tensors: Vec<TensorPlan>,
     /// Patterns that match nothing, shapes that refuse, too much unmatched.

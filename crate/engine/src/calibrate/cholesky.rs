@@ -10,7 +10,7 @@
 //! machine, and would be the largest part of the module for these two loops. In f64, in a fixed order,
 //! of operations that IEEE 754 rounds correctly.
 
-use statepress_kernels::linear::outer::{Area, Strided, subtract};
+use statepress_kernels::linear::outer::{Area, Strided, add, subtract};
 
 /// Columns that are factored together.
 const BLOCK: usize = 64;
@@ -32,6 +32,21 @@ pub(super) fn inverse_factor(h: &[f32], n: usize, lambda: f64) -> Option<Vec<f32
         }
     }
     Some(u)
+}
+
+/// `(H + lambda I)^-1` of H `[n, n]`, with lambda so large a share of the mean of the diagonal; `None` likewise.
+pub fn inverse(h: &[f32], n: usize, share: f64) -> Option<Vec<f64>> {
+    let mean = (0..n).map(|i| f64::from(h[i * (n + 1)])).sum::<f64>() / n.max(1) as f64;
+    let u: Vec<f64> = inverse_factor(h, n, share * mean)?.into_iter().map(f64::from).collect();
+    let mut inverse = vec![0.0; n * n];
+    let u = Strided { values: u.as_slice(), stride: n };
+    add((&mut inverse, n), u, u, n, [n, n], Area::Upper);
+    for i in 1..n {
+        for j in 0..i {
+            inverse[i * n + j] = inverse[j * n + i];
+        }
+    }
+    Some(inverse)
 }
 
 /// `A = R^T R`: R, but for the diagonal that is returned, lies right of the diagonal of `a` afterwards.

@@ -19,6 +19,7 @@ mod refit;
 mod statistics;
 mod windows;
 
+pub use cholesky::inverse;
 pub use fit::Fit;
 pub use gptq::{Options, Prepared, Rounded, fitted};
 pub use grid::{Integers, Quantizer, Table, round};

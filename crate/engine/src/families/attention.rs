@@ -33,6 +33,30 @@ impl Default for AttentionScales {
     }
 }
 
+/// The width of a head where heads are together as wide as the model. Where some were pruned they are not, and
+/// `head_dim` says it: their number is then that of each layer.
+pub(super) fn head_width(
+    b: &mut Builder,
+    d: usize,
+    (default, why): (usize, &str),
+    rows: usize,
+) -> Result<usize, EngineError> {
+    let Some(value) = b.fields.optional("head_dim") else {
+        return Ok(d / b.fields.free_divisor("num_attention_heads", default, why, d)?);
+    };
+    let head = value.as_u64().and_then(|head| usize::try_from(head).ok());
+    match head.filter(|&head| head > 0 && rows.is_multiple_of(head)) {
+        Some(head) => {
+            b.fields.counted("num_attention_heads", rows / head, "rows of queries / width of a head");
+            Ok(head)
+        }
+        None => {
+            let allowed = format!("a divisor of the {rows} rows of queries");
+            Err(b.fields.refuse("head_dim", &value, &allowed))
+        }
+    }
+}
+
 /// Heads of a model, which all its layers of attention share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads {
@@ -104,10 +128,8 @@ impl Heads {
                 heads.is_multiple_of(kv_heads),
                 format!("a multiple of {kv_heads} heads"),
             )?;
-            let mut norm = |key: &str| {
-                let channel = b.axis(AxisName::HeadChannel, head);
-                b.has(key).then(|| (b.vector(key, Role::Norm, channel), eps as f32))
-            };
+            let channel = b.axis(AxisName::HeadChannel, head);
+            let mut norm = |key: &str| b.has(key).then(|| (b.vector(key, Role::Norm, channel), eps as f32));
             let (q_norm, k_norm) = (norm("q_norm.weight"), norm("k_norm.weight"));
             let scale = scale.unwrap_or_else(|| (head as f32).sqrt().recip());
             Ok(AttentionShape { heads, kv_heads, head, scale, inv_freq, q_norm, k_norm })
@@ -118,8 +140,7 @@ impl Heads {
 /// Attention of the normed input `x`, added to the residual stream.
 pub(crate) fn attention(b: &mut Builder, shape: &AttentionShape, scales: AttentionScales, x: View) {
     let channels = b.hidden_axis();
-    let rows = b.axis(AxisName::Head, shape.heads).each(shape.head);
-    let kv = b.axis(AxisName::KvHead, shape.kv_heads).each(shape.head);
+    let [rows, kv] = b.attention_heads(shape.heads, shape.kv_heads).map(|heads| heads.each(shape.head));
     let lin = |key, rows| Lin::new(key, Role::AttentionIn, rows, channels).x_scale(scales.input);
     let q = b.linear(lin("q_proj", rows), x);
     b.watch("q", q);

@@ -4,7 +4,7 @@
 use statepress_core::Role;
 use statepress_kernels::program::{Activation, AxisName};
 
-use super::attention::{self, AttentionShape};
+use super::attention::{self, AttentionShape, head_width};
 use super::builder::{Builder, Kind, Lin, Tied};
 use super::registry::{Entry, Run};
 use crate::EngineError;
@@ -38,7 +38,14 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     b.fields.counted_by_layer("intermediate_size", &widths, "columns of c_fc.weight");
     let head = (1..=64).rev().find(|head| d.is_multiple_of(*head)).unwrap_or(1);
     let why = "heads of 64 channels, as every GPT-2 has, or the most that divide the width";
-    let heads = b.fields.free_divisor("num_attention_heads", d / head, why, d)?;
+    let rows = (0..n_layers).map(|n| {
+        let key = format!("transformer.h.{n}.attn.c_attn.weight");
+        let [_, rows] = b.shape::<2>(&key)?;
+        b.expect(&key, rows.is_multiple_of(3), "as many columns of queries, keys and values")?;
+        Ok(rows / 3)
+    });
+    let rows = rows.collect::<Result<Vec<usize>, EngineError>>()?;
+    let head = head_width(b, d, (d / head, why), rows.first().copied().unwrap_or(d))?;
     let eps = b.fields.free_eps("layer_norm_epsilon", 1e-5, "GPT-2's")?;
     let activation = b.fields.free("activation_function", "gelu_new", "GPT-2's");
     let activation = match activation.as_str() {
@@ -57,18 +64,20 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     let by_layer = b.fields.flag("scale_attn_by_inverse_layer_idx", false)?;
 
     b.embed("transformer.wte.weight", Some("transformer.wpe.weight"), 1.0)?;
-    for (n, &width) in widths.iter().enumerate() {
+    for (n, (&width, wide)) in widths.iter().zip(rows).enumerate() {
+        let key = format!("transformer.h.{n}.attn.c_attn.weight");
+        b.expect(&key, wide.is_multiple_of(head), format!("whole heads of {head} channels"))?;
         b.layer(n, &format!("transformer.h.{n}."), |b| {
-            let head = d / heads;
+            let heads = wide / head;
             let scale = if scaled { (head as f32).sqrt().recip() } else { 1.0 };
             let scale = if by_layer { scale / (n + 1) as f32 } else { scale };
             let (channels, width) = (b.hidden_axis(), b.axis(AxisName::Ffn, width));
-            let rows = b.axis(AxisName::Head, heads).each(head);
+            let rows = b.axis(AxisName::QueryHead, heads).each(head);
             let x = b.watched_norm("ln_1", "norm", Kind::Layer, eps);
             let parts = [rows.named("q"), rows.named("k"), rows.named("v")];
             let qkv = b.linear(Lin::new("attn.c_attn", Role::AttentionIn, parts, channels).transposed(), x);
             b.watch("qkv", qkv);
-            let [q, k, v] = qkv.split([d, d, d]);
+            let [q, k, v] = qkv.split([wide, wide, wide]);
             let shape = AttentionShape {
                 heads,
                 kv_heads: heads,

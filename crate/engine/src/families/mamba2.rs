@@ -248,6 +248,8 @@ pub(crate) fn mixer(b: &mut Builder, sizes: &Mixer, x: View) {
     let (inner, product) = (sizes.inner(), groups * states);
     let channels = b.hidden_axis();
     let by_head = b.axis(AxisName::Head, heads);
+    // Heads of a group share B and C.
+    let by_head = b.parts(by_head, groups);
     let wide = by_head.each(head);
     let state = b.axis(AxisName::State, states).times(groups);
     let beside = b.axis(AxisName::Ffn, mlp);

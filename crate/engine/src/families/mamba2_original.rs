@@ -51,8 +51,7 @@ pub(super) fn attention(b: &mut Builder, x: View) -> Result<(), EngineError> {
         }
     };
     let channels = b.hidden_axis();
-    let (q_rows, kv) =
-        (b.axis(AxisName::Head, heads).each(head), b.axis(AxisName::KvHead, kv_heads).each(head));
+    let [q_rows, kv] = b.attention_heads(heads, kv_heads).map(|heads| heads.each(head));
     let parts = [q_rows.named("q"), kv.named("k"), kv.named("v")];
     let mut qkv = b.linear(Lin::new("in_proj", Role::AttentionIn, parts, channels), x);
     b.watch("in_proj", qkv);

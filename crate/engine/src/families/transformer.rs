@@ -4,6 +4,7 @@
 use statepress_core::Role;
 use statepress_kernels::program::{Activation, Attention, AxisName, Op, StateSize};
 
+use super::attention::head_width;
 use super::builder::{Builder, Kind, Lin, Tied};
 use super::itera_lite::{NEXT_TOKEN, NORM_EPS, report_tying};
 use super::registry::{Entry, Run};
@@ -37,16 +38,25 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
         if d.is_multiple_of(4) { 4 } else { (1..=d / 16).rev().find(|h| d.is_multiple_of(*h)).unwrap_or(1) };
     let why = "4 if it divides the hidden size, else the most heads of 16 channels or more";
     // All are collected before one is refused: what is written carries all.
-    let heads = b.fields.free_divisor("num_attention_heads", default, why, d);
+    let rows = (0..n_layers).map(|n| {
+        let key = format!("blocks.{n}.attention.qkv.weight");
+        let [rows, _] = b.shape::<2>(&key)?;
+        b.expect(&key, rows.is_multiple_of(3), "as many rows of queries, keys and values")?;
+        Ok(rows / 3)
+    });
+    let rows = rows.collect::<Result<Vec<usize>, EngineError>>()?;
+    let head = head_width(b, d, (default, why), rows.first().copied().unwrap_or(d));
     let eps = b.fields.free_eps("layer_norm_eps", NORM_EPS, "upstream's default");
     let offset = b.fields.free_count("prediction_offset", 1, NEXT_TOKEN, 0..=3);
-    let (heads, eps) = (heads?, eps?);
+    let (head, eps) = (head?, eps?);
     b.offset(offset?);
 
     b.embed("embedding.weight", Some("position_embedding.weight"), 1.0)?;
-    for (n, &width) in widths.iter().enumerate() {
+    for (n, (&width, rows)) in widths.iter().zip(rows).enumerate() {
+        let key = format!("blocks.{n}.attention.qkv.weight");
+        b.expect(&key, rows.is_multiple_of(head), format!("whole heads of {head} channels"))?;
         b.layer(n, &format!("blocks.{n}."), |b| {
-            block(b, heads, width, eps);
+            block(b, rows / head, head, width, eps);
             Ok(())
         })?;
     }
@@ -55,17 +65,16 @@ fn declare(b: &mut Builder) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn block(b: &mut Builder, heads: usize, width: usize, eps: f64) {
-    let (channels, d) = (b.hidden_axis(), b.hidden_size());
-    let head = d / heads;
-    let rows = b.axis(AxisName::Head, heads).each(head);
+fn block(b: &mut Builder, heads: usize, head: usize, width: usize, eps: f64) {
+    let (channels, wide) = (b.hidden_axis(), heads * head);
+    let rows = b.axis(AxisName::QueryHead, heads).each(head);
     let x = b.watched_norm("ln1", "ln1", Kind::Layer, eps);
     let parts = [rows.named("q"), rows.named("k"), rows.named("v")];
     let qkv = b.linear(Lin::new("attention.qkv", Role::AttentionIn, parts, channels).without_bias(), x);
     b.watch("qkv", qkv);
-    let [q, k, v] = qkv.split([d, d, d]);
-    let (keys, values) = (b.state("k", StateSize::PerToken(d)), b.state("v", StateSize::PerToken(d)));
-    let y = b.value(d);
+    let [q, k, v] = qkv.split([wide, wide, wide]);
+    let (keys, values) = (b.state("k", StateSize::PerToken(wide)), b.state("v", StateSize::PerToken(wide)));
+    let y = b.value(wide);
     b.push(Op::Attention(Attention {
         heads,
         kv_heads: heads,

@@ -4,9 +4,11 @@ mod builtin;
 pub(crate) mod coding;
 pub(crate) mod compensate;
 pub mod compress;
+pub mod follow;
 mod keep;
 pub(crate) mod measure;
 pub mod plan;
+mod prune;
 mod stored;
 pub mod tying;
 

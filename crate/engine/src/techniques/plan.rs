@@ -3,11 +3,13 @@
 use statepress_core::words::{counted, plural};
 use std::collections::HashSet;
 
-use statepress_core::recipe::{self, Codecs, Quantize, Step};
+use statepress_core::recipe::{self, Codecs, Prune, Quantize, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
 use statepress_core::{Encoding, Entry, Finding, Form, Grid, Group, Index, Precision, Recipe, StoredAs};
 
+use super::follow::measured_against;
 use super::keep::{keep, recoded, tell_kept, tell_once, untouched};
+use super::prune;
 use super::stored::{grows, to_be_coded};
 use super::tying::may_be_copy;
 use crate::EngineError;
@@ -49,6 +51,31 @@ pub(super) struct Known<'a> {
 /// readers rebuild it. Whatever else shares a storage is written in full: no reader would know
 /// whose numbers to take.
 pub fn plan(
+    index: &Index,
+    spec: &ModelSpec,
+    recipe: &Recipe,
+    tied: &[String],
+) -> Result<Planned, EngineError> {
+    recipe.check()?;
+    let mut prunes = recipe.prunes().peekable();
+    if prunes.peek().is_some() {
+        let before = plan_knowing(index, spec, recipe, &Known { tied, ..Known::default() })?.plan;
+        let (index, spec, pruned) = prune::planned(index, spec, recipe)?;
+        let mut planned = plan_decided(&index, &spec, recipe, tied)?;
+        planned.plan.pruned = pruned;
+        measured_against(&mut planned.plan, &before);
+        if prunes.any(Prune::needs_calibration) {
+            let message = "the recipe prunes by what the model computes: compressing needs a calibration text, and its sizes \
+                           are these";
+            planned.plan.findings.push(Finding::info("needs-calibration", message));
+        }
+        return Ok(planned);
+    }
+    plan_decided(index, spec, recipe, tied)
+}
+
+/// As [`plan`], of a checkpoint that is not pruned any more.
+fn plan_decided(
     index: &Index,
     spec: &ModelSpec,
     recipe: &Recipe,
@@ -207,6 +234,7 @@ pub(super) fn plan_knowing(
         bytes,
         nominal: Nominal { bytes: nominal, ratio: ratio(fp32, nominal) },
         precisions: shares,
+        pruned: Vec::new(),
         tensors,
         findings,
     };
@@ -222,10 +250,7 @@ pub(crate) fn quantize_step(recipe: &Recipe) -> Result<Option<&Quantize>, Engine
     let mut found = None;
     for step in &recipe.steps {
         match step {
-            Step::Prune(_) => {
-                let hint = "quantize steps are".to_string();
-                return Err(EngineError::UnsupportedStep { step: "prune".into(), hint });
-            }
+            Step::Prune(_) => {}
             Step::Quantize(_) if found.is_some() => {
                 let hint = "a recipe has one quantize step; merge the rules".to_string();
                 return Err(EngineError::UnsupportedStep { step: "second quantize".into(), hint });

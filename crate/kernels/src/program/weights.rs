@@ -99,6 +99,11 @@ pub struct Axis {
     pub layer: Option<usize>,
     /// How long it is.
     pub size: usize,
+    /// Equal parts, one after the other, of which each has to stay as long as the others.
+    pub parts: usize,
+    /// The axis whose elements each take as many of this one's along, in their order: heads of queries go with theirs of
+    /// keys and values.
+    pub with: Option<AxisId>,
 }
 
 /// What an axis is.
@@ -116,8 +121,10 @@ pub enum AxisName {
     State,
     /// Groups that share input and output matrices.
     Group,
-    /// Heads of an SSM, or of attention's queries.
+    /// Heads of an SSM.
     Head,
+    /// Heads of attention's queries.
+    QueryHead,
     /// Heads of attention's keys and values.
     KvHead,
     /// Channels of a head.

@@ -246,6 +246,10 @@ nominal: Nominal,
  */
 precisions: Array<PrecisionShare>,
 /**
+ * What prune steps remove, one after the other; empty where there is none.
+ */
+pruned?: Array<Pruned>,
+/**
  * Every tensor that is written, in file order.
  */
 tensors: Array<TensorPlan>,
@@ -684,6 +688,10 @@ nominal: Nominal,
  */
 precisions: Array<PrecisionShare>,
 /**
+ * What prune steps remove, one after the other; empty where there is none.
+ */
+pruned?: Array<Pruned>,
+/**
  * Every tensor that is written, in file order.
  */
 tensors: Array<TensorPlan>,
@@ -762,31 +770,96 @@ unit: string,
 item?: string, };
 
 /**
- * Remove structure. Part of the schema; a version that cannot do it refuses the recipe.
+ * Remove structure, so that a smaller model is left which runs like any other.
  */
 export type Prune = {
 /**
- * What is removed: `experts`.
+ * What is removed.
  */
 kind: PruneKind,
 /**
- * The share that stays, above 0 and at most 1.
+ * What stays of it in every layer. At most 1: the share, rounded down, though one stays; a whole number from 2: how many.
  */
 keep: number,
 /**
- * How candidates are ranked.
+ * How candidates are ranked. `l2` when left out.
  */
-by: PruneBy, };
+by: PruneBy,
+/**
+ * Whether the weights that read what is removed are fitted to do without it, by least squares over what a calibration
+ * text sends them. `false` when left out.
+ */
+repair: boolean,
+/**
+ * Windows of 256 tokens of the calibration text that are read, evenly spaced, 1 to 4096; of a shorter text as many as it
+ * has. 32 when left out: fitting takes more than rounding does.
+ */
+windows: number,
+/**
+ * The layers it is done in, counted from 0; all that have such structure when left out.
+ */
+layers?: Array<number>, };
 
 /**
- * How a prune step ranks candidates.
+ * How a prune step ranks candidates. All but the first two need a calibration text.
  */
-export type PruneBy = "usage";
+export type PruneBy = "l1" | "l2" | "activation" | "loss" | "usage";
 
 /**
  * What a prune step removes.
  */
-export type PruneKind = "experts";
+export type PruneKind = "inner" | "state" | "head" | "attentionHead" | "width" | "experts" | "delta";
+
+/**
+ * What one prune step removed, or will.
+ */
+export type Pruned = {
+/**
+ * The step.
+ */
+step: Prune,
+/**
+ * Parameters before it.
+ */
+paramsBefore: number,
+/**
+ * Parameters after it.
+ */
+paramsAfter: number,
+/**
+ * Every place where something was removed.
+ */
+places: Array<PrunedPlace>, };
+
+/**
+ * What was removed in one place: the channels of a layer, or of one expert.
+ */
+export type PrunedPlace = {
+/**
+ * The layer, from 0.
+ */
+layer: number | null,
+/**
+ * The weights that had them.
+ */
+tensors: Array<string>,
+/**
+ * How many there were.
+ */
+before: number,
+/**
+ * How many are left.
+ */
+after: number,
+/**
+ * Which were removed, counted from 0 as they were before. Empty in a plan, and of what was fitted instead of cut.
+ */
+removed: Array<number>,
+/**
+ * What the outputs of their readers lost on the calibration text, as a share of their squares: with repair what is
+ * left of it; of a step size's projection, what it lost.
+ */
+error?: number, };
 
 /**
  * Store numbers in fewer bits.

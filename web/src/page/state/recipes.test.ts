@@ -57,7 +57,7 @@ describe("editing", () => {
 
   test("gives a recipe that does nothing a step to edit, and keeps other steps", () => {
     expect(quantizeOf(edited(NONE, { otherwise: "fp16" }))?.otherwise).toBe("fp16");
-    const prune = { prune: { kind: "experts", keep: 0.5, by: "usage" } } as const;
+    const prune = { prune: { kind: "experts", keep: 0.5, by: "usage", repair: false, windows: 32 } } as const;
     const both = edited({ ...INT8, steps: [prune, { quantize }] }, { otherwise: "bf16" });
     expect(both.steps[0]).toEqual(prune);
     expect(both.steps).toHaveLength(2);

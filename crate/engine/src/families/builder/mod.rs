@@ -253,23 +253,39 @@ impl<'a> Builder<'a> {
         declared
     }
 
-    /// An axis of the current layer, whole.
+    /// A new axis of the current layer, whole: what has the same name and size elsewhere is another one.
     pub fn axis(&mut self, name: AxisName, size: usize) -> Segment {
-        let axis = Axis { name, layer: self.layer, size };
-        let id = self.axes.iter().position(|known| *known == axis).unwrap_or_else(|| {
-            self.axes.push(axis);
-            self.axes.len() - 1
-        });
-        Segment { axis: AxisId(id), size, outer: 1, inner: 1, label: "" }
+        self.axes.push(Axis { name, layer: self.layer, size, parts: 1, with: None });
+        Segment { axis: AxisId(self.axes.len() - 1), size, outer: 1, inner: 1, label: "" }
+    }
+
+    /// The axis falls into so many equal parts, which have to stay equally long.
+    pub fn parts(&mut self, axis: Segment, parts: usize) -> Segment {
+        self.axes[axis.axis.0].parts = parts;
+        axis
+    }
+
+    /// Heads of attention's keys and values, and those of queries, which go with them.
+    pub fn attention_heads(&mut self, heads: usize, kv_heads: usize) -> [Segment; 2] {
+        let kv = self.axis(AxisName::KvHead, kv_heads);
+        let queries = self.axis(AxisName::QueryHead, heads);
+        self.axes[queries.axis.0].with = Some(kv.axis);
+        [queries, kv]
     }
 
     /// Channels of the residual stream: an axis of the whole model.
     pub fn hidden_axis(&mut self) -> Segment {
+        let known = self.axes.iter().position(|axis| axis.name == AxisName::Hidden);
         let size = self.hidden_size();
-        let layer = self.layer.take();
-        let axis = self.axis(AxisName::Hidden, size);
-        self.layer = layer;
-        axis
+        match known {
+            Some(id) => Segment { axis: AxisId(id), size, outer: 1, inner: 1, label: "" },
+            None => {
+                let layer = self.layer.take();
+                let axis = self.axis(AxisName::Hidden, size);
+                self.layer = layer;
+                axis
+            }
+        }
     }
 
     /// d.

@@ -1,0 +1,213 @@
+//! Removing structure: channels, heads, states, experts, in every weight that has them.
+
+use serde::{Deserialize, Serialize};
+
+use super::RecipeError;
+
+/// Remove structure, so that a smaller model is left which runs like any other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Prune {
+    /// What is removed.
+    pub kind: PruneKind,
+    /// What stays of it in every layer. At most 1: the share, rounded down, though one stays; a whole number from 2: how many.
+    pub keep: f64,
+    /// How candidates are ranked. `l2` when left out.
+    #[serde(default)]
+    pub by: PruneBy,
+    /// Whether the weights that read what is removed are fitted to do without it, by least squares over what a calibration
+    /// text sends them. `false` when left out.
+    #[serde(default)]
+    pub repair: bool,
+    /// Windows of 256 tokens of the calibration text that are read, evenly spaced, 1 to 4096; of a shorter text as many as it
+    /// has. 32 when left out: fitting takes more than rounding does.
+    #[serde(default = "usual_windows")]
+    pub windows: usize,
+    /// The layers it is done in, counted from 0; all that have such structure when left out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub layers: Option<Vec<usize>>,
+}
+
+fn usual_windows() -> usize {
+    32
+}
+
+/// What a prune step removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub enum PruneKind {
+    /// Channels inside an SSM block.
+    Inner,
+    /// States of a channel or a head.
+    State,
+    /// Heads of an SSM.
+    Head,
+    /// Heads of attention: one of keys and values with the heads of queries that read it.
+    AttentionHead,
+    /// Channels inside a feed-forward network or an expert.
+    Width,
+    /// Whole experts.
+    Experts,
+    /// Rows of the projection of which Itera-Lite's step size is the mean. Those that stay are fitted to the step sizes
+    /// of all, which is no cut but an approximation: it needs `by` loss and `repair`.
+    Delta,
+}
+
+/// How a prune step ranks candidates. All but the first two need a calibration text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub enum PruneBy {
+    /// Sums of magnitudes, of every weight as a share of its whole.
+    L1,
+    /// The same of squares.
+    #[default]
+    L2,
+    /// How large a part of their readers' outputs they are.
+    Activation,
+    /// What their readers' outputs lose though the rest makes up for it; one is removed after the other.
+    Loss,
+    /// How much the router sends to an expert; only of experts.
+    Usage,
+}
+
+impl PruneKind {
+    /// Its name in recipes and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inner => "inner",
+            Self::State => "state",
+            Self::Head => "head",
+            Self::AttentionHead => "attentionHead",
+            Self::Width => "width",
+            Self::Experts => "experts",
+            Self::Delta => "delta",
+        }
+    }
+
+    /// What it removes, in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Inner => "inner channels",
+            Self::State => "states",
+            Self::Head => "heads of a state space",
+            Self::AttentionHead => "heads of attention",
+            Self::Width => "channels of a feed-forward network or an expert",
+            Self::Experts => "experts",
+            Self::Delta => "rows of a step size's projection",
+        }
+    }
+}
+
+impl Prune {
+    /// Whether a text has to be read for it.
+    pub fn needs_calibration(&self) -> bool {
+        self.repair || !matches!(self.by, PruneBy::L1 | PruneBy::L2)
+    }
+
+    /// How many of `size` stay.
+    pub fn kept(&self, size: usize) -> usize {
+        let wanted = if self.keep <= 1.0 { (self.keep * size as f64 + 1e-6).floor() } else { self.keep };
+        (wanted as usize).clamp(1.min(size), size)
+    }
+
+    /// Checks every option against what is allowed.
+    pub(super) fn check(&self) -> Result<(), RecipeError> {
+        let Self { kind, keep, by, repair, windows, layers } = self;
+        let is_count = *keep >= 2.0 && keep.fract() == 0.0 && *keep <= f64::from(u32::MAX);
+        if !(*keep > 0.0 && *keep <= 1.0 || is_count) {
+            let allowed = "above 0 and at most 1, a share, or a whole number from 2, a count";
+            return Err(RecipeError::option("prune.keep", keep, allowed));
+        }
+        if *by == PruneBy::Usage && *kind != PruneKind::Experts {
+            let allowed = "l1, l2, activation, loss; usage is that of experts";
+            return Err(RecipeError::option("prune.by", "usage", allowed));
+        }
+        if *kind == PruneKind::Delta && (*by != PruneBy::Loss || !repair) {
+            let allowed = "loss, with repair true: rows are fitted to the step sizes of all";
+            return Err(RecipeError::option("prune.by", "of kind delta something else", allowed));
+        }
+        if *kind == PruneKind::Experts && *repair {
+            let allowed = "false for experts: which are asked, and how much, is the router's to say";
+            return Err(RecipeError::option("prune.repair", repair, allowed));
+        }
+        if !(1..=4096).contains(windows) {
+            return Err(RecipeError::option("prune.windows", windows, "1 to 4096"));
+        }
+        if layers.as_ref().is_some_and(Vec::is_empty) {
+            let allowed = "numbers of layers, or nothing for all of them";
+            return Err(RecipeError::option("prune.layers", "[]", allowed));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Recipe;
+    use super::*;
+
+    fn read(step: &str) -> Result<Recipe, RecipeError> {
+        Recipe::from_json(&format!(r#"{{"version":1,"name":"t","steps":[{{"prune":{step}}}]}}"#))
+    }
+
+    #[test]
+    fn steps_are_read_with_what_is_left_out() {
+        let step = Prune {
+            kind: PruneKind::Inner,
+            keep: 0.75,
+            by: PruneBy::L2,
+            repair: false,
+            windows: 32,
+            layers: None,
+        };
+        let recipe = read(r#"{"kind":"inner","keep":0.75}"#).unwrap();
+        assert_eq!(recipe.steps, [super::super::Step::Prune(step.clone())]);
+        assert!(!step.needs_calibration() && Prune { repair: true, ..step.clone() }.needs_calibration());
+        assert_eq!([1, 3, 10].map(|size| step.kept(size)), [1, 2, 7]);
+        assert_eq!(Prune { keep: 3.0, ..step.clone() }.kept(10), 3);
+        assert_eq!(Prune { keep: 3.0, ..step.clone() }.kept(2), 2);
+        assert_eq!(Prune { keep: 0.01, ..step }.kept(10), 1);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        for (step, told) in [
+            (r#"{"kind":"inner","keep":0}"#, "prune.keep is 0"),
+            (r#"{"kind":"inner","keep":2.5}"#, "prune.keep is 2.5"),
+            (r#"{"kind":"inner","keep":1.5}"#, "a count"),
+            (r#"{"kind":"width","keep":0.5,"by":"usage"}"#, "prune.by is usage"),
+            (r#"{"kind":"delta","keep":4}"#, "with repair true"),
+            (r#"{"kind":"experts","keep":0.5,"repair":true}"#, "prune.repair is true"),
+            (r#"{"kind":"inner","keep":0.5,"layers":[]}"#, "prune.layers is []"),
+            (r#"{"kind":"inner","keep":0.5,"windows":0}"#, "prune.windows is 0; allowed: 1 to 4096"),
+            (r#"{"kind":"rows","keep":0.5}"#, "rows"),
+            (r#"{"kind":"inner","keep":0.5,"share":1}"#, "share"),
+        ] {
+            let error = read(step).unwrap_err().to_string();
+            assert!(error.contains(told), "{step}: {error}");
+        }
+    }
+
+    #[test]
+    fn structure_goes_before_bits() {
+        let quantize = r#"{"quantize":{"rules":[],"otherwise":"int8"}}"#;
+        let prune = r#"{"prune":{"kind":"width","keep":0.5}}"#;
+        let recipe =
+            |steps: &str| Recipe::from_json(&format!(r#"{{"version":1,"name":"t","steps":[{steps}]}}"#));
+        assert!(recipe(&format!("{prune},{prune},{quantize}")).is_ok());
+        let error = recipe(&format!("{quantize},{prune}")).unwrap_err().to_string();
+        assert!(error.contains("before quantize"), "{error}");
+    }
+
+    #[test]
+    fn names_are_those_of_recipes() {
+        use PruneKind::*;
+        for kind in [Inner, State, Head, AttentionHead, Width, Experts, Delta] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+    }
+}

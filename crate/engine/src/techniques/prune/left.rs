@@ -1,0 +1,126 @@
+//! What a prune step leaves: a checkpoint that runs, and what a report says of it.
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use statepress_core::index::Stored;
+use statepress_core::recipe::{Prune, PruneKind};
+use statepress_core::report::{Pruned, PrunedPlace};
+use statepress_core::words::counted;
+use statepress_core::{Entry, Finding, Index, Recipe};
+use statepress_kernels::program::{Axis, AxisId, AxisName, Op, Program};
+
+use super::cut::{Cuts, Fitted, Smaller, cuts};
+use super::places::{Kept, Place, places};
+use crate::EngineError;
+use crate::families::{ModelSpec, is_buffer};
+
+/// What the prune steps of a recipe leave, by arithmetic alone: in place of what will be chosen goes what comes last.
+pub(crate) fn planned(
+    index: &Index,
+    spec: &ModelSpec,
+    recipe: &Recipe,
+) -> Result<(Index, ModelSpec, Vec<Pruned>), EngineError> {
+    let (mut index, mut spec, mut reports) = (index.clone(), spec.clone(), Vec::new());
+    for step in recipe.prunes() {
+        let program = program(&spec)?;
+        let (mut kept, mut done) = (Kept::default(), Vec::new());
+        for place in places(&program, step)? {
+            place.keep(&place.best(&vec![0.0; place.size]), &mut kept);
+            done.push(told(&program, &spec, &index, &place, Vec::new(), None));
+        }
+        let smaller = smaller((&index, &spec), &program, step, &kept, 0, &mut Fitted::default())?;
+        reports.push(report(step, &index, &smaller.index, done));
+        (index, spec) = (smaller.index, smaller.spec);
+    }
+    Ok((index, spec, reports))
+}
+
+pub(super) fn program(spec: &ModelSpec) -> Result<Rc<Program>, EngineError> {
+    spec.program.clone().ok_or_else(|| {
+        let why = spec.refusal.as_deref().unwrap_or("the model is not known");
+        let reason =
+            format!("what cannot be run cannot be pruned, as nobody knows what goes together: {why}");
+        EngineError::UnknownModel { reason }
+    })
+}
+
+/// The checkpoint that is left, which has to run.
+pub(super) fn smaller(
+    (index, spec): (&Index, &ModelSpec),
+    program: &Program,
+    step: &Prune,
+    kept: &Kept,
+    len: u64,
+    fitted: &mut Fitted,
+) -> Result<Smaller, EngineError> {
+    let mut smaller = Smaller::new(index, spec, len, &cuts(program, kept), fitted)?;
+    if step.kind == PruneKind::AttentionHead {
+        smaller = smaller.with_config(heads(program, spec, kept))?;
+    }
+    match &smaller.spec.refusal {
+        None => Ok(smaller),
+        Some(reason) => {
+            let allowed = format!("what leaves a model that runs, which this would not: {reason}");
+            Err(EngineError::option("prune.kind", step.kind.name(), allowed))
+        }
+    }
+}
+
+/// What a configuration says of attention's heads: those of the first layer that attends, and their width where it is no
+/// longer what the width of the model makes of it.
+fn heads(program: &Program, spec: &ModelSpec, kept: &Kept) -> Map<String, Value> {
+    let attention = program.nodes.iter().find_map(|node| match &node.op {
+        Op::Attention(attention) => Some((node.layer, attention)),
+        _ => None,
+    });
+    let mut fields = Map::new();
+    if let Some((layer, attention)) = attention {
+        let mut axes = program.axes.iter().enumerate();
+        let of = |(_, axis): &(usize, &Axis)| axis.layer == layer && axis.name == AxisName::QueryHead;
+        let stay = axes.find(of).and_then(|(at, _)| kept.get(&AxisId(at)));
+        let heads = stay.map_or(attention.heads, Vec::len);
+        fields.insert("num_attention_heads".into(), heads.into());
+        if !spec.fields.contains_key("head_dim") {
+            fields.insert("head_dim".into(), attention.head.into());
+        }
+    }
+    fields
+}
+
+pub(super) fn report(step: &Prune, before: &Index, after: &Index, places: Vec<PrunedPlace>) -> Pruned {
+    let params = |index: &Index| {
+        let weights = index.tensors.iter().filter(|entry| entry.tied_to.is_none() && !is_buffer(entry));
+        weights.map(Entry::params).sum()
+    };
+    Pruned { step: step.clone(), params_before: params(before), params_after: params(after), places }
+}
+
+pub(super) fn told(
+    program: &Program,
+    spec: &ModelSpec,
+    index: &Index,
+    place: &Place,
+    removed: Vec<usize>,
+    error: Option<f64>,
+) -> PrunedPlace {
+    let tensors = place.keys(program).iter().map(|key| real(spec, index, key)).collect();
+    PrunedPlace { layer: place.layer, tensors, before: place.size, after: place.after, removed, error }
+}
+
+pub(super) fn real(spec: &ModelSpec, index: &Index, key: &str) -> String {
+    spec.names.get(index, key).map_or_else(|| key.into(), |entry| entry.name.clone())
+}
+
+/// Says that codes were decoded to be cut.
+pub(super) fn decoded(index: &Index, spec: &ModelSpec, cuts: &Cuts) -> Option<Finding> {
+    let entries = cuts.0.iter().filter_map(|(key, _)| spec.names.get(index, key));
+    let mut coded = entries.filter(|entry| !matches!(entry.stored, Stored::Strided(_)));
+    let first = coded.next()?;
+    let count = counted(1 + coded.count(), "quantized tensor was", "quantized tensors were");
+    let message = format!(
+        "{count} decoded to be pruned: what no quantize step codes again is stored as fp32; start from the original weights \
+         for a better result"
+    );
+    Some(Finding::warning("dequantized", message).about(&first.name))
+}

@@ -1,0 +1,338 @@
+//! Pruning: structure is taken out of every weight that has it, and what is left is a smaller model that runs like any other.
+//!
+//! What can be removed are the [axes](statepress_kernels::program::Axis) that families declare: a group is every slice of
+//! every weight that mentions the axis, so that the smaller model computes what the larger one does with those slices
+//! zeroed. Which are removed is said by their weights, or by what a calibration text sends through them; forward passes only.
+//! What would take a gradient, how much the loss minds each output of a reader, is left out: all outputs of a reader count
+//! alike, and all readers by the share of their outputs that is lost. (What stands in for gradients where tables are
+//! rounded, the covariance of the softmax, was measured to be no better here than nothing.)
+
+mod cut;
+mod eliminate;
+mod left;
+mod pairs;
+mod places;
+mod repair;
+mod score;
+mod step_size;
+mod weights;
+
+use std::rc::Rc;
+
+use statepress_core::job::{Job, Progress};
+use statepress_core::recipe::{Prune, PruneBy, PruneKind};
+use statepress_core::report::{Pruned, PrunedPlace};
+use statepress_core::{Finding, Index, Source};
+use statepress_kernels::program::{Expert, Layout, Matrix, MatrixId, Op, Program, VectorSource};
+
+use crate::EngineError;
+use crate::calibrate::{BUDGET, Sample, Statistics, StatisticsOptions, windows};
+use crate::families::ModelSpec;
+use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
+use cut::{Fitted, cuts};
+pub(crate) use left::planned;
+use left::{decoded, program, real, report, smaller, told};
+use places::{Kept, Place, places, select};
+use score::{Entering, choose, mixtures, unmeasured};
+use step_size::Rows;
+use weights::Weights;
+
+/// Tokens of a window of the calibration text.
+const WINDOW: usize = 256;
+
+/// A prune step under way.
+pub(crate) struct Pruning {
+    source: Rc<dyn Source>,
+    index: Rc<Index>,
+    spec: ModelSpec,
+    program: Rc<Program>,
+    step: Prune,
+    places: Vec<Place>,
+    /// What the text is read by, and what it is.
+    reader: Option<TextReader>,
+    kept: Kept,
+    /// Numbers that were fitted, by key.
+    fitted: Fitted,
+    /// What enters step sizes' projections.
+    seen: Seen,
+    done: Vec<PrunedPlace>,
+    findings: Vec<Finding>,
+}
+
+/// A checkpoint that a prune step left.
+pub(crate) struct PrunedCheckpoint {
+    pub source: Rc<dyn Source>,
+    pub index: Rc<Index>,
+    pub spec: ModelSpec,
+    pub report: Pruned,
+    pub findings: Vec<Finding>,
+}
+
+/// What reads the calibration text.
+struct TextReader {
+    ids: Rc<Vec<u32>>,
+    load: Option<Load<Cpu>>,
+    model: Option<Model>,
+    statistics: Option<Statistics<CpuRunner>>,
+    entering: Entering,
+}
+
+impl Pruning {
+    /// Prepares a step. What needs a text needs `ids`; without a model for it, the checkpoint is loaded first.
+    pub fn new(
+        source: Rc<dyn Source>,
+        index: Rc<Index>,
+        spec: ModelSpec,
+        step: &Prune,
+        ids: Option<&Rc<Vec<u32>>>,
+        model: Option<Model>,
+    ) -> Result<Self, EngineError> {
+        let program = program(&spec)?;
+        let places = places(&program, step)?;
+        let reader = match (step.needs_calibration(), ids) {
+            (false, _) => None,
+            (true, None) => {
+                let allowed =
+                    "a text for the model to read, as the recipe prunes by what it sends through the model";
+                return Err(EngineError::option("calibration", "not given", allowed));
+            }
+            (true, Some(ids)) => {
+                let load = match &model {
+                    Some(_) => None,
+                    None => Some(Load::new(Cpu, source.clone(), index.clone(), spec.clone())?),
+                };
+                let (ids, entering) = (ids.clone(), Entering::default());
+                Some(TextReader { ids, load, model, statistics: None, entering })
+            }
+        };
+        let (kept, fitted) = (Kept::default(), Fitted::default());
+        let (step, seen, done, findings) = (step.clone(), Seen::default(), Vec::new(), Vec::new());
+        Ok(Self { source, index, spec, program, step, places, reader, kept, fitted, seen, done, findings })
+    }
+
+    /// The matrices of a place of which it has to be known what enters them.
+    fn wanted(&self, place: &Place) -> Vec<MatrixId> {
+        let Prune { kind, by, .. } = self.step;
+        match kind {
+            PruneKind::Delta => Vec::new(),
+            PruneKind::Experts => {
+                let of = |expert: &Expert| match by {
+                    PruneBy::Usage => expert.up,
+                    _ => expert.down,
+                };
+                mixtures(&self.program, place).flat_map(|op| op.experts.iter().map(of)).collect()
+            }
+            _ => {
+                let readers = place.readers(&self.program);
+                let by_writers = readers.is_empty() && !matches!(by, PruneBy::L1 | PruneBy::L2);
+                if by_writers { place.writers(&self.program) } else { readers }
+            }
+        }
+    }
+
+    /// Reads on where more has to be known of the next place; `None` when it can be worked on.
+    async fn read(&mut self) -> Result<Option<Progress>, EngineError> {
+        let wanted: Vec<Vec<MatrixId>> = self.places.iter().map(|place| self.wanted(place)).collect();
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        if let Some(load) = &mut reader.load {
+            if let Some(progress) = load.step().await? {
+                return Ok(Some(progress));
+            }
+            reader.model = reader.load.take().map(Load::finish).transpose()?;
+        }
+        let Some(model) = &reader.model else { return Ok(None) };
+        let Some(next) = wanted.get(self.done.len()) else { return Ok(None) };
+        if next.iter().all(|id| reader.entering.has(id)) {
+            return Ok(None);
+        }
+        let statistics = match &mut reader.statistics {
+            Some(statistics) => statistics,
+            none => {
+                let mut order: Vec<MatrixId> = Vec::new();
+                for &id in wanted.iter().flatten() {
+                    if !order.contains(&id) {
+                        order.push(id);
+                    }
+                }
+                let sample = Sample { windows: self.step.windows, window: WINDOW };
+                let how = StatisticsOptions { sample, ..StatisticsOptions::default() };
+                none.insert(Statistics::new(model, &reader.ids, &order, &how)?)
+            }
+        };
+        let progress = statistics.step().await?;
+        for measured in statistics.take() {
+            reader.entering.insert(measured.matrix, measured.h);
+        }
+        match progress {
+            Some(progress) => Ok(Some(Progress { stage: "prune".into(), ..progress })),
+            None => Err(EngineError::Evaluation("what enters a matrix was not measured".into())),
+        }
+    }
+
+    /// Chooses what stays of the next place, and fits what reads it.
+    fn work(&mut self, place: &Place) -> Result<(), EngineError> {
+        let mut weights = Weights::new(&*self.source, &self.index, &self.spec);
+        let nothing = Entering::default();
+        let entering = self.reader.as_ref().map_or(&nothing, |it| &it.entering);
+        let Prune { kind, by, repair, .. } = self.step;
+        let program = &self.program;
+        let stays = choose(program, place, (kind, by), &mut weights, entering)?;
+        place.keep(&stays, &mut self.kept);
+        let mut error: Option<f64> = None;
+        let readers = if kind == PruneKind::Experts { Vec::new() } else { place.readers(program) };
+        if self.step.needs_calibration() && readers.is_empty() && repair {
+            let message = "no product reads what was removed: there was nothing to repair";
+            self.findings.push(Finding::info("nothing-to-repair", message).about(self.name(place)));
+        }
+        for id in readers.iter().filter(|id| entering.has(*id)) {
+            let matrix = program.matrix(*id);
+            let h = entering.get(id).ok_or_else(|| unmeasured(matrix))?;
+            let columns = select(&matrix.dims[1], &self.kept).unwrap_or_default();
+            let fitted = repair::fit(matrix, &weights.matrix(matrix)?, h, &columns, repair);
+            error = Some(error.unwrap_or(0.0).max(fitted.lost));
+            if repair {
+                put(&mut self.fitted, matrix, fitted.w, columns.len());
+            }
+        }
+        self.tell(place, &stays, error);
+        Ok(())
+    }
+
+    /// Fits the rows of a step size's projection to the step sizes of all.
+    fn work_on_step_size(&mut self, place: &Place) -> Result<(), EngineError> {
+        let program = self.program.clone();
+        let node = program.nodes.iter().find_map(|node| match &node.op {
+            Op::SoftplusMean { bias, .. } if place.is_in(&program.vector(*bias).dims[0]) => Some(*bias),
+            _ => None,
+        });
+        let matrices = place.writers(&program);
+        let (Some(bias), [id]) = (node, &matrices[..]) else {
+            let message = "a step size without one projection and one bias cannot be fitted";
+            return Err(EngineError::Evaluation(message.into()));
+        };
+        let (matrix, VectorSource::Key(bias)) = (program.matrix(*id), &program.vector(bias).source) else {
+            return Err(EngineError::Evaluation("a step size has no bias in the file".into()));
+        };
+        let mut weights = Weights::new(&*self.source, &self.index, &self.spec);
+        let all = Rows { w: weights.matrix(matrix)?, bias: weights.tensor(bias)?.1.to_vec() };
+        if !self.seen.0.has(id) {
+            self.see(*id)?;
+        }
+        let seen = self.seen.0.remove(id).ok_or_else(|| unmeasured(matrix))?;
+        let (fitted, lost) = step_size::fit(&all, &seen, place.after);
+        place.keep(&(0..place.after).collect::<Vec<_>>(), &mut self.kept);
+        self.fitted.insert(matrix.key.clone(), Rc::new(fitted.w));
+        self.fitted.insert(bias.clone(), Rc::new(fitted.bias));
+        self.tell(place, &(0..place.size).collect::<Vec<_>>(), Some(lost));
+        Ok(())
+    }
+
+    /// Takes the rows that enter a step size's projection, and those of the next ones that are to be fitted, as far as
+    /// there is room for them.
+    fn see(&mut self, first: MatrixId) -> Result<(), EngineError> {
+        let program = &self.program;
+        let Some(TextReader { model: Some(model), ids, .. }) = &self.reader else {
+            return Err(unmeasured(program.matrix(first)));
+        };
+        let sample = Sample { windows: self.step.windows, window: WINDOW };
+        let windows = windows(ids, &sample, &model.info)?;
+        let tokens: usize = windows.iter().map(Vec::len).sum();
+        let mut room = BUDGET;
+        for place in &self.places[self.done.len()..] {
+            for id in place.writers(program) {
+                let bytes = 4 * tokens * program.matrix(id).cols;
+                if id == first || bytes <= room {
+                    room = room.saturating_sub(bytes);
+                    self.seen.0.insert(id, Vec::new());
+                }
+            }
+        }
+        for window in windows {
+            model.forward(&window, &mut model.start(), &mut Workspace::exact(), Some(&mut self.seen))?;
+        }
+        Ok(())
+    }
+
+    fn name(&self, place: &Place) -> String {
+        let keys = place.keys(&self.program);
+        keys.first().map(|key| real(&self.spec, &self.index, key)).unwrap_or_default()
+    }
+
+    fn tell(&mut self, place: &Place, stays: &[usize], error: Option<f64>) {
+        let removed = (0..place.size).filter(|at| stays.binary_search(at).is_err()).collect();
+        self.done.push(told(&self.program, &self.spec, &self.index, place, removed, error));
+    }
+}
+
+impl Job for Pruning {
+    type Output = PrunedCheckpoint;
+    type Error = EngineError;
+
+    async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+        let Some(place) = self.places.get(self.done.len()).cloned() else { return Ok(None) };
+        if let Some(progress) = self.read().await? {
+            return Ok(Some(progress));
+        }
+        match self.step.kind {
+            PruneKind::Delta => self.work_on_step_size(&place)?,
+            _ => self.work(&place)?,
+        }
+        // What entered is not asked for again, except where a later place has the same readers.
+        let later: Vec<MatrixId> =
+            self.places[self.done.len()..].iter().flat_map(|place| self.wanted(place)).collect();
+        if let Some(reader) = &mut self.reader {
+            reader.entering.0.retain(|(id, _)| later.contains(id));
+        }
+        Ok(Some(Progress {
+            stage: "prune".into(),
+            done: self.done.len() as f64,
+            total: self.places.len() as f64,
+            unit: "places".into(),
+            item: Some(self.name(&place)),
+        }))
+    }
+
+    fn finish(self) -> Result<PrunedCheckpoint, EngineError> {
+        if self.done.len() < self.places.len() {
+            return Err(EngineError::Evaluation("pruning was finished before all was pruned".into()));
+        }
+        let Self { source, index, spec, program, step, kept, mut fitted, done, mut findings, .. } = self;
+        findings.extend(decoded(&index, &spec, &cuts(&program, &kept)));
+        let len = source.len();
+        let mut smaller = smaller((&index, &spec), &program, &step, &kept, len, &mut fitted)?;
+        let source = smaller.source(source);
+        let report = report(&step, &index, &smaller.index, done);
+        Ok(PrunedCheckpoint { source, index: Rc::new(smaller.index), spec: smaller.spec, report, findings })
+    }
+}
+
+/// Takes the rows that enter some matrices.
+#[derive(Default)]
+struct Seen(Entering);
+
+impl Observe for Seen {
+    fn tap(&mut self, matrix: MatrixId, _: &str, rows: &[f32]) {
+        if let Some(seen) = self.0.0.iter_mut().find(|(id, _)| *id == matrix) {
+            seen.1.extend_from_slice(rows);
+        }
+    }
+}
+
+/// Puts the fitted numbers of a matrix where its tensor has them.
+fn put(fitted: &mut Fitted, matrix: &Matrix, w: Vec<f32>, cols: usize) {
+    let rows = matrix.rows;
+    let values = match matrix.layout {
+        Layout::Plain => w,
+        Layout::Transposed => (0..cols)
+            .flat_map(|col| (0..rows).map(move |row| (row, col)))
+            .map(|(r, c)| w[r * cols + c])
+            .collect(),
+        Layout::Part { index, count } => {
+            let held = fitted.remove(&matrix.key).map(Rc::unwrap_or_clone);
+            let mut all = held.unwrap_or_else(|| vec![0.0; count * rows * cols]);
+            all[index * rows * cols..][..rows * cols].copy_from_slice(&w);
+            all
+        }
+    };
+    fitted.insert(matrix.key.clone(), Rc::new(values));
+}

@@ -1,0 +1,34 @@
+// What options change of a recipe: --prune puts steps before its own, --coded says how codes are stored.
+
+import { coded, quantizes } from "../api/coded.js";
+import { type PruneDraft, type Recipe, type RecipeInput, recipes } from "../api/node.js";
+import { UsageError } from "./args.js";
+import type { Run } from "./command.js";
+
+/** The recipe as the options want it. `reads`: whether there is a text for the model to read. */
+export async function changed({ args }: Run, recipe: RecipeInput, reads: boolean): Promise<RecipeInput> {
+  const prunes = args.text("prune");
+  const asked = args.flag("coded");
+  if (prunes === undefined && !asked) return recipe;
+  const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
+  // What is none is left to be refused.
+  if (!Array.isArray(whole?.steps)) return recipe;
+  if (asked && !whole.steps.some(quantizes)) {
+    throw new UsageError(`--coded needs a quantize step, which the recipe ${whole.name} does not have`);
+  }
+  const steps = prunes === undefined ? [] : prunes.split(",").map((part) => ({ prune: step(part.trim(), reads) }));
+  const pruned = { ...whole, steps: [...steps, ...whole.steps] };
+  return asked ? coded(pruned as Recipe) : pruned;
+}
+
+/** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */
+function step(part: string, reads: boolean): PruneDraft {
+  const [kind = "", keep = ""] = part.split("=");
+  if (!/^[A-Za-z]+$/.test(kind) || keep === "" || !Number.isFinite(Number(keep))) {
+    throw new UsageError(`--prune takes what is removed and what stays, inner=0.75,width=0.5, not '${part}'`);
+  }
+  const draft = { kind: kind as PruneDraft["kind"], keep: Number(keep) };
+  // What is no kind is refused by name where recipes are read. Fewer rows of a step size are always fitted.
+  if (!reads && kind !== "delta") return draft;
+  return { ...draft, by: "loss", repair: kind !== "experts" };
+}
