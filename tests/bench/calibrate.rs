@@ -19,9 +19,9 @@ use statepress::{Checkpoint, Clock, Compare, CompareOptions, Loaded, Model, Open
 use statepress_core::encoding::ScaleType;
 use statepress_core::{Grid, Role, tables};
 use statepress_engine::calibrate::{
-    Fit, Groups, Integers, Measured, Options, Prepared, Probe, Quantizer, Sample, Statistics,
-    StatisticsOptions, Table, fitted, head_rows, lookup_substitute,
+    Measured, Probe, Sample, Statistics, StatisticsOptions, head_rows, lookup_substitute,
 };
+use statepress_kernels::gptq::{Fit, Groups, Integers, Options, Prepared, Quantizer, Table, fitted};
 use statepress_tests::edit::Edit;
 use statepress_tests::files::open_folder;
 

@@ -7,10 +7,8 @@ use statepress::program::MatrixId;
 use statepress::{Loaded, Observe, Workspace, run};
 use statepress_core::encoding::ScaleType;
 use statepress_core::{Grid, tables};
-use statepress_engine::calibrate::{
-    Fit, Groups, Integers, Options, Prepared, Quantizer, Sample, Statistics, StatisticsOptions, Table,
-    fitted, groups,
-};
+use statepress_engine::calibrate::{Sample, Statistics, StatisticsOptions, groups};
+use statepress_kernels::gptq::{Fit, Groups, Integers, Options, Prepared, Quantizer, Table, fitted};
 use statepress_kernels::linear::outer;
 use statepress_tests::families::samples;
 use statepress_tests::files::{fixture, open_folder};

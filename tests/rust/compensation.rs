@@ -140,7 +140,7 @@ fn every_family_goes_through_with_every_grid() {
 fn rows_of_zeros_stay_zeros() {
     use statepress_core::Group;
     use statepress_core::encoding::{Coding, ScaleType};
-    use statepress_engine::calibrate::{Groups, Options, Prepared, round};
+    use statepress_kernels::gptq::{Groups, Options, Prepared, round};
     let mut random = fastrand::Rng::with_seed(3);
     let (rows, cols) = (24, 32);
     let mut h = vec![0.0; cols * cols];

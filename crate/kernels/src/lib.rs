@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod codecs;
 mod error;
+pub mod gptq;
 pub mod lanes;
 pub mod linear;
 pub mod network;

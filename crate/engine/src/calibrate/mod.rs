@@ -1,5 +1,5 @@
-//! Fitting codes to what a model really computes: statistics of a calibration text, scales that clip
-//! where it hurts least, and rounding whose errors are made up for.
+//! What a model really computes while it reads a calibration text: statistics for whoever rounds weights so that errors are
+//! made up for (`kernels/gptq`), or removes some.
 //!
 //! Everything here needs forward passes only. What the loss feels of the outputs of a product would need a gradient, and is
 //! left out; what it feels of rows that are looked up has a substitute ([`lookup_substitute`]), which reports name.
@@ -7,23 +7,12 @@
 //! On the CPU the same text gives the same bytes with every wasm build. Natively the exponentials of a model's layers are
 //! those of the platform, and a GPU adds up in another order: a code between two levels may fall the other way.
 
-mod cholesky;
-mod fit;
-mod gptq;
-mod grid;
-mod groups;
 mod head;
 mod lookup;
 mod marks;
-mod refit;
 mod statistics;
 mod windows;
 
-pub use cholesky::inverse;
-pub use fit::Fit;
-pub use gptq::{Options, Prepared, Rounded, fitted};
-pub use grid::{Integers, Quantizer, Table, round};
-pub use groups::Groups;
 pub use head::HeadStatistics;
 pub use lookup::{Probe, Probed, head_rows, of_model as lookup_substitute};
 pub use marks::Marks;

@@ -12,13 +12,14 @@ use statepress_core::recipe::GptqOptions;
 use statepress_core::words::counted;
 use statepress_core::{Coding, Entry, Finding, Group, Index, Tensor};
 use statepress_kernels::codecs::{self, Clip};
+use statepress_kernels::gptq::{self, Fit, Groups, Options, Prepared};
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use super::keep::tell_once;
 use crate::EngineError;
 use crate::calibrate::{
-    self, Fit, Groups, HeadStatistics, Marks, Measured, Options, Prepared, Probe, Sample, Statistics,
-    StatisticsOptions, entered, head_rows, lookup_substitute,
+    HeadStatistics, Marks, Measured, Probe, Sample, Statistics, StatisticsOptions, entered, head_rows,
+    lookup_substitute,
 };
 use crate::error::listed;
 use crate::families::ModelSpec;
@@ -292,7 +293,7 @@ impl Compensate {
             let groups = Groups { rows, cols, group: coding.group.size(&shape), transposed };
             let h = self.h(id, *use_).ok_or_else(not_measured)?;
             let prepared = Prepared::new(h, cols, options.damping, &entry.name);
-            let rounded = calibrate::round(&prepared, values, coding, groups, &options);
+            let rounded = gptq::round(&prepared, values, coding, groups, &options);
             codes.extend(rounded.codes);
             scales.extend(rounded.scales);
             rounded.findings.into_iter().for_each(|finding| tell_once(&mut findings, finding));

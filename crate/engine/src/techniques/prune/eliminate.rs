@@ -11,7 +11,7 @@ use statepress_kernels::program::Matrix;
 
 use super::places::Place;
 use crate::EngineError;
-use crate::calibrate::inverse;
+use statepress_kernels::gptq::inverse;
 
 /// What is added to the diagonal of H, as a share of its mean.
 pub(super) const DAMPING: f64 = 1e-3;

@@ -7,7 +7,7 @@ use statepress_kernels::program::Matrix;
 
 use super::eliminate::{DAMPING, block};
 use super::score::quadratic;
-use crate::calibrate::inverse;
+use statepress_kernels::gptq::inverse;
 
 /// Weights that read what stays.
 pub(super) struct Fitted {

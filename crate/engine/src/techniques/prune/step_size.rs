@@ -8,7 +8,7 @@
 use statepress_kernels::linear::outer;
 
 use super::places::ascending;
-use crate::calibrate::inverse;
+use statepress_kernels::gptq::inverse;
 
 /// How often every row takes a step, at the most.
 const SWEEPS: usize = 60;

@@ -1,12 +1,12 @@
 //! Levels as loops over many weights want them: the nearest level without a branch, and how a scale is stored. What plain
 //! rounding needs instead, agreement with other libraries in every tie, is in `kernels/codecs/grid`.
 
+use crate::codecs::scales;
 use statepress_core::encoding::{Coding, ScaleType};
 use statepress_core::{Grid, Levels};
-use statepress_kernels::codecs::scales;
 
-use super::gptq::{Options, Prepared, Rounded};
 use super::groups::Groups;
+use super::{Options, Prepared, Rounded};
 
 /// Levels that codes stand for, times a scale for each group of weights.
 pub trait Quantizer {

@@ -1,8 +1,8 @@
 //! The scales that are best for codes that are there.
 
-use statepress_kernels::linear::outer::{Area, Strided, add};
+use crate::linear::outer::{Area, Strided, add};
 
-use super::gptq::Chunk;
+use super::Chunk;
 use super::grid::Quantizer;
 
 /// Added to the diagonal of what is solved for scales, as a share of its mean: groups whose columns

@@ -1,7 +1,7 @@
 //! The scale of a group: where it clips.
 
-use statepress_kernels::codecs::Clip;
-use statepress_kernels::codecs::fit::{absmax, limit};
+use crate::codecs::Clip;
+use crate::codecs::fit::{absmax, limit};
 
 use super::grid::Quantizer;
 

@@ -10,7 +10,7 @@
 //! machine, and would be the largest part of the module for these two loops. In f64, in a fixed order,
 //! of operations that IEEE 754 rounds correctly.
 
-use statepress_kernels::linear::outer::{Area, Strided, add, subtract};
+use crate::linear::outer::{Area, Strided, add, subtract};
 
 /// Columns that are factored together.
 const BLOCK: usize = 64;
@@ -126,7 +126,7 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(n as u64);
             let rows: Vec<f32> = (0..(n + 5) * n).map(|_| random.f32() - 0.4).collect();
             let mut h = vec![0.0; n * n];
-            statepress_kernels::linear::outer::add_gram(&mut h, &rows, n);
+            crate::linear::outer::add_gram(&mut h, &rows, n);
             let u = inverse_factor(&h, n, 0.5).unwrap();
             for i in 0..n {
                 assert!(u[i * n..i * n + i].iter().all(|&x| x == 0.0) && u[i * n + i] > 0.0);

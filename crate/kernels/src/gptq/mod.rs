@@ -20,15 +20,20 @@
 //! their groups for refitting, which takes 32 MB or fewer rows. All in f32 and f64 of operations
 //! that IEEE 754 rounds correctly, in a fixed order: the same codes on every machine.
 
+mod cholesky;
+mod fit;
+mod grid;
+mod groups;
+mod refit;
+
+use crate::linear::outer::{Area, Strided, add, subtract};
+pub use cholesky::inverse;
+use cholesky::inverse_factor;
+pub use fit::Fit;
+pub use grid::{Integers, Quantizer, Table, round};
+pub use groups::Groups;
 use statepress_core::Finding;
 use statepress_core::recipe::GptqOptions;
-use statepress_kernels::linear::outer::{Area, Strided, add, subtract};
-
-use super::cholesky::inverse_factor;
-use super::fit::Fit;
-use super::grid::Quantizer;
-use super::groups::Groups;
-use super::refit;
 
 /// Columns whose errors reach the columns beyond together.
 const BLOCK: usize = 128;
@@ -141,7 +146,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Where a column stands in the order of H.
-    pub(super) fn at(&self, col: usize) -> usize {
+    fn at(&self, col: usize) -> usize {
         self.places[col]
     }
 
@@ -218,7 +223,7 @@ pub fn fitted(values: &[f32], grid: &impl Quantizer, groups: &Groups, h: &[f32],
 
 /// Numbers of some rows, column by column in the order of H: `[cols, rows]` each.
 #[derive(Default)]
-pub(super) struct Work {
+struct Work {
     /// W.
     pub weights: Vec<f32>,
     /// W while errors are passed on; then E H.
@@ -235,7 +240,7 @@ pub(super) struct Work {
 }
 
 /// Some rows of a matrix at work.
-pub(super) struct Chunk<'a, 'b, G: Quantizer> {
+struct Chunk<'a, 'b, G: Quantizer> {
     pub prepared: &'a Prepared<'b>,
     pub grid: &'a G,
     pub groups: Groups,
