@@ -1,7 +1,7 @@
 //! Searches for the best recipe at several sizes, carries them out, and puts what was predicted beside what is measured.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--fast] [--tiny]
+//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--coded] [--fast] [--tiny]
 //! ```
 //!
 //! `MODEL` is a folder; the texts are token ids. The first 16,384 ids of the calibration text are read: the last quarter
@@ -14,7 +14,8 @@ use statepress::report::SearchTarget;
 use statepress::{Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, OpenOptions, allocate, run};
 use statepress_tests::files::open_folder;
 
-const USAGE: &str = "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--fast] [--tiny]";
+const USAGE: &str =
+    "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--coded] [--fast] [--tiny]";
 
 fn ids(path: &str) -> Vec<u32> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -33,11 +34,18 @@ fn main() {
     let model = base.model().unwrap();
 
     let started = Instant::now();
-    let how = CostsOptions { fast: has("--fast") || has("--tiny"), ..CostsOptions::default() };
+    let how = CostsOptions {
+        fast: has("--fast") || has("--tiny"),
+        coded: has("--coded"),
+        ..CostsOptions::default()
+    };
     let costs = run(base.search_costs(&model, (read, judged), &how).unwrap(), |_| {}).unwrap();
     println!("costs of {} tensors: {:.1} s", costs.tensors.len(), started.elapsed().as_secs_f64());
     for tensor in &costs.tensors {
-        let choices = tensor.choices.iter().map(|it| format!("{} {:.2e}", it.precision.name(), it.kl));
+        let measured = tensor.choices.iter().filter(|it| it.measured);
+        let bits = |bytes: u64| 8.0 * bytes as f64 / tensor.params as f64;
+        let choices =
+            measured.map(|it| format!("{} {:.2} bits {:.2e}", it.precision.name(), bits(it.bytes), it.kl));
         println!("  {:40} {}", tensor.tensor, choices.collect::<Vec<_>>().join("  "));
     }
     for ratio in ratios {

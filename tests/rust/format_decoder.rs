@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use safetensors::tensor::{Dtype, TensorView as Part, serialize};
-use statepress::{Checkpoint, OpenOptions, Recipe, recipes, run};
+use statepress::{Checkpoint, MemorySink, OpenOptions, Recipe, recipes, run};
 use statepress_core::DType;
 use statepress_core::index::Stored;
 use statepress_formats::entropy::encode;
@@ -162,6 +162,20 @@ fn python_reads_what_we_write_to_the_last_bit() {
             files.push((format!("{name}, {} ({n})", recipe.name), path));
         }
     }
+    // Steps are fitted to what a text sends through the model.
+    let model = open(&fixture("fixtures/il_moe.safetensors"), &[]);
+    let stepped = Recipe::from_json(
+        r#"{"version":1,"name":"stepped","steps":[{"quantize":{"rules":[{"match":"*","precision":"int8","step":0.3}],
+        "otherwise":"fp16","coded":true,"errorCompensation":"gptq"}}]}"#,
+    );
+    let (sink, ids) = (MemorySink::default(), (0..256).map(|i| (i * 37 + 11) % 50).collect::<Vec<u32>>());
+    let job =
+        model.compress_calibrated(&stepped.unwrap(), Box::new(sink.clone()), &model.model().unwrap(), &ids);
+    run(job.unwrap(), |_| {}).unwrap();
+    let path = folder.join("stepped.safetensors");
+    std::fs::write(&path, sink.take()).unwrap();
+    assert!(coded(&path) > 2, "steps are worth coding");
+    files.push(("stepped".into(), path));
     let paths: Vec<_> = files.iter().map(|(_, path)| path.display().to_string()).collect();
     run_python(&python, decoder("A decoder in Python") + &decoder("Entropy-coded codes") + MAIN, &paths);
     let compared: usize = files.iter().map(|(what, path)| compare(what, path)).sum();

@@ -17,7 +17,7 @@ fn a_budget_is_kept_and_the_prediction_holds() {
     let base = open(&demo().join("model.safetensors"), &[]);
     let ids = Golden::open(&fixture("trained/itera-tiny.safetensors")).ids("input_ids");
     let (read, judged) = ids.split_at(ids.len() / 2);
-    let costs = costs(&base, (read, judged), &CostsOptions { windows: 1, fast: true });
+    let costs = costs(&base, (read, judged), &CostsOptions { windows: 1, fast: true, coded: false });
     for tensor in &costs.tensors {
         let pairs = tensor.choices.windows(2);
         assert!(pairs.clone().all(|pair| pair[0].bytes < pair[1].bytes), "{tensor:?}");
@@ -57,11 +57,39 @@ fn measured(
     (report, card.kl.mean)
 }
 
+/// With codes to be entropy-coded, steps are chosen: far smaller files than any number of bits gives at that divergence.
+#[test]
+fn a_coded_search_chooses_steps() {
+    let base = open(&demo().join("model.safetensors"), &[]);
+    let ids = Golden::open(&fixture("trained/itera-tiny.safetensors")).ids("input_ids");
+    let (read, judged) = ids.split_at(ids.len() / 2);
+    let options = CostsOptions { windows: 1, fast: true, coded: true };
+    let steps = costs(&base, (read, judged), &options);
+    for tensor in &steps.tensors {
+        assert!(tensor.choices.iter().all(|cost| cost.step.is_some()), "{tensor:?}");
+        for pair in tensor.choices.windows(2) {
+            assert!(pair[0].step > pair[1].step && pair[0].bytes <= pair[1].bytes && pair[0].kl > pair[1].kl);
+        }
+    }
+    let target = SearchTarget { ratio: Some(11.0), ..SearchTarget::default() };
+    let found = allocate(&steps, &target).unwrap();
+    let (report, divergence) = measured(&base, &found.recipe, (read, judged), steps.window);
+    assert!(report.plan.tensors.iter().any(|it| it.rule == "embedding.weight"), "a rule for each tensor");
+    assert!(report.plan.bytes.after < report.plan.bytes.memory / 2, "{:?}", report.plan.bytes);
+    let (size, off) = (report.plan.bytes.ratio / 11.0, divergence / found.chosen.kl);
+    assert!((0.95..1.15).contains(&size), "{} times smaller, predicted 11", report.plan.bytes.ratio);
+    assert!((0.4..2.0).contains(&off), "{divergence} nats, predicted {}", found.chosen.kl);
+    // Fixed widths lose more at that size, by their own prediction.
+    let fixed = costs(&base, (read, judged), &CostsOptions { coded: false, ..options });
+    let fixed = allocate(&fixed, &target).unwrap().chosen;
+    assert!(divergence < 0.6 * fixed.kl, "{divergence} nats, {} without coding", fixed.kl);
+}
+
 #[test]
 fn every_precision_that_a_tensor_takes_is_measured_or_follows() {
     let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
     let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
-    let costs = costs(&base, ids.split_at(48), &CostsOptions { windows: 1, fast: false });
+    let costs = costs(&base, ids.split_at(48), &CostsOptions { windows: 1, ..CostsOptions::default() });
     assert!(!costs.tensors.is_empty());
     for tensor in &costs.tensors {
         let names: Vec<_> = tensor.choices.iter().map(|cost| cost.precision.name()).collect();
@@ -79,7 +107,7 @@ fn every_precision_that_a_tensor_takes_is_measured_or_follows() {
 fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
     let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
     let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
-    let costs = costs(&base, ids.split_at(48), &CostsOptions { windows: 1, fast: true });
+    let costs = costs(&base, ids.split_at(48), &CostsOptions { windows: 1, fast: true, coded: false });
     let refused = |target: SearchTarget| allocate(&costs, &target).unwrap_err().to_string();
     let none = SearchTarget::default();
     assert!(refused(none).contains("one of ratio, bytes, maxKl and maxLoss"), "{}", refused(none));
@@ -96,7 +124,7 @@ fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
         assert!(refused(target).contains(why), "{}", refused(target));
     }
     let model = base.model().unwrap();
-    let options = CostsOptions { windows: 0, fast: false };
+    let options = CostsOptions { windows: 0, ..CostsOptions::default() };
     let error = base.search_costs(&model, ids.split_at(48), &options).err().unwrap().to_string();
     assert!(error.contains("windows is 0; allowed: 1 to 64"), "{error}");
     for (at, part) in [(20, "is read has 20 tokens"), (73, "judges has 23 tokens")] {
@@ -115,7 +143,7 @@ fn codes_that_a_tensor_has_already_cost_nothing_and_are_kept() {
     let quantized = Checkpoint::open(bytes.take(), OpenOptions::default()).unwrap();
     let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
     for fast in [true, false] {
-        let costs = costs(&quantized, ids.split_at(48), &CostsOptions { windows: 1, fast });
+        let costs = costs(&quantized, ids.split_at(48), &CostsOptions { windows: 1, fast, coded: false });
         for tensor in &costs.tensors {
             let of = |name| tensor.choices.iter().find(|cost| cost.precision.name() == name).unwrap();
             assert!(of("nf4").measured && of("nf4").kl == 0.0, "{tensor:?}");
@@ -150,7 +178,7 @@ fn numbers_that_are_none_are_refused_and_not_taken_for_no_cost() {
     let base = with_nan(7);
     let model = base.model().unwrap();
     let refused = |read: &[u32], judged: &[u32]| {
-        let options = CostsOptions { windows: 1, fast: true };
+        let options = CostsOptions { windows: 1, fast: true, coded: false };
         run(base.search_costs(&model, (read, judged), &options).unwrap(), |_| {}).unwrap_err().to_string()
     };
     let without: Vec<u32> = (0..64).map(|i| 8 + i % 20).collect();

@@ -194,7 +194,7 @@ impl Coding {
     /// Whether files may have this grid with scales of this type: those of version 1 have what their makers gave them.
     const fn scale_is_known(self) -> bool {
         match (self.grid, self.scale) {
-            (Grid::Int8, scale) => matches!(scale, ScaleType::Fp32),
+            (Grid::Int8, scale) => matches!(scale, ScaleType::Fp32 | ScaleType::Log8),
             (Grid::Nf4, scale) => !matches!(scale, ScaleType::Log8),
             (Grid::Int4, scale) => matches!(scale, ScaleType::Fp16 | ScaleType::Fp32),
             (_, scale) => !matches!(scale, ScaleType::Double),
@@ -239,6 +239,11 @@ impl Encoding {
             Granularity::Tensor => Group::Tensor,
         };
         Self::Codes(Coding { grid: Grid::Int8, group, scale: ScaleType::Fp32 })
+    }
+
+    /// INT8 whose rows have steps that somebody has chosen, stored in a byte each.
+    pub const fn stepped() -> Self {
+        Self::Codes(Coding { grid: Grid::Int8, group: Group::Row, scale: ScaleType::Log8 })
     }
 
     /// INT4 in groups of so many values.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::words::kind;
-use crate::{Precision, Role};
+use crate::{Grid, Precision, Role};
 pub use compensation::{ErrorCompensation, GptqOptions};
 pub use options::{ClipBy, Codecs, GroupOptions, Int4Options, Int8Options, Nf4Options};
 pub use prune::{Prune, PruneBy, PruneKind};
@@ -108,6 +108,11 @@ pub struct Rule {
     pub pattern: String,
     /// The precision of what matches.
     pub precision: Precision,
+    /// Of `int8` with errors made up for: how far apart the levels of a row are, in units of what the matrix puts out, instead
+    /// of as close as 8 bits allow. Most codes are small then, and take few bits once they are entropy-coded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub step: Option<f64>,
 }
 
 /// A recipe that cannot be followed.
@@ -157,6 +162,7 @@ impl Recipe {
                         let pattern = format!("{:?}", rule.pattern);
                         return Err(RecipeError::option("rules.match", pattern, "a glob over tensor names"));
                     }
+                    quantize.rules.iter().try_for_each(|rule| quantize.check_step(rule))?;
                     let known = |role: &str| Role::ALL.iter().any(|known| known.name() == role);
                     let roles = quantize.rules.iter().filter_map(|rule| rule.pattern.strip_prefix(ROLE));
                     if let Some(role) = roles.into_iter().find(|role| !known(role)) {
@@ -223,6 +229,18 @@ impl RecipeError {
 }
 
 impl Quantize {
+    /// Steps are those of 8-bit codes whose errors are made up for: nothing else is fitted to what a matrix puts out.
+    fn check_step(&self, rule: &Rule) -> Result<(), RecipeError> {
+        let Some(step) = rule.step else { return Ok(()) };
+        let refused = |allowed| Err(RecipeError::option("rules.step", step, allowed));
+        match (rule.precision, self.error_compensation) {
+            _ if !(step > 0.0 && step.is_finite()) => refused("a number above 0"),
+            (Precision::Codes(Grid::Int8), ErrorCompensation::Gptq) => Ok(()),
+            (Precision::Codes(Grid::Int8), _) => refused("none without errorCompensation gptq"),
+            (precision, _) => refused(&format!("none for {}, which has no step: int8 has", precision.name())),
+        }
+    }
+
     /// How errors of rounding are made up for, if they are.
     pub fn compensation(&self) -> Option<GptqOptions> {
         match self.error_compensation {
@@ -316,6 +334,19 @@ mod tests {
         assert!(recipe("").is_ok());
         let error = recipe(r#","int4":{"group":48}"#).unwrap_err().to_string();
         assert_eq!(error, "recipe option int4.group is 48; allowed: 16, 32, 64, 128");
+        let rule = |precision: &str, step: &str, compensation: &str| {
+            let json = format!(
+                r#"{{"version":1,"name":"t","steps":[{{"quantize":{{"rules":[{{"match":"a","precision":"{precision}","step":{step}}}],
+                "otherwise":"int8","errorCompensation":"{compensation}"}}}}]}}"#
+            );
+            Recipe::from_json(&json).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(rule("int8", "0.02", "gptq"), Ok(()));
+        assert!(
+            rule("int8", "0", "gptq").unwrap_err().contains("rules.step is 0; allowed: a number above 0")
+        );
+        assert!(rule("int8", "1", "none").unwrap_err().contains("none without errorCompensation gptq"));
+        assert!(rule("nf4", "1", "gptq").unwrap_err().contains("none for nf4"));
         let error = recipe(r#","int3":{}"#).unwrap_err().to_string();
         assert!(error.contains("int3"), "{error}");
     }

@@ -37,6 +37,7 @@ pub use choice::{Choice, Fit, Key, Whole};
 pub use error::FormatError;
 pub use safetensors::{Layout, TensorSpec, Writer};
 pub use shards::{ShardMap, ShardName, open_shards};
+pub use streamed::coded_bytes;
 pub use survey::{Survey, survey};
 pub use tensor::read_tensor;
 

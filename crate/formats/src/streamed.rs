@@ -7,7 +7,7 @@
 use statepress_core::grid::Levels;
 use statepress_core::index::Extent;
 use statepress_core::limits::{CHUNK_BYTES, CODES_PER_BYTE};
-use statepress_core::{Codes, DType, Entry, Grid, Part, Source, shape};
+use statepress_core::{Codes, DType, Entry, Grid, Packed, Part, Source, Tensor, shape};
 
 use crate::FormatError;
 use crate::cursor::{read as read_bytes, reserve};
@@ -25,6 +25,13 @@ pub(crate) fn stream(name: &str, shape: &[usize], codes: &Codes) -> Result<Optio
     let stream = encode(&numbers, rows, cols)?;
     let worth = stream.len() + SAYING < codes.codes.len() && refusal(shape, stream.len() as u64).is_none();
     Ok(worth.then_some(stream))
+}
+
+/// Bytes that a tensor takes in a file whose codes are entropy-coded.
+pub fn coded_bytes(name: &str, tensor: &Tensor) -> Result<u64, FormatError> {
+    let Packed::Codes(codes) = &tensor.data else { return Ok(tensor.bytes()) };
+    let saved = stream(name, &tensor.shape, codes)?.map_or(0, |stream| codes.codes.len() - stream.len());
+    Ok(tensor.bytes() - saved as u64)
 }
 
 /// The array that a stream of so many bytes is.

@@ -199,8 +199,9 @@ impl Checkpoint {
         read: Uint32Array,
         judged: Uint32Array,
         fast: bool,
+        coded: bool,
     ) -> Result<SearchCostsJob> {
-        let options = CostsOptions { fast, ..CostsOptions::default() };
+        let options = CostsOptions { fast, coded, ..CostsOptions::default() };
         let (read, judged) = (read.to_vec(), judged.to_vec());
         let job = self.0.search_costs(on_cpu(model)?, (&read, &judged), &options).map_err(fail)?;
         Ok(SearchCostsJob::new(job))

@@ -61,7 +61,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   tensor: { bins: "number", precisions: "later", quantize: "later", signal: "signal" },
   advise: { target: "later", maxLoss: "number", maxSize: "number" },
   compress: { ...RUNNING, beside: "word", calibration: "later" },
-  search: { ...RUNNING, calibration: "later", fast: "flag", coded: "flag", beside: "word" },
+  search: { ...RUNNING, calibration: "later", fast: "flag", coded: "flag", first: "later", beside: "word" },
   save: { format: "later", force: "flag", signal: "signal" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },
   generate: { maxTokens: "number", temperature: "number", topK: "number", seed: "number", signal: "signal" },

@@ -125,8 +125,13 @@ export interface SearchOptions extends Running {
   calibration: string | ArrayLike<number>;
   /** Measure every tensor at three bits alone, and let the other precisions follow: a third of the time. */
   fast?: boolean | undefined;
-  /** Entropy-code what is quantized: sizes are those of the file then, and more bits fit in. */
+  /**
+   * Entropy-code what is quantized: sizes are those of the file then, and instead of a number of bits each tensor is given a
+   * step between its levels, as far apart as its part in the predictions allows.
+   */
   coded?: boolean | undefined;
+  /** Steps of a recipe that come first, such as pruning: the search begins with what they leave. */
+  first?: readonly StepDraft[] | undefined;
   /** As for `compress`. */
   beside?: string | undefined;
 }

@@ -2,9 +2,8 @@
 
 import type { Host, Input } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
-import { coded } from "./coded.js";
 import { StatepressError } from "./errors.js";
-import type { CompareOptions, SearchOptions } from "./options.js";
+import type { CompareOptions, RecipeInput, SearchOptions } from "./options.js";
 import type {
   Bytes,
   Comparison,
@@ -52,13 +51,12 @@ export async function search(
   target: SearchTarget,
   options: SearchOptions,
 ): Promise<Found> {
-  const { fast = false, signal, onProgress, beside } = options;
-  const request = { checkpoint: checkpoint.handle, calibration: input, fast, target };
-  const { costs, read, judged, findings } = await host.call("searchCosts", request, options);
+  const { signal, onProgress, beside } = options;
+  const { read, judged, findings } = await host.call("searchTexts", { calibration: input, target }, options);
+  const costs = await costsOf(host, checkpoint, { read, judged }, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });
-  const attempt = async ({ recipe: packed, chosen: predicted, front }: SearchResult): Promise<[Found, number]> => {
-    const recipe = options.coded ? coded(packed) : packed;
+  const attempt = async ({ recipe, chosen: predicted, front }: SearchResult): Promise<[Found, number]> => {
     const compressed = await checkpoint.compress(recipe, { calibration: read, beside, signal, onProgress });
     try {
       const card = await compare(checkpoint, compressed, how);
@@ -114,6 +112,32 @@ export async function search(
     throw tooSmall(target, best.compressed.report?.bytes);
   }
   return best;
+}
+
+// What each tensor costs: of the checkpoint, or of what the steps that come first leave of it.
+async function costsOf(
+  host: Host,
+  checkpoint: Checkpoint,
+  { read, judged }: { read: Uint32Array; judged: Uint32Array },
+  { fast = false, coded = false, first = [], beside, signal, onProgress }: SearchOptions,
+): Promise<SearchCosts> {
+  const running = { signal, onProgress };
+  const measured = (of: Checkpoint) =>
+    host.call("searchCosts", { checkpoint: of.handle, read, judged, fast, coded }, running);
+  if (first.length === 0) return measured(checkpoint);
+  const recipe: RecipeInput = { version: 1, name: "first", steps: [...first] };
+  const { findings } = await checkpoint.plan(recipe);
+  const reads = findings.some(({ code }) => code === "needs-calibration");
+  const left = await checkpoint.compress(recipe, { ...(reads && { calibration: read }), beside, ...running });
+  try {
+    const { report } = left;
+    if (!report) throw new StatepressError("internal", "compressing left no report");
+    const costs = await measured(left);
+    const base = { ...costs.base, steps: [...report.recipe.steps, ...costs.base.steps] };
+    return { ...costs, bytesBefore: report.bytes.before, base };
+  } finally {
+    left.dispose();
+  }
 }
 
 // What no recipe is predicted to reach is an error of its option; any other error is one of the search.

@@ -61,6 +61,7 @@ export const COMMANDS: Record<string, Command> = {
         "calibrate",
         "calibrate-ids",
         "ids-type",
+        "prune",
         "fast",
         "coded",
       ] as const),

@@ -6,19 +6,24 @@ import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 
 /** The recipe as the options want it. `reads`: whether there is a text for the model to read. */
-export async function changed({ args }: Run, recipe: RecipeInput, reads: boolean): Promise<RecipeInput> {
-  const prunes = args.text("prune");
-  const asked = args.flag("coded");
-  if (prunes === undefined && !asked) return recipe;
+export async function changed(run: Run, recipe: RecipeInput, reads: boolean): Promise<RecipeInput> {
+  const steps = prunes(run, reads);
+  const asked = run.args.flag("coded");
+  if (steps.length === 0 && !asked) return recipe;
   const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
   // What is none is left to be refused.
   if (!Array.isArray(whole?.steps)) return recipe;
   if (asked && !whole.steps.some(quantizes)) {
     throw new UsageError(`--coded needs a quantize step, which the recipe ${whole.name} does not have`);
   }
-  const steps = prunes === undefined ? [] : prunes.split(",").map((part) => ({ prune: step(part.trim(), reads) }));
   const pruned = { ...whole, steps: [...steps, ...whole.steps] };
   return asked ? coded(pruned as Recipe) : pruned;
+}
+
+/** The steps that --prune asks for. */
+export function prunes({ args }: Run, reads: boolean): { prune: PruneDraft }[] {
+  const parts = args.text("prune")?.split(",") ?? [];
+  return parts.map((part) => ({ prune: step(part.trim(), reads) }));
 }
 
 /** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */

@@ -10,6 +10,7 @@ import { save, writeJson } from "./compress.js";
 import { destinations } from "./destinations.js";
 import { calibrationOf, readTokens } from "./files.js";
 import { running, withCheckpoint } from "./opened.js";
+import { prunes } from "./recipes.js";
 import * as show from "./show.js";
 
 export async function search(run: Run, file: string): Promise<number> {
@@ -37,7 +38,13 @@ export async function search(run: Run, file: string): Promise<number> {
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const calibration = calibrationOf(tokens, checkpoint);
-    const asked = { calibration, fast: args.flag("fast"), coded: args.flag("coded"), beside: place.file };
+    const asked = {
+      calibration,
+      fast: args.flag("fast"),
+      coded: args.flag("coded"),
+      first: prunes(run, true),
+      beside: place.file,
+    };
     const found = await searched(checkpoint, target, { ...running(run), ...asked });
     const { compressed, recipe, predicted, measured, reached, front, costs, findings } = found;
     try {

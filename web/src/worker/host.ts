@@ -105,16 +105,19 @@ export class LocalHost implements Host {
         }
       }),
 
-    searchCosts: ({ checkpoint, calibration, fast, target }, context) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => {
-        // A target that is none is refused before anything is measured.
-        (await this.#module()).checkTarget(target);
-        const { ids, findings } = this.#tokens(calibration);
-        const quarter = Math.floor(ids.length / 4);
-        const [read, judged] = [ids.slice(0, ids.length - quarter), ids.slice(ids.length - quarter).slice(0, JUDGED)];
-        const costs = await this.#onCpu(it, context, (model) => it.searchCosts(model, read, judged, fast));
-        return { costs, read, judged, findings };
-      }),
+    searchTexts: async ({ calibration, target }) => {
+      // A target that is none is refused before anything is measured.
+      (await this.#module()).checkTarget(target);
+      const { ids, findings } = this.#tokens(calibration);
+      const quarter = Math.floor(ids.length / 4);
+      const [read, judged] = [ids.slice(0, ids.length - quarter), ids.slice(ids.length - quarter).slice(0, JUDGED)];
+      return { read, judged, findings };
+    },
+
+    searchCosts: ({ checkpoint, read, judged, fast, coded }, context) =>
+      this.#with(this.#checkpoints, checkpoint, (it) =>
+        this.#onCpu(it, context, (model) => it.searchCosts(model, read, judged, fast, coded)),
+      ),
 
     allocate: async ({ costs, target }) => (await this.#module()).allocate(costs, target),
 

@@ -66,10 +66,15 @@ export interface Requests {
     },
     { checkpoint: Handle; inspection: Inspection; report: CompressReport; data: Data },
   ];
-  /** What each tensor costs: three quarters of the calibration are read, the last one judges. */
+  /** Three quarters of a calibration text, which are read, and of the last one what judges. Refuses a target that is none. */
+  searchTexts: [
+    { calibration: Input; target: SearchTarget },
+    { read: Uint32Array; judged: Uint32Array; findings: Finding[] },
+  ];
+  /** What each tensor costs. */
   searchCosts: [
-    { checkpoint: Handle; calibration: Input; fast: boolean; target: SearchTarget },
-    { costs: SearchCosts; read: Uint32Array; judged: Uint32Array; findings: Finding[] },
+    { checkpoint: Handle; read: Uint32Array; judged: Uint32Array; fast: boolean; coded: boolean },
+    SearchCosts,
   ];
   allocate: [{ costs: SearchCosts; target: SearchTarget }, SearchResult];
   load: [

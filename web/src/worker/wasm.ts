@@ -129,7 +129,13 @@ export interface WasmCheckpoint {
   /** Rounding errors are made up for by what the checkpoint's model computes when it reads `ids`. */
   compressCalibrated(recipe: object | string, sink: Sink, model: WasmModel, ids: Uint32Array): Job<CompressReport>;
   /** What rounding each tensor alone costs the model that reads one text and is judged by another. */
-  searchCosts(model: WasmModel, read: Uint32Array, judged: Uint32Array, fast: boolean): Job<SearchCosts>;
+  searchCosts(
+    model: WasmModel,
+    read: Uint32Array,
+    judged: Uint32Array,
+    fast: boolean,
+    coded: boolean,
+  ): Job<SearchCosts>;
   load(backend: WasmBackend): Job<WasmModel>;
   free(): void;
 }

@@ -37,8 +37,8 @@ impl From<Encoding> for Described {
             Group::Tensor => (Some(Granularity::Tensor), None),
             Group::Values(size) => (None, Some(size)),
         };
-        // INT8 has scales of one type, which version 1 never names.
-        let scale = (grid != Grid::Int8).then_some(scale);
+        // Version 1 never names the type that INT8's scales usually have.
+        let scale = (grid != Grid::Int8 || scale != ScaleType::Fp32).then_some(scale);
         match names(grid) {
             ("block", _) => Self { granularity, block: size, absmax: scale, ..none },
             _ => Self { granularity, group: size, scale, ..none },
@@ -68,9 +68,12 @@ impl TryFrom<Described> for Encoding {
             _ => (it.group, it.scale, it.block.is_some() || it.absmax.is_some()),
         };
         if grid == Grid::Int8 {
-            return match (it.granularity, group.is_some() || scale.is_some() || foreign) {
-                (Some(granularity), false) => Ok(Self::int8(granularity)),
-                _ => Err(format!("{name} is described by `granularity`")),
+            let scale = scale.unwrap_or(ScaleType::Fp32);
+            return match (it.granularity, group.is_some() || foreign) {
+                (Some(granularity), false) => {
+                    Ok(Self::Codes(Coding { grid, group: granularity.into(), scale }))
+                }
+                _ => Err(format!("{name} is described by `granularity`, and `scale` where that is not fp32")),
             };
         }
         if foreign {
@@ -95,6 +98,7 @@ mod tests {
         for (encoding, json) in [
             (Encoding::Bf16, r#"{"precision":"bf16"}"#),
             (Encoding::int8(Granularity::Row), r#"{"precision":"int8","granularity":"row"}"#),
+            (Encoding::stepped(), r#"{"precision":"int8","granularity":"row","scale":"log8"}"#),
             (Encoding::int4(32, ScaleType::Fp16), r#"{"precision":"int4","group":32,"scale":"fp16"}"#),
             (Encoding::nf4(64, ScaleType::Double), r#"{"precision":"nf4","block":64,"absmax":"double"}"#),
             (

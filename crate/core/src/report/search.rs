@@ -46,12 +46,16 @@ pub struct TensorCosts {
 pub struct Cost {
     /// Which.
     pub precision: Precision,
-    /// Bytes of codes and scales.
+    /// How far apart the levels of its rows are, where they are chosen for an entropy coder.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub step: Option<f64>,
+    /// Bytes of codes and scales; with a step, as they are stored, coded.
     pub bytes: u64,
     /// Divergence of the model with this tensor alone rounded, in nats a token.
     pub kl: f64,
     /// Whether that was measured, or is nothing because the tensor has these codes already; else it follows from the
-    /// measurement of the nearest number of bits: a quarter for each bit more.
+    /// measurement of the nearest number of bits, a quarter for each bit more, or from those of other steps.
     pub measured: bool,
 }
 

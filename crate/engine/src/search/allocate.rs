@@ -143,8 +143,11 @@ impl<'a> Walk<'a> {
         for step in &mut recipe.steps {
             let Step::Quantize(quantize) = step else { continue };
             let chosen = self.costs.tensors.iter().zip(self.choices());
-            let rules =
-                chosen.map(|(it, cost)| Rule { pattern: it.tensor.clone(), precision: cost.precision });
+            let rules = chosen.map(|(it, cost)| Rule {
+                pattern: it.tensor.clone(),
+                precision: cost.precision,
+                step: cost.step,
+            });
             quantize.rules.splice(0..0, rules);
         }
         recipe.compensated()

@@ -3,19 +3,20 @@
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
-use statepress_core::recipe::{GptqOptions, Quantize};
+use statepress_core::recipe::{GptqOptions, Quantize, Step};
 use statepress_core::report::{Cost, SearchCosts, TensorCosts};
 use statepress_core::words::counted;
 use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Role, Source};
 use statepress_formats::Survey;
 use statepress_kernels::codecs::{self, Clip};
 
+use super::steps::{FAST_TIMES, Point, TIMES, spaced};
 use crate::EngineError;
 use crate::calibrate::{Sample, windows};
 use crate::eval::Divergence;
 use crate::families::{HEAD, ModelSpec};
 use crate::models::Model;
-use crate::techniques::compensate::Compensate;
+use crate::techniques::compensate::{Compensate, How};
 use crate::techniques::plan::{plan, quantize_step};
 use crate::techniques::{coding, measure, tying};
 
@@ -41,11 +42,13 @@ pub struct CostsOptions {
     pub windows: usize,
     /// Measure at three bits alone, and let all else follow.
     pub fast: bool,
+    /// Whether codes will be entropy-coded: steps are chosen instead of numbers of bits.
+    pub coded: bool,
 }
 
 impl Default for CostsOptions {
     fn default() -> Self {
-        Self { windows: 4, fast: false }
+        Self { windows: 4, fast: false, coded: false }
     }
 }
 
@@ -59,7 +62,7 @@ pub struct Costs {
     judge: Divergence,
     /// Where what is chosen about is in the index, and what it does.
     chosen: Vec<(usize, Option<Role>)>,
-    measured: &'static [Grid],
+    options: CostsOptions,
     bytes_before: u64,
     fixed_bytes: u64,
     tensors: Vec<TensorCosts>,
@@ -88,7 +91,12 @@ impl Costs {
         if !(1..=64).contains(&options.windows) {
             return Err(EngineError::option("windows", options.windows, "1 to 64"));
         }
-        let base = Recipe::from_json(BASE).map_err(|error| EngineError::Evaluation(error.to_string()))?;
+        let mut base = Recipe::from_json(BASE).map_err(|error| EngineError::Evaluation(error.to_string()))?;
+        for step in &mut base.steps {
+            if let Step::Quantize(quantize) = step {
+                quantize.coded = options.coded;
+            }
+        }
         let quantize = quantize_step(&base)?.cloned().unwrap_or_default();
         let tied = tying::leaves_head_out(tying::tying(&*source, &index, &spec.names)?, spec);
         let head = spec.names.get(&index, HEAD).filter(|_| tied).map(|head| head.name.clone());
@@ -134,7 +142,7 @@ impl Costs {
             base,
             quantize,
             chosen,
-            measured: if options.fast { &[Grid::Lm3] } else { &MEASURED },
+            options: *options,
             bytes_before: planned.plan.bytes.before,
             fixed_bytes,
             tensors: Vec::new(),
@@ -166,12 +174,44 @@ impl Costs {
             return Err(EngineError::Evaluation("a grid has no codes".into()));
         };
         let rounded = match self.compensate.reason(&entry.name, coding.group) {
-            None => self.compensate.rounded(entry, values, coding, Clip::Absmax)?.tensor,
+            None => {
+                self.compensate.rounded(entry, values, coding, How { clip: Clip::Absmax, step: None })?.tensor
+            }
             Some(_) => coding::code(entry, values, encoding, Clip::Absmax, found)?.tensor,
         };
         let (bytes, changed) = (rounded.bytes(), self.compensate.replaced(&entry.name, rounded)?);
         let kl = self.judge.of(&changed).await?;
-        Ok(Cost { precision: Precision::Codes(grid), bytes, kl, measured: true })
+        Ok(Cost { precision: Precision::Codes(grid), step: None, bytes, kl, measured: true })
+    }
+
+    /// What a tensor costs at every grid.
+    async fn grids(&self, subject: &Subject) -> Result<Vec<Cost>, EngineError> {
+        let mut measured = Vec::new();
+        for &grid in if self.options.fast { &[Grid::Lm3][..] } else { &MEASURED } {
+            if self.encoding(grid) != subject.stored {
+                measured.push(self.measure(subject, grid).await?);
+            }
+        }
+        Ok(self.choices(subject, &measured))
+    }
+
+    /// What a tensor costs at every step; at every grid, where errors cannot be made up for.
+    async fn steps(&self, subject: &Subject) -> Result<Vec<Cost>, EngineError> {
+        let Subject { entry, values, .. } = subject;
+        let usual = self.compensate.usual_step(entry, values);
+        let (Some(usual), Encoding::Codes(coding)) = (usual, Encoding::stepped()) else {
+            return self.grids(subject).await;
+        };
+        let mut points = Vec::new();
+        for &times in if self.options.fast { &FAST_TIMES[..] } else { &TIMES } {
+            let step = usual * times;
+            let how = How { clip: Clip::Absmax, step: Some(step) };
+            let rounded = self.compensate.rounded(entry, values, coding, how)?.tensor;
+            let bytes = statepress_formats::coded_bytes(&entry.name, &rounded)?;
+            let kl = self.judge.of(&self.compensate.replaced(&entry.name, rounded)?).await?;
+            points.push(Point { step, bytes, kl });
+        }
+        Ok(spaced(&points, entry.params()))
     }
 
     /// What each precision costs, by those that were measured.
@@ -184,12 +224,12 @@ impl Costs {
             let bytes = encoding.bytes(&subject.entry.shape);
             // What has these very codes is kept bit for bit.
             if encoding == subject.stored {
-                return Some(Cost { precision, bytes, kl: 0.0, measured: true });
+                return Some(Cost { precision, step: None, bytes, kl: 0.0, measured: true });
             }
             let nearest =
                 measured.iter().min_by_key(|cost| cost.precision.bits().abs_diff(grid.bits() as u64))?;
             let finer = grid.bits() as f64 - nearest.precision.bits() as f64;
-            Some(Cost { precision, bytes, kl: nearest.kl / 4f64.powf(finer), measured: false })
+            Some(Cost { precision, step: None, bytes, kl: nearest.kl / 4f64.powf(finer), measured: false })
         };
         let mut choices: Vec<Cost> = MEASURED.iter().chain(&FOLLOWING).filter_map(cost).collect();
         // Of a few numbers the scales alone may take more than another precision takes in all.
@@ -212,13 +252,10 @@ impl Job for Costs {
             return Ok(Some(progress));
         }
         let subject = self.read(entry)?;
-        let mut measured = Vec::new();
-        for &grid in self.measured {
-            if self.encoding(grid) != subject.stored {
-                measured.push(self.measure(&subject, grid).await?);
-            }
-        }
-        let choices = self.choices(&subject, &measured);
+        let choices = match self.options.coded {
+            true => self.steps(&subject).await?,
+            false => self.grids(&subject).await?,
+        };
         let (tensor, params) = (subject.entry.name.clone(), subject.entry.params());
         self.compensate.forget(&tensor);
         self.tensors.push(TensorCosts { tensor: tensor.clone(), role, params, choices });

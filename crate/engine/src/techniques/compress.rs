@@ -13,7 +13,7 @@ use statepress_formats::{Survey, TensorSpec, Writer};
 use statepress_kernels::codecs::{self, Clip};
 
 use super::coding::{self, Clipped};
-use super::compensate::Compensate;
+use super::compensate::{Compensate, How};
 use super::measure;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::tying::{self, Tying};
@@ -161,7 +161,8 @@ impl Compress {
         let compensated = match (&mut self.compensate, encoding) {
             // Numbers that are not finite are refused by what rounds plainly.
             (Some(compensate), Encoding::Codes(coding)) if found.nan + found.infinite + found.beyond == 0 => {
-                compensate.code(entry, &values, coding, coding::clip_of(encoding, self.clip))?
+                let how = How { clip: coding::clip_of(encoding, self.clip), step: decision.step };
+                compensate.code(entry, &values, coding, how)?
             }
             _ => None,
         };

@@ -27,6 +27,8 @@ pub struct Decision {
     pub form: Form,
     /// Whether its codes will be entropy-coded, should that be smaller.
     pub coded: bool,
+    /// How far apart the levels of its rows are, where the recipe says so.
+    pub step: Option<f64>,
 }
 
 /// A plan for users and the decisions behind it, in file order.
@@ -140,32 +142,35 @@ pub(super) fn plan_knowing(
             continue;
         }
         let role = spec.weights.get(&entry.name).map(|weight| weight.role);
-        let (form, rule) = match (untouched(entry), quantize) {
+        let (form, rule, step) = match (untouched(entry), quantize) {
             (Some((form, why)), _) => {
                 kept.push((entry, why));
-                (form, why)
+                (form, why, None)
             }
-            (None, None) => (keep(entry, known, &mut findings), "(no quantize step)"),
+            (None, None) => (keep(entry, known, &mut findings), "(no quantize step)", None),
             (None, Some(quantize)) => {
                 let names = spec.names.spellings(index, position);
                 let decides =
                     |rule: &recipe::Rule| names.any(|name| recipe::decides(&rule.pattern, name, role));
                 let rule = quantize.rules.iter().position(decides);
                 ruled.push((position, rule));
-                let (count, precision, pattern) = match rule {
+                let (count, precision, pattern, step) = match rule {
                     Some(rule) => {
                         let rule = &quantize.rules[rule];
-                        (&mut matched, rule.precision, rule.pattern.as_str())
+                        (&mut matched, rule.precision, rule.pattern.as_str(), rule.step)
                     }
-                    None => (&mut unmatched, quantize.otherwise, "otherwise"),
+                    None => (&mut unmatched, quantize.otherwise, "otherwise", None),
                 };
                 count.tensors += 1;
                 count.params += entry.params();
-                let encoding = decide(entry, &quantize.codecs(), precision, &mut findings);
+                let mut encoding = decide(entry, &quantize.codecs(), precision, &mut findings);
+                if step.is_some() && encoding.precision() == precision {
+                    encoding = Encoding::stepped();
+                }
                 if let Some(finding) = recoded(entry, encoding, known) {
                     tell_once(&mut findings, finding);
                 }
-                (Form::Coded(encoding), pattern)
+                (Form::Coded(encoding), pattern, step)
             }
         };
         let counts_storage = storages.insert(storage_of(entry));
@@ -195,7 +200,7 @@ pub(super) fn plan_knowing(
         // What changes nothing leaves codes as they are stored.
         let coded = quantize.map_or(entry.coded_bytes() > 0, |quantize| quantize.coded);
         let coded = coded && matches!(form, Form::Coded(Encoding::Codes(_)));
-        decisions.push(Decision { position, form, coded });
+        decisions.push(Decision { position, form, coded, step });
     }
 
     if let Some(first) = untied.first() {

@@ -25,6 +25,7 @@ mod fit;
 mod grid;
 mod groups;
 mod refit;
+mod steps;
 
 use crate::linear::outer::{Area, Strided, add, subtract};
 pub use cholesky::inverse;
@@ -34,6 +35,7 @@ pub use grid::{Integers, Quantizer, Table, round};
 pub use groups::Groups;
 use statepress_core::Finding;
 use statepress_core::recipe::GptqOptions;
+pub use steps::Steps;
 
 /// Columns whose errors reach the columns beyond together.
 const BLOCK: usize = 128;

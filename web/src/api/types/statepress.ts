@@ -267,7 +267,11 @@ export type Cost = {
  */
 precision: Precision,
 /**
- * Bytes of codes and scales.
+ * How far apart the levels of its rows are, where they are chosen for an entropy coder.
+ */
+step?: number,
+/**
+ * Bytes of codes and scales; with a step, as they are stored, coded.
  */
 bytes: number,
 /**
@@ -276,7 +280,7 @@ bytes: number,
 kl: number,
 /**
  * Whether that was measured, or is nothing because the tensor has these codes already; else it follows from the
- * measurement of the nearest number of bits: a quarter for each bit more.
+ * measurement of the nearest number of bits, a quarter for each bit more, or from those of other steps.
  */
 measured: boolean, };
 
@@ -1017,7 +1021,12 @@ match: string,
 /**
  * The precision of what matches.
  */
-precision: Precision, };
+precision: Precision,
+/**
+ * Of `int8` with errors made up for: how far apart the levels of a row are, in units of what the matrix puts out, instead
+ * of as close as 8 bits allow. Most codes are small then, and take few bits once they are entropy-coded.
+ */
+step?: number, };
 
 /**
  * The type of stored scales.
