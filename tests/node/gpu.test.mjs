@@ -35,7 +35,7 @@ test("what the GPU computes is what the CPU computes, in every precision that th
   const gpu = await checkpoint.load({ backend: "webgpu" });
   assert.equal(gpu.backend.name, "webgpu");
   assert.ok(gpu.backend.adapter.name.length > 0 && gpu.backend.adapter.maxBuffer >= 128 << 20);
-  assert.match(gpu.backend.reason, /agrees with the CPU/);
+  assert.match(gpu.backend.reason, /agree with the CPU/);
 
   const { made, generation } = await texts(gpu, { maxTokens: 5 });
   assert.deepEqual(made, (await texts(cpu, { maxTokens: 5 })).made);
@@ -182,7 +182,7 @@ test("the command line names the adapter, counts the dispatches, and puts backen
   const { adapter } = model.backend;
   model.dispose();
   const facts = [adapter.name, `by ${adapter.api}`, ...adapter.features].join(", ");
-  // One process: each checks the GPU anew, which takes long where it is emulated.
+  // One process: each compiles its kernels anew, which takes long where a GPU is emulated.
   const bench = await cli(["bench", small, "--backend", "webgpu", "--explain", "--repeats", "1"]);
   assert.equal(bench.code, 0, bench.stderr);
   assert.ok(bench.stdout.includes(facts), `${facts} in ${bench.stdout}`);

@@ -1,14 +1,19 @@
 //! What can go wrong with a GPU: each is an error that says what it was, and leaves the rest usable.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use pollster::block_on;
 use statepress::{
-    Backend, BackendError, Checkpoint, Evaluate, EvaluateOptions, Generate, GenerateOptions, GpuOptions, Job,
-    Loaded, OpenOptions, Runner, Wanted, choose, run, self_check,
+    Backend, BackendError, Checkpoint, Cpu, Evaluate, EvaluateOptions, Generate, GenerateOptions, GpuOptions,
+    Job, Loaded, OpenOptions, Recipe, Runner, Wanted, choose, run,
 };
+use statepress_core::{Packed, Tensor};
 use statepress_gpu::One;
+use statepress_kernels::network::Network;
 use statepress_kernels::shaders::{self as wgsl, Kernel};
 use statepress_tests::files::{fixture, open};
-use statepress_tests::gpu::{clock, demo_checkpoint, greedy, on, open_gpu};
+use statepress_tests::gpu::{clock, compressed, demo_checkpoint, greedy, on, open_gpu};
 
 #[test]
 fn what_does_not_fit_is_refused_by_its_name_and_the_limit() {
@@ -142,41 +147,59 @@ fn the_choice_says_why() {
     assert!(block_on(choose(Wanted::Auto, absent())).unwrap().reason.contains("no such thing here"));
 }
 
-/// A backend that computes something else is refused with the numbers.
+/// A backend that computes something else in one precision is refused with the layer and the numbers, and does
+/// what is without that precision.
 #[test]
 fn the_self_check_sees_a_wrong_number() {
     #[derive(Clone)]
-    struct Wrong(statepress::Cpu);
+    struct Wrong(Rc<Cell<usize>>);
     impl Backend for Wrong {
-        type Matrix = <statepress::Cpu as Backend>::Matrix;
-        type Network = <statepress::Cpu as Backend>::Network;
-        type Runner = <statepress::Cpu as Backend>::Runner;
+        type Matrix = <Cpu as Backend>::Matrix;
+        type Network = <Cpu as Backend>::Network;
+        type Runner = <Cpu as Backend>::Runner;
         fn matrix(
             &self,
             name: &str,
-            mut tensor: statepress_core::Tensor,
+            mut tensor: Tensor,
             transposed: bool,
         ) -> Result<Self::Matrix, BackendError> {
-            if let statepress_core::Packed::F16(bits) = &mut tensor.data {
+            if let Packed::F16(bits) = &mut tensor.data {
                 bits[7] ^= 0x0200;
             }
-            self.0.matrix(name, tensor, transposed)
+            Cpu.matrix(name, tensor, transposed)
         }
-        fn network(
-            &self,
-            network: statepress_kernels::network::Network<Self::Matrix>,
-        ) -> Result<Self::Network, BackendError> {
-            self.0.network(network)
+        fn network(&self, network: Network<Self::Matrix>) -> Result<Self::Network, BackendError> {
+            Cpu.network(network)
         }
-        fn runner(
-            &self,
-            network: &std::rc::Rc<Self::Network>,
-            exact: bool,
-        ) -> Result<Self::Runner, BackendError> {
-            self.0.runner(network, exact)
+        fn runner(&self, network: &Rc<Self::Network>, exact: bool) -> Result<Self::Runner, BackendError> {
+            Cpu.runner(network, exact)
+        }
+        fn unchecked(&self, network: &Self::Network) -> Option<Vec<usize>> {
+            Some((0..network.program.n_layers()).collect())
+        }
+        fn passed(&self, _: &Self::Network) {
+            self.0.set(self.0.get() + 1);
         }
     }
-    let error = block_on(self_check(&Wrong(statepress::Cpu), "a wrong one")).unwrap_err();
+    let backend = Wrong(Rc::default());
+    let base = demo_checkpoint();
+    run(base.load_into(backend.clone()).unwrap(), |_| {}).unwrap();
+    assert_eq!(backend.0.get(), 1, "fp32 passes");
+    let recipe = r#"{"version": 1, "name": "one", "steps": [{"quantize": {"rules": [
+        {"match": "layers.2.ssm.in_proj.weight", "precision": "fp16"}], "otherwise": "int8"}}]}"#;
+    let checkpoint = compressed(&base, &Recipe::from_json(recipe).unwrap());
+    let mut job = checkpoint.load_into(backend.clone()).unwrap();
+    let error = loop {
+        match block_on(job.step()) {
+            Ok(progress) => assert!(progress.is_some(), "it passed"),
+            Err(error) => break error,
+        }
+    };
     assert_eq!(error.code(), "gpu-self-check");
-    assert!(error.to_string().contains("a wrong one") && error.to_string().contains("allowed"), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("layer 2 (fp16, int8) makes of a sequence"), "{message}");
+    assert!(message.contains("allowed (number "), "{message}");
+    assert_eq!(backend.0.get(), 1);
+    // It stays so.
+    assert!(block_on(job.step()).is_err() && job.finish().is_err());
 }

@@ -200,7 +200,7 @@ impl Checkpoint {
         self.load_into(Cpu)
     }
 
-    /// Loads the model into a backend, one tensor a step.
+    /// Loads the model into a backend, one tensor a step, and holds what it needs there against the CPU.
     pub fn load_into<B: Backend>(&self, backend: B) -> Result<Load<B>, Error> {
         Ok(Load::new(backend, self.source.clone(), self.index.clone(), self.spec.clone())?)
     }

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use statepress_core::Finding;
-use statepress_engine::check::self_check;
 use statepress_engine::models::{Cpu, CpuRunner, Info, Loaded, Model};
 use statepress_gpu::{Gpu, GpuOptions, GpuRunner};
 use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling};
@@ -25,7 +24,7 @@ pub enum Wanted {
 /// What computes.
 #[derive(Clone)]
 pub struct Chosen {
-    /// A GPU that has passed its self-check; `None`: the CPU.
+    /// A GPU, which every model that is loaded into it checks for what it needs; `None`: the CPU.
     pub gpu: Option<Gpu>,
     /// Why.
     pub reason: String,
@@ -34,10 +33,10 @@ pub struct Chosen {
     pub finding: Option<Finding>,
 }
 
-/// Chooses a backend, and checks it.
+/// Chooses a backend.
 ///
 /// # Errors
-/// If a GPU is wanted and there is none, or it fails its self-check.
+/// If a GPU is wanted and there is none.
 pub async fn choose(wanted: Wanted, options: GpuOptions) -> Result<Chosen, BackendError> {
     if wanted == Wanted::Cpu {
         return Ok(Chosen { gpu: None, reason: "as asked".into(), finding: None });
@@ -47,8 +46,8 @@ pub async fn choose(wanted: Wanted, options: GpuOptions) -> Result<Chosen, Backe
     match (opened, wanted) {
         (Ok(gpu), _) => {
             let reason = match wanted {
-                Wanted::Auto => "there is a GPU, and it agrees with the CPU on a small case",
-                _ => "as asked; it agrees with the CPU on a small case",
+                Wanted::Auto => "there is a GPU; it has to agree with the CPU on a small case of every model",
+                _ => "as asked; it has to agree with the CPU on a small case of every model",
             };
             Ok(Chosen { gpu: Some(gpu), reason: reason.into(), finding: None })
         }
@@ -58,7 +57,7 @@ pub async fn choose(wanted: Wanted, options: GpuOptions) -> Result<Chosen, Backe
 }
 
 impl Chosen {
-    /// The CPU instead of a GPU that cannot be used.
+    /// The CPU instead of a GPU that cannot be used: where there is none, or a model could not be loaded into it.
     pub fn fall_back(error: &BackendError) -> Self {
         let message = format!("the CPU computes: {error}");
         let finding = Finding::info("backend-cpu", message.clone());
@@ -75,7 +74,6 @@ async fn open(options: GpuOptions, hardware: bool) -> Result<Gpu, BackendError> 
             adapter.name
         )));
     }
-    self_check(&gpu, &adapter.name).await?;
     Ok(gpu)
 }
 

@@ -6,7 +6,7 @@
 
 pub mod advise;
 pub mod calibrate;
-pub mod check;
+mod check;
 mod error;
 pub mod eval;
 pub mod families;

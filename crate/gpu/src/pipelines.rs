@@ -1,6 +1,6 @@
 //! Kernels compiled, each once for every combination of precisions and variants it is used in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use statepress_kernels::shaders::{Codec, Kernel};
 
@@ -9,25 +9,34 @@ use crate::Gpu;
 /// What has been compiled.
 #[derive(Default)]
 pub(crate) struct Pipelines {
-    compiled: BTreeMap<Key, wgpu::ComputePipeline>,
+    compiled: BTreeMap<Variant, wgpu::ComputePipeline>,
+    /// Those that compute what the CPU does.
+    pub(crate) passed: BTreeSet<Variant>,
     /// By the number of matrices, and whether the control block is written.
     layouts: BTreeMap<(usize, bool), wgpu::BindGroupLayout>,
 }
 
-type Key = (Kernel, Vec<Codec>, Vec<&'static str>);
+/// A kernel over matrices of these codecs, with these `override` constants true.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Variant {
+    pub kernel: Kernel,
+    pub codecs: Vec<Codec>,
+    pub overrides: Vec<&'static str>,
+}
 
 impl Gpu {
-    /// A kernel over matrices of these codecs, with these `override` constants true.
-    pub(crate) fn pipeline(
-        &self,
-        kernel: Kernel,
-        codecs: &[Codec],
-        overrides: &[&'static str],
-    ) -> wgpu::ComputePipeline {
-        let key = (kernel, codecs.to_vec(), overrides.to_vec());
-        if let Some(pipeline) = self.0.pipelines.borrow().compiled.get(&key) {
+    /// How many kernels have been compiled, for tests.
+    pub fn compiled(&self) -> usize {
+        self.0.pipelines.borrow().compiled.len()
+    }
+
+    /// A kernel, compiled.
+    pub(crate) fn pipeline(&self, variant: Variant) -> wgpu::ComputePipeline {
+        if let Some(pipeline) = self.0.pipelines.borrow().compiled.get(&variant) {
             return pipeline.clone();
         }
+        let Variant { kernel, codecs, overrides } = &variant;
+        let kernel = *kernel;
         let device = &self.0.device;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(&format!("{kernel:?}")),
@@ -50,7 +59,7 @@ impl Gpu {
             },
             cache: None,
         });
-        self.0.pipelines.borrow_mut().compiled.insert(key, pipeline.clone());
+        self.0.pipelines.borrow_mut().compiled.insert(variant, pipeline.clone());
         pipeline
     }
 

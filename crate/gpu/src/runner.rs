@@ -42,6 +42,14 @@ impl Backend for Gpu {
             kept: 0,
         })
     }
+
+    fn unchecked(&self, network: &GpuNetwork) -> Option<Vec<usize>> {
+        network.unchecked()
+    }
+
+    fn passed(&self, network: &GpuNetwork) {
+        network.passed();
+    }
 }
 
 /// A network at work on one sequence.

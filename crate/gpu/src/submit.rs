@@ -1,7 +1,7 @@
 //! Lists of dispatches made ready for one memory, and their way to the queue.
 
 use statepress_kernels::backend::BackendError;
-use statepress_kernels::shaders::{Codec, TILE};
+use statepress_kernels::shaders::TILE;
 use wgpu::BufferUsages;
 
 use crate::Gpu;
@@ -58,8 +58,7 @@ impl Program {
                     let bindings = bind(gpu, &step, &params, blocks.len() as u64, buffers);
                     blocks.extend(step.params.iter().flat_map(|word| word.to_le_bytes()));
                     blocks.resize(blocks.len().next_multiple_of(ALIGNMENT), 0);
-                    let codecs: Vec<Codec> = step.matrices.iter().map(|matrix| matrix.matrix.codec).collect();
-                    let pipeline = gpu.pipeline(step.kernel, &codecs, &step.overrides);
+                    let pipeline = gpu.pipeline(step.variant());
                     Ready::Dispatch { pipeline, bindings, groups: step.groups }
                 }
             });

@@ -21,7 +21,7 @@ pub enum BackendError {
     /// There is none on this machine, or none that is wanted.
     #[error("no GPU: {0}")]
     NoAdapter(String),
-    /// The adapter computes something else than the CPU.
+    /// The adapter computes something else than the CPU in what a model needs.
     #[error("the GPU {adapter} was refused: {reason}")]
     SelfCheck {
         /// The adapter's name.
@@ -103,6 +103,13 @@ pub trait Backend: Clone {
     /// A runner over a network. `exact` asks for products of dequantized weights with f32
     /// activations for single tokens too, where a faster path may round activations.
     fn runner(&self, network: &Rc<Self::Network>, exact: bool) -> Result<Self::Runner, BackendError>;
+
+    /// Layers of a network that between them use every kernel of it that has not [passed](Self::passed) a
+    /// check; `None`: there is nothing to check. Whoever loads a model checks it before it runs.
+    fn unchecked(&self, network: &Self::Network) -> Option<Vec<usize>>;
+
+    /// Every kernel of a network has been found to compute what the CPU does.
+    fn passed(&self, network: &Self::Network);
 }
 
 /// Statistics of the rows that enter a product, by which codes are fitted to what a model really sees.

@@ -207,7 +207,7 @@ impl Checkpoint {
         Ok(SearchCostsJob::new(job))
     }
 
-    /// Loads the model, one tensor a step.
+    /// Loads the model, one tensor a step; a GPU is then checked against the CPU for what the model needs.
     pub fn load(&self, backend: &Backend) -> Result<LoadJob> {
         LoadJob::new(&self.0, backend.0.gpu.as_ref())
     }
@@ -230,7 +230,7 @@ struct JsBackendOptions {
 
 #[wasm_bindgen]
 impl Backend {
-    /// Chooses among `auto`, `cpu` and `webgpu`, and checks a GPU against the CPU. A backend, or a promise of one.
+    /// Chooses among `auto`, `cpu` and `webgpu`. A backend, or a promise of one.
     pub fn choose(wanted: &str, options: JsValue) -> Result<JsValue> {
         let given: JsBackendOptions = from_js("backend", options)?;
         let wanted = match wanted {

@@ -1,4 +1,4 @@
-// What computes: chosen once per wish, checked by the wasm side, and given up when the GPU is lost.
+// What computes: chosen once per wish, and given up when the GPU is lost or found wrong.
 
 import { StatepressError } from "../api/errors.js";
 import type { Platform } from "./platform.js";

@@ -246,10 +246,10 @@ export class LocalHost implements Host {
       return load(await this.#backends.choose("cpu"));
     };
     try {
-      // A GPU is started and checked against the CPU, which cannot be counted and may take a while.
+      // A GPU is started, which cannot be counted and may take a while.
       if (wanted !== "cpu") context.onProgress?.({ stage: "prepare", done: 0, total: 1, unit: "steps" });
       const backend = await this.#backends.choose(wanted, backendOptions);
-      // With `auto` a model that the GPU has no room for is loaded into ours.
+      // With `auto` a model that the GPU has no room for, or computes otherwise than the CPU, is the CPU's.
       const mayLeave = wanted === "auto" && backend.info().name === "webgpu";
       const place = await load(backend).catch(async (thrown) => {
         const error = asStatepressError(thrown);

@@ -36,7 +36,8 @@ export async function run<T>(job: Job<T>, context: Context, breathe: () => Promi
       const progress = await job.step();
       if (progress === undefined) break;
       shown = progress;
-      if (pace.due) {
+      // What has only begun may take long: it is told at once.
+      if (pace.due || progress.done === 0) {
         context.onProgress?.(progress);
         shown = undefined;
         await pace.rest();

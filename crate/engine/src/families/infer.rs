@@ -85,7 +85,7 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
         .collect();
     let fields = Collector::new(index, hints, entry.map_or(&[], |entry| entry.fields));
     let name = entry.map_or("unknown", |entry| entry.name);
-    let mut builder = Builder::new(fields, Some(&shapes), name);
+    let mut builder = Builder::new(fields, &shapes, name);
     builder.file_bytes = hints.file_bytes;
     builder.shares_head = names.shared_head(index).is_some();
     let vast = shapes.iter().find(|(_, shape)| shape.iter().any(|&dim| dim > MOST));

@@ -56,13 +56,6 @@ enum Sublayer {
     Experts(Vec<usize>),
 }
 
-impl Sizes {
-    /// Of an SSM block alone.
-    pub fn of_ssm(inner: usize, states: usize, taps: usize) -> Self {
-        Self { inner, states, taps, delta_rows: inner, sublayer: Sublayer::None }
-    }
-}
-
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
     let [vocab_size, d] = b.shape("embedding.weight")?;
     let [positions, _] = b.shape::<2>("position_embedding.weight")?;

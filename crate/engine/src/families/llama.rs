@@ -125,7 +125,7 @@ pub(super) fn positions(b: &mut Builder) -> Result<(), EngineError> {
 
 /// SwiGLU of the normed input `x`, added to the residual stream: `down (up x SiLU(gate x scales[0])) scales[1]`.
 pub(crate) fn mlp(b: &mut Builder, scales: [f32; 2], x: View) -> Result<(), EngineError> {
-    let width = if b.is_free() { 2 * b.hidden_size() } else { b.shape::<2>("up_proj.weight")?[0] };
+    let [width, _] = b.shape("up_proj.weight")?;
     let (channels, width) = (b.hidden_axis(), b.axis(AxisName::Ffn, width));
     let gate = b.linear(Lin::new("gate_proj", Role::FfnIn, width, channels), x);
     let up = b.linear(Lin::new("up_proj", Role::FfnIn, width, channels), x);

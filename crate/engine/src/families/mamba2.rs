@@ -286,7 +286,7 @@ pub(crate) fn mixer(b: &mut Builder, sizes: &Mixer, x: View) {
     let (dt, h_y) = (delta.value, y.value);
     b.push(Op::Ssd(Ssd { heads, head, groups, states, u, dt, b: input, c: output, a, d, h, y: h_y }));
     b.watch("scan_out", y);
-    let norm = (b.is_free() || b.has("norm.weight")).then(|| GroupNorm {
+    let norm = b.has("norm.weight").then(|| GroupNorm {
         weight: Some(b.vector("norm.weight", Role::Norm, wide)),
         groups,
         eps: sizes.eps as f32,

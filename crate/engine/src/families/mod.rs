@@ -38,5 +38,3 @@ pub use keys::Names;
 pub(crate) use keys::{HEAD, is_mask, storage_of};
 pub use keys::{is_buffer, is_model};
 pub use registry::{FamilyInfo, families};
-
-pub(crate) mod blocks;

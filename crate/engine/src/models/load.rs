@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
-use statepress_core::{Index, Source, Tensor};
+use statepress_core::{Encoding, Index, Source, Tensor};
 use statepress_kernels::backend::{Backend, BackendError};
 use statepress_kernels::codecs;
 use statepress_kernels::network::Network;
@@ -13,6 +13,7 @@ use statepress_kernels::program::{Layout, MatrixId, Program, VectorForm, VectorI
 use super::{Cpu, Info, Model};
 use crate::EngineError;
 use crate::calibrate::Marks;
+use crate::check::self_check;
 use crate::families::ModelSpec;
 use crate::techniques::tying::{self, Tying};
 
@@ -27,7 +28,13 @@ pub struct Load<B: Backend = Cpu> {
     keys: Vec<(String, Vec<Use>)>,
     next: usize,
     matrices: Vec<Option<B::Matrix>>,
+    /// Of every matrix that is there.
+    encodings: Vec<Option<Encoding>>,
     vectors: Vec<Vec<f32>>,
+    /// Once everything is read.
+    network: Option<Rc<B::Network>>,
+    /// Layers that are to be held against the CPU before anybody runs the network.
+    to_check: Option<Vec<usize>>,
     info: Info,
 }
 
@@ -81,7 +88,22 @@ impl<B: Backend> Load<B> {
         }
         let keys = uses.into_iter().map(|(key, uses)| (key.to_string(), uses)).collect();
         let matrices = (0..program.matrices.len()).map(|_| None).collect();
-        Ok(Self { backend, source, index, spec, program, keys, next: 0, matrices, vectors, info })
+        let encodings = vec![None; program.matrices.len()];
+        Ok(Self {
+            backend,
+            source,
+            index,
+            spec,
+            program,
+            keys,
+            next: 0,
+            matrices,
+            encodings,
+            vectors,
+            network: None,
+            to_check: None,
+            info,
+        })
     }
 
     /// Matrices keep their packed bytes; vectors and the few taps of a convolution, which no kernel
@@ -111,6 +133,7 @@ impl<B: Backend> Load<B> {
                     };
                     let transposed = self.program.matrix(id).layout == Layout::Transposed;
                     if let Some(tensor) = tensor {
+                        self.encodings[id.0] = Some(tensor.encoding());
                         self.matrices[id.0] =
                             Some(self.backend.matrix(key, tensor, transposed).map_err(failed)?);
                     }
@@ -119,6 +142,27 @@ impl<B: Backend> Load<B> {
         }
         Ok(())
     }
+
+    /// Puts together what was read; then holds what it needs of its backend against the CPU.
+    async fn make_ready(&mut self) -> Result<Option<Progress>, EngineError> {
+        if self.network.is_none() {
+            let (matrices, vectors) = (std::mem::take(&mut self.matrices), std::mem::take(&mut self.vectors));
+            let network = Network { program: self.program.clone(), matrices, vectors };
+            let network = self.backend.network(network)?;
+            self.to_check = self.backend.unchecked(&network);
+            self.network = Some(Rc::new(network));
+        } else if let Some(layers) = &self.to_check {
+            self_check(&self.backend, &self.program, &self.encodings, layers).await?;
+            self.to_check = None;
+        }
+        Ok(self.to_check.as_ref().map(|_| Progress {
+            stage: "check".into(),
+            done: 0.0,
+            total: 1.0,
+            unit: "steps".into(),
+            item: None,
+        }))
+    }
 }
 
 impl<B: Backend> Job for Load<B> {
@@ -126,7 +170,7 @@ impl<B: Backend> Job for Load<B> {
     type Error = EngineError;
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
-        let Some((key, uses)) = self.keys.get(self.next).cloned() else { return Ok(None) };
+        let Some((key, uses)) = self.keys.get(self.next).cloned() else { return self.make_ready().await };
         let entry = self
             .spec
             .names
@@ -146,9 +190,12 @@ impl<B: Backend> Job for Load<B> {
     }
 
     fn finish(self) -> Result<Model<B>, EngineError> {
-        let network = Network { program: self.program, matrices: self.matrices, vectors: self.vectors };
-        let network = self.backend.network(network)?;
-        Ok(Model { backend: self.backend, network: Rc::new(network), info: Rc::new(self.info) })
+        match self.network {
+            Some(network) if self.to_check.is_none() => {
+                Ok(Model { backend: self.backend, network, info: Rc::new(self.info) })
+            }
+            _ => Err(BackendError::Validation("the model is not yet loaded and checked".into()).into()),
+        }
     }
 }
 

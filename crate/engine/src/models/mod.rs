@@ -11,7 +11,7 @@ use statepress_kernels::program::Program;
 
 use crate::EngineError;
 use crate::calibrate::Marks;
-pub use cpu::{Cpu, CpuRunner, Observe, State, Workspace};
+pub use cpu::{Cpu, CpuNetwork, CpuRunner, Observe, State, Workspace};
 pub use load::Load;
 
 /// A model in the memory of a backend. Cloning shares the weights.

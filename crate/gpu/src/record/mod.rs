@@ -18,6 +18,7 @@ use statepress_kernels::shaders::{self as wgsl, Kernel, Rows, THREADS};
 
 use crate::memory::Places;
 use crate::network::{GpuNetwork, Uploaded};
+use crate::pipelines::Variant;
 
 /// One dispatch.
 pub(crate) struct Dispatch {
@@ -32,6 +33,17 @@ pub(crate) struct Dispatch {
     pub banks_used: usize,
     pub moves: Moves,
     pub groups: [Extent; 3],
+}
+
+impl Dispatch {
+    /// What is compiled for it.
+    pub fn variant(&self) -> Variant {
+        Variant {
+            kernel: self.kernel,
+            codecs: self.matrices.iter().map(|matrix| matrix.matrix.codec).collect(),
+            overrides: self.overrides.clone(),
+        }
+    }
 }
 
 /// Words that a dispatch moves for one token beside its matrices, each counted once.

@@ -17,6 +17,7 @@ const STAGES: Record<string, string> = {
   evaluate: "Measuring",
   compare: "Measuring both",
   prepare: "Starting the GPU",
+  check: "Checking the GPU",
 };
 /** What takes about the room of a token; and of what is yet to be said of a difference. */
 const TOKEN = "word ";

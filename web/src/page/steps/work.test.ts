@@ -17,7 +17,7 @@ test("a stage that cannot be counted says what it is, and how long it has been s
   const work = { run: 1, doing: "compare", since: 1000, now: 3000, progress: undefined } as const;
   expect([stageOf(work), unknown(work), waiting(work, 4000)]).toEqual(["Loading the models", true, ""]);
   const progress = { stage: "prepare", done: 0, total: 1, unit: "steps" };
-  expect(stageOf({ ...work, progress })).toBe("Starting the GPU and checking it against the CPU");
+  expect(stageOf({ ...work, progress })).toBe("Starting the GPU");
   expect(waiting({ ...work, progress }, 45_000)).toBe("42 s in this step so far");
   const counted = { stage: "load", done: 1, total: 84, unit: "tensors", item: "a" };
   expect(stageOf({ ...work, progress: counted })).toBe("Loading the models: 1 of 84 tensors, a");

@@ -11,7 +11,8 @@ export function remaining({ progress, since, now }: Work): number | undefined {
 
 /** Stages of work for people, by what the package calls them. */
 const STAGES: Record<string, string> = {
-  prepare: "Starting the GPU and checking it against the CPU",
+  prepare: "Starting the GPU",
+  check: "Checking the GPU against the CPU",
   search: "Measuring what each tensor costs",
   compress: "Compressing",
   load: "Loading the models",

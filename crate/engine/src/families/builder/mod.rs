@@ -33,8 +33,8 @@ pub(crate) struct Builder<'a> {
     pub shares_head: bool,
     /// Bytes of the file; known files are recognised by it.
     pub file_bytes: u64,
-    /// Shapes by usual key; `None`: every weight that is declared is there, and of optional ones only the bias of `conv1d`.
-    shapes: Option<&'a BTreeMap<String, Vec<usize>>>,
+    /// Shapes by usual key.
+    shapes: &'a BTreeMap<String, Vec<usize>>,
     family: &'static str,
     offset: usize,
     scope: String,
@@ -56,7 +56,7 @@ pub(crate) struct Builder<'a> {
 impl<'a> Builder<'a> {
     pub fn new(
         fields: Collector<'a>,
-        shapes: Option<&'a BTreeMap<String, Vec<usize>>>,
+        shapes: &'a BTreeMap<String, Vec<usize>>,
         family: &'static str,
     ) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl<'a> Builder<'a> {
 
     /// Whether there is such a tensor.
     pub fn has(&self, key: &str) -> bool {
-        self.shapes.is_some_and(|shapes| shapes.contains_key(&self.key(key)))
+        self.shapes.contains_key(&self.key(key))
     }
 
     /// A tensor's shape, which must have `N` dimensions, none of them zero.
@@ -114,7 +114,7 @@ impl<'a> Builder<'a> {
         let key = self.key(key);
         let found = self
             .shapes
-            .and_then(|shapes| shapes.get(&key))
+            .get(&key)
             .ok_or_else(|| EngineError::Keys { missing: vec![key.clone()], unexpected: Vec::new() })?;
         let shape: [usize; N] = found.as_slice().try_into().map_err(|_| EngineError::Shape {
             tensor: key.clone(),
@@ -136,8 +136,7 @@ impl<'a> Builder<'a> {
         let prefix = self.key(prefix);
         let indexes: BTreeSet<usize> = self
             .shapes
-            .into_iter()
-            .flat_map(BTreeMap::keys)
+            .keys()
             .filter_map(|name| name.strip_prefix(&prefix)?.split('.').next()?.parse().ok())
             .collect();
         match (0..indexes.len()).find(|index| !indexes.contains(index)) {
@@ -146,11 +145,6 @@ impl<'a> Builder<'a> {
                 Err(EngineError::Keys { missing: vec![format!("{prefix}{gap}.*")], unexpected: Vec::new() })
             }
         }
-    }
-
-    /// Whether weights are there because they are declared: a case without a checkpoint.
-    pub fn is_free(&self) -> bool {
-        self.shapes.is_none()
     }
 
     /// The width of the token table, whose rows and columns are reported. Rows beyond the vocabulary of
@@ -202,7 +196,7 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let key = self.key(key);
-        let found = self.shapes.and_then(|shapes| shapes.get(&key)).cloned().unwrap_or_default();
+        let found = self.shapes.get(&key).cloned().unwrap_or_default();
         Err(EngineError::Shape { tensor: key, found, expected: expected.into() })
     }
 
@@ -212,8 +206,7 @@ impl<'a> Builder<'a> {
 
     /// Holds a stored shape against the declared one.
     fn check(&mut self, key: &str, expected: &[usize]) {
-        let Some(shapes) = self.shapes else { return };
-        let error = match shapes.get(key) {
+        let error = match self.shapes.get(key) {
             Some(found) if found == expected => return,
             Some(found) => EngineError::Shape {
                 tensor: key.into(),

@@ -17,13 +17,8 @@ impl Builder<'_> {
 
     /// The residual stream: rows of the table times `scale`, plus those of `positions`.
     pub fn embed(&mut self, table: &str, positions: Option<&str>, scale: f32) -> Result<(), EngineError> {
-        let [vocab, d] = match self.shapes {
-            Some(_) => self.shape(table)?,
-            None => [self.vocab_size, self.hidden_size()],
-        };
-        if self.hidden.is_none() {
-            self.hidden = Some(self.value(d).value);
-        }
+        let [vocab, d] = self.shape(table)?;
+        self.hidden = Some(self.value(d).value);
         if self.vocab_size == 0 || self.vocab_size > vocab {
             self.vocab_size = vocab;
         }
@@ -33,10 +28,7 @@ impl Builder<'_> {
         let positions = match positions {
             None => None,
             Some(key) => {
-                let rows = match self.shapes {
-                    Some(_) => self.shape::<2>(key)?[0],
-                    None => self.max_tokens.unwrap_or(1),
-                };
+                let [rows, _] = self.shape(key)?;
                 self.max_tokens = Some(rows);
                 let axis = self.axis(AxisName::Position, rows);
                 Some(self.bare_matrix(key, Role::Positions, axis, channels, Layout::Plain))
@@ -49,13 +41,6 @@ impl Builder<'_> {
             node.ends_layer = true;
         }
         Ok(())
-    }
-
-    /// Says how wide the residual stream of a program without a checkpoint is.
-    pub fn free_sizes(&mut self, vocab_size: usize, d: usize, max_tokens: Option<usize>) {
-        self.vocab_size = vocab_size;
-        self.max_tokens = max_tokens;
-        self.hidden = Some(self.value(d).value);
     }
 
     /// A norm over the whole of what it is given.
@@ -123,9 +108,7 @@ impl Builder<'_> {
         let dims = vec![channels.clone(), Dim::default(), axis.into()];
         let taps = self.keyed(&weight, Role::Conv, dims, &[width, 1, k], VectorForm::Taps { k });
         let bias = format!("{key}.bias");
-        // Without a checkpoint there are biases: a case that checks a backend should have them.
-        let bias =
-            (self.shapes.is_none() || self.has(&bias)).then(|| self.vector(&bias, Role::Conv, channels));
+        let bias = self.has(&bias).then(|| self.vector(&bias, Role::Conv, channels));
         let tail = self.state("conv_tail", StateSize::Fixed(vec![k - 1, width]));
         let y = self.value(width);
         self.push(Op::Conv1d { x, taps, bias, tail, y: y.value });

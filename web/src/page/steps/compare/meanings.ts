@@ -21,7 +21,8 @@ export const MEANINGS: Record<string, string> = {
     "As if the model chose among that many equally likely tokens at each position: lower is better. The ± is the standard error over tokens.",
   change:
     "Can be small, or even negative, while predictions change: gains and losses cancel out. That is why KL comes first.",
-  backend: "The CPU of this machine, or a GPU by name. A GPU is used only if it agrees with the CPU on a small case.",
+  backend:
+    "The CPU of this machine, or a GPU by name. A GPU is used only if it agrees with the CPU on a small case of the model.",
   speed: "Evaluation on this machine, in this tab. Generation is timed below.",
   tokens: "More tokens make smaller errors.",
   verdict: "Success: small enough and good enough. Partial: small enough only. Failure: not small enough.",
