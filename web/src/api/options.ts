@@ -13,6 +13,7 @@ import type {
   Quantize,
   Recipe,
   Rule,
+  SearchCosts,
   Step,
 } from "./types/statepress.js";
 
@@ -125,6 +126,15 @@ export interface SearchOptions extends Running {
   fast?: boolean | undefined;
   /** Entropy-code what is quantized: sizes are those of the file then, and more bits fit in. */
   coded?: boolean | undefined;
+  /**
+   * What an earlier search of this checkpoint has measured by the same text, all of it or a part: only the rest is measured.
+   */
+  costs?: SearchCosts | undefined;
+  /**
+   * Told what is measured so far, a few times a second, and all of it at the end: `allocate` makes recipes of it, also
+   * where the search is stopped, or its target is out of reach.
+   */
+  onCosts?: ((costs: SearchCosts) => void) | undefined;
   /** As for `compress`. */
   beside?: string | undefined;
 }

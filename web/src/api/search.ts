@@ -52,8 +52,9 @@ export async function search(
   target: SearchTarget,
   options: SearchOptions,
 ): Promise<Found> {
-  const { fast = false, signal, onProgress, beside } = options;
-  const request = { checkpoint: checkpoint.handle, calibration: input, fast, target };
+  const { fast = false, costs: known, signal, onProgress, beside } = options;
+  if (known) checkCosts(known, checkpoint);
+  const request = { checkpoint: checkpoint.handle, calibration: input, fast, target, known };
   const { costs, read, judged, findings } = await host.call("searchCosts", request, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });
@@ -114,6 +115,16 @@ export async function search(
     throw tooSmall(target, best.compressed.report?.bytes);
   }
   return best;
+}
+
+// Those of another model would become rules that match nothing.
+function checkCosts({ tensors }: SearchCosts, { inspection }: Checkpoint): void {
+  const names = new Set(inspection.tensors.map(({ name }) => name));
+  const odd = Array.isArray(tensors) ? tensors.find(({ tensor }) => !names.has(tensor))?.tensor : "no tensors";
+  if (odd === undefined) return;
+  const allowed = "what a search of this checkpoint has told to onCosts";
+  const facts = { option: "costs", value: odd, allowed };
+  throw new StatepressError("bad-option", `option costs is of ${odd}; allowed: ${allowed}`, facts);
 }
 
 // What no recipe is predicted to reach is an error of its option; any other error is one of the search.

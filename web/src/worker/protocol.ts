@@ -68,7 +68,8 @@ export interface Requests {
   ];
   /** What each tensor costs: three quarters of the calibration are read, the last one judges. */
   searchCosts: [
-    { checkpoint: Handle; calibration: Input; fast: boolean; target: SearchTarget },
+    /** What is known from an earlier call is not measured again. */
+    { checkpoint: Handle; calibration: Input; fast: boolean; target: SearchTarget; known?: SearchCosts | undefined },
     { costs: SearchCosts; read: Uint32Array; judged: Uint32Array; findings: Finding[] },
   ];
   allocate: [{ costs: SearchCosts; target: SearchTarget }, SearchResult];
@@ -134,6 +135,7 @@ export interface Context {
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
   onTokens?: ((tokens: GeneratedToken[]) => void) | undefined;
+  onCosts?: ((costs: SearchCosts) => void) | undefined;
 }
 
 /** Whoever holds the checkpoints and models. */
@@ -144,7 +146,7 @@ export interface Host {
 /** Page to worker. */
 export type ToWorker =
   | { type: "start"; build: string | undefined; firstHandle: Handle }
-  | { type: "call"; id: number; name: keyof Requests; request: unknown; progress: boolean }
+  | { type: "call"; id: number; name: keyof Requests; request: unknown; progress: boolean; costs: boolean }
   | { type: "abort"; id: number };
 
 /** Worker to page. */
@@ -152,4 +154,5 @@ export type FromWorker =
   | { type: "answer"; id: number; answer: unknown }
   | { type: "error"; id: number; error: { code: string; message: string; facts: Record<string, unknown> } }
   | { type: "progress"; id: number; progress: Progress }
-  | { type: "tokens"; id: number; tokens: GeneratedToken[] };
+  | { type: "tokens"; id: number; tokens: GeneratedToken[] }
+  | { type: "costs"; id: number; costs: SearchCosts };

@@ -972,6 +972,10 @@ fixedBytes: number,
  */
 tensors: Array<TensorCosts>,
 /**
+ * How many more it would choose about that are not measured yet: they are stored as the base says, and in no prediction.
+ */
+unmeasured: number,
+/**
  * Tokens on which divergences were measured.
  */
 tokens: number,
