@@ -47,6 +47,9 @@ export async function search(opened: OpenCheckpoint, run: number, given: Asked, 
 /** A size that every recipe fits. */
 const ANY = { bytes: Number.MAX_SAFE_INTEGER };
 
+/** How many times as long as a front takes the next one is waited for: the worker that makes it is measuring, too. */
+const REST = 3;
+
 // Tells of the front by the costs so far: of those that come while it is worked out, by the last.
 function drawing(opened: OpenCheckpoint, run: number): (costs: SearchCosts) => Promise<void> {
   let next: SearchCosts | undefined;
@@ -58,6 +61,7 @@ function drawing(opened: OpenCheckpoint, run: number): (costs: SearchCosts) => P
     while (next) {
       const costs: SearchCosts = next;
       next = undefined;
+      const began = performance.now();
       try {
         const { front } = await allocate(costs, ANY);
         // It is over, and has told of all that there is.
@@ -65,6 +69,7 @@ function drawing(opened: OpenCheckpoint, run: number): (costs: SearchCosts) => P
       } catch (error) {
         opened.failed(error);
       }
+      await new Promise((rested) => setTimeout(rested, REST * (performance.now() - began)));
     }
     busy = false;
   };

@@ -78,6 +78,8 @@ test("what a recipe will lose is the sum of what its tensors cost alone, and its
   const changed = predictionOf(costs, planOf(withTensor(recipe, "a", "int4"), "int4", "nf4", "fp16")) as Prediction;
   expect(changed.point).toMatchObject({ bytes: 50 + 200 + 40 + 200, kl: 0.02 });
   expect(changed.unknown, "int4 was not measured, and half precision keeps its numbers").toBe(1);
+  const part = predictionOf({ ...costs, unmeasured: 4 }, planOf(recipe, "lm2", "nf4", "int8"));
+  expect(part?.unknown, "as long as it is going on").toBe(4);
 });
 
 test("nothing is predicted of a recipe that rounds in another way than was measured", () => {

@@ -48,7 +48,7 @@ export interface Prediction {
   point: SearchPoint;
   /** Every tensor that was measured. */
   tensors: Map<string, Stored>;
-  /** How many of them are stored in a way that was not measured, and are left out of the sum. */
+  /** How many were not measured, or not as they are stored: they are left out of the sum. */
   unknown: number;
 }
 
@@ -74,7 +74,7 @@ export function predictionOf(costs: SearchCosts, { recipe, tensors: planned }: P
   const bytes = all.reduce((sum, it) => sum + it.bytes, costs.fixedBytes);
   const kl = all.reduce((sum, it) => sum + (it.kl ?? 0), 0);
   const point = { bytes, ratio: costs.bytesBefore / bytes, kl, perplexityChange: 100 * Math.expm1(kl) };
-  return { point, tensors, unknown: all.filter((it) => it.kl === undefined).length };
+  return { point, tensors, unknown: costs.unmeasured + all.filter((it) => it.kl === undefined).length };
 }
 
 /** What each tensor costs at three bits, which is always measured: by that they can be set side by side. */
