@@ -189,6 +189,7 @@ test("a loss that no recipe has is refused at once, for nothing is measured agai
 
 test("without a tokenizer, and for a model that cannot be run, it says why", async () => {
   await openFiles(page, [fixture("fixtures/il_moe.safetensors")]);
+  await page.check("#way-find");
   assert.match(await words("#find"), /cannot be searched for, because the model has to read a text.*tokenizer\.json/);
   assert.equal(await shut(), "true");
 });

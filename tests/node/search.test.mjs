@@ -56,6 +56,13 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   assert.deepEqual(resumed.costs.tensors.at(-1), costs.tensors.at(-1), "the rest is measured");
   assert.deepEqual([resumed.costs.tensors.length, resumed.costs.unmeasured], [costs.tensors.length, 0]);
   resumed.compressed.dispose();
+  // One that is stopped has told of all that is there.
+  const stop = new AbortController();
+  const stopping = ({ stage, item }) => stage === "search" && item !== undefined && stop.abort();
+  const stopped = search(checkpoint, { ratio: 6 }, { ...asked, signal: stop.signal, onProgress: stopping });
+  await assert.rejects(stopped, { code: "aborted" });
+  const { tensors, unmeasured } = told.at(-1);
+  assert.ok(tensors.length > 0 && unmeasured > 0, `${tensors.length} and ${unmeasured}`);
   const others = { ...costs, tensors: [{ ...costs.tensors[0], tensor: "of.another" }] };
   await assert.rejects(search(checkpoint, { ratio: 6 }, { ...asked, costs: others }), {
     code: "bad-option",

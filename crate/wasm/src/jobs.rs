@@ -54,6 +54,7 @@ job_class! {
     /// What each tensor of a model costs; a step is a tensor, or a window of a text.
     SearchCostsJob(statepress::Costs)
 }
+
 #[wasm_bindgen]
 impl SearchCostsJob {
     /// What is measured so far.

@@ -3,9 +3,10 @@
 // In a page it lives in a worker; in Node and in a user's own worker the library calls it directly.
 
 import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
-import type { CompressReport, Finding, GeneratedToken, Progress, SearchCosts } from "../api/types/statepress.js";
+import type { CompressReport, Finding, GeneratedToken } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
+import { telling } from "./costs.js";
 import { Batch, Pace, release, run } from "./jobs.js";
 import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
@@ -18,15 +19,11 @@ import {
   type Wasm,
   type WasmBackend,
   type WasmCheckpoint,
-  type WasmCosts,
   type WasmModel,
 } from "./wasm.js";
 
 /** The most tokens that judge a search. */
 const JUDGED = 4096;
-
-/** Milliseconds between two times that costs are told of: of a model of many tensors they are no small message. */
-const TELLING = 250;
 
 type Answers = { [K in keyof Requests]: (request: Requests[K][0], context: Context) => Promise<Requests[K][1]> };
 
@@ -116,7 +113,12 @@ export class LocalHost implements Host {
         const { ids, findings } = this.#tokens(calibration);
         const quarter = Math.floor(ids.length / 4);
         const [read, judged] = [ids.slice(0, ids.length - quarter), ids.slice(ids.length - quarter).slice(0, JUDGED)];
-        const costs = await this.#costs(it, { fast, known }, [read, judged], context);
+        // Where all is known, no model is needed.
+        if (known?.unmeasured === 0) return { costs: known, read, judged, findings };
+        const costs = await this.#onCpu(it, context, (model) => {
+          const job = it.searchCosts(model, read, judged, fast, known?.tensors ?? []);
+          return context.onCosts ? telling(job, context.onCosts) : job;
+        });
         return { costs, read, judged, findings };
       }),
 
@@ -220,33 +222,6 @@ export class LocalHost implements Host {
     const job = (model: WasmModel) => checkpoint.compressCalibrated(recipe, sink, model, ids);
     const report = await this.#onCpu(checkpoint, context, job);
     return { ...report, findings: [...findings, ...report.findings] };
-  }
-
-  /** What each tensor costs; those that are measured are told of on the way. */
-  async #costs(
-    checkpoint: WasmCheckpoint,
-    { fast, known }: Pick<Requests["searchCosts"][0], "fast" | "known">,
-    [read, judged]: [Uint32Array, Uint32Array],
-    context: Context,
-  ): Promise<SearchCosts> {
-    const { onCosts } = context;
-    let job: WasmCosts | undefined;
-    let told = performance.now();
-    const onProgress = (progress: Progress) => {
-      context.onProgress?.(progress);
-      const isOne = progress.stage === "search" && progress.item !== undefined;
-      if (!job || !onCosts || !isOne || performance.now() - told < TELLING) return;
-      onCosts(job.costs());
-      told = performance.now();
-    };
-    const measure = (model: WasmModel) => {
-      job = checkpoint.searchCosts(model, read, judged, fast, known?.tensors ?? []);
-      return job;
-    };
-    const complete = known?.unmeasured === 0 ? known : undefined;
-    const costs = complete ?? (await this.#onCpu(checkpoint, { ...context, onProgress }, measure));
-    onCosts?.(costs);
-    return costs;
   }
 
   /** Does a job with the model of a checkpoint on the CPU. */
