@@ -24,6 +24,8 @@ export default defineConfig({
     // The first that know light-dark(): what older ones would need instead only works where the scheme is set.
     cssTarget: ["chrome123", "edge123", "firefox120", "safari17.5"],
     modulePreload: false,
+    // One file for all: a part of the page that is fetched later would stay without its styles once they could not be had.
+    cssCodeSplit: false,
     rolldownOptions: {
       input: {
         index: "src/page/index.html",

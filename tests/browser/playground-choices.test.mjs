@@ -19,7 +19,7 @@ import {
   openFiles,
   pick,
   planned,
-  unfoldRules,
+  toRules,
   wordsOf,
 } from "../support/playground.mjs";
 
@@ -58,7 +58,7 @@ test("the landing's picture has the sizes that the demo comes to, and one click 
 
 test("a new rule stands where it decides; one that is put behind a wider one says so, and can be put right", async () => {
   await choose(page, "int8");
-  await unfoldRules(page);
+  await toRules(page);
   const rules = page.locator("#rules li");
   const before = await rules.count();
   await page.click("#add-rule");
@@ -83,6 +83,7 @@ test("a new rule stands where it decides; one that is put behind a wider one say
 
 test("recipes are undone step by step, and reset to what is built in", async () => {
   await choose(page, "nf4");
+  await toRules(page);
   await page.fill("#match-0", "*.A_log");
   await planned(page, "my-nf4");
   // Typed one after the other, undone as one.

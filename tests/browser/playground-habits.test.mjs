@@ -1,8 +1,6 @@
 // The playground's habits: for every eye, hand and width, without a network, in two tabs, after a reload.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch } from "../support/browser.mjs";
@@ -17,10 +15,11 @@ import {
   FILES,
   openDemo,
   openFiles,
+  overflow,
   QUICK,
+  seriousIn,
 } from "../support/playground.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SCHEMES = ["light", "dark"];
 const WIDTHS = [390, 834, 1920];
 /** A folder for pictures to look at, on request. */
@@ -58,31 +57,6 @@ async function everything(page) {
   await page.selectOption("#limit", QUICK);
   for (const recipe of ["nf4", "int8"]) await compress(page, recipe);
   await continueBoth(page);
-}
-
-async function seriousIn(page) {
-  await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  return violations
-    .filter(({ impact }) => impact === "serious" || impact === "critical")
-    .map(
-      ({ id, nodes }) =>
-        `${id}: ${nodes
-          .slice(0, 3)
-          .map(({ target, any }) => `${target} ${any[0]?.message ?? ""}`)
-          .join("; ")}`,
-    );
-}
-
-async function overflow(page) {
-  return page.evaluate(() => {
-    const { scrollWidth, clientWidth } = document.documentElement;
-    if (scrollWidth === clientWidth) return "";
-    const wide = [...document.querySelectorAll("body *")].find(
-      (it) => it.getBoundingClientRect().right > clientWidth + 1,
-    );
-    return `${scrollWidth - clientWidth} px, by ${wide?.outerHTML.slice(0, 120)}`;
-  });
 }
 
 test("nothing serious for axe, and no sideways scrolling, in every state, scheme and width", async () => {
@@ -145,9 +119,14 @@ test("by keyboard alone, from the beginning to the download", async () => {
   await page.keyboard.press("Enter");
   await page.waitForSelector("#tensor dl");
 
-  await tabTo(page, "closeness");
+  await tabTo(page, "way-find");
+  await page.keyboard.press("ArrowRight");
   const before = await page.textContent("#planned .mono");
-  await page.keyboard.press("End");
+  for (;;) {
+    await page.keyboard.press("Tab");
+    if (await page.evaluate(() => document.activeElement.textContent === "choose")) break;
+  }
+  await page.keyboard.press("Enter");
   await page.waitForFunction((name) => document.querySelector("#planned .mono").textContent !== name, before);
   await tabTo(page, "limit");
   await page.keyboard.press("End");

@@ -4,13 +4,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fixture } from "../support/node.mjs";
 import {
+  choose,
   copyable,
   downloaded,
+  numberIn,
   openDemo,
   openFiles,
+  overflow,
   planned,
   QUICK,
-  unfoldRules,
+  seriousIn,
   walkthrough,
   wordsOf,
 } from "../support/playground.mjs";
@@ -18,9 +21,15 @@ import {
 const { page, problems } = await walkthrough({ timeout: 120_000 });
 const words = (selector) => wordsOf(page, selector);
 const shut = () => page.getAttribute("#find-now", "aria-disabled");
+const front = () => page.getByRole("group", { name: /^Recipes on the way/ });
+const chosenPoint = () => page.locator("#find .part-scatter-point[aria-pressed=true]");
+/** What the model reads: about 1,300 tokens. */
+const READ = Array.from({ length: 130 }, (_, i) => `The ${1900 + i} film was made in ${(i * 37) % 90} days .`).join(
+  "\n",
+);
 const wanted = (label) => page.getByRole("group", { name: "Wanted" }).getByLabel(label);
 
-test("a target that is none cannot be searched for; a search can be stopped, and leaves nothing behind", async () => {
+test("a target that is none cannot be searched for; a search grows as one looks, and stopped keeps what there is", async () => {
   await openDemo(page);
   await page.selectOption("#limit", QUICK);
   await page.fill("#find-target", "0.5");
@@ -34,70 +43,153 @@ test("a target that is none cannot be searched for; a search can be stopped, and
   assert.equal(await shut(), "true", "each kind of target keeps its number");
   await page.fill("#find-target", "8");
   assert.equal(await shut(), "false");
+  await page.getByLabel("quick: measures").check();
+  // A short text of its own: it is read again for every recipe that is tried.
+  await page.getByRole("group", { name: "The model reads" }).getByLabel("a text that I type").check({ force: true });
+  await page.fill("#calibration-text", READ);
+  await page.locator("#find").getByLabel("entropy-coded").check();
   await page.click("#find-now");
   await page.locator("#find [role=progressbar]").waitFor();
   assert.equal(await page.getAttribute("#compress-now", "aria-disabled"), "true", "one work at a time");
+  assert.equal(await page.locator("#compress [role=progressbar]").count(), 0, "and one place where it is told of");
+  const live = page.locator("#measurements").getByText(/^By the \d+ of 34 tensors/);
+  await live.waitFor();
+  const first = numberIn((await live.textContent()).slice("By the ".length));
+  await page.waitForFunction(
+    (n) => Number(/By the (\d+)/.exec(document.querySelector("#measurements").textContent)?.[1]) > n,
+    first,
+  );
+  assert.equal(await front().getByRole("button").count(), 0, "not to be taken before it is known what will be found");
   await page.click("#find-cancel");
-  await page.locator("#find").getByText("Cancelled.").waitFor();
+  const kept = page.locator("#find").getByText(/What is measured so far is kept, and is below: \d+ of 34 tensors/);
+  await kept.waitFor();
   assert.equal(await shut(), "false");
-  assert.equal(await page.locator("#found").count(), 0);
-  assert.equal(await page.locator("#compare").count(), 0);
+  assert.deepEqual([await page.locator("#found").count(), await page.locator("#compare").count()], [0, 0]);
+  // A recipe by the tensors that are measured, with the others as they are at the most.
+  await front().getByRole("button").first().press("Enter");
+  await page.locator("#planned .sum").filter({ hasText: "searched-" }).waitFor();
+  assert.match(await words("#predicted"), /^predicted KL divergence [\d.]+ /);
 });
 
 test("a size is reached; what was found is compressed, measured on another text, and can be taken", async (t) => {
-  await page.getByLabel("quick: measures").check();
   await page.click("#find-now");
   await page.locator("#found").waitFor();
-  await planned(page, "searched-8.00x");
   await page.locator("#card").waitFor();
   const found = await words("#found");
   t.diagnostic(found);
-  assert.match(found, /^Found 8\.0\d*x: perplexity \+\d/);
+  assert.match(found, /^Found 8\.\d\dx, \d+ kB in the file and [\d.]+ [kM]B in memory: perplexity [+−]\d/);
   assert.doesNotMatch(found, /missed/);
-  assert.match(await words("#compare"), /the last articles of heldout\.txt/, "not what was read");
-  assert.ok(await page.getByRole("switch", { name: "Make up for rounding errors" }).isChecked());
+  assert.match(await words("#headline"), /→ \d+ kB, [\d.]+ [kM]B in memory/);
   const file = await downloaded(page, "#download");
-  assert.match(file.name, /searched-8\.00x\.safetensors$/);
+  assert.match(file.name, /searched-7\.\d\dx\.safetensors$/);
   assert.ok(file.bytes.length < 1.05 * (7_611_520 / 8), `${file.bytes.length} bytes`);
   // The same search on the command line, with the texts that the page offers to save.
   assert.match(
     await copyable(page, "Command line"),
-    /statepress search examples\/demo\/itera-tiny -o \S+ --budget 8x --fast --calibrate heldout-first\.txt\n/,
+    /statepress search examples\/demo\/itera-tiny -o \S+ --budget 8x --fast --coded --calibrate calibration\.txt\n/,
   );
   assert.match(
     await copyable(page, "Node script"),
-    /const \{ compressed \} = await search\(checkpoint, target, \{ calibration, fast: true \}\)/,
+    /const \{ compressed \} = await search\(checkpoint, target, \{ calibration, fast: true, coded: true \}\)/,
+  );
+});
+
+test("the map says what each tensor costs; one that is stored otherwise is a rule, and what is predicted follows", async () => {
+  const map = page.locator("#measurements .part-treemap");
+  const area = map.getByRole("option", { name: /^layers\.1\.ssm\.out_proj\.weight: \w+, KL / });
+  await area.focus();
+  await page.keyboard.press("Enter");
+  const panel = page.getByRole("group", { name: "layers.1.ssm.out_proj.weight" });
+  assert.equal(await panel.getByRole("radio").count(), 6);
+  const costs = await panel
+    .locator("tbody tr")
+    .evaluateAll((rows) =>
+      rows.map((row) => [
+        row.querySelector("input").value,
+        row.cells[2].textContent,
+        row.querySelector("input").checked,
+      ]),
+    );
+  const [[, , isCoarsest], chosen] = [costs[0], costs.find(([, , checked]) => checked)];
+  assert.ok(!isCoarsest && chosen, JSON.stringify(costs));
+  assert.match(await area.getAttribute("aria-label"), new RegExp(`: ${chosen[0]}, KL `));
+  const predicted = async () => numberIn((await words("#predicted")).slice("predicted KL divergence ".length));
+  const [before, file] = [await predicted(), await words("#planned .sum")];
+  await panel.getByRole("radio", { name: "lm2" }).check();
+  await page.locator("#planned .sum").filter({ hasText: "my-searched-" }).waitFor();
+  const rise = numberIn(costs[0][1]) - numberIn(chosen[1]);
+  assert.ok(
+    Math.abs((await predicted()) / (before + rise) - 1) < 0.01,
+    `${before} + ${rise}, not ${await predicted()}`,
+  );
+  assert.notEqual(await words("#planned .sum"), file);
+  await area.and(page.getByRole("option", { name: /: lm2, KL / })).waitFor();
+  assert.match(await chosenPoint().getAttribute("aria-label"), /^chosen now: /);
+  // An ordinary recipe with a rule of its own, which is undone as one.
+  assert.equal(await page.inputValue("#match-0"), "layers.1.ssm.out_proj.weight");
+  for (const colorScheme of ["dark", "light"]) {
+    await page.emulateMedia({ colorScheme });
+    await page.mouse.move(0, 0);
+    for (const colours of ["role", "damage as chosen"]) {
+      await map.locator("xpath=..").getByRole("radio", { name: colours }).check({ force: true });
+      assert.deepEqual(await seriousIn(page), [], `${colorScheme}, ${colours}`);
+    }
+  }
+  await page.setViewportSize({ width: 390, height: 900 });
+  assert.equal(await overflow(page), "");
+  await page.setViewportSize({ width: 1280, height: 900 });
+  await page.click("#undo-recipe");
+  await page.waitForFunction(
+    (old) => document.querySelector("#planned .sum").textContent.replace(/\s+/g, " ").trim() === old,
+    file,
   );
 });
 
 test("another point of the front is another recipe, planned at once; undoing goes back to what was found", async () => {
-  const points = page.getByRole("group", { name: /^Recipes on the way/ }).getByRole("button");
-  const chosen = page.locator("#find .part-scatter-point[aria-pressed=true]");
+  const points = front().getByRole("button");
   assert.ok((await points.count()) > 5, `${await points.count()} points`);
-  assert.match(await chosen.getAttribute("aria-label"), /^8\.0\d*x, /, "what was found is among them");
+  assert.match(
+    await chosenPoint().getAttribute("aria-label"),
+    /^7\.\d\dx, .* in memory: /,
+    "what was found is among them",
+  );
+  assert.match(
+    await points.last().getAttribute("aria-label"),
+    /^what was found, as measured: 8\.\d\dx, \d+ kB in the file/,
+  );
   const [found, smallest] = [await words("#planned .sum"), await points.first().getAttribute("aria-label")];
   await points.first().press("Enter");
   await page.waitForFunction(
     (old) => document.querySelector("#planned .sum").textContent.replace(/\s+/g, " ").trim() !== old,
     found,
   );
-  assert.equal(await chosen.getAttribute("aria-label"), smallest);
+  assert.equal(await chosenPoint().getAttribute("aria-label"), smallest);
   const times = (text) => Number(/([\d.]+)x/.exec(text)[1]);
   assert.equal(times(await words("#planned .sum")), times(smallest), "what is planned is what was chosen");
   assert.ok(times(smallest) > 8, smallest);
-  await unfoldRules(page);
+  assert.match(await words("#planned"), /Its codes are entropy-coded/);
   await page.click("#undo-recipe");
   await page.waitForFunction(
     (old) => document.querySelector("#planned .sum").textContent.replace(/\s+/g, " ").trim() === old,
     found,
   );
-  await page.getByText("Which tensors cost most").click();
-  assert.ok((await page.locator("#find .part-bars-item").count()) > 20);
   assert.deepEqual(problems, []);
+});
+
+test("a loss that no recipe has is refused at once, for nothing is measured again; a built-in recipe is only that", async () => {
+  await wanted("no more loss").check({ force: true });
+  await page.fill("#find-target", "0.0000001");
+  await page.click("#find-now");
+  await page.locator("#find [role=alert]").filter({ hasText: "allowed: from" }).waitFor({ timeout: 20_000 });
+  assert.match(await words("#find"), /What was measured is kept/);
+  await choose(page, "nf4");
+  await planned(page, "nf4");
+  assert.equal(await page.getByRole("switch", { name: "Make up for rounding errors" }).isChecked(), false);
 });
 
 test("without a tokenizer, and for a model that cannot be run, it says why", async () => {
   await openFiles(page, [fixture("fixtures/il_moe.safetensors")]);
+  await page.check("#way-find");
   assert.match(await words("#find"), /cannot be searched for, because the model has to read a text.*tokenizer\.json/);
   assert.equal(await shut(), "true");
 });

@@ -19,7 +19,7 @@ import {
   openFiles,
   planned,
   QUICK,
-  unfoldRules,
+  toRules,
 } from "../support/playground.mjs";
 
 // A folder as a user has it after cloning the demo and installing the package.
@@ -64,7 +64,7 @@ test("command line and script do the same as the page, with a recipe of one's ow
   const { page, problems } = await opened();
   await openDemo(page);
   await choose(page, "int8");
-  await unfoldRules(page);
+  await toRules(page);
   await page.selectOption("#otherwise", "fp16");
   await page.fill("#match-1", "*.conv1d.*");
   await planned(page, "my-int8");
@@ -155,7 +155,7 @@ test("a recipe that the package refuses is explained where it is planned; anothe
 
   // A number that no percentile can be.
   await choose(page, "int8");
-  await unfoldRules(page);
+  await toRules(page);
   await page.getByText("How each code is done").click();
   await page.getByLabel("scale from").selectOption("percentile");
   await page.getByLabel("percentile", { exact: true }).fill("250");

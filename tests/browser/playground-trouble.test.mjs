@@ -396,3 +396,20 @@ test("a path on this machine that is none is told of", async () => {
   );
   await page.close();
 });
+
+test("steps that cannot be fetched are tried again on request, and have their styles", async () => {
+  const context = await session.browser.newContext({ serviceWorkers: "block" });
+  const page = await context.newPage();
+  page.setDefaultTimeout(30_000);
+  const away = (route) => route.abort();
+  await page.route(/Steps-/, away);
+  await page.goto(session.url);
+  await page.click("#demo");
+  const again = page.getByRole("alert").getByRole("button", { name: "Try again" });
+  await again.waitFor();
+  await page.unroute(/Steps-/, away);
+  await again.click();
+  await page.locator("#compress-now").waitFor();
+  assert.equal(await page.locator("#compress .settings").evaluate((it) => getComputedStyle(it).display), "flex");
+  await context.close();
+});

@@ -8,6 +8,7 @@ import { qualityCard, recipes } from "statepress";
 import { launch } from "../support/browser.mjs";
 import { cli, DEMO, HELDOUT, readSafetensors, scratch } from "../support/node.mjs";
 import {
+  advised,
   asWritten,
   choose,
   compress,
@@ -19,7 +20,7 @@ import {
   openFiles,
   planned,
   QUICK,
-  unfoldRules,
+  toRules,
 } from "../support/playground.mjs";
 
 const folder = scratch();
@@ -55,7 +56,7 @@ const facts = () =>
 
 test("dropped files are understood", async () => {
   await drop(page, FILES);
-  await page.waitForSelector("#advice li");
+  await advised(page);
   const inspection = await said("inspect", DEMO);
   const shown = await facts();
   assert.equal(shown.family, inspection.family);
@@ -83,7 +84,7 @@ test("an assumed field can be set, and undone", async () => {
   await field.getByRole("button", { name: "undo" }).click();
   await page.waitForSelector("#field-prediction_offset.assumed");
   assert.equal(await field.locator("input").inputValue(), "1");
-  await page.waitForSelector("#advice li");
+  await advised(page);
 });
 
 test("a field that makes no sense is refused in words, and the model stays", async () => {
@@ -219,7 +220,7 @@ function shortBytes(n) {
   return `${size.toPrecision(3)} ${unit}`;
 }
 
-test("cards, advice and the slider plan what the command line plans", async () => {
+test("cards and advice plan what the command line plans", async () => {
   for (const recipe of ["fp16", "seed-aggressive", "nf4"]) {
     await choose(page, recipe);
     assert.equal(await page.getAttribute(`#recipe-${recipe}`, "aria-pressed"), "true");
@@ -236,23 +237,6 @@ test("cards, advice and the slider plan what the command line plans", async () =
   await pieces.first().getByRole("button", { name: "choose" }).click();
   await planned(page, names[0]);
   assert.deepEqual(await plannedNow(), plannedBy(await said("plan", DEMO, "--recipe", names[0])));
-
-  const slider = page.locator("#closeness");
-  await slider.focus();
-  await page.keyboard.press("Home");
-  await planned(page, "none");
-  let closest = Number.POSITIVE_INFINITY;
-  const stops = Number(await slider.getAttribute("max"));
-  for (let at = 1; at <= stops; at++) {
-    const before = await page.textContent("#planned .mono");
-    await page.keyboard.press("ArrowRight");
-    await page.waitForFunction((name) => document.querySelector("#planned .mono").textContent !== name, before);
-    const now = await plannedNow();
-    const { bytes } = await said("plan", DEMO, "--recipe", now.name);
-    assert.ok(bytes.after < closest, `${now.name} is smaller than the stop before`);
-    closest = bytes.after;
-    assert.ok((await slider.getAttribute("aria-valuetext")).startsWith(`${now.name}, ${now.ratio}x`));
-  }
 });
 
 test("rules can be edited: counts and bytes follow as one types", async () => {
@@ -262,7 +246,7 @@ test("rules can be edited: counts and bytes follow as one types", async () => {
   const last = quantize.rules.length - 1;
   quantize.rules[last] = { match: "embedding.*", precision: "int8" };
   quantize.otherwise = "int4";
-  await unfoldRules(page);
+  await toRules(page);
   await page.fill(`#match-${last}`, "embedding.*");
   await page.selectOption(`#precision-${last}`, "int8");
   await page.selectOption("#otherwise", "int4");

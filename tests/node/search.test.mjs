@@ -40,15 +40,46 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   const found = await search(checkpoint, { ratio: 6 }, { calibration: ids, onProgress });
   assert.deepEqual(found.recipe, said.json.recipe, "the library finds the same");
   for (const stage of ["calibrate", "search", "compress", "compare"]) assert.ok(seen.has(stage), [...seen].join());
-  const close = await search(checkpoint, { maxKl: 4 * measured.kl }, { calibration: ids, fast: true });
+  // Also where nothing is found, what was measured is told, and by it other targets are searched for at once.
+  const told = [];
+  const asked = { calibration: ids, fast: true, onCosts: (costs) => told.push(costs) };
+  await assert.rejects(search(checkpoint, { ratio: 1e4 }, asked), { code: "bad-option", message: /up to/ });
+  const costs = told.at(-1);
+  assert.equal(costs.unmeasured, 0);
+  const known = { ...asked, costs };
+  seen.clear();
+  const close = await search(checkpoint, { maxKl: 4 * measured.kl }, { ...known, onProgress });
+  assert.ok(!seen.has("search") && seen.has("compress"), [...seen].join());
   assert.ok(!close.reached || close.measured.kl <= 4 * measured.kl, `${close.measured.kl}`);
-  const coded = await search(checkpoint, { ratio: 6 }, { calibration: ids, fast: true, coded: true });
+  const part = { ...costs, tensors: costs.tensors.slice(0, -1), unmeasured: 1 };
+  const resumed = await search(checkpoint, { ratio: 6 }, { ...asked, costs: part });
+  assert.deepEqual(resumed.costs.tensors.at(-1), costs.tensors.at(-1), "the rest is measured");
+  assert.deepEqual([resumed.costs.tensors.length, resumed.costs.unmeasured], [costs.tensors.length, 0]);
+  resumed.compressed.dispose();
+  // One that is stopped has told of all that is there.
+  const stop = new AbortController();
+  const stopping = ({ stage, item }) => stage === "search" && item !== undefined && stop.abort();
+  const stopped = search(checkpoint, { ratio: 6 }, { ...asked, signal: stop.signal, onProgress: stopping });
+  await assert.rejects(stopped, { code: "aborted" });
+  const { tensors, unmeasured } = told.at(-1);
+  assert.ok(tensors.length > 0 && unmeasured > 0, `${tensors.length} and ${unmeasured}`);
+  const others = { ...costs, tensors: [{ ...costs.tensors[0], tensor: "of.another" }] };
+  await assert.rejects(search(checkpoint, { ratio: 6 }, { ...asked, costs: others }), {
+    code: "bad-option",
+    message: /option costs is of of\.another/,
+  });
+  const swapped = { ...part, tensors: part.tensors.slice(1) };
+  await assert.rejects(search(checkpoint, { ratio: 6 }, { ...asked, costs: swapped }), {
+    code: "bad-option",
+    message: /option costs/,
+  });
+  const coded = await search(checkpoint, { ratio: 6 }, { ...known, coded: true });
   const { after, memory, ratio } = coded.compressed.report.bytes;
   assert.ok(coded.reached && ratio >= 6 && after < memory, JSON.stringify({ after, memory, ratio }));
   assert.ok(coded.predicted.kl <= found.predicted.kl * 1.5, "what coding saves is spent on bits");
   // At the end of the front nothing closer is left to be tried: what there is, is the result.
   const least = close.front.at(-1).kl * 1.001;
-  const last = await search(checkpoint, { maxKl: least }, { calibration: ids, fast: true });
+  const last = await search(checkpoint, { maxKl: least }, known);
   assert.equal(last.reached, last.measured.kl <= least);
   last.compressed.dispose();
   for (const it of [found.compressed, close.compressed, coded.compressed, checkpoint]) it.dispose();
@@ -161,6 +192,6 @@ test("what is odd about the text is told, and coding reaches sizes that packing 
   assert.ok(dense.reached && dense.compressed.report.bytes.after <= bytes);
   dense.compressed.dispose();
   const short = search(checkpoint, { ratio: 5 }, { calibration: story.slice(0, 3).join(""), fast: true });
-  await assert.rejects(short, { code: "bad-ids", message: /calibration text that is read has \d+ tokens, fewer than/ });
+  await assert.rejects(short, { code: "bad-ids", message: /has \d+ tokens, fewer than .* at least \d+ tokens/ });
   checkpoint.dispose();
 });

@@ -104,6 +104,31 @@ fn every_precision_that_a_tensor_takes_is_measured_or_follows() {
 }
 
 #[test]
+fn a_measurement_goes_on_where_it_stopped_and_recipes_can_be_made_of_what_is_there() {
+    let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
+    let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
+    let (texts, options) = (ids.split_at(48), CostsOptions { windows: 1, fast: true, coded: false });
+    let whole = costs(&base, texts, &options);
+    let model = base.model().unwrap();
+    let resumed = |known| base.search_costs(&model, texts, &options).unwrap().resumed(known);
+    let (first, others) = whole.tensors.split_at(2);
+    let job = resumed(first.to_vec()).unwrap();
+    let part = job.so_far();
+    assert_eq!((&part.tensors[..], part.unmeasured), (first, others.len() as u64));
+    // What is not measured yet is stored as the base says, and counted in the size.
+    let nf4 =
+        others.iter().map(|it| it.choices.iter().find(|cost| cost.precision.name() == "nf4").unwrap().bytes);
+    assert_eq!(part.fixed_bytes, whole.fixed_bytes + nf4.sum::<u64>());
+    let small = allocate(&part, &SearchTarget { bytes: Some(1e9), ..SearchTarget::default() }).unwrap();
+    assert_eq!(small.front.len(), 1 + first.iter().map(|it| it.choices.len() - 1).sum::<usize>());
+    assert_eq!(run(job, |_| {}).unwrap(), whole, "as if it had been measured in one go");
+    assert_eq!(run(resumed(whole.tensors.clone()).unwrap(), |_| {}).unwrap(), whole);
+
+    let odd = resumed(others.to_vec()).err().unwrap().to_string();
+    assert!(odd.contains(&others[0].tensor) && odd.contains(&first[0].tensor), "{odd}");
+}
+
+#[test]
 fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
     let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
     let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
@@ -131,6 +156,7 @@ fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
         let short = base.search_costs(&model, ids.split_at(at), &CostsOptions::default());
         let error = short.err().unwrap().to_string();
         assert!(error.contains(part) && error.contains("fewer than a window of 24"), "{error}");
+        assert!(error.contains("at least 96 tokens"), "{error}");
     }
 }
 

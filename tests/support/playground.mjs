@@ -1,6 +1,7 @@
 // What the tests of the playground share: how it is opened and used, and its numbers read back from what it shows.
 
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { basename, join } from "node:path";
 import { after } from "node:test";
 import { launch } from "./browser.mjs";
@@ -51,11 +52,15 @@ export async function openDemo(page) {
 /** Waits until nothing is being opened, and what is open has its plans. */
 export async function advised(page) {
   await page.locator(".part-dropzone[aria-busy=false]").first().waitFor();
-  await page.locator("#advice li").first().waitFor();
+  await page.locator("#advice li").first().waitFor({ state: "attached" });
 }
 
 /** Chooses a built-in recipe by its card, and waits for its plan. */
 export async function choose(page, recipe) {
+  await page.check("#way-built-in");
+  await page.locator("#all-recipes").evaluate((cards) => {
+    cards.open = true;
+  });
   await page.click(`#recipe-${recipe}`);
   await planned(page, recipe);
 }
@@ -65,9 +70,9 @@ export function planned(page, recipe) {
   return page.waitForFunction((name) => document.querySelector("#planned .sum .mono")?.textContent === name, recipe);
 }
 
-/** Unfolds the rules of the recipe. */
-export async function unfoldRules(page) {
-  await page.locator("#edit-rules:not([open]) > summary").click();
+/** Turns to the rules of the recipe. */
+export async function toRules(page) {
+  await page.check("#way-rules");
 }
 
 /** Compresses and measures, to the end. */
@@ -88,6 +93,35 @@ export async function downloaded(page, selector) {
   const [download] = await Promise.all([page.waitForEvent("download"), page.click(selector)]);
   const path = await download.path();
   return { name: download.suggestedFilename(), path, bytes: readFileSync(path) };
+}
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What is seriously wrong for those who cannot see, or use no pointer. */
+export async function seriousIn(page) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  return violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes
+          .slice(0, 3)
+          .map(({ target, any }) => `${target} ${any[0]?.message ?? ""}`)
+          .join("; ")}`,
+    );
+}
+
+/** What is wider than the page: nothing, as it should be. */
+export async function overflow(page) {
+  return page.evaluate(() => {
+    const { scrollWidth, clientWidth } = document.documentElement;
+    if (scrollWidth === clientWidth) return "";
+    const wide = [...document.querySelectorAll("body *")].find(
+      (it) => it.getBoundingClientRect().right > clientWidth + 1,
+    );
+    return `${scrollWidth - clientWidth} px, by ${wide?.outerHTML.slice(0, 120)}`;
+  });
 }
 
 /** The text of a block that can be copied, by its name. */

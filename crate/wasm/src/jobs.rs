@@ -54,6 +54,15 @@ job_class! {
     /// What each tensor of a model costs; a step is a tensor, or a window of a text.
     SearchCostsJob(statepress::Costs)
 }
+
+#[wasm_bindgen]
+impl SearchCostsJob {
+    /// What is measured so far.
+    pub fn costs(&self) -> Result<JsValue> {
+        self.0.look(|job| to_js(&job.so_far())).unwrap_or(Ok(JsValue::UNDEFINED))
+    }
+}
+
 job_class! {
     /// Perplexity of a model; a step is a window.
     EvaluateJob(statepress::Evaluate<AnyRunner>)

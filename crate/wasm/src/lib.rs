@@ -191,7 +191,7 @@ impl Checkpoint {
     }
 
     /// What rounding each tensor alone costs `model`, which is this checkpoint's: it reads one text so that errors can be
-    /// made up for, and is judged by another.
+    /// made up for, and is judged by another. What of it is known from an earlier measurement is not measured again.
     #[wasm_bindgen(js_name = searchCosts)]
     pub fn search_costs(
         &self,
@@ -200,11 +200,13 @@ impl Checkpoint {
         judged: Uint32Array,
         fast: bool,
         coded: bool,
+        known: JsValue,
     ) -> Result<SearchCostsJob> {
         let options = CostsOptions { fast, coded, ..CostsOptions::default() };
         let (read, judged) = (read.to_vec(), judged.to_vec());
         let job = self.0.search_costs(on_cpu(model)?, (&read, &judged), &options).map_err(fail)?;
-        Ok(SearchCostsJob::new(job))
+        let known = convert::given("costs", &known)?;
+        Ok(SearchCostsJob::new(job.resumed(known).map_err(fail)?))
     }
 
     /// Loads the model, one tensor a step; a GPU is then checked against the CPU for what the model needs.

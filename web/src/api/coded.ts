@@ -12,3 +12,8 @@ export function coded<R extends { steps: readonly unknown[] }>(recipe: R): R {
   );
   return { ...recipe, steps };
 }
+
+/** Whether a recipe has its codes entropy-coded. */
+export function isCoded({ steps }: { steps: readonly unknown[] }): boolean {
+  return steps.some((step) => quantizes(step) && "coded" in step.quantize && step.quantize.coded === true);
+}

@@ -13,6 +13,7 @@ import type {
   Prune,
   Recipe,
   Rule,
+  SearchCosts,
 } from "./types/statepress.js";
 
 /** What can be opened: a path to a file or a folder (Node), a file, its bytes, or files that belong together. */
@@ -132,6 +133,15 @@ export interface SearchOptions extends Running {
   coded?: boolean | undefined;
   /** Steps of a recipe that come first, such as pruning: the search begins with what they leave. */
   first?: readonly StepDraft[] | undefined;
+  /**
+   * What an earlier search of this checkpoint has measured by the same text, all of it or a part: only the rest is measured.
+   */
+  costs?: SearchCosts | undefined;
+  /**
+   * Told what is measured so far, a few times a second, and all of it at the end: `allocate` makes recipes of it, also
+   * where the search is stopped, or its target is out of reach.
+   */
+  onCosts?: ((costs: SearchCosts) => void) | undefined;
   /** As for `compress`. */
   beside?: string | undefined;
 }

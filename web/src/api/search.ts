@@ -2,6 +2,7 @@
 
 import type { Host, Input } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
+import { isCoded } from "./coded.js";
 import { StatepressError } from "./errors.js";
 import type { CompareOptions, RecipeInput, SearchOptions } from "./options.js";
 import type {
@@ -51,7 +52,8 @@ export async function search(
   target: SearchTarget,
   options: SearchOptions,
 ): Promise<Found> {
-  const { signal, onProgress, beside } = options;
+  const { costs: known, signal, onProgress, beside } = options;
+  if (known) checkCosts(known, checkpoint, options);
   const { read, judged, findings } = await host.call("searchTexts", { calibration: input, target }, options);
   const costs = await costsOf(host, checkpoint, { read, judged }, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
@@ -119,11 +121,16 @@ async function costsOf(
   host: Host,
   checkpoint: Checkpoint,
   { read, judged }: { read: Uint32Array; judged: Uint32Array },
-  { fast = false, coded = false, first = [], beside, signal, onProgress }: SearchOptions,
+  { fast = false, coded = false, first = [], costs: known, onCosts, beside, signal, onProgress }: SearchOptions,
 ): Promise<SearchCosts> {
+  // Where all is known, no model is needed.
+  if (known?.unmeasured === 0) return known;
   const running = { signal, onProgress };
-  const measured = (of: Checkpoint) =>
-    host.call("searchCosts", { checkpoint: of.handle, read, judged, fast, coded }, running);
+  const measured = (of: Checkpoint, whole = (costs: SearchCosts) => costs) => {
+    const request = { checkpoint: of.handle, read, judged, fast, coded, known: known?.tensors ?? [] };
+    const context = { ...running, ...(onCosts && { onCosts: (costs: SearchCosts) => onCosts(whole(costs)) }) };
+    return host.call("searchCosts", request, context).then(whole);
+  };
   if (first.length === 0) return measured(checkpoint);
   const recipe: RecipeInput = { version: 1, name: "first", steps: [...first] };
   const { findings } = await checkpoint.plan(recipe);
@@ -132,12 +139,30 @@ async function costsOf(
   try {
     const { report } = left;
     if (!report) throw new StatepressError("internal", "compressing left no report");
-    const costs = await measured(left);
-    const base = { ...costs.base, steps: [...report.recipe.steps, ...costs.base.steps] };
-    return { ...costs, bytesBefore: report.bytes.before, base };
+    return await measured(left, (costs) => {
+      const base = { ...costs.base, steps: [...report.recipe.steps, ...costs.base.steps] };
+      return { ...costs, bytesBefore: report.bytes.before, base };
+    });
   } finally {
     left.dispose();
   }
+}
+
+// Those of another model would become rules that match nothing, and steps are chosen for coded files only.
+function checkCosts(
+  known: SearchCosts,
+  { inspection }: Checkpoint,
+  { coded = false, first = [] }: SearchOptions,
+): void {
+  const { tensors, base } = known;
+  const names = new Set(inspection.tensors.map(({ name }) => name));
+  const other = Array.isArray(tensors) ? tensors.find(({ tensor }) => !names.has(tensor))?.tensor : "no tensors";
+  const isAlike = base?.steps?.length === first.length + 1 && isCoded(base) === coded;
+  const odd = other ?? (isAlike ? undefined : "a search with other options");
+  if (odd === undefined) return;
+  const allowed = "what a search of this checkpoint has told to onCosts, with the same `coded` and `first`";
+  const facts = { option: "costs", value: odd, allowed };
+  throw new StatepressError("bad-option", `option costs is of ${odd}; allowed: ${allowed}`, facts);
 }
 
 // What no recipe is predicted to reach is an error of its option; any other error is one of the search.

@@ -43,7 +43,8 @@ export class WorkerHost implements Host {
         },
       });
       try {
-        this.#post(worker, { type: "call", id, name, request, progress: context.onProgress !== undefined });
+        const told = { progress: context.onProgress !== undefined, costs: context.onCosts !== undefined };
+        this.#post(worker, { type: "call", id, name, request, ...told });
       } catch (error) {
         this.#pending.delete(id);
         settle();
@@ -83,6 +84,9 @@ export class WorkerHost implements Host {
         break;
       case "tokens":
         pending.context.onTokens?.(message.tokens);
+        break;
+      case "costs":
+        pending.context.onCosts?.(message.costs);
         break;
       case "answer":
         this.#pending.delete(message.id);

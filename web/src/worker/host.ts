@@ -6,6 +6,7 @@ import { asStatepressError, StatepressError, throwIfAborted } from "../api/error
 import type { CompressReport, Finding, GeneratedToken } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
+import { telling } from "./costs.js";
 import { Batch, Pace, release, run } from "./jobs.js";
 import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
@@ -114,9 +115,12 @@ export class LocalHost implements Host {
       return { read, judged, findings };
     },
 
-    searchCosts: ({ checkpoint, read, judged, fast, coded }, context) =>
+    searchCosts: ({ checkpoint, read, judged, fast, coded, known }, context) =>
       this.#with(this.#checkpoints, checkpoint, (it) =>
-        this.#onCpu(it, context, (model) => it.searchCosts(model, read, judged, fast, coded)),
+        this.#onCpu(it, context, (model) => {
+          const job = it.searchCosts(model, read, judged, fast, coded, known);
+          return context.onCosts ? telling(job, context.onCosts) : job;
+        }),
       ),
 
     allocate: async ({ costs, target }) => (await this.#module()).allocate(costs, target),

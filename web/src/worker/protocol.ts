@@ -16,6 +16,7 @@ import type {
   SearchCosts,
   SearchResult,
   SearchTarget,
+  TensorCosts,
   TensorView,
 } from "../api/types/statepress.js";
 import type { AdapterInfo, BackendInfo, BackendName, BackendOptions, Build, Explained, ModelInfo } from "./wasm.js";
@@ -73,7 +74,15 @@ export interface Requests {
   ];
   /** What each tensor costs. */
   searchCosts: [
-    { checkpoint: Handle; read: Uint32Array; judged: Uint32Array; fast: boolean; coded: boolean },
+    /** What is known from an earlier call is not measured again. */
+    {
+      checkpoint: Handle;
+      read: Uint32Array;
+      judged: Uint32Array;
+      fast: boolean;
+      coded: boolean;
+      known: TensorCosts[];
+    },
     SearchCosts,
   ];
   allocate: [{ costs: SearchCosts; target: SearchTarget }, SearchResult];
@@ -139,6 +148,7 @@ export interface Context {
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
   onTokens?: ((tokens: GeneratedToken[]) => void) | undefined;
+  onCosts?: ((costs: SearchCosts) => void) | undefined;
 }
 
 /** Whoever holds the checkpoints and models. */
@@ -149,7 +159,7 @@ export interface Host {
 /** Page to worker. */
 export type ToWorker =
   | { type: "start"; build: string | undefined; firstHandle: Handle }
-  | { type: "call"; id: number; name: keyof Requests; request: unknown; progress: boolean }
+  | { type: "call"; id: number; name: keyof Requests; request: unknown; progress: boolean; costs: boolean }
   | { type: "abort"; id: number };
 
 /** Worker to page. */
@@ -157,4 +167,5 @@ export type FromWorker =
   | { type: "answer"; id: number; answer: unknown }
   | { type: "error"; id: number; error: { code: string; message: string; facts: Record<string, unknown> } }
   | { type: "progress"; id: number; progress: Progress }
-  | { type: "tokens"; id: number; tokens: GeneratedToken[] };
+  | { type: "tokens"; id: number; tokens: GeneratedToken[] }
+  | { type: "costs"; id: number; costs: SearchCosts };

@@ -17,6 +17,7 @@ import type {
   SearchCosts,
   SearchResult,
   SearchTarget,
+  TensorCosts,
   TensorView,
 } from "../api/types/statepress.js";
 import { type Build, bestBuild } from "./builds.js";
@@ -44,6 +45,12 @@ export interface Job<T> {
   step(): Later<Progress | undefined>;
   finish(): T;
   free(): void;
+}
+
+/** Costs being measured. */
+export interface WasmCosts extends Job<SearchCosts> {
+  /** Those that are there. */
+  costs(): SearchCosts;
 }
 
 /** What a model is once it is in memory. */
@@ -128,14 +135,15 @@ export interface WasmCheckpoint {
   compress(recipe: object | string, sink: Sink): Job<CompressReport>;
   /** Rounding errors are made up for by what the checkpoint's model computes when it reads `ids`. */
   compressCalibrated(recipe: object | string, sink: Sink, model: WasmModel, ids: Uint32Array): Job<CompressReport>;
-  /** What rounding each tensor alone costs the model that reads one text and is judged by another. */
+  /** What rounding each tensor alone costs the model that reads one text and is judged by another; `known` begins it. */
   searchCosts(
     model: WasmModel,
     read: Uint32Array,
     judged: Uint32Array,
     fast: boolean,
     coded: boolean,
-  ): Job<SearchCosts>;
+    known: TensorCosts[],
+  ): WasmCosts;
   load(backend: WasmBackend): Job<WasmModel>;
   free(): void;
 }

@@ -19,7 +19,7 @@ scope.onmessage = ({ data: message }) => {
       host = new LocalHost(webPlatform, message.build, message.firstHandle);
       break;
     case "call":
-      void answer(message.id, message.name, message.request, message.progress);
+      void answer(message.id, message.name, message.request, message);
       break;
     case "abort":
       running.get(message.id)?.abort();
@@ -27,13 +27,19 @@ scope.onmessage = ({ data: message }) => {
   }
 };
 
-async function answer(id: number, name: keyof Requests, request: unknown, progress: boolean): Promise<void> {
+async function answer(
+  id: number,
+  name: keyof Requests,
+  request: unknown,
+  told: { progress: boolean; costs: boolean },
+): Promise<void> {
   const controller = new AbortController();
   running.set(id, controller);
   const context: Context = {
     signal: controller.signal,
-    onProgress: progress ? (it) => scope.postMessage({ type: "progress", id, progress: it }) : undefined,
+    onProgress: told.progress ? (it) => scope.postMessage({ type: "progress", id, progress: it }) : undefined,
     onTokens: (tokens) => scope.postMessage({ type: "tokens", id, tokens }),
+    onCosts: told.costs ? (costs) => scope.postMessage({ type: "costs", id, costs }) : undefined,
   };
   try {
     if (!host) throw new Error("called before it was started");

@@ -98,6 +98,10 @@ pub struct TensorPlan {
     /// What it is stored in afterwards. `kept`: whole numbers, booleans and types that no recipe touches stay as
     /// they are, bit for bit.
     pub precision: StoredAs,
+    /// How far apart the levels of its rows are, where the recipe says so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub step: Option<f64>,
     /// The pattern that decided, or `otherwise`, or in parentheses why no pattern did.
     pub rule: String,
     /// What it does in the model, where its family is known and says so.

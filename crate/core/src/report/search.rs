@@ -17,6 +17,9 @@ pub struct SearchCosts {
     pub fixed_bytes: u64,
     /// The tensors that it chooses about.
     pub tensors: Vec<TensorCosts>,
+    /// How many more it would choose about that are not measured yet: they are stored as the base says, and in no prediction.
+    #[serde(default)]
+    pub unmeasured: u64,
     /// Tokens on which divergences were measured.
     pub tokens: u64,
     /// Tokens of a window of them.

@@ -60,12 +60,20 @@ pub struct Costs {
     base: Recipe,
     quantize: Quantize,
     judge: Divergence,
-    /// Where what is chosen about is in the index, and what it does.
-    chosen: Vec<(usize, Option<Role>)>,
+    chosen: Vec<Chosen>,
     options: CostsOptions,
     bytes_before: u64,
     fixed_bytes: u64,
     tensors: Vec<TensorCosts>,
+}
+
+/// A tensor that is chosen about.
+struct Chosen {
+    /// Where it is in the index.
+    position: usize,
+    role: Option<Role>,
+    /// What it takes as the base says.
+    bytes: u64,
 }
 
 /// The tensor at work.
@@ -112,23 +120,25 @@ impl Costs {
         for (decision, report) in planned.decisions.iter().zip(&planned.plan.tensors) {
             let Form::Coded(Encoding::Codes(coding)) = decision.form else { continue };
             if coding.grid == CHOSEN && is_matrix(&report.name) {
-                chosen.push((decision.position, report.role));
-                fixed_bytes -= report.bytes_after;
+                let (role, bytes) = (report.role, report.bytes_after);
+                chosen.push(Chosen { position: decision.position, role, bytes });
+                fixed_bytes -= bytes;
             }
         }
         if chosen.is_empty() {
             let why = "the model has no matrix that groups of 64 fit, so there is nothing to choose";
             return Err(EngineError::Evaluation(why.into()));
         }
-        let names: Vec<&str> = chosen.iter().map(|&(at, _)| index.tensors[at].name.as_str()).collect();
+        let names: Vec<&str> = chosen.iter().map(|it| index.tensors[it.position].name.as_str()).collect();
         let how = GptqOptions::default();
         let window = how.window.min(model.info.max_tokens.unwrap_or(usize::MAX));
         for (does, ids) in [("is read", read), ("judges", judged)] {
             if ids.len() < window {
                 return Err(EngineError::Ids(format!(
-                    "the part of the calibration text that {does} has {}, fewer than a window of {window}: give a \
-                     longer text",
-                    counted(ids.len() as u64, "token", "tokens")
+                    "the part of the calibration text that {does} has {}, fewer than a window of {window}: give a text of \
+                     at least {} tokens, of which the last quarter judges",
+                    counted(ids.len() as u64, "token", "tokens"),
+                    4 * window
                 )));
             }
         }
@@ -147,6 +157,39 @@ impl Costs {
             fixed_bytes,
             tensors: Vec::new(),
         })
+    }
+
+    /// Goes on where an earlier measurement by the same texts stopped.
+    ///
+    /// # Errors
+    /// For costs that are not those of the first tensors that this one would measure.
+    pub fn resumed(mut self, known: Vec<TensorCosts>) -> Result<Self, EngineError> {
+        for (at, it) in known.iter().enumerate() {
+            let expected = self.chosen.get(at).map_or("no more", |it| &self.index.tensors[it.position].name);
+            if it.tensor != expected {
+                return Err(EngineError::option(
+                    "costs",
+                    &it.tensor,
+                    format!("those of this model: {expected}"),
+                ));
+            }
+        }
+        self.tensors = known;
+        Ok(self)
+    }
+
+    /// What is measured so far.
+    pub fn so_far(&self) -> SearchCosts {
+        let left = self.chosen.get(self.tensors.len()..).unwrap_or_default();
+        SearchCosts {
+            base: self.base.clone(),
+            bytes_before: self.bytes_before,
+            fixed_bytes: self.fixed_bytes + left.iter().map(|it| it.bytes).sum::<u64>(),
+            tensors: self.tensors.clone(),
+            unmeasured: left.len() as u64,
+            tokens: self.judge.tokens() as u64,
+            window: self.judge.window() as u64,
+        }
     }
 
     fn progress(&self, item: Option<String>) -> Progress {
@@ -246,7 +289,9 @@ impl Job for Costs {
         if self.judge.prepare().await? {
             return Ok(Some(self.progress(None)));
         }
-        let Some(&(position, role)) = self.chosen.get(self.tensors.len()) else { return Ok(None) };
+        let Some(&Chosen { position, role, .. }) = self.chosen.get(self.tensors.len()) else {
+            return Ok(None);
+        };
         let entry = self.index.tensors[position].clone();
         if let Some(progress) = self.compensate.prepare(&entry.name).await? {
             return Ok(Some(progress));
@@ -263,11 +308,10 @@ impl Job for Costs {
     }
 
     fn finish(self) -> Result<SearchCosts, EngineError> {
-        let (tokens, window) = (self.judge.tokens() as u64, self.judge.window() as u64);
-        let Self { base, bytes_before, fixed_bytes, tensors, chosen, .. } = self;
-        if tensors.len() < chosen.len() {
+        let costs = self.so_far();
+        if costs.unmeasured > 0 {
             return Err(EngineError::Evaluation("costs were finished before all were measured".into()));
         }
-        Ok(SearchCosts { base, bytes_before, fixed_bytes, tensors, tokens, window })
+        Ok(costs)
     }
 }

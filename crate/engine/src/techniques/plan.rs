@@ -189,6 +189,7 @@ pub(super) fn plan_knowing(
         tensors.push(TensorPlan {
             name: entry.name.clone(),
             precision: form.stored_as(),
+            step,
             rule: rule.into(),
             role,
             why: role.map(|role| role.words().into()),

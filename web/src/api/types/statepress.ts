@@ -1054,6 +1054,10 @@ fixedBytes: number,
  */
 tensors: Array<TensorCosts>,
 /**
+ * How many more it would choose about that are not measured yet: they are stored as the base says, and in no prediction.
+ */
+unmeasured: number,
+/**
  * Tokens on which divergences were measured.
  */
 tokens: number,
@@ -1218,6 +1222,10 @@ name: string,
  * they are, bit for bit.
  */
 precision: StoredAs,
+/**
+ * How far apart the levels of its rows are, where the recipe says so.
+ */
+step?: number,
 /**
  * The pattern that decided, or `otherwise`, or in parentheses why no pattern did.
  */

@@ -1,6 +1,7 @@
 // What the session's tests share: a package that answers when it is told to, and a page without components.
 
 import { vi } from "vitest";
+import { coded, quantizes } from "../../api/coded.js";
 import { isTokenizerName, replacesTokenizer, TOKENIZER_CONFIG } from "../../api/names.js";
 import { decodeText, withoutMark } from "../../api/text.js";
 import * as types from "../../api/types/statepress.js";
@@ -27,7 +28,9 @@ export const fake = {
   }[],
   looked: [] as { block: number }[],
   calibrated: [] as (string | undefined)[],
-  searched: [] as { calibration: string; fast: boolean; target: object }[],
+  searched: [] as { calibration: string; fast: boolean; coded: boolean; target: object; costs?: object }[],
+  /** What a search says of its target. */
+  refusedTarget: "",
   /** Whether measuring what was found fails. */
   unmeasured: false,
 };
@@ -37,7 +40,7 @@ export const kept = { records: [] as RunRecord[] };
 
 /** Everything as it was. */
 export function renew(): void {
-  Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false, unmeasured: false });
+  Object.assign(fake, { openMilliseconds: 0, refusedPlan: "", notFinite: false, unmeasured: false, refusedTarget: "" });
   fake.spec = { prediction_offset: { origin: "assumed", value: 1 } };
   for (const list of [
     fake.opened,
@@ -66,6 +69,17 @@ class StatepressError extends Error {
   }
 }
 
+/** The options of a search. */
+interface SearchOptions {
+  signal: AbortSignal;
+  onCosts(costs: object): void;
+  onProgress: unknown;
+  calibration: string;
+  fast: boolean;
+  coded: boolean;
+  costs?: object;
+}
+
 const recipe = (name: string) => ({ version: 1, name, steps: [] });
 
 // What an evaluation says that has looked for the offset.
@@ -75,6 +89,8 @@ const detected = (options: { offset?: string | number }, offset = 1) =>
 /** The package. */
 export const fakePackage = {
   ...types,
+  coded,
+  quantizes,
   StatepressError,
   isTokenizerName,
   replacesTokenizer,
@@ -157,14 +173,14 @@ export const fakePackage = {
     const [a, b] = both.map(({ inspection }) => inspection.spec.vocab_size.value);
     return a === b ? undefined : `${a} and ${b}`;
   },
-  async search(
-    _: object,
-    target: object,
-    { signal, ...options }: { signal: AbortSignal; calibration: string; fast: boolean },
-  ) {
+  async search(_: object, target: object, { signal, onCosts, onProgress: _progress, ...options }: SearchOptions) {
     fake.searched.push({ ...options, target });
+    onCosts({ tensors: [], unmeasured: 7 });
     await wait(2);
     if (signal.aborted) throw new StatepressError("aborted", "stopped on request");
+    const costs = { tensors: [], unmeasured: 0 };
+    onCosts(costs);
+    if (fake.refusedTarget) throw new StatepressError("bad-option", fake.refusedTarget);
     const compressed = {
       report: { recipe: {}, bytes: { before: 8, after: 1, ratio: 8 } },
       disposed: false,
@@ -176,7 +192,7 @@ export const fakePackage = {
       compressed,
       recipe,
       front: [],
-      costs: { tensors: [] },
+      costs,
       findings: [],
       predicted: {},
       measured: {},
@@ -185,7 +201,7 @@ export const fakePackage = {
   },
   async allocate(_: object, { bytes }: { bytes: number }) {
     if (bytes === 0) throw new StatepressError("bad-option", "refused");
-    return { recipe: { version: 1, name: `at ${bytes}`, steps: [] } };
+    return { recipe: { version: 1, name: `at ${bytes}`, steps: [] }, front: [{ bytes: 1 }] };
   },
   compareByText: async (_a: object, _b: object, options: { offset?: string }) => {
     fake.texts.push(options);

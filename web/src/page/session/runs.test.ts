@@ -47,7 +47,7 @@ test("the demo reads one part of the held-out text and is judged by the other", 
   expect(it.state.runs[0]).toMatchObject({ textName: "the last articles of heldout.txt", asked: { text: "last" } });
 });
 
-const WANTED = { target: { ratio: 8 }, fast: true };
+const WANTED = { target: { ratio: 8 }, fast: true, coded: false };
 
 test("what is found by a search is asked for, kept and measured; another point of the front is only planned", async () => {
   const it = await page();
@@ -55,7 +55,7 @@ test("what is found by a search is asked for, kept and measured; another point o
   it.tell({ type: "asked", change: { calibration: { from: "typed", own: undefined, typed: "a text of my own" } } });
   await it.session.search(WANTED);
   expect(fake.searched).toMatchObject([{ calibration: "a text of my own", fast: true, target: { ratio: 8 } }]);
-  expect(it.state.search).toMatchObject({ recipe: { name: "searched" }, reached: true });
+  expect(it.state.search?.found).toMatchObject({ recipe: { name: "searched" }, reached: true, bytes: { after: 1 } });
   expect(it.state.asked.recipe.name).toBe("searched");
   expect(it.state.plan?.recipe.name).toBe("searched");
   expect(it.state.runs).toMatchObject([{ wanted: WANTED, comparison: { kl: { mean: 0 } }, textName: "heldout.txt" }]);
@@ -80,12 +80,37 @@ test("a search that fails or is stopped leaves no run; one whose result cannot b
   it.session.cancel();
   await stopped;
   expect(it.state.searchProblem?.code).toBe("aborted");
-  expect([it.state.search, it.state.work, it.state.runs.length]).toEqual([undefined, undefined, 0]);
+  expect([it.state.search?.found, it.state.work, it.state.runs.length]).toEqual([undefined, undefined, 0]);
+  expect(it.state.search?.measured, "what there is stays").toMatchObject({ costs: { unmeasured: 7 }, front: [{}] });
+  await it.session.takePoint({ bytes: 1234, ratio: 1, kl: 1, perplexityChange: 1 });
+  expect(it.state.asked.recipe.name).toBe("at 1234");
   fake.unmeasured = true;
   await it.session.search(WANTED);
   expect([it.state.searchProblem, it.state.runs.length]).toEqual([undefined, 1]);
   expect(it.state.runs[0]?.problem?.message).toBe("nothing to measure.");
   expect(it.state.workProblem?.message).toBe("nothing to measure.");
+});
+
+test("what is measured is not measured again, whatever the target, unless the text is another or more is wanted", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const typed = (text: string) =>
+    it.tell({ type: "asked", change: { calibration: { from: "typed", own: undefined, typed: text } } });
+  typed("a text of my own");
+  fake.refusedTarget = "allowed: up to 12x";
+  await it.session.search({ ...WANTED, target: { ratio: 100 } });
+  expect(it.state.searchProblem?.message).toContain("up to 12x");
+  await wait(1);
+  expect(it.state.search?.measured?.costs.unmeasured).toBe(0);
+  fake.refusedTarget = "";
+  await it.session.search(WANTED);
+  await it.session.search({ ...WANTED, fast: false });
+  await it.session.search({ ...WANTED, coded: true });
+  typed("another text of my own");
+  await it.session.search(WANTED);
+  const known = fake.searched.map(({ costs }) => costs !== undefined);
+  // Other precisions are measured for a file that is entropy-coded.
+  expect(known).toEqual([false, true, false, false, false]);
 });
 
 test("the demo is searched with one part of the held-out text, and what is found judged by the other", async () => {
@@ -104,6 +129,11 @@ test("a recipe that is picked keeps rounding errors made up for", async () => {
   await it.session.askRecipe(compensating(int8, true, it.state.recipes));
   await it.session.pickRecipe(nf4);
   expect([it.state.asked.recipe.name, compensates(it.state.asked.recipe)]).toEqual(["my-nf4", true]);
+  // One that brings it along, as a search's does, leaves nothing of it behind.
+  const searched = { ...edited(nf4, { errorCompensation: "gptq" }), name: "searched-8.00x" };
+  it.tell({ type: "asked", change: { recipe: searched, text: "last" } });
+  await it.session.pickRecipe(nf4);
+  expect([it.state.asked.recipe, it.state.asked.text]).toEqual([nf4, "demo"]);
 });
 
 test("an offset that is in no file is looked for by the package, once on each text", async () => {

@@ -2,7 +2,7 @@
 // an open checkpoint stands in the files beside this one.
 
 import { type FieldValue, open, type Recipe, recipes, type SearchPoint, StatepressError } from "statepress";
-import { compensates, compensating } from "../state/recipes.js";
+import { compensates, compensating, keepsCompensating } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
 import type { Asked, Wanted } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
@@ -188,10 +188,15 @@ export class Session {
     if (this.#open) await plan(this.#open, recipe);
   }
 
-  /** Takes a recipe of those that are offered: whether rounding errors are made up for stays as it is. */
-  pickRecipe(recipe: Recipe): Promise<void> {
+  /** Takes a recipe of those that are offered: whether rounding errors are made up for stays as the user has set it. */
+  async pickRecipe(recipe: Recipe): Promise<void> {
     const { asked, recipes } = this.#page.state();
-    return this.askRecipe(compensates(asked.recipe) ? compensating(recipe, true, recipes) : recipe);
+    const { text } = asked;
+    if (keepsCompensating(asked.recipe, recipes)) return this.askRecipe(compensating(recipe, true, recipes));
+    // The last articles were taken for a recipe that brought its compensation along, and go with it.
+    if (text === "last" && compensates(asked.recipe))
+      this.#page.tell({ type: "asked", change: { recipe, text: "demo" } });
+    await this.askRecipe(recipe);
   }
 
   /** Goes back to the recipe that was asked for before, and plans it. */

@@ -1,7 +1,7 @@
 // The text that a model reads so that rounding errors can be made up for, and the one that it is judged by: never the
 // same.
 
-import type { Plan } from "statepress";
+import type { Plan, StoredAs } from "statepress";
 import { type Overlap, overlapOf } from "./overlap.js";
 import { compensates, quantizeOf } from "./recipes.js";
 import { refusalOf } from "./run.js";
@@ -75,10 +75,13 @@ export function unreadable(checkpoint: Pick<Opened, "inspection" | "tokenizer" |
 
 /** Whether a plan rounds anything to codes, of which errors could be made up for. */
 export function rounds({ precisions }: Pick<Plan, "precisions">): boolean {
-  return precisions.some(({ precision }) => !EXACT.includes(precision));
+  return precisions.some(({ precision }) => !isExact(precision));
 }
 
-const EXACT = ["fp32", "fp16", "bf16", "kept"];
+/** Whether a tensor stored like that keeps its numbers, but for the last digits. */
+export function isExact(stored: StoredAs): boolean {
+  return ["fp32", "fp16", "bf16", "kept"].includes(stored);
+}
 
 /** Tokens of the calibration text that are read at the most; undefined where the recipe leaves that to the package. */
 export function tokensRead({ recipe }: Asked): number | undefined {

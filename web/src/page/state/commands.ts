@@ -40,9 +40,9 @@ export function commandLine(job: Job): string {
   ].join("\n");
 }
 
-function searchOptions({ target, fast }: Wanted): string {
+function searchOptions({ target, fast, coded }: Wanted): string {
   const goal = "ratio" in target ? `--budget ${target.ratio}x` : `--max-loss ${target.maxLoss}`;
-  return ` ${goal}${fast ? " --fast" : ""}`;
+  return ` ${goal}${fast ? " --fast" : ""}${coded ? " --coded" : ""}`;
 }
 
 /** One line for a shell that compares two models. */
@@ -90,7 +90,8 @@ export function nodeScript(job: Job): string {
   const calibration =
     read === undefined ? "" : `const calibration = await readFile(${JSON.stringify(read)}, "utf8");\n`;
   const { wanted } = run;
-  const how = read === undefined ? "" : `, { calibration${wanted?.fast ? ", fast: true" : ""} }`;
+  const further = [...(wanted?.fast ? [", fast: true"] : []), ...(wanted?.coded ? [", coded: true"] : [])].join("");
+  const how = read === undefined ? "" : `, { calibration${further} }`;
   const [calls, asked, producing] = wanted
     ? [
         "open, search",

@@ -12,7 +12,7 @@ import type {
   TextComparison,
 } from "statepress";
 import type { RunRecord } from "./record.js";
-import type { Asked, Opened, Other, Problem, RecipeRun, Search, Side } from "./state.js";
+import type { Asked, Measurements, Opened, Other, Problem, RecipeRun, SearchFound, Side, Wanted } from "./state.js";
 
 /** One thing that happened. */
 export type PageEvent =
@@ -44,8 +44,9 @@ export type PageEvent =
   | { type: "planned"; recipe: Recipe; plan: Plan }
   | { type: "planFailed"; recipe: Recipe; problem: Problem }
   // The work.
-  | { type: "searching"; run: number; now: number }
-  | { type: "found"; search: Search }
+  | { type: "searching"; run: number; now: number; wanted: Wanted }
+  | { type: "costsMeasured"; run: number; measured: Measurements }
+  | { type: "found"; run: number; found: SearchFound }
   | { type: "searchFailed"; problem: Problem }
   | { type: "compressing"; run: number; now: number }
   | { type: "progressed"; run: number; progress: Progress; now: number }

@@ -1,6 +1,6 @@
 // Recipes as the page edits, links and orders them.
 
-import type { Plan, Quantize, Recipe } from "statepress";
+import type { Quantize, Recipe } from "statepress";
 import { describe, expect, test } from "vitest";
 import { fragmentOf, recipeIn } from "./link.js";
 import {
@@ -8,10 +8,9 @@ import {
   compensates,
   compensating,
   edited,
+  keepsCompensating,
   labelOf,
-  nearestStop,
   quantizeOf,
-  stopsOf,
   withTensor,
 } from "./recipes.js";
 
@@ -30,6 +29,8 @@ describe("making up for rounding errors", () => {
     expect(compensating(mine, false, builtin)).toBe(INT8);
     expect([chosenOf(mine, builtin), chosenOf(INT8, builtin)]).toEqual([INT8, INT8]);
     expect(compensating(NONE, true, builtin), "it rounds nothing").toBe(NONE);
+    const searched = { ...mine, name: "searched-8.00x" };
+    expect([mine, searched, INT8].map((it) => keepsCompensating(it, builtin))).toEqual([true, false, false]);
   });
 
   test("is kept by edits and links, with how it is done", () => {
@@ -113,28 +114,5 @@ describe("links", () => {
     const cut = fragmentOf(edited(INT8, {}), [INT8]).slice(0, -20);
     expect(() => recipeIn(cut, [INT8])).toThrow(/cut off/);
     expect(() => recipeIn(`#recipe=${encodeURIComponent("{}")}`, [INT8])).toThrow(/no name/);
-  });
-});
-
-describe("the slider", () => {
-  const planOf = (after: number) => ({ bytes: { after } }) as Plan;
-  const named = (name: string): Recipe => ({ ...NONE, name });
-  const recipes = ["nf4", "none", "fp16", "bf16", "seed-aggressive", "int8"].map(named);
-  const plans = {
-    nf4: planOf(14),
-    none: planOf(100),
-    fp16: planOf(50),
-    bf16: planOf(50),
-    "seed-aggressive": planOf(20),
-  };
-
-  test("goes from the closest to the smallest, without repeats and without the research's maps", () => {
-    expect(stopsOf(recipes, plans).map((stop) => stop.recipe.name)).toEqual(["none", "fp16", "nf4"]);
-  });
-
-  test("stands at the stop that is nearest in size", () => {
-    const stops = stopsOf(recipes, plans);
-    expect([100, 80, 60, 30, 20, 1].map((bytes) => nearestStop(stops, bytes))).toEqual([0, 0, 1, 1, 2, 2]);
-    expect(nearestStop([], 5)).toBe(0);
   });
 });

@@ -1,15 +1,11 @@
 // Recipes as the page edits them.
 
-import { type Plan, type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "statepress";
+import { type Precision, QUANTIZE_DEFAULTS, type Quantize, quantizes, type Recipe } from "statepress";
 
 /** The step that quantizes, with what it leaves to the package's defaults. */
 export function quantizeOf(recipe: Recipe): Quantize | undefined {
   for (const step of recipe.steps) if (quantizes(step)) return whole(step.quantize);
   return undefined;
-}
-
-function quantizes(step: Recipe["steps"][number]): step is { quantize: Quantize } {
-  return typeof step === "object" && step !== null && "quantize" in step;
 }
 
 // Recipes from links and files are shown before the package has refused them: nothing in them is sure to be there.
@@ -74,6 +70,14 @@ function sameSteps(a: Recipe, b: Recipe): boolean {
   return steps(a) === steps(b);
 }
 
+/**
+ * Whether rounding errors are made up for because the user wants that of any recipe: one that is in no way built in brings
+ * it along.
+ */
+export function keepsCompensating(recipe: Recipe, builtin: Recipe[]): boolean {
+  return compensates(recipe) && originOf(recipe, builtin) !== undefined;
+}
+
 /** The built-in recipe that is meant, whether or not its rounding errors are made up for; or the recipe itself. */
 export function chosenOf(recipe: Recipe, builtin: Recipe[]): Recipe {
   return builtin.includes(recipe) ? recipe : compensating(recipe, false, builtin);
@@ -98,37 +102,7 @@ export function originOf(recipe: Recipe, builtin: Recipe[]): Recipe | undefined 
 }
 
 /** The same recipe with a rule before all others: the precision of one tensor. */
-export function withTensor(recipe: Recipe, tensor: string, precision: Precision): Recipe {
+export function withTensor(recipe: Recipe, tensor: string, precision: Precision, step?: number): Recipe {
   const rules = (quantizeOf(recipe)?.rules ?? []).filter((rule) => rule.match !== tensor);
-  return edited(recipe, { rules: [{ match: tensor, precision }, ...rules] });
-}
-
-/** A stop of the slider from most quality to smallest file. */
-export interface Stop {
-  recipe: Recipe;
-  plan: Plan;
-}
-
-/** The built-in recipes from the largest result to the smallest; of those with equal bytes the first. */
-export function stopsOf(recipes: Recipe[], plans: Record<string, Plan>): Stop[] {
-  const stops: Stop[] = [];
-  for (const recipe of recipes) {
-    const plan = plans[recipe.name];
-    // The two maps of the research are there for comparison: nobody should end on them by sliding.
-    if (!plan || recipe.name.startsWith("seed-")) continue;
-    if (stops.some((stop) => stop.plan.bytes.after === plan.bytes.after)) continue;
-    stops.push({ recipe, plan });
-  }
-  return stops.sort((a, b) => b.plan.bytes.after - a.plan.bytes.after);
-}
-
-/** The stop that comes closest to a planned size. */
-export function nearestStop(stops: Stop[], bytes: number): number {
-  const distance = (stop: Stop) => Math.abs(Math.log(stop.plan.bytes.after / bytes));
-  let nearest = 0;
-  for (const [i, stop] of stops.entries()) {
-    const best = stops[nearest];
-    if (best && distance(stop) < distance(best)) nearest = i;
-  }
-  return nearest;
+  return edited(recipe, { rules: [{ match: tensor, precision, ...(step !== undefined && { step }) }, ...rules] });
 }

@@ -2,6 +2,7 @@
 
 import { calibrationFor, settled } from "./calibration.js";
 import type { PageEvent } from "./events.js";
+import { sameCalibration } from "./run.js";
 import {
   type Asked,
   initial,
@@ -11,6 +12,7 @@ import {
   type OtherRun,
   type RecipeRun,
   type Run,
+  type Search,
   type Side,
   type State,
   type Trial,
@@ -97,9 +99,11 @@ function after(state: State, event: PageEvent): State {
       return { ...state, plan: undefined, planning: false, planProblem: event.problem };
 
     case "searching":
-      return { ...state, work: begun("search", event), search: undefined, searchProblem: undefined };
+      return { ...state, work: begun("search", event), search: searchFrom(state, event), searchProblem: undefined };
+    case "costsMeasured":
+      return ofSearch(state, event.run, { measured: event.measured });
     case "found":
-      return { ...state, search: event.search };
+      return ofSearch(state, event.run, { found: event.found });
     case "searchFailed":
       return { ...state, work: undefined, searchProblem: event.problem };
     case "compressing":
@@ -199,6 +203,25 @@ function pastWith({ past, asked }: State, { change, edit }: Extract<PageEvent, {
 
 function begun(doing: Work["doing"], { run, now }: { run: number; now: number }): Work {
   return { run, doing, progress: undefined, since: now, now };
+}
+
+// What was measured before by the same text is not measured again.
+function searchFrom({ asked, search }: State, { run, wanted }: Extract<PageEvent, { type: "searching" }>): Search {
+  const { calibration } = asked;
+  const { fast, coded } = wanted;
+  const goesOn =
+    search !== undefined &&
+    sameCalibration(search.by.calibration, calibration) &&
+    search.coded === coded &&
+    (fast || !search.by.fast);
+  const measured = goesOn ? search.measured : undefined;
+  // What is there already is as exact as it was.
+  const isFast = measured?.costs.unmeasured === 0 ? search?.by.fast === true : fast;
+  return { run, coded, by: { calibration, fast: isFast }, measured, found: undefined };
+}
+
+function ofSearch(state: State, run: number, change: Partial<Search>): State {
+  return state.search?.run === run ? { ...state, search: { ...state.search, ...change } } : state;
 }
 
 const UNMEASURED = { comparison: undefined, byText: undefined, textName: undefined, problem: undefined };

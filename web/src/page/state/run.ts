@@ -3,7 +3,7 @@
 import type { PrecisionShare } from "statepress";
 import { hasOffset } from "./fields.js";
 import { compensates, labelOf } from "./recipes.js";
-import type { Asked, Opened, Run, Source } from "./state.js";
+import type { Asked, Calibration, Opened, Run, Source } from "./state.js";
 
 /** What a run is called: its recipe, or the other model. */
 export function nameOf({ report, other }: Run): string {
@@ -92,7 +92,11 @@ function readsOther(a: Asked, b: Asked): boolean {
 
 // A text that nothing is calibrated with makes no difference; nor does one of another recipe, which is said by itself.
 function calibratedOtherwise({ recipe, calibration: a }: Asked, { calibration: b }: Asked): boolean {
-  if (!compensates(recipe)) return false;
-  if (a.from !== b.from) return true;
-  return a.from === "typed" ? a.typed !== b.typed : a.from === "own" && a.own?.text !== b.own?.text;
+  return compensates(recipe) && !sameCalibration(a, b);
+}
+
+/** Whether two settings have the model read the same. */
+export function sameCalibration(a: Calibration, b: Calibration): boolean {
+  if (a.from !== b.from) return false;
+  return a.from === "typed" ? a.typed === b.typed : a.from === "demo" || a.own?.text === b.own?.text;
 }

@@ -1,16 +1,17 @@
-// What a search for the best recipe has found, as it is drawn.
+// What a search for the best recipe has measured, and what follows from it for any recipe.
 
-import type { Cost, SearchCosts, SearchPoint } from "statepress";
-import type { Search } from "./state.js";
+import type { Cost, Plan, Recipe, SearchCosts, SearchPoint, StoredAs } from "statepress";
+import { isExact } from "./calibration.js";
+import { codesOf, compensates } from "./recipes.js";
 
 /** Points that can be told apart on a chart, and be gone through with the keys. */
 const POINTS = 24;
 
 /**
- * What was found, and a few others of the front, the smallest and the closest among them, about as far from each other as
- * can be; the smallest first.
+ * What was found, where something was, and a few others of the front, the smallest and the closest among them, about as far
+ * from each other as can be; the smallest first.
  */
-export function spread({ front, predicted }: Pick<Search, "front" | "predicted">): SearchPoint[] {
+export function spread(front: SearchPoint[], found?: SearchPoint | undefined): SearchPoint[] {
   const [smallest, closest] = [front[0], front.at(-1)];
   if (!smallest || !closest) return [];
   const step = Math.log(closest.bytes / smallest.bytes) / (POINTS - 1);
@@ -19,23 +20,81 @@ export function spread({ front, predicted }: Pick<Search, "front" | "predicted">
     const from = taken.at(-1) ?? smallest;
     if (point === closest ? point !== from : Math.log(point.bytes / from.bytes) >= step) taken.push(point);
   }
+  if (!found) return taken;
   // A size that is kept to the byte may lie beside the front, where less room is left over.
-  const others = taken.filter(({ bytes }) => bytes !== predicted.bytes);
-  return [...others, predicted].sort((a, b) => a.bytes - b.bytes);
+  const others = taken.filter(({ bytes }) => bytes !== found.bytes);
+  return [...others, found].sort((a, b) => a.bytes - b.bytes);
 }
 
-/** Which point has a size, where one has: nothing else was found by the search. */
-export function pointOf(points: SearchPoint[], bytes: number | undefined): number | undefined {
-  const at = points.findIndex((point) => point.bytes === bytes);
+/** Which point is where a recipe is predicted to lie, where one is. */
+export function pointOf(points: SearchPoint[], here: SearchPoint | undefined): number | undefined {
+  const at = points.findIndex(
+    ({ bytes, kl }) => here?.bytes === bytes && Math.abs(here.kl - kl) <= 1e-9 * Math.abs(kl),
+  );
   return at < 0 ? undefined : at;
 }
 
-/** Tensors by what they cost alone, the costliest first: each at the coarsest precision that was measured. */
-export function costliest({ tensors }: SearchCosts): { tensor: string; cost: Cost }[] {
-  return tensors
-    .flatMap(({ tensor, choices }) => {
-      const cost = choices.find(({ measured }) => measured);
-      return cost ? [{ tensor, cost }] : [];
-    })
-    .sort((a, b) => b.cost.kl - a.cost.kl);
+/** What a tensor is stored as, and what that costs. */
+export interface Stored {
+  precision: StoredAs;
+  /** How far apart its levels are, where that was chosen for the entropy coder. */
+  step: number | undefined;
+  /** Divergence with this tensor alone rounded; undefined where it is not known. */
+  kl: number | undefined;
+  bytes: number;
+}
+
+/** What a recipe is predicted to make of a model. */
+export interface Prediction {
+  /** The sum of what its tensors cost alone. */
+  point: SearchPoint;
+  /** Every tensor that was measured. */
+  tensors: Map<string, Stored>;
+  /** How many were not measured, or not as they are stored: they are left out of the sum. */
+  unknown: number;
+}
+
+/** Whether a recipe rounds as was measured: with the same codes, and errors made up for. */
+export function roundsAsMeasured({ base }: SearchCosts, recipe: Recipe): boolean {
+  return compensates(recipe) && codesOf(recipe) === codesOf(base);
+}
+
+/** What a planned recipe will lose; undefined where it rounds in another way than was measured. */
+export function predictionOf(costs: SearchCosts, { recipe, tensors: planned }: Plan): Prediction | undefined {
+  if (!roundsAsMeasured(costs, recipe)) return undefined;
+  const plans = new Map(planned.map((tensor) => [tensor.name, tensor]));
+  const tensors = new Map<string, Stored>();
+  for (const { tensor, choices } of costs.tensors) {
+    const plan = plans.get(tensor);
+    if (!plan) continue;
+    const { precision, step, bytesAfter } = plan;
+    const cost = choices.find((it) => it.precision === precision && it.step === step);
+    const kl = cost?.kl ?? (isExact(precision) ? 0 : undefined);
+    tensors.set(tensor, { precision, step, kl, bytes: cost?.bytes ?? bytesAfter });
+  }
+  const all = [...tensors.values()];
+  const bytes = all.reduce((sum, it) => sum + it.bytes, costs.fixedBytes);
+  const kl = all.reduce((sum, it) => sum + (it.kl ?? 0), 0);
+  const point = { bytes, ratio: costs.bytesBefore / bytes, kl, perplexityChange: 100 * Math.expm1(kl) };
+  return { point, tensors, unknown: costs.unmeasured + all.filter((it) => it.kl === undefined).length };
+}
+
+/** What each tensor costs where it was measured at about three bits: by that they can be set side by side. */
+export function atThreeBits({ tensors }: SearchCosts): Map<string, Cost> {
+  return new Map(
+    tensors.flatMap(({ tensor, params, choices }) => {
+      const off = ({ bytes }: Cost) => Math.abs((8 * bytes) / params - 3);
+      const [cost] = choices.filter(({ measured }) => measured).sort((a, b) => off(a) - off(b));
+      return cost ? [[tensor, cost] as const] : [];
+    }),
+  );
+}
+
+/** Those of a tensor's choices that are worth showing: of steps, which lie close together, one for each bit, and the one now. */
+export function worthShowing(choices: Cost[], now: number | undefined): Cost[] {
+  const [first] = choices;
+  if (first?.step === undefined) return choices;
+  const coarsest = first.step;
+  const isWhole = (step: number) => Math.abs(Math.log2(coarsest / step) % 1) < 1e-6;
+  return choices.filter(({ step, measured }) => step === undefined || step === now || measured || isWhole(step));
 }

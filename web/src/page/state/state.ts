@@ -6,6 +6,7 @@
 import type {
   AdapterInfo,
   Advice,
+  Bytes,
   Comparison,
   CompressReport,
   ErrorCode,
@@ -17,6 +18,8 @@ import type {
   Precision,
   Progress,
   Recipe,
+  SearchCosts,
+  SearchPoint,
   TensorView,
   TextComparison,
 } from "statepress";
@@ -49,7 +52,7 @@ export interface State {
   planProblem: Problem | undefined;
   work: Work | undefined;
   workProblem: Problem | undefined;
-  /** What was found by the last search. */
+  /** The last search. */
   search: Search | undefined;
   searchProblem: Problem | undefined;
   runs: Run[];
@@ -161,10 +164,33 @@ export interface Wanted {
   target: { ratio: number } | { maxLoss: number };
   /** A third of the time, and less exact. */
   fast: boolean;
+  /** Codes are entropy-coded in the file. */
+  coded: boolean;
 }
 
-/** The best recipe for a target, and what every tensor costs by which it was found. */
-export type Search = Omit<Found, "compressed">;
+/** A search for the best recipe. Where it was stopped, or missed its target, what it has measured stays. */
+export interface Search {
+  /** Whose work it is. */
+  run: number;
+  coded: boolean;
+  /** What the model read, and whether all was measured: a search by the same goes on with it. */
+  by: { calibration: Calibration; fast: boolean };
+  measured: Measurements | undefined;
+  /** What was found for the target. */
+  found: SearchFound | undefined;
+}
+
+/** What every tensor costs, as far as it is measured, and by that every recipe from the smallest to the closest. */
+export interface Measurements {
+  costs: SearchCosts;
+  front: SearchPoint[];
+}
+
+/** The recipe that was found, as it was carried out. */
+export interface SearchFound extends Omit<Found, "compressed" | "costs" | "front"> {
+  /** Of the file, and in memory. */
+  bytes: Bytes;
+}
 
 /** Another model that was brought to be compared with the checkpoint on the page. */
 export interface Other extends Source {

@@ -102,15 +102,17 @@ test("what a search produced is repeated by a search, which leaves a part of its
     steps: [{ quantize: { ...QUANTIZE_DEFAULTS, errorCompensation: "gptq" } }],
   };
   const report = { ...run.report, recipe: compensated };
-  const searched = { ...run, report, wanted: { target: { maxLoss: 1.5 }, fast: true } };
+  const searched = { ...run, report, wanted: { target: { maxLoss: 1.5 }, fast: true, coded: true } };
   const lines = commandLine({ checkpoint, run: searched, builtin: false });
   expect(lines).toContain(
-    "search 'it'\\''s a model.pt' -o model-my-int8.safetensors --max-loss 1.5 --fast --calibrate calibration.txt",
+    "search 'it'\\''s a model.pt' -o model-my-int8.safetensors --max-loss 1.5 --fast --coded --calibrate calibration.txt",
   );
   expect(lines).not.toContain("--recipe");
   const script = nodeScript({ checkpoint, run: searched, builtin: false });
   expect(script).toContain('const target = {"maxLoss":1.5};');
-  expect(script).toContain("const { compressed } = await search(checkpoint, target, { calibration, fast: true });");
+  expect(script).toContain(
+    "const { compressed } = await search(checkpoint, target, { calibration, fast: true, coded: true });",
+  );
   expect(script).toContain('import { compare, open, search } from "statepress";');
 });
 
