@@ -13,6 +13,7 @@ export function remaining({ progress, since, now }: Work): number | undefined {
 const STAGES: Record<string, string> = {
   prepare: "Starting the GPU and checking it against the CPU",
   search: "Measuring what each tensor costs",
+  measure: "Measuring what each recipe costs",
   compress: "Compressing",
   load: "Loading the models",
   calibrate: "Reading the calibration text",
