@@ -116,6 +116,10 @@ test("the verdict stands in the headline, and what was measured here in the advi
   assert.match((await first.textContent()).replace(/\s+/g, " ").trim(), own);
   const second = await page.locator("#advice li").nth(1).textContent();
   assert.match(second.replace(/\s+/g, " "), /perplexity change \S+ % on this model, as measured for this page/);
+  // The button measures the others too, on the same few words.
+  await page.click("#measure-recipes");
+  await page.locator("#advice li").filter({ hasText: "measured on this model" }).nth(3).waitFor();
+  assert.doesNotMatch(await text("#advice"), /as measured for this page|loss unknown/);
 });
 
 test("tensors are found by name and role, coloured by what they lost, and looked at beside the map", async () => {
