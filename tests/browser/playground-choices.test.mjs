@@ -185,7 +185,7 @@ test("of a family that was not measured no loss is claimed; without a tokenizer 
   await openFiles(page, MAMBA2);
   await page.locator("#unmeasured").filter({ hasText: "mamba2" }).waitFor();
   const advice = await text("#advice");
-  assert.match(advice, /^int8 .* loss unknown .* By INT8 first: /);
+  assert.match(advice, /^int8 .* loss unknown .* by 1 rule INT8 first: /);
   assert.doesNotMatch(advice, /perplexity change|itera/);
   assert.equal(await page.locator("#measure-recipes").count(), 0, "without a tokenizer nothing can be measured");
   await page.locator("#compress").getByText("to be measured it needs its tokenizer").waitFor();
