@@ -101,6 +101,9 @@ const CALLS = {
   target: (it) => checkpoint.advise({ target: it }),
   maxLoss: (it) => checkpoint.advise({ maxLoss: it }),
   maxSize: (it) => checkpoint.advise({ maxSize: it }),
+  measured: (it) => checkpoint.advise({ measured: it }),
+  "what was measured": (it) => checkpoint.advise({ measured: [it] }),
+  measure: (it) => checkpoint.advise({ measure: it }),
   plan: (it) => checkpoint.plan(it),
   version: (it) => checkpoint.plan(recipe({ version: it })),
   name: (it) => checkpoint.plan(recipe({ name: it })),
@@ -228,6 +231,7 @@ test("a signal that has fired already stops every call that takes one, with its 
   for (const call of [
     () => open(DEMO, { signal }),
     () => checkpoint.tensor("norm.weight", { signal }),
+    () => checkpoint.advise({ signal }),
     () => checkpoint.compress("int8", { signal }),
     () => checkpoint.load({ signal }),
     () => compressed.save(out, { signal }),

@@ -53,8 +53,11 @@ test("inspect, advise, plan and recipes answer with the fields of the contract",
   assert.equal(basis, "measured");
   assert.equal(advice.avoid.find((it) => it.recipe === "pruning").basis, "literature");
   const { stdout: words } = await cli(["advise", DEMO]);
-  assert.match(words, /recommended: int8, .*, measured on the demo model$/m);
-  assert.match(words, /avoid: pruning, .*, from literature$/m);
+  assert.match(
+    words,
+    /^recommended: int8, 3\.82x, loss -0\.03 %, KL 1\.4e-4, measured on itera-tiny, SUCCESS, risk low$/m,
+  );
+  assert.match(words, /^avoid: pruning, from literature, risk high$/m);
 
   const { recipes } = await done("recipes");
   const names = recipes.map(({ name }) => name);
@@ -254,7 +257,12 @@ test("columns of the card say which is which: parts of paths that differ, weight
       "--quiet",
     ]);
     assert.equal(code, 0, stderr);
-    return stdout.split("\n")[0].trim().split(/ {2,}/);
+    const [verdict, card] = stdout.split("\n\n");
+    assert.match(
+      verdict,
+      /^(SUCCESS|FAILURE): \d\.\d\dx smaller \(at least 1\.5x wanted\), perplexity \S+ % \(at most \+5 % allowed\)$/,
+    );
+    return card.split("\n")[0].trim().split(/ {2,}/);
   };
   const folders = ["fixtures/il_ffn.tied.safetensors", "other/il_ffn.tied.safetensors"];
   assert.deepEqual(await columns(one, same), folders);

@@ -2,9 +2,7 @@
 
 use std::rc::Rc;
 
-use statepress::{
-    AdviseOptions, Checkpoint, Clock, Level, MemorySink, OpenOptions, Recipe, Target, recipes, report, run,
-};
+use statepress::{Checkpoint, Clock, Level, MemorySink, OpenOptions, Recipe, recipes, report, run};
 use statepress_core::encoding::Granularity;
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
 use statepress_core::{DType, Encoding, Index, Source, StoredAs, Tensor};
@@ -406,49 +404,6 @@ fn a_head_that_is_a_copy_is_announced_left_out_and_said_to_be_tied() {
         "may-be-tied"
     ));
     assert!(written_head(&compress(&bytes, &index, &int8).0.plan));
-}
-
-#[test]
-fn advice_is_in_the_order_it_says_and_names_only_what_can_be_asked_for() {
-    let (itera, transformer) =
-        (open(&demo().join("model.safetensors"), &[]), open(&fixture("fixtures/tf.zip.pt"), &[]));
-    for target in [None, Some(Target::Gpu), Some(Target::Cpu), Some(Target::Edge)] {
-        for max_loss in [None, Some(1.0), Some(10.0)] {
-            let options = AdviseOptions { target, max_loss, max_size: None };
-            for checkpoint in [&itera, &transformer] {
-                let advice = checkpoint.advise(&options).unwrap();
-                assert!(!advice.recommended.is_empty());
-                for advised in &advice.recommended {
-                    recipes::find(&advised.recipe).unwrap_or_else(|error| panic!("{target:?}: {error}"));
-                    assert!(advised.expected_loss.unwrap_or(0.0) <= max_loss.unwrap_or(3.0));
-                }
-                for advised in advice.recommended.iter().chain(&advice.avoid) {
-                    // A loss is claimed of the family alone that it was measured on.
-                    let measured = recipes::find(&advised.recipe).is_ok() && std::ptr::eq(checkpoint, &itera);
-                    assert_eq!(advised.basis == report::Basis::Measured, measured, "{}", advised.recipe);
-                    assert_eq!(advised.expected_loss.is_some(), measured, "{}", advised.recipe);
-                    assert_eq!(advised.measured_on.as_deref(), measured.then_some("itera-tiny"));
-                }
-                let unmeasured = advice.findings.iter().any(|finding| finding.code == "not-measured");
-                assert_eq!(unmeasured, std::ptr::eq(checkpoint, &transformer));
-                let order = advice.findings.iter().find(|finding| finding.code == "order").unwrap();
-                let ratios: Vec<_> =
-                    advice.recommended.iter().map(|advised| advised.expected_ratio.unwrap()).collect();
-                let sorted = ratios.is_sorted_by(|a, b| a >= b);
-                assert_eq!(order.message.contains("smallest first"), sorted, "{target:?}: {ratios:?}");
-            }
-        }
-    }
-    let first = |target| {
-        let options = AdviseOptions { target, ..AdviseOptions::default() };
-        itera.advise(&options).unwrap().recommended[0].recipe.clone()
-    };
-    assert_eq!(first(None), "int8");
-    assert_ne!(first(Some(Target::Edge)), "int8");
-    let options = AdviseOptions { target: Some(Target::Cpu), ..AdviseOptions::default() };
-    let told = itera.advise(&options).unwrap().findings;
-    let distil = told.iter().find(|finding| finding.code == "no-recipe").unwrap();
-    assert!(distil.message.contains("distillation"), "{distil:?}");
 }
 
 /// How INT8 clips is no matter of other grids.

@@ -46,6 +46,7 @@ fn generated() -> String {
     all.visit::<report::Inspection>();
     all.visit::<report::TensorView>();
     all.visit::<report::Advice>();
+    all.visit::<report::MeasuredRecipe>();
     all.visit::<report::Plan>();
     all.visit::<report::CompressReport>();
     all.visit::<report::Evaluation>();

@@ -105,6 +105,8 @@ struct JsAdviseOptions {
     target: Option<JsTarget>,
     max_loss: Option<f64>,
     max_size: Option<f64>,
+    #[serde(with = "serde_wasm_bindgen::preserve")]
+    measured: JsValue,
 }
 
 #[derive(Deserialize)]
@@ -155,13 +157,15 @@ impl Checkpoint {
 
     /// What to do with it.
     pub fn advise(&self, options: JsValue) -> Result<JsValue> {
-        let JsAdviseOptions { target, max_loss, max_size } = from_js("advise", options)?;
+        let JsAdviseOptions { target, max_loss, max_size, measured } = from_js("advise", options)?;
         let target = target.map(|target| match target {
             JsTarget::Gpu => Target::Gpu,
             JsTarget::Cpu => Target::Cpu,
             JsTarget::Edge => Target::Edge,
         });
-        let options = AdviseOptions { target, max_loss, max_size: whole("maxSize", max_size)? };
+        let measured =
+            if measured.is_undefined() { Vec::new() } else { convert::given("option measured", &measured)? };
+        let options = AdviseOptions { target, max_loss, max_size: whole("maxSize", max_size)?, measured };
         to_js(&self.0.advise(&options).map_err(fail)?)
     }
 

@@ -16,7 +16,7 @@ export interface CardLine {
 }
 
 /**
- * The lines of the quality card. KL divergence comes first: it sees damage that perplexity hides. Of a comparison by text
+ * The lines of the quality card: the verdict, sizes, and then KL divergence, which sees damage that perplexity hides. Of a comparison by text
  * bits per byte come first: what cannot be compared says so.
  */
 export function qualityCard(comparison: Comparison | TextComparison): CardLine[] {
@@ -34,7 +34,14 @@ function byToken(comparison: Comparison): CardLine[] {
   const { a, b, kl, verdict } = comparison;
   // The difference of the mean NLLs has a standard error of its own, over the same tokens: far below that of either.
   const change = 100 * (b.perplexity / a.perplexity) * comparison.nllDifferenceStderr;
+  const { compression, degradation } = verdict;
   return [
+    line(
+      "verdict",
+      `verdict (at least ${compression.limit}x, at most ${degradation.limit} % lost)`,
+      "",
+      verdict.result,
+    ),
     ...sizes(comparison),
     line("kl-mean", "KL divergence, mean (nats)", "", scientific(kl.mean)),
     line("kl-median", "KL divergence, median", "", scientific(kl.median)),
@@ -45,8 +52,14 @@ function byToken(comparison: Comparison): CardLine[] {
     line("perplexity", "perplexity", perplexity(a), perplexity(b)),
     line("change", "perplexity change", "", `${signed(comparison.perplexityChange, 3)} % ± ${fixed(change, 3)}`),
     ...speeds(comparison),
-    line("verdict", `verdict (ratio ${verdict.ratioTarget}x, loss ${verdict.lossTarget} %)`, "", verdict.result),
   ];
+}
+
+/** The verdict of a comparison by tokens in one line: `SUCCESS: 3.82x smaller (1.5x wanted), ...`. */
+export function scorecard({ verdict: { result, compression, degradation } }: Comparison): string {
+  const ratio = `${fixed(compression.value, 2)}x smaller (at least ${compression.limit}x wanted)`;
+  const loss = `perplexity ${signed(degradation.value, 2)} % (at most ${signed(degradation.limit, 0)} % allowed)`;
+  return `${result.toUpperCase()}: ${ratio}, ${loss}`;
 }
 
 function byText(comparison: TextComparison): CardLine[] {

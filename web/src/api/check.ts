@@ -59,7 +59,15 @@ interface Calls {
 const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   open: { tokenizer: "later", set: "later", weights: "word", signal: "signal" },
   tensor: { bins: "number", precisions: "later", quantize: "later", signal: "signal" },
-  advise: { target: "later", maxLoss: "number", maxSize: "number" },
+  advise: {
+    ...RUNNING,
+    target: "later",
+    maxLoss: "number",
+    maxSize: "number",
+    measured: "later",
+    measure: "object",
+    backend: "word",
+  },
   compress: { ...RUNNING, beside: "word", calibration: "later" },
   search: {
     ...RUNNING,

@@ -20,7 +20,7 @@ import {
   type TensorOptions,
 } from "./options.js";
 import type { TokenizerChoice } from "./tokenizers.js";
-import type { Advice, CompressReport, Inspection, Plan, TensorView } from "./types/statepress.js";
+import type { Advice, CompressReport, Inspection, MeasuredRecipe, Plan, TensorView } from "./types/statepress.js";
 
 /** An opened checkpoint. Only its headers were read. */
 export class Checkpoint {
@@ -75,11 +75,24 @@ export class Checkpoint {
     return this.#environment.host.call("tensor", { checkpoint: this.#handle, name, options: asked }, options);
   }
 
-  /** What the rules recommend for it. */
+  /** What is recommended for it: by what was measured of it or of its family, else by rules. Can measure first. */
   async advise(options: AdviseOptions = {}): Promise<Advice> {
     checkOptions("advise", options);
+    const { measure, measured = [] } = options;
     const asked = present(options, "target", "maxLoss", "maxSize");
-    return this.#environment.host.call("advise", { checkpoint: this.#handle, options: asked });
+    const ask = (known: readonly MeasuredRecipe[]) =>
+      this.#environment.host.call(
+        "advise",
+        { checkpoint: this.#handle, options: { ...asked, measured: known } },
+        options,
+      );
+    const advice = await ask(measured);
+    if (measure === undefined) return advice;
+    // What cannot be measured cannot be loaded, and loading says why.
+    const offer = advice.measure ?? { recipes: [], tokens: 0 };
+    // Few pages measure for advice: the others do without its code.
+    const { measure: measureAll } = await import("./advise.js");
+    return ask([...measured, ...(await measureAll(this.#environment, this, offer, { ...options, measure }))]);
   }
 
   /** What a recipe will do to it, from its headers alone. */

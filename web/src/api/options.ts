@@ -7,6 +7,7 @@ import type {
   GroupOptions,
   Int4Options,
   Int8Options,
+  MeasuredRecipe,
   Nf4Options,
   Precision,
   Progress,
@@ -49,12 +50,27 @@ export interface OpenOptions {
 }
 
 /** Options of `advise`. */
-export interface AdviseOptions {
+export interface AdviseOptions extends Running {
   target?: "gpu" | "cpu" | "edge" | undefined;
-  /** Perplexity change in percent that may be lost. */
+  /** Perplexity change in percent that may be lost; 3 when left out. */
   maxLoss?: number | undefined;
   /** Bytes of the file that may be reached. */
   maxSize?: number | undefined;
+  /** What was measured of built-in recipes on this checkpoint: it counts before all that is known of others. */
+  measured?: readonly MeasuredRecipe[] | undefined;
+  /**
+   * Measure first, on this text: every recipe that is worth it is carried out in memory. With the target `cpu` or `gpu` each is
+   * timed on this device's as well. What was measured is in the answer's `measured`.
+   */
+  measure?: MeasureOptions | undefined;
+  /** What computes while measuring; with a target it is that. */
+  backend?: BackendName | undefined;
+}
+
+/** What is measured on, and how: as `compare` takes it. */
+export interface MeasureOptions extends Omit<EvaluateOptions, keyof Running> {
+  text?: string | undefined;
+  ids?: ArrayLike<number> | undefined;
 }
 
 /** The name of a built-in recipe, or a recipe. */

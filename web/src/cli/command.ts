@@ -20,8 +20,8 @@ export interface Command {
   options: readonly OptionName[];
   /** The only values that its operand has. */
   allowed?: readonly string[];
-  /** It may compute on a GPU. */
-  computes?: boolean;
+  /** Whether it may compute on a GPU. */
+  computes?(args: Args): boolean;
   /** Answers with the exit code. */
   run(run: Run, operands: string[]): Promise<number>;
 }

@@ -31,7 +31,7 @@ delete process.env[OWN];
 
 /** Whether a command is to be run by `runApart`: it may reach a driver. STATEPRESS_DRIVERS=show lets them speak. */
 export function reachesDrivers(command: Command, args: Args): boolean {
-  if (own || !command.computes || process.env["STATEPRESS_DRIVERS"] === "show") return false;
+  if (own || !command.computes?.(args) || process.env["STATEPRESS_DRIVERS"] === "show") return false;
   const backends = [args.text("backend") ?? "auto", args.text("backend-b") ?? "cpu"];
   if (backends.every((name) => name === "cpu")) return false;
   try {

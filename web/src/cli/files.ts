@@ -31,8 +31,8 @@ export type Tokens = (vocabSize: number) => { text: string } | { ids: Uint32Arra
 /** The text or the ids that an option names: read before any work. Nothing where neither is given. */
 export async function readTokens(
   { args, signal }: Run,
-  textOption: "text" | "calibrate",
-  idsOption: "ids" | "calibrate-ids",
+  textOption: "text" | "calibrate" | "measure",
+  idsOption: "ids" | "calibrate-ids" | "measure-ids",
 ): Promise<Tokens | undefined> {
   const [text, path] = [args.text(textOption), args.text(idsOption)];
   const type = args.one("ids-type");
@@ -48,10 +48,15 @@ export async function readTokens(
   return (vocabSize) => ({ ids: idsOf(path, bytes, type, vocabSize) });
 }
 
-/** A text or ids for the model of a checkpoint to read while it is compressed. */
-export function calibrationOf(tokens: Tokens, { inspection }: Checkpoint): string | Uint32Array {
+/** What a checkpoint that is not loaded reads. */
+export function inputOf(tokens: Tokens, { inspection }: Checkpoint): ReturnType<Tokens> {
   // Whose vocabulary is not known cannot be run: that is said by what loads it.
-  const input = tokens(Number(inspection.spec["vocab_size"]?.value ?? 0));
+  return tokens(Number(inspection.spec["vocab_size"]?.value ?? 0));
+}
+
+/** What is read to make up for rounding errors. */
+export function calibrationOf(tokens: Tokens, checkpoint: Checkpoint): string | Uint32Array {
+  const input = inputOf(tokens, checkpoint);
   return "text" in input ? input.text : input.ids;
 }
 

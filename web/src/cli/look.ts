@@ -1,10 +1,11 @@
-// The commands that read headers: inspect, advise, plan, recipes.
+// The commands that say what a checkpoint is and what could be done with it: inspect, advise, plan, recipes. They read headers,
+// unless they are to look at a tensor or to measure.
 
 import { recipes } from "../api/node.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { ofRecipe, readRecipe } from "./files.js";
-import { each, withCheckpoint } from "./opened.js";
+import { inputOf, ofRecipe, readRecipe, readTokens } from "./files.js";
+import { each, protocol, running, withCheckpoint } from "./opened.js";
 import { changed } from "./recipes.js";
 import * as show from "./show.js";
 import { tensor } from "./tensor.js";
@@ -37,9 +38,17 @@ export async function advise(run: Run, file: string): Promise<number> {
     target: args.one("target"),
     maxLoss: args.number("max-loss"),
     maxSize: args.number("max-size"),
+    backend: args.one("backend"),
+    ...running(run),
   };
+  const tokens = await readTokens(run, "measure", "measure-ids");
+  for (const option of ["ids-type", "window", "limit", "offset", "backend"] as const) {
+    if (!tokens && args.text(option) !== undefined)
+      throw new UsageError(`--${option} needs --measure or --measure-ids`);
+  }
   await withCheckpoint(run, file, async (checkpoint) => {
-    const advice = await checkpoint.advise(options);
+    const measure = tokens && { ...protocol(args), ...inputOf(tokens, checkpoint) };
+    const advice = await checkpoint.advise({ ...options, measure });
     output.findings([...checkpoint.inspection.findings, ...advice.findings]);
     output.result(advice, () => show.advice(advice));
   });

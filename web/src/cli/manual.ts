@@ -5,7 +5,8 @@ import { COMMON, type Option, type OptionName, option } from "./options.js";
 import { table } from "./output.js";
 
 const OPENING: OptionName[] = ["set", "weights", "tokenizer", "build"];
-const PROTOCOL: OptionName[] = ["text", "ids", "ids-type", "window", "limit", "offset", "backend"];
+const MEASURING: OptionName[] = ["ids-type", "window", "limit", "offset", "backend"];
+const PROTOCOL: OptionName[] = ["text", "ids", ...MEASURING];
 
 /** The shells that completion can be printed for. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -20,8 +21,9 @@ export const COMMANDS: Record<string, Command> = {
   },
   advise: {
     operands: ["FILE"],
-    does: "recommend recipes for it",
-    options: ["target", "max-loss", "max-size", ...OPENING],
+    does: "recommend recipes for it, by what was measured of it or of its family, else by rules",
+    options: ["target", "max-loss", "max-size", "measure", "measure-ids", ...MEASURING, ...OPENING],
+    computes: (args) => args.flag("measure") || args.flag("measure-ids"),
     run: async (run, [file = ""]) => (await import("./look.js")).advise(run, file),
   },
   plan: {
@@ -74,35 +76,35 @@ export const COMMANDS: Record<string, Command> = {
     operands: ["FILE"],
     does: "measure perplexity",
     options: [...PROTOCOL, ...OPENING],
-    computes: true,
+    computes: () => true,
     run: async (run, [file = ""]) => (await import("./measure.js")).evaluate(run, file),
   },
   compare: {
     operands: ["BASE", "OTHER"],
     does: "the quality card of two checkpoints on the same tokens, or on the same text where their tokens differ",
     options: [...PROTOCOL, "backend-b", "tokenizer-b", "weights-b", "ratio-target", "loss-target", "check", ...OPENING],
-    computes: true,
+    computes: () => true,
     run: async (run, [a = "", b = ""]) => (await import("./measure.js")).compareFiles(run, a, b),
   },
   generate: {
     operands: ["FILE"],
     does: "continue a text",
     options: ["prompt", "prompt-ids", "max-tokens", "temperature", "top-k", "seed", "backend", ...OPENING],
-    computes: true,
+    computes: () => true,
     run: async (run, [file = ""]) => (await import("./produce.js")).generate(run, file),
   },
   logits: {
     operands: ["FILE"],
     does: "write the logits of token ids (--ids 1,2,3) to a safetensors file",
     options: ["ids", "output", "force", "backend", ...OPENING],
-    computes: true,
+    computes: () => true,
     run: async (run, [file = ""]) => (await import("./produce.js")).logits(run, file),
   },
   bench: {
     operands: ["FILE"],
     does: "time decode, prefill and compression",
     options: ["backend", "recipe", "repeats", "explain", ...OPENING],
-    computes: true,
+    computes: () => true,
     run: async (run, [file = ""]) => (await import("./measure.js")).bench(run, file),
   },
   recipes: {

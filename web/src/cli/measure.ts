@@ -6,26 +6,19 @@ import {
   compare,
   compareByText,
   type Model,
-  qualityCard,
   StatepressError,
   type TextComparison,
   tokensDiffer,
 } from "../api/node.js";
 import { hasOffset } from "../api/offset.js";
-import { type Args, UsageError } from "./args.js";
+import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
-import { about, load, running, withCheckpoint } from "./opened.js";
+import { about, load, protocol, running, withCheckpoint } from "./opened.js";
 import * as show from "./show.js";
 
 /** Exit code of `compare --check` where the verdict is not success. */
 const NO_SUCCESS = 3;
-
-const protocol = (args: Args) => ({
-  window: args.number("window"),
-  limit: args.number("limit"),
-  offset: args.text("offset") === "detect" ? ("detect" as const) : args.number("offset"),
-});
 
 async function evaluated(run: Run): Promise<Tokens> {
   const tokens = await readTokens(run, "text", "ids");
@@ -82,7 +75,7 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
       { file: a, weights: args.text("weights") ?? taken(base) },
       { file: b, weights: args.text("weights-b") ?? taken(other) },
     );
-    output.result(comparison, () => show.card(qualityCard(comparison), ...columns));
+    output.result(comparison, () => show.card(comparison, ...columns));
     return args.flag("check") ? check(run, comparison) : 0;
   };
   const beside = { tokenizer: args.text("tokenizer-b") ?? args.text("tokenizer"), weights: args.text("weights-b") };
@@ -104,11 +97,11 @@ function check({ output }: Run, comparison: Comparison | TextComparison): number
     output.say("check: no verdict: what was compared by text has none");
     return NO_SUCCESS;
   }
-  const { bytes, perplexityChange, verdict } = comparison;
-  if (verdict.result === "success") return 0;
-  const ratio = `ratio ${bytes.ratio.toFixed(2)}x of ${verdict.ratioTarget}x wanted`;
-  const loss = `perplexity change ${perplexityChange.toFixed(2)} % of ${verdict.lossTarget} % allowed`;
-  output.say(`check: ${verdict.result}: ${ratio}, ${loss}`);
+  const { result, compression, degradation } = comparison.verdict;
+  if (result === "success") return 0;
+  const ratio = `ratio ${compression.value.toFixed(2)}x of ${compression.limit}x wanted`;
+  const loss = `perplexity change ${degradation.value.toFixed(2)} % of ${degradation.limit} % allowed`;
+  output.say(`check: ${result}: ${ratio}, ${loss}`);
   return NO_SUCCESS;
 }
 

@@ -3,7 +3,7 @@
 import { basename } from "node:path";
 import { abortError, asStatepressError } from "../api/errors.js";
 import { type Checkpoint, type Model, open, StatepressError } from "../api/node.js";
-import { UsageError } from "./args.js";
+import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import type { Allowed } from "./options.js";
 import * as show from "./show.js";
@@ -55,6 +55,13 @@ export async function withCheckpoint<T>(
 
 /** Options of everything that takes long. */
 export const running = ({ output, signal }: Run) => ({ signal, onProgress: output.progress });
+
+/** How a text is read to judge by it. */
+export const protocol = (args: Args) => ({
+  window: args.number("window"),
+  limit: args.number("limit"),
+  offset: args.text("offset") === "detect" ? ("detect" as const) : args.number("offset"),
+});
 
 /** Loads a model; which GPU computes, and what that offers, is said. */
 export async function load(run: Run, checkpoint: Checkpoint, wanted: Allowed<"backend"> | undefined): Promise<Model> {

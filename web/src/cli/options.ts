@@ -80,6 +80,18 @@ export const OPTIONS = {
     number: { from: 1, to: Number.MAX_SAFE_INTEGER, whole: true },
     help: "bytes that the file may have",
   },
+  measure: {
+    value: "FILE",
+    offers: "file",
+    stdin: true,
+    help: "measure every recipe on this UTF-8 text first, and its speed with --target cpu or gpu",
+  },
+  "measure-ids": {
+    value: "BIN",
+    offers: "file",
+    stdin: true,
+    help: "the same as little-endian token ids, without a tokenizer",
+  },
   recipe: { value: "R", offers: "recipe", stdin: true, help: "name of a built-in recipe, or a JSON file" },
   calibrate: {
     value: "FILE",

@@ -1,10 +1,12 @@
 // Results as text for people.
 
 import { resolve, sep } from "node:path";
-import { type CardLine, computes, grouped } from "../api/card.js";
+import type { TextComparison } from "../api/by-text.js";
+import { computes, grouped, qualityCard, scorecard } from "../api/card.js";
 import type { Found } from "../api/search.js";
 import type {
   Advice,
+  Comparison,
   CompressReport,
   Evaluation,
   Inspection,
@@ -66,21 +68,49 @@ function remarks({ tiedTo, buffer, segments, coded }: Inspection["tensors"][numb
   return [...(coded ? ["entropy-coded"] : []), ...rows].join("; ");
 }
 
-const BASES: Record<Recommendation["basis"], string> = {
-  measured: "measured on the demo model",
-  unmeasured: "loss not measured on this family",
-  literature: "from literature",
-};
-
+/** Advice: what is recommended and what not, what else there is, and the rules behind it. */
 export function advice(it: Advice): string {
-  const lines = (title: string, list: Recommendation[]) =>
-    list.flatMap(({ recipe, why, expectedRatio, expectedLoss, risk, basis }) => [
-      `${title} ${recipe}${expectedRatio === undefined ? "" : `, ${expectedRatio.toFixed(2)}x`}${
-        expectedLoss === undefined ? "" : `, loss ${expectedLoss} %`
-      }, risk ${risk}, ${BASES[basis]}`,
-      `    ${why}`,
-    ]);
-  return [...lines("recommended:", it.recommended), ...lines("avoid:", it.avoid)].join("\n");
+  const { measure } = it;
+  const pieces = (title: string, list: Recommendation[]) =>
+    list.flatMap((piece) => [`${title} ${piece.recipe}, ${figures(piece, measure)}`, `    ${piece.why}`, by(piece)]);
+  const others = it.techniques.flatMap((technique) => [
+    `also: ${technique.technique}`,
+    `    ${technique.why}`,
+    ...(technique.command === undefined ? [] : [`    ${technique.command}`]),
+    by(technique),
+  ]);
+  const rules = [...it.recommended, ...it.avoid, ...it.techniques].flatMap((piece) => piece.rules);
+  const once = [...new Map(rules.map((rule) => [rule.id, rule])).values()];
+  return [
+    ...pieces("recommended:", it.recommended),
+    ...pieces("avoid:", it.avoid),
+    ...others,
+    ...(measure ? [`measure: ${measure.command} (about ${seconds(measure)})`] : []),
+    "",
+    "rules:",
+    ...once.flatMap(({ id, title, source, url }) => [`  ${id}: ${title}`, `      ${source}${url ? `, ${url}` : ""}`]),
+  ].join("\n");
+}
+
+const by = ({ rules }: Pick<Recommendation, "rules">) => `    by ${rules.map(({ id }) => id).join(", ")}`;
+
+const seconds = ({ seconds }: { seconds: number }) =>
+  seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+
+// What is known of a recipe; a loss that nobody has measured is unknown, and how to have it is said.
+function figures(it: Recommendation, offer: Advice["measure"]): string {
+  const { expectedRatio, expectedLoss, lossStderr, kl, tokensPerSecond, verdict, risk, basis, measuredOn } = it;
+  const measured = offer && `, measure: about ${seconds(offer)}`;
+  const sure = lossStderr === undefined ? "" : ` ± ${lossStderr.toFixed(2)}`;
+  return [
+    ...(expectedRatio === undefined ? [] : [`${expectedRatio.toFixed(2)}x`]),
+    ...(expectedLoss === undefined
+      ? [basis === "literature" ? "from literature" : `loss unknown${measured ?? ""}`]
+      : [`loss ${signed(expectedLoss)} %${sure}, KL ${kl?.toExponential(1)}, measured on ${measuredOn}`]),
+    ...(tokensPerSecond === undefined ? [] : [`${tokensPerSecond.toFixed(0)} tokens/s`]),
+    ...(verdict ? [verdict.result.toUpperCase()] : []),
+    `risk ${risk}`,
+  ].join(", ");
 }
 
 export function plan(it: Plan): string {
@@ -160,8 +190,11 @@ export function evaluation(it: Evaluation, ahead: boolean): string {
   ]);
 }
 
-export function card(lines: CardLine[], base: string, other: string): string {
-  return table([["", base, other], ...lines.map((line) => [line.label, line.base, line.compressed])], [1, 2]);
+/** The quality card, headed by its verdict: what was compared by text has none. */
+export function card(comparison: Comparison | TextComparison, base: string, other: string): string {
+  const lines = qualityCard(comparison).map((line) => [line.label, line.base, line.compressed]);
+  const heading = "verdict" in comparison ? `${scorecard(comparison)}\n\n` : "";
+  return `${heading}${table([["", base, other], ...lines], [1, 2])}`;
 }
 
 /** A file in the heading of a column, and which weights in it were asked for. */

@@ -9,14 +9,16 @@ mod quality;
 mod search;
 mod view;
 
-pub use advice::{Advice, Basis, Recommendation, Risk};
+pub use advice::{
+    Advice, Basis, MeasureOffer, MeasuredRecipe, Recommendation, Risk, RuleReport, TechniqueAdvice,
+};
 pub use generated::GeneratedToken;
 pub use inspection::{FileReport, Inspection, Segment, TensorReport};
 pub use plan::{Bytes, CompressReport, Matched, Nominal, Plan, PrecisionShare, RoundingError, TensorPlan};
 pub use prune::{Pruned, PrunedPlace};
 pub use quality::{
-    ComparedBytes, Comparison, DeltaP, Distribution, Evaluation, LayerDrift, PositionDrift, Verdict,
-    VerdictResult,
+    ComparedBytes, Comparison, Criterion, DeltaP, Distribution, Evaluation, LayerDrift, PositionDrift,
+    Verdict, VerdictResult,
 };
 pub use search::{Cost, SearchCosts, SearchPoint, SearchResult, SearchTarget, TensorCosts};
 pub use view::{BlockView, CodedView, Histogram, Statistics, TensorView};

@@ -70,7 +70,7 @@ pub struct Comparison {
     pub by_layer: Vec<LayerDrift>,
     /// Mean KL that rounding alone produces: `a` run window-wise against `a` run token by token.
     pub noise_floor: f64,
-    /// The seed's scorecard.
+    /// Whether that is a success, by size and by quality.
     pub verdict: Verdict,
 }
 
@@ -142,20 +142,55 @@ pub struct LayerDrift {
     pub relative_error: f64,
 }
 
-/// The seed's scorecard with its direction put right: `ratio = base / compressed`.
+/// The scorecard of the findings document of Itera-Lite ("Success Metrics"), with its direction put right.
+///
+/// The document divides the final size by the baseline's and asks that the quotient be at least 1.5, which only a file that
+/// has grown could reach. Here compression is what it means: bytes of the base over bytes of the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
-    /// `success`: both targets; `partial`: size only; `failure`: else.
+    /// `success`: both criteria are reached; `partial`: compression alone; `failure`: else.
     pub result: VerdictResult,
-    /// The ratio that had to be reached.
-    pub ratio_target: f64,
-    /// The perplexity change in percent that was allowed.
-    pub loss_target: f64,
+    /// Bytes of the base over bytes of the other: at least the limit.
+    pub compression: Criterion,
+    /// Perplexity change, `(new - base) / base`, in percent: at most the limit.
+    pub degradation: Criterion,
 }
 
-/// The three outcomes of the seed's scorecard.
+impl Verdict {
+    /// The compression that the document asks for.
+    pub const COMPRESSION: f64 = 1.5;
+    /// The degradation that it allows, in percent.
+    pub const DEGRADATION: f64 = 5.0;
+
+    /// Judges a ratio and a perplexity change in percent by these limits.
+    pub fn of((ratio, least): (f64, f64), (loss, most): (f64, f64)) -> Self {
+        let compression = Criterion { value: ratio, limit: least, reached: ratio >= least };
+        let degradation = Criterion { value: loss, limit: most, reached: loss <= most };
+        let result = match (compression.reached, degradation.reached) {
+            (true, true) => VerdictResult::Success,
+            (true, false) => VerdictResult::Partial,
+            (false, _) => VerdictResult::Failure,
+        };
+        Self { result, compression, degradation }
+    }
+}
+
+/// One of the two criteria of the scorecard.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Criterion {
+    /// What was measured.
+    pub value: f64,
+    /// What was wanted.
+    pub limit: f64,
+    /// Whether that is so.
+    pub reached: bool,
+}
+
+/// The three outcomes of the scorecard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]

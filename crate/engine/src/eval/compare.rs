@@ -7,7 +7,7 @@ use std::rc::Rc;
 use statepress_core::Finding;
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::{
-    ComparedBytes, Comparison, DeltaP, Distribution, LayerDrift, PositionDrift, Verdict, VerdictResult,
+    ComparedBytes, Comparison, DeltaP, Distribution, LayerDrift, PositionDrift, Verdict,
 };
 use statepress_kernels::backend::{Residuals, Runner};
 use statepress_kernels::ops::softmax;
@@ -34,15 +34,21 @@ pub struct CompareOptions {
     pub limit: Option<usize>,
     /// Which token a position predicts; the base's own if absent.
     pub offset: Option<usize>,
-    /// The seed's size target: base bytes over compressed bytes.
+    /// The compression that counts as success: base bytes over compressed bytes.
     pub ratio_target: f64,
-    /// The seed's quality target: perplexity change in percent.
+    /// The degradation that success allows: perplexity change in percent.
     pub loss_target: f64,
 }
 
 impl Default for CompareOptions {
     fn default() -> Self {
-        Self { window: None, limit: None, offset: None, ratio_target: 1.5, loss_target: 5.0 }
+        Self {
+            window: None,
+            limit: None,
+            offset: None,
+            ratio_target: Verdict::COMPRESSION,
+            loss_target: Verdict::DEGRADATION,
+        }
     }
 }
 
@@ -279,12 +285,8 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
             file_a: info_a.file_bytes,
             file_b: info_b.file_bytes,
         };
-        let small = bytes.ratio >= options.ratio_target;
-        let result = match (small, perplexity_change <= options.loss_target) {
-            (true, true) => VerdictResult::Success,
-            (true, false) => VerdictResult::Partial,
-            (false, _) => VerdictResult::Failure,
-        };
+        let verdict =
+            Verdict::of((bytes.ratio, options.ratio_target), (perplexity_change, options.loss_target));
         let n = stretches.len();
         let by_position =
             stretches.iter().enumerate().filter(|(_, stretch)| stretch.count > 0).map(|(i, stretch)| {
@@ -311,7 +313,7 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
             perplexity_change,
             nll_difference_stderr,
             noise_floor,
-            verdict: Verdict { result, ratio_target: options.ratio_target, loss_target: options.loss_target },
+            verdict,
         })
     }
 }

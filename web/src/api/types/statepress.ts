@@ -6,15 +6,27 @@
  */
 export type Advice = {
 /**
- * What the rules recommend, best first.
+ * Recipes that are recommended, best first.
  */
 recommended: Array<Recommendation>,
 /**
- * What they advise against.
+ * What is advised against.
  */
 avoid: Array<Recommendation>,
 /**
- * What the rules are and where they contradict each other.
+ * What can be done beyond a recipe by itself: making up for rounding errors, searching, ...
+ */
+techniques: Array<TechniqueAdvice>,
+/**
+ * What was measured on this very model, as it was given.
+ */
+measured: Array<MeasuredRecipe>,
+/**
+ * How to have the figures of this very model; absent where it cannot be run.
+ */
+measure?: MeasureOffer,
+/**
+ * How the order came about, which rules gave way to which, and what was measured against them.
  */
 findings: Array<Finding>, };
 
@@ -197,7 +209,7 @@ byLayer: Array<LayerDrift>,
  */
 noiseFloor: number,
 /**
- * The seed's scorecard.
+ * Whether that is a success, by size and by quality.
  */
 verdict: Verdict, };
 
@@ -283,6 +295,23 @@ kl: number,
  * measurement of the nearest number of bits, a quarter for each bit more, or from those of other steps.
  */
 measured: boolean, };
+
+/**
+ * One of the two criteria of the scorecard.
+ */
+export type Criterion = {
+/**
+ * What was measured.
+ */
+value: number,
+/**
+ * What was wanted.
+ */
+limit: number,
+/**
+ * Whether that is so.
+ */
+reached: boolean, };
 
 /**
  * Change of the probability of the right token.
@@ -629,6 +658,64 @@ params: number,
 percent: number, };
 
 /**
+ * How to have a model's own figures.
+ */
+export type MeasureOffer = {
+/**
+ * The recipes that are worth it.
+ */
+recipes: Array<string>,
+/**
+ * Tokens to read, unless said otherwise.
+ */
+tokens: number,
+/**
+ * What it takes on one core of a CPU, roughly.
+ */
+seconds: number,
+/**
+ * The command that does it.
+ */
+command: string, };
+
+/**
+ * What was measured of a built-in recipe on the checkpoint that is advised on.
+ */
+export type MeasuredRecipe = {
+/**
+ * Its name; `none` is the original.
+ */
+recipe: string,
+/**
+ * Perplexity change in percent.
+ */
+loss: number,
+/**
+ * Standard error of that, in percent.
+ */
+stderr?: number,
+/**
+ * Mean KL divergence, nats a token.
+ */
+kl: number,
+/**
+ * Bytes before over bytes after.
+ */
+ratio: number,
+/**
+ * Tokens that were judged.
+ */
+tokens?: number,
+/**
+ * Tokens a second, made one after the other.
+ */
+tokensPerSecond?: number,
+/**
+ * What made them: `cpu` or `webgpu`.
+ */
+backend?: string, };
+
+/**
  * NF4 as in QLoRA and bitsandbytes.
  */
 export type Nf4Options = {
@@ -933,26 +1020,46 @@ steps: Array<Step>, };
  */
 export type Recommendation = {
 /**
- * Name of a built-in recipe, or of a technique that has none yet.
+ * Name of a built-in recipe; among what is advised against also of a technique.
  */
 recipe: string,
 /**
- * The reason, and what was measured of it.
+ * The reason.
  */
 why: string,
 /**
- * Predicted on this checkpoint where a recipe exists, else the rule's own claim.
+ * Bytes before over bytes after: measured, or planned for this checkpoint.
  */
 expectedRatio?: number,
 /**
- * Perplexity change in percent that was measured on another model of the family, `measured_on`;
- * absent where none of the family was measured.
+ * Perplexity change in percent, measured on `measured_on`; absent where neither this model nor one of its family was
+ * measured.
  */
 expectedLoss?: number,
 /**
- * The model that `expected_loss` was measured on.
+ * Standard error of `expected_loss`, in percent.
+ */
+lossStderr?: number,
+/**
+ * Mean KL divergence in nats a token, measured as `expected_loss` was.
+ */
+kl?: number,
+/**
+ * Tokens it was measured on.
+ */
+tokens?: number,
+/**
+ * The model that was measured: `this file`, or the name of another one of its family.
  */
 measuredOn?: string,
+/**
+ * Tokens a second that this device makes one after the other, where that was measured.
+ */
+tokensPerSecond?: number,
+/**
+ * What the scorecard says of these figures.
+ */
+verdict?: Verdict,
 /**
  * `low`, `medium` or `high`.
  */
@@ -960,7 +1067,11 @@ risk: Risk,
 /**
  * Where the figures come from: `measured`, `unmeasured` or `literature`.
  */
-basis: Basis, };
+basis: Basis,
+/**
+ * The rules behind it, the one that counts most first.
+ */
+rules: Array<RuleReport>, };
 
 /**
  * How likely harm is.
@@ -1027,6 +1138,27 @@ precision: Precision,
  * of as close as 8 bits allow. Most codes are small then, and take few bits once they are entropy-coded.
  */
 step?: number, };
+
+/**
+ * A rule behind a piece of advice.
+ */
+export type RuleReport = {
+/**
+ * A stable kebab-case word for programs.
+ */
+id: string,
+/**
+ * The rule in a few words.
+ */
+title: string,
+/**
+ * The document it is from, and where in it.
+ */
+source: string,
+/**
+ * That document, where it can be opened.
+ */
+url?: string, };
 
 /**
  * The type of stored scales.
@@ -1189,6 +1321,27 @@ export type Step = { "prune": Prune } | { "quantize": Quantize };
 export type StoredAs = "kept" | Precision;
 
 /**
+ * What can be done beyond a recipe by itself.
+ */
+export type TechniqueAdvice = {
+/**
+ * What it is called.
+ */
+technique: string,
+/**
+ * What it does, and what is known of it.
+ */
+why: string,
+/**
+ * The command that does it; absent where this version cannot.
+ */
+command?: string,
+/**
+ * Where it comes from, and the rules that recommend it.
+ */
+rules: Array<RuleReport>, };
+
+/**
  * What rounding one tensor costs.
  */
 export type TensorCosts = {
@@ -1338,24 +1491,27 @@ coded: Array<CodedView>,
 findings: Array<Finding>, };
 
 /**
- * The seed's scorecard with its direction put right: `ratio = base / compressed`.
+ * The scorecard of the findings document of Itera-Lite ("Success Metrics"), with its direction put right.
+ *
+ * The document divides the final size by the baseline's and asks that the quotient be at least 1.5, which only a file that
+ * has grown could reach. Here compression is what it means: bytes of the base over bytes of the other.
  */
 export type Verdict = {
 /**
- * `success`: both targets; `partial`: size only; `failure`: else.
+ * `success`: both criteria are reached; `partial`: compression alone; `failure`: else.
  */
 result: VerdictResult,
 /**
- * The ratio that had to be reached.
+ * Bytes of the base over bytes of the other: at least the limit.
  */
-ratioTarget: number,
+compression: Criterion,
 /**
- * The perplexity change in percent that was allowed.
+ * Perplexity change, `(new - base) / base`, in percent: at most the limit.
  */
-lossTarget: number, };
+degradation: Criterion, };
 
 /**
- * The three outcomes of the seed's scorecard.
+ * The three outcomes of the scorecard.
  */
 export type VerdictResult = "success" | "partial" | "failure";
 

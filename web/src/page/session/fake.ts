@@ -31,9 +31,17 @@ export const fake = {
   searched: [] as { calibration: string; fast: boolean; coded: boolean; target: object; costs?: object }[],
   /** What a search says of its target. */
   refusedTarget: "",
+  /** Which recipes were known to be measured, at each time that advice was asked for. */
+  advised: [] as string[][],
   /** Whether measuring what was found fails. */
   unmeasured: false,
 };
+
+interface FakeAdvising {
+  measure?: object;
+  measured?: { recipe: string }[];
+  signal?: AbortSignal;
+}
 
 /** What is remembered, as `Memory` keeps it. */
 export const kept = { records: [] as RunRecord[] };
@@ -51,6 +59,7 @@ export function renew(): void {
     fake.looked,
     fake.calibrated,
     fake.searched,
+    fake.advised,
   ])
     list.length = 0;
   kept.records = [];
@@ -134,9 +143,13 @@ export const fakePackage = {
         if (asked.name === fake.refusedPlan) throw new StatepressError("bad-recipe", "refused");
         return { recipe: asked, bytes: { after: 1 }, tensors: [] };
       },
-      async advise() {
+      async advise({ measure, measured = [], signal }: FakeAdvising = {}) {
+        fake.advised.push(measured.map(({ recipe }) => recipe));
         await wait(10);
-        return { recommended: [{ recipe: "int8" }], avoid: [], findings: [] };
+        if (measure && fake.unmeasured) throw new StatepressError("evaluation", "nothing to measure");
+        if (signal?.aborted) throw new StatepressError("aborted", "stopped on request");
+        const known = measure ? [{ recipe: "nf4", loss: 1, kl: 0.01, ratio: 7 }] : measured;
+        return { recommended: [{ recipe: "int8" }], avoid: [], techniques: [], findings: [], measured: known };
       },
       async tensor(name: string, options: { precisions?: string[]; quantize?: { nf4: { block: number } } }) {
         await wait(1);

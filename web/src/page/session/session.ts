@@ -11,6 +11,7 @@ import { demoFiles, heldout } from "./demo.js";
 import { localFiles } from "./local.js";
 import { isBeside } from "./local-choice.js";
 import { look } from "./looking.js";
+import { adviseAnew, measureAll } from "./measuring.js";
 import { type Memory, memory } from "./memory.js";
 import { OpenCheckpoint } from "./open-checkpoint.js";
 import { joined, nameOf, type Origin, sentence, summary } from "./origin.js";
@@ -215,8 +216,15 @@ export class Session {
     const { work, asked } = this.#page.state();
     if (!this.#open || work) return;
     const run = ++this.#runs;
-    await compress(this.#open, run, { ...asked, ...change });
+    const opened = this.#open;
+    await compress(opened, run, { ...asked, ...change });
     this.#remember(run);
+    await adviseAnew(opened).catch((error: unknown) => opened.failed(error));
+  }
+
+  /** Measures what every recipe costs this model, for advice of its own. */
+  async measure(): Promise<void> {
+    if (this.#open && !this.#page.state().work) await measureAll(this.#open, ++this.#runs);
   }
 
   /** Searches for the best recipe, carries it out and measures the produced file. */

@@ -112,8 +112,8 @@ export function watching(opened: OpenCheckpoint, run: number, signal: AbortSigna
   };
 }
 
-// A family without the field predicts the next token; what a file says, or the user, is not looked for.
-function detected({ inspection }: Checkpoint): "detect" | undefined {
+/** A family without the field predicts the next token; what a file says, or the user, is not looked for. */
+export function detected({ inspection }: Checkpoint): "detect" | undefined {
   return inspection.spec["prediction_offset"]?.origin === "assumed" ? "detect" : undefined;
 }
 

@@ -4,6 +4,7 @@ import type {
   Advice,
   Comparison,
   Evaluation,
+  MeasuredRecipe,
   Plan,
   Precision,
   Progress,
@@ -23,7 +24,7 @@ export type PageEvent =
   | { type: "opening" }
   | {
       type: "opened";
-      checkpoint: Omit<Opened, "advice" | "plans" | "offsets" | "offsetsProblem">;
+      checkpoint: Omit<Opened, "advice" | "measured" | "plans" | "offsets" | "offsetsProblem">;
       ownText: Asked["own"];
     }
   | { type: "openFailed"; problem: Problem; what: string; field: string | undefined }
@@ -48,6 +49,9 @@ export type PageEvent =
   | { type: "costsMeasured"; run: number; measured: Measurements }
   | { type: "found"; run: number; found: SearchFound }
   | { type: "searchFailed"; problem: Problem }
+  | { type: "measuring"; run: number; now: number }
+  | { type: "measured"; checkpoint: number; measured: MeasuredRecipe[] }
+  | { type: "measureFailed"; problem: Problem }
   | { type: "compressing"; run: number; now: number }
   | { type: "progressed"; run: number; progress: Progress; now: number }
   | ({ type: "compressed"; run: number } & Pick<RecipeRun, "asked" | "wanted" | "report" | "file">)

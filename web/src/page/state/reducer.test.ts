@@ -108,7 +108,7 @@ describe("a checkpoint", () => {
   });
 
   test("is not told what is about an earlier one", () => {
-    const advice = { recommended: [], avoid: [], findings: [] };
+    const advice = { recommended: [], avoid: [], techniques: [], measured: [], findings: [] };
     const late: PageEvent = { type: "advised", checkpoint: 1, advice, plans: {} };
     expect(after(opened(1), late).checkpoint?.advice).toEqual(advice);
     expect(after(opened(2), late).checkpoint?.advice).toBeUndefined();

@@ -42,6 +42,7 @@ function after(state: State, event: PageEvent): State {
       const checkpoint: Opened = {
         ...event.checkpoint,
         advice: undefined,
+        measured: [],
         plans: {},
         offsets: undefined,
         offsetsProblem: undefined,
@@ -106,6 +107,12 @@ function after(state: State, event: PageEvent): State {
       return ofSearch(state, event.run, { found: event.found });
     case "searchFailed":
       return { ...state, work: undefined, searchProblem: event.problem };
+    case "measuring":
+      return { ...state, work: begun("measure", event), measureProblem: undefined };
+    case "measured":
+      return { ...ofCheckpoint(state, event.checkpoint, { measured: event.measured }), work: undefined };
+    case "measureFailed":
+      return { ...state, work: undefined, measureProblem: event.problem };
     case "compressing":
       return { ...state, work: begun("compress", event), workProblem: undefined };
     case "progressed": {

@@ -14,6 +14,7 @@ import type {
   FieldValue,
   Found,
   Inspection,
+  MeasuredRecipe,
   Plan,
   Precision,
   Progress,
@@ -55,6 +56,8 @@ export interface State {
   /** The last search. */
   search: Search | undefined;
   searchProblem: Problem | undefined;
+  /** Why recipes could not be measured for advice. */
+  measureProblem: Problem | undefined;
   runs: Run[];
   /** Measured runs of earlier visits, the oldest first. */
   remembered: RunRecord[];
@@ -102,6 +105,8 @@ export interface Opened extends Source {
   /** Where in the file the weights are, where the user has chosen that. */
   weightsPath: string | undefined;
   advice: Advice | undefined;
+  /** What measuring for advice has found; runs are measurements, too: see `measuredOf`. */
+  measured: MeasuredRecipe[];
   /** Plans of the built-in recipes by name: what each would make of this file. */
   plans: Record<string, Plan>;
   /** Mean NLL at prediction offsets 0 to 3, as last measured. */
@@ -152,7 +157,7 @@ export function backendsOf({ backend, backendB }: Asked): [BackendChoice, Backen
 /** Work that is going on. */
 export interface Work {
   run: number;
-  doing: "search" | "compress" | "compare";
+  doing: "search" | "measure" | "compress" | "compare";
   progress: Progress | undefined;
   /** Milliseconds, as performance.now() says: of the start of this stage, and of the last progress. */
   since: number;
@@ -296,6 +301,7 @@ export const initial: State = {
   workProblem: undefined,
   search: undefined,
   searchProblem: undefined,
+  measureProblem: undefined,
   runs: [],
   remembered: [],
   shown: undefined,

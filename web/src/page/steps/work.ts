@@ -14,6 +14,7 @@ const STAGES: Record<string, string> = {
   prepare: "Starting the GPU",
   check: "Checking the GPU against the CPU",
   search: "Measuring what each tensor costs",
+  measure: "Measuring what each recipe costs",
   compress: "Compressing",
   load: "Loading the models",
   calibrate: "Reading the calibration text",

@@ -5,10 +5,13 @@ import { expect, test } from "vitest";
 import { verdictWords } from "./verdict.js";
 
 test("a verdict says what came out and what success would take", () => {
-  const verdict = { result: "partial", ratioTarget: 1.5, lossTarget: 5 } as const;
-  const comparison = { verdict, bytes: { ratio: 7.5 }, perplexityChange: 7.25 } as Comparison;
-  expect(verdictWords(comparison)).toEqual({
-    title: "Partly successful",
+  const verdict: Comparison["verdict"] = {
+    result: "partial",
+    compression: { value: 7.5, limit: 1.5, reached: true },
+    degradation: { value: 7.25, limit: 5, reached: false },
+  };
+  expect(verdictWords({ verdict } as Comparison)).toEqual({
+    title: "Partial",
     reason: "7.50x smaller (success needs 1.50x), perplexity +7.250 % (success allows +5 %)",
   });
 });

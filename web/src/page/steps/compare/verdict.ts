@@ -11,14 +11,13 @@ export interface VerdictWords {
 
 const TITLES: Record<Comparison["verdict"]["result"], string> = {
   success: "Success",
-  partial: "Partly successful",
-  failure: "Not successful",
+  partial: "Partial",
+  failure: "Failure",
 };
 
 /** The verdict of a comparison. */
-export function verdictWords({ verdict, bytes, perplexityChange }: Comparison): VerdictWords {
-  const { result, ratioTarget, lossTarget } = verdict;
-  const size = `${smaller(bytes.ratio)} (success needs ${ratio(ratioTarget)})`;
-  const loss = `perplexity ${signedPercent(perplexityChange, 3)} (success allows ${signedPercent(lossTarget, 0)})`;
+export function verdictWords({ verdict: { result, compression, degradation } }: Comparison): VerdictWords {
+  const size = `${smaller(compression.value)} (success needs ${ratio(compression.limit)})`;
+  const loss = `perplexity ${signedPercent(degradation.value, 3)} (success allows ${signedPercent(degradation.limit, 0)})`;
   return { title: TITLES[result], reason: `${size}, ${loss}` };
 }

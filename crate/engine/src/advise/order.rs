@@ -1,0 +1,82 @@
+//! The order of what is recommended, and in words how it came about.
+
+use std::cmp::Ordering;
+
+use statepress_core::Finding;
+use statepress_core::report::Recommendation;
+
+use super::judge::Judged;
+use super::{AdviseOptions, Target};
+
+/// Divergence that nobody notices: a tenth of a percent of perplexity, on text that the model itself could have written.
+const NOTHING: f64 = 1e-3;
+
+type Piece = (Recommendation, Judged);
+
+/// Sorts them, and says by what.
+pub fn order(recommended: &mut [Piece], options: &AdviseOptions) -> Finding {
+    let has_speeds = options.target.is_some_and(|target| has_speeds(recommended, target, options));
+    let limited = options.max_loss.is_some() || options.max_size.is_some();
+    let known = recommended.iter().all(|(it, _)| it.kl.is_some());
+    // Sorting is stable: what comes last here counts most.
+    recommended.sort_by_key(|(_, judged)| judged.rank());
+    recommended.sort_by(|(a, _), (b, _)| by_harm(a, b));
+    let mut by = if has_speeds {
+        recommended.sort_by(|(a, _), (b, _)| larger(a.tokens_per_second, b.tokens_per_second));
+        "the fastest first of what the limits allow, as measured on this device"
+    } else if limited && known {
+        recommended.sort_by(|(a, _), (b, _)| smaller(a, b));
+        "the smallest first of what the limits allow"
+    } else if known && options.target.is_some() {
+        recommended.sort_by_key(|(_, judged)| judged.place_by_target());
+        "what the document wants for the target first, then the least harm"
+    } else if known {
+        "the least harm first; what does no harm that could be noticed, the smallest of it first"
+    } else {
+        "what is known to do no harm first, then by the rules: quality limit, size class, architecture, target"
+    }
+    .to_string();
+    if let (Some(target), false) = (options.target, has_speeds) {
+        let name = target.name();
+        by += &match target.backend() {
+            Some(_) => format!(
+                "; how fast each is on a {name} is the document's guess: `statepress advise FILE --measure TEXT --target \
+                 {name}` measures it on this device"
+            ),
+            None => {
+                "; how fast each is there is the document's guess: `statepress bench FILE` measures a device"
+                    .into()
+            }
+        };
+    }
+    Finding::info("order", by)
+}
+
+/// Whether the speed of all of them was measured on this device, by what the target means.
+fn has_speeds(recommended: &[Piece], target: Target, options: &AdviseOptions) -> bool {
+    let Some(backend) = target.backend() else { return false };
+    let timed = |recipe: &str| {
+        let last = options.measured.iter().rfind(|it| it.recipe == recipe);
+        last.is_some_and(|it| it.tokens_per_second.is_some() && it.backend.as_deref() == Some(backend))
+    };
+    !recommended.is_empty() && recommended.iter().all(|(it, _)| timed(&it.recipe))
+}
+
+/// What does no harm comes first, the smallest of it; then the least harm; then what nobody knows.
+fn by_harm(a: &Recommendation, b: &Recommendation) -> Ordering {
+    match (a.kl, b.kl) {
+        (Some(a_kl), Some(b_kl)) if a_kl < NOTHING && b_kl < NOTHING => smaller(a, b),
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (None, None) => Ordering::Equal,
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    }
+}
+
+fn smaller(a: &Recommendation, b: &Recommendation) -> Ordering {
+    larger(a.expected_ratio, b.expected_ratio)
+}
+
+/// The larger number first.
+fn larger(a: Option<f64>, b: Option<f64>) -> Ordering {
+    b.unwrap_or(0.0).total_cmp(&a.unwrap_or(0.0))
+}

@@ -1,0 +1,96 @@
+//! What can be done beyond a recipe by itself: the command where this version has one, and what is known of it.
+
+use statepress_core::report::TechniqueAdvice;
+
+use super::losses::Measured;
+use super::rule::{Rule, Technique};
+use super::rules::rule;
+
+/// Something that no recipe does by itself.
+pub struct Beyond {
+    /// What it is called in reports.
+    pub name: &'static str,
+    /// What the rules call it; they say nothing of what has no name there, and that is always worth a try.
+    pub technique: Option<Technique>,
+    /// Whether the model has to run for it.
+    runs: bool,
+    why: &'static str,
+    /// The command that does it; none where this version cannot.
+    command: Option<&'static str>,
+    /// The rule that says where it is from.
+    source: Option<&'static str>,
+}
+
+/// All of it: a technique that this version learns is a command here.
+pub const BEYOND: &[Beyond] = &[
+    Beyond {
+        name: "calibration",
+        technique: None,
+        runs: true,
+        why: "makes up for errors of rounding while the model reads a text, at the same size",
+        command: Some("statepress compress FILE -o OUT --recipe nf4 --calibrate TEXT"),
+        source: Some("gptq"),
+    },
+    Beyond {
+        name: "search",
+        technique: None,
+        runs: true,
+        why: "measures what rounding each tensor alone costs and spends the bits where they matter, for a size or for a loss",
+        command: Some("statepress search FILE -o OUT --max-loss PERCENT --calibrate TEXT"),
+        source: Some("sensitivity"),
+    },
+    Beyond {
+        name: "entropy coding",
+        technique: None,
+        runs: false,
+        why: "stores the same codes in fewer bytes and loses nothing more: 8 % off NF4 and INT8, 12 % off INT4 (itera-tiny); a search with --coded saves far more",
+        command: Some("statepress compress FILE -o OUT --recipe RECIPE --coded"),
+        source: Some("entropy-coding"),
+    },
+    Beyond {
+        name: "pruning",
+        technique: Some(Technique::Pruning),
+        runs: true,
+        why: "leaves out channels, heads and experts that matter least, and fits the rest to do without: fewer parameters, and faster",
+        command: Some("statepress compress FILE -o OUT --recipe RECIPE --prune width=0.5 --calibrate TEXT"),
+        source: None,
+    },
+    Beyond {
+        name: "distillation",
+        technique: Some(Technique::Distillation),
+        runs: true,
+        why: "a smaller model learns from this one: 3.8x at unchanged perplexity where it was measured, on a templated text",
+        command: None,
+        source: None,
+    },
+];
+
+impl Beyond {
+    /// What is said of it to whoever has a model of that family, by the rules that recommend it.
+    pub fn advice(&self, measured: Option<&Measured>, runs: bool, by: &[&Rule]) -> Option<TechniqueAdvice> {
+        if self.runs && !runs {
+            return None;
+        }
+        let mut why = self.why.to_string();
+        if let (Some("gptq"), Some(measured)) = (self.source, measured) {
+            for recipe in ["nf4", "int4"] {
+                if let (Some(plain), Some(better)) =
+                    (measured.loss(recipe, false), measured.loss(recipe, true))
+                {
+                    let model = measured.model;
+                    why += &format!(
+                        "; {recipe} lost {:.1} % without and {:.1} % with it on {model}",
+                        plain.change, better.change
+                    );
+                }
+            }
+        }
+        if self.command.is_none() {
+            why += "; this version cannot do it yet";
+        }
+        let rules =
+            self.source.and_then(rule).into_iter().chain(by.iter().copied()).map(Rule::report).collect();
+        let command = self.command.map(String::from);
+        Some(TechniqueAdvice { technique: self.name.into(), why, command, rules })
+    }
+}
