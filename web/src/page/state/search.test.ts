@@ -90,7 +90,7 @@ test("nothing is predicted of a recipe that rounds in another way than was measu
 });
 
 test("tensors are set side by side at three bits", () => {
-  expect([...atThreeBits(costs)].map(([name, { kl }]) => [name, kl])).toEqual([
+  expect([...atThreeBits(costs.tensors)].map(([name, { kl }]) => [name, kl])).toEqual([
     ["a", 0.1],
     ["b", 0.1],
     ["c", 0.1],
