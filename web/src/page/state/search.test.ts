@@ -113,7 +113,7 @@ test("of steps those a bit apart are shown, with what was measured and the one t
 });
 
 test("tensors are set side by side at three bits", () => {
-  expect([...atThreeBits(costs)].map(([name, { kl }]) => [name, kl])).toEqual([
+  expect([...atThreeBits(costs.tensors)].map(([name, { kl }]) => [name, kl])).toEqual([
     ["a", 0.1],
     ["b", 0.1],
     ["c", 0.1],

@@ -1,6 +1,6 @@
 // What a search for the best recipe has measured, and what follows from it for any recipe.
 
-import type { Cost, Plan, Recipe, SearchCosts, SearchPoint, StoredAs } from "statepress";
+import type { Cost, Plan, Recipe, SearchCosts, SearchPoint, StoredAs, TensorCosts } from "statepress";
 import { isExact } from "./calibration.js";
 import { codesOf, compensates } from "./recipes.js";
 
@@ -80,7 +80,7 @@ export function predictionOf(costs: SearchCosts, { recipe, tensors: planned }: P
 }
 
 /** What each tensor costs where it was measured at about three bits: by that they can be set side by side. */
-export function atThreeBits({ tensors }: SearchCosts): Map<string, Cost> {
+export function atThreeBits(tensors: TensorCosts[]): Map<string, Cost> {
   return new Map(
     tensors.flatMap(({ tensor, params, choices }) => {
       const off = ({ bytes }: Cost) => Math.abs((8 * bytes) / params - 3);
