@@ -2,7 +2,7 @@
 //! entropy-coded streams.
 //!
 //! ```text
-//! cargo run --profile fuzz -p statepress-fuzz -- [--seconds N] [--seed N] [--input N]
+//! cargo run -p statepress-fuzz -- [--seconds N] [--seed N] [--input N]
 //! ```
 //!
 //! A panic, more than [`SECONDS`] or more than the memory that a file of its size justifies ends it with exit code 1 and

@@ -1,17 +1,33 @@
 //! The Rust examples run and say what the README promises; the benchmarks run. No speed is checked here.
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::Once;
 
 use statepress_tests::files::fixture;
 
-/// What an example of a package prints.
-fn example(package: &str, name: &str, arguments: &[&str]) -> String {
+/// What an example prints.
+fn example(name: &str, arguments: &[&str]) -> String {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(build);
+    let own = std::env::current_exe().unwrap();
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let path = own.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    said(Command::new(path).args(arguments))
+}
+
+/// Both packages at once, as `cargo test` for all has built them: alone, one of them would have everything below
+/// built again with other features.
+fn build() {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "-q", "--manifest-path", manifest, "-p", package, "--example", name, "--"])
-        .args(arguments)
-        .output()
-        .unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "-q", "--manifest-path", manifest, "--examples"]);
+    cargo.args(["-p", "statepress-tests", "-p", "statepress-examples"]);
+    said(cargo.args((!cfg!(debug_assertions)).then_some("--release")));
+}
+
+fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said
@@ -19,7 +35,7 @@ fn example(package: &str, name: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn the_compress_example_runs() {
-    let said = example("statepress-examples", "compress", &[]);
+    let said = example("compress", &[]);
     assert!(
         said.contains("1902880 parameters") && said.contains("7611520 -> 2789792 bytes, 2.73x"),
         "{said}"
@@ -31,7 +47,7 @@ fn the_compress_example_runs() {
 #[test]
 fn the_yardstick_evaluates_every_method() {
     let ids = fixture("tokenizers/heldout.bpe8000.u16.bin");
-    let said = example("statepress-tests", "yardstick", &[&ids.to_string_lossy(), "--tiny"]);
+    let said = example("yardstick", &[&ids.to_string_lossy(), "--tiny"]);
     let rows: Vec<Vec<&str>> = said.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows.len(), 8, "{said}");
     for row in rows {
@@ -45,7 +61,7 @@ fn the_yardstick_evaluates_every_method() {
 
 #[test]
 fn the_entropy_coder_is_measured_on_every_matrix() {
-    let said = example("statepress-tests", "entropy", &["--tiny"]);
+    let said = example("entropy", &["--tiny"]);
     let rows: Vec<Vec<f64>> = said
         .lines()
         .skip(1)
@@ -79,8 +95,7 @@ fn halves() -> [String; 2] {
 fn a_search_is_carried_out_and_its_prediction_stands_beside() {
     let [read, judged] = halves();
     let model = fixture("../../examples/demo/itera-tiny");
-    let said =
-        example("statepress-tests", "search", &[&read, &judged, &model.to_string_lossy(), "9", "--tiny"]);
+    let said = example("search", &[&read, &judged, &model.to_string_lossy(), "9", "--tiny"]);
     let row = said.lines().find(|line| line.starts_with("9.") && line.contains("measured")).unwrap();
     let numbers: Vec<f64> = row.split(' ').filter_map(|word| word.parse().ok()).collect();
     // Predicted KL and change, measured KL and change.
@@ -92,8 +107,7 @@ fn a_search_is_carried_out_and_its_prediction_stands_beside() {
 fn calibration_is_measured_by_every_method() {
     let [read, judged] = halves();
     let model = fixture("../../examples/demo/itera-tiny");
-    let said =
-        example("statepress-tests", "calibrate", &[&read, &judged, &model.to_string_lossy(), "--tiny"]);
+    let said = example("calibrate", &[&read, &judged, &model.to_string_lossy(), "--tiny"]);
     let rows: Vec<&str> = said.lines().filter(|line| line.contains(" bytes ")).collect();
     assert!(rows.len() >= 7, "{said}");
     let divergence = |row: &str| row.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
@@ -103,7 +117,7 @@ fn calibration_is_measured_by_every_method() {
 
 #[test]
 fn the_gpu_benchmark_decodes_in_every_way() {
-    let said = example("statepress-tests", "gpu", &["--tiny"]);
+    let said = example("gpu", &["--tiny"]);
     let rows: Vec<Vec<&str>> = said
         .lines()
         .filter(|line| line.starts_with("tiny"))
