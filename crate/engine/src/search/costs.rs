@@ -10,7 +10,7 @@ use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Rol
 use statepress_formats::Survey;
 use statepress_kernels::codecs::{self, Clip};
 
-use super::steps::{FAST_TIMES, Point, TIMES, spaced};
+use super::steps::{FAST_TIMES, Point, TIMES, short, spaced};
 use crate::EngineError;
 use crate::calibrate::{Sample, windows};
 use crate::eval::Divergence;
@@ -247,7 +247,7 @@ impl Costs {
         };
         let mut points = Vec::new();
         for &times in if self.options.fast { &FAST_TIMES[..] } else { &TIMES } {
-            let step = usual * times;
+            let step = short(usual * times);
             let how = How { clip: Clip::Absmax, step: Some(step) };
             let rounded = self.compensate.rounded(entry, values, coding, how)?.tensor;
             let bytes = statepress_formats::coded_bytes(&entry.name, &rounded)?;

@@ -15,6 +15,11 @@ const OF_AN_OCTAVE: i32 = 4;
 const FINER: i32 = 5;
 const COARSER: i32 = 3;
 
+/// A step in four digits, which is the same number however often it is written and read.
+pub(super) fn short(step: f64) -> f64 {
+    format!("{step:.3e}").parse().unwrap_or(step)
+}
+
 /// A measured step.
 pub(super) struct Point {
     pub step: f64,
@@ -44,10 +49,10 @@ pub(super) fn spaced(points: &[Point], params: u64) -> Vec<Cost> {
         let between = |a: f64, b: f64| a + share * (b - a);
         let beyond = 2.0 * ((log - last.0).max(0.0) + (log - first.0).min(0.0));
         let bits = (2.0 * (between(first.1, last.1) - log)).exp().ln_1p() / (2.0 * std::f64::consts::LN_2);
-        let measured = points.iter().find(|point| (point.step.ln() - log).abs() < 1e-9);
+        let measured = points.iter().find(|point| (point.step.ln() - log).abs() < 1e-3);
         Cost {
             precision: Precision::Codes(Grid::Int8),
-            step: Some(log.exp()),
+            step: Some(measured.map_or(short(log.exp()), |point| point.step)),
             bytes: measured.map_or((bits * n / 8.0) as u64, |point| point.bytes),
             kl: (between(first.2, last.2) + beyond).exp(),
             measured: measured.is_some(),

@@ -90,11 +90,20 @@ export function atThreeBits(tensors: TensorCosts[]): Map<string, Cost> {
   );
 }
 
+/** What a tensor is stored as, in words: of steps, the bits that they come to in the file. */
+export function storedAs(
+  { precision, step, bytes }: { precision: StoredAs; step?: number | undefined; bytes: number },
+  params: number,
+): string {
+  return step === undefined ? precision : `${((8 * bytes) / params).toFixed(1)} bits`;
+}
+
 /** Those of a tensor's choices that are worth showing: of steps, which lie close together, one for each bit, and the one now. */
 export function worthShowing(choices: Cost[], now: number | undefined): Cost[] {
   const [first] = choices;
   if (first?.step === undefined) return choices;
   const coarsest = first.step;
-  const isWhole = (step: number) => Math.abs(Math.log2(coarsest / step) % 1) < 1e-6;
+  const octaves = (step: number) => Math.log2(coarsest / step);
+  const isWhole = (step: number) => Math.abs(octaves(step) - Math.round(octaves(step))) < 0.01;
   return choices.filter(({ step, measured }) => step === undefined || step === now || measured || isWhole(step));
 }
