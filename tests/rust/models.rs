@@ -350,10 +350,11 @@ fn the_first_error_is_the_real_one() {
     // Where there is a model, a field that does not exist is a mistake.
     let error = open_with("tf.zip.pt", json!({}), json!({ "heads": 4 })).err().unwrap().to_string();
     assert!(
-        error.contains("allowed: the fields num_attention_heads, layer_norm_eps, prediction_offset"),
+        error
+            .contains("allowed: the fields head_dim, num_attention_heads, layer_norm_eps, prediction_offset"),
         "{error}"
     );
     let error = open_with("tf.zip.pt", json!({}), json!({ "hidden_size": 4 })).err().unwrap().to_string();
-    let words = "allowed: the fields num_attention_heads, layer_norm_eps, prediction_offset (hidden_size is counted from";
+    let words = "allowed: the fields head_dim, num_attention_heads, layer_norm_eps, prediction_offset (hidden_size is counted from";
     assert!(error.contains(words), "{error}");
 }
