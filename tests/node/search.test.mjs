@@ -126,6 +126,19 @@ test("what is no target, or out of reach, is refused before anything is written"
 
   const checkpoint = await open(SMALL);
   await assert.rejects(search(checkpoint, {}, { calibration: ids }), { code: "bad-option", message: /one of ratio/ });
+  for (const [first, message] of [
+    [
+      [{ quantize: { rules: [], otherwise: "int8" } }],
+      /option first is with a quantize step; allowed: a list of steps/,
+    ],
+    [{}, /option first is \[object Object\]/],
+    [null, /option first is null/],
+  ]) {
+    await assert.rejects(search(checkpoint, { ratio: 6 }, { calibration: ids, first }), {
+      code: "bad-option",
+      message,
+    });
+  }
   await assert.rejects(search(checkpoint, { size: 3 }, { calibration: ids }), { code: "bad-option", message: /size/ });
   const stop = AbortSignal.abort();
   await assert.rejects(search(checkpoint, { ratio: 6 }, { calibration: ids, signal: stop }), { code: "aborted" });

@@ -2,7 +2,7 @@
 
 import type { Host, Input } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
-import { isCoded } from "./coded.js";
+import { isCoded, quantizes } from "./coded.js";
 import { StatepressError } from "./errors.js";
 import type { CompareOptions, RecipeInput, SearchOptions } from "./options.js";
 import type {
@@ -52,7 +52,8 @@ export async function search(
   target: SearchTarget,
   options: SearchOptions,
 ): Promise<Found> {
-  const { costs: known, signal, onProgress, beside } = options;
+  const { costs: known, first = [] as const, signal, onProgress, beside } = options;
+  checkFirst(first);
   if (known) checkCosts(known, checkpoint, options);
   const { read, judged, findings } = await host.call("searchTexts", { calibration: input, target }, options);
   const costs = await costsOf(host, checkpoint, { read, judged }, options);
@@ -146,6 +147,14 @@ async function costsOf(
   } finally {
     left.dispose();
   }
+}
+
+// What is quantized is what the search is to find.
+function checkFirst(first: unknown): void {
+  if (Array.isArray(first) && !first.some(quantizes)) return;
+  const value = Array.isArray(first) ? "with a quantize step" : String(first);
+  const facts = { option: "first", value, allowed: "a list of steps of a recipe that come before quantize" };
+  throw new StatepressError("bad-option", `option first is ${value}; allowed: ${facts.allowed}`, facts);
 }
 
 // Those of another model would become rules that match nothing, and steps are chosen for coded files only.

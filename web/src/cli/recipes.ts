@@ -28,8 +28,8 @@ export function prunes({ args }: Run, reads: boolean): { prune: PruneDraft }[] {
 
 /** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */
 function step(part: string, reads: boolean): PruneDraft {
-  const [kind = "", keep = ""] = part.split("=");
-  if (!/^[A-Za-z]+$/.test(kind) || keep === "" || !Number.isFinite(Number(keep))) {
+  const [kind = "", keep = "", ...more] = part.split("=");
+  if (!/^[A-Za-z]+$/.test(kind) || keep === "" || more.length > 0 || !Number.isFinite(Number(keep))) {
     throw new UsageError(`--prune takes what is removed and what stays, inner=0.75,width=0.5, not '${part}'`);
   }
   const draft = { kind: kind as PruneDraft["kind"], keep: Number(keep) };

@@ -174,6 +174,7 @@ impl Costs {
                 ));
             }
         }
+        known.iter().for_each(|it| self.compensate.forget(&it.tensor));
         self.tensors = known;
         Ok(self)
     }
@@ -222,7 +223,11 @@ impl Costs {
             }
             Some(_) => coding::code(entry, values, encoding, Clip::Absmax, found)?.tensor,
         };
-        let (bytes, changed) = (rounded.bytes(), self.compensate.replaced(&entry.name, rounded)?);
+        let bytes = match self.options.coded {
+            true => statepress_formats::coded_bytes(&entry.name, &rounded)?,
+            false => rounded.bytes(),
+        };
+        let changed = self.compensate.replaced(&entry.name, rounded)?;
         let kl = self.judge.of(&changed).await?;
         Ok(Cost { precision: Precision::Codes(grid), step: None, bytes, kl, measured: true })
     }
@@ -254,7 +259,15 @@ impl Costs {
             let kl = self.judge.of(&self.compensate.replaced(&entry.name, rounded)?).await?;
             points.push(Point { step, bytes, kl });
         }
-        Ok(spaced(&points, entry.params()))
+        let mut choices = spaced(&points, entry.params());
+        // Codes that a tensor has already cost nothing where they are kept.
+        let mut grids = MEASURED.iter().chain(&FOLLOWING);
+        if let Some(&grid) = grids.find(|&&grid| self.encoding(grid) == subject.stored) {
+            let (precision, bytes) = (Precision::Codes(grid), subject.stored.bytes(&entry.shape));
+            choices.push(Cost { precision, step: None, bytes, kl: 0.0, measured: true });
+            choices.sort_by_key(|cost| cost.bytes);
+        }
+        Ok(choices)
     }
 
     /// What each precision costs, by those that were measured.

@@ -85,6 +85,9 @@ pub(crate) struct Compensated {
     pub findings: Vec<Finding>,
 }
 
+/// A row that is looked up matters at least this much, where 1 is the mean: its step is at most four times as large.
+const LEAST_WEIGHT: f32 = 1.0 / 16.0;
+
 const NO_MATRIX: &str = "the model neither multiplies by them nor looks them up";
 const NO_HEAD: &str =
     "they are looked up, and the rows of the head, which tell what logits feel of that, cannot be read";
@@ -174,13 +177,17 @@ impl Compensate {
             for measured in self.statistics.take() {
                 if let Some(head) = &measured.head {
                     self.head_weights = Some(weights(&head.alpha));
-                    self.table_weights = Some(weights(&head.mean));
+                    // What is looked up may never be predicted: how often that is, the text hardly tells.
+                    let looked_up = weights(&head.mean).into_iter().map(|weight| weight.max(LEAST_WEIGHT));
+                    self.table_weights = Some(looked_up.collect());
                 }
                 let covariance = measured.head.as_ref().and_then(|head| head.covariance.as_ref());
                 if let Some(covariance) = covariance {
                     self.lookups = Some(lookup_substitute(&self.model, covariance));
                 }
-                self.measured.insert(measured.matrix, measured);
+                if self.is_wanted(measured.matrix) {
+                    self.measured.insert(measured.matrix, measured);
+                }
             }
             return Ok(progress);
         }
@@ -188,6 +195,13 @@ impl Compensate {
             return self.probe(tensor, head).await;
         }
         Ok(None)
+    }
+
+    /// Whether what enters a matrix is of use to a tensor that is still to come.
+    fn is_wanted(&self, id: MatrixId) -> bool {
+        let head = self.model.info.program.head.matrix;
+        let wants = |it: &Wanted| it.matrices.contains(&id) || (id == head && it.use_ != Use::Multiplied);
+        self.tensors.values().any(wants)
     }
 
     /// Measures how much of a change of the table's rows gets to the logits.

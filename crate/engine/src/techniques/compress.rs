@@ -87,7 +87,7 @@ impl Compress {
             (Some(options), Some((model, ids))) => {
                 let coded = planned.decisions.iter().filter(|decision| match decision.form {
                     Form::Coded(encoding @ Encoding::Codes(_)) => {
-                        !is_stored_as(&index.tensors[decision.position], encoding)
+                        !is_stored_as(&index.tensors[decision.position], encoding) || decision.step.is_some()
                     }
                     _ => false,
                 });
@@ -150,7 +150,8 @@ impl Compress {
         let found = measure::survey(&*self.source, entry, &tensor)?;
         findings.extend(measure::told(entry, &found));
         let beside = self.compensate.as_ref().map_or(0, |it| it.bytes(&entry.name));
-        if tensor.encoding() == encoding {
+        // Steps are the recipe's, not those of what has some already.
+        if tensor.encoding() == encoding && decision.step.is_none() {
             if let Some(compensate) = &mut self.compensate {
                 compensate.forget(&entry.name);
             }

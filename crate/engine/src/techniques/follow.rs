@@ -77,6 +77,10 @@ impl Follow {
             let allowed = "none, as nothing in the recipe depends on what the model reads";
             return Err(EngineError::option("calibration", "given", allowed));
         }
+        if calibration.is_none() && needs {
+            let allowed = "a text for the model to read, as the recipe depends on what it computes";
+            return Err(EngineError::option("calibration", "not given", allowed));
+        }
         // What plan refuses is refused before anything is computed.
         let (smaller, understood, _) = super::prune::planned(&index, spec, recipe)?;
         plan_knowing(&smaller, &understood, recipe, &Known::default())?;

@@ -164,7 +164,9 @@ pub(super) fn plan_knowing(
                 count.tensors += 1;
                 count.params += entry.params();
                 let mut encoding = decide(entry, &quantize.codecs(), precision, &mut findings);
-                if step.is_some() && encoding.precision() == precision {
+                // A shape that takes no codes has no steps.
+                let step = step.filter(|_| encoding.precision() == precision);
+                if step.is_some() {
                     encoding = Encoding::stepped();
                 }
                 if let Some(finding) = recoded(entry, encoding, known) {

@@ -42,8 +42,8 @@ impl Prepared<'_> {
             let weight = weight(steps.weights, row);
             let largest = f64::from(absmax(values));
             let wanted = (steps.step / (innovation * weight.sqrt())).min(steps.most);
-            let step =
-                if largest > 0.0 { wanted.min(FARTHEST * largest).max(largest / LAST) } else { wanted };
+            // Of a row of zeros that is 0, and any scale will do.
+            let step = wanted.min(FARTHEST * largest).max(largest / LAST);
             match grid.store(step as f32) {
                 scale if scale > 0.0 && scale.is_finite() => scale,
                 _ => grid.nothing(),
@@ -125,7 +125,7 @@ mod tests {
         let far = of(1e9, f64::INFINITY);
         assert!(far.scales[0] < 3.3 && far.scales[1] < 0.9, "{:?}", far.scales);
         assert_eq!(far.codes, [0; 6]);
-        assert_eq!(of(1.0, 0.5).scales, [0.5; 3]);
+        assert_eq!(of(1.0, 0.5).scales, [0.5, 0.5, 1.0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // What the session's tests share: a package that answers when it is told to, and a page without components.
 
 import { vi } from "vitest";
-import { coded, quantizes } from "../../api/coded.js";
+import { coded } from "../../api/coded.js";
 import { isTokenizerName, replacesTokenizer, TOKENIZER_CONFIG } from "../../api/names.js";
 import { decodeText, withoutMark } from "../../api/text.js";
 import * as types from "../../api/types/statepress.js";
@@ -99,7 +99,6 @@ const detected = (options: { offset?: string | number }, offset = 1) =>
 export const fakePackage = {
   ...types,
   coded,
-  quantizes,
   StatepressError,
   isTokenizerName,
   replacesTokenizer,

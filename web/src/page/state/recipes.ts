@@ -1,10 +1,10 @@
 // Recipes as the page edits them.
 
-import { type Precision, QUANTIZE_DEFAULTS, type Quantize, quantizes, type Recipe } from "statepress";
+import { type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "statepress";
 
 /** The step that quantizes, with what it leaves to the package's defaults. */
 export function quantizeOf(recipe: Recipe): Quantize | undefined {
-  for (const step of recipe.steps) if (quantizes(step)) return whole(step.quantize);
+  for (const step of recipe.steps) if ("quantize" in step) return whole(step.quantize);
   return undefined;
 }
 
@@ -44,6 +44,11 @@ export function codesOf(recipe: Recipe): string {
   return JSON.stringify([int8, int4, nf4, groups]);
 }
 
+/** Whether a recipe has its codes entropy-coded. */
+export function isCoded(recipe: Recipe): boolean {
+  return quantizeOf(recipe)?.coded === true;
+}
+
 /** Whether a recipe makes up for rounding errors, for which the model has to read a text. */
 export function compensates(recipe: Recipe): boolean {
   return quantizeOf(recipe)?.errorCompensation === "gptq";
@@ -60,7 +65,9 @@ export function labelOf(recipe: Recipe): string {
  */
 export function compensating(recipe: Recipe, on: boolean, builtin: Recipe[]): Recipe {
   if (!quantizeOf(recipe) || compensates(recipe) === on) return recipe;
-  const changed = edited(recipe, { errorCompensation: on ? "gptq" : "none" });
+  // Steps between levels are fitted to what a text sends through the model: without it there are none.
+  const rules = (quantizeOf(recipe)?.rules ?? []).map(({ step, ...rule }) => (on && step ? { ...rule, step } : rule));
+  const changed = edited(recipe, { rules, errorCompensation: on ? "gptq" : "none" });
   const origin = originOf(changed, builtin);
   return origin && sameSteps(origin, changed) ? origin : changed;
 }
@@ -86,7 +93,7 @@ export function chosenOf(recipe: Recipe, builtin: Recipe[]): Recipe {
 /** A recipe of the user's own, made from another one. */
 export function edited(recipe: Recipe, change: Partial<Quantize>): Recipe {
   const quantize = { ...(quantizeOf(recipe) ?? QUANTIZE_DEFAULTS), ...change };
-  const others = recipe.steps.filter((step) => !quantizes(step));
+  const others = recipe.steps.filter((step) => !("quantize" in step));
   return { version: 1, name: ownName(recipe.name), steps: [...others, { quantize }] };
 }
 

@@ -2,7 +2,7 @@
 
 import type { Cost, Plan, Recipe, SearchCosts, SearchPoint, StoredAs, TensorCosts } from "statepress";
 import { isExact } from "./calibration.js";
-import { codesOf, compensates } from "./recipes.js";
+import { codesOf, compensates, isCoded } from "./recipes.js";
 
 /** Points that can be told apart on a chart, and be gone through with the keys. */
 const POINTS = 24;
@@ -56,7 +56,7 @@ export interface Prediction {
 
 /** Whether a recipe rounds as was measured: with the same codes, and errors made up for. */
 export function roundsAsMeasured({ base }: SearchCosts, recipe: Recipe): boolean {
-  return compensates(recipe) && codesOf(recipe) === codesOf(base);
+  return compensates(recipe) && codesOf(recipe) === codesOf(base) && isCoded(recipe) === isCoded(base);
 }
 
 /** What a planned recipe will lose; undefined where it rounds in another way than was measured. */
