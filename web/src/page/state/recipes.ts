@@ -4,8 +4,12 @@ import { type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "s
 
 /** The step that quantizes, with what it leaves to the package's defaults. */
 export function quantizeOf(recipe: Recipe): Quantize | undefined {
-  for (const step of recipe.steps) if ("quantize" in step) return whole(step.quantize);
+  for (const step of recipe.steps) if (quantizes(step)) return whole(step.quantize);
   return undefined;
+}
+
+function quantizes(step: Recipe["steps"][number]): step is { quantize: Quantize } {
+  return typeof step === "object" && step !== null && "quantize" in step;
 }
 
 // Recipes from links and files are shown before the package has refused them: nothing in them is sure to be there.
@@ -93,7 +97,7 @@ export function chosenOf(recipe: Recipe, builtin: Recipe[]): Recipe {
 /** A recipe of the user's own, made from another one. */
 export function edited(recipe: Recipe, change: Partial<Quantize>): Recipe {
   const quantize = { ...(quantizeOf(recipe) ?? QUANTIZE_DEFAULTS), ...change };
-  const others = recipe.steps.filter((step) => !("quantize" in step));
+  const others = recipe.steps.filter((step) => !quantizes(step));
   return { version: 1, name: ownName(recipe.name), steps: [...others, { quantize }] };
 }
 
