@@ -282,7 +282,7 @@ test("compare --check: exit code 3 unless the verdict is success", async () => {
   assert.deepEqual([missed.code, missed.json.verdict.result], [3, "failure"]);
   assert.match(
     missed.stderr,
-    /^check: failure: ratio 3\.\d\dx of 50x wanted, perplexity change -?\d[\d.]* % of 5 % allowed\n$/,
+    /^check: FAILURE: 3\.\d\dx smaller \(at least 50x wanted\), perplexity [+-]\d[\d.]* % \(at most \+5 % allowed\)\n$/,
   );
   assert.equal(
     (await cli([...comparing, "--ratio-target", "50"])).code,

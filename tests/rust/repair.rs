@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 use statepress::{
-    Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, report, run, sequence_logits,
+    Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, MemorySink, OpenOptions, Recipe, report,
+    run, sequence_logits,
 };
 use statepress_tests::families::samples;
 use statepress_tests::files::{demo, fixture, heldout_ids, open, open_folder};
@@ -97,6 +98,22 @@ fn steps_follow_one_another_and_bits_come_last() {
     assert!(cost < 0.05, "{cost}");
     let odd: Vec<usize> = report.plan.pruned[2].places.iter().map(|place| place.after).collect();
     assert_eq!(odd, [230; 4]);
+}
+
+/// Also where nothing is quantized: the weights that read what went were fitted to the text.
+#[test]
+fn what_was_fitted_to_a_text_says_so_when_it_is_judged_by_it() {
+    let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
+    let ids: Vec<u32> = (0..600u32).map(|t| (t * t * 31 + t * 7) % 50).collect();
+    let warns = |by: &str| {
+        let (_, smaller) = pruned(&base, json!([prune("width", 0.5, by, false)]), &ids);
+        let options = EvaluateOptions::default();
+        let found =
+            run(Evaluate::new(&smaller.model().unwrap(), &ids, &options, || 0.0).unwrap(), |_| {}).unwrap();
+        found.findings.iter().any(|finding| finding.code == "calibration-text")
+    };
+    assert!(warns("loss"));
+    assert!(!warns("l2"), "by magnitude no text is read");
 }
 
 /// Whatever is ranked by a text, and fitted to it, leaves a model that runs, in every family.

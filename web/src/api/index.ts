@@ -6,7 +6,6 @@ export type { AdapterInfo, BackendInfo, Build, Explained, ModelInfo } from "../w
 export { bitsPerByte, type TextComparison, type TextEvaluation, tokensDiffer } from "./by-text.js";
 export { type CardLine, computes, qualityCard } from "./card.js";
 export { Checkpoint } from "./checkpoint.js";
-export { coded } from "./coded.js";
 export { codes, type ErrorCode, StatepressError } from "./errors.js";
 export type { Library } from "./library.js";
 export { Model } from "./model.js";

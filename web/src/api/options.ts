@@ -140,7 +140,7 @@ export interface SearchOptions extends Running {
    * quarter at most 4,096 tokens to judge by. 16,384 tokens are enough; like what the model will be used on.
    */
   calibration: string | ArrayLike<number>;
-  /** Measure every tensor at three bits alone, and let the other precisions follow: a third of the time. */
+  /** Measure every tensor once, at about three bits, and let the rest follow: a third of the time, a half with `coded`. */
   fast?: boolean | undefined;
   /**
    * Entropy-code what is quantized: sizes are those of the file then, and instead of a number of bits each tensor is given a

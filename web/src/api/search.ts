@@ -4,11 +4,12 @@ import type { Host, Input } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCoded, quantizes } from "./coded.js";
 import { StatepressError } from "./errors.js";
-import type { CompareOptions, RecipeInput, SearchOptions } from "./options.js";
+import type { CompareOptions, SearchOptions } from "./options.js";
 import type {
   Bytes,
   Comparison,
   Finding,
+  Plan,
   Recipe,
   SearchCosts,
   SearchPoint,
@@ -52,11 +53,11 @@ export async function search(
   target: SearchTarget,
   options: SearchOptions,
 ): Promise<Found> {
-  const { costs: known, first = [] as const, signal, onProgress, beside } = options;
-  checkFirst(first);
-  if (known) checkCosts(known, checkpoint, options);
+  const { costs: known, coded = false, signal, onProgress, beside } = options;
+  const first = await planned(checkpoint, options.first ?? []);
+  if (known) checkCosts(known, checkpoint, { coded, first: first?.recipe.steps ?? [] });
   const { read, judged, findings } = await host.call("searchTexts", { calibration: input, target }, options);
-  const costs = await costsOf(host, checkpoint, { read, judged }, options);
+  const costs = await costsOf(host, checkpoint, { read, judged }, first, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });
   const attempt = async ({ recipe, chosen: predicted, front }: SearchResult): Promise<[Found, number]> => {
@@ -122,7 +123,8 @@ async function costsOf(
   host: Host,
   checkpoint: Checkpoint,
   { read, judged }: { read: Uint32Array; judged: Uint32Array },
-  { fast = false, coded = false, first = [], costs: known, onCosts, beside, signal, onProgress }: SearchOptions,
+  first: Plan | undefined,
+  { fast = false, coded = false, costs: known, onCosts, beside, signal, onProgress }: SearchOptions,
 ): Promise<SearchCosts> {
   // Where all is known, no model is needed.
   if (known?.unmeasured === 0) return known;
@@ -132,11 +134,9 @@ async function costsOf(
     const context = { ...running, ...(onCosts && { onCosts: (costs: SearchCosts) => onCosts(whole(costs)) }) };
     return host.call("searchCosts", request, context).then(whole);
   };
-  if (first.length === 0) return measured(checkpoint);
-  const recipe: RecipeInput = { version: 1, name: "first", steps: [...first] };
-  const { findings } = await checkpoint.plan(recipe);
-  const reads = findings.some(({ code }) => code === "needs-calibration");
-  const left = await checkpoint.compress(recipe, { ...(reads && { calibration: read }), beside, ...running });
+  if (!first) return measured(checkpoint);
+  const reads = first.findings.some(({ code }) => code === "needs-calibration");
+  const left = await checkpoint.compress(first.recipe, { ...(reads && { calibration: read }), beside, ...running });
   try {
     const { report } = left;
     if (!report) throw new StatepressError("internal", "compressing left no report");
@@ -149,29 +149,35 @@ async function costsOf(
   }
 }
 
-// What is quantized is what the search is to find.
-function checkFirst(first: unknown): void {
-  if (Array.isArray(first) && !first.some(quantizes)) return;
-  const value = Array.isArray(first) ? "with a quantize step" : String(first);
-  const facts = { option: "first", value, allowed: "a list of steps of a recipe that come before quantize" };
-  throw new StatepressError("bad-option", `option first is ${value}; allowed: ${facts.allowed}`, facts);
+// What the steps that come first will do; what is quantized is for the search to find.
+async function planned(checkpoint: Checkpoint, first: unknown): Promise<Plan | undefined> {
+  if (!Array.isArray(first) || first.some(quantizes)) {
+    const value = Array.isArray(first) ? "with a quantize step" : String(first);
+    throw refused("first", value, "a list of steps of a recipe that come before quantize");
+  }
+  return first.length === 0 ? undefined : checkpoint.plan({ version: 1, name: "first", steps: first });
 }
 
-// Those of another model would become rules that match nothing, and steps are chosen for coded files only.
+// Costs of another search would become rules that match nothing, or predict what is not so.
 function checkCosts(
-  known: SearchCosts,
+  { tensors, base }: SearchCosts,
   { inspection }: Checkpoint,
-  { coded = false, first = [] }: SearchOptions,
+  { coded, first }: { coded: boolean; first: Recipe["steps"] },
 ): void {
-  const { tensors, base } = known;
-  const names = new Set(inspection.tensors.map(({ name }) => name));
-  const other = Array.isArray(tensors) ? tensors.find(({ tensor }) => !names.has(tensor))?.tensor : "no tensors";
-  const isAlike = base?.steps?.length === first.length + 1 && isCoded(base) === coded;
-  const odd = other ?? (isAlike ? undefined : "a search with other options");
-  if (odd === undefined) return;
   const allowed = "what a search of this checkpoint has told to onCosts, with the same `coded` and `first`";
-  const facts = { option: "costs", value: odd, allowed };
-  throw new StatepressError("bad-option", `option costs is of ${odd}; allowed: ${allowed}`, facts);
+  const params = new Map(inspection.tensors.map((tensor) => [tensor.name, tensor.params]));
+  const isOther = (it: { tensor: string; params: number } | null) =>
+    !it || (first.length > 0 ? !params.has(it.tensor) : params.get(it.tensor) !== it.params);
+  if (!Array.isArray(tensors)) throw refused("costs", "without tensors", allowed);
+  const other = tensors.find(isOther);
+  if (other !== undefined) throw refused("costs", `of ${other?.tensor ?? other}`, allowed);
+  const isAlike = JSON.stringify(base?.steps?.slice(0, -1)) === JSON.stringify(first) && isCoded(base) === coded;
+  if (!isAlike) throw refused("costs", "of a search with other options", allowed);
+}
+
+function refused(option: string, value: string, allowed: string): StatepressError {
+  const facts = { option, value, allowed };
+  return new StatepressError("bad-option", `option ${option} is ${value}; allowed: ${allowed}`, facts);
 }
 
 // What no recipe is predicted to reach is an error of its option; any other error is one of the search.
@@ -182,9 +188,7 @@ function outOfReach(error: unknown): undefined {
 // A size is not missed by a little: what is larger does not go where it was to go.
 function tooSmall({ ratio, bytes }: SearchTarget, least: Bytes | undefined): StatepressError {
   const value = bytes !== undefined ? `${bytes} bytes` : `${ratio}x`;
-  const allowed = `up to ${least?.ratio.toFixed(2)}x, from ${least?.after} bytes on`;
-  const facts = { option: "target", value, allowed };
-  return new StatepressError("bad-option", `option target is ${value}; allowed: ${allowed}`, facts);
+  return refused("target", value, `up to ${least?.ratio.toFixed(2)}x, from ${least?.after} bytes on`);
 }
 
 /** A file that fills less than this of its size is worth another try. */

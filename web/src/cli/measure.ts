@@ -1,5 +1,6 @@
 // The commands that measure a model: evaluate, compare, bench.
 
+import { scorecard } from "../api/card.js";
 import {
   type Checkpoint,
   type Comparison,
@@ -97,11 +98,8 @@ function check({ output }: Run, comparison: Comparison | TextComparison): number
     output.say("check: no verdict: what was compared by text has none");
     return NO_SUCCESS;
   }
-  const { result, compression, degradation } = comparison.verdict;
-  if (result === "success") return 0;
-  const ratio = `ratio ${compression.value.toFixed(2)}x of ${compression.limit}x wanted`;
-  const loss = `perplexity change ${degradation.value.toFixed(2)} % of ${degradation.limit} % allowed`;
-  output.say(`check: ${result}: ${ratio}, ${loss}`);
+  if (comparison.verdict.result === "success") return 0;
+  output.say(`check: ${scorecard(comparison)}`);
   return NO_SUCCESS;
 }
 

@@ -67,7 +67,7 @@ impl Marks {
     pub fn told(&self, ids: &[u32]) -> Option<Finding> {
         let found = self.found(ids);
         let message = format!(
-            "rounding errors were made up for on this very text: it has {found} of the {} that were marked, and on it \
+            "the weights were fitted to this very text: it has {found} of the {} that were marked, and on it \
              the model looks better than it is; judge it on another text",
             counted(self.marks.len(), "stretch", "stretches")
         );

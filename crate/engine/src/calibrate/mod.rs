@@ -10,11 +10,13 @@
 mod head;
 mod lookup;
 mod marks;
+mod rows;
 mod statistics;
 mod windows;
 
 pub use head::HeadStatistics;
 pub use lookup::{Probe, Probed, head_rows, of_model as lookup_substitute};
 pub use marks::Marks;
+pub use rows::RowUse;
 pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions, entered, groups};
 pub use windows::{Sample, windows};

@@ -6,11 +6,11 @@ use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{GptqOptions, Quantize, Step};
 use statepress_core::report::{Cost, SearchCosts, TensorCosts};
 use statepress_core::words::counted;
-use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Role, Source};
+use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Role, Source, Tensor};
 use statepress_formats::Survey;
 use statepress_kernels::codecs::{self, Clip};
 
-use super::steps::{FAST_TIMES, Point, TIMES, short, spaced};
+use super::steps::{FAST_TIMES, TIMES, short, spaced};
 use crate::EngineError;
 use crate::calibrate::{Sample, windows};
 use crate::eval::Divergence;
@@ -40,7 +40,7 @@ const LOGITS: usize = 256 << 20;
 pub struct CostsOptions {
     /// How many windows of the text divergences are measured on: 1 to 64, and no more than the text has.
     pub windows: usize,
-    /// Measure at three bits alone, and let all else follow.
+    /// Measure each tensor once, at about three bits, and let all else follow.
     pub fast: bool,
     /// Whether codes will be entropy-coded: steps are chosen instead of numbers of bits.
     pub coded: bool,
@@ -214,22 +214,31 @@ impl Costs {
     async fn measure(&self, subject: &Subject, grid: Grid) -> Result<Cost, EngineError> {
         let Subject { entry, values, found, .. } = subject;
         let encoding = self.encoding(grid);
-        let Encoding::Codes(coding) = encoding else {
-            return Err(EngineError::Evaluation("a grid has no codes".into()));
-        };
-        let rounded = match self.compensate.reason(&entry.name, coding.group) {
-            None => {
-                self.compensate.rounded(entry, values, coding, How { clip: Clip::Absmax, step: None })?.tensor
+        let plain = || coding::code(entry, values, encoding, Clip::Absmax, found).map(|coded| coded.tensor);
+        let rounded = match encoding.coding() {
+            Some(coding) if self.compensate.reason(&entry.name, coding.group).is_none() => {
+                let how = How { clip: Clip::Absmax, step: None };
+                self.compensate.rounded(entry, values, coding, how)?.tensor
             }
-            Some(_) => coding::code(entry, values, encoding, Clip::Absmax, found)?.tensor,
+            _ => plain()?,
         };
+        self.judged(entry, rounded, Precision::Codes(grid), None).await
+    }
+
+    /// Measures what a rounded tensor costs.
+    async fn judged(
+        &self,
+        entry: &Entry,
+        rounded: Tensor,
+        precision: Precision,
+        step: Option<f64>,
+    ) -> Result<Cost, EngineError> {
         let bytes = match self.options.coded {
             true => statepress_formats::coded_bytes(&entry.name, &rounded)?,
             false => rounded.bytes(),
         };
-        let changed = self.compensate.replaced(&entry.name, rounded)?;
-        let kl = self.judge.of(&changed).await?;
-        Ok(Cost { precision: Precision::Codes(grid), step: None, bytes, kl, measured: true })
+        let kl = self.judge.of(&self.compensate.replaced(&entry.name, rounded)?).await?;
+        Ok(Cost { precision, step, bytes, kl, measured: true })
     }
 
     /// What a tensor costs at every grid.
@@ -245,29 +254,36 @@ impl Costs {
 
     /// What a tensor costs at every step; at every grid, where errors cannot be made up for.
     async fn steps(&self, subject: &Subject) -> Result<Vec<Cost>, EngineError> {
-        let Subject { entry, values, .. } = subject;
+        let Subject { entry, values, stored, .. } = subject;
         let usual = self.compensate.usual_step(entry, values);
-        let (Some(usual), Encoding::Codes(coding)) = (usual, Encoding::stepped()) else {
+        let (Some(usual), Some(coding)) = (usual, Encoding::stepped().coding()) else {
             return self.grids(subject).await;
         };
-        let mut points = Vec::new();
+        let mut measured = Vec::new();
         for &times in if self.options.fast { &FAST_TIMES[..] } else { &TIMES } {
             let step = short(usual * times);
             let how = How { clip: Clip::Absmax, step: Some(step) };
             let rounded = self.compensate.rounded(entry, values, coding, how)?.tensor;
-            let bytes = statepress_formats::coded_bytes(&entry.name, &rounded)?;
-            let kl = self.judge.of(&self.compensate.replaced(&entry.name, rounded)?).await?;
-            points.push(Point { step, bytes, kl });
+            let precision = Encoding::stepped().precision();
+            measured.push(self.judged(entry, rounded, precision, Some(step)).await?);
         }
-        let mut choices = spaced(&points, entry.params());
-        // Codes that a tensor has already cost nothing where they are kept.
-        let mut grids = MEASURED.iter().chain(&FOLLOWING);
-        if let Some(&grid) = grids.find(|&&grid| self.encoding(grid) == subject.stored) {
-            let (precision, bytes) = (Precision::Codes(grid), subject.stored.bytes(&entry.shape));
-            choices.push(Cost { precision, step: None, bytes, kl: 0.0, measured: true });
-            choices.sort_by_key(|cost| cost.bytes);
-        }
+        let scales = Encoding::stepped().bytes(&entry.shape) - entry.params();
+        let mut choices = spaced(&measured, entry.params(), scales);
+        choices.extend(MEASURED.iter().chain(&FOLLOWING).filter_map(|&grid| self.kept(*stored, grid, entry)));
+        choices.sort_by_key(|cost| cost.bytes);
         Ok(choices)
+    }
+
+    /// What a tensor costs at the grid that it is stored in: its codes are kept bit for bit.
+    fn kept(&self, stored: Encoding, grid: Grid, entry: &Entry) -> Option<Cost> {
+        let (precision, bytes) = (Precision::Codes(grid), stored.bytes(&entry.shape));
+        (self.encoding(grid) == stored).then_some(Cost {
+            precision,
+            step: None,
+            bytes,
+            kl: 0.0,
+            measured: true,
+        })
     }
 
     /// What each precision costs, by those that were measured.
@@ -277,11 +293,10 @@ impl Costs {
             if let Some(cost) = measured.iter().find(|cost| cost.precision == precision) {
                 return Some(*cost);
             }
-            let bytes = encoding.bytes(&subject.entry.shape);
-            // What has these very codes is kept bit for bit.
-            if encoding == subject.stored {
-                return Some(Cost { precision, step: None, bytes, kl: 0.0, measured: true });
+            if let Some(cost) = self.kept(subject.stored, grid, &subject.entry) {
+                return Some(cost);
             }
+            let bytes = encoding.bytes(&subject.entry.shape);
             let nearest =
                 measured.iter().min_by_key(|cost| cost.precision.bits().abs_diff(grid.bits() as u64))?;
             let finer = grid.bits() as f64 - nearest.precision.bits() as f64;

@@ -18,8 +18,8 @@ use statepress_kernels::program::{Layout, Matrix, MatrixId, Program};
 use super::keep::tell_once;
 use crate::EngineError;
 use crate::calibrate::{
-    HeadStatistics, Marks, Measured, Probe, Sample, Statistics, StatisticsOptions, entered, head_rows,
-    lookup_substitute,
+    HeadStatistics, Marks, Measured, Probe, RowUse, Sample, Statistics, StatisticsOptions, entered,
+    head_rows, lookup_substitute,
 };
 use crate::error::listed;
 use crate::families::ModelSpec;
@@ -38,13 +38,12 @@ pub(crate) struct Compensate {
     read: bool,
     /// What stands in for `F_in`, once the head was measured.
     lookups: Option<Vec<f32>>,
-    /// How much each row of the head matters, and of the table, 1 in the mean.
-    head_weights: Option<Vec<f32>>,
-    table_weights: Option<Vec<f32>>,
     /// Its size, being measured.
     probe: Option<Probe>,
     /// H of the table that is the head as well, once it is known.
     table: Option<Vec<f32>>,
+    /// How much single rows matter, once the head was measured.
+    rows: Option<RowUse>,
     /// How many tensors errors were made up for in.
     done: u64,
     /// Tensors that were rounded plainly, by the reason.
@@ -84,9 +83,6 @@ pub(crate) struct Compensated {
     pub clipped: u64,
     pub findings: Vec<Finding>,
 }
-
-/// A row that is looked up matters at least this much, where 1 is the mean: its step is at most four times as large.
-const LEAST_WEIGHT: f32 = 1.0 / 16.0;
 
 const NO_MATRIX: &str = "the model neither multiplies by them nor looks them up";
 const NO_HEAD: &str =
@@ -153,10 +149,9 @@ impl Compensate {
             measured: BTreeMap::new(),
             read: false,
             lookups: None,
-            head_weights: None,
-            table_weights: None,
             probe: None,
             table: None,
+            rows: None,
             done: 0,
             plain: BTreeMap::new(),
             findings: Vec::new(),
@@ -176,10 +171,7 @@ impl Compensate {
             self.read = progress.is_none();
             for measured in self.statistics.take() {
                 if let Some(head) = &measured.head {
-                    self.head_weights = Some(weights(&head.alpha));
-                    // What is looked up may never be predicted: how often that is, the text hardly tells.
-                    let looked_up = weights(&head.mean).into_iter().map(|weight| weight.max(LEAST_WEIGHT));
-                    self.table_weights = Some(looked_up.collect());
+                    self.rows = Some(RowUse::new(head, &measured.h, self.options.damping));
                 }
                 let covariance = measured.head.as_ref().and_then(|head| head.covariance.as_ref());
                 if let Some(covariance) = covariance {
@@ -318,7 +310,7 @@ impl Compensate {
             let prepared = Prepared::new(h, groups.cols, options.damping, &entry.name);
             let rounded = match step {
                 Some(step) => {
-                    let steps = Steps { step, weights: self.row_weights(id), most: self.most(id) };
+                    let steps = RowUse::steps(self.rows.as_ref(), program, id, step);
                     prepared.round_in_steps(values, groups, steps, options.passes)
                 }
                 None => gptq::round(&prepared, values, coding, groups, &options),
@@ -340,37 +332,17 @@ impl Compensate {
 
     /// The step at which the codes of a tensor have about three bits, for [`How::step`].
     pub fn usual_step(&self, entry: &Entry, values: &[f32]) -> Option<f64> {
+        let program = &self.model.info.program;
         let Wanted { matrices, use_ } = self.tensors.get(&entry.name)?;
         let step = |&id: &MatrixId| {
-            let (values, groups) = part(self.model.info.program.matrix(id), values, Group::Row);
+            let (values, groups) = part(program.matrix(id), values, Group::Row);
             let prepared = Prepared::new(self.h(id, *use_)?, groups.cols, self.options.damping, &entry.name);
-            Some(prepared.usual_step(values, groups, self.row_weights(id)).ln())
+            let Steps { weights, .. } = RowUse::steps(self.rows.as_ref(), program, id, 1.0);
+            Some(prepared.usual_step(values, groups, weights).ln())
         };
         let logs: Option<Vec<f64>> = matrices.iter().map(step).collect();
         let logs = logs?;
         Some((logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp())
-    }
-
-    /// How much each row of a matrix matters; `None` where they are taken to matter alike.
-    fn row_weights(&self, id: MatrixId) -> Option<&[f32]> {
-        let program = &self.model.info.program;
-        match id {
-            // Scales are then of its columns.
-            id if program.matrix(id).layout == Layout::Transposed => None,
-            id if id == program.head.matrix => self.head_weights.as_deref(),
-            id if id == program.table => self.table_weights.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// The largest step of a matrix's weights: what makes logits has one.
-    fn most(&self, id: MatrixId) -> f64 {
-        let head = self.model.info.program.head.matrix;
-        let Some(Measured { h, .. }) = self.measured.get(&head).filter(|_| id == head) else {
-            return f64::INFINITY;
-        };
-        let cols = self.model.info.program.matrix(head).cols;
-        Prepared::new(h, cols, self.options.damping, "").most_for_logits()
     }
 
     /// The model with a tensor in place of its own.
@@ -439,15 +411,6 @@ fn part<'a>(matrix: &Matrix, values: &'a [f32], group: Group) -> (&'a [f32], Gro
     let transposed = matrix.layout == Layout::Transposed;
     let shape = if transposed { [cols, rows] } else { [rows, cols] };
     (values, Groups { rows, cols, group: group.size(&shape), transposed })
-}
-
-/// How much rows matter that are used so often: a little less than in proportion, as what is seldom used is badly known.
-/// The power of 3/4 was found best in the study of this method; the mean is 1.
-fn weights(uses: &[f32]) -> Vec<f32> {
-    let powers: Vec<f64> =
-        uses.iter().map(|&use_| f64::from(use_).max(0.0).sqrt()).map(|root| root * root.sqrt()).collect();
-    let mean = powers.iter().sum::<f64>() / powers.len().max(1) as f64;
-    powers.into_iter().map(|power| (power / mean.max(f64::MIN_POSITIVE)) as f32).collect()
 }
 
 /// How many values the last code of their group does not reach.

@@ -1,7 +1,6 @@
 // What the session's tests share: a package that answers when it is told to, and a page without components.
 
 import { vi } from "vitest";
-import { coded } from "../../api/coded.js";
 import { isTokenizerName, replacesTokenizer, TOKENIZER_CONFIG } from "../../api/names.js";
 import { decodeText, withoutMark } from "../../api/text.js";
 import * as types from "../../api/types/statepress.js";
@@ -98,7 +97,6 @@ const detected = (options: { offset?: string | number }, offset = 1) =>
 /** The package. */
 export const fakePackage = {
   ...types,
-  coded,
   StatepressError,
   isTokenizerName,
   replacesTokenizer,

@@ -6,12 +6,12 @@
 //! that, not W, so that what is done for a removal does not depend on how many rows there are. This is optimal brain
 //! surgery on whole columns; the exact counterpart of taking least squares for every choice.
 
+use statepress_kernels::gptq::inverse;
 use statepress_kernels::linear::outer::{self, Area, Strided};
 use statepress_kernels::program::Matrix;
 
 use super::places::Place;
 use crate::EngineError;
-use statepress_kernels::gptq::inverse;
 
 /// What is added to the diagonal of H, as a share of its mean.
 pub(super) const DAMPING: f64 = 1e-3;

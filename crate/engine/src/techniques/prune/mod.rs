@@ -26,7 +26,7 @@ use statepress_core::{Finding, Index, Source};
 use statepress_kernels::program::{Expert, Layout, Matrix, MatrixId, Op, Program, VectorSource};
 
 use crate::EngineError;
-use crate::calibrate::{BUDGET, Sample, Statistics, StatisticsOptions, windows};
+use crate::calibrate::{BUDGET, Marks, Sample, Statistics, StatisticsOptions, windows};
 use crate::families::ModelSpec;
 use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
 use cut::{Fitted, cuts};
@@ -133,6 +133,7 @@ impl Pruning {
     /// Reads on where more has to be known of the next place; `None` when it can be worked on.
     async fn read(&mut self) -> Result<Option<Progress>, EngineError> {
         let wanted: Vec<Vec<MatrixId>> = self.places.iter().map(|place| self.wanted(place)).collect();
+        let sample = self.sample();
         let Some(reader) = &mut self.reader else { return Ok(None) };
         if let Some(load) = &mut reader.load {
             if let Some(progress) = load.step().await? {
@@ -154,7 +155,6 @@ impl Pruning {
                         order.push(id);
                     }
                 }
-                let sample = Sample { windows: self.step.windows, window: WINDOW };
                 let how = StatisticsOptions { sample, ..StatisticsOptions::default() };
                 none.insert(Statistics::new(model, &reader.ids, &order, &how)?)
             }
@@ -234,8 +234,7 @@ impl Pruning {
         let Some(TextReader { model: Some(model), ids, .. }) = &self.reader else {
             return Err(unmeasured(program.matrix(first)));
         };
-        let sample = Sample { windows: self.step.windows, window: WINDOW };
-        let windows = windows(ids, &sample, &model.info)?;
+        let windows = windows(ids, &self.sample(), &model.info)?;
         let tokens: usize = windows.iter().map(Vec::len).sum();
         let mut room = BUDGET;
         for place in &self.places[self.done.len()..] {
@@ -251,6 +250,18 @@ impl Pruning {
             model.forward(&window, &mut model.start(), &mut Workspace::exact(), Some(&mut self.seen))?;
         }
         Ok(())
+    }
+
+    /// By what the text that was read is known again: what is left was fitted to it.
+    fn marks(&self) -> Option<Marks> {
+        let TextReader { ids, model, .. } = self.reader.as_ref()?;
+        let read = windows(ids, &self.sample(), &model.as_ref()?.info).ok()?;
+        Marks::of(&read)
+    }
+
+    /// How much of the text is read.
+    fn sample(&self) -> Sample {
+        Sample { windows: self.step.windows, window: WINDOW }
     }
 
     fn name(&self, place: &Place) -> String {
@@ -296,10 +307,12 @@ impl Job for Pruning {
         if self.done.len() < self.places.len() {
             return Err(EngineError::Evaluation("pruning was finished before all was pruned".into()));
         }
+        let marks = self.marks();
         let Self { source, index, spec, program, step, kept, mut fitted, done, mut findings, .. } = self;
         findings.extend(decoded(&index, &spec, &cuts(&program, &kept)));
         let len = source.len();
         let mut smaller = smaller((&index, &spec), &program, &step, &kept, len, &mut fitted)?;
+        marks.iter().for_each(|marks| marks.write(&mut smaller.index.metadata));
         let source = smaller.source(source);
         let report = report(&step, &index, &smaller.index, done);
         Ok(PrunedCheckpoint { source, index: Rc::new(smaller.index), spec: smaller.spec, report, findings })

@@ -3,11 +3,11 @@
 //! `W' = W_K + W_R H_RK (H_KK + damping)^-1`, with K the columns that stay and R those that go, is what comes nearest to the
 //! old outputs over the text that `H = mean x x^T` is of; where the text says nothing, weights stay what they were.
 
+use statepress_kernels::gptq::inverse;
 use statepress_kernels::program::Matrix;
 
 use super::eliminate::{DAMPING, block};
 use super::score::quadratic;
-use statepress_kernels::gptq::inverse;
 
 /// Weights that read what stays.
 pub(super) struct Fitted {

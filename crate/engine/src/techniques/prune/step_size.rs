@@ -5,10 +5,10 @@
 //! the squared error of dt, again and again. In place of each step's own Gauss-Newton matrix stands one for all, that of
 //! `(a, 1)`, times the mean square of the slope: what a step costs is then little more than the tokens it looks at.
 
+use statepress_kernels::gptq::inverse;
 use statepress_kernels::linear::outer;
 
 use super::places::ascending;
-use statepress_kernels::gptq::inverse;
 
 /// How often every row takes a step, at the most.
 const SWEEPS: usize = 60;
