@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use statepress::losses::{Loss, MEASURED};
+use statepress::losses::{JUDGED, Loss, MEASURED};
 use statepress::report::{Advice, Basis, MeasuredRecipe, Recommendation, VerdictResult};
 use statepress::{AdviseOptions, Checkpoint, Target, recipes};
 use statepress_engine::advise::rules::RULES;
@@ -130,7 +130,12 @@ fn what_was_measured_refutes_rules_and_the_measurement_is_told() {
     // Refuted, it advises against nothing: pruning of a state space is worth a try, INT8 on a CPU comes first.
     assert!(!named(&advice.avoid).contains(&"pruning"));
     let pruning = advice.techniques.iter().find(|it| it.technique == "pruning").unwrap();
-    assert_eq!(pruning.rules.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["loss-under-10"]);
+    assert_eq!(
+        pruning.rules.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
+        ["pruning-costs", "loss-under-10"]
+    );
+    // Of what this family has to prune.
+    assert!(pruning.command.as_ref().unwrap().contains("--prune head=0.75"), "{pruning:?}");
     assert!(
         advice.techniques.iter().any(|it| it.technique == "distillation"),
         "what the document wants on a CPU"
@@ -151,7 +156,7 @@ fn of_a_family_that_was_measured_its_figures_decide() {
         for it in advice.recommended.iter().chain(&advice.avoid).filter(|it| it.basis != Basis::Literature) {
             let loss = known.loss(&it.recipe, false).unwrap();
             assert_eq!(it.expected_loss, Some(loss.change));
-            assert_eq!((it.measured_on.as_deref(), it.tokens), (Some(known.model), Some(known.tokens)));
+            assert_eq!((it.measured_on.as_deref(), it.tokens), (Some(known.model), Some(JUDGED)));
             assert_ne!(it.measured_on.as_deref(), Some(Recommendation::THIS_FILE));
         }
         assert_eq!(advice.recommended[0].recipe, "int8", "nothing else is as small and does no harm");

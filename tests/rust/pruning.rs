@@ -196,7 +196,7 @@ fn check(what: &str, base: &Checkpoint, ids: &[u32], (kind, name): (&str, AxisNa
     let planned = zeroed.plan(&recipe(json!([{ "prune": { "kind": kind, "keep": KEEP } }])));
     if what.starts_with("falcon-mamba") && kind == "state" {
         let error = planned.unwrap_err().to_string();
-        assert!(error.contains("no norm without weights"), "{what} {kind}: {error}");
+        assert!(error.contains("takes the mean of all states, and has no weights"), "{what} {kind}: {error}");
         return 0;
     }
     let planned = planned.unwrap_or_else(|error| panic!("{what} {kind}: {error}"));
@@ -316,7 +316,12 @@ fn what_a_model_lacks_or_cannot_lose_is_refused_by_name() {
         error.to_string()
     };
     let error = refused(&mamba, json!({ "kind": "head", "keep": 0.5 }));
-    assert!(error.contains("no heads of a state space; the model has inner, state"), "{error}");
+    assert!(error.contains("no heads of a state space; it has inner, state"), "{error}");
+    let mixture = open(&fixture("fixtures/il_moe.safetensors"), &[]);
+    let error = refused(&mixture, json!({ "kind": "experts", "keep": 0.5, "layers": [0] }));
+    assert!(error.contains("prune.layers is 0; allowed: layers with experts: 1"), "{error}");
+    let all = mamba.plan(&recipe(json!([{ "prune": { "kind": "inner", "keep": 1 } }]))).unwrap();
+    assert!(all.findings.iter().any(|finding| finding.code == "nothing-removed"), "{:?}", all.findings);
     let error = refused(&mamba, json!({ "kind": "inner", "keep": 0.5, "layers": [0, 99] }));
     assert!(error.contains("prune.layers is 99; allowed: layers from 0 to"), "{error}");
     let groups = open_folder(&fixture("families/mamba2-groups"));

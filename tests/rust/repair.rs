@@ -6,6 +6,7 @@ use statepress::{
     Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, MemorySink, OpenOptions, Recipe, report,
     run, sequence_logits,
 };
+use statepress_tests::edit::Edit;
 use statepress_tests::families::samples;
 use statepress_tests::files::{demo, fixture, heldout_ids, open, open_folder};
 
@@ -114,6 +115,24 @@ fn what_was_fitted_to_a_text_says_so_when_it_is_judged_by_it() {
     };
     assert!(warns("loss"));
     assert!(!warns("l2"), "by magnitude no text is read");
+}
+
+#[test]
+fn what_is_no_number_is_not_fitted_to() {
+    let mut edit = Edit::file(&fixture("fixtures/il_moe.safetensors"));
+    edit.tensor("layers.0.ssm.in_proj.weight").bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let base = Checkpoint::open(edit.write(), OpenOptions::default()).unwrap();
+    let ids: Vec<u32> = (0..600u32).map(|t| (t * t * 31 + t * 7) % 50).collect();
+    for kind in ["delta", "inner"] {
+        let job = base.compress_calibrated(
+            &recipe(json!([prune(kind, 2.0, "loss", true)])),
+            Box::new(MemorySink::default()),
+            &base.model().unwrap(),
+            &ids,
+        );
+        let error = run(job.unwrap(), |_| {}).err().unwrap().to_string();
+        assert!(error.contains("is not a number somewhere in the calibration text"), "{kind}: {error}");
+    }
 }
 
 /// Whatever is ranked by a text, and fitted to it, leaves a model that runs, in every family.

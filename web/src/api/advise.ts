@@ -30,7 +30,15 @@ export async function measure(
     throw new StatepressError("bad-option", "measure needs a text or ids", { option: "measure" });
   }
   const timedOn = target && BACKENDS[target];
-  const backend = timedOn ?? options.backend;
+  const backend = options.backend ?? timedOn;
+  if (timedOn !== undefined && backend !== timedOn) {
+    const facts = { option: "backend", value: backend, allowed: timedOn };
+    throw new StatepressError(
+      "bad-option",
+      `option backend is ${backend}; allowed: ${timedOn}, by target ${target}`,
+      facts,
+    );
+  }
   const { compare } = library(environment);
   const base = await checkpoint.load({ backend, signal, onProgress });
   try {
@@ -53,8 +61,7 @@ export async function measure(
         const model = await compressed.load({ backend, ...running });
         try {
           const card = await compare(base, model, { text, ids, limit, window, offset, ...running });
-          const { a, b, kl, bytes, perplexityChange: loss } = card;
-          const stderr = 100 * (b.perplexity / a.perplexity) * card.nllDifferenceStderr;
+          const { b, kl, bytes, perplexityChange: loss, perplexityChangeStderr: stderr } = card;
           const speed = timedOn ? await timed(model, signal) : {};
           measured.push({ recipe, loss, stderr, kl: kl.mean, ratio: bytes.ratio, tokens: b.tokens, ...speed });
         } finally {

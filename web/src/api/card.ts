@@ -31,9 +31,7 @@ export function qualityCard(comparison: Comparison | TextComparison): CardLine[]
 const line = (id: string, label: string, base: string, compressed: string) => ({ id, label, base, compressed });
 
 function byToken(comparison: Comparison): CardLine[] {
-  const { a, b, kl, verdict } = comparison;
-  // The difference of the mean NLLs has a standard error of its own, over the same tokens: far below that of either.
-  const change = 100 * (b.perplexity / a.perplexity) * comparison.nllDifferenceStderr;
+  const { a, b, kl, verdict, perplexityChangeStderr: change } = comparison;
   const { compression, degradation } = verdict;
   return [
     line(

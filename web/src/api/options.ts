@@ -54,7 +54,7 @@ export interface AdviseOptions extends Running {
   target?: "gpu" | "cpu" | "edge" | undefined;
   /** Perplexity change in percent that may be lost; 3 when left out. */
   maxLoss?: number | undefined;
-  /** Bytes of the file that may be reached. */
+  /** Bytes that the weights may have. */
   maxSize?: number | undefined;
   /** What was measured of built-in recipes on this checkpoint: it counts before all that is known of others. */
   measured?: readonly MeasuredRecipe[] | undefined;

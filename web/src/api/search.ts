@@ -53,8 +53,8 @@ export async function search(
   target: SearchTarget,
   options: SearchOptions,
 ): Promise<Found> {
-  const { costs: known, coded = false, signal, onProgress, beside } = options;
-  const first = await planned(checkpoint, options.first ?? []);
+  const { costs: known, first: steps = [], coded = false, signal, onProgress, beside } = options;
+  const first = await planned(checkpoint, steps);
   if (known) checkCosts(known, checkpoint, { coded, first: first?.recipe.steps ?? [] });
   const { read, judged, findings } = await host.call("searchTexts", { calibration: input, target }, options);
   const costs = await costsOf(host, checkpoint, { read, judged }, first, options);

@@ -74,11 +74,15 @@ export const OPTIONS = {
     help: "with --tensor: bins of the histograms, 1 to 1024 (default 64)",
   },
   target: { value: "NAME", allowed: ["gpu", "cpu", "edge"], help: "where it will run" },
-  "max-loss": { value: "PERCENT", number: { from: 0 }, help: "perplexity change that may be lost" },
+  "max-loss": {
+    value: "PERCENT",
+    number: { from: 0 },
+    help: "perplexity change that may be lost (advise: 3 when left out)",
+  },
   "max-size": {
     value: "BYTES",
     number: { from: 1, to: Number.MAX_SAFE_INTEGER, whole: true },
-    help: "bytes that the file may have",
+    help: "bytes that the weights may have",
   },
   measure: {
     value: "FILE",

@@ -5,10 +5,13 @@ import { type PruneDraft, type Recipe, type RecipeInput, recipes } from "../api/
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 
-/** The recipe as the options want it. `reads`: whether there is a text for the model to read. */
-export async function changed(run: Run, recipe: RecipeInput, reads: boolean): Promise<RecipeInput> {
-  const steps = prunes(run, reads);
-  const asked = run.args.flag("coded");
+/** The recipe as the options want it: after these steps, and coded if that is asked for. */
+export async function changed(
+  { args }: Run,
+  recipe: RecipeInput,
+  steps: readonly { prune: PruneDraft }[],
+): Promise<RecipeInput> {
+  const asked = args.flag("coded");
   if (steps.length === 0 && !asked) return recipe;
   const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
   // What is none is left to be refused.
@@ -20,7 +23,7 @@ export async function changed(run: Run, recipe: RecipeInput, reads: boolean): Pr
   return asked ? coded(pruned as Recipe) : pruned;
 }
 
-/** The steps that --prune asks for. */
+/** The steps that --prune asks for. `reads`: whether there is a text for the model to read. */
 export function prunes({ args }: Run, reads: boolean): { prune: PruneDraft }[] {
   const parts = args.text("prune")?.split(",") ?? [];
   return parts.map((part) => ({ prune: step(part.trim(), reads) }));
@@ -29,7 +32,7 @@ export function prunes({ args }: Run, reads: boolean): { prune: PruneDraft }[] {
 /** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */
 function step(part: string, reads: boolean): PruneDraft {
   const [kind = "", keep = "", ...more] = part.split("=");
-  if (!/^[A-Za-z]+$/.test(kind) || keep === "" || more.length > 0 || !Number.isFinite(Number(keep))) {
+  if (!/^[A-Za-z]+$/.test(kind) || !/^(\d+|\d*\.\d+)$/.test(keep) || more.length > 0) {
     throw new UsageError(`--prune takes what is removed and what stays, inner=0.75,width=0.5, not '${part}'`);
   }
   const draft = { kind: kind as PruneDraft["kind"], keep: Number(keep) };

@@ -85,12 +85,16 @@ export function advice(it: Advice): string {
     ...pieces("recommended:", it.recommended),
     ...pieces("avoid:", it.avoid),
     ...others,
-    ...(measure ? [`measure: ${measure.command} (about ${seconds(measure)})`] : []),
+    ...(measure && isOpen(it) ? [`measure: ${measure.command} (about ${seconds(measure)})`] : []),
     "",
     "rules:",
     ...once.flatMap(({ id, title, source, url }) => [`  ${id}: ${title}`, `      ${source}${url ? `, ${url}` : ""}`]),
   ].join("\n");
 }
+
+// Whether anything of the advice is not this model's own.
+const isOpen = ({ recommended, avoid }: Advice) =>
+  [...recommended, ...avoid].some((it) => it.measuredOn !== "this file");
 
 const by = ({ rules }: Pick<Recommendation, "rules">) => `    by ${rules.map(({ id }) => id).join(", ")}`;
 

@@ -11,7 +11,8 @@ use super::RecipeError;
 pub struct Prune {
     /// What is removed.
     pub kind: PruneKind,
-    /// What stays of it in every layer. At most 1: the share, rounded down, though one stays; a whole number from 2: how many.
+    /// What stays of it in every layer. At most 1: the share, rounded down, though one stays, and 1 is all; a whole number from
+    /// 2: how many.
     pub keep: f64,
     /// How candidates are ranked. `l2` when left out.
     #[serde(default)]
@@ -75,6 +76,10 @@ pub enum PruneBy {
 }
 
 impl PruneKind {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Inner, Self::State, Self::Head, Self::AttentionHead, Self::Width, Self::Experts, Self::Delta];
+
     /// Its name in recipes and reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -119,16 +124,21 @@ impl Prune {
         let Self { kind, keep, by, repair, windows, layers } = self;
         let is_count = *keep >= 2.0 && keep.fract() == 0.0 && *keep <= f64::from(u32::MAX);
         if !(*keep > 0.0 && *keep <= 1.0 || is_count) {
-            let allowed = "above 0 and at most 1, a share, or a whole number from 2, a count";
+            let allowed =
+                "above 0 and at most 1, a share of which 1 is all, or a whole number from 2, a count";
             return Err(RecipeError::option("prune.keep", keep, allowed));
         }
         if *by == PruneBy::Usage && *kind != PruneKind::Experts {
             let allowed = "l1, l2, activation, loss; usage is that of experts";
             return Err(RecipeError::option("prune.by", "usage", allowed));
         }
-        if *kind == PruneKind::Delta && (*by != PruneBy::Loss || !repair) {
-            let allowed = "loss, with repair true: rows are fitted to the step sizes of all";
-            return Err(RecipeError::option("prune.by", "of kind delta something else", allowed));
+        let fitted = "of kind delta, whose rows are fitted to the step sizes of all";
+        if *kind == PruneKind::Delta && *by != PruneBy::Loss {
+            let by = serde_json::to_value(by).ok().and_then(|by| Some(by.as_str()?.to_string()));
+            return Err(RecipeError::option("prune.by", by.unwrap_or_default(), &format!("loss {fitted}")));
+        }
+        if *kind == PruneKind::Delta && !repair {
+            return Err(RecipeError::option("prune.repair", repair, &format!("true {fitted}")));
         }
         if *kind == PruneKind::Experts && *repair {
             let allowed = "false for experts: which are asked, and how much, is the router's to say";
@@ -180,7 +190,11 @@ mod tests {
             (r#"{"kind":"inner","keep":2.5}"#, "prune.keep is 2.5"),
             (r#"{"kind":"inner","keep":1.5}"#, "a count"),
             (r#"{"kind":"width","keep":0.5,"by":"usage"}"#, "prune.by is usage"),
-            (r#"{"kind":"delta","keep":4}"#, "with repair true"),
+            (r#"{"kind":"delta","keep":4}"#, "prune.by is l2; allowed: loss of kind delta"),
+            (
+                r#"{"kind":"delta","keep":4,"by":"loss"}"#,
+                "prune.repair is false; allowed: true of kind delta",
+            ),
             (r#"{"kind":"experts","keep":0.5,"repair":true}"#, "prune.repair is true"),
             (r#"{"kind":"inner","keep":0.5,"layers":[]}"#, "prune.layers is []"),
             (r#"{"kind":"inner","keep":0.5,"windows":0}"#, "prune.windows is 0; allowed: 1 to 4096"),
@@ -205,8 +219,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_recipes() {
-        use PruneKind::*;
-        for kind in [Inner, State, Head, AttentionHead, Width, Experts, Delta] {
+        for kind in PruneKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
     }

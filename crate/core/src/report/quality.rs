@@ -56,6 +56,8 @@ pub struct Comparison {
     pub bytes: ComparedBytes,
     /// Percent; positive is worse.
     pub perplexity_change: f64,
+    /// Its standard error, in percent: both judge the same tokens, so it is far below that of either perplexity.
+    pub perplexity_change_stderr: f64,
     /// Standard error of the difference of the two mean NLLs over the same tokens.
     pub nll_difference_stderr: f64,
     /// Kullback-Leibler divergence KL(a || b) per position, nats.

@@ -1,5 +1,8 @@
 //! The built-in recipes that can be advised. `none` changes nothing, and the two maps of the research are there to be compared with.
 
+use statepress_core::StoredAs;
+use statepress_core::report::Plan;
+
 use super::rule::Technique;
 
 /// A built-in recipe that can be advised.
@@ -10,6 +13,17 @@ pub struct Candidate {
     pub technique: Technique,
     /// What it is good for.
     pub why: &'static str,
+}
+
+impl Candidate {
+    /// What it comes to for a model: a map that gives most of the weights 4 bits is judged as such.
+    pub fn technique(&self, plan: &Plan) -> Technique {
+        let all: u64 = plan.precisions.iter().map(|share| share.params).sum();
+        let is_small = |precision: &StoredAs| matches!(precision, StoredAs::Coded(it) if it.bits() <= 4);
+        let small = plan.precisions.iter().filter(|share| is_small(&share.precision));
+        let small: u64 = small.map(|share| share.params).sum();
+        if 2 * small > all { Technique::Int4 } else { self.technique }
+    }
 }
 
 /// In the order that is kept where nothing else decides.
@@ -42,11 +56,11 @@ pub const CANDIDATES: [Candidate; 7] = [
     Candidate {
         recipe: "fp16",
         technique: Technique::Half,
-        why: "half the size, and read by every other tool",
+        why: "16 bits a weight, and read by every other tool",
     },
     Candidate {
         recipe: "bf16",
         technique: Technique::Half,
-        why: "half the size: the range of float32, and fewer digits than fp16",
+        why: "16 bits a weight: the range of float32, and fewer digits than fp16",
     },
 ];

@@ -3,6 +3,12 @@
 //! Each with this program's own commands: `compress --recipe R`, then `compare --ids WIKITEXT2-TEST --limit 32768`, in
 //! windows of 256 tokens. Calibrated ones were given the first 16,384 tokens of the validation text.
 
+/// What models were judged by.
+pub const TEXT: &str = "WikiText-2 test";
+
+/// Tokens that were judged.
+pub const JUDGED: u64 = 32_640;
+
 /// What was measured on a model.
 #[derive(Debug)]
 pub struct Measured {
@@ -10,10 +16,6 @@ pub struct Measured {
     pub family: &'static str,
     /// What it is called.
     pub model: &'static str,
-    /// What it was judged by.
-    pub text: &'static str,
-    /// Tokens that were judged.
-    pub tokens: u64,
     /// What each recipe cost.
     pub losses: &'static [Loss],
 }
@@ -58,8 +60,6 @@ pub const MEASURED: &[Measured] = &[
     Measured {
         family: "itera-lite",
         model: "itera-tiny",
-        text: "WikiText-2 test",
-        tokens: 32_640,
         losses: &[
             rounded("int8", 3.82, -0.03, 1.36e-4),
             rounded("mixed", 2.73, -0.02, 9.62e-5),
@@ -75,8 +75,6 @@ pub const MEASURED: &[Measured] = &[
     Measured {
         family: "mamba",
         model: "mamba-micro",
-        text: "WikiText-2 test",
-        tokens: 32_640,
         losses: &[
             rounded("int8", 3.70, 0.04, 1.25e-4),
             rounded("mixed", 3.00, 0.03, 8.94e-5),
@@ -92,8 +90,6 @@ pub const MEASURED: &[Measured] = &[
     Measured {
         family: "transformer",
         model: "transformer-tiny",
-        text: "WikiText-2 test",
-        tokens: 32_640,
         losses: &[
             rounded("int8", 3.88, 0.01, 1.14e-4),
             rounded("mixed", 2.76, 0.00, 8.68e-5),

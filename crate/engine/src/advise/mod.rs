@@ -110,9 +110,12 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
     let asked =
         Asked { options, facts: facts(index, spec, options)?, family: Measured::of(spec.family.name()) };
     let (mut recommended, mut avoid, mut worth_measuring) = (Vec::new(), Vec::new(), Vec::new());
+    let mut smaller = false;
     for candidate in &CANDIDATES {
-        let planned = plan::plan(index, spec, &find(candidate.recipe)?, &[])?.plan.bytes;
-        let judged = asked.facts.judge(candidate.technique);
+        let planned = plan::plan(index, spec, &find(candidate.recipe)?, &[])?.plan;
+        let judged = asked.facts.judge(candidate.technique(&planned));
+        let planned = planned.bytes;
+        smaller |= planned.after < planned.before;
         if asked.too_large(&planned).is_none() {
             worth_measuring.push(candidate.recipe.to_string());
         }
@@ -121,28 +124,32 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
             (piece, false) => avoid.push(piece),
         }
     }
-    let mut findings = vec![order::order(&mut recommended, options)];
+    let runs = spec.program.is_some();
+    let mut findings = vec![order::order(&mut recommended, options, runs)];
     let recommended: Vec<_> = recommended.into_iter().map(|(piece, _)| piece).collect();
     if recommended.is_empty() {
-        let message = "no built-in recipe meets the limits: allow more loss or bytes";
+        let message = match smaller {
+            true => "no built-in recipe meets the limits: allow more loss or bytes",
+            false => "no built-in recipe makes this file smaller: its weights are stored in few bits already",
+        };
         findings.push(Finding::warning("nothing-fits", message));
     }
-    let runs = spec.program.is_some();
     let mut techniques = Vec::new();
     for beyond in BEYOND {
         let judged = beyond.technique.map(|technique| asked.facts.judge(technique));
         let by: Vec<_> = judged.iter().flat_map(Judged::recommended_by).collect();
         match judged.as_ref().and_then(Judged::avoided_by) {
             Some(rule) => avoid.push(against(beyond.name, rule)),
-            None if judged.is_some() && by.is_empty() => {}
-            None => techniques.extend(beyond.advice(asked.family, runs, &by)),
+            None if judged.is_some() && by.is_empty() && beyond.source.is_none() => {}
+            None => techniques.extend(beyond.advice(asked.family, spec, &by)),
         }
         findings.extend(judged.and_then(|judged| judged.gave_way()));
     }
     findings.extend(asked.contradictions());
     findings.extend(asked.facts.refuted());
-    let measure = runs.then(|| offer::offer(worth_measuring, asked.facts.params, options.target));
-    findings.push(offer::whose(recommended.iter().chain(&avoid), asked.family, spec, measure.as_ref()));
+    let measure = (runs && !worth_measuring.is_empty())
+        .then(|| offer::offer(worth_measuring, asked.facts.params, options.target));
+    findings.extend(offer::whose(recommended.iter().chain(&avoid), asked.family, spec, measure.as_ref()));
     findings.extend(offer::faster_as_it_is(options, &recommended));
     let measured = options.measured.clone();
     Ok(Advice { recommended, avoid, techniques, measured, measure, findings })
@@ -174,7 +181,7 @@ impl<'a> Asked<'a> {
         }
         let family = self.family?;
         let &Loss { change: loss, kl, .. } = family.loss(recipe, false)?;
-        Some(Known { loss, kl, on: family.model, tokens: Some(family.tokens), own: None })
+        Some(Known { loss, kl, on: family.model, tokens: Some(losses::JUDGED), own: None })
     }
 
     /// Why a recipe is out of the question, whatever it loses, and the rule that says so.

@@ -4,7 +4,7 @@ use statepress_core::Finding;
 use statepress_core::report::{Basis, MeasureOffer, Recommendation};
 use statepress_core::words::{counted, plural};
 
-use super::losses::Measured;
+use super::losses::{JUDGED, Measured, TEXT};
 use super::{AdviseOptions, Target};
 use crate::families::ModelSpec;
 
@@ -24,38 +24,36 @@ pub fn offer(recipes: Vec<String>, params: u64, target: Option<Target>) -> Measu
     MeasureOffer { recipes, tokens: TOKENS, seconds, command }
 }
 
-/// Whose the losses are.
+/// Whose the losses are; nothing where nobody's are told.
 pub fn whose<'a>(
     pieces: impl Iterator<Item = &'a Recommendation>,
     family: Option<&Measured>,
     spec: &ModelSpec,
     measure: Option<&MeasureOffer>,
-) -> Finding {
+) -> Option<Finding> {
     let how = match measure {
-        Some(offer) => format!("`{}` measures this one, in about {}", offer.command, duration(offer.seconds)),
-        None => "this one cannot be measured, because it cannot be run".into(),
+        Some(offer) => {
+            format!(": `{}` measures this one, in about {}", offer.command, duration(offer.seconds))
+        }
+        None if spec.program.is_none() => ": this one cannot be measured, because it cannot be run".into(),
+        None => String::new(),
     };
-    // What is out of the question needs no figure.
-    let asked = |recipe: &String| measure.is_none_or(|offer| offer.recipes.contains(recipe));
-    let pieces = pieces.filter(|it| it.basis != Basis::Literature && asked(&it.recipe));
     let is_own = |it: &&Recommendation| it.measured_on.as_deref() == Some(Recommendation::THIS_FILE);
-    let (own, others): (Vec<_>, Vec<_>) = pieces.partition(is_own);
+    let (own, others): (Vec<_>, Vec<_>) = pieces.filter(|it| it.basis != Basis::Literature).partition(is_own);
     let which = if own.is_empty() { "losses".into() } else { counted(others.len(), "loss", "losses") };
     let be = plural(&others.len(), "was", "were");
     match family {
-        _ if others.is_empty() => {
-            Finding::info("measured-here", "every loss was measured on this very model")
-        }
-        Some(Measured { model, text, tokens, .. }) => {
-            let message = format!(
-                "{which} {be} measured on {model} ({text}, {tokens} tokens), not on this file: {how}"
-            );
-            Finding::info("measured-elsewhere", message)
+        _ if others.is_empty() => (!own.is_empty())
+            .then(|| Finding::info("measured-here", "every loss was measured on this very model")),
+        Some(Measured { model, .. }) => {
+            let message =
+                format!("{which} {be} measured on {model} ({TEXT}, {JUDGED} tokens), not on this file{how}");
+            Some(Finding::info("measured-elsewhere", message))
         }
         None => {
-            let message =
-                format!("{which} {be} not measured on the family {}, so rules decide: {how}", spec.family);
-            Finding::info("not-measured", message)
+            let family = &spec.family;
+            let message = format!("{which} {be} not measured on the family {family}, so rules decide{how}");
+            Some(Finding::info("not-measured", message))
         }
     }
 }

@@ -11,10 +11,13 @@ use super::{AdviseOptions, Target};
 /// Divergence that nobody notices: a tenth of a percent of perplexity, on text that the model itself could have written.
 const NOTHING: f64 = 1e-3;
 
+/// Divergences are as large where so many hundredths of a nat make no difference: about a percent of perplexity.
+const NOTICED: f64 = 1e-2;
+
 type Piece = (Recommendation, Judged);
 
 /// Sorts them, and says by what.
-pub fn order(recommended: &mut [Piece], options: &AdviseOptions) -> Finding {
+pub fn order(recommended: &mut [Piece], options: &AdviseOptions, runs: bool) -> Finding {
     let has_speeds = options.target.is_some_and(|target| has_speeds(recommended, target, options));
     let limited = options.max_loss.is_some() || options.max_size.is_some();
     let known = recommended.iter().all(|(it, _)| it.kl.is_some());
@@ -28,8 +31,12 @@ pub fn order(recommended: &mut [Piece], options: &AdviseOptions) -> Finding {
         recommended.sort_by(|(a, _), (b, _)| smaller(a, b));
         "the smallest first of what the limits allow"
     } else if known && options.target.is_some() {
-        recommended.sort_by_key(|(_, judged)| judged.place_by_target());
-        "what the document wants for the target first, then the least harm"
+        // What was measured counts more than what is wanted for a target.
+        recommended.sort_by_key(|(it, judged)| {
+            let harm = (it.kl.unwrap_or(0.0) / NOTICED) as u64;
+            (harm, judged.place_by_target())
+        });
+        "the least harm first; of what does as much, what the findings document of Itera-Lite wants for the target"
     } else if known {
         "the least harm first; what does no harm that could be noticed, the smallest of it first"
     } else {
@@ -39,14 +46,15 @@ pub fn order(recommended: &mut [Piece], options: &AdviseOptions) -> Finding {
     if let (Some(target), false) = (options.target, has_speeds) {
         let name = target.name();
         by += &match target.backend() {
-            Some(_) => format!(
-                "; how fast each is on a {name} is the document's guess: `statepress advise FILE --measure TEXT --target \
+            Some(_) if runs => format!(
+                "; how fast each is on a {name} is that document's guess: `statepress advise FILE --measure TEXT --target \
                  {name}` measures it on this device"
             ),
-            None => {
-                "; how fast each is there is the document's guess: `statepress bench FILE` measures a device"
+            None if runs => {
+                "; how fast each is there is that document's guess: `statepress bench FILE` measures a device"
                     .into()
             }
+            _ => "; how fast each is there is the guess of the findings document of Itera-Lite".into(),
         };
     }
     Finding::info("order", by)

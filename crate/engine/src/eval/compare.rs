@@ -272,6 +272,7 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
             b.findings.push(Finding::warning("offset", message));
         }
         let perplexity_change = 100.0 * (b.perplexity / a.perplexity - 1.0);
+        let perplexity_change_stderr = 100.0 * (b.perplexity / a.perplexity) * nll_difference_stderr;
         if !perplexity_change.is_finite() {
             let (a, b) = (a.perplexity, b.perplexity);
             let message =
@@ -311,6 +312,7 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
             b,
             bytes,
             perplexity_change,
+            perplexity_change_stderr,
             nll_difference_stderr,
             noise_floor,
             verdict,

@@ -8,7 +8,7 @@ pub mod follow;
 mod keep;
 pub(crate) mod measure;
 pub mod plan;
-mod prune;
+pub(crate) mod prune;
 mod stored;
 pub mod tying;
 

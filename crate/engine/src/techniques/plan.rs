@@ -64,6 +64,7 @@ pub fn plan(
         let before = plan_knowing(index, spec, recipe, &Known { tied, ..Known::default() })?.plan;
         let (index, spec, pruned) = prune::planned(index, spec, recipe)?;
         let mut planned = plan_decided(&index, &spec, recipe, tied)?;
+        planned.plan.findings.extend(pruned.iter().filter_map(prune::idle));
         planned.plan.pruned = pruned;
         measured_against(&mut planned.plan, &before);
         if prunes.any(Prune::needs_calibration) {

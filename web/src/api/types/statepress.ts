@@ -181,6 +181,10 @@ bytes: ComparedBytes,
  */
 perplexityChange: number,
 /**
+ * Its standard error, in percent: both judge the same tokens, so it is far below that of either perplexity.
+ */
+perplexityChangeStderr: number,
+/**
  * Standard error of the difference of the two mean NLLs over the same tokens.
  */
 nllDifferenceStderr: number,
@@ -869,7 +873,8 @@ export type Prune = {
  */
 kind: PruneKind,
 /**
- * What stays of it in every layer. At most 1: the share, rounded down, though one stays; a whole number from 2: how many.
+ * What stays of it in every layer. At most 1: the share, rounded down, though one stays, and 1 is all; a whole number from
+ * 2: how many.
  */
 keep: number,
 /**

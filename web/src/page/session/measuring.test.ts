@@ -25,7 +25,7 @@ test("every recipe is measured on a click, and what that found outlives later ru
   expect(it.state.work?.doing).toBe("measure");
   await measuring;
   expect([it.state.work, it.state.runs.length]).toEqual([undefined, 0]);
-  expect(it.state.checkpoint?.measured).toMatchObject([{ recipe: "nf4", loss: 1 }]);
+  expect(it.state.checkpoint?.measured.recipes).toMatchObject([{ recipe: "nf4", loss: 1 }]);
   await it.session.compress();
   expect(fake.advised.at(-1)).toEqual(["nf4", "int8"]);
 });

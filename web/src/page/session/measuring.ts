@@ -19,7 +19,7 @@ export async function measureAll(opened: OpenCheckpoint, run: number): Promise<v
     const onProgress = watching(opened, run, signal);
     const advising = checkpoint.advise({ measure, backend: asked.backend, signal, onProgress });
     const { measured } = await promptly(signal, advising);
-    tell({ type: "measured", checkpoint: opened.id, measured });
+    tell({ type: "measured", checkpoint: opened.id, measured: { run, recipes: measured } });
     await adviseAnew(opened);
   } catch (error) {
     tell({ type: "measureFailed", problem: opened.failed(error) });

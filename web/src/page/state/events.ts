@@ -4,7 +4,6 @@ import type {
   Advice,
   Comparison,
   Evaluation,
-  MeasuredRecipe,
   Plan,
   Precision,
   Progress,
@@ -50,7 +49,7 @@ export type PageEvent =
   | { type: "found"; run: number; found: SearchFound }
   | { type: "searchFailed"; problem: Problem }
   | { type: "measuring"; run: number; now: number }
-  | { type: "measured"; checkpoint: number; measured: MeasuredRecipe[] }
+  | { type: "measured"; checkpoint: number; measured: Opened["measured"] }
   | { type: "measureFailed"; problem: Problem }
   | { type: "compressing"; run: number; now: number }
   | { type: "progressed"; run: number; progress: Progress; now: number }

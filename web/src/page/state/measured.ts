@@ -5,12 +5,13 @@ import type { State } from "./state.js";
 
 /** All of it; of a recipe that was measured more often the last one counts. */
 export function measuredOf({ checkpoint, runs, recipes }: State): MeasuredRecipe[] {
-  const ran = runs.flatMap(({ report, comparison, asked }) => {
+  const ran = runs.flatMap(({ id, report, comparison, asked }) => {
     // By identity: a recipe of the user's own may have the name of a built-in one.
     if (!report || !comparison || !recipes.includes(asked.recipe)) return [];
-    const { a, b, kl, perplexityChange: loss, nllDifferenceStderr } = comparison;
-    const stderr = 100 * (b.perplexity / a.perplexity) * nllDifferenceStderr;
-    return [{ recipe: asked.recipe.name, loss, stderr, kl: kl.mean, ratio: report.bytes.ratio, tokens: b.tokens }];
+    const { b, kl, perplexityChange: loss, perplexityChangeStderr: stderr } = comparison;
+    const recipe = asked.recipe.name;
+    return [{ run: id, recipes: [{ recipe, loss, stderr, kl: kl.mean, ratio: report.bytes.ratio, tokens: b.tokens }] }];
   });
-  return [...(checkpoint?.measured ?? []), ...ran];
+  const all = [...ran, ...(checkpoint ? [checkpoint.measured] : [])];
+  return all.sort((a, b) => a.run - b.run).flatMap((it) => it.recipes);
 }

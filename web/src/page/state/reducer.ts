@@ -42,7 +42,7 @@ function after(state: State, event: PageEvent): State {
       const checkpoint: Opened = {
         ...event.checkpoint,
         advice: undefined,
-        measured: [],
+        measured: { run: 0, recipes: [] },
         plans: {},
         offsets: undefined,
         offsetsProblem: undefined,

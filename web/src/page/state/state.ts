@@ -106,7 +106,7 @@ export interface Opened extends Source {
   weightsPath: string | undefined;
   advice: Advice | undefined;
   /** What measuring for advice has found; runs are measurements, too: see `measuredOf`. */
-  measured: MeasuredRecipe[];
+  measured: { run: number; recipes: MeasuredRecipe[] };
   /** Plans of the built-in recipes by name: what each would make of this file. */
   plans: Record<string, Plan>;
   /** Mean NLL at prediction offsets 0 to 3, as last measured. */

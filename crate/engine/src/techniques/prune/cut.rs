@@ -182,7 +182,7 @@ struct Region {
     values: Option<Rc<Vec<f32>>>,
 }
 
-/// Numbers stay in their own type, where that is a float of 16 bits and they are what they were; decoded ones are float32.
+/// Numbers stay in their own type where that is a float of 16 bits, fitted ones too; what is scaled or decoded is float32.
 fn dtype(entry: &Entry, cut: &Cut) -> DType {
     match &entry.stored {
         Stored::Strided(Strided { dtype: dtype @ (DType::F16 | DType::Bf16), .. }) if cut.factor == 1.0 => {

@@ -96,6 +96,16 @@ pub(super) fn report(step: &Prune, before: &Index, after: &Index, places: Vec<Pr
     Pruned { step: step.clone(), params_before: params(before), params_after: params(after), places }
 }
 
+/// Says that a step removes nothing.
+pub(crate) fn idle(pruned: &Pruned) -> Option<Finding> {
+    let Prune { kind, keep, .. } = pruned.step;
+    let message = format!(
+        "the prune step of kind {} removes nothing, as keep is {keep}: that is no fewer than there are",
+        kind.name()
+    );
+    pruned.places.is_empty().then(|| Finding::warning("nothing-removed", message))
+}
+
 pub(super) fn told(
     program: &Program,
     spec: &ModelSpec,

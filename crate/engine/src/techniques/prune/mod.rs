@@ -29,9 +29,12 @@ use crate::EngineError;
 use crate::calibrate::{BUDGET, Marks, Sample, Statistics, StatisticsOptions, windows};
 use crate::families::ModelSpec;
 use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
+use crate::techniques::keep::tell_once;
 use cut::{Fitted, cuts};
-pub(crate) use left::planned;
+use eliminate::singular;
 use left::{decoded, program, real, report, smaller, told};
+pub(crate) use left::{idle, planned};
+pub(crate) use places::prunable;
 use places::{Kept, Place, places, select};
 use score::{Entering, choose, mixtures, unmeasured};
 use step_size::Rows;
@@ -48,6 +51,8 @@ pub(crate) struct Pruning {
     program: Rc<Program>,
     step: Prune,
     places: Vec<Place>,
+    /// Of each of them, the matrices of which it has to be known what enters them.
+    wanted: Vec<Vec<MatrixId>>,
     /// What the text is read by, and what it is.
     reader: Option<TextReader>,
     kept: Kept,
@@ -107,32 +112,26 @@ impl Pruning {
         };
         let (kept, fitted) = (Kept::default(), Fitted::default());
         let (step, seen, done, findings) = (step.clone(), Seen::default(), Vec::new(), Vec::new());
-        Ok(Self { source, index, spec, program, step, places, reader, kept, fitted, seen, done, findings })
-    }
-
-    /// The matrices of a place of which it has to be known what enters them.
-    fn wanted(&self, place: &Place) -> Vec<MatrixId> {
-        let Prune { kind, by, .. } = self.step;
-        match kind {
-            PruneKind::Delta => Vec::new(),
-            PruneKind::Experts => {
-                let of = |expert: &Expert| match by {
-                    PruneBy::Usage => expert.up,
-                    _ => expert.down,
-                };
-                mixtures(&self.program, place).flat_map(|op| op.experts.iter().map(of)).collect()
-            }
-            _ => {
-                let readers = place.readers(&self.program);
-                let by_writers = readers.is_empty() && !matches!(by, PruneBy::L1 | PruneBy::L2);
-                if by_writers { place.writers(&self.program) } else { readers }
-            }
-        }
+        let wanted = places.iter().map(|place| wanted(&program, &step, place)).collect();
+        Ok(Self {
+            source,
+            index,
+            spec,
+            program,
+            step,
+            places,
+            wanted,
+            reader,
+            kept,
+            fitted,
+            seen,
+            done,
+            findings,
+        })
     }
 
     /// Reads on where more has to be known of the next place; `None` when it can be worked on.
     async fn read(&mut self) -> Result<Option<Progress>, EngineError> {
-        let wanted: Vec<Vec<MatrixId>> = self.places.iter().map(|place| self.wanted(place)).collect();
         let sample = self.sample();
         let Some(reader) = &mut self.reader else { return Ok(None) };
         if let Some(load) = &mut reader.load {
@@ -142,7 +141,7 @@ impl Pruning {
             reader.model = reader.load.take().map(Load::finish).transpose()?;
         }
         let Some(model) = &reader.model else { return Ok(None) };
-        let Some(next) = wanted.get(self.done.len()) else { return Ok(None) };
+        let Some(next) = self.wanted.get(self.done.len()) else { return Ok(None) };
         if next.iter().all(|id| reader.entering.has(id)) {
             return Ok(None);
         }
@@ -150,7 +149,7 @@ impl Pruning {
             Some(statistics) => statistics,
             none => {
                 let mut order: Vec<MatrixId> = Vec::new();
-                for &id in wanted.iter().flatten() {
+                for &id in self.wanted.iter().flatten() {
                     if !order.contains(&id) {
                         order.push(id);
                     }
@@ -194,6 +193,14 @@ impl Pruning {
                 put(&mut self.fitted, matrix, fitted.w, columns.len());
             }
         }
+        if by == PruneBy::Loss && readers.is_empty() {
+            let message = format!(
+                "ranked by activation: of {} it is not known what is lost though the rest makes up for it",
+                kind.words()
+            );
+            let finding = Finding::info("ranked-by-activation", message).about(self.name(place));
+            tell_once(&mut self.findings, finding);
+        }
         self.tell(place, &stays, error);
         Ok(())
     }
@@ -219,7 +226,12 @@ impl Pruning {
             self.see(*id)?;
         }
         let seen = self.seen.0.remove(id).ok_or_else(|| unmeasured(matrix))?;
-        let (fitted, lost) = step_size::fit(&all, &seen, place.after);
+        if !seen.iter().all(|x| x.is_finite()) {
+            let message =
+                format!("what enters {} is not a number somewhere in the calibration text", matrix.key);
+            return Err(EngineError::Evaluation(message));
+        }
+        let (fitted, lost) = step_size::fit(&all, &seen, place.after).ok_or_else(|| singular(matrix))?;
         place.keep(&(0..place.after).collect::<Vec<_>>(), &mut self.kept);
         self.fitted.insert(matrix.key.clone(), Rc::new(fitted.w));
         self.fitted.insert(bias.clone(), Rc::new(fitted.bias));
@@ -289,10 +301,9 @@ impl Job for Pruning {
             _ => self.work(&place)?,
         }
         // What entered is not asked for again, except where a later place has the same readers.
-        let later: Vec<MatrixId> =
-            self.places[self.done.len()..].iter().flat_map(|place| self.wanted(place)).collect();
+        let later = &self.wanted[self.done.len()..];
         if let Some(reader) = &mut self.reader {
-            reader.entering.0.retain(|(id, _)| later.contains(id));
+            reader.entering.0.retain(|(id, _)| later.iter().any(|wanted| wanted.contains(id)));
         }
         Ok(Some(Progress {
             stage: "prune".into(),
@@ -315,7 +326,28 @@ impl Job for Pruning {
         marks.iter().for_each(|marks| marks.write(&mut smaller.index.metadata));
         let source = smaller.source(source);
         let report = report(&step, &index, &smaller.index, done);
+        findings.extend(idle(&report));
         Ok(PrunedCheckpoint { source, index: Rc::new(smaller.index), spec: smaller.spec, report, findings })
+    }
+}
+
+/// The matrices of a place of which it has to be known what enters them.
+fn wanted(program: &Program, step: &Prune, place: &Place) -> Vec<MatrixId> {
+    let &Prune { kind, by, .. } = step;
+    match kind {
+        PruneKind::Delta => Vec::new(),
+        PruneKind::Experts => {
+            let of = |expert: &Expert| match by {
+                PruneBy::Usage => expert.up,
+                _ => expert.down,
+            };
+            mixtures(program, place).flat_map(|op| op.experts.iter().map(of)).collect()
+        }
+        _ => {
+            let readers = place.readers(program);
+            let by_writers = readers.is_empty() && !matches!(by, PruneBy::L1 | PruneBy::L2);
+            if by_writers { place.writers(program) } else { readers }
+        }
     }
 }
 

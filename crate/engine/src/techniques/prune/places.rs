@@ -24,15 +24,10 @@ pub(super) struct Place {
     along: Vec<(AxisId, usize)>,
 }
 
-const KINDS: [PruneKind; 7] = [
-    PruneKind::Inner,
-    PruneKind::State,
-    PruneKind::Head,
-    PruneKind::AttentionHead,
-    PruneKind::Width,
-    PruneKind::Experts,
-    PruneKind::Delta,
-];
+/// What there is of a model that can be removed.
+pub(crate) fn prunable(program: &Program) -> Vec<PruneKind> {
+    PruneKind::ALL.into_iter().filter(|&kind| of_kind(program, kind).next().is_some()).collect()
+}
 
 /// Every place where a step removes something.
 ///
@@ -53,22 +48,33 @@ pub(super) fn places(program: &Program, step: &Prune) -> Result<Vec<Place>, Engi
         let along = program.axes.iter().enumerate().filter(|(_, other)| other.with == Some(id));
         let along = along.map(|(at, other)| (AxisId(at), other.size / axis.size)).collect();
         let (size, parts) = (axis.size, axis.parts);
-        let after = parts * step.kept(size / parts).max(1);
-        // Of a count it is that of the whole.
-        let after = if step.keep > 1.0 { count(step, size, parts)? } else { after };
+        // A count is that of the whole, a share that of each part.
+        let after = match step.keep > 1.0 {
+            true => count(step, size, parts)?,
+            false => parts * step.kept(size / parts).max(1),
+        };
         places.push(Place { layer: axis.layer, axis: id, size, parts, after, along });
     }
     if places.is_empty() {
-        let there = KINDS.iter().filter(|&&kind| of_kind(program, kind).next().is_some());
-        let there: Vec<_> = there.map(|kind| kind.name()).collect();
-        let which = if step.layers.is_some() { "these layers have" } else { "the model has" };
-        let (words, there) = (step.kind.words(), there.join(", "));
-        let allowed = format!("what there is: {which} no {words}; the model has {there}");
+        let words = step.kind.words();
+        let layers: Vec<_> = of_kind(program, step.kind).filter_map(|id| program.axes[id.0].layer).collect();
+        if let (Some(wanted), false) = (&step.layers, layers.is_empty()) {
+            let allowed = format!("layers with {words}: {}", numbers(&layers));
+            return Err(EngineError::option("prune.layers", numbers(wanted), allowed));
+        }
+        let there: Vec<_> = prunable(program).into_iter().map(PruneKind::name).collect();
+        let allowed = format!("what there is: the model has no {words}; it has {}", there.join(", "));
         return Err(EngineError::option("prune.kind", step.kind.name(), allowed));
     }
     places.retain(|place| place.after < place.size);
     places.iter().try_for_each(|place| allowed(program, step, place))?;
     Ok(places)
+}
+
+fn numbers(layers: &[usize]) -> String {
+    let mut layers = layers.to_vec();
+    layers.dedup();
+    layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// How many stay where a recipe says how many.
@@ -106,8 +112,12 @@ fn allowed(program: &Program, step: &Prune, place: &Place) -> Result<(), EngineE
                 return Err(EngineError::option("prune.keep", step.keep, allowed));
             }
             Op::Norm { norm, x, .. } if norm.weight.is_none() && runs_over(program, *x, place.axis) => {
-                let allowed = "what no norm without weights runs over: with fewer of them it would give other numbers, \
-                               and nothing could set that right";
+                let layer = place.layer.map_or(String::new(), |layer| format!(" of layer {layer}"));
+                let allowed = format!(
+                    "kinds that every norm can do without: one{layer} takes the mean of all {}, and has no weights to make \
+                     up for fewer",
+                    step.kind.words()
+                );
                 return Err(EngineError::option("prune.kind", step.kind.name(), allowed));
             }
             _ => {}

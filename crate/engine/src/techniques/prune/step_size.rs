@@ -27,8 +27,9 @@ pub(super) struct Rows {
     pub bias: Vec<f32>,
 }
 
-/// Rows that are fitted to those of all over `a [n, cols]`, and the share of the step sizes' squares that is lost.
-pub(super) fn fit(all: &Rows, a: &[f32], count: usize) -> (Rows, f64) {
+/// Rows that are fitted to those of all over `a [n, cols]`, and the share of the step sizes' squares that is lost; `None` where
+/// the text says too little to fit them.
+pub(super) fn fit(all: &Rows, a: &[f32], count: usize) -> Option<(Rows, f64)> {
     let cols = all.cols();
     let dt: Vec<f64> = a.chunks_exact(cols).map(|a| all.step_size(a)).collect();
     let whole: f64 = dt.iter().map(|dt| dt * dt).sum();
@@ -38,7 +39,7 @@ pub(super) fn fit(all: &Rows, a: &[f32], count: usize) -> (Rows, f64) {
         (0..count).map(|row| a.chunks_exact(cols).map(|a| rows.pre_activation(row, a)).collect()).collect();
     let mut errors: Vec<f64> =
         (0..dt.len()).map(|t| dt[t] - z.iter().map(|z| softplus(z[t])).sum::<f64>() / count as f64).collect();
-    let Some(metric) = metric(a, cols) else { return (rows, 0.0) };
+    let metric = metric(a, cols)?;
     let squares = |errors: &[f64]| errors.iter().map(|error| error * error).sum::<f64>();
     let mut error = squares(&errors);
     for _ in 0..SWEEPS {
@@ -65,7 +66,7 @@ pub(super) fn fit(all: &Rows, a: &[f32], count: usize) -> (Rows, f64) {
             break;
         }
     }
-    (rows, if whole > 0.0 { error / whole } else { 0.0 })
+    Some((rows, if whole > 0.0 { error / whole } else { 0.0 }))
 }
 
 /// Means of groups of rows that are alike in how far they move.
@@ -162,12 +163,12 @@ mod tests {
         let a: Vec<f32> = (0..200 * cols).map(|_| random.f32() - 0.3).collect();
         let row: Vec<f32> = (0..cols).map(|_| random.f32() - 0.5).collect();
         let equal = Rows { w: row.repeat(rows), bias: vec![0.25; rows] };
-        let (fitted, lost) = fit(&equal, &a, 1);
+        let (fitted, lost) = fit(&equal, &a, 1).unwrap();
         assert!(lost < 1e-9, "{lost}");
         assert!(fitted.w.iter().zip(&row).all(|(x, y)| (x - y).abs() < 1e-4));
         let w = (0..rows * cols).map(|_| 3.0 * random.f32() - 1.5).collect();
         let unlike = Rows { w, bias: (0..rows).map(|_| random.f32() - 1.0).collect() };
-        let lost = [1, 2, 6].map(|count| fit(&unlike, &a, count).1);
+        let lost = [1, 2, 6].map(|count| fit(&unlike, &a, count).unwrap().1);
         let dt: Vec<f64> = a.chunks_exact(cols).map(|a| unlike.step_size(a)).collect();
         let started = start(&unlike, &a, 1);
         let errors = a.chunks_exact(cols).zip(&dt).map(|(a, dt)| (dt - started.step_size(a)).powi(2));
