@@ -6,6 +6,7 @@
 //! sequence and [submits](submit) it for every step; only results that somebody asked for come
 //! back.
 
+mod backend;
 mod checked;
 mod device;
 mod explain;

@@ -3,9 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use statepress_core::Tensor;
-use statepress_kernels::backend::{self, Backend, BackendError, Moments, Runner, Sampled, Sampling};
-use statepress_kernels::network::Network;
+use statepress_kernels::backend::{self, BackendError, Moments, Runner, Sampled, Sampling};
 use statepress_kernels::program::{MatrixId, Op};
 use statepress_kernels::shaders::{self as wgsl, Block as _, Kernel, LABEL_SETS};
 use wgpu::BufferUsages;
@@ -13,44 +11,7 @@ use wgpu::BufferUsages;
 use crate::memory::{KEPT, Places};
 use crate::record::{Dispatch, Extent, Moves, Part};
 use crate::submit::{Buffers, Program, Residuals};
-use crate::{Gpu, GpuMatrix, GpuNetwork};
-
-impl Backend for Gpu {
-    type Matrix = GpuMatrix;
-    type Network = GpuNetwork;
-    type Runner = GpuRunner;
-
-    fn matrix(&self, name: &str, tensor: Tensor, _: bool) -> Result<GpuMatrix, BackendError> {
-        // How a matrix lies, the program knows.
-        self.check()?;
-        GpuMatrix::new(self, name, tensor)
-    }
-
-    fn network(&self, network: Network<GpuMatrix>) -> Result<GpuNetwork, BackendError> {
-        GpuNetwork::new(self, network)
-    }
-
-    fn runner(&self, network: &Rc<GpuNetwork>, exact: bool) -> Result<GpuRunner, BackendError> {
-        self.check()?;
-        Ok(GpuRunner {
-            network: network.clone(),
-            exact,
-            sequence: None,
-            position: 0,
-            rows: 0,
-            step: 0,
-            kept: 0,
-        })
-    }
-
-    fn unchecked(&self, network: &GpuNetwork) -> Option<Vec<usize>> {
-        network.unchecked()
-    }
-
-    fn passed(&self, network: &GpuNetwork) {
-        network.passed();
-    }
-}
+use crate::{Gpu, GpuNetwork};
 
 /// A network at work on one sequence.
 pub struct GpuRunner {
@@ -168,6 +129,11 @@ impl Drop for Sequence {
 }
 
 impl GpuRunner {
+    /// At the beginning of a sequence, whose memory is taken with the first step.
+    pub(crate) fn new(network: Rc<GpuNetwork>, exact: bool) -> Self {
+        Self { network, exact, sequence: None, position: 0, rows: 0, step: 0, kept: 0 }
+    }
+
     /// The sequence, with room for steps of `n` tokens, of which `take_in` are taken in. What it
     /// remembers stays.
     fn sequence(&mut self, n: usize, take_in: usize) -> Result<&Sequence, BackendError> {
