@@ -1,5 +1,7 @@
 //! Where checkpoint bytes come from and where they go.
 
+use std::rc::Rc;
+
 use crate::words::{counted, plural};
 
 /// Random access to the bytes of a file, whatever holds it: a slice, a file descriptor, a
@@ -70,6 +72,16 @@ impl Source for Vec<u8> {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
         self.as_slice().read_at(offset, buffer)
+    }
+}
+
+impl<S: Source + ?Sized> Source for Rc<S> {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        (**self).read_at(offset, buffer)
     }
 }
 

@@ -15,8 +15,8 @@ use super::registry;
 use crate::EngineError;
 use crate::error::listed;
 
-/// Makes logits, in every family.
-pub(crate) const HEAD: &str = "lm_head.weight";
+/// The usual key of what makes logits, in every family.
+pub const HEAD: &str = "lm_head.weight";
 
 /// Whether a tensor is a buffer rather than a weight: counters, ids and masks are not parameters, and neither are the
 /// arrays of a weight that cannot be decoded.

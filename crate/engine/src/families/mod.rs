@@ -35,6 +35,6 @@ pub(crate) use fields::ASSUMED;
 pub use fit::fit;
 pub use infer::{Hints, ModelSpec, WeightSpec, infer};
 pub use keys::Names;
-pub(crate) use keys::{HEAD, is_mask, storage_of};
-pub use keys::{is_buffer, is_model};
+pub use keys::{HEAD, is_buffer, is_model};
+pub(crate) use keys::{is_mask, storage_of};
 pub use registry::{FamilyInfo, families};
