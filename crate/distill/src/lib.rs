@@ -1,0 +1,22 @@
+//! Training any model that runs: a third interpreter of the program that its family declares, over tensors with
+//! gradients, and on it distillation and recovery.
+//!
+//! The only crate that says burn. Nothing else depends on it: it is built by whoever trains.
+
+mod checkpoint;
+mod device;
+mod error;
+mod gradients;
+mod interpret;
+mod loss;
+mod model;
+mod train;
+
+pub use checkpoint::trained_checkpoint;
+pub use device::Device;
+pub use error::DistillError;
+pub use gradients::{Gradients, Labelled, Objective};
+pub use interpret::Batch;
+pub use loss::Mixture;
+pub use model::{Pass, Trainable};
+pub use train::{Adam, Optimizer, Point, Stopped, Train, TrainOptions, Trained, Trains};

@@ -1,0 +1,320 @@
+//! Training: windows of a text go through the model, and its weights are moved against the gradient of a loss.
+//!
+//! A run is a sequence of steps that the caller drives; dropping it cancels it. Given a seed it is the same every time.
+
+mod optimize;
+mod options;
+mod windows;
+
+use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::tensor::Tensor;
+use statepress_core::job::{Job, Progress};
+use statepress_engine::models::{Loaded, Model};
+use statepress_engine::{Clock, EngineError};
+use statepress_kernels::backend::Runner;
+
+pub use optimize::Optimizer;
+pub use options::{Adam, TrainOptions, Trains};
+use windows::{Order, Windows};
+
+use crate::gradients::Gradients;
+use crate::loss::cross_entropy;
+use crate::model::{Parameter, read_back};
+use crate::{Batch, DistillError, Trainable};
+
+/// A training run. A step is one update of the weights, or a look at a part of the held-out text.
+pub struct Train<L: Loaded = Model> {
+    student: Trainable,
+    teacher: Option<L>,
+    options: TrainOptions,
+    text: Windows,
+    held_out: Windows,
+    order: Order,
+    schedule: ModuleLrScheduler,
+    optimizer: Optimizer,
+    clock: Clock,
+    started: f64,
+    /// Updates done.
+    done: usize,
+    /// The losses since the last look.
+    losses: Vec<f64>,
+    looking: Option<Look>,
+    best: Vec<Tensor<2>>,
+    curve: Vec<Point>,
+    stopped: Option<Stopped>,
+}
+
+/// A look at the held-out text under way.
+#[derive(Default)]
+struct Look {
+    windows: usize,
+    nll: f64,
+    tokens: usize,
+}
+
+/// How good the model was at some step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Updates until then.
+    pub step: usize,
+    /// Seconds until then, those of looks among them.
+    pub seconds: f64,
+    /// The mean loss of training since the last point; `None` at the first.
+    pub loss: Option<f64>,
+    /// Mean negative log-likelihood of the held-out text, nats a token.
+    pub held_out: f64,
+}
+
+/// Why a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stopped {
+    /// All steps were done.
+    Finished,
+    /// It has not become better for as many looks as it was told to wait.
+    NoBetter,
+    /// Something was no number: the loss of this step, or a gradient.
+    Diverged {
+        /// The step that was not done.
+        step: usize,
+        /// `the loss`, or the first tensor whose gradient it was.
+        what: String,
+    },
+}
+
+/// What a run gives.
+pub struct Trained {
+    /// The model as it was at its best look.
+    pub model: Trainable,
+    /// Every look.
+    pub curve: Vec<Point>,
+    /// The best of them.
+    pub best: Point,
+    /// Why it ended.
+    pub stopped: Stopped,
+    /// Tokens trained on, repeated ones counted again.
+    pub tokens: usize,
+}
+
+impl<L: Loaded> Train<L> {
+    /// Prepares a run over `text`, judged by `held_out`; both are ids. Position `t` predicts token `t + offset`, which is a
+    /// property of the student that no shape tells.
+    ///
+    /// # Errors
+    /// For options that are not allowed, texts that are too short, ids outside the vocabulary, and a teacher with another
+    /// vocabulary or fewer positions.
+    pub fn new(
+        student: Trainable,
+        teacher: Option<L>,
+        (text, held_out): (&[u32], &[u32]),
+        offset: usize,
+        options: TrainOptions,
+        clock: Clock,
+    ) -> Result<Self, DistillError> {
+        options.check(&student, teacher.is_some())?;
+        let vocab_size = student.program.vocab_size;
+        if let Some(teacher) = &teacher {
+            fits(teacher, vocab_size, options.window)?;
+        }
+        for (what, ids) in [("training", text), ("held-out", held_out)] {
+            if let Some((at, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
+                let message = format!(
+                    "token {id} at position {at} of the {what} text is outside the vocabulary of {vocab_size}"
+                );
+                return Err(DistillError::ids(message));
+            }
+        }
+        Ok(Self {
+            text: Windows::new(text, options.window, offset, "training")?,
+            held_out: Windows::new(held_out, options.window, offset, "held-out")?,
+            order: Order::new(options.seed),
+            schedule: optimize::schedule(&options)?,
+            optimizer: Optimizer::new(&student, &options.adam),
+            best: values(&student),
+            student,
+            teacher,
+            started: clock(),
+            clock,
+            done: 0,
+            losses: Vec::new(),
+            looking: Some(Look::default()),
+            curve: Vec::new(),
+            stopped: None,
+            options,
+        })
+    }
+
+    /// Every look at the held-out text so far.
+    pub fn curve(&self) -> &[Point] {
+        &self.curve
+    }
+
+    /// One update.
+    async fn update(&mut self) -> Result<(), DistillError> {
+        let TrainOptions { batch, objective, trains, .. } = self.options;
+        let examples = self.text.at(&self.order.next(&self.text, batch))?;
+        let teacher = match &self.teacher {
+            Some(teacher) if objective.mixture.alpha > 0.0 => {
+                Some(teacher_logits(teacher, &examples.batch).await?)
+            }
+            _ => None,
+        };
+        let gradients = self.student.gradients(&examples, teacher, &objective, trains)?;
+        let [loss, norm] = gradients.summary(&self.student).await?;
+        if !loss.is_finite() || !norm.is_finite() {
+            let what = match loss.is_finite() {
+                true => self.culprit(&gradients).await?,
+                false => "the loss".into(),
+            };
+            self.stopped = Some(Stopped::Diverged { step: self.done, what });
+            return Ok(());
+        }
+        let rate = self.schedule.step().base();
+        self.optimizer.apply(&mut self.student, gradients, rate);
+        self.losses.push(loss.into());
+        self.done += 1;
+        if self.done.is_multiple_of(self.options.validate_every) || self.done == self.options.steps {
+            self.looking = Some(Look::default());
+        }
+        Ok(())
+    }
+
+    /// The first tensor of whose gradient something is no number.
+    async fn culprit(&self, gradients: &Gradients) -> Result<String, DistillError> {
+        for (parameter, gradient) in self.student.parameters.iter().zip(&gradients.of) {
+            let Some(gradient) = gradient else { continue };
+            let sum = read_back(self.student.device, gradient.clone().square().sum()).await?;
+            if !sum[0].is_finite() {
+                return Ok(format!("the gradient of {}", parameter.key));
+            }
+        }
+        Ok("the norm of all gradients together".into())
+    }
+
+    /// Looks at the next windows of the held-out text.
+    async fn look(&mut self, mut look: Look) -> Result<(), DistillError> {
+        let next = look.windows + self.options.batch;
+        let examples = self.held_out.range(look.windows, next)?;
+        let pass = self.student.evaluate();
+        let (logits, _) = pass.predict(&examples)?;
+        let mean = read_back(self.student.device, cross_entropy(logits, pass.labels(&examples)?)).await?;
+        let tokens = examples.labels.len();
+        look.nll += f64::from(mean[0]) * tokens as f64;
+        (look.tokens, look.windows) = (look.tokens + tokens, next);
+        if next < self.held_out.count() {
+            self.looking = Some(look);
+            return Ok(());
+        }
+        let losses = std::mem::take(&mut self.losses);
+        let point = Point {
+            step: self.done,
+            seconds: (self.clock)() - self.started,
+            loss: (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64),
+            held_out: look.nll / look.tokens as f64,
+        };
+        if !point.held_out.is_finite() {
+            let what = "the loss of the held-out text".into();
+            self.stopped = Some(Stopped::Diverged { step: self.done, what });
+            return Ok(());
+        }
+        if best(&self.curve).is_none_or(|best| point.held_out < best.held_out) {
+            self.best = values(&self.student);
+        }
+        self.curve.push(point);
+        let since =
+            best(&self.curve).map_or(0, |best| self.curve.iter().filter(|it| it.step > best.step).count());
+        if self.done == self.options.steps {
+            self.stopped = Some(Stopped::Finished);
+        } else if self.options.patience.is_some_and(|patience| since >= patience) {
+            self.stopped = Some(Stopped::NoBetter);
+        }
+        Ok(())
+    }
+}
+
+impl<L: Loaded> Job for Train<L> {
+    type Output = Trained;
+    type Error = DistillError;
+
+    async fn step(&mut self) -> Result<Option<Progress>, DistillError> {
+        if self.stopped.is_some() {
+            return Ok(None);
+        }
+        let stage = match self.looking.take() {
+            Some(look) => {
+                self.look(look).await?;
+                "validate"
+            }
+            None => {
+                self.update().await?;
+                "train"
+            }
+        };
+        Ok(Some(Progress {
+            stage: stage.into(),
+            done: self.done as f64,
+            total: self.options.steps as f64,
+            unit: "steps".into(),
+            item: None,
+        }))
+    }
+
+    fn finish(self) -> Result<Trained, DistillError> {
+        let Self { mut student, best: values, curve, stopped, done, options, .. } = self;
+        let failed = |message: String| Err(EngineError::Evaluation(message).into());
+        let (stopped, best) = match (stopped, best(&curve)) {
+            (Some(stopped), Some(best)) => (stopped, best),
+            (Some(Stopped::Diverged { what, .. }), None) => {
+                return failed(format!(
+                    "{what} is no number before any training: the student does not compute"
+                ));
+            }
+            _ => return failed("training was finished before its last step".into()),
+        };
+        for (parameter, values) in student.parameters.iter_mut().zip(values) {
+            parameter.values = values;
+        }
+        let tokens = done * options.batch * options.window;
+        Ok(Trained { model: student, curve, best, stopped, tokens })
+    }
+}
+
+/// The point with the least loss; the first of several.
+fn best(curve: &[Point]) -> Option<Point> {
+    curve.iter().copied().min_by(|a, b| a.held_out.total_cmp(&b.held_out))
+}
+
+/// The weights as they are now; numbers are shared until they are replaced.
+fn values(model: &Trainable) -> Vec<Tensor<2>> {
+    model.parameters.iter().map(|Parameter { values, .. }| values.clone()).collect()
+}
+
+/// A teacher's logits `[n, V]` of windows that each begin with an empty state.
+async fn teacher_logits(teacher: &impl Loaded, batch: &Batch) -> Result<Vec<f32>, DistillError> {
+    let mut runner = teacher.runner(true).map_err(EngineError::from)?;
+    let (mut all, mut logits) = (Vec::new(), Vec::new());
+    for window in batch.ids.chunks(batch.len) {
+        runner.restart();
+        runner.forward(window, None).await.map_err(EngineError::from)?;
+        runner.logits(0..window.len(), &mut logits).await.map_err(EngineError::from)?;
+        all.extend_from_slice(&logits);
+    }
+    Ok(all)
+}
+
+/// Refuses a teacher whose logits are not those of the student's ids.
+fn fits(teacher: &impl Loaded, vocab_size: usize, window: usize) -> Result<(), DistillError> {
+    let info = teacher.info();
+    let refuse = |value: String, allowed: String| {
+        Err(EngineError::Option { option: "teacher".into(), value, allowed }.into())
+    };
+    if info.vocab_size != vocab_size {
+        let value = format!("a model of {} ids", info.vocab_size);
+        return refuse(value, format!("one of {vocab_size}, as the student has"));
+    }
+    match info.max_tokens.filter(|&most| most < window) {
+        Some(most) => {
+            refuse(format!("a model of {most} positions"), format!("one that takes windows of {window}"))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,228 @@
+//! Training runs: they learn, are the same each time, keep the best, stop when told, and leave a checkpoint like any other.
+
+use std::rc::Rc;
+
+use statepress_core::{Recipe, Sink, job};
+use statepress_distill::{
+    Adam, Device, Mixture, Objective, Point, Stopped, Train, TrainOptions, Trained, Trains,
+    trained_checkpoint,
+};
+use statepress_distill_tests::golden::assert_close;
+use statepress_distill_tests::{Opened, engine_logits, fixture};
+use statepress_engine::models::Model;
+use statepress_engine::techniques::compress::Compress;
+use statepress_engine::techniques::find;
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    pollster::block_on(future)
+}
+
+fn opened(name: &str) -> Opened {
+    Opened::file(&fixture(&format!("fixtures/{name}.safetensors")), &[])
+}
+
+/// A text that can be learned: ids of four in a row, in one of five orders.
+fn text(len: usize, seed: u64) -> Vec<u32> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut ids = Vec::new();
+    while ids.len() < len {
+        let first = 10 * random.u32(0..5);
+        ids.extend([first, first + 3, first + 1, first + 7]);
+    }
+    ids.truncate(len);
+    ids
+}
+
+fn options() -> TrainOptions {
+    TrainOptions {
+        steps: 60,
+        batch: 4,
+        window: 16,
+        objective: Objective { mixture: Mixture { alpha: 0.0, temperature: 1.0 }, balance: 0.01 },
+        learning_rate: 1e-2,
+        warm_up: 5,
+        validate_every: 20,
+        ..TrainOptions::default()
+    }
+}
+
+fn train(opened: &Opened, device: Device, teacher: Option<Model>, options: TrainOptions) -> Trained {
+    let (text, held_out) = (text(2000, 1), text(200, 2));
+    let student = opened.trainable(device);
+    let run = Train::new(student, teacher, (&text, &held_out), 1, options, || 0.0).unwrap();
+    wait(job::run(run, |_| ())).unwrap()
+}
+
+/// The bytes of a trained model, written by a recipe.
+fn written(opened: &Opened, trained: &Trained, trains: Trains, recipe: &Recipe) -> Vec<u8> {
+    let of = (opened.source.clone(), &*opened.index, &opened.spec);
+    let (source, index) = wait(trained_checkpoint(&trained.model, trains, of)).unwrap();
+    bytes(&Opened { source, index: Rc::new(index), spec: opened.spec.clone() }, recipe)
+}
+
+fn bytes(opened: &Opened, recipe: &Recipe) -> Vec<u8> {
+    #[derive(Clone, Default)]
+    struct Shared(Rc<std::cell::RefCell<Vec<u8>>>);
+    impl Sink for Shared {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), statepress_core::source::SourceError> {
+            self.0.borrow_mut().extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+    let sink = Shared::default();
+    let (source, index) = (opened.source.clone(), opened.index.clone());
+    let job =
+        Compress::new(source, index, &opened.spec, recipe, Box::new(sink.clone()), || 0.0, None).unwrap();
+    wait(job::run(job, |_| ())).unwrap();
+    sink.0.take()
+}
+
+/// Mean negative log-likelihood, nats, of a model that the engine runs.
+fn nll(model: &Model, ids: &[u32], window: usize) -> f64 {
+    let vocab = model.info.vocab_size;
+    let (mut sum, mut count) = (0.0, 0);
+    for at in 0..(ids.len() - 1) / window {
+        let logits = engine_logits(model, &ids[at * window..][..window]);
+        for (row, &label) in logits.chunks(vocab).zip(&ids[at * window + 1..]) {
+            let total: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
+            sum += total.ln() - f64::from(row[label as usize]);
+            count += 1;
+        }
+    }
+    sum / f64::from(count)
+}
+
+fn held_out(curve: &[Point]) -> Vec<f64> {
+    curve.iter().map(|point| point.held_out).collect()
+}
+
+#[test]
+fn a_run_learns_is_repeatable_and_leaves_a_checkpoint() {
+    for device in Device::ALL {
+        for name in ["il_moe", "tf"] {
+            let opened = opened(name);
+            let trained = train(&opened, device, None, options());
+            let curve = held_out(&trained.curve);
+            assert_eq!(trained.curve.iter().map(|point| point.step).collect::<Vec<_>>(), [0, 20, 40, 60]);
+            assert!(curve[3] < 0.5 * curve[0], "{name}, {}: {curve:?}", device.name());
+            assert_eq!((trained.stopped.clone(), trained.best.step), (Stopped::Finished, 60));
+            assert_eq!(trained.tokens, 60 * 4 * 16);
+            assert_eq!(curve, held_out(&train(&opened, device, None, options()).curve), "the same each time");
+            let other = train(&opened, device, None, TrainOptions { seed: 1, ..options() });
+            assert_ne!(curve, held_out(&other.curve), "another order of windows");
+
+            let file =
+                Opened::new(written(&opened, &trained, Trains::All, &find("none").unwrap()), None, &[]);
+            let found = nll(&file.engine(), &text(200, 2), 16);
+            assert_close(name, &[found as f32], &[trained.best.held_out as f32], 1e-4);
+            let names = |opened: &Opened| opened.spec.names.iter().map(str::to_string).collect::<Vec<_>>();
+            assert_eq!(names(&file).len(), file.index.tensors.len());
+        }
+    }
+}
+
+#[test]
+fn a_student_learns_from_its_teacher_alone() {
+    let teacher = train(&opened("il_moe"), Device::Flex, None, options());
+    let teacher = {
+        let bytes = written(&opened("il_moe"), &teacher, Trains::All, &find("none").unwrap());
+        Opened::new(bytes, None, &[]).engine()
+    };
+    let objective = Objective { mixture: Mixture { alpha: 1.0, temperature: 2.0 }, balance: 0.0 };
+    let trained = train(
+        &opened("il_ffn"),
+        Device::Flex,
+        Some(teacher.clone()),
+        TrainOptions { objective, ..options() },
+    );
+    let curve = held_out(&trained.curve);
+    assert!(curve[3] < 0.6 * curve[0], "{curve:?}");
+    assert!(trained.best.held_out < nll(&teacher, &text(200, 2), 16) + 0.3, "{curve:?}");
+}
+
+/// Norms, biases and dynamics make up for codes, which stay what they are, bit for bit.
+#[test]
+fn vectors_recover_what_codes_lost() {
+    let original = {
+        let trained = train(&opened("il_moe"), Device::Flex, None, options());
+        Opened::new(written(&opened("il_moe"), &trained, Trains::All, &find("none").unwrap()), None, &[])
+    };
+    let coded = Opened::new(bytes(&original, &find("int4").unwrap()), None, &[]);
+    let objective = Objective { mixture: Mixture { alpha: 1.0, temperature: 1.0 }, balance: 0.0 };
+    let options = TrainOptions { objective, trains: Trains::Vectors, learning_rate: 2e-3, ..options() };
+    let trained = train(&coded, Device::Flex, Some(original.engine()), options);
+    assert!(trained.best.step > 0, "{:?}", trained.curve);
+    let file = Opened::new(written(&coded, &trained, Trains::Vectors, &find("none").unwrap()), None, &[]);
+    let [before, after] = [&coded, &file].map(|it| nll(&it.engine(), &text(200, 2), 16));
+    assert!(after < before, "{before} {after}");
+    let mut kept = 0;
+    for entry in &coded.index.tensors {
+        let read = |opened: &Opened| {
+            let entry = opened.index.get(&entry.name).unwrap();
+            statepress_formats::read_tensor(&*opened.source, entry).unwrap()
+        };
+        let (was, is) = (read(&coded), read(&file));
+        assert_eq!(was.encoding(), is.encoding(), "{}", entry.name);
+        if matches!(was.encoding(), statepress_core::Encoding::Codes(_)) {
+            assert_eq!(was, is, "{}", entry.name);
+            kept += 1;
+        }
+    }
+    assert!(kept > 10, "{kept}");
+}
+
+#[test]
+fn a_run_stops_when_it_is_no_better_and_when_it_diverges() {
+    let adam = Adam { clip: 1e6, ..TrainOptions::default().adam };
+    let steep =
+        TrainOptions { learning_rate: 1.0, warm_up: 1, adam, steps: 400, patience: Some(2), ..options() };
+    let trained = train(&opened("il_ffn"), Device::Flex, None, steep);
+    let better = trained.curve.iter().position(|point| point.step == trained.best.step).unwrap();
+    match &trained.stopped {
+        Stopped::NoBetter => assert_eq!(trained.curve.len(), better + 3),
+        Stopped::Diverged { what, .. } => assert!(!what.is_empty()),
+        Stopped::Finished => panic!("{:?}", trained.curve),
+    }
+
+    let opened = opened("il_ffn");
+    let mut student = opened.trainable(Device::Flex);
+    let key = "layers.1.ssm.norm.weight";
+    student.set(key, vec![f32::NAN; 16]).unwrap();
+    let (text, held_out) = (text(500, 1), text(50, 2));
+    let run = Train::<Model>::new(student, None, (&text, &held_out), 1, options(), || 0.0).unwrap();
+    let error = wait(job::run(run, |_| ())).err().unwrap();
+    assert_eq!(error.code(), "evaluation-failed", "there is no good state to go back to: {error}");
+}
+
+#[test]
+fn bad_options_and_texts_are_refused() {
+    let opened = opened("il_ffn");
+    let refused = |options: TrainOptions, len: usize, teacher: Option<Model>| {
+        let (text, held_out) = (text(len, 1), text(200, 2));
+        let student = opened.trainable(Device::Flex);
+        match Train::new(student, teacher, (&text, &held_out), 1, options, || 0.0) {
+            Ok(_) => panic!("not refused"),
+            Err(error) => error.to_string(),
+        }
+    };
+    let with = |change: fn(&mut TrainOptions)| {
+        let mut options = options();
+        change(&mut options);
+        refused(options, 500, None)
+    };
+    assert_eq!(with(|it| it.steps = 0), "option steps is 0; allowed: 1 or more");
+    assert_eq!(with(|it| it.window = 25), "option window is 25; allowed: 1 to 24 (the model's positions)");
+    assert_eq!(with(|it| it.warm_up = 60), "option warmUp is 60; allowed: less than the 60 steps");
+    assert_eq!(
+        with(|it| it.objective.mixture.alpha = 0.5),
+        "option alpha is 0.5; allowed: 0, as there is no teacher"
+    );
+    assert!(with(|it| it.learning_rate = f64::NAN).starts_with("option learningRate is NaN"));
+    let short = refused(options(), 16, None);
+    assert!(short.starts_with("the training text has 16 tokens; one window of 16 and the 1 that"), "{short}");
+    let teacher = Opened::file(&fixture("fixtures/il_odd.safetensors"), &[("top_k_experts", 1)]).engine();
+    let mut half = options();
+    half.objective.mixture.alpha = 0.5;
+    let other = refused(half, 500, Some(teacher));
+    assert_eq!(other, "option teacher is a model of 37 ids; allowed: one of 50, as the student has");
+}
