@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use statepress_core::{Recipe, Sink, job};
 use statepress_distill::{
-    Adam, Device, Mixture, Objective, Point, Stopped, Train, TrainOptions, Trained, Trains,
+    Adam, Device, Mixture, Objective, Point, Stopped, Teacher, Train, TrainOptions, Trained, Trains,
     trained_checkpoint,
 };
 use statepress_distill_tests::golden::assert_close;
@@ -46,7 +46,7 @@ fn options() -> TrainOptions {
     }
 }
 
-fn train(opened: &Opened, device: Device, teacher: Option<Model>, options: TrainOptions) -> Trained {
+fn train(opened: &Opened, device: Device, teacher: Option<Teacher>, options: TrainOptions) -> Trained {
     let (text, held_out) = (text(2000, 1), text(200, 2));
     let student = opened.trainable(device);
     let run = Train::new(student, teacher, (&text, &held_out), 1, options, || 0.0).unwrap();
@@ -132,7 +132,7 @@ fn a_student_learns_from_its_teacher_alone() {
     let trained = train(
         &opened("il_ffn"),
         Device::Flex,
-        Some(teacher.clone()),
+        Some(Teacher::Packed(teacher.clone())),
         TrainOptions { objective, ..options() },
     );
     let curve = held_out(&trained.curve);
@@ -150,7 +150,8 @@ fn vectors_recover_what_codes_lost() {
     let coded = Opened::new(bytes(&original, &find("int4").unwrap()), None, &[]);
     let objective = Objective { mixture: Mixture { alpha: 1.0, temperature: 1.0 }, balance: 0.0 };
     let options = TrainOptions { objective, trains: Trains::Vectors, learning_rate: 2e-3, ..options() };
-    let trained = train(&coded, Device::Flex, Some(original.engine()), options);
+    let trained =
+        train(&coded, Device::Flex, Some(Teacher::Numbers(original.trainable(Device::Flex))), options);
     assert!(trained.best.step > 0, "{:?}", trained.curve);
     let file = Opened::new(written(&coded, &trained, Trains::Vectors, &find("none").unwrap()), None, &[]);
     let [before, after] = [&coded, &file].map(|it| nll(&it.engine(), &text(200, 2), 16));
@@ -197,7 +198,7 @@ fn a_run_stops_when_it_is_no_better_and_when_it_diverges() {
 #[test]
 fn bad_options_and_texts_are_refused() {
     let opened = opened("il_ffn");
-    let refused = |options: TrainOptions, len: usize, teacher: Option<Model>| {
+    let refused = |options: TrainOptions, len: usize, teacher: Option<Teacher>| {
         let (text, held_out) = (text(len, 1), text(200, 2));
         let student = opened.trainable(Device::Flex);
         match Train::new(student, teacher, (&text, &held_out), 1, options, || 0.0) {
@@ -223,6 +224,6 @@ fn bad_options_and_texts_are_refused() {
     let teacher = Opened::file(&fixture("fixtures/il_odd.safetensors"), &[("top_k_experts", 1)]).engine();
     let mut half = options();
     half.objective.mixture.alpha = 0.5;
-    let other = refused(half, 500, Some(teacher));
+    let other = refused(half, 500, Some(Teacher::Packed(teacher)));
     assert_eq!(other, "option teacher is a model of 37 ids; allowed: one of 50, as the student has");
 }

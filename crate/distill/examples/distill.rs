@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use statepress_core::{Index, Recipe, Sink, Source, job, source::SourceError};
 use statepress_distill::{
-    Device, Mixture, Objective, Train, TrainOptions, Trainable, Trains, trained_checkpoint,
+    Device, Mixture, Objective, Teacher, Train, TrainOptions, Trainable, Trains, trained_checkpoint,
 };
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
@@ -85,8 +85,12 @@ fn main() -> Result<()> {
     println!("{numbers} parameters, {} bytes, on {}", student.source.len(), device.name());
 
     let (offset, trains) = (student.spec.offset, options.trains);
+    let teacher = match given.contains_key("packed") {
+        true => Teacher::Packed(model),
+        false => Teacher::Numbers(Trainable::load(&*teacher.source, &teacher.index, &teacher.spec, device)?),
+    };
     let mut run =
-        Train::new(trainable, Some(model), (&text, &held_out[..most]), offset, options.clone(), clock)?;
+        Train::new(trainable, Some(teacher), (&text, &held_out[..most]), offset, options.clone(), clock)?;
     let mut shown = 0;
     let trained = pollster::block_on(async {
         use statepress_core::job::Job;

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use statepress_engine::EngineError;
 
 use crate::interpret;
-use crate::loss::Mixture;
+use crate::loss::{Loss, Mixture};
 use crate::model::{Pass, read_back};
 use crate::{Batch, DistillError, Trainable, Trains};
 
@@ -75,7 +75,6 @@ impl Trainable {
         objective: &Objective,
         trains: Trains,
     ) -> Result<Gradients, DistillError> {
-        let pass = self.train(trains);
         let (rows, vocab) = (examples.labels.len(), self.program.vocab_size);
         let wanted = if objective.mixture.alpha > 0.0 { rows * vocab } else { 0 };
         let given = teacher.as_ref().map_or(0, Vec::len);
@@ -84,21 +83,39 @@ impl Trainable {
             let allowed = format!("{wanted}, for {rows} labels and a share of {}", objective.mixture.alpha);
             return Err(EngineError::Option { option, value, allowed }.into());
         }
-        let teacher = teacher.filter(|_| wanted > 0).map(|logits| pass.constant(logits, [rows, vocab]));
-        let (logits, imbalance) = pass.predict(examples)?;
-        let labels = pass.labels(examples)?;
-        let loss = objective.mixture.loss(logits, teacher, labels);
-        let total = match &imbalance {
-            Some(imbalance) if objective.balance > 0.0 => {
-                loss + imbalance.clone().mul_scalar(objective.balance)
-            }
-            _ => loss,
-        };
-        let of = pass.gradients(total.backward());
+        let teacher = teacher
+            .filter(|_| wanted > 0)
+            .map(|logits| Tensor::from_data(TensorData::new(logits, [rows, vocab]), &self.device.burn()));
+        self.graded(examples, teacher, objective, trains)
+    }
+
+    /// The same, of a teacher's logits where the student's are.
+    pub(crate) fn graded(
+        &self,
+        examples: &Labelled,
+        teacher: Option<Tensor<2>>,
+        objective: &Objective,
+        trains: Trains,
+    ) -> Result<Gradients, DistillError> {
+        let pass = self.train(trains);
+        let labels = self.labels(examples)?;
+        let (hidden, imbalance) = pass.hidden(examples)?;
+        let head = interpret::head(&pass);
+        let logits = hidden.clone().inner().matmul(head.clone().inner().transpose());
+        let Loss { value, slope } = objective.mixture.loss(logits, teacher, labels);
+        // A sum that has the slopes of the loss, and no tensor of logits in it.
+        let mut slopes = (slope.transpose().autodiff().matmul(hidden) * head).sum();
+        let mut loss = value;
+        if let Some(imbalance) = imbalance.clone().filter(|_| objective.balance > 0.0) {
+            let imbalance = imbalance.mul_scalar(objective.balance);
+            loss = loss + imbalance.clone().inner();
+            slopes = slopes + imbalance;
+        }
+        let of = pass.gradients(slopes.backward());
         let squares = of.iter().flatten().map(|gradient| gradient.clone().square().sum());
         let sum = squares.reduce(|sum, more| sum + more);
         let norm = sum.unwrap_or_else(|| Tensor::zeros([1], &self.device.burn())).sqrt();
-        Ok(Gradients { of, loss: total.inner(), imbalance: imbalance.map(Tensor::inner), norm })
+        Ok(Gradients { of, loss, imbalance: imbalance.map(Tensor::inner), norm })
     }
 }
 
@@ -130,12 +147,24 @@ impl Gradients {
     }
 }
 
+impl Trainable {
+    /// The labels, which have to be ids.
+    pub(crate) fn labels(&self, examples: &Labelled) -> Result<Tensor<1, Int>, DistillError> {
+        let vocab_size = self.program.vocab_size;
+        if let Some(label) = examples.labels.iter().find(|label| **label as usize >= vocab_size) {
+            return Err(DistillError::ids(format!(
+                "label {label} is outside the vocabulary of {vocab_size}"
+            )));
+        }
+        let labels: Vec<i32> = examples.labels.iter().map(|&id| id as i32).collect();
+        let shape = [labels.len()];
+        Ok(Tensor::from_data(TensorData::new(labels, shape), &self.device.burn()))
+    }
+}
+
 impl Pass<'_> {
-    /// Logits of the positions that have labels, `[n, V]`, and the imbalance of experts.
-    pub(crate) fn predict(
-        &self,
-        examples: &Labelled,
-    ) -> Result<(Tensor<2>, Option<Tensor<1>>), DistillError> {
+    /// What enters the head at the positions that have labels, `[n, d]`, and the imbalance of experts.
+    pub(crate) fn hidden(&self, examples: &Labelled) -> Result<(Tensor<2>, Option<Tensor<1>>), DistillError> {
         let output = self.forward(&examples.batch)?;
         let positions = examples.positions();
         let Batch { windows, len, .. } = examples.batch;
@@ -147,19 +176,6 @@ impl Pass<'_> {
                 all.narrow(1, 0, positions).reshape([windows * positions, width])
             }
         };
-        Ok((interpret::logits(self, hidden), output.imbalance))
-    }
-
-    /// The labels, which have to be ids.
-    pub(crate) fn labels(&self, examples: &Labelled) -> Result<Tensor<1, Int>, DistillError> {
-        let vocab_size = self.program().vocab_size;
-        if let Some(label) = examples.labels.iter().find(|label| **label as usize >= vocab_size) {
-            return Err(DistillError::ids(format!(
-                "label {label} is outside the vocabulary of {vocab_size}"
-            )));
-        }
-        let labels: Vec<i32> = examples.labels.iter().map(|&id| id as i32).collect();
-        let shape = [labels.len()];
-        Ok(Tensor::from_data(TensorData::new(labels, shape), &self.device))
+        Ok((hidden, output.imbalance))
     }
 }

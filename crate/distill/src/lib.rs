@@ -19,4 +19,4 @@ pub use gradients::{Gradients, Labelled, Objective};
 pub use interpret::Batch;
 pub use loss::Mixture;
 pub use model::{Pass, Trainable};
-pub use train::{Adam, Optimizer, Point, Stopped, Train, TrainOptions, Trained, Trains};
+pub use train::{Adam, Optimizer, Point, Stopped, Teacher, Train, TrainOptions, Trained, Trains};

@@ -172,7 +172,7 @@ impl Pass<'_> {
     /// For ids outside the vocabulary and windows longer than the model's positions.
     pub async fn logits(&self, batch: &Batch) -> Result<Vec<f32>, DistillError> {
         let output = self.forward(batch)?;
-        read_back(self.model.device, interpret::logits(self, output.hidden)).await
+        read_back(self.model.device, output.hidden.matmul(interpret::head(self).transpose())).await
     }
 
     pub(crate) fn forward(&self, batch: &Batch) -> Result<Output, DistillError> {

@@ -71,11 +71,10 @@ pub(crate) fn forward(pass: &Pass, batch: &Batch) -> Output {
     Output { hidden, imbalance: interpreter.imbalance }
 }
 
-/// Logits `[rows, V]` of rows of what enters the head, for the ids that exist.
-pub(crate) fn logits(pass: &Pass, hidden: Tensor<2>) -> Tensor<2> {
+/// The matrix that makes logits, `[V, d]`: rows of the ids that exist, with the scale of logits.
+pub(crate) fn head(pass: &Pass) -> Tensor<2> {
     let program = pass.program();
-    let head = pass.matrix(program.head.matrix).narrow(0, 0, program.vocab_size);
-    scaled(hidden.matmul(head.transpose()), program.head.scale)
+    scaled(pass.matrix(program.head.matrix).narrow(0, 0, program.vocab_size), program.head.scale)
 }
 
 struct Interpreter<'a> {

@@ -4,6 +4,7 @@
 
 mod optimize;
 mod options;
+mod teacher;
 mod windows;
 
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
@@ -11,21 +12,21 @@ use burn::tensor::Tensor;
 use statepress_core::job::{Job, Progress};
 use statepress_engine::models::{Loaded, Model};
 use statepress_engine::{Clock, EngineError};
-use statepress_kernels::backend::Runner;
 
 pub use optimize::Optimizer;
 pub use options::{Adam, TrainOptions, Trains};
+pub use teacher::Teacher;
 use windows::{Order, Windows};
 
 use crate::gradients::Gradients;
 use crate::loss::cross_entropy;
 use crate::model::{Parameter, read_back};
-use crate::{Batch, DistillError, Trainable};
+use crate::{DistillError, Trainable, interpret};
 
 /// A training run. A step is one update of the weights, or a look at a part of the held-out text.
 pub struct Train<L: Loaded = Model> {
     student: Trainable,
-    teacher: Option<L>,
+    teacher: Option<Teacher<L>>,
     options: TrainOptions,
     text: Windows,
     held_out: Windows,
@@ -104,7 +105,7 @@ impl<L: Loaded> Train<L> {
     /// vocabulary or fewer positions.
     pub fn new(
         student: Trainable,
-        teacher: Option<L>,
+        teacher: Option<Teacher<L>>,
         (text, held_out): (&[u32], &[u32]),
         offset: usize,
         options: TrainOptions,
@@ -113,7 +114,7 @@ impl<L: Loaded> Train<L> {
         options.check(&student, teacher.is_some())?;
         let vocab_size = student.program.vocab_size;
         if let Some(teacher) = &teacher {
-            fits(teacher, vocab_size, options.window)?;
+            teacher.fits(&student, options.window)?;
         }
         for (what, ids) in [("training", text), ("held-out", held_out)] {
             if let Some((at, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
@@ -154,11 +155,11 @@ impl<L: Loaded> Train<L> {
         let examples = self.text.at(&self.order.next(&self.text, batch))?;
         let teacher = match &self.teacher {
             Some(teacher) if objective.mixture.alpha > 0.0 => {
-                Some(teacher_logits(teacher, &examples.batch).await?)
+                Some(teacher.logits(&examples.batch, &self.student).await?)
             }
             _ => None,
         };
-        let gradients = self.student.gradients(&examples, teacher, &objective, trains)?;
+        let gradients = self.student.graded(&examples, teacher, &objective, trains)?;
         let [loss, norm] = gradients.summary(&self.student).await?;
         if !loss.is_finite() || !norm.is_finite() {
             let what = match loss.is_finite() {
@@ -195,8 +196,10 @@ impl<L: Loaded> Train<L> {
         let next = look.windows + self.options.batch;
         let examples = self.held_out.range(look.windows, next)?;
         let pass = self.student.evaluate();
-        let (logits, _) = pass.predict(&examples)?;
-        let mean = read_back(self.student.device, cross_entropy(logits, pass.labels(&examples)?)).await?;
+        let (hidden, _) = pass.hidden(&examples)?;
+        let logits = hidden.matmul(interpret::head(&pass).transpose());
+        let labels = self.student.labels(&examples)?;
+        let mean = read_back(self.student.device, cross_entropy(logits, labels)).await?;
         let tokens = examples.labels.len();
         look.nll += f64::from(mean[0]) * tokens as f64;
         (look.tokens, look.windows) = (look.tokens + tokens, next);
@@ -286,35 +289,4 @@ fn best(curve: &[Point]) -> Option<Point> {
 /// The weights as they are now; numbers are shared until they are replaced.
 fn values(model: &Trainable) -> Vec<Tensor<2>> {
     model.parameters.iter().map(|Parameter { values, .. }| values.clone()).collect()
-}
-
-/// A teacher's logits `[n, V]` of windows that each begin with an empty state.
-async fn teacher_logits(teacher: &impl Loaded, batch: &Batch) -> Result<Vec<f32>, DistillError> {
-    let mut runner = teacher.runner(true).map_err(EngineError::from)?;
-    let (mut all, mut logits) = (Vec::new(), Vec::new());
-    for window in batch.ids.chunks(batch.len) {
-        runner.restart();
-        runner.forward(window, None).await.map_err(EngineError::from)?;
-        runner.logits(0..window.len(), &mut logits).await.map_err(EngineError::from)?;
-        all.extend_from_slice(&logits);
-    }
-    Ok(all)
-}
-
-/// Refuses a teacher whose logits are not those of the student's ids.
-fn fits(teacher: &impl Loaded, vocab_size: usize, window: usize) -> Result<(), DistillError> {
-    let info = teacher.info();
-    let refuse = |value: String, allowed: String| {
-        Err(EngineError::Option { option: "teacher".into(), value, allowed }.into())
-    };
-    if info.vocab_size != vocab_size {
-        let value = format!("a model of {} ids", info.vocab_size);
-        return refuse(value, format!("one of {vocab_size}, as the student has"));
-    }
-    match info.max_tokens.filter(|&most| most < window) {
-        Some(most) => {
-            refuse(format!("a model of {most} positions"), format!("one that takes windows of {window}"))
-        }
-        None => Ok(()),
-    }
 }
