@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use statepress_core::{Recipe, Sink, job};
+use statepress_core::job::{self, Job};
+use statepress_core::{Recipe, Sink};
 use statepress_distill::{
     Adam, Device, Mixture, Objective, Point, Stopped, Teacher, Train, TrainOptions, Trained, Trains,
     trained_checkpoint,
@@ -182,14 +183,23 @@ fn a_run_stops_when_it_is_no_better_and_when_it_diverges() {
     match &trained.stopped {
         Stopped::NoBetter => assert_eq!(trained.curve.len(), better + 3),
         Stopped::Diverged { what, .. } => assert!(!what.is_empty()),
-        Stopped::Finished => panic!("{:?}", trained.curve),
+        other => panic!("{other:?}: {:?}", trained.curve),
     }
+    let (text, held_out) = (text(500, 1), text(50, 2));
+    let student = opened("il_ffn").trainable(Device::Flex);
+    let mut run = Train::<Model>::new(student, None, (&text, &held_out), 1, options(), || 0.0).unwrap();
+    while run.curve().len() < 2 {
+        wait(run.step()).unwrap();
+    }
+    run.stop();
+    assert_eq!(wait(run.step()).unwrap(), None);
+    let stopped = run.finish().unwrap();
+    assert_eq!((stopped.stopped, stopped.best.step), (Stopped::Asked, 20));
 
     let opened = opened("il_ffn");
     let mut student = opened.trainable(Device::Flex);
     let key = "layers.1.ssm.norm.weight";
     student.set(key, vec![f32::NAN; 16]).unwrap();
-    let (text, held_out) = (text(500, 1), text(50, 2));
     let run = Train::<Model>::new(student, None, (&text, &held_out), 1, options(), || 0.0).unwrap();
     let error = wait(job::run(run, |_| ())).err().unwrap();
     assert_eq!(error.code(), "evaluation-failed", "there is no good state to go back to: {error}");

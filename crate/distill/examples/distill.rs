@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Instant;
 
+use statepress_core::recipe::Step;
 use statepress_core::{Index, Recipe, Sink, Source, job, source::SourceError};
 use statepress_distill::{
     Device, Mixture, Objective, Teacher, Train, TrainOptions, Trainable, Trains, trained_checkpoint,
@@ -53,10 +54,7 @@ fn main() -> Result<()> {
     let model = teacher.model()?;
     let student = match given.get("student") {
         Some(path) => Checkpoint::open(std::fs::read(path)?, None)?,
-        None => Checkpoint::open(
-            teacher.follow(&std::fs::read_to_string(path("recipe")?)?, &model, &text)?,
-            None,
-        )?,
+        None => Checkpoint::open(teacher.follow(&recipe(path("recipe")?)?, &model, &text)?, None)?,
     };
     let device = match given.get("device").map(String::as_str) {
         None | Some("flex") => Device::Flex,
@@ -146,19 +144,15 @@ impl Checkpoint {
     }
 
     /// The bytes that a recipe makes of it.
-    fn follow(&self, recipe: &str, model: &Model, text: &[u32]) -> Result<Vec<u8>> {
-        let recipe: Recipe = serde_json::from_str(recipe)?;
+    fn follow(&self, recipe: &Recipe, model: &Model, text: &[u32]) -> Result<Vec<u8>> {
+        let fitted = |step: &Step| match step {
+            Step::Quantize(quantize) => quantize.compensation().is_some(),
+            Step::Prune(prune) => prune.needs_calibration(),
+        };
+        let read = recipe.steps.iter().any(fitted).then_some((model, text));
         let sink = Collected::default();
         let (source, index) = (self.source.clone(), self.index.clone());
-        let follow = Follow::new(
-            source,
-            index,
-            &self.spec,
-            &recipe,
-            Box::new(sink.clone()),
-            clock,
-            Some((model, text)),
-        )?;
+        let follow = Follow::new(source, index, &self.spec, recipe, Box::new(sink.clone()), clock, read)?;
         pollster::block_on(job::run(follow, |_| ()))?;
         Ok(sink.0.take())
     }
@@ -172,6 +166,14 @@ impl Sink for Collected {
     fn write(&mut self, bytes: &[u8]) -> std::result::Result<(), SourceError> {
         self.0.borrow_mut().extend_from_slice(bytes);
         Ok(())
+    }
+}
+
+/// A built-in recipe, or one in a file.
+fn recipe(name: &str) -> Result<Recipe> {
+    match std::fs::read_to_string(name) {
+        Ok(text) => Ok(Recipe::from_json(&text)?),
+        Err(_) => Ok(find(name)?),
     }
 }
 

@@ -73,11 +73,13 @@ pub enum Stopped {
     Finished,
     /// It has not become better for as many looks as it was told to wait.
     NoBetter,
-    /// Something was no number: the loss of this step, or a gradient.
+    /// It was told to: [`Train::stop`].
+    Asked,
+    /// Something was no number.
     Diverged {
         /// The step that was not done.
         step: usize,
-        /// `the loss`, or the first tensor whose gradient it was.
+        /// The first tensor whose numbers or gradient it was; where there is none, the loss.
         what: String,
     },
 }
@@ -144,6 +146,11 @@ impl<L: Loaded> Train<L> {
         })
     }
 
+    /// Ends the run before its last step: it gives what was best so far.
+    pub fn stop(&mut self) {
+        self.stopped.get_or_insert(Stopped::Asked);
+    }
+
     /// Every look at the held-out text so far.
     pub fn curve(&self) -> &[Point] {
         &self.curve
@@ -162,10 +169,7 @@ impl<L: Loaded> Train<L> {
         let gradients = self.student.graded(&examples, teacher, &objective, trains)?;
         let [loss, norm] = gradients.summary(&self.student).await?;
         if !loss.is_finite() || !norm.is_finite() {
-            let what = match loss.is_finite() {
-                true => self.culprit(&gradients).await?,
-                false => "the loss".into(),
-            };
+            let what = self.culprit(&gradients).await?;
             self.stopped = Some(Stopped::Diverged { step: self.done, what });
             return Ok(());
         }
@@ -179,16 +183,19 @@ impl<L: Loaded> Train<L> {
         Ok(())
     }
 
-    /// The first tensor of whose gradient something is no number.
+    /// What is no number: a tensor's numbers come before gradients, which they make what they are.
     async fn culprit(&self, gradients: &Gradients) -> Result<String, DistillError> {
-        for (parameter, gradient) in self.student.parameters.iter().zip(&gradients.of) {
-            let Some(gradient) = gradient else { continue };
-            let sum = read_back(self.student.device, gradient.clone().square().sum()).await?;
-            if !sum[0].is_finite() {
-                return Ok(format!("the gradient of {}", parameter.key));
+        let Trainable { parameters, device, .. } = &self.student;
+        let weights = parameters.iter().map(|it| (it.key.clone(), Some(&it.values)));
+        let slopes = parameters.iter().zip(&gradients.of);
+        let slopes = slopes.map(|(it, gradient)| (format!("the gradient of {}", it.key), gradient.as_ref()));
+        for (what, tensor) in weights.chain(slopes) {
+            let Some(tensor) = tensor else { continue };
+            if !read_back(*device, tensor.clone().square().sum()).await?[0].is_finite() {
+                return Ok(what);
             }
         }
-        Ok("the norm of all gradients together".into())
+        Ok("the loss".into())
     }
 
     /// Looks at the next windows of the held-out text.
