@@ -4,6 +4,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BackendName, BackendOptions } from "../worker/wasm.js";
 import type { Format } from "./formats.js";
 import type {
+  Center,
   GroupOptions,
   Int4Options,
   Int8Options,
@@ -87,7 +88,10 @@ export interface RecipeDraft {
 }
 
 /** A step of a recipe as it is written. */
-export type StepDraft = { readonly prune: PruneDraft } | { readonly quantize: QuantizeDraft };
+export type StepDraft =
+  | { readonly prune: PruneDraft }
+  | { readonly center: Center }
+  | { readonly quantize: QuantizeDraft };
 
 /** A prune step as it is written: ranked by `l2`, without repair, in all layers, if it says nothing else. */
 export type PruneDraft = Pick<Prune, "kind" | "keep"> & Partial<Prune>;

