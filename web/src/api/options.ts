@@ -148,7 +148,7 @@ export interface SearchOptions extends Running {
   fast?: boolean | undefined;
   /**
    * Entropy-code what is quantized: sizes are those of the file then, and instead of a number of bits each tensor is given a
-   * step between its levels, as far apart as its part in the predictions allows.
+   * step between its levels, as far apart as its part in the predictions allows. The token table is centered first.
    */
   coded?: boolean | undefined;
   /** Steps of a recipe that come first, such as pruning: the search begins with what they leave. */

@@ -6,11 +6,7 @@ import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 
 /** The recipe as the options want it: after these steps, and coded if that is asked for. */
-export async function changed(
-  { args }: Run,
-  recipe: RecipeInput,
-  steps: readonly StepDraft[],
-): Promise<RecipeInput> {
+export async function changed({ args }: Run, recipe: RecipeInput, steps: readonly StepDraft[]): Promise<RecipeInput> {
   const asked = args.flag("coded");
   if (steps.length === 0 && !asked) return recipe;
   const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
