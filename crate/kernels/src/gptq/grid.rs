@@ -81,25 +81,18 @@ pub struct Integers {
     most: f32,
     scale: ScaleType,
     signed: bool,
-    dead: f32,
 }
 
 impl Integers {
     /// Those of a grid of integers.
     pub fn new(grid: Grid, scale: ScaleType) -> Self {
         debug_assert_eq!(grid.levels(), Levels::Integers);
-        Self { least: grid.least(), most: grid.most(), scale, signed: false, dead: 0.0 }
+        Self { least: grid.least(), most: grid.most(), scale, signed: false }
     }
 
     /// The same with scales of either sign: the one level more on one side goes where it is needed.
     pub fn signed(self) -> Self {
         Self { signed: true, ..self }
-    }
-
-    /// The same with this share of a step more on either side that becomes 0, and of every level what is farther from 0 than
-    /// it: codes nearer to 0 take fewer bits once they are entropy-coded.
-    pub fn with_dead_zone(self, dead: f32) -> Self {
-        Self { dead, ..self }
     }
 }
 
@@ -109,7 +102,6 @@ const MAGIC: f32 = 12_582_912.0;
 impl Quantizer for Integers {
     #[inline(always)]
     fn nearest(&self, x: f32) -> f32 {
-        let x = x - self.dead.copysign(x);
         let x = if x < self.least { self.least } else { x };
         let x = if x > self.most { self.most } else { x };
         (x + MAGIC) - MAGIC

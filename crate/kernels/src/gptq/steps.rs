@@ -36,7 +36,7 @@ pub struct Steps<'a> {
 impl Prepared<'_> {
     /// Rounds to 8-bit integers of these steps, with scales as a byte stores them.
     pub fn round_in_steps(&self, values: &[f32], groups: Groups, steps: Steps<'_>, passes: usize) -> Rounded {
-        let grid = Integers::new(Grid::Int8, ScaleType::Log8).with_dead_zone(std::env::var("Z").map_or(0.0, |x| x.parse().unwrap()));
+        let grid = Integers::new(Grid::Int8, ScaleType::Log8);
         let innovation = self.innovation();
         let scale = |(row, values): (usize, &[f32])| {
             let weight = weight(steps.weights, row);
