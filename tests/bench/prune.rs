@@ -1,4 +1,4 @@
-//! Prunes a model by several recipes, and measures what each is worth.
+//! Follows several recipes, such as some that prune, and measures what each is worth.
 //!
 //! ```text
 //! cargo run --release -p statepress-tests --example prune -- CALIBRATION.u16.bin TEST.u16.bin MODEL STEPS... [--limit=TOKENS]
@@ -10,6 +10,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use statepress::recipe::Step;
 use statepress::{Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, run};
 use statepress_tests::files::open_folder;
 
@@ -39,7 +40,8 @@ fn main() {
     let model = base.model().unwrap();
     for steps in recipes {
         let (recipe, sink, started) = (recipe(steps), MemorySink::default(), Instant::now());
-        let needs = recipe.prunes().any(statepress::recipe::Prune::needs_calibration);
+        let compensates = |step: &Step| matches!(step, Step::Quantize(step) if step.compensation().is_some());
+        let needs = recipe.steps.iter().any(|step| step.needs_calibration() || compensates(step));
         let job = match needs {
             true => base.compress_calibrated(&recipe, Box::new(sink.clone()), &model, &calibration),
             false => base.compress(&recipe, Box::new(sink.clone())),

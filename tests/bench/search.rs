@@ -1,25 +1,41 @@
 //! Searches for the best recipe at several sizes, carries them out, and puts what was predicted beside what is measured.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--coded] [--fast] [--tiny]
+//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--coded] [--fast] [--tiny]
 //! ```
 //!
 //! `MODEL` is a folder; the texts are token ids. The first 16,384 ids of the calibration text are read: the last quarter
-//! of them judges while searching. `--tiny` searches fast and measures two windows only.
+//! of them judges while searching. `STEPS` is a JSON list of recipe steps that come before; `--tiny` searches fast and
+//! measures two windows only.
 
 use std::path::Path;
 use std::time::Instant;
 
-use statepress::report::SearchTarget;
-use statepress::{Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, OpenOptions, allocate, run};
+use statepress::recipe::Step;
+use statepress::report::{CompressReport, SearchTarget};
+use statepress::{
+    Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, Model, OpenOptions, Recipe, allocate, run,
+};
 use statepress_tests::files::open_folder;
 
-const USAGE: &str =
-    "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--coded] [--fast] [--tiny]";
+const USAGE: &str = "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--coded] [--fast] [--tiny]";
 
 fn ids(path: &str) -> Vec<u32> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     bytes.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes).into()).collect()
+}
+
+/// What a recipe makes of a checkpoint.
+fn followed(base: &Checkpoint, recipe: &Recipe, model: &Model, read: &[u32]) -> (CompressReport, Checkpoint) {
+    let sink = MemorySink::default();
+    let compensates = |step: &Step| matches!(step, Step::Quantize(step) if step.compensation().is_some());
+    let reads = recipe.steps.iter().any(|step| step.needs_calibration() || compensates(step));
+    let job = match reads {
+        true => base.compress_calibrated(recipe, Box::new(sink.clone()), model, read),
+        false => base.compress(recipe, Box::new(sink.clone())),
+    };
+    let report = run(job.unwrap(), |_| {}).unwrap();
+    (report, Checkpoint::open(sink.take(), OpenOptions::default()).unwrap())
 }
 
 fn main() {
@@ -39,7 +55,14 @@ fn main() {
         coded: has("--coded"),
         ..CostsOptions::default()
     };
-    let costs = run(base.search_costs(&model, (read, judged), &how).unwrap(), |_| {}).unwrap();
+    let steps = options.iter().find_map(|option| option.strip_prefix("--first=")).unwrap_or("[]");
+    let first = format!(r#"{{"version":1,"name":"first","steps":{steps}}}"#);
+    let first = Recipe::from_json(&first).unwrap_or_else(|error| panic!("{steps}: {error}"));
+    let (_, left) = followed(&base, &first, &model, read);
+    let left_model = left.model().unwrap();
+    let mut costs = run(left.search_costs(&left_model, (read, judged), &how).unwrap(), |_| {}).unwrap();
+    costs.base.steps.splice(0..0, first.steps);
+    costs.bytes_before = base.plan(&costs.base).unwrap().bytes.before;
     println!("costs of {} tensors: {:.1} s", costs.tensors.len(), started.elapsed().as_secs_f64());
     for tensor in &costs.tensors {
         let measured = tensor.choices.iter().filter(|it| it.measured);
@@ -52,10 +75,8 @@ fn main() {
         let ratio = ratio.parse().expect(USAGE);
         let found =
             allocate(&costs, &SearchTarget { ratio: Some(ratio), ..SearchTarget::default() }).unwrap();
-        let sink = MemorySink::default();
-        let job = base.compress_calibrated(&found.recipe, Box::new(sink.clone()), &model, read).unwrap();
-        let report = run(job, |_| {}).unwrap();
-        let compressed = Checkpoint::open(sink.take(), OpenOptions::default()).unwrap().model().unwrap();
+        let (report, compressed) = followed(&base, &found.recipe, &model, read);
+        let compressed = compressed.model().unwrap();
         let limit = has("--tiny").then_some(512);
         let options = CompareOptions { window: Some(256), limit, ..CompareOptions::default() };
         let card = run(Compare::new(&model, &compressed, &test, options, || 0.0).unwrap(), |_| {}).unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use statepress_core::Recipe;
 use statepress_distill::{Batch, Device, Trains};
 use statepress_distill_tests::golden::{Golden, assert_close};
 use statepress_distill_tests::{Opened, engine_logits, fixture};
@@ -60,6 +61,19 @@ fn itera_lite_and_the_transformer_give_the_engines_logits() {
         ("tf", 24, &[]),
     ] {
         check(name, &Opened::file(&fixture(&format!("fixtures/{name}.safetensors")), set), &[1, 3, 7, most]);
+    }
+}
+
+/// What recipes add to a model is in its program.
+#[test]
+fn a_centered_table_keeps_its_bias() {
+    let recipe = Recipe::from_json(r#"{"version": 1, "name": "t", "steps": [{"center": {}}]}"#).unwrap();
+    for name in ["il_moe", "tf"] {
+        let file = Opened::file(&fixture(&format!("fixtures/{name}.safetensors")), &[]).written(&recipe);
+        let centered = Opened::new(file, None, &[]);
+        check(name, &centered, &[7]);
+        let device = Device::Flex;
+        assert!(centered.trainable(device).keys().any(|(key, _)| key == "embedding.bias"), "{name}");
     }
 }
 

@@ -3,14 +3,17 @@
 #[path = "../support/golden.rs"]
 pub mod golden;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
-use statepress_core::{Index, Source, job};
+use statepress_core::source::SourceError;
+use statepress_core::{Index, Recipe, Sink, Source, job};
 use statepress_distill::{Device, Trainable};
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_model};
 use statepress_engine::models::{Cpu, Load, Model, sequence_logits};
+use statepress_engine::techniques::follow::Follow;
 use statepress_formats::{Choice, open_with};
 
 /// A checkpoint in memory, and what it is.
@@ -59,9 +62,35 @@ impl Opened {
         pollster::block_on(job::run(load, |_| ())).unwrap()
     }
 
+    /// The file that a recipe makes of it, which reads no text.
+    pub fn written(&self, recipe: &Recipe) -> Vec<u8> {
+        let (sink, bytes) = Written::new();
+        let (source, index) = (self.source.clone(), self.index.clone());
+        let follow = Follow::new(source, index, &self.spec, recipe, Box::new(sink), || 0.0, None).unwrap();
+        pollster::block_on(job::run(follow, |_| ())).unwrap();
+        bytes.take()
+    }
+
     /// As it can be trained.
     pub fn trainable(&self, device: Device) -> Trainable {
         Trainable::load(&*self.source, &self.index, &self.spec, device).unwrap()
+    }
+}
+
+/// Where a file is written to.
+struct Written(Rc<RefCell<Vec<u8>>>);
+
+impl Written {
+    fn new() -> (Self, Rc<RefCell<Vec<u8>>>) {
+        let bytes = Rc::default();
+        (Self(Rc::clone(&bytes)), bytes)
+    }
+}
+
+impl Sink for Written {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(())
     }
 }
 

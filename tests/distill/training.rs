@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
+use statepress_core::Recipe;
 use statepress_core::job::{self, Job};
-use statepress_core::{Recipe, Sink};
 use statepress_distill::{
     Adam, Device, Mixture, Objective, Point, Stopped, Teacher, Train, TrainOptions, Trained, Trains,
     trained_checkpoint,
@@ -11,7 +11,6 @@ use statepress_distill::{
 use statepress_distill_tests::golden::assert_close;
 use statepress_distill_tests::{Opened, engine_logits, fixture};
 use statepress_engine::models::Model;
-use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::find;
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -58,24 +57,7 @@ fn train(opened: &Opened, device: Device, teacher: Option<Teacher>, options: Tra
 fn written(opened: &Opened, trained: &Trained, trains: Trains, recipe: &Recipe) -> Vec<u8> {
     let of = (opened.source.clone(), &*opened.index, &opened.spec);
     let (source, index) = wait(trained_checkpoint(&trained.model, trains, of)).unwrap();
-    bytes(&Opened { source, index: Rc::new(index), spec: opened.spec.clone() }, recipe)
-}
-
-fn bytes(opened: &Opened, recipe: &Recipe) -> Vec<u8> {
-    #[derive(Clone, Default)]
-    struct Shared(Rc<std::cell::RefCell<Vec<u8>>>);
-    impl Sink for Shared {
-        fn write(&mut self, bytes: &[u8]) -> Result<(), statepress_core::source::SourceError> {
-            self.0.borrow_mut().extend_from_slice(bytes);
-            Ok(())
-        }
-    }
-    let sink = Shared::default();
-    let (source, index) = (opened.source.clone(), opened.index.clone());
-    let job =
-        Compress::new(source, index, &opened.spec, recipe, Box::new(sink.clone()), || 0.0, None).unwrap();
-    wait(job::run(job, |_| ())).unwrap();
-    sink.0.take()
+    Opened { source, index: Rc::new(index), spec: opened.spec.clone() }.written(recipe)
 }
 
 /// Mean negative log-likelihood, nats, of a model that the engine runs.
@@ -148,7 +130,7 @@ fn vectors_recover_what_codes_lost() {
         let trained = train(&opened("il_moe"), Device::Flex, None, options());
         Opened::new(written(&opened("il_moe"), &trained, Trains::All, &find("none").unwrap()), None, &[])
     };
-    let coded = Opened::new(bytes(&original, &find("int4").unwrap()), None, &[]);
+    let coded = Opened::new(original.written(&find("int4").unwrap()), None, &[]);
     let objective = Objective { mixture: Mixture { alpha: 1.0, temperature: 1.0 }, balance: 0.0 };
     let options = TrainOptions { objective, trains: Trains::Vectors, learning_rate: 2e-3, ..options() };
     let trained =

@@ -80,8 +80,11 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   });
   const first = [{ prune: { kind: "width", keep: 0.5 } }];
   const coded = await search(checkpoint, { ratio: 6 }, { ...asked, coded: true, first });
-  assert.deepEqual(Object.keys(coded.recipe.steps[0]), ["prune"]);
-  const { rules } = coded.recipe.steps[1].quantize;
+  assert.deepEqual(
+    coded.recipe.steps.flatMap((step) => Object.keys(step)),
+    ["prune", "center", "quantize"],
+  );
+  const { rules } = coded.recipe.steps[2].quantize;
   assert.ok(rules.filter(({ precision, step }) => precision === "int8" && step > 0).length > 3, JSON.stringify(rules));
   assert.equal(coded.compressed.report.pruned.length, 1, "one recipe does both");
   const { after, memory, ratio } = coded.compressed.report.bytes;

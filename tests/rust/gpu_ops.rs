@@ -301,6 +301,7 @@ fn embeddings_are_the_decoded_rows() {
                 positions: one.matrix(&lab.0, vec![zeros.clone()]).unwrap(),
                 y: one.put(&vec![f32::NAN; 3 * cols]),
                 scale: 1.0,
+                bias: one.constant(&vec![0.0; cols]),
             };
             lab.run(&mut one, Kernel::Embed, &["POSITIONS"], &params, [cols.div_ceil(8 * 256), 3, 1]);
             let expected: Vec<f32> =

@@ -42,9 +42,18 @@ pub struct Recipe {
 pub enum Step {
     /// Remove structure; before anything is quantized.
     Prune(Prune),
+    /// Move the mean row of the token table to a bias of the table; before anything is quantized. What is left of the rows is
+    /// smaller, and so are its rounding errors; predictions stay what they were.
+    Center(Center),
     /// Store numbers in fewer bits.
     Quantize(Quantize),
 }
+
+/// Center the token table: there is nothing to choose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(deny_unknown_fields)]
+pub struct Center {}
 
 /// Store numbers in fewer bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,11 +158,14 @@ impl Recipe {
         let mut quantizes = false;
         for step in &self.steps {
             match step {
-                Step::Prune(_) if quantizes => {
-                    let allowed = "prune steps before quantize, as codes cannot be fitted again";
-                    return Err(RecipeError::option("steps", "prune after quantize", allowed));
+                Step::Prune(_) | Step::Center(_) if quantizes => {
+                    let value = format!("{} after quantize", step.name());
+                    let allowed =
+                        "steps that change numbers before quantize, as codes cannot be fitted again";
+                    return Err(RecipeError::option("steps", value, allowed));
                 }
                 Step::Prune(prune) => prune.check()?,
+                Step::Center(_) => {}
                 Step::Quantize(quantize) => {
                     quantizes = true;
                     quantize.codecs().check()?;
@@ -202,12 +214,9 @@ fn not_a_recipe(json: &str, error: &serde_json::Error) -> RecipeError {
 }
 
 impl Recipe {
-    /// Its prune steps, in order.
-    pub fn prunes(&self) -> impl Iterator<Item = &Prune> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Prune(prune) => Some(prune),
-            Step::Quantize(_) => None,
-        })
+    /// Its steps before anything is quantized, in order.
+    pub fn first_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().take_while(|step| !matches!(step, Step::Quantize(_)))
     }
 
     /// The same with errors of rounding made up for, as usual where it does not say how.
@@ -219,6 +228,22 @@ impl Recipe {
             }
         }
         self
+    }
+}
+
+impl Step {
+    /// Its name in recipes.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Prune(_) => "prune",
+            Self::Center(_) => "center",
+            Self::Quantize(_) => "quantize",
+        }
+    }
+
+    /// Whether a text has to be read for it before anything is quantized.
+    pub fn needs_calibration(&self) -> bool {
+        matches!(self, Self::Prune(prune) if prune.needs_calibration())
     }
 }
 

@@ -148,6 +148,7 @@ impl Checkpoint {
         let fitted = |step: &Step| match step {
             Step::Quantize(quantize) => quantize.compensation().is_some(),
             Step::Prune(prune) => prune.needs_calibration(),
+            Step::Center(_) => false,
         };
         let read = recipe.steps.iter().any(fitted).then_some((model, text));
         let sink = Collected::default();

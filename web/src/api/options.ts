@@ -4,6 +4,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BackendName, BackendOptions } from "../worker/wasm.js";
 import type { Format } from "./formats.js";
 import type {
+  Center,
   GroupOptions,
   Int4Options,
   Int8Options,
@@ -87,7 +88,10 @@ export interface RecipeDraft {
 }
 
 /** A step of a recipe as it is written. */
-export type StepDraft = { readonly prune: PruneDraft } | { readonly quantize: QuantizeDraft };
+export type StepDraft =
+  | { readonly prune: PruneDraft }
+  | { readonly center: Center }
+  | { readonly quantize: QuantizeDraft };
 
 /** A prune step as it is written: ranked by `l2`, without repair, in all layers, if it says nothing else. */
 export type PruneDraft = Pick<Prune, "kind" | "keep"> & Partial<Prune>;
@@ -144,7 +148,7 @@ export interface SearchOptions extends Running {
   fast?: boolean | undefined;
   /**
    * Entropy-code what is quantized: sizes are those of the file then, and instead of a number of bits each tensor is given a
-   * step between its levels, as far apart as its part in the predictions allows.
+   * step between its levels, as far apart as its part in the predictions allows. The token table is centered first.
    */
   coded?: boolean | undefined;
   /** Steps of a recipe that come first, such as pruning: the search begins with what they leave. */

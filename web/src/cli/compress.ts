@@ -8,7 +8,7 @@ import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
 import { calibrationOf, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { each, running, withCheckpoint } from "./opened.js";
-import { changed, prunes } from "./recipes.js";
+import { changed, firstSteps } from "./recipes.js";
 import * as show from "./show.js";
 
 export async function compress(run: Run, files: string[]): Promise<number> {
@@ -21,8 +21,8 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   if (args.flag("compensate") && !calibration) {
     throw new UsageError("--compensate needs a text for the model to read: --calibrate TEXT or --calibrate-ids BIN");
   }
-  const first = prunes(run, calibration !== undefined);
-  if (!calibration && first.some(({ prune }) => prune.kind === "delta")) {
+  const first = firstSteps(run, calibration !== undefined);
+  if (!calibration && first.some((step) => "prune" in step && step.prune.kind === "delta")) {
     throw new UsageError("--prune delta needs a text to fit to: --calibrate TEXT or --calibrate-ids BIN");
   }
   // Said before the work rather than after it.

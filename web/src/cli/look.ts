@@ -6,7 +6,7 @@ import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { inputOf, ofRecipe, readRecipe, readTokens } from "./files.js";
 import { each, protocol, running, withCheckpoint } from "./opened.js";
-import { changed, prunes } from "./recipes.js";
+import { changed, firstSteps } from "./recipes.js";
 import * as show from "./show.js";
 import { tensor } from "./tensor.js";
 
@@ -58,7 +58,7 @@ export async function advise(run: Run, file: string): Promise<number> {
 export async function plan(run: Run, files: string[]): Promise<number> {
   const asked = run.args.need("recipe");
   const named = await readRecipe(asked, run.signal);
-  const recipe = await changed(run, named, prunes(run, false));
+  const recipe = await changed(run, named, firstSteps(run, false));
   return each(run, files, (file) =>
     withCheckpoint(run, file, async (checkpoint) => {
       const planned = await ofRecipe(asked, checkpoint.plan(recipe));

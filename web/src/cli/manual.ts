@@ -29,7 +29,7 @@ export const COMMANDS: Record<string, Command> = {
   plan: {
     operands: ["FILE..."],
     does: "predict what a recipe will do; reads no weights",
-    options: ["recipe", "prune", "coded", ...OPENING],
+    options: ["recipe", "prune", "center", "coded", ...OPENING],
     run: async (run, files) => (await import("./look.js")).plan(run, files),
   },
   compress: {
@@ -39,6 +39,7 @@ export const COMMANDS: Record<string, Command> = {
       "output",
       "recipe",
       "prune",
+      "center",
       "calibrate",
       "calibrate-ids",
       "ids-type",
@@ -64,6 +65,7 @@ export const COMMANDS: Record<string, Command> = {
         "calibrate-ids",
         "ids-type",
         "prune",
+        "center",
         "fast",
         "coded",
       ] as const),

@@ -1,16 +1,12 @@
-// What options change of a recipe: --prune puts steps before its own, --coded says how codes are stored.
+// What options change of a recipe: --prune and --center put steps before its own, --coded says how codes are stored.
 
 import { coded, quantizes } from "../api/coded.js";
-import { type PruneDraft, type Recipe, type RecipeInput, recipes } from "../api/node.js";
+import { type PruneDraft, type Recipe, type RecipeInput, recipes, type StepDraft } from "../api/node.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 
 /** The recipe as the options want it: after these steps, and coded if that is asked for. */
-export async function changed(
-  { args }: Run,
-  recipe: RecipeInput,
-  steps: readonly { prune: PruneDraft }[],
-): Promise<RecipeInput> {
+export async function changed({ args }: Run, recipe: RecipeInput, steps: readonly StepDraft[]): Promise<RecipeInput> {
   const asked = args.flag("coded");
   if (steps.length === 0 && !asked) return recipe;
   const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
@@ -23,10 +19,11 @@ export async function changed(
   return asked ? coded(pruned as Recipe) : pruned;
 }
 
-/** The steps that --prune asks for. `reads`: whether there is a text for the model to read. */
-export function prunes({ args }: Run, reads: boolean): { prune: PruneDraft }[] {
+/** The steps that --prune and --center ask for. `reads`: whether there is a text for the model to read. */
+export function firstSteps({ args }: Run, reads: boolean): StepDraft[] {
   const parts = args.text("prune")?.split(",") ?? [];
-  return parts.map((part) => ({ prune: step(part.trim(), reads) }));
+  const prunes = parts.map((part) => ({ prune: step(part.trim(), reads) }));
+  return args.flag("center") ? [...prunes, { center: {} }] : prunes;
 }
 
 /** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */

@@ -10,7 +10,7 @@ import { save, writeJson } from "./compress.js";
 import { destinations } from "./destinations.js";
 import { calibrationOf, readTokens } from "./files.js";
 import { running, withCheckpoint } from "./opened.js";
-import { prunes } from "./recipes.js";
+import { firstSteps } from "./recipes.js";
 import * as show from "./show.js";
 
 export async function search(run: Run, file: string): Promise<number> {
@@ -42,7 +42,7 @@ export async function search(run: Run, file: string): Promise<number> {
       calibration,
       fast: args.flag("fast"),
       coded: args.flag("coded"),
-      first: prunes(run, true),
+      first: firstSteps(run, true),
       beside: place.file,
     };
     const found = await searched(checkpoint, target, { ...running(run), ...asked });

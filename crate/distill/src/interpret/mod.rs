@@ -86,20 +86,22 @@ struct Interpreter<'a> {
 }
 
 impl Interpreter<'_> {
+    /// Every field is named, so that a new one does not compile before it is seen to.
     fn run(&mut self, op: &Op) {
         let y = match op {
-            Op::Embed { table, positions, scale, .. } => {
-                let rows = scaled(self.pass.matrix(*table).select(0, self.ids()), *scale);
-                match positions {
+            Op::Embed { table, positions, bias, scale, y: _ } => {
+                let mut rows = scaled(self.pass.matrix(*table).select(0, self.ids()), *scale);
+                if let Some(positions) = positions {
+                    let places = self.pass.matrix(*positions).narrow(0, 0, self.batch.len);
+                    rows = self.flat(self.windows(rows) + places.unsqueeze_dim(0));
+                }
+                match bias {
+                    Some(bias) => rows + self.row(*bias),
                     None => rows,
-                    Some(positions) => {
-                        let places = self.pass.matrix(*positions).narrow(0, 0, self.batch.len);
-                        self.flat(self.windows(rows) + places.unsqueeze_dim(0))
-                    }
                 }
             }
-            Op::Norm { norm, x, .. } => self.normalise(norm, self.rows(*x)),
-            Op::GatedNorm { norm, x, z, .. } => {
+            Op::Norm { norm, x, y: _ } => self.normalise(norm, self.rows(*x)),
+            Op::GatedNorm { norm, x, z, y: _ } => {
                 let (x, gate) = (self.rows(*x), silu(self.rows(*z)));
                 match norm {
                     None => x * gate,
@@ -108,7 +110,7 @@ impl Interpreter<'_> {
                 }
             }
             Op::Linear(op) => self.linear(op),
-            Op::Conv1d { x, taps, bias, .. } => {
+            Op::Conv1d { x, taps, bias, tail: _, y: _ } => {
                 let y = self.conv(self.rows(*x), *taps);
                 match bias {
                     Some(bias) => y + self.row(*bias),
@@ -116,18 +118,18 @@ impl Interpreter<'_> {
                 }
             }
             Op::Activate { activation, y } => activate(*activation, self.whole(*y)),
-            Op::Softplus { x, bias, limits: [least, most], .. } => {
+            Op::Softplus { x, bias, limits: [least, most], y: _ } => {
                 let step = softplus(self.rows(*x) + self.row(*bias), 1.0);
                 let step = if *least > 0.0 { step.clamp_min(*least) } else { step };
                 if most.is_finite() { step.clamp_max(*most) } else { step }
             }
-            Op::SoftplusMean { x, bias, .. } => softplus(self.whole(*x) + self.row(*bias), 1.0).mean_dim(1),
-            Op::Scan { dt, bx, a, .. } => {
+            Op::SoftplusMean { x, bias, y: _ } => softplus(self.whole(*x) + self.row(*bias), 1.0).mean_dim(1),
+            Op::Scan { dt, bx, a, h: _, y: _ } => {
                 let (dt, bx) = (self.whole(*dt), self.whole(*bx));
                 let decay = dt.clone() * self.row(*a);
                 self.flat(scan::scan(self.windows(decay), self.windows(dt * bx)))
             }
-            Op::SelectiveScan { u, dt, b, c, a, d, .. } => {
+            Op::SelectiveScan { u, dt, b, c, a, d, h: _, y: _ } => {
                 let (u, dt) = (self.rows(*u), self.whole(*dt));
                 let (b, c) = (self.rows(*b), self.rows(*c));
                 let a = self.pass.vector(*a).reshape([u.dims()[1], b.dims()[1]]);
@@ -145,7 +147,7 @@ impl Interpreter<'_> {
                 self.flat(scan::ssd(u, dt, decay, b, c, &heads)) + skipped
             }
             Op::Skip { d, x, y } => self.whole(*y) + self.rows(*x) * self.row(*d),
-            Op::Gate { x, z, z_scale, .. } => self.rows(*x) * silu(scaled(self.rows(*z), *z_scale)),
+            Op::Gate { x, z, z_scale, y: _ } => self.rows(*x) * silu(scaled(self.rows(*z), *z_scale)),
             Op::Attention(op) => {
                 let [q, k, v] = [op.q, op.k, op.v].map(|it| self.windows(self.rows(it)));
                 self.flat(attention::causal(self.pass, op, q, k, v))

@@ -23,6 +23,10 @@ const PROBE: Encoding = Encoding::nf4(64, ScaleType::Fp32);
 /// Windows of the calibration text on which that is measured.
 const WINDOWS: usize = 4;
 
+/// By how much the substitute is taken larger than a probe says: it lacks directions that only the layers between make
+/// touchy, and measured with it twice as large, coded tables lose 4 to 6 % less.
+const MORE: f64 = 2.0;
+
 /// The substitute of a model's `F_in`, whose softmax has the covariance
 /// [`HeadStatistics::covariance`](super::HeadStatistics::covariance).
 pub fn of_model(model: &Model, covariance: &[f32]) -> Vec<f32> {
@@ -135,11 +139,11 @@ pub struct Probed {
 }
 
 impl Probed {
-    /// How many times `f` is needed to explain the divergence together with the head's H. `None` where the head explains
-    /// all of it.
+    /// How many times `f` is taken, by what is needed to explain the divergence together with the head's H. `None` where the
+    /// head explains all of it.
     pub fn size(&self, head: &[f32], f: &[f32]) -> Option<f64> {
         let (explained, unit) = (half_trace(&self.change, head), half_trace(&self.change, f));
-        (unit > 0.0 && self.kl > explained).then(|| (self.kl - explained) / unit)
+        (unit > 0.0 && self.kl > explained).then(|| MORE * (self.kl - explained) / unit)
     }
 }
 

@@ -23,7 +23,10 @@ pub(crate) const ENTRY: Entry = Entry {
     trunk: "backbone.",
     keys: &["layers.*.mixer.x_proj.weight"],
     without: &[],
-    aliases: &[("backbone.embedding.weight", "backbone.embeddings.weight")],
+    aliases: &[
+        ("backbone.embedding.weight", "backbone.embeddings.weight"),
+        ("backbone.embedding.bias", "backbone.embeddings.bias"),
+    ],
     table: "backbone.embeddings.weight",
     fields: &[
         ("hidden_size", &["d_model"]),

@@ -4,27 +4,31 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
-use statepress_core::recipe::Prune;
+use statepress_core::recipe::Step;
 use statepress_core::report::{CompressReport, FileReport, Plan, Pruned};
 use statepress_core::{Finding, Index, Recipe, Sink, Source};
 
+use super::center;
 use super::compress::Compress;
+use super::derived::Checkpoint;
 use super::plan::{Known, plan_knowing, quantize_step, ratio};
-use super::prune::{PrunedCheckpoint, Pruning};
+use super::prune::{self, PrunedCheckpoint, Pruning};
+
 use crate::families::ModelSpec;
 use crate::models::{Cpu, Load, Model};
 use crate::{Clock, EngineError};
 
-/// A recipe being followed. A step prunes in one place, compresses one tensor, or reads a part of the calibration text.
+/// A recipe being followed. A step prunes in one place, centers, compresses one tensor, or reads a part of the calibration text.
 pub struct Follow {
     stage: Option<Stage>,
     recipe: Recipe,
-    prunes: VecDeque<Prune>,
+    /// What is done before anything is quantized, and was not begun.
+    first: VecDeque<Step>,
     ids: Option<Rc<Vec<u32>>>,
     sink: Option<Box<dyn Sink>>,
     clock: Clock,
     started: f64,
-    /// The plan without prune steps: what was there before.
+    /// The plan without its first steps: what was there before.
     before: Option<Plan>,
     pruned: Vec<Pruned>,
     findings: Vec<Finding>,
@@ -34,8 +38,9 @@ pub struct Follow {
 /// What is done now.
 enum Stage {
     Prune(Box<Pruning>),
-    /// What was pruned is loaded, as errors are made up for by what enters it.
-    Load(Box<Load<Cpu>>, Box<PrunedCheckpoint>),
+    Center(Checkpoint),
+    /// What the first steps left is loaded, as errors are made up for by what enters it.
+    Load(Box<Load<Cpu>>, Checkpoint),
     Compress(Box<Compress>),
 }
 
@@ -53,11 +58,11 @@ impl Follow {
     ) -> Result<Self, EngineError> {
         recipe.check()?;
         let started = clock();
-        let mut prunes: VecDeque<Prune> = recipe.prunes().cloned().collect();
+        let first: VecDeque<Step> = recipe.first_steps().cloned().collect();
         let mut follow = Self {
             stage: None,
             recipe: recipe.clone(),
-            prunes: VecDeque::new(),
+            first,
             ids: None,
             sink: None,
             clock,
@@ -67,12 +72,12 @@ impl Follow {
             findings: Vec::new(),
             from_files: Vec::new(),
         };
-        let Some(first) = prunes.pop_front() else {
+        if follow.first.is_empty() {
             let job = Compress::new(source, index, spec, recipe, sink, clock, calibration)?;
             follow.stage = Some(Stage::Compress(Box::new(job)));
             return Ok(follow);
-        };
-        let needs = recipe.prunes().any(Prune::needs_calibration) || compensates(recipe)?;
+        }
+        let needs = recipe.first_steps().any(Step::needs_calibration) || compensates(recipe)?;
         if calibration.is_some() && !needs {
             let allowed = "none, as nothing in the recipe depends on what the model reads";
             return Err(EngineError::option("calibration", "given", allowed));
@@ -82,14 +87,13 @@ impl Follow {
             return Err(EngineError::option("calibration", "not given", allowed));
         }
         // What plan refuses is refused before anything is computed.
-        let (smaller, understood, _) = super::prune::planned(&index, spec, recipe)?;
-        plan_knowing(&smaller, &understood, recipe, &Known::default())?;
+        let outlined = outline(&index, spec, recipe)?;
+        plan_knowing(&outlined.index, &outlined.spec, recipe, &Known::default())?;
         follow.before = Some(plan_knowing(&index, spec, recipe, &Known::default())?.plan);
         follow.ids = calibration.map(|(_, ids)| Rc::new(ids.to_vec()));
+        follow.sink = Some(sink);
         let model = calibration.map(|(model, _)| model.clone());
-        let job = Pruning::new(source, index, spec.clone(), &first, follow.ids.as_ref(), model)?;
-        follow.stage = Some(Stage::Prune(Box::new(job)));
-        (follow.prunes, follow.sink) = (prunes, Some(sink));
+        follow.stage = Some(follow.begin(Checkpoint { source, index, spec: spec.clone() }, model)?);
         Ok(follow)
     }
 
@@ -98,25 +102,23 @@ impl Follow {
         Self { from_files, ..self }
     }
 
-    /// Goes on with what a prune step left.
-    fn go_on(&mut self, pruned: PrunedCheckpoint) -> Result<Stage, EngineError> {
-        if let Some(next) = self.prunes.pop_front() {
-            let PrunedCheckpoint { source, index, spec, report, findings } = pruned;
-            self.keep(report, findings);
-            let job = Pruning::new(source, index, spec, &next, self.ids.as_ref(), None)?;
-            return Ok(Stage::Prune(Box::new(job)));
+    /// Begins the next step with what the last one left. `model` is what that loads as, where it is known.
+    fn begin(&mut self, left: Checkpoint, model: Option<Model>) -> Result<Stage, EngineError> {
+        match self.first.pop_front() {
+            Some(Step::Prune(step)) => {
+                Ok(Stage::Prune(Box::new(Pruning::new(left, &step, self.ids.as_ref(), model)?)))
+            }
+            Some(Step::Center(_)) => Ok(Stage::Center(left)),
+            _ if compensates(&self.recipe)? => {
+                let load = Load::new(Cpu, left.source.clone(), left.index.clone(), left.spec.clone())?;
+                Ok(Stage::Load(Box::new(load), left))
+            }
+            _ => self.compress(left, None),
         }
-        if compensates(&self.recipe)? {
-            let (source, index) = (pruned.source.clone(), pruned.index.clone());
-            let load = Load::new(Cpu, source, index, pruned.spec.clone())?;
-            return Ok(Stage::Load(Box::new(load), Box::new(pruned)));
-        }
-        self.compress(pruned, None)
     }
 
-    fn compress(&mut self, pruned: PrunedCheckpoint, model: Option<&Model>) -> Result<Stage, EngineError> {
-        let PrunedCheckpoint { source, index, spec, report, findings } = pruned;
-        self.keep(report, findings);
+    fn compress(&mut self, left: Checkpoint, model: Option<&Model>) -> Result<Stage, EngineError> {
+        let Checkpoint { source, index, spec } = left;
         let unfinished = || EngineError::Evaluation("a recipe is followed once".into());
         let sink = self.sink.take().ok_or_else(unfinished)?;
         let calibration = model.zip(self.ids.as_ref()).map(|(model, ids)| (model, ids.as_slice()));
@@ -124,10 +126,48 @@ impl Follow {
         Ok(Stage::Compress(Box::new(job)))
     }
 
-    fn keep(&mut self, report: Pruned, findings: Vec<Finding>) {
-        self.pruned.push(report);
-        self.findings.extend(findings);
+    /// Ends a stage, and begins the next one.
+    fn go_on(&mut self, ended: Stage) -> Result<Stage, EngineError> {
+        match ended {
+            Stage::Prune(job) => {
+                let PrunedCheckpoint { left, report, findings } = job.finish()?;
+                self.pruned.push(report);
+                self.findings.extend(findings);
+                self.begin(left, None)
+            }
+            Stage::Center(of) => {
+                let (left, findings) = center::center(&of)?;
+                self.findings.extend(findings);
+                self.begin(left, None)
+            }
+            Stage::Load(job, left) => self.compress(left, Some(&job.finish()?)),
+            Stage::Compress(_) => Ok(ended),
+        }
     }
+}
+
+/// What the first steps of a recipe leave, by arithmetic alone.
+pub(super) struct Outline {
+    pub index: Index,
+    pub spec: ModelSpec,
+    pub pruned: Vec<Pruned>,
+}
+
+/// The outline of what is left when all is quantized.
+pub(super) fn outline(index: &Index, spec: &ModelSpec, recipe: &Recipe) -> Result<Outline, EngineError> {
+    let mut left = Outline { index: index.clone(), spec: spec.clone(), pruned: Vec::new() };
+    for step in recipe.first_steps() {
+        (left.index, left.spec) = match step {
+            Step::Prune(step) => {
+                let (index, spec, report) = prune::planned(&left.index, &left.spec, step)?;
+                left.pruned.push(report);
+                (index, spec)
+            }
+            Step::Center(_) => center::planned(&left.index, &left.spec)?,
+            Step::Quantize(_) => break,
+        };
+    }
+    Ok(left)
 }
 
 impl Job for Follow {
@@ -140,16 +180,13 @@ impl Job for Follow {
                 Some(Stage::Prune(job)) => job.step().await?,
                 Some(Stage::Load(job, _)) => job.step().await?,
                 Some(Stage::Compress(job)) => return job.step().await,
+                Some(Stage::Center(_)) => None,
                 None => return Ok(None),
             };
             if progress.is_some() {
                 return Ok(progress);
             }
-            self.stage = match self.stage.take() {
-                Some(Stage::Prune(job)) => Some(self.go_on(job.finish()?)?),
-                Some(Stage::Load(job, pruned)) => Some(self.compress(*pruned, Some(&job.finish()?))?),
-                other => other,
-            };
+            self.stage = self.stage.take().map(|ended| self.go_on(ended)).transpose()?;
         }
     }
 

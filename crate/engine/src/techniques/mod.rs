@@ -1,12 +1,15 @@
 //! What is done to checkpoints: recipes, the plan they stand for, and carrying it out.
 
 mod builtin;
+mod center;
 pub(crate) mod coding;
 pub(crate) mod compensate;
 pub mod compress;
+mod derived;
 pub mod follow;
 mod keep;
 pub(crate) mod measure;
+mod pairs;
 pub mod plan;
 pub(crate) mod prune;
 mod stored;

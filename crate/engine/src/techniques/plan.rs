@@ -3,11 +3,11 @@
 use statepress_core::words::{counted, plural};
 use std::collections::HashSet;
 
-use statepress_core::recipe::{self, Codecs, Prune, Quantize, Step};
+use statepress_core::recipe::{self, Codecs, Quantize, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
 use statepress_core::{Encoding, Entry, Finding, Form, Grid, Group, Index, Precision, Recipe, StoredAs};
 
-use super::follow::measured_against;
+use super::follow::{Outline, measured_against, outline};
 use super::keep::{keep, recoded, tell_kept, tell_once, untouched};
 use super::prune;
 use super::stored::{grows, to_be_coded};
@@ -59,15 +59,15 @@ pub fn plan(
     tied: &[String],
 ) -> Result<Planned, EngineError> {
     recipe.check()?;
-    let mut prunes = recipe.prunes().peekable();
-    if prunes.peek().is_some() {
+    let mut first = recipe.first_steps().peekable();
+    if first.peek().is_some() {
         let before = plan_knowing(index, spec, recipe, &Known { tied, ..Known::default() })?.plan;
-        let (index, spec, pruned) = prune::planned(index, spec, recipe)?;
+        let Outline { index, spec, pruned } = outline(index, spec, recipe)?;
         let mut planned = plan_decided(&index, &spec, recipe, tied)?;
         planned.plan.findings.extend(pruned.iter().filter_map(prune::idle));
         planned.plan.pruned = pruned;
         measured_against(&mut planned.plan, &before);
-        if prunes.any(Prune::needs_calibration) {
+        if first.any(Step::needs_calibration) {
             let message = "the recipe prunes by what the model computes: compressing needs a calibration text, and its sizes \
                            are these";
             planned.plan.findings.push(Finding::info("needs-calibration", message));
@@ -77,7 +77,7 @@ pub fn plan(
     plan_decided(index, spec, recipe, tied)
 }
 
-/// As [`plan`], of a checkpoint that is not pruned any more.
+/// As [`plan`], of a checkpoint whose structure stays.
 fn plan_decided(
     index: &Index,
     spec: &ModelSpec,
@@ -259,7 +259,7 @@ pub(crate) fn quantize_step(recipe: &Recipe) -> Result<Option<&Quantize>, Engine
     let mut found = None;
     for step in &recipe.steps {
         match step {
-            Step::Prune(_) => {}
+            Step::Prune(_) | Step::Center(_) => {}
             Step::Quantize(_) if found.is_some() => {
                 let hint = "a recipe has one quantize step; merge the rules".to_string();
                 return Err(EngineError::UnsupportedStep { step: "second quantize".into(), hint });

@@ -17,7 +17,7 @@ impl List<'_> {
     pub(super) fn op(&mut self, at: usize) {
         let nodes = self.nodes;
         match &nodes[at].op {
-            Op::Embed { table, positions, scale, y } => {
+            Op::Embed { table, positions, bias, scale, y } => {
                 let network = self.network;
                 let table = network.matrix(*table);
                 let positions = positions.map(|id| network.matrix(id));
@@ -28,12 +28,13 @@ impl List<'_> {
                     positions: places.block,
                     y: self.places.value(*y).at,
                     scale: *scale,
+                    bias: bias.map_or(NONE, |id| network.vector(id)),
                 };
                 let overrides: &[_] = if positions.is_some() { &["POSITIONS"] } else { &[] };
                 let groups = [Extent::Fixed(table.block.eights.div_ceil(THREADS)), self.tokens(), ONE];
                 self.push(Kernel::Embed, overrides, &params, &[table, places], groups);
                 self.reads_matrices(1 + usize::from(positions.is_some()));
-                self.moves(0, d);
+                self.moves(if bias.is_some() { d } else { 0 }, d);
             }
             Op::Norm { norm, x, y } => {
                 self.norm_rows(norm, x.width, self.places.rows(*x), self.places.value(*y));

@@ -19,12 +19,14 @@ pub struct View {
 /// One operation. Rows are tokens; `n` is the number of tokens of a step, of which one is a case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// `y = scale * table[id] + positions[position]`.
+    /// `y = scale * table[id] + positions[position] + bias`.
     Embed {
         /// `[V, d]`.
         table: MatrixId,
         /// `[T, d]`.
         positions: Option<MatrixId>,
+        /// `[d]`.
+        bias: Option<VectorId>,
         /// Of the table's rows.
         scale: f32,
         /// `[n, d]`.

@@ -95,7 +95,7 @@ block! {
 }
 block! {
     /// `ops/embed/embed.wgsl`
-    Embed { tokens: Matrix, positions: Matrix, y: u32, scale: f32 }
+    Embed { tokens: Matrix, positions: Matrix, y: u32, scale: f32, bias: u32 }
 }
 block! {
     /// `ops/norm/norm_rows.wgsl`

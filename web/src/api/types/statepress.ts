@@ -92,6 +92,11 @@ memory: number,
 ratio: number, };
 
 /**
+ * Center the token table: there is nothing to choose.
+ */
+export type Center = Record<symbol, never>;
+
+/**
  * How the INT8 clipping point is found.
  */
 export type ClipBy = "minmax" | "percentile";
@@ -1317,7 +1322,7 @@ kurtosis: number, };
 /**
  * One step of a recipe.
  */
-export type Step = { "prune": Prune } | { "quantize": Quantize };
+export type Step = { "prune": Prune } | { "center": Center } | { "quantize": Quantize };
 
 /**
  * What a tensor is stored as after compressing: a precision, or `kept`: whole numbers, booleans and

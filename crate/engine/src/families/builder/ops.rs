@@ -15,7 +15,8 @@ impl Builder<'_> {
         self.nodes.push(Node { op, layer: self.layer, records: Vec::new(), ends_layer: false });
     }
 
-    /// The residual stream: rows of the table times `scale`, plus those of `positions`.
+    /// The residual stream: rows of the table times `scale`, plus those of `positions`, plus the bias of the table, which one
+    /// that was centered has.
     pub fn embed(&mut self, table: &str, positions: Option<&str>, scale: f32) -> Result<(), EngineError> {
         let [vocab, d] = self.shape(table)?;
         self.hidden = Some(self.value(d).value);
@@ -23,6 +24,7 @@ impl Builder<'_> {
             self.vocab_size = vocab;
         }
         let (channels, tokens) = (self.hidden_axis(), self.axis(AxisName::Vocab, vocab));
+        let bias = format!("{}bias", table.strip_suffix("weight").unwrap_or(table));
         let table = self.bare_matrix(table, Role::Table, tokens, channels, Layout::Plain);
         self.table = Some(table);
         let positions = match positions {
@@ -34,8 +36,9 @@ impl Builder<'_> {
                 Some(self.bare_matrix(key, Role::Positions, axis, channels, Layout::Plain))
             }
         };
+        let bias = self.has(&bias).then(|| self.vector(&bias, Role::Bias, channels));
         let hidden = self.hidden();
-        self.push(Op::Embed { table, positions, scale, y: hidden.value });
+        self.push(Op::Embed { table, positions, bias, scale, y: hidden.value });
         self.watch("embed", hidden);
         if let Some(node) = self.nodes.last_mut() {
             node.ends_layer = true;

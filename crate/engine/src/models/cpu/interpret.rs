@@ -152,7 +152,7 @@ impl Interpreter<'_, '_> {
         let written = op.writes();
         let mut out = self.take(written);
         match op {
-            Op::Embed { table, positions, scale, .. } => {
+            Op::Embed { table, positions, bias, scale, .. } => {
                 let table = network.matrix(*table);
                 let d = table.cols();
                 let mut place = std::mem::take(&mut self.ws.gathered);
@@ -165,6 +165,9 @@ impl Interpreter<'_, '_> {
                     if let Some(positions) = positions {
                         network.matrix(*positions).row(self.state.position + n, &mut place);
                         add(row, &place);
+                    }
+                    if let Some(bias) = bias {
+                        add(row, vector(*bias));
                     }
                 }
                 self.ws.gathered = place;

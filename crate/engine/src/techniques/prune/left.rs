@@ -1,48 +1,32 @@
 //! What a prune step leaves: a checkpoint that runs, and what a report says of it.
 
-use std::rc::Rc;
-
 use serde_json::{Map, Value};
-use statepress_core::index::Stored;
 use statepress_core::recipe::{Prune, PruneKind};
 use statepress_core::report::{Pruned, PrunedPlace};
-use statepress_core::words::counted;
-use statepress_core::{Entry, Finding, Index, Recipe};
+use statepress_core::{Entry, Finding, Index};
 use statepress_kernels::program::{Axis, AxisId, AxisName, Op, Program};
 
-use super::cut::{Cuts, Fitted, Smaller, cuts};
+use super::cut::cuts;
 use super::places::{Kept, Place, places};
 use crate::EngineError;
 use crate::families::{ModelSpec, is_buffer};
+use crate::techniques::derived::{Derived, Fitted, program};
 
-/// What the prune steps of a recipe leave, by arithmetic alone: in place of what will be chosen goes what comes last.
+/// What a step leaves, by arithmetic alone: in place of what will be chosen goes what comes last.
 pub(crate) fn planned(
     index: &Index,
     spec: &ModelSpec,
-    recipe: &Recipe,
-) -> Result<(Index, ModelSpec, Vec<Pruned>), EngineError> {
-    let (mut index, mut spec, mut reports) = (index.clone(), spec.clone(), Vec::new());
-    for step in recipe.prunes() {
-        let program = program(&spec)?;
-        let (mut kept, mut done) = (Kept::default(), Vec::new());
-        for place in places(&program, step)? {
-            place.keep(&place.best(&vec![0.0; place.size]), &mut kept);
-            done.push(told(&program, &spec, &index, &place, Vec::new(), None));
-        }
-        let smaller = smaller((&index, &spec), &program, step, &kept, 0, &mut Fitted::default())?;
-        reports.push(report(step, &index, &smaller.index, done));
-        (index, spec) = (smaller.index, smaller.spec);
+    step: &Prune,
+) -> Result<(Index, ModelSpec, Pruned), EngineError> {
+    let program = program(spec)?;
+    let (mut kept, mut done) = (Kept::default(), Vec::new());
+    for place in places(&program, step)? {
+        place.keep(&place.best(&vec![0.0; place.size]), &mut kept);
+        done.push(told(&program, spec, index, &place, Vec::new(), None));
     }
-    Ok((index, spec, reports))
-}
-
-pub(super) fn program(spec: &ModelSpec) -> Result<Rc<Program>, EngineError> {
-    spec.program.clone().ok_or_else(|| {
-        let why = spec.refusal.as_deref().unwrap_or("the model is not known");
-        let reason =
-            format!("what cannot be run cannot be pruned, as nobody knows what goes together: {why}");
-        EngineError::UnknownModel { reason }
-    })
+    let smaller = smaller((index, spec), &program, step, &kept, 0, &mut Fitted::default())?;
+    let report = report(step, index, &smaller.index, done);
+    Ok((smaller.index, smaller.spec, report))
 }
 
 /// The checkpoint that is left, which has to run.
@@ -53,8 +37,8 @@ pub(super) fn smaller(
     kept: &Kept,
     len: u64,
     fitted: &mut Fitted,
-) -> Result<Smaller, EngineError> {
-    let mut smaller = Smaller::new(index, spec, len, &cuts(program, kept), fitted)?;
+) -> Result<Derived, EngineError> {
+    let mut smaller = Derived::new(index, spec, len, &cuts(program, kept), fitted)?;
     if step.kind == PruneKind::AttentionHead {
         smaller = smaller.with_config(heads(program, spec, kept))?;
     }
@@ -120,17 +104,4 @@ pub(super) fn told(
 
 pub(super) fn real(spec: &ModelSpec, index: &Index, key: &str) -> String {
     spec.names.get(index, key).map_or_else(|| key.into(), |entry| entry.name.clone())
-}
-
-/// Says that codes were decoded to be cut.
-pub(super) fn decoded(index: &Index, spec: &ModelSpec, cuts: &Cuts) -> Option<Finding> {
-    let entries = cuts.0.iter().filter_map(|(key, _)| spec.names.get(index, key));
-    let mut coded = entries.filter(|entry| !matches!(entry.stored, Stored::Strided(_)));
-    let first = coded.next()?;
-    let count = counted(1 + coded.count(), "quantized tensor was", "quantized tensors were");
-    let message = format!(
-        "{count} decoded to be pruned: what no quantize step codes again is stored as fp32; start from the original weights \
-         for a better result"
-    );
-    Some(Finding::warning("dequantized", message).about(&first.name))
 }

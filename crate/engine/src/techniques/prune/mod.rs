@@ -10,7 +10,6 @@
 mod cut;
 mod eliminate;
 mod left;
-mod pairs;
 mod places;
 mod repair;
 mod score;
@@ -29,11 +28,12 @@ use crate::EngineError;
 use crate::calibrate::{BUDGET, Marks, Sample, Statistics, StatisticsOptions, windows};
 use crate::families::ModelSpec;
 use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
+use crate::techniques::derived::{Checkpoint, Fitted, decoded, program};
 use crate::techniques::keep::tell_once;
-use cut::{Fitted, cuts};
+use cut::cuts;
 use eliminate::singular;
-use left::{decoded, program, real, report, smaller, told};
 pub(crate) use left::{idle, planned};
+use left::{real, report, smaller, told};
 pub(crate) use places::prunable;
 use places::{Kept, Place, places, select};
 use score::{Entering, choose, mixtures, unmeasured};
@@ -64,11 +64,9 @@ pub(crate) struct Pruning {
     findings: Vec<Finding>,
 }
 
-/// A checkpoint that a prune step left.
+/// What a prune step left, and what is to be said of it.
 pub(crate) struct PrunedCheckpoint {
-    pub source: Rc<dyn Source>,
-    pub index: Rc<Index>,
-    pub spec: ModelSpec,
+    pub left: Checkpoint,
     pub report: Pruned,
     pub findings: Vec<Finding>,
 }
@@ -85,13 +83,12 @@ struct TextReader {
 impl Pruning {
     /// Prepares a step. What needs a text needs `ids`; without a model for it, the checkpoint is loaded first.
     pub fn new(
-        source: Rc<dyn Source>,
-        index: Rc<Index>,
-        spec: ModelSpec,
+        of: Checkpoint,
         step: &Prune,
         ids: Option<&Rc<Vec<u32>>>,
         model: Option<Model>,
     ) -> Result<Self, EngineError> {
+        let Checkpoint { source, index, spec } = of;
         let program = program(&spec)?;
         let places = places(&program, step)?;
         let reader = match (step.needs_calibration(), ids) {
@@ -324,10 +321,9 @@ impl Job for Pruning {
         let len = source.len();
         let mut smaller = smaller((&index, &spec), &program, &step, &kept, len, &mut fitted)?;
         marks.iter().for_each(|marks| marks.write(&mut smaller.index.metadata));
-        let source = smaller.source(source);
         let report = report(&step, &index, &smaller.index, done);
         findings.extend(idle(&report));
-        Ok(PrunedCheckpoint { source, index: Rc::new(smaller.index), spec: smaller.spec, report, findings })
+        Ok(PrunedCheckpoint { left: smaller.over(source), report, findings })
     }
 }
 

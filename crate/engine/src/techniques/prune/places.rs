@@ -3,9 +3,9 @@
 use statepress_core::recipe::{Prune, PruneKind};
 use statepress_kernels::program::{AxisId, AxisName, Dim, MatrixId, Op, Program, VectorSource, View};
 
-use super::pairs::Pairs;
 use crate::EngineError;
 use crate::calibrate::entered;
+use crate::techniques::pairs::Pairs;
 
 /// What stays of each axis, by index.
 pub(super) type Kept = Pairs<AxisId, Vec<usize>>;

@@ -6,10 +6,10 @@ use statepress_kernels::program::{
 };
 
 use super::eliminate::{Reader, eliminate};
-use super::pairs::Pairs;
 use super::places::Place;
 use super::weights::Weights;
 use crate::EngineError;
+use crate::techniques::pairs::Pairs;
 
 /// What enters the products of a model, by the matrix.
 pub(super) type Entering = Pairs<MatrixId, Vec<f32>>;

@@ -9,6 +9,8 @@ struct Params {
     y: u32,
     // Of the token's row.
     scale: f32,
+    // [d], in `constants`; NONE: zeros.
+    bias: u32,
 }
 
 // Add the embedding of the position.
@@ -33,6 +35,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_
     }
     let d = params.tokens.cols;
     for (var j = 0u; j < 8u && 8u * i + j < d; j++) {
-        memory[params.y + t * d + 8u * i + j] = select(low[j & 3u], high[j & 3u], j >= 4u);
+        var x = select(low[j & 3u], high[j & 3u], j >= 4u);
+        if (params.bias != NONE) {
+            x += constant(params.bias + 8u * i + j);
+        }
+        memory[params.y + t * d + 8u * i + j] = x;
     }
 }

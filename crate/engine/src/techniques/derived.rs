@@ -1,0 +1,338 @@
+//! A checkpoint made of another one: what changes is made as it is read, the rest is the other's bytes.
+//!
+//! Of what changes, one tensor is held at a time, and numbers that were fitted.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use statepress_core::index::{Extent, Stored, Strided};
+use statepress_core::source::{SourceError, check_range};
+use statepress_core::spec::Origin;
+use statepress_core::words::counted;
+use statepress_core::{DType, Encoding, Entry, Finding, Index, Packed, Source};
+use statepress_kernels::codecs::{self, Clip};
+use statepress_kernels::program::Program;
+
+use super::pairs::Pairs;
+use crate::EngineError;
+use crate::families::{ASSUMED, Hints, ModelSpec, infer};
+
+/// What becomes of one tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Change {
+    /// The usual key of the tensor that it is made of.
+    pub from: String,
+    /// What stays of each dimension; `None`: all of it.
+    pub dims: Vec<Option<Vec<usize>>>,
+    /// Its numbers are multiplied by it.
+    pub factor: f32,
+    /// What is then added to every row, where anything is: as many numbers as the last dimension has.
+    pub added: Option<Rc<Vec<f32>>>,
+}
+
+impl Change {
+    /// Whether it does the same, whatever it is done to.
+    fn alike(&self, other: &Self) -> bool {
+        (&self.dims, self.factor, &self.added) == (&other.dims, other.factor, &other.added)
+    }
+}
+
+/// What becomes of the tensors of a model, by usual key: of those that change. `None`: the tensor is left out.
+pub(super) type Changes = Pairs<String, Option<Change>>;
+
+/// Numbers that were fitted, by usual key.
+pub(super) type Fitted = Pairs<String, Rc<Vec<f32>>>;
+
+/// Numbers of a tensor `shape`, changed.
+fn apply(values: &[f32], shape: &[usize], change: &Change) -> Vec<f32> {
+    let mut strides = vec![1; shape.len()];
+    for at in (1..shape.len()).rev() {
+        strides[at - 1] = strides[at] * shape[at];
+    }
+    let stays = |at: usize| match change.dims.get(at).and_then(Option::as_ref) {
+        Some(stays) => stays.clone(),
+        None => (0..shape[at]).collect(),
+    };
+    // Where rows of the last dimension begin; that one is gone through as it comes.
+    let mut rows = vec![0usize];
+    let outer = shape.len().saturating_sub(1);
+    for (at, &stride) in strides.iter().enumerate().take(outer) {
+        let (stays, above) = (stays(at), std::mem::take(&mut rows));
+        for row in above {
+            for index in &stays {
+                rows.push(row + index * stride);
+            }
+        }
+    }
+    let last = if shape.is_empty() { vec![0] } else { stays(outer) };
+    let mut numbers = Vec::with_capacity(rows.len() * last.len());
+    for row in rows {
+        for index in &last {
+            numbers.push(values[row + index] * change.factor);
+        }
+    }
+    if let Some(added) = &change.added {
+        for row in numbers.chunks_exact_mut(added.len().max(1)) {
+            row.iter_mut().zip(&**added).for_each(|(x, added)| *x += added);
+        }
+    }
+    numbers
+}
+
+/// The shape of what is changed.
+fn changed_shape(shape: &[usize], change: &Change) -> Vec<usize> {
+    let stays = |at: usize| change.dims.get(at).and_then(Option::as_ref).map(Vec::len);
+    shape.iter().enumerate().map(|(at, &size)| stays(at).unwrap_or(size)).collect()
+}
+
+/// A checkpoint made of another one, until it is joined with the bytes of that.
+pub(super) struct Derived {
+    pub index: Index,
+    pub spec: ModelSpec,
+    regions: Vec<Region>,
+    begin: u64,
+}
+
+/// A checkpoint as it is between two steps of a recipe.
+#[derive(Clone)]
+pub(crate) struct Checkpoint {
+    pub source: Rc<dyn Source>,
+    pub index: Rc<Index>,
+    pub spec: ModelSpec,
+}
+
+/// Bytes of a tensor that are made when they are asked for.
+struct Region {
+    begin: u64,
+    len: u64,
+    dtype: DType,
+    of: Numbers,
+}
+
+/// Where the numbers of a tensor are from.
+enum Numbers {
+    /// Another tensor, and what becomes of it.
+    Changed(Box<(Entry, Change)>),
+    /// They are held.
+    Held(Rc<Vec<f32>>),
+}
+
+/// Numbers stay in their own type where that is a float of 16 bits, fitted ones too; what is computed or decoded is float32.
+fn dtype(entry: &Entry, change: &Change) -> DType {
+    match &entry.stored {
+        Stored::Strided(Strided { dtype: dtype @ (DType::F16 | DType::Bf16), .. })
+            if change.factor == 1.0 && change.added.is_none() =>
+        {
+            *dtype
+        }
+        _ => DType::F32,
+    }
+}
+
+impl Derived {
+    /// What the changes leave, understood anew, as if it were opened. `len` are the bytes of the source.
+    pub fn new(
+        index: &Index,
+        spec: &ModelSpec,
+        len: u64,
+        changes: &Changes,
+        values: &mut Fitted,
+    ) -> Result<Self, EngineError> {
+        let mut by_position: Vec<Option<&(String, Option<Change>)>> = vec![None; index.tensors.len()];
+        let mut changed: Vec<&str> = Vec::new();
+        for change in &changes.0 {
+            if let Some(&position) = spec.names.positions().get(&change.0) {
+                by_position[position] = Some(change);
+                changed.push(&index.tensors[position].name);
+            }
+        }
+        let (mut regions, mut made) = (Vec::new(), Vec::new());
+        let mut tensors: Vec<Entry> = Vec::with_capacity(index.tensors.len());
+        let mut end = len;
+        for (position, entry) in index.tensors.iter().enumerate() {
+            let Some((key, change)) = by_position[position] else {
+                let mut entry = entry.clone();
+                entry.tied_to = entry.tied_to.filter(|to| !changed.contains(&to.as_str()));
+                tensors.push(entry);
+                continue;
+            };
+            let Some(change) = change else { continue };
+            // What shares a storage shares it still, where both change alike.
+            let alike = made.iter().find(|(at, other): &&(usize, &Change)| {
+                entry.tied_to.as_ref() == Some(&tensors[*at].name) && change.alike(other)
+            });
+            if let Some((at, _)) = alike {
+                let (name, tied_to) = (entry.name.clone(), entry.tied_to.clone());
+                tensors.push(Entry { name, tied_to, ..Entry::clone(&tensors[*at]) });
+                continue;
+            }
+            made.push((tensors.len(), change));
+            let from = spec.names.get(index, &change.from).unwrap_or(entry).clone();
+            let shape = changed_shape(&from.shape, change);
+            let dtype = dtype(&from, change);
+            let of = match values.remove(key) {
+                Some(values) => Numbers::Held(values),
+                None => Numbers::Changed(Box::new((from, change.clone()))),
+            };
+            let region = Region::new(end, &shape, dtype, of);
+            tensors.push(region.entry(&entry.name, shape));
+            end += region.len;
+            regions.push(region);
+        }
+        let index = Index { tensors, config: Some(config(spec)), ..index.clone() };
+        let spec = infer(&index, &Hints::default())?;
+        Ok(Self { index, spec, regions, begin: len })
+    }
+
+    /// Adds a tensor to it, in float32.
+    pub fn with_tensor(
+        mut self,
+        name: &str,
+        shape: Vec<usize>,
+        values: Rc<Vec<f32>>,
+    ) -> Result<Self, EngineError> {
+        let end = self.regions.last().map_or(self.begin, |region| region.begin + region.len);
+        let region = Region::new(end, &shape, DType::F32, Numbers::Held(values));
+        self.index.tensors.push(region.entry(name, shape));
+        self.regions.push(region);
+        self.spec = infer(&self.index, &Hints::default())?;
+        Ok(self)
+    }
+
+    /// Sets a field that the shapes do not tell.
+    pub fn with_config(mut self, fields: Map<String, Value>) -> Result<Self, EngineError> {
+        self.index.config.get_or_insert_default().extend(fields);
+        self.spec = infer(&self.index, &Hints::default())?;
+        Ok(self)
+    }
+
+    /// The checkpoint, whose other bytes are those of `of`.
+    pub fn over(self, of: Rc<dyn Source>) -> Checkpoint {
+        let Self { index, spec, regions, begin } = self;
+        let source = Rc::new(View { of, begin, regions, last: RefCell::new(None) });
+        Checkpoint { source, index: Rc::new(index), spec }
+    }
+}
+
+impl Region {
+    /// The bytes from `begin` on of a tensor `shape`.
+    fn new(begin: u64, shape: &[usize], dtype: DType, of: Numbers) -> Self {
+        let count: usize = shape.iter().product();
+        Self { begin, len: (count * dtype.bytes()) as u64, dtype, of }
+    }
+
+    /// What an index says of it.
+    fn entry(&self, name: &str, shape: Vec<usize>) -> Entry {
+        let mut strides = vec![1; shape.len()];
+        for at in (1..shape.len()).rev() {
+            strides[at - 1] = strides[at] * shape[at] as u64;
+        }
+        let storage = Extent { offset: self.begin, len: self.len };
+        let stored =
+            Stored::Strided(Strided { dtype: self.dtype, storage, first: 0, strides, negated: false });
+        Entry { name: name.into(), shape, stored, tied_to: None }
+    }
+}
+
+/// Says that codes were decoded to be changed.
+pub(super) fn decoded(index: &Index, spec: &ModelSpec, changes: &Changes) -> Option<Finding> {
+    let entries = changes.0.iter().filter_map(|(key, _)| spec.names.get(index, key));
+    let mut coded = entries.filter(|entry| !matches!(entry.stored, Stored::Strided(_)));
+    let first = coded.next()?;
+    let count = counted(1 + coded.count(), "quantized tensor was", "quantized tensors were");
+    let message = format!(
+        "{count} decoded to be changed: what no quantize step codes again is stored as fp32; start from the original weights \
+         for a better result"
+    );
+    Some(Finding::warning("dequantized", message).about(&first.name))
+}
+
+/// The program of a model, without which nobody knows what goes together.
+pub(super) fn program(spec: &ModelSpec) -> Result<Rc<Program>, EngineError> {
+    spec.program.clone().ok_or_else(|| {
+        let why = spec.refusal.as_deref().unwrap_or("the model is not known");
+        let reason = format!(
+            "what cannot be run cannot be pruned or centered, as nobody knows what goes together: {why}"
+        );
+        EngineError::UnknownModel { reason }
+    })
+}
+
+/// What was known of the model and no shape tells.
+fn config(spec: &ModelSpec) -> Map<String, Value> {
+    let known = spec.fields.iter().filter(|(_, field)| field.origin != Origin::Counted);
+    let mut config: Map<String, Value> =
+        known.clone().map(|(name, field)| (name.clone(), field.value.clone())).collect();
+    let assumed: Vec<Value> = known
+        .filter(|(_, field)| field.origin == Origin::Assumed)
+        .map(|(name, _)| name.as_str().into())
+        .collect();
+    if !assumed.is_empty() {
+        config.insert(ASSUMED.into(), assumed.into());
+    }
+    config
+}
+
+/// A source whose last bytes are made as they are read.
+struct View {
+    of: Rc<dyn Source>,
+    begin: u64,
+    regions: Vec<Region>,
+    /// The region that was made last, and its bytes.
+    last: RefCell<Option<(usize, Vec<u8>)>>,
+}
+
+impl View {
+    fn bytes(&self, region: &Region) -> Result<Vec<u8>, SourceError> {
+        let failed = |error: &dyn std::fmt::Display| SourceError::Platform(error.to_string());
+        let values = match &region.of {
+            Numbers::Held(values) => values.to_vec(),
+            Numbers::Changed(made) => {
+                let (from, change) = &**made;
+                let tensor = statepress_formats::read_tensor(&*self.of, from).map_err(|e| failed(&e))?;
+                apply(&codecs::decode(&tensor), &from.shape, change)
+            }
+        };
+        let mut bytes = Vec::with_capacity(region.len as usize);
+        let encoding = match region.dtype {
+            DType::F16 => Encoding::Fp16,
+            DType::Bf16 => Encoding::Bf16,
+            _ => {
+                values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+                return Ok(bytes);
+            }
+        };
+        let shape = [values.len()];
+        let coded = codecs::encode(&values, &shape, encoding, Clip::Absmax).map_err(|e| failed(&e))?;
+        if let Packed::F16(values) | Packed::Bf16(values) = coded.tensor.data {
+            values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Source for View {
+    fn len(&self) -> u64 {
+        self.regions.last().map_or(self.begin, |region| region.begin + region.len)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        if offset < self.begin {
+            return self.of.read_at(offset, buffer);
+        }
+        check_range(offset, buffer.len(), self.len())?;
+        let at = self.regions.partition_point(|region| region.begin <= offset).saturating_sub(1);
+        let Some(region) = self.regions.get(at) else { return Ok(()) };
+        check_range(offset - region.begin, buffer.len(), region.len)?;
+        let mut last = self.last.borrow_mut();
+        if last.as_ref().is_none_or(|(made, _)| *made != at) {
+            *last = Some((at, self.bytes(region)?));
+        }
+        if let Some((_, bytes)) = &*last {
+            let first = (offset - region.begin) as usize;
+            buffer.copy_from_slice(&bytes[first..first + buffer.len()]);
+        }
+        Ok(())
+    }
+}
