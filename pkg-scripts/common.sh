@@ -12,6 +12,9 @@ JOBS=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
 TOOLS=$CACHE/tools
 export PATH="$TOOLS/bin:$PATH"
 
+# What trains is built and checked apart (test distill): burn takes longer than all the rest together.
+WITHOUT_BURN=(--exclude statepress-distill --exclude statepress-distill-tests)
+
 # The Python of the tests, with what they import.
 PYTHON=$CACHE/python/bin/python
 
