@@ -282,7 +282,7 @@ macro_rules! on_the_gpu {
 on_the_gpu!(elementwise, convolutions, scans, attentions, routes, likelihoods, products);
 
 /// Rows of tables, in every encoding: what is looked up are the decoded numbers, to the last bit
-/// where a value is one product of a code and a scale.
+/// where a value is one product of a code and a scale, and a bias.
 #[test]
 fn embeddings_are_the_decoded_rows() {
     let lab = &labs()[0];
@@ -295,20 +295,22 @@ fn embeddings_are_the_decoded_rows() {
             let decoded = codecs::decode(&tensor);
             let mut one = tokens(3);
             let ids = [rows as u32 - 1, 0, 2];
+            let bias: Vec<f32> = (0..cols).map(|_| rng.f32() - 0.5).collect();
             one.ids[..3].copy_from_slice(&ids);
             let params = wgsl::Embed {
                 tokens: one.matrix(&lab.0, vec![tensor]).unwrap(),
                 positions: one.matrix(&lab.0, vec![zeros.clone()]).unwrap(),
                 y: one.put(&vec![f32::NAN; 3 * cols]),
                 scale: 1.0,
-                bias: one.constant(&vec![0.0; cols]),
+                bias: one.constant(&bias),
             };
             lab.run(&mut one, Kernel::Embed, &["POSITIONS"], &params, [cols.div_ceil(8 * 256), 3, 1]);
-            let expected: Vec<f32> =
-                ids.iter().flat_map(|&id| decoded[id as usize * cols..][..cols].to_vec()).collect();
-            for (a, b) in one.memory.iter().zip(&expected) {
-                // Double quantization multiplies and adds, which may be fused.
-                assert!((a - b).abs() <= 2e-7 * b.abs(), "{encoding:?} {rows}x{cols}: {a}, {b}");
+            let rows_of_ids =
+                ids.iter().flat_map(|&id| decoded[id as usize * cols..][..cols].iter().zip(&bias));
+            for (a, (x, bias)) in one.memory.iter().zip(rows_of_ids) {
+                // Products and sums may be fused.
+                let (b, size) = (x + bias, x.abs() + bias.abs());
+                assert!((a - b).abs() <= 2e-7 * size, "{encoding:?} {rows}x{cols}: {a}, {b}");
             }
         }
     }
