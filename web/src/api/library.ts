@@ -50,7 +50,7 @@ export interface Library {
   search(checkpoint: Checkpoint, target: SearchTarget, options: SearchOptions): Promise<Found>;
   /** The recipe that reaches a target by the costs that a search has measured: at once, and carried out by nobody yet. */
   allocate(costs: SearchCosts, target: SearchTarget): Promise<SearchResult>;
-  /** The built-in recipes. */
+  /** The built-in recipes: `PRESETS` are those that are searched for. */
   recipes(): Promise<Recipe[]>;
 }
 

@@ -74,7 +74,7 @@ export interface MeasureOptions extends Omit<EvaluateOptions, keyof Running> {
   ids?: ArrayLike<number> | undefined;
 }
 
-/** The name of a built-in recipe, or a recipe. */
+/** The name of a built-in recipe or of a built-in search (`PRESETS`), or a recipe. */
 export type RecipeInput = string | Recipe | RecipeDraft;
 
 /** A recipe as it is written: what a step leaves out has its default, and is there in the `Recipe` of a report. */

@@ -12,6 +12,7 @@ import {
   tokensDiffer,
 } from "../api/node.js";
 import { hasOffset } from "../api/offset.js";
+import { refusePreset } from "../api/presets.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
@@ -109,6 +110,7 @@ export async function bench(run: Run, file: string): Promise<number> {
   const backend = args.one("backend");
   const asked = args.text("recipe") ?? "int8";
   const recipe = await readRecipe(asked, run.signal);
+  refusePreset(recipe);
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const model = await load(run, checkpoint, backend);

@@ -96,7 +96,12 @@ export const OPTIONS = {
     stdin: true,
     help: "the same as little-endian token ids, without a tokenizer",
   },
-  recipe: { value: "R", offers: "recipe", stdin: true, help: "name of a built-in recipe, or a JSON file" },
+  recipe: {
+    value: "R",
+    offers: "recipe",
+    stdin: true,
+    help: "name of a built-in recipe, or a JSON file; those named auto-... are searched for: compress --calibrate",
+  },
   calibrate: {
     value: "FILE",
     offers: "file",

@@ -1,6 +1,6 @@
 // The session compresses, compares and remembers: runs, under the settings of their start.
 
-import type { Recipe } from "statepress";
+import type { Recipe, StepDraft } from "statepress";
 import { beforeEach, expect, test, vi } from "vitest";
 import { compensates, compensating, edited } from "../state/recipes.js";
 import { fake, file, kept, page, renew, wait } from "./fake.js";
@@ -47,7 +47,7 @@ test("the demo reads one part of the held-out text and is judged by the other", 
   expect(it.state.runs[0]).toMatchObject({ textName: "the last articles of heldout.txt", asked: { text: "last" } });
 });
 
-const WANTED = { target: { ratio: 8 }, fast: true, coded: false };
+const WANTED = { target: { ratio: 8 }, fast: true, coded: false, first: [] };
 
 test("what is found by a search is asked for, kept and measured; another point of the front is only planned", async () => {
   const it = await page();
@@ -106,11 +106,14 @@ test("what is measured is not measured again, whatever the target, unless the te
   await it.session.search(WANTED);
   await it.session.search({ ...WANTED, fast: false });
   await it.session.search({ ...WANTED, coded: true });
+  const first: StepDraft[] = [{ prune: { kind: "delta", keep: 4 } }];
+  await it.session.search({ ...WANTED, coded: true, first });
+  await it.session.search({ ...WANTED, coded: true, first: structuredClone(first) });
   typed("another text of my own");
   await it.session.search(WANTED);
   const known = fake.searched.map(({ costs }) => costs !== undefined);
-  // Other precisions are measured for a file that is entropy-coded.
-  expect(known).toEqual([false, true, false, false, false]);
+  // Other precisions are measured for a file that is entropy-coded, and another model after steps that come first.
+  expect(known).toEqual([false, true, false, false, false, true, false]);
 });
 
 test("the demo is searched with one part of the held-out text, and what is found judged by the other", async () => {

@@ -40,9 +40,11 @@ export function commandLine(job: Job): string {
   ].join("\n");
 }
 
-function searchOptions({ target, fast, coded }: Wanted): string {
+function searchOptions({ target, fast, coded, first }: Wanted): string {
   const goal = "ratio" in target ? `--budget ${target.ratio}x` : `--max-loss ${target.maxLoss}`;
-  return ` ${goal}${fast ? " --fast" : ""}${coded ? " --coded" : ""}`;
+  const prunes = first.flatMap((step) => ("prune" in step ? [`${step.prune.kind}=${step.prune.keep}`] : []));
+  const prune = prunes.length > 0 ? ` --prune ${prunes.join(",")}` : "";
+  return ` ${goal}${fast ? " --fast" : ""}${coded ? " --coded" : ""}${prune}`;
 }
 
 /** One line for a shell that compares two models. */
@@ -90,7 +92,11 @@ export function nodeScript(job: Job): string {
   const calibration =
     read === undefined ? "" : `const calibration = await readFile(${JSON.stringify(read)}, "utf8");\n`;
   const { wanted } = run;
-  const further = [...(wanted?.fast ? [", fast: true"] : []), ...(wanted?.coded ? [", coded: true"] : [])].join("");
+  const further = [
+    ...(wanted?.fast ? [", fast: true"] : []),
+    ...(wanted?.coded ? [", coded: true"] : []),
+    ...(wanted && wanted.first.length > 0 ? [`, first: ${JSON.stringify(wanted.first)}`] : []),
+  ].join("");
   const how = read === undefined ? "" : `, { calibration${further} }`;
   const [calls, asked, producing] = wanted
     ? [

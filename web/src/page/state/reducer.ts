@@ -215,16 +215,17 @@ function begun(doing: Work["doing"], { run, now }: { run: number; now: number })
 // What was measured before by the same text is not measured again.
 function searchFrom({ asked, search }: State, { run, wanted }: Extract<PageEvent, { type: "searching" }>): Search {
   const { calibration } = asked;
-  const { fast, coded } = wanted;
+  const { fast, coded, first } = wanted;
   const goesOn =
     search !== undefined &&
     sameCalibration(search.by.calibration, calibration) &&
     search.coded === coded &&
+    JSON.stringify(search.by.first) === JSON.stringify(first) &&
     (fast || !search.by.fast);
   const measured = goesOn ? search.measured : undefined;
   // What is there already is as exact as it was.
   const isFast = measured?.costs.unmeasured === 0 ? search?.by.fast === true : fast;
-  return { run, coded, by: { calibration, fast: isFast }, measured, found: undefined };
+  return { run, coded, by: { calibration, fast: isFast, first }, measured, found: undefined };
 }
 
 function ofSearch(state: State, run: number, change: Partial<Search>): State {

@@ -21,6 +21,7 @@ import type {
   Recipe,
   SearchCosts,
   SearchPoint,
+  StepDraft,
   TensorView,
   TextComparison,
 } from "statepress";
@@ -171,6 +172,8 @@ export interface Wanted {
   fast: boolean;
   /** Codes are entropy-coded in the file. */
   coded: boolean;
+  /** Steps before the search: it begins with what they leave. */
+  first: StepDraft[];
 }
 
 /** A search for the best recipe. Where it was stopped, or missed its target, what it has measured stays. */
@@ -178,8 +181,8 @@ export interface Search {
   /** Whose work it is. */
   run: number;
   coded: boolean;
-  /** What the model read, and whether all was measured: a search by the same goes on with it. */
-  by: { calibration: Calibration; fast: boolean };
+  /** What the model read, whether all was measured, and what came first: a search by the same goes on with it. */
+  by: { calibration: Calibration; fast: boolean; first: StepDraft[] };
   measured: Measurements | undefined;
   /** What was found for the target. */
   found: SearchFound | undefined;

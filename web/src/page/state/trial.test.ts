@@ -1,6 +1,6 @@
 // Where two models part, and the commands that repeat it.
 
-import { type CompressReport, QUANTIZE_DEFAULTS, type Recipe } from "statepress";
+import { type CompressReport, QUANTIZE_DEFAULTS, type Recipe, type StepDraft } from "statepress";
 import { expect, test } from "vitest";
 import { commandLine, compareLine, compareScript, loadCommand, nodeScript } from "./commands.js";
 import { firstDifference } from "./difference.js";
@@ -102,7 +102,8 @@ test("what a search produced is repeated by a search, which leaves a part of its
     steps: [{ quantize: { ...QUANTIZE_DEFAULTS, errorCompensation: "gptq" } }],
   };
   const report = { ...run.report, recipe: compensated };
-  const searched = { ...run, report, wanted: { target: { maxLoss: 1.5 }, fast: true, coded: true } };
+  const wanted = { target: { maxLoss: 1.5 }, fast: true, coded: true, first: [] };
+  const searched = { ...run, report, wanted };
   const lines = commandLine({ checkpoint, run: searched, builtin: false });
   expect(lines).toContain(
     "search 'it'\\''s a model.pt' -o model-my-int8.safetensors --max-loss 1.5 --fast --coded --calibrate calibration.txt",
@@ -114,6 +115,10 @@ test("what a search produced is repeated by a search, which leaves a part of its
     "const { compressed } = await search(checkpoint, target, { calibration, fast: true, coded: true });",
   );
   expect(script).toContain('import { compare, open, search } from "statepress";');
+  const first: StepDraft[] = [{ prune: { kind: "delta", keep: 4 } }];
+  const pruned = { ...searched, wanted: { ...wanted, first } };
+  expect(commandLine({ checkpoint, run: pruned, builtin: false })).toContain(" --coded --prune delta=4 --calibrate ");
+  expect(nodeScript({ checkpoint, run: pruned, builtin: false })).toContain(`, first: ${JSON.stringify(first)} });`);
 });
 
 test("a script measures by what the run was measured by, and by nothing that it was not", () => {
