@@ -13,6 +13,7 @@ export { isTokenizerName, replacesTokenizer, TOKENIZER_CONFIG } from "./names.js
 export type * from "./options.js";
 export { PRESETS, type Preset, stepsBefore } from "./presets.js";
 export type { Found, Outcome, Report } from "./search.js";
+export type { Compared, SecondComparison } from "./second.js";
 export { decodeText, withoutMark } from "./text.js";
 export * from "./types/statepress.js";
 export { type Weights, weightsAmong } from "./weights.js";

@@ -190,10 +190,21 @@ export interface EvaluateOptions extends Running {
   offset?: number | "detect" | undefined;
 }
 
+/** A text, or ids, beside the first: exactly one of the two. */
+export interface SecondText {
+  text?: string | undefined;
+  ids?: ArrayLike<number> | undefined;
+}
+
 /** What is evaluated on, with the protocol and the targets of the verdict. */
 export interface CompareOptions extends EvaluateOptions {
   text?: string | undefined;
   ids?: ArrayLike<number> | undefined;
+  /**
+   * Measure on this text as well, by the same protocol; `second` of the result has what comes of it. Best one of another kind than
+   * the calibration text. The verdict is by the first text.
+   */
+  second?: SecondText | undefined;
   backend?: LoadOptions["backend"];
   /** What computes the second one, when it is not what computes the first. */
   backendB?: LoadOptions["backend"];

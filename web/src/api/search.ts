@@ -8,9 +8,9 @@ import { StatepressError } from "./errors.js";
 import { library } from "./library.js";
 import type { CompareOptions, CompressOptions, SearchOptions } from "./options.js";
 import { type Preset, stepsBefore } from "./presets.js";
+import type { Compared } from "./second.js";
 import type {
   Bytes,
-  Comparison,
   CompressReport,
   Finding,
   Plan,
@@ -55,7 +55,7 @@ const TRIES = 3;
 /** What the library lends. */
 interface Lent {
   host: Host;
-  compare: (a: Checkpoint, b: Checkpoint, options: CompareOptions) => Promise<Comparison>;
+  compare: (a: Checkpoint, b: Checkpoint, options: CompareOptions) => Promise<Compared>;
 }
 
 export async function search(

@@ -133,6 +133,13 @@ export const OPTIONS = {
   format: { value: "F", allowed: formats, help: "format of the file (default safetensors)" },
   text: { value: "FILE", offers: "file", stdin: true, help: "UTF-8 text to evaluate on" },
   ids: { value: "BIN", offers: "file", stdin: true, help: "little-endian token ids to evaluate on" },
+  "second-text": {
+    value: "FILE",
+    offers: "file",
+    stdin: true,
+    help: "a UTF-8 text of another kind to compare on as well",
+  },
+  "second-ids": { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
   "ids-type": {
     value: "TYPE",
     allowed: ["u16", "u32"],

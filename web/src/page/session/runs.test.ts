@@ -36,6 +36,23 @@ test("a text is read where the recipe says so, and never the one that is judged 
   expect([fake.calibrated.length, it.state.runs.length, it.state.work]).toEqual([2, 2, undefined]);
 });
 
+test("a second text is measured on as well, unless it is the first one again", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const second = { from: "typed" as const, own: undefined, typed: "another text" };
+  it.tell({ type: "asked", change: { text: "typed", typed: "a text", second } });
+  await it.session.compress();
+  expect(fake.compared).toMatchObject([{ text: "a text", second: { text: "another text" } }]);
+  expect(it.state.runs[0]?.secondName).toBe("a text that you typed");
+  it.tell({ type: "asked", change: { typed: "another text" } });
+  await it.session.compress();
+  expect(it.state.workProblem?.message).toContain("measured on already");
+  it.tell({ type: "asked", change: { second: { ...second, from: "none" } } });
+  await it.session.compress();
+  expect(fake.compared).toHaveLength(2);
+  expect(fake.compared[1]).not.toHaveProperty("second");
+});
+
 test("the demo reads one part of the held-out text and is judged by the other", async () => {
   vi.stubGlobal("fetch", async () => new Response("read this line\nand judge by this"));
   const it = await page();

@@ -137,8 +137,8 @@ function after(state: State, event: PageEvent): State {
     case "comparing":
       return { ...state, work: begun("compare", event), workProblem: undefined };
     case "compared": {
-      const { comparison, textName } = event;
-      return { ...ofRun(state, event.run, { comparison, textName }), work: undefined };
+      const { comparison, textName, secondName } = event;
+      return { ...ofRun(state, event.run, { comparison, textName, secondName }), work: undefined };
     }
     case "comparedByText": {
       const { byText, textName } = event;
@@ -232,7 +232,13 @@ function ofSearch(state: State, run: number, change: Partial<Search>): State {
   return state.search?.run === run ? { ...state, search: { ...state.search, ...change } } : state;
 }
 
-const UNMEASURED = { comparison: undefined, byText: undefined, textName: undefined, problem: undefined };
+const UNMEASURED = {
+  comparison: undefined,
+  byText: undefined,
+  textName: undefined,
+  secondName: undefined,
+  problem: undefined,
+};
 
 function withRun(state: State, run: Run): State {
   return { ...state, runs: [...state.runs, run], shown: run.id };
@@ -251,7 +257,7 @@ function ofCheckpoint(state: State, id: number, change: Partial<Opened>): State 
 function ofRun(
   state: State,
   id: number,
-  change: Partial<Pick<Run, "comparison" | "byText" | "textName" | "problem">>,
+  change: Partial<Pick<Run, "comparison" | "byText" | "textName" | "secondName" | "problem">>,
 ): State {
   return { ...state, runs: state.runs.map((run) => (run.id === id ? { ...run, ...change } : run)) };
 }

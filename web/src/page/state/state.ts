@@ -7,7 +7,7 @@ import type {
   AdapterInfo,
   Advice,
   Bytes,
-  Comparison,
+  Compared,
   CompressReport,
   ErrorCode,
   Evaluation,
@@ -129,6 +129,14 @@ export interface Calibration {
   typed: string;
 }
 
+/** A second text that is measured on: none where nobody gives one. */
+export interface Second {
+  from: "none" | "own" | "typed";
+  /** A text file that was given for it. */
+  own: { name: string; text: string } | undefined;
+  typed: string;
+}
+
 /** What the forms say now. */
 export interface Asked {
   recipe: Recipe;
@@ -139,6 +147,8 @@ export interface Asked {
   /** A text that was dropped. */
   own: { name: string; text: string } | undefined;
   typed: string;
+  /** Measured on as well. */
+  second: Second;
   /** Read while compressing, where the recipe makes up for rounding errors. */
   calibration: Calibration;
   /** Use only that many tokens; undefined: all. */
@@ -230,10 +240,12 @@ interface Measured {
   id: number;
   asked: Asked;
   /** The measurement: absent while it goes on, or when it failed. */
-  comparison: Comparison | undefined;
+  comparison: Compared | undefined;
   /** The measurement in the place of that, where the tokens of the two are not the same. */
   byText: TextComparison | undefined;
   textName: string | undefined;
+  /** The second text of the measurement, where it has one. */
+  secondName: string | undefined;
   problem: Problem | undefined;
 }
 
@@ -289,6 +301,7 @@ export const initial: State = {
     text: "demo",
     own: undefined,
     typed: "",
+    second: { from: "none", own: undefined, typed: "" },
     calibration: { from: "typed", own: undefined, typed: "" },
     limit: undefined,
     window: undefined,

@@ -127,6 +127,21 @@ test("a script measures by what the run was measured by, and by nothing that it 
   expect(nodeScript({ checkpoint, run, builtin: true })).toContain("{ text, limit: 4096 }");
 });
 
+test("a second text goes along, where the run was measured on one", () => {
+  const second = { from: "typed" as const, own: undefined, typed: "another" };
+  const both = { ...measured, secondName: "a text that you typed", asked: { ...measured.asked, second } } as RecipeRun;
+  expect(commandLine({ checkpoint, run: both, builtin: true })).toContain(
+    "--text heldout.txt --second-text second.txt ",
+  );
+  const script = nodeScript({ checkpoint, run: both, builtin: true });
+  expect(script).toContain('const second = { text: await readFile("second.txt", "utf8") };');
+  expect(script).toContain("{ text, second, offset: 2,");
+  const own = { ...second, from: "own" as const, own: { name: "my tale.txt", text: "x" } };
+  const named = { ...both, asked: { ...both.asked, second: own } };
+  expect(commandLine({ checkpoint, run: named, builtin: true })).toContain("--second-text 'my tale.txt' ");
+  expect(nodeScript({ checkpoint, run: measured, builtin: true })).not.toContain("second");
+});
+
 test("a calibration text goes along, under a name of its own", () => {
   const compensated = edited(recipe, { errorCompensation: "gptq" });
   const made = { ...run, report: { ...run.report, recipe: compensated } };
