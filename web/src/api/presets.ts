@@ -22,7 +22,7 @@ export const PRESETS: readonly Preset[] = [
 
 // Entropy-coded: of a file that is found by measuring, that saves most for the same loss.
 function preset(name: string, maxLoss: number, why: string): Preset {
-  const description = `found by measuring: the smallest file that loses at most ${maxLoss} % of perplexity, entropy-coded; ${why}. Needs a calibration text`;
+  const description = `found by measuring: the smallest entropy-coded file that loses at most ${maxLoss} % of perplexity on the last quarter of the calibration text, which it needs; ${why}`;
   return { name, description, search: { target: { maxLoss }, coded: true } };
 }
 
