@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { PRESETS } from "statepress";
 import { fixture } from "../support/node.mjs";
 import {
   choose,
@@ -187,9 +188,38 @@ test("a loss that no recipe has is refused at once, for nothing is measured agai
   assert.equal(await page.getByRole("switch", { name: "Make up for rounding errors" }).isChecked(), false);
 });
 
+test("a target of the package is one click: what was asked for stands in the form, and in the command line", async (t) => {
+  await page.check("#way-find");
+  const presets = page.getByRole("group", { name: "Find at once" }).getByRole("button");
+  assert.deepEqual(
+    (await presets.allTextContents()).map((text) => text.replace(/\s+/g, " ").trim()),
+    PRESETS.map(({ name, search }) => `${name} at most ${search.target.maxLoss} % of perplexity lost`),
+  );
+  await page.click("#find-auto-small");
+  await page.locator("#find [role=progressbar]").waitFor();
+  assert.equal(await page.getAttribute("#find-auto-small", "aria-disabled"), "true");
+  await page.locator("#find-auto-small[aria-disabled=false]").waitFor();
+  t.diagnostic(await words("#found"));
+  assert.match(
+    await words("#found"),
+    /^Found [\d.]+x, \d+ kB in the file and [\d.]+ [kM]B in memory: perplexity [+−]\d/,
+  );
+  assert.equal(await page.inputValue("#find-target"), "8");
+  assert.equal(await wanted("no more loss").isChecked(), true);
+  for (const label of ["entropy-coded", "prune the step size first"]) {
+    assert.equal(await page.locator("#find").getByLabel(label).isChecked(), true, label);
+  }
+  assert.match(
+    await copyable(page, "Command line"),
+    / --max-loss 8 --fast --coded --prune delta=4 --calibrate calibration\.txt\n/,
+  );
+  assert.deepEqual(problems, []);
+});
+
 test("without a tokenizer, and for a model that cannot be run, it says why", async () => {
   await openFiles(page, [fixture("fixtures/il_moe.safetensors")]);
   await page.check("#way-find");
   assert.match(await words("#find"), /cannot be searched for, because the model has to read a text.*tokenizer\.json/);
+  assert.equal(await page.getAttribute("#find-auto-close", "aria-disabled"), "true");
   assert.equal(await shut(), "true");
 });

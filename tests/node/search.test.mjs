@@ -26,7 +26,8 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   assert.ok(front.length > 3 && front.every(({ ratio, kl }, i) => i === 0 || (ratio < front[i - 1].ratio && kl >= 0)));
   assert.ok(tensorCosts.every(({ tensor, choices }) => tensor && choices.length > 0));
   assert.deepEqual(JSON.parse(readFileSync(recipe, "utf8")), said.json.recipe);
-  assert.ok(existsSync(`${out}.report.json`));
+  const report = JSON.parse(readFileSync(`${out}.report.json`, "utf8"));
+  assert.deepEqual([report.target, report.predicted, report.measured], [{ ratio: 6 }, predicted, measured]);
 
   // The recipe is an ordinary one: whoever has the text makes the same sizes of it.
   const again = join(folder, "again.safetensors");
@@ -168,7 +169,15 @@ async function walked(front, losses, target) {
     async compress({ name }) {
       tried.push(name);
       kept.add(name);
-      return { name, report: { bytes: { after: front[name].bytes } }, dispose: () => kept.delete(name) };
+      const report = { bytes: { after: front[name].bytes } };
+      return {
+        name,
+        report,
+        reporting(more) {
+          return { ...this, report: { ...report, ...more } };
+        },
+        dispose: () => kept.delete(name),
+      };
     },
   };
   const compare = async (_, { name }) => ({
@@ -178,6 +187,7 @@ async function walked(front, losses, target) {
   });
   const found = await searchWith({ host, compare }, checkpoint, {}, target, {});
   assert.deepEqual([...kept], [found.compressed.name], "nothing else is left in memory");
+  assert.deepEqual(found.compressed.report.target, target);
   return { tried, name: found.compressed.name, reached: found.reached };
 }
 

@@ -4,6 +4,7 @@ import type { TextComparison } from "./by-text.js";
 import { shown } from "./check.js";
 import { StatepressError } from "./errors.js";
 import { isRecord } from "./record.js";
+import type { Compared, SecondComparison } from "./second.js";
 import type { Comparison, Evaluation } from "./types/statepress.js";
 
 /** One line: a value for the base, for the other model, or about the difference (in `compressed`). */
@@ -19,7 +20,7 @@ export interface CardLine {
  * The lines of the quality card: the verdict, sizes, and then KL divergence, which sees damage that perplexity hides. Of a comparison by text
  * bits per byte come first: what cannot be compared says so.
  */
-export function qualityCard(comparison: Comparison | TextComparison): CardLine[] {
+export function qualityCard(comparison: Compared | TextComparison): CardLine[] {
   const parts: Record<string, unknown> = isRecord(comparison) ? comparison : {};
   const whole = [parts["a"], parts["b"], parts["bytes"]].every(isRecord);
   if (!whole || !(isRecord(parts["kl"]) || "bitsPerByteChange" in parts)) {
@@ -30,8 +31,8 @@ export function qualityCard(comparison: Comparison | TextComparison): CardLine[]
 
 const line = (id: string, label: string, base: string, compressed: string) => ({ id, label, base, compressed });
 
-function byToken(comparison: Comparison): CardLine[] {
-  const { a, b, kl, verdict, perplexityChangeStderr: change } = comparison;
+function byToken(comparison: Compared): CardLine[] {
+  const { a, b, kl, verdict, perplexityChangeStderr: change, second } = comparison;
   const { compression, degradation } = verdict;
   return [
     line(
@@ -49,7 +50,25 @@ function byToken(comparison: Comparison): CardLine[] {
     line("top1", "top-1 agreement", "", `${fixed(100 * comparison.top1Agreement, 2)} %`),
     line("perplexity", "perplexity", perplexity(a), perplexity(b)),
     line("change", "perplexity change", "", `${signed(comparison.perplexityChange, 3)} % ± ${fixed(change, 3)}`),
+    ...(second ? onSecond(second) : []),
     ...speeds(comparison),
+  ];
+}
+
+function onSecond({
+  tokens,
+  kl,
+  top1Agreement,
+  perplexityChange,
+  perplexityChangeStderr,
+}: SecondComparison): CardLine[] {
+  const change = `${signed(perplexityChange, 3)} % ± ${fixed(perplexityChangeStderr, 3)}`;
+  return [
+    line("second-kl-mean", "second text: KL divergence, mean (nats)", "", scientific(kl.mean)),
+    line("second-kl-p99", "second text: KL divergence, 99th percentile", "", scientific(kl.p99)),
+    line("second-top1", "second text: top-1 agreement", "", `${fixed(100 * top1Agreement, 2)} %`),
+    line("second-change", "second text: perplexity change", "", change),
+    line("second-tokens", "second text: tokens predicted", grouped(tokens), grouped(tokens)),
   ];
 }
 

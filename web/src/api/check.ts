@@ -34,6 +34,7 @@ const COMPARE: Kinds<CompareOptions> = {
   ...EVALUATE,
   text: "later",
   ids: "later",
+  second: "object",
   backend: "word",
   backendB: "word",
   ratioTarget: "ratio",

@@ -19,15 +19,17 @@ import {
   type SaveTarget,
   type TensorOptions,
 } from "./options.js";
+import { presetOf, refusePreset } from "./presets.js";
+import type { Report } from "./search.js";
 import type { TokenizerChoice } from "./tokenizers.js";
-import type { Advice, CompressReport, Inspection, MeasuredRecipe, Plan, TensorView } from "./types/statepress.js";
+import type { Advice, Inspection, MeasuredRecipe, Plan, TensorView } from "./types/statepress.js";
 
 /** An opened checkpoint. Only its headers were read. */
 export class Checkpoint {
   /** What it is. */
   readonly inspection: Inspection;
   /** What compressing did, when it came from `compress`. */
-  readonly report: CompressReport | undefined;
+  readonly report: Report | undefined;
   /** The file that was taken for the weights; of a compressed one, the file that it was made from. */
   readonly weightsName: string;
   /** @internal */
@@ -39,7 +41,7 @@ export class Checkpoint {
   /** @internal */
   constructor(
     environment: Environment,
-    opened: { checkpoint: Handle; inspection: Inspection; report?: CompressReport; data?: Data },
+    opened: { checkpoint: Handle; inspection: Inspection; report?: Report; data?: Data },
     weightsName: string,
     tokenizer: TokenizerChoice,
   ) {
@@ -95,9 +97,10 @@ export class Checkpoint {
     return ask([...measured, ...(await measureAll(this.#environment, this, offer, { ...options, measure }))]);
   }
 
-  /** What a recipe will do to it, from its headers alone. */
+  /** What a recipe will do to it, from its headers alone. Of a built-in search nothing is known before it has measured. */
   async plan(recipe: RecipeInput): Promise<Plan> {
     checkRecipe(recipe);
+    refusePreset(recipe);
     return this.#environment.host.call("plan", { checkpoint: this.#handle, recipe });
   }
 
@@ -105,6 +108,12 @@ export class Checkpoint {
   async compress(recipe: RecipeInput, options: CompressOptions = {}): Promise<Checkpoint> {
     checkRecipe(recipe);
     checkOptions("compress", options);
+    const preset = presetOf(recipe);
+    if (preset) {
+      // Few pages search: the others do without its code.
+      const { searchPreset } = await import("./search.js");
+      return searchPreset(this.#environment, this, preset, options);
+    }
     const beside = options.beside === undefined ? undefined : await this.#environment.beside(options.beside);
     const { calibration } = options;
     const request = {
@@ -114,6 +123,14 @@ export class Checkpoint {
       ...(calibration !== undefined && { calibration: this.tokenizer.input(calibration) }),
     };
     const opened = await this.#environment.host.call("compress", request, options);
+    return new Checkpoint(this.#environment, opened, this.weightsName, this.tokenizer);
+  }
+
+  /** @internal The same checkpoint, with more in its report. */
+  reporting(more: Partial<Report>): Checkpoint {
+    const produced = this.#produced === undefined ? {} : { data: this.#produced };
+    const report = this.report && { report: { ...this.report, ...more } };
+    const opened = { checkpoint: this.#handle, inspection: this.inspection, ...produced, ...report };
     return new Checkpoint(this.#environment, opened, this.weightsName, this.tokenizer);
   }
 

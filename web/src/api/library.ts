@@ -17,27 +17,21 @@ import {
   type Input,
   type OpenOptions,
   present,
+  type Running,
   type SearchOptions,
 } from "./options.js";
 import type { Found } from "./search.js";
+import { type Compared, secondInput, secondOf } from "./second.js";
 import { withoutMark } from "./text.js";
 import { TokenizerChoice } from "./tokenizers.js";
-import type {
-  Comparison,
-  Evaluation,
-  Progress,
-  Recipe,
-  SearchCosts,
-  SearchResult,
-  SearchTarget,
-} from "./types/statepress.js";
+import type { Evaluation, Progress, Recipe, SearchCosts, SearchResult, SearchTarget } from "./types/statepress.js";
 
 /** What a page and Node share. */
 export interface Library {
   /** Opens a checkpoint: reads its headers and says what it is. */
   open(input: Input, options?: OpenOptions): Promise<Checkpoint>;
-  /** The quality card: both on the same tokens. `a` is the base. */
-  compare(a: Checkpoint | Model, b: Checkpoint | Model, options: CompareOptions): Promise<Comparison>;
+  /** The quality card: both on the same tokens, and on a second text where one is given. `a` is the base. */
+  compare(a: Checkpoint | Model, b: Checkpoint | Model, options: CompareOptions): Promise<Compared>;
   /**
    * Two models whose tokens differ (see `tokensDiffer`) on the same text, each in its own: bits per byte of text, speed
    * and size. KL divergence and top-1 agreement are not defined then, and perplexities are of unlike tokens.
@@ -50,7 +44,7 @@ export interface Library {
   search(checkpoint: Checkpoint, target: SearchTarget, options: SearchOptions): Promise<Found>;
   /** The recipe that reaches a target by the costs that a search has measured: at once, and carried out by nobody yet. */
   allocate(costs: SearchCosts, target: SearchTarget): Promise<SearchResult>;
-  /** The built-in recipes. */
+  /** The built-in recipes: `PRESETS` are those that are searched for. */
   recipes(): Promise<Recipe[]>;
 }
 
@@ -89,16 +83,23 @@ export function library(environment: Environment): Library {
       if (input === undefined)
         throw new StatepressError("bad-option", "compare needs a text or ids", { option: "text" });
       // The base's tokenizer, unless only the other one has any.
-      const tokens = (a.tokenizer.known ? a : b).tokenizer.input(input);
+      const { tokenizer } = a.tokenizer.known ? a : b;
+      const tokens = tokenizer.input(input);
+      const second = options.second && secondInput(tokenizer, options.second, tokens, options.limit);
       return withBoth(a, b, options, async (base, other) => {
         const detected = options.offset === "detect" ? await detect(environment, base, tokens, options) : undefined;
         const offset = detected ? detected.offset : options.offset;
         // The base's offset is that of both: a model that predicts the next token cannot follow another.
         withOffset(b.inspection, { offset: offset ?? base.info.offset });
         const asked = present({ ...options, offset }, "window", "limit", "offset", "ratioTarget", "lossTarget");
-        const request = { a: base.handle, b: other.handle, input: tokens, options: asked };
-        const comparison = await environment.host.call("compare", request, options);
-        return detected ? { ...comparison, a: withDetection(comparison.a, detected) } : comparison;
+        const on = (input: Tokens, running: Running) =>
+          environment.host.call("compare", { a: base.handle, b: other.handle, input, options: asked }, running);
+        const first = await on(tokens, options);
+        const comparison = detected ? { ...first, a: withDetection(first.a, detected) } : first;
+        if (second === undefined) return comparison;
+        const told = options.onProgress;
+        const onProgress = told && ((it: Progress) => told({ ...it, stage: `${it.stage} second` }));
+        return { ...comparison, second: secondOf(await on(second, { signal: options.signal, onProgress })) };
       });
     },
 

@@ -74,7 +74,7 @@ export interface MeasureOptions extends Omit<EvaluateOptions, keyof Running> {
   ids?: ArrayLike<number> | undefined;
 }
 
-/** The name of a built-in recipe, or a recipe. */
+/** The name of a built-in recipe or of a built-in search (`PRESETS`), or a recipe. */
 export type RecipeInput = string | Recipe | RecipeDraft;
 
 /** A recipe as it is written: what a step leaves out has its default, and is there in the `Recipe` of a report. */
@@ -190,10 +190,21 @@ export interface EvaluateOptions extends Running {
   offset?: number | "detect" | undefined;
 }
 
+/** A text, or ids, beside the first: exactly one of the two. */
+export interface SecondText {
+  text?: string | undefined;
+  ids?: ArrayLike<number> | undefined;
+}
+
 /** What is evaluated on, with the protocol and the targets of the verdict. */
 export interface CompareOptions extends EvaluateOptions {
   text?: string | undefined;
   ids?: ArrayLike<number> | undefined;
+  /**
+   * Measure on this text as well, by the same protocol; `second` of the result has what comes of it. Best one of another kind than
+   * the calibration text. The verdict is by the first text.
+   */
+  second?: SecondText | undefined;
   backend?: LoadOptions["backend"];
   /** What computes the second one, when it is not what computes the first. */
   backendB?: LoadOptions["backend"];

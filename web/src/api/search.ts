@@ -3,11 +3,15 @@
 import type { Host, Input } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCoded, quantizes } from "./coded.js";
+import type { Environment } from "./environment.js";
 import { StatepressError } from "./errors.js";
-import type { CompareOptions, SearchOptions } from "./options.js";
+import { library } from "./library.js";
+import type { CompareOptions, CompressOptions, SearchOptions } from "./options.js";
+import { type Preset, stepsBefore } from "./presets.js";
+import type { Compared } from "./second.js";
 import type {
   Bytes,
-  Comparison,
+  CompressReport,
   Finding,
   Plan,
   Recipe,
@@ -17,18 +21,26 @@ import type {
   SearchTarget,
 } from "./types/statepress.js";
 
-/** What a search found, carried out. */
-export interface Found {
-  /** The compressed checkpoint. */
-  compressed: Checkpoint;
-  /** An ordinary recipe that anybody can follow again. */
-  recipe: Recipe;
-  /** What the sum of single costs says of it. */
+/** What a search was for, and what came of it. */
+export interface Outcome {
+  target: SearchTarget;
+  /** What the sum of single costs says of the recipe. */
   predicted: SearchPoint;
   /** What was measured of it on the part of the calibration text that it was not fitted to. */
   measured: { kl: number; perplexityChange: number; tokens: number };
   /** Whether the target is reached by what was measured. */
   reached: boolean;
+}
+
+/** What compressing did; where the recipe was searched for, also for what, and what came of that. */
+export type Report = CompressReport & Partial<Outcome>;
+
+/** What a search found, carried out. */
+export interface Found extends Outcome {
+  /** The compressed checkpoint. Its report holds the outcome as well. */
+  compressed: Checkpoint;
+  /** An ordinary recipe that anybody can follow again. */
+  recipe: Recipe;
   /** Every recipe on the way from the smallest to the closest. */
   front: SearchPoint[];
   /** What each tensor costs alone, at every precision. */
@@ -43,7 +55,7 @@ const TRIES = 3;
 /** What the library lends. */
 interface Lent {
   host: Host;
-  compare: (a: Checkpoint, b: Checkpoint, options: CompareOptions) => Promise<Comparison>;
+  compare: (a: Checkpoint, b: Checkpoint, options: CompareOptions) => Promise<Compared>;
 }
 
 export async function search(
@@ -67,7 +79,8 @@ export async function search(
       const measured = { kl: card.kl.mean, perplexityChange: card.perplexityChange, tokens: card.b.tokens };
       const over = excess(target, measured, compressed.report?.bytes);
       const told = [...findings, ...card.b.findings];
-      return [{ compressed, recipe, predicted, measured, reached: over <= 1, front, costs, findings: told }, over];
+      const outcome = { target, predicted, measured, reached: over <= 1 };
+      return [{ compressed, recipe, ...outcome, front, costs, findings: told }, over];
     } catch (error) {
       compressed.dispose();
       throw error;
@@ -115,7 +128,25 @@ export async function search(
     best.compressed.dispose();
     throw tooSmall(target, best.compressed.report?.bytes);
   }
-  return best;
+  const { predicted, measured, reached } = best;
+  return { ...best, compressed: best.compressed.reporting({ target, predicted, measured, reached }) };
+}
+
+/** Carries a built-in search out, as `compress` does: all that is to be said is in the report. */
+export async function searchPreset(
+  environment: Environment,
+  checkpoint: Checkpoint,
+  { name, search: { target, coded } }: Preset,
+  { calibration, beside, signal, onProgress }: CompressOptions,
+): Promise<Checkpoint> {
+  if (calibration === undefined) {
+    const message = `${name} is searched for while the model reads a text: give it as option calibration`;
+    throw new StatepressError("bad-option", message, { option: "calibration", allowed: "a text, or ids" });
+  }
+  const first = stepsBefore(checkpoint.inspection);
+  const asked = { calibration, coded, first, beside, signal, onProgress };
+  const { compressed, findings } = await library(environment).search(checkpoint, target, asked);
+  return compressed.reporting({ findings: [...findings, ...(compressed.report?.findings ?? [])] });
 }
 
 // What each tensor costs: of the checkpoint, or of what the steps that come first leave of it.

@@ -1,7 +1,7 @@
 // Shell completion: a script for bash, zsh or fish, made from the table of commands and the table of options.
 
-import { recipes } from "../api/node.js";
 import type { Run } from "./command.js";
+import { builtin } from "./files.js";
 import { COMMANDS, SHELLS } from "./manual.js";
 import { COMMON, type OptionName, option } from "./options.js";
 
@@ -22,7 +22,7 @@ const SCRIPTS: Record<(typeof SHELLS)[number], (grammar: Grammar) => string> = {
 
 export async function completion({ output }: Run, shell: string): Promise<number> {
   const found = SHELLS.find((it) => it === shell) ?? "bash";
-  const script = SCRIPTS[found](grammar((await recipes()).map(({ name }) => name)));
+  const script = SCRIPTS[found](grammar((await builtin()).map(({ name }) => name)));
   output.result({ shell: found, script }, () => script.trimEnd());
   return 0;
 }

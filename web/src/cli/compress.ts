@@ -1,7 +1,8 @@
 // The command compress: one checkpoint to a file, a FIFO or standard output; several into a folder.
 
 import { checkFormat } from "../api/formats.js";
-import { type Checkpoint, recipes, StatepressError } from "../api/node.js";
+import { type Checkpoint, type Report, recipes, StatepressError, stepsBefore } from "../api/node.js";
+import { presetOf } from "../api/presets.js";
 import { type TargetOptions, writeTarget } from "../api/target.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
@@ -9,6 +10,7 @@ import { type Destination, destinations, writeStandardOutput } from "./destinati
 import { calibrationOf, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { each, running, withCheckpoint } from "./opened.js";
 import { changed, firstSteps } from "./recipes.js";
+import { find } from "./search.js";
 import * as show from "./show.js";
 
 export async function compress(run: Run, files: string[]): Promise<number> {
@@ -21,6 +23,11 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   if (args.flag("compensate") && !calibration) {
     throw new UsageError("--compensate needs a text for the model to read: --calibrate TEXT or --calibrate-ids BIN");
   }
+  const preset = presetOf(recipe);
+  if (preset && !calibration) {
+    const need = "a text for the model to read: --calibrate TEXT or --calibrate-ids BIN";
+    throw new UsageError(`--recipe ${preset.name} is searched for by measuring, which needs ${need}`);
+  }
   const first = firstSteps(run, calibration !== undefined);
   if (!calibration && first.some((step) => "prune" in step && step.prune.kind === "delta")) {
     throw new UsageError("--prune delta needs a text to fit to: --calibrate TEXT or --calibrate-ids BIN");
@@ -32,6 +39,11 @@ export async function compress(run: Run, files: string[]): Promise<number> {
       run.output.findings(checkpoint.inspection.findings);
       const place = places.get(file);
       if (!place) throw new StatepressError("internal", `${file} has no destination`);
+      if (preset && calibration) {
+        const asked = { ...preset.search, first: stepsBefore(checkpoint.inspection, first) };
+        await find(run, checkpoint, { ...asked, calibration: calibrationOf(calibration, checkpoint) }, place);
+        return;
+      }
       const taken = recipe ?? (await recommended(run, checkpoint));
       await one(run, checkpoint, await changed(run, taken, first), place, calibration);
     }),
@@ -59,7 +71,7 @@ async function one(
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");
     output.findings(report.findings);
-    await save(run, compressed, place);
+    await save(run, compressed, report, place);
     const result = {
       ...report,
       ...(file !== undefined && { file }),
@@ -72,11 +84,16 @@ async function one(
 }
 
 /** Writes the file and its report. */
-export async function save({ args, signal }: Run, compressed: Checkpoint, place: Destination): Promise<void> {
+export async function save(
+  { args, signal }: Run,
+  compressed: Checkpoint,
+  report: Report,
+  place: Destination,
+): Promise<void> {
   const { file, reportFile, inputs } = place;
   const force = args.flag("force");
   await compressed.save(file ?? new WritableStream({ write: writeStandardOutput }), { force, signal });
-  if (reportFile !== undefined) await writeJson(reportFile, compressed.report, { force, inputs, signal });
+  if (reportFile !== undefined) await writeJson(reportFile, report, { force, inputs, signal });
 }
 
 /** Writes a value as a JSON file. */

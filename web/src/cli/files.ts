@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { StatepressError } from "../api/errors.js";
 import { ioError } from "../api/io.js";
 import { didYouMean } from "../api/near.js";
-import { type Checkpoint, recipes } from "../api/node.js";
+import { type Checkpoint, PRESETS, recipes } from "../api/node.js";
 import type { RecipeInput } from "../api/options.js";
 import { decodeText } from "../api/text.js";
 import { STANDARD, UsageError } from "./args.js";
@@ -31,8 +31,8 @@ export type Tokens = (vocabSize: number) => { text: string } | { ids: Uint32Arra
 /** The text or the ids that an option names: read before any work. Nothing where neither is given. */
 export async function readTokens(
   { args, signal }: Run,
-  textOption: "text" | "calibrate" | "measure",
-  idsOption: "ids" | "calibrate-ids" | "measure-ids",
+  textOption: "text" | "second-text" | "calibrate" | "measure",
+  idsOption: "ids" | "second-ids" | "calibrate-ids" | "measure-ids",
 ): Promise<Tokens | undefined> {
   const [text, path] = [args.text(textOption), args.text(idsOption)];
   const type = args.one("ids-type");
@@ -83,10 +83,15 @@ export function idsOf(path: string, bytes: Buffer, type: "u16" | "u32" | undefin
   return ids;
 }
 
-/** The name of a built-in recipe, or the recipe in a JSON file. */
+/** What goes by the name of a built-in recipe: those, and what is searched for. */
+export async function builtin() {
+  return [...(await recipes()), ...PRESETS];
+}
+
+/** The name of a built-in recipe or search, or the recipe in a JSON file. */
 export async function readRecipe(nameOrPath: string, signal: AbortSignal): Promise<RecipeInput> {
   if (nameOrPath !== STANDARD && !/\.json$|[/\\]/.test(nameOrPath)) {
-    const names = (await recipes()).map(({ name }) => name);
+    const names = (await builtin()).map(({ name }) => name);
     if (names.includes(nameOrPath)) return nameOrPath;
     if (!existsSync(nameOrPath)) {
       const there = `there are: ${names.join(", ")}, and JSON files`;

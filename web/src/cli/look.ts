@@ -1,10 +1,9 @@
 // The commands that say what a checkpoint is and what could be done with it: inspect, advise, plan, recipes. They read headers,
 // unless they are to look at a tensor or to measure.
 
-import { recipes } from "../api/node.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { inputOf, ofRecipe, readRecipe, readTokens } from "./files.js";
+import { builtin, inputOf, ofRecipe, readRecipe, readTokens } from "./files.js";
 import { each, protocol, running, withCheckpoint } from "./opened.js";
 import { changed, firstSteps } from "./recipes.js";
 import * as show from "./show.js";
@@ -69,7 +68,7 @@ export async function plan(run: Run, files: string[]): Promise<number> {
 }
 
 export async function listRecipes(run: Run): Promise<number> {
-  const all = await recipes();
+  const all = await builtin();
   run.output.result({ recipes: all }, () => show.recipes(all));
   return 0;
 }

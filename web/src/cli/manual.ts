@@ -84,7 +84,12 @@ export const COMMANDS: Record<string, Command> = {
   compare: {
     operands: ["BASE", "OTHER"],
     does: "the quality card of two checkpoints on the same tokens, or on the same text where their tokens differ",
-    options: [...PROTOCOL, "backend-b", "tokenizer-b", "weights-b", "ratio-target", "loss-target", "check", ...OPENING],
+    options: [
+      ...PROTOCOL,
+      ...(["second-text", "second-ids", "backend-b", "tokenizer-b", "weights-b"] as const),
+      ...(["ratio-target", "loss-target", "check"] as const),
+      ...OPENING,
+    ],
     computes: () => true,
     run: async (run, [a = "", b = ""]) => (await import("./measure.js")).compareFiles(run, a, b),
   },

@@ -1,5 +1,6 @@
 // The commands that measure a model: evaluate, compare, bench.
 
+import { resolve } from "node:path";
 import { scorecard } from "../api/card.js";
 import {
   type Checkpoint,
@@ -12,7 +13,8 @@ import {
   tokensDiffer,
 } from "../api/node.js";
 import { hasOffset } from "../api/offset.js";
-import { UsageError } from "./args.js";
+import { refusePreset } from "../api/presets.js";
+import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { about, load, protocol, running, withCheckpoint } from "./opened.js";
@@ -54,24 +56,32 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
   const backend = args.one("backend");
   const backendB = args.one("backend-b") ?? backend;
   const tokens = await evaluated(run);
+  const secondTokens = await readTokens(run, "second-text", "second-ids");
+  refuseSame(args);
   const both = async (base: Checkpoint, other: Checkpoint) => {
     output.findings([...base.inspection.findings, ...other.inspection.findings]);
     const model = await about(a, load(run, base, backend));
     const input = tokens(model.info.vocabSize);
-    const second = await about(b, load(run, other, backendB));
+    const compressed = await about(b, load(run, other, backendB));
     // Ids are of one vocabulary: only a text can be put through two that differ.
     const why = "text" in input ? tokensDiffer(base, other) : undefined;
+    const second = secondTokens?.(model.info.vocabSize);
     if (why !== undefined) {
+      if (second) {
+        const message = `--second-text is for two models of the same tokens, and ${why}`;
+        throw new StatepressError("bad-option", message, { option: "second-text" });
+      }
       output.note(`compared by text: ${why}`);
       // Each reads the text by a tokenizer of its own: whose is missing is said.
       await about(a, tokenizing(model));
-      await about(b, tokenizing(second));
+      await about(b, tokenizing(compressed));
     }
     const comparison =
       "text" in input && why !== undefined
-        ? await compareByText(model, second, { ...asked, ...input, why })
-        : await compare(model, second, { ...asked, ...input });
-    output.findings([...comparison.a.findings, ...comparison.b.findings]);
+        ? await compareByText(model, compressed, { ...asked, ...input, why })
+        : await compare(model, compressed, { ...asked, ...input, second });
+    const ofSecond = "second" in comparison ? (comparison.second?.findings ?? []) : [];
+    output.findings([...comparison.a.findings, ...comparison.b.findings, ...ofSecond]);
     const columns = show.columns(
       { file: a, weights: args.text("weights") ?? taken(base) },
       { file: b, weights: args.text("weights-b") ?? taken(other) },
@@ -81,6 +91,19 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
   };
   const beside = { tokenizer: args.text("tokenizer-b") ?? args.text("tokenizer"), weights: args.text("weights-b") };
   return withCheckpoint(run, a, (base) => withCheckpoint(run, b, (other) => both(base, other), beside));
+}
+
+// The same text under another name is refused where it is compared.
+function refuseSame(args: Args): void {
+  for (const [option, other] of [
+    ["text", "second-text"],
+    ["ids", "second-ids"],
+  ] as const) {
+    const [first, second] = [args.text(option), args.text(other)];
+    if (first !== undefined && second !== undefined && resolve(first) === resolve(second)) {
+      throw new UsageError(`--${other} takes another file than --${option}, not ${second} again`);
+    }
+  }
 }
 
 async function tokenizing(model: Model): Promise<void> {
@@ -109,6 +132,7 @@ export async function bench(run: Run, file: string): Promise<number> {
   const backend = args.one("backend");
   const asked = args.text("recipe") ?? "int8";
   const recipe = await readRecipe(asked, run.signal);
+  refusePreset(recipe);
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
     const model = await load(run, checkpoint, backend);

@@ -96,7 +96,12 @@ export const OPTIONS = {
     stdin: true,
     help: "the same as little-endian token ids, without a tokenizer",
   },
-  recipe: { value: "R", offers: "recipe", stdin: true, help: "name of a built-in recipe, or a JSON file" },
+  recipe: {
+    value: "R",
+    offers: "recipe",
+    stdin: true,
+    help: "name of a built-in recipe, or a JSON file; those named auto-... are searched for: compress --calibrate",
+  },
   calibrate: {
     value: "FILE",
     offers: "file",
@@ -128,6 +133,13 @@ export const OPTIONS = {
   format: { value: "F", allowed: formats, help: "format of the file (default safetensors)" },
   text: { value: "FILE", offers: "file", stdin: true, help: "UTF-8 text to evaluate on" },
   ids: { value: "BIN", offers: "file", stdin: true, help: "little-endian token ids to evaluate on" },
+  "second-text": {
+    value: "FILE",
+    offers: "file",
+    stdin: true,
+    help: "a UTF-8 text of another kind to compare on as well",
+  },
+  "second-ids": { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
   "ids-type": {
     value: "TYPE",
     allowed: ["u16", "u32"],

@@ -2,12 +2,19 @@
 
 import { resolve } from "node:path";
 import { checkFormat } from "../api/formats.js";
-import { type SearchTarget, StatepressError, search as searched } from "../api/node.js";
+import {
+  type Checkpoint,
+  type Recipe,
+  type SearchOptions,
+  type SearchTarget,
+  StatepressError,
+  search as searched,
+} from "../api/node.js";
 import { checkTarget } from "../api/target.js";
 import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { save, writeJson } from "./compress.js";
-import { destinations } from "./destinations.js";
+import { type Destination, destinations } from "./destinations.js";
 import { calibrationOf, readTokens } from "./files.js";
 import { running, withCheckpoint } from "./opened.js";
 import { firstSteps } from "./recipes.js";
@@ -37,41 +44,52 @@ export async function search(run: Run, file: string): Promise<number> {
   }
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
-    const calibration = calibrationOf(tokens, checkpoint);
     const asked = {
-      calibration,
+      target,
+      calibration: calibrationOf(tokens, checkpoint),
       fast: args.flag("fast"),
       coded: args.flag("coded"),
       first: firstSteps(run, true),
-      beside: place.file,
     };
-    const found = await searched(checkpoint, target, { ...running(run), ...asked });
-    const { compressed, recipe, predicted, measured, reached, front, costs, findings } = found;
-    try {
-      const { report } = compressed;
-      if (!report) throw new StatepressError("internal", "compressing left no report");
-      const told = [...findings, ...report.findings];
-      output.findings(told);
-      if (!reached) output.note("the target is missed by what was measured; this is the closest that was tried");
-      await save(run, compressed, place);
-      if (recipeOut !== undefined) await writeJson(recipeOut, recipe, how);
-      const result = {
-        ...report,
-        findings: told,
-        predicted,
-        measured,
-        reached,
-        front: front.map(({ ratio, kl, bytes }) => ({ ratio, kl, bytes })),
-        tensorCosts: costs.tensors,
-        ...(place.file !== undefined && { file: place.file }),
-        ...(place.reportFile !== undefined && { reportFile: place.reportFile }),
-      };
-      output.result(result, () => show.found(found, report, place.file ?? "standard output"));
-    } finally {
-      compressed.dispose();
-    }
+    const recipe = await find(run, checkpoint, asked, place);
+    if (recipeOut !== undefined) await writeJson(recipeOut, recipe, how);
   });
   return 0;
+}
+
+/** What is searched for, and how. */
+interface Sought extends Pick<SearchOptions, "calibration" | "fast" | "coded" | "first"> {
+  target: SearchTarget;
+}
+
+/** Searches for the best recipe, writes what it makes of a checkpoint, and says what came of it. Answers with the recipe. */
+export async function find(
+  run: Run,
+  checkpoint: Checkpoint,
+  { target, ...asked }: Sought,
+  place: Destination,
+): Promise<Recipe> {
+  const { output } = run;
+  const found = await searched(checkpoint, target, { ...running(run), ...asked, beside: place.file });
+  const { compressed, recipe, reached, front, costs } = found;
+  try {
+    if (!compressed.report) throw new StatepressError("internal", "compressing left no report");
+    const report = { ...compressed.report, findings: [...found.findings, ...compressed.report.findings] };
+    output.findings(report.findings);
+    if (!reached) output.note("the target is missed by what was measured; this is the closest that was tried");
+    await save(run, compressed, report, place);
+    const result = {
+      ...report,
+      front: front.map(({ ratio, kl, bytes }) => ({ ratio, kl, bytes })),
+      tensorCosts: costs.tensors,
+      ...(place.file !== undefined && { file: place.file }),
+      ...(place.reportFile !== undefined && { reportFile: place.reportFile }),
+    };
+    output.result(result, () => show.found(found, report, place.file ?? "standard output"));
+    return recipe;
+  } finally {
+    compressed.dispose();
+  }
 }
 
 // Exactly one of the three options.

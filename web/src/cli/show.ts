@@ -265,6 +265,6 @@ function explained(rows: Explained[]): string {
   return table([["kernel", "matrices", "dispatches", "bytes of weights", "of activations"], ...lines], [2, 3, 4]);
 }
 
-export function recipes(all: Recipe[]): string {
+export function recipes(all: Pick<Recipe, "name" | "description">[]): string {
   return table(all.map(({ name, description }) => [name, description ?? ""]));
 }

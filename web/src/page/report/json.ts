@@ -13,6 +13,7 @@ export function reportJson(checkpoint: Opened, run: Run): string {
       compare: run.comparison ?? run.byText ?? null,
       calibration: calibrationFileOf(run) ?? null,
       text: run.textName ?? null,
+      secondText: run.secondName ?? null,
       protocol: { limit: run.asked.limit ?? null, backend: run.asked.backend, backendB: run.asked.backendB },
       offsets: offsets ? { text: offsets.textName, nllByOffset: offsets.evaluation.nllByOffset ?? null } : null,
     },

@@ -2,6 +2,7 @@
 
 import { StatepressError } from "statepress";
 import { judgedText, type NamedText, type Objection, readText, stops } from "../state/calibration.js";
+import { objectionToSecond, secondText } from "../state/second.js";
 import type { Asked, Opened } from "../state/state.js";
 import { heldout } from "./demo.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
@@ -26,6 +27,13 @@ export async function calibrationTextOf(asked: Asked): Promise<NamedText> {
 /** The text that is measured on. */
 export async function textOf(asked: Asked): Promise<NamedText> {
   return judgedText(asked, await heldoutFor(asked));
+}
+
+/** The second text that is measured on, where one is asked for; an error where something speaks against it. */
+export async function secondOf(asked: Asked): Promise<NamedText | undefined> {
+  const objection = objectionToSecond(asked, await heldoutFor(asked));
+  if (objection && stops(objection)) throw new StatepressError("bad-input", objection.message.replace(/\.$/, ""));
+  return secondText(asked);
 }
 
 // The held-out text may not be served: texts of one's own do without it.

@@ -24,6 +24,7 @@ export const fake = {
     backendB?: string;
     limit?: number;
     window?: number;
+    second?: object;
   }[],
   looked: [] as { block: number }[],
   calibrated: [] as (string | undefined)[],

@@ -1,6 +1,6 @@
 // The session compresses, compares and remembers: runs, under the settings of their start.
 
-import type { Recipe } from "statepress";
+import type { Recipe, StepDraft } from "statepress";
 import { beforeEach, expect, test, vi } from "vitest";
 import { compensates, compensating, edited } from "../state/recipes.js";
 import { fake, file, kept, page, renew, wait } from "./fake.js";
@@ -36,6 +36,23 @@ test("a text is read where the recipe says so, and never the one that is judged 
   expect([fake.calibrated.length, it.state.runs.length, it.state.work]).toEqual([2, 2, undefined]);
 });
 
+test("a second text is measured on as well, unless it is the first one again", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const second = { from: "typed" as const, own: undefined, typed: "another text" };
+  it.tell({ type: "asked", change: { text: "typed", typed: "a text", second } });
+  await it.session.compress();
+  expect(fake.compared).toMatchObject([{ text: "a text", second: { text: "another text" } }]);
+  expect(it.state.runs[0]?.secondName).toBe("a text that you typed");
+  it.tell({ type: "asked", change: { typed: "another text" } });
+  await it.session.compress();
+  expect(it.state.workProblem?.message).toContain("measured on already");
+  it.tell({ type: "asked", change: { second: { ...second, from: "none" } } });
+  await it.session.compress();
+  expect(fake.compared).toHaveLength(2);
+  expect(fake.compared[1]).not.toHaveProperty("second");
+});
+
 test("the demo reads one part of the held-out text and is judged by the other", async () => {
   vi.stubGlobal("fetch", async () => new Response("read this line\nand judge by this"));
   const it = await page();
@@ -47,7 +64,7 @@ test("the demo reads one part of the held-out text and is judged by the other", 
   expect(it.state.runs[0]).toMatchObject({ textName: "the last articles of heldout.txt", asked: { text: "last" } });
 });
 
-const WANTED = { target: { ratio: 8 }, fast: true, coded: false };
+const WANTED = { target: { ratio: 8 }, fast: true, coded: false, first: [] };
 
 test("what is found by a search is asked for, kept and measured; another point of the front is only planned", async () => {
   const it = await page();
@@ -106,11 +123,14 @@ test("what is measured is not measured again, whatever the target, unless the te
   await it.session.search(WANTED);
   await it.session.search({ ...WANTED, fast: false });
   await it.session.search({ ...WANTED, coded: true });
+  const first: StepDraft[] = [{ prune: { kind: "delta", keep: 4 } }];
+  await it.session.search({ ...WANTED, coded: true, first });
+  await it.session.search({ ...WANTED, coded: true, first: structuredClone(first) });
   typed("another text of my own");
   await it.session.search(WANTED);
   const known = fake.searched.map(({ costs }) => costs !== undefined);
-  // Other precisions are measured for a file that is entropy-coded.
-  expect(known).toEqual([false, true, false, false, false]);
+  // Other precisions are measured for a file that is entropy-coded, and another model after steps that come first.
+  expect(known).toEqual([false, true, false, false, false, true, false]);
 });
 
 test("the demo is searched with one part of the held-out text, and what is found judged by the other", async () => {

@@ -15,7 +15,7 @@ import { hasOffset } from "../state/fields.js";
 import { compensates } from "../state/recipes.js";
 import { unmeasurable } from "../state/run.js";
 import { type Asked, backendsOf, type RecipeRun } from "../state/state.js";
-import { calibrationOf, textOf } from "./asked-texts.js";
+import { calibrationOf, secondOf, textOf } from "./asked-texts.js";
 import { FoundOffset } from "./found-offset.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
 import { promptly } from "./promptly.js";
@@ -80,6 +80,7 @@ export async function comparePair(
   const { checkpoint, tell } = opened;
   tell({ type: "comparing", run, now: performance.now() });
   const text = await textOf(asked);
+  const beside = apart === undefined ? await secondOf(asked) : undefined;
   const [backend, backendB] = backendsOf(asked);
   const { limit, window } = asked;
   const found = opened.offsets?.find(text.text, asked);
@@ -94,9 +95,11 @@ export async function comparePair(
     onProgress: watching(opened, run, signal),
   };
   if (apart === undefined) {
-    const comparison = await promptly(signal, compare(checkpoint, second, options));
+    const both = { ...options, ...(beside && { second: { text: beside.text } }) };
+    const comparison = await promptly(signal, compare(checkpoint, second, both));
     const a = withOffsets(opened, comparison.a, text, asked);
-    tell({ type: "compared", run, comparison: { ...comparison, a }, textName: text.name });
+    const [textName, secondName] = [text.name, beside?.name];
+    tell({ type: "compared", run, comparison: { ...comparison, a }, textName, secondName });
   } else {
     const both = { ...options, offsetB: detected(second), why: apart };
     const byText = await promptly(signal, compareByText(checkpoint, second, both));

@@ -36,13 +36,15 @@ export function commandLine(job: Job): string {
   const producing = run.wanted ? `search ${files}${searchOptions(run.wanted)}` : `compress ${files} --recipe ${recipe}`;
   return [
     `${COMMAND} ${producing}${calibrate}${set.join("")}`,
-    `${COMMAND} compare ${input} ${run.file.name} --text ${text}${tokenizer}${options.join("")}${set.join("")}`,
+    `${COMMAND} compare ${input} ${run.file.name} --text ${text}${secondOption(run)}${tokenizer}${options.join("")}${set.join("")}`,
   ].join("\n");
 }
 
-function searchOptions({ target, fast, coded }: Wanted): string {
+function searchOptions({ target, fast, coded, first }: Wanted): string {
   const goal = "ratio" in target ? `--budget ${target.ratio}x` : `--max-loss ${target.maxLoss}`;
-  return ` ${goal}${fast ? " --fast" : ""}${coded ? " --coded" : ""}`;
+  const prunes = first.flatMap((step) => ("prune" in step ? [`${step.prune.kind}=${step.prune.keep}`] : []));
+  const prune = prunes.length > 0 ? ` --prune ${prunes.join(",")}` : "";
+  return ` ${goal}${fast ? " --fast" : ""}${coded ? " --coded" : ""}${prune}`;
 }
 
 /** One line for a shell that compares two models. */
@@ -50,7 +52,7 @@ export function compareLine(checkpoint: Opened, run: OtherRun): string {
   const [a, b] = [checkpoint, run.other].map((it) => quoted(pathOf(it)));
   const tokenizers = `${tokenizerOf("--tokenizer", checkpoint)}${tokenizerOf("--tokenizer-b", run.other)}`;
   const text = quoted(textFileOf(run));
-  return `${COMMAND} compare ${a} ${b} --text ${text}${tokenizers}${optionsOf(checkpoint, run).join("")}`;
+  return `${COMMAND} compare ${a} ${b} --text ${text}${secondOption(run)}${tokenizers}${optionsOf(checkpoint, run).join("")}`;
 }
 
 /** A script for Node that compares two models. */
@@ -64,13 +66,14 @@ export function compareScript(checkpoint: Opened, run: OtherRun): string {
   const options = Object.entries(protocolOf(checkpoint, run)).map(
     ([name, value]) => `, ${name}: ${JSON.stringify(value)}`,
   );
+  const [reading, second] = secondInScript(run);
   return `import { readFile } from "node:fs/promises";
 import { ${call}, open, qualityCard } from "statepress";
 
 ${opened("a", checkpoint, checkpoint.given)}
 ${opened("b", run.other, {})}
 const text = await readFile(${JSON.stringify(textFileOf(run))}, "utf8");
-const comparison = await ${call}(a, b, { text${options.join("")} });
+${reading}const comparison = await ${call}(a, b, { text${second}${options.join("")} });
 console.table(qualityCard(comparison));`;
 }
 
@@ -90,7 +93,11 @@ export function nodeScript(job: Job): string {
   const calibration =
     read === undefined ? "" : `const calibration = await readFile(${JSON.stringify(read)}, "utf8");\n`;
   const { wanted } = run;
-  const further = [...(wanted?.fast ? [", fast: true"] : []), ...(wanted?.coded ? [", coded: true"] : [])].join("");
+  const further = [
+    ...(wanted?.fast ? [", fast: true"] : []),
+    ...(wanted?.coded ? [", coded: true"] : []),
+    ...(wanted && wanted.first.length > 0 ? [`, first: ${JSON.stringify(wanted.first)}`] : []),
+  ].join("");
   const how = read === undefined ? "" : `, { calibration${further} }`;
   const [calls, asked, producing] = wanted
     ? [
@@ -99,6 +106,7 @@ export function nodeScript(job: Job): string {
         `{ compressed } = await search(checkpoint, target${how});`,
       ]
     : ["open", `recipe = ${recipe}`, `compressed = await checkpoint.compress(recipe${how});`];
+  const [readingSecond, second] = secondInScript(run);
   return `import { readFile } from "node:fs/promises";
 import { compare, ${calls} } from "statepress";
 
@@ -108,7 +116,7 @@ ${calibration}const ${producing}
 await compressed.save(${JSON.stringify(run.file.name)});
 
 const text = await readFile(${JSON.stringify(textFileOf(run))}, "utf8");
-const card = await compare(checkpoint, compressed, { text${options.join("")} });
+${readingSecond}const card = await compare(checkpoint, compressed, { text${second}${options.join("")} });
 console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
 }
 
@@ -167,6 +175,25 @@ export function textFileOf({ asked }: Run): string {
   if (asked.text === "typed") return "text.txt";
   if (asked.text === "last") return "heldout-last.txt";
   return asked.text === "own" && asked.own ? asked.own.name : "heldout.txt";
+}
+
+/** The file of the second text that a run was measured on, as `textFileOf`; undefined where it had none. */
+export function secondFileOf({ asked, secondName }: Run): string | undefined {
+  if (secondName === undefined) return undefined;
+  return asked.second.from === "own" && asked.second.own ? asked.second.own.name : "second.txt";
+}
+
+function secondOption(run: Run): string {
+  const file = secondFileOf(run);
+  return file === undefined ? "" : ` --second-text ${quoted(file)}`;
+}
+
+// In a script: the text as it is read, and how it is given.
+function secondInScript(run: Run): [reading: string, option: string] {
+  const file = secondFileOf(run);
+  if (file === undefined) return ["", ""];
+  const reading = `const second = { text: await readFile(${JSON.stringify(file)}, "utf8") };\n`;
+  return [reading, ", second"];
 }
 
 /** The file that a run has read to make up for rounding errors, as `textFileOf`; undefined where it has read none. */

@@ -2,7 +2,7 @@
 
 import type {
   Advice,
-  Comparison,
+  Compared,
   Evaluation,
   Plan,
   Precision,
@@ -56,7 +56,7 @@ export type PageEvent =
   | ({ type: "compressed"; run: number } & Pick<RecipeRun, "asked" | "wanted" | "report" | "file">)
   | { type: "brought"; run: number; asked: Asked; other: Other; problem: Problem | undefined }
   | { type: "comparing"; run: number; now: number }
-  | { type: "compared"; run: number; comparison: Comparison; textName: string }
+  | { type: "compared"; run: number; comparison: Compared; textName: string; secondName: string | undefined }
   | { type: "comparedByText"; run: number; byText: TextComparison; textName: string }
   | { type: "workEnded" }
   | { type: "workFailed"; run: number; problem: Problem }

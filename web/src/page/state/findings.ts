@@ -16,7 +16,8 @@ export interface FindingGroup {
 export function findingsOf(run: Partial<Pick<Run, "report" | "other" | "comparison" | "byText">>): Finding[] {
   const measured = run.comparison ?? run.byText;
   const first = run.report ? run.report.findings : (run.other?.inspection.findings ?? []);
-  const all = [...first, ...(measured?.a.findings ?? []), ...(measured?.b.findings ?? [])];
+  const second = run.comparison?.second?.findings ?? [];
+  const all = [...first, ...(measured?.a.findings ?? []), ...(measured?.b.findings ?? []), ...second];
   return [...new Map(all.map((it) => [`${it.code} ${it.message} ${it.tensor ?? ""}`, it])).values()];
 }
 

@@ -51,7 +51,7 @@ describe("a checkpoint", () => {
       opened(1),
       { type: "asked", change: { recipe: INT8, backend: "cpu" } },
       compressed,
-      { type: "compared", run: 1, comparison, textName: "a.txt" },
+      { type: "compared", run: 1, comparison, textName: "a.txt", secondName: undefined },
       { type: "looking", tensor: "a", codes: "" },
       opened(2),
     );
@@ -143,6 +143,7 @@ describe("a run", () => {
     run: 1,
     comparison,
     textName: "a.txt",
+    secondName: undefined,
   });
 
   test("keeps the settings of its time", () => {
@@ -212,7 +213,12 @@ describe("another model", () => {
   test("is measured by text where its tokens differ", () => {
     const state = after(opened(1), brought, { type: "comparing", run: 2, now: 0 });
     expect(state.work).toMatchObject({ run: 2, doing: "compare" });
-    const measured = reduce(state, { type: "comparedByText", run: 2, byText, textName: "a.txt" });
+    const measured = reduce(state, {
+      type: "comparedByText",
+      run: 2,
+      byText,
+      textName: "a.txt",
+    });
     expect(measured.runs[0]).toMatchObject({ byText, comparison: undefined, textName: "a.txt" });
     expect(measured.work).toBeUndefined();
   });

@@ -137,8 +137,8 @@ function after(state: State, event: PageEvent): State {
     case "comparing":
       return { ...state, work: begun("compare", event), workProblem: undefined };
     case "compared": {
-      const { comparison, textName } = event;
-      return { ...ofRun(state, event.run, { comparison, textName }), work: undefined };
+      const { comparison, textName, secondName } = event;
+      return { ...ofRun(state, event.run, { comparison, textName, secondName }), work: undefined };
     }
     case "comparedByText": {
       const { byText, textName } = event;
@@ -215,23 +215,30 @@ function begun(doing: Work["doing"], { run, now }: { run: number; now: number })
 // What was measured before by the same text is not measured again.
 function searchFrom({ asked, search }: State, { run, wanted }: Extract<PageEvent, { type: "searching" }>): Search {
   const { calibration } = asked;
-  const { fast, coded } = wanted;
+  const { fast, coded, first } = wanted;
   const goesOn =
     search !== undefined &&
     sameCalibration(search.by.calibration, calibration) &&
     search.coded === coded &&
+    JSON.stringify(search.by.first) === JSON.stringify(first) &&
     (fast || !search.by.fast);
   const measured = goesOn ? search.measured : undefined;
   // What is there already is as exact as it was.
   const isFast = measured?.costs.unmeasured === 0 ? search?.by.fast === true : fast;
-  return { run, coded, by: { calibration, fast: isFast }, measured, found: undefined };
+  return { run, coded, by: { calibration, fast: isFast, first }, measured, found: undefined };
 }
 
 function ofSearch(state: State, run: number, change: Partial<Search>): State {
   return state.search?.run === run ? { ...state, search: { ...state.search, ...change } } : state;
 }
 
-const UNMEASURED = { comparison: undefined, byText: undefined, textName: undefined, problem: undefined };
+const UNMEASURED = {
+  comparison: undefined,
+  byText: undefined,
+  textName: undefined,
+  secondName: undefined,
+  problem: undefined,
+};
 
 function withRun(state: State, run: Run): State {
   return { ...state, runs: [...state.runs, run], shown: run.id };
@@ -250,7 +257,7 @@ function ofCheckpoint(state: State, id: number, change: Partial<Opened>): State 
 function ofRun(
   state: State,
   id: number,
-  change: Partial<Pick<Run, "comparison" | "byText" | "textName" | "problem">>,
+  change: Partial<Pick<Run, "comparison" | "byText" | "textName" | "secondName" | "problem">>,
 ): State {
   return { ...state, runs: state.runs.map((run) => (run.id === id ? { ...run, ...change } : run)) };
 }

@@ -3,6 +3,7 @@
 import type { PrecisionShare } from "statepress";
 import { hasOffset } from "./fields.js";
 import { compensates, labelOf } from "./recipes.js";
+import { secondText } from "./second.js";
 import type { Asked, Calibration, Opened, Run, Source } from "./state.js";
 
 /** What a run is called: its recipe, or the other model. */
@@ -63,8 +64,14 @@ export function unmeasurable({ inspection, tokenizer }: Pick<Source, "inspection
 /** The settings that a measurement depends on, by which two measurements can be set side by side. */
 export function sameProtocol(a: Asked, b: Asked): boolean {
   return (
-    changes(a, { ...b, recipe: a.recipe, calibration: a.calibration, backend: a.backend, backendB: a.backendB })
-      .length === 0
+    changes(a, {
+      ...b,
+      recipe: a.recipe,
+      calibration: a.calibration,
+      second: a.second,
+      backend: a.backend,
+      backendB: a.backendB,
+    }).length === 0
   );
 }
 
@@ -79,6 +86,7 @@ export function changes(a: Asked, b: Asked): string[] {
     ...(a.recipe !== b.recipe ? ["recipe"] : []),
     ...(calibratedOtherwise(a, b) ? ["calibration text"] : []),
     ...(readsOther(a, b) ? ["text"] : []),
+    ...(secondText(a)?.text !== secondText(b)?.text ? ["second text"] : []),
     ...(a.limit !== b.limit ? ["amount of text"] : []),
     ...(a.window !== b.window ? ["window"] : []),
     ...(a.backend !== b.backend || a.backendB !== b.backendB ? ["CPU or GPU"] : []),

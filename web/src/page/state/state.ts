@@ -7,7 +7,7 @@ import type {
   AdapterInfo,
   Advice,
   Bytes,
-  Comparison,
+  Compared,
   CompressReport,
   ErrorCode,
   Evaluation,
@@ -21,6 +21,7 @@ import type {
   Recipe,
   SearchCosts,
   SearchPoint,
+  StepDraft,
   TensorView,
   TextComparison,
 } from "statepress";
@@ -128,6 +129,14 @@ export interface Calibration {
   typed: string;
 }
 
+/** A second text that is measured on: none where nobody gives one. */
+export interface Second {
+  from: "none" | "own" | "typed";
+  /** A text file that was given for it. */
+  own: { name: string; text: string } | undefined;
+  typed: string;
+}
+
 /** What the forms say now. */
 export interface Asked {
   recipe: Recipe;
@@ -138,6 +147,8 @@ export interface Asked {
   /** A text that was dropped. */
   own: { name: string; text: string } | undefined;
   typed: string;
+  /** Measured on as well. */
+  second: Second;
   /** Read while compressing, where the recipe makes up for rounding errors. */
   calibration: Calibration;
   /** Use only that many tokens; undefined: all. */
@@ -171,6 +182,8 @@ export interface Wanted {
   fast: boolean;
   /** Codes are entropy-coded in the file. */
   coded: boolean;
+  /** Steps before the search: it begins with what they leave. */
+  first: StepDraft[];
 }
 
 /** A search for the best recipe. Where it was stopped, or missed its target, what it has measured stays. */
@@ -178,8 +191,8 @@ export interface Search {
   /** Whose work it is. */
   run: number;
   coded: boolean;
-  /** What the model read, and whether all was measured: a search by the same goes on with it. */
-  by: { calibration: Calibration; fast: boolean };
+  /** What the model read, whether all was measured, and what came first: a search by the same goes on with it. */
+  by: { calibration: Calibration; fast: boolean; first: StepDraft[] };
   measured: Measurements | undefined;
   /** What was found for the target. */
   found: SearchFound | undefined;
@@ -227,10 +240,12 @@ interface Measured {
   id: number;
   asked: Asked;
   /** The measurement: absent while it goes on, or when it failed. */
-  comparison: Comparison | undefined;
+  comparison: Compared | undefined;
   /** The measurement in the place of that, where the tokens of the two are not the same. */
   byText: TextComparison | undefined;
   textName: string | undefined;
+  /** The second text of the measurement, where it has one. */
+  secondName: string | undefined;
   problem: Problem | undefined;
 }
 
@@ -286,6 +301,7 @@ export const initial: State = {
     text: "demo",
     own: undefined,
     typed: "",
+    second: { from: "none", own: undefined, typed: "" },
     calibration: { from: "typed", own: undefined, typed: "" },
     limit: undefined,
     window: undefined,

@@ -1,6 +1,6 @@
 // Where two models part, and the commands that repeat it.
 
-import { type CompressReport, QUANTIZE_DEFAULTS, type Recipe } from "statepress";
+import { type CompressReport, QUANTIZE_DEFAULTS, type Recipe, type StepDraft } from "statepress";
 import { expect, test } from "vitest";
 import { commandLine, compareLine, compareScript, loadCommand, nodeScript } from "./commands.js";
 import { firstDifference } from "./difference.js";
@@ -102,7 +102,8 @@ test("what a search produced is repeated by a search, which leaves a part of its
     steps: [{ quantize: { ...QUANTIZE_DEFAULTS, errorCompensation: "gptq" } }],
   };
   const report = { ...run.report, recipe: compensated };
-  const searched = { ...run, report, wanted: { target: { maxLoss: 1.5 }, fast: true, coded: true } };
+  const wanted = { target: { maxLoss: 1.5 }, fast: true, coded: true, first: [] };
+  const searched = { ...run, report, wanted };
   const lines = commandLine({ checkpoint, run: searched, builtin: false });
   expect(lines).toContain(
     "search 'it'\\''s a model.pt' -o model-my-int8.safetensors --max-loss 1.5 --fast --coded --calibrate calibration.txt",
@@ -114,12 +115,31 @@ test("what a search produced is repeated by a search, which leaves a part of its
     "const { compressed } = await search(checkpoint, target, { calibration, fast: true, coded: true });",
   );
   expect(script).toContain('import { compare, open, search } from "statepress";');
+  const first: StepDraft[] = [{ prune: { kind: "delta", keep: 4 } }];
+  const pruned = { ...searched, wanted: { ...wanted, first } };
+  expect(commandLine({ checkpoint, run: pruned, builtin: false })).toContain(" --coded --prune delta=4 --calibrate ");
+  expect(nodeScript({ checkpoint, run: pruned, builtin: false })).toContain(`, first: ${JSON.stringify(first)} });`);
 });
 
 test("a script measures by what the run was measured by, and by nothing that it was not", () => {
   const script = nodeScript({ checkpoint, run: measured, builtin: true });
   expect(script).toContain('{ text, offset: 2, limit: 4096, backendB: "webgpu" }');
   expect(nodeScript({ checkpoint, run, builtin: true })).toContain("{ text, limit: 4096 }");
+});
+
+test("a second text goes along, where the run was measured on one", () => {
+  const second = { from: "typed" as const, own: undefined, typed: "another" };
+  const both = { ...measured, secondName: "a text that you typed", asked: { ...measured.asked, second } } as RecipeRun;
+  expect(commandLine({ checkpoint, run: both, builtin: true })).toContain(
+    "--text heldout.txt --second-text second.txt ",
+  );
+  const script = nodeScript({ checkpoint, run: both, builtin: true });
+  expect(script).toContain('const second = { text: await readFile("second.txt", "utf8") };');
+  expect(script).toContain("{ text, second, offset: 2,");
+  const own = { ...second, from: "own" as const, own: { name: "my tale.txt", text: "x" } };
+  const named = { ...both, asked: { ...both.asked, second: own } };
+  expect(commandLine({ checkpoint, run: named, builtin: true })).toContain("--second-text 'my tale.txt' ");
+  expect(nodeScript({ checkpoint, run: measured, builtin: true })).not.toContain("second");
 });
 
 test("a calibration text goes along, under a name of its own", () => {

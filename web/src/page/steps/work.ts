@@ -22,6 +22,7 @@ const STAGES: Record<string, string> = {
   "evaluate a": "Measuring the first model",
   "evaluate b": "Measuring the second model",
   compare: "Running both models over the text",
+  "compare second": "Running both models over the second text",
 };
 
 /** What is being done. */

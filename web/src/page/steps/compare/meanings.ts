@@ -21,6 +21,12 @@ export const MEANINGS: Record<string, string> = {
     "As if the model chose among that many equally likely tokens at each position: lower is better. The ± is the standard error over tokens.",
   change:
     "Can be small, or even negative, while predictions change: gains and losses cancel out. That is why KL comes first.",
+  "second-kl-mean":
+    "The same on the second text. Where it is far above the first, the text is a harder one for any recipe, or this one leans on texts like the one that it was calibrated with: another recipe on both texts tells which.",
+  "second-kl-p99": "One position in a hundred of the second text is above this.",
+  "second-top1": "How often both put the same token first there.",
+  "second-change": "What the second text's perplexity rises by.",
+  "second-tokens": "More tokens make smaller errors.",
   backend:
     "The CPU of this machine, or a GPU by name. A GPU is used only if it agrees with the CPU on a small case of the model.",
   speed: "Evaluation on this machine, in this tab. Generation is timed below.",
