@@ -345,7 +345,7 @@ fn what_was_quantized_is_decoded_first() {
     let (report, smaller) = pruned(&base, json!([{ "prune": { "kind": "width", "keep": 0.5 } }]));
     let told = report.plan.findings.iter().find(|finding| {
         finding.code == "dequantized"
-            && finding.message.contains("quantized tensors were decoded to be pruned")
+            && finding.message.contains("quantized tensors were decoded to be changed")
     });
     assert!(told.is_some(), "{:?}", report.plan.findings);
     assert!(logits(&smaller, &[1, 2, 3]).iter().all(|x| x.is_finite()));
