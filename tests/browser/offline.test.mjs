@@ -93,7 +93,7 @@ function compute(page) {
 
 /** Waits for what a page can only say asynchronously, for which waitForFunction() does not wait. */
 async function until(page, holds, argument) {
-  const end = Date.now() + 30_000;
+  const end = Date.now() + 120_000;
   while (!(await page.evaluate(holds, argument))) {
     if (Date.now() > end) throw new Error(`never came true: ${holds}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
