@@ -10,7 +10,6 @@
 use std::path::Path;
 use std::time::Instant;
 
-use statepress::recipe::Step;
 use statepress::{Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, run};
 use statepress_tests::files::open_folder;
 
@@ -40,9 +39,7 @@ fn main() {
     let model = base.model().unwrap();
     for steps in recipes {
         let (recipe, sink, started) = (recipe(steps), MemorySink::default(), Instant::now());
-        let compensates = |step: &Step| matches!(step, Step::Quantize(step) if step.compensation().is_some());
-        let needs = recipe.steps.iter().any(|step| step.needs_calibration() || compensates(step));
-        let job = match needs {
+        let job = match recipe.needs_calibration() {
             true => base.compress_calibrated(&recipe, Box::new(sink.clone()), &model, &calibration),
             false => base.compress(&recipe, Box::new(sink.clone())),
         };

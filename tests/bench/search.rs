@@ -11,7 +11,6 @@
 use std::path::Path;
 use std::time::Instant;
 
-use statepress::recipe::Step;
 use statepress::report::{CompressReport, SearchTarget};
 use statepress::{
     Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, Model, OpenOptions, Recipe, allocate, run,
@@ -28,9 +27,7 @@ fn ids(path: &str) -> Vec<u32> {
 /// What a recipe makes of a checkpoint.
 fn followed(base: &Checkpoint, recipe: &Recipe, model: &Model, read: &[u32]) -> (CompressReport, Checkpoint) {
     let sink = MemorySink::default();
-    let compensates = |step: &Step| matches!(step, Step::Quantize(step) if step.compensation().is_some());
-    let reads = recipe.steps.iter().any(|step| step.needs_calibration() || compensates(step));
-    let job = match reads {
+    let job = match recipe.needs_calibration() {
         true => base.compress_calibrated(recipe, Box::new(sink.clone()), model, read),
         false => base.compress(recipe, Box::new(sink.clone())),
     };

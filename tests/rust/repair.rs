@@ -22,7 +22,7 @@ fn prune(kind: &str, keep: f64, by: &str, repair: bool) -> Value {
 fn pruned(base: &Checkpoint, steps: Value, ids: &[u32]) -> (report::CompressReport, Checkpoint) {
     let (recipe, sink) = (recipe(steps), MemorySink::default());
     let model = base.model().unwrap();
-    let needs = recipe.first_steps().any(statepress::recipe::Step::needs_calibration);
+    let needs = recipe.needs_calibration();
     let job = match needs {
         true => base.compress_calibrated(&recipe, Box::new(sink.clone()), &model, ids).unwrap(),
         false => base.compress(&recipe, Box::new(sink.clone())).unwrap(),

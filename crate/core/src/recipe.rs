@@ -219,6 +219,11 @@ impl Recipe {
         self.steps.iter().take_while(|step| !matches!(step, Step::Quantize(_)))
     }
 
+    /// Whether a text has to be read for any of its steps.
+    pub fn needs_calibration(&self) -> bool {
+        self.steps.iter().any(Step::needs_calibration)
+    }
+
     /// The same with errors of rounding made up for, as usual where it does not say how.
     pub fn compensated(mut self) -> Self {
         for step in &mut self.steps {
@@ -241,9 +246,13 @@ impl Step {
         }
     }
 
-    /// Whether a text has to be read for it before anything is quantized.
+    /// Whether a text has to be read for it.
     pub fn needs_calibration(&self) -> bool {
-        matches!(self, Self::Prune(prune) if prune.needs_calibration())
+        match self {
+            Self::Prune(prune) => prune.needs_calibration(),
+            Self::Center(_) => false,
+            Self::Quantize(quantize) => quantize.compensation().is_some(),
+        }
     }
 }
 

@@ -15,7 +15,6 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use statepress_core::recipe::Step;
 use statepress_core::{Index, Recipe, Sink, Source, job, source::SourceError};
 use statepress_distill::{
     Device, Mixture, Objective, Teacher, Train, TrainOptions, Trainable, Trains, trained_checkpoint,
@@ -145,12 +144,7 @@ impl Checkpoint {
 
     /// The bytes that a recipe makes of it.
     fn follow(&self, recipe: &Recipe, model: &Model, text: &[u32]) -> Result<Vec<u8>> {
-        let fitted = |step: &Step| match step {
-            Step::Quantize(quantize) => quantize.compensation().is_some(),
-            Step::Prune(prune) => prune.needs_calibration(),
-            Step::Center(_) => false,
-        };
-        let read = recipe.steps.iter().any(fitted).then_some((model, text));
+        let read = recipe.needs_calibration().then_some((model, text));
         let sink = Collected::default();
         let (source, index) = (self.source.clone(), self.index.clone());
         let follow = Follow::new(source, index, &self.spec, recipe, Box::new(sink.clone()), clock, read)?;

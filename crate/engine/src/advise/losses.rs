@@ -68,8 +68,8 @@ pub const MEASURED: &[Measured] = &[
             rounded("int4", 6.90, 2.96, 2.46e-2),
             rounded("fp16", 2.00, 0.00, 8.58e-7),
             rounded("bf16", 2.00, 0.01, 2.19e-5),
-            calibrated("nf4", 7.50, 1.41, 1.09e-2),
-            calibrated("int4", 6.90, 1.40, 1.10e-2),
+            calibrated("nf4", 7.50, 1.38, 1.06e-2),
+            calibrated("int4", 6.90, 1.09, 1.08e-2),
         ],
     },
     Measured {
@@ -83,8 +83,8 @@ pub const MEASURED: &[Measured] = &[
             rounded("int4", 6.47, 1.99, 2.51e-2),
             rounded("fp16", 2.00, 0.00, 2.76e-7),
             rounded("bf16", 2.00, -0.01, 2.23e-5),
-            calibrated("nf4", 6.99, 1.56, 1.19e-2),
-            calibrated("int4", 6.47, 1.50, 1.22e-2),
+            calibrated("nf4", 6.99, 1.10, 1.13e-2),
+            calibrated("int4", 6.47, 1.15, 1.15e-2),
         ],
     },
     Measured {
@@ -98,8 +98,8 @@ pub const MEASURED: &[Measured] = &[
             rounded("int4", 7.06, 2.49, 2.49e-2),
             rounded("fp16", 2.00, 0.00, 2.83e-7),
             rounded("bf16", 2.00, 0.00, 1.68e-5),
-            calibrated("nf4", 7.69, 1.75, 1.35e-2),
-            calibrated("int4", 7.06, 1.49, 1.15e-2),
+            calibrated("nf4", 7.69, 1.56, 1.28e-2),
+            calibrated("int4", 7.06, 1.64, 1.16e-2),
         ],
     },
 ];

@@ -12,7 +12,7 @@ use statepress_formats::read_tensor;
 use statepress_kernels::codecs;
 use statepress_kernels::program::{Matrix, Op, Program, VectorSource};
 
-use super::derived::{Change, Changes, Checkpoint, Derived, Fitted, decoded, program};
+use super::derived::{Change, Changes, Checkpoint, Derived, Fitted, decoded, program, real};
 use crate::EngineError;
 use crate::families::ModelSpec;
 
@@ -77,7 +77,7 @@ fn derive(
     };
     let mut changes = Changes::default();
     let mut add = |key: &str, row: Vec<f32>| {
-        let change = Change { from: key.into(), factor: 1.0, added: Some(Rc::new(row)), ..Change::default() };
+        let change = Change { added: Some(Rc::new(row)), ..Change::none(key) };
         changes.insert(key.into(), Some(change));
     };
     let table = program.matrix(program.table);
@@ -88,7 +88,6 @@ fn derive(
         add(&head.key, mean(head, program.vocab_size)?.iter().map(|x| -x).collect());
     }
     let moved: Vec<f32> = row.iter().map(|x| scale * x).collect();
-    let real = |key: &str| spec.names.get(index, key).map_or_else(|| key.into(), |entry| entry.name.clone());
     let known = bias.and_then(|id| match &program.vector(id).source {
         VectorSource::Key(key) => Some(key),
         VectorSource::Constant(_) => None,
@@ -96,10 +95,10 @@ fn derive(
     let (derived, to) = match known {
         Some(bias) => {
             add(bias, moved);
-            (Derived::new(index, spec, len, &changes, &mut Fitted::default())?, real(bias))
+            (Derived::new(index, spec, len, &changes, &mut Fitted::default())?, real(spec, index, bias))
         }
         None => {
-            let table = real(&table.key);
+            let table = real(spec, index, &table.key);
             let bias = format!("{}bias", table.strip_suffix("weight").unwrap_or(&format!("{table}.")));
             let derived = Derived::new(index, spec, len, &changes, &mut Fitted::default())?;
             (derived.with_tensor(&bias, vec![moved.len()], Rc::new(moved))?, bias)

@@ -19,7 +19,7 @@ use crate::EngineError;
 use crate::families::{ASSUMED, Hints, ModelSpec, infer};
 
 /// What becomes of one tensor.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
     /// The usual key of the tensor that it is made of.
     pub from: String,
@@ -32,6 +32,11 @@ pub(super) struct Change {
 }
 
 impl Change {
+    /// None, of the tensor of this key.
+    pub fn none(key: &str) -> Self {
+        Self { from: key.into(), dims: Vec::new(), factor: 1.0, added: None }
+    }
+
     /// Whether it does the same, whatever it is done to.
     fn alike(&self, other: &Self) -> bool {
         (&self.dims, self.factor, &self.added) == (&other.dims, other.factor, &other.added)
@@ -257,6 +262,11 @@ pub(super) fn program(spec: &ModelSpec) -> Result<Rc<Program>, EngineError> {
         );
         EngineError::UnknownModel { reason }
     })
+}
+
+/// What the file calls the tensor of a usual key.
+pub(super) fn real(spec: &ModelSpec, index: &Index, key: &str) -> String {
+    spec.names.get(index, key).map_or_else(|| key.into(), |entry| entry.name.clone())
 }
 
 /// What was known of the model and no shape tells.

@@ -77,7 +77,7 @@ impl Follow {
             follow.stage = Some(Stage::Compress(Box::new(job)));
             return Ok(follow);
         }
-        let needs = recipe.first_steps().any(Step::needs_calibration) || compensates(recipe)?;
+        let needs = recipe.needs_calibration();
         if calibration.is_some() && !needs {
             let allowed = "none, as nothing in the recipe depends on what the model reads";
             return Err(EngineError::option("calibration", "given", allowed));

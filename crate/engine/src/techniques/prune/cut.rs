@@ -10,7 +10,7 @@ pub(super) fn cuts(program: &Program, kept: &Kept) -> Changes {
     let mut cuts = Changes::default();
     let mut cut = |key: &str, dims: Vec<Option<Vec<usize>>>, factor: f32| {
         if dims.iter().any(Option::is_some) {
-            let cut = Change { from: key.into(), dims, factor, added: None };
+            let cut = Change { dims, factor, ..Change::none(key) };
             if !cuts.has(key) {
                 cuts.insert(key.into(), Some(cut));
             }
@@ -65,12 +65,7 @@ fn renumber(program: &Program, kept: &Kept, cuts: &mut Changes) {
                 if matches!(matrix.layout, Layout::Part { .. }) {
                     continue;
                 }
-                let cut = stay.get(at).and_then(|&m| keys(m)).map(|from| Change {
-                    from: from[n].key.clone(),
-                    dims: vec![None, None],
-                    factor: 1.0,
-                    added: None,
-                });
+                let cut = stay.get(at).and_then(|&m| keys(m)).map(|from| Change::none(&from[n].key));
                 cuts.insert(matrix.key.clone(), cut);
             }
         }

@@ -10,7 +10,7 @@ use super::cut::cuts;
 use super::places::{Kept, Place, places};
 use crate::EngineError;
 use crate::families::{ModelSpec, is_buffer};
-use crate::techniques::derived::{Derived, Fitted, program};
+use crate::techniques::derived::{Derived, Fitted, program, real};
 
 /// What a step leaves, by arithmetic alone: in place of what will be chosen goes what comes last.
 pub(crate) fn planned(
@@ -100,8 +100,4 @@ pub(super) fn told(
 ) -> PrunedPlace {
     let tensors = place.keys(program).iter().map(|key| real(spec, index, key)).collect();
     PrunedPlace { layer: place.layer, tensors, before: place.size, after: place.after, removed, error }
-}
-
-pub(super) fn real(spec: &ModelSpec, index: &Index, key: &str) -> String {
-    spec.names.get(index, key).map_or_else(|| key.into(), |entry| entry.name.clone())
 }
