@@ -7,6 +7,7 @@ mod plan;
 mod prune;
 mod quality;
 mod search;
+mod training;
 mod view;
 
 pub use advice::{
@@ -21,4 +22,5 @@ pub use quality::{
     Verdict, VerdictResult,
 };
 pub use search::{Cost, SearchCosts, SearchPoint, SearchResult, SearchTarget, TensorCosts};
+pub use training::{Training, TrainingPoint, TrainingStop};
 pub use view::{BlockView, CodedView, Histogram, Statistics, TensorView};
