@@ -9,6 +9,7 @@ import type {
   CompareByTextOptions,
   CompareOptions,
   CompressOptions,
+  DistillOptions,
   EvaluateOptions,
   GenerateOptions,
   LoadOptions,
@@ -48,6 +49,7 @@ interface Calls {
   advise: AdviseOptions;
   compress: CompressOptions;
   search: SearchOptions;
+  distill: DistillOptions;
   save: SaveOptions;
   load: LoadOptions;
   generate: GenerateOptions;
@@ -79,6 +81,27 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     beside: "word",
     costs: "object",
     onCosts: "function",
+  },
+  distill: {
+    ...RUNNING,
+    student: "later",
+    init: "word",
+    text: "later",
+    heldOut: "later",
+    steps: "number",
+    minutes: "number",
+    batch: "number",
+    window: "number",
+    alpha: "number",
+    temperature: "number",
+    learningRate: "number",
+    warmUp: "number",
+    validateEvery: "number",
+    patience: "number",
+    seed: "number",
+    onPoint: "function",
+    enough: "signal",
+    beside: "word",
   },
   save: { format: "later", force: "flag", signal: "signal" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },

@@ -74,6 +74,27 @@ export const COMMANDS: Record<string, Command> = {
     ],
     run: async (run, [file = ""]) => (await import("./search.js")).search(run, file),
   },
+  distill: {
+    operands: ["TEACHER"],
+    does: "train a student, which is made of TEACHER, to predict as it does, and write it to OUT",
+    options: [
+      ...(["output", "student", "init", "text", "ids", "ids-type", "held-out", "held-out-ids"] as const),
+      ...([
+        "steps",
+        "minutes",
+        "batch",
+        "window",
+        "alpha",
+        "temperature",
+        "learning-rate",
+        "patience",
+        "seed",
+      ] as const),
+      ...(["report", "force"] as const),
+      ...OPENING,
+    ],
+    run: async (run, [file = ""]) => (await import("./distill.js")).distill(run, file),
+  },
   evaluate: {
     operands: ["FILE"],
     does: "measure perplexity",

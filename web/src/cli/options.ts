@@ -131,8 +131,43 @@ export const OPTIONS = {
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
   force: { help: "replace files that exist" },
   format: { value: "F", allowed: formats, help: "format of the file (default safetensors)" },
-  text: { value: "FILE", offers: "file", stdin: true, help: "UTF-8 text to evaluate on" },
-  ids: { value: "BIN", offers: "file", stdin: true, help: "little-endian token ids to evaluate on" },
+  text: { value: "FILE", offers: "file", stdin: true, help: "UTF-8 text to evaluate on; distill: to train on" },
+  ids: { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
+  student: {
+    value: "KIND=KEEP",
+    many: true,
+    help: "what the student has less of than the teacher, as for --prune: inner=0.5",
+  },
+  init: {
+    value: "HOW",
+    allowed: ["slice", "fresh"],
+    help: "the student begins with what is left of the teacher (default), or with numbers drawn anew",
+  },
+  "held-out": {
+    value: "FILE",
+    offers: "file",
+    stdin: true,
+    help: "UTF-8 text that judges (default: the end of the text)",
+  },
+  "held-out-ids": { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
+  steps: {
+    value: "N",
+    number: { from: 1, to: MOST, whole: true },
+    help: "updates of the weights (default 1000)",
+  },
+  minutes: { value: "M", number: { above: 0, to: 1e6 }, help: "how long training may take: as many steps as fit" },
+  batch: { value: "N", number: { from: 1, to: 65536, whole: true }, help: "windows of an update (default 2)" },
+  alpha: {
+    value: "A",
+    number: { from: 0, to: 1 },
+    help: "how much the teacher's predictions count; the text counts the rest (default 0.5)",
+  },
+  "learning-rate": { value: "R", number: { above: 0, to: 1 }, help: "the highest one (default 0.003)" },
+  patience: {
+    value: "N",
+    number: { from: 1, to: MOST, whole: true },
+    help: "looks at the held-out text without a better one after which training ends",
+  },
   "second-text": {
     value: "FILE",
     offers: "file",
@@ -169,7 +204,11 @@ export const OPTIONS = {
   prompt: { value: "TEXT", stdin: true, empty: true, help: "the text to continue" },
   "prompt-ids": { value: "1,2,3", stdin: true, help: "token ids to continue, without a tokenizer" },
   "max-tokens": { value: "N", number: { from: 0, to: MOST, whole: true }, help: "tokens to make" },
-  temperature: { value: "T", number: { from: 0, to: 1e6 }, help: "0 takes the likeliest token each time" },
+  temperature: {
+    value: "T",
+    number: { from: 0, to: 1e6 },
+    help: "0 takes the likeliest token each time; distill: what logits are divided by (default 1)",
+  },
   "top-k": { value: "K", number: { from: 1, to: MOST, whole: true }, help: "sample among the K likeliest" },
   seed: { value: "S", number: { from: 0, to: Number.MAX_SAFE_INTEGER, whole: true }, help: "same seed, same text" },
   repeats: {
