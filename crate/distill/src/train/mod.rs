@@ -177,6 +177,18 @@ impl<L: Loaded> Train<L> {
         Ok(())
     }
 
+    /// How far it is: of the time that it may take, where that is limited, else of its steps.
+    fn progress(&self, stage: &str) -> Progress {
+        let (done, total, unit, item) = match self.options.seconds {
+            Some(seconds) => {
+                let spent = ((self.clock)() - self.started).min(seconds);
+                (spent, seconds, "seconds", Some(format!("step {}", self.done)))
+            }
+            None => (self.done as f64, self.options.steps as f64, "steps", None),
+        };
+        Progress { stage: stage.into(), done, total, unit: unit.into(), item }
+    }
+
     /// What is no number: a tensor's numbers come before gradients, which they make what they are.
     async fn culprit(&self, gradients: &Gradients) -> Result<String, EngineError> {
         let Trainable { parameters, device, .. } = &self.student;
@@ -256,13 +268,7 @@ impl<L: Loaded> Job for Train<L> {
                 "train"
             }
         };
-        Ok(Some(Progress {
-            stage: stage.into(),
-            done: self.done as f64,
-            total: self.options.steps as f64,
-            unit: "steps".into(),
-            item: None,
-        }))
+        Ok(Some(self.progress(stage)))
     }
 
     fn finish(self) -> Result<Trained, EngineError> {

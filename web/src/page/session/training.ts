@@ -19,9 +19,8 @@ export async function offerStudents(opened: OpenCheckpoint, wanted: WantedStuden
     return;
   }
   try {
-    const { tensors, bytes } = await checkpoint.plan({ version: 1, name: "student", steps });
-    const params = tensors.reduce((sum, tensor) => sum + tensor.params, 0);
-    const planned = { params, bytes: bytes.after };
+    const { matched, unmatched, bytes } = await checkpoint.plan({ version: 1, name: "student", steps });
+    const planned = { params: matched.params + unmatched.params, bytes: bytes.after };
     tell({ type: "studentsOffered", checkpoint: id, students: { kinds, planned, problem: undefined } });
   } catch (error) {
     const problem = opened.failed(error);
