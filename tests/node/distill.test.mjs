@@ -103,6 +103,37 @@ test("the library tells of every look, gives the same for the same seed, and kee
   teacher.dispose();
 });
 
+test("what compressing lost is healed in part, and every code stays", async () => {
+  const [plain, out] = [join(folder, "plain.safetensors"), join(folder, "healed.safetensors")];
+  const recipe = ["--recipe", "int4", "--json"];
+  assert.equal((await cli(["compress", TEACHER, "-o", plain, ...recipe])).code, 0);
+  const said = await cli(["compress", TEACHER, "-o", out, ...recipe, "--recover-ids", train, "--steps", "40"]);
+  assert.equal(said.code, 0, said.stderr);
+  const { recovered, training, bytes } = said.json;
+  assert.ok(recovered.klAfter < recovered.klBefore, JSON.stringify(recovered));
+  assert.ok(training.trainedParams < training.params / 5, JSON.stringify(training));
+  const [before, after] = [await open(plain), await open(out)];
+  assert.equal(bytes.after, after.inspection.bytes);
+  assert.equal(before.inspection.bytes, after.inspection.bytes);
+  const { name } = before.inspection.tensors.find(({ dtype }) => /int4/i.test(dtype));
+  const values = async (of) => (await of.tensor(name)).statistics;
+  assert.deepEqual(await values(before), await values(after));
+  before.dispose();
+  after.dispose();
+  const usage = await cli([
+    "compress",
+    TEACHER,
+    "-o",
+    join(folder, "no.safetensors"),
+    "--recipe",
+    "int4",
+    "--steps",
+    "4",
+  ]);
+  assert.equal(usage.code, 2);
+  assert.match(usage.stderr, /--recover/);
+});
+
 test("what cannot be trained is refused, and nothing is left behind", async () => {
   const teacher = await open(TEACHER);
   const student = [{ prune: { kind: "inner", keep: 0.5 } }];

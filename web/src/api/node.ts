@@ -125,4 +125,4 @@ const environment: Environment = {
   },
 };
 
-export const { open, compare, compareByText, search, distill, allocate, recipes } = library(environment);
+export const { open, compare, compareByText, search, distill, recover, allocate, recipes } = library(environment);

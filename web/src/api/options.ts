@@ -168,14 +168,18 @@ export interface SearchOptions extends Running {
 }
 
 /** Options of `distill`. */
-export interface DistillOptions extends Running {
-  /**
-   * What makes the student of the teacher: steps of a recipe that prune it. With `init` it is what they leave that is trained,
-   * or only its shape.
-   */
+export interface DistillOptions extends TrainingOptions {
+  /** What makes the student of the teacher: steps of a recipe that prune it. */
   student: readonly StepDraft[];
   /** `slice` (the default): the student begins with what its steps leave of the teacher; `fresh`: with numbers drawn anew. */
   init?: "slice" | "fresh" | undefined;
+}
+
+/** Options of `recover`. */
+export interface RecoverOptions extends TrainingOptions {}
+
+/** How something is trained. */
+export interface TrainingOptions extends Running {
   /** A text, or ids, to train on: like what the model will be used on, and none that it is judged by. */
   text: string | ArrayLike<number>;
   /** Another text, or ids, that judges while training; the last tenth of `text`, at most 8,192 tokens, when left out. */

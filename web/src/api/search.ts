@@ -34,7 +34,13 @@ export interface Outcome {
 }
 
 /** What compressing did; where the recipe was searched for, also for what, and what came of that; of a student, how it was trained. */
-export type Report = CompressReport & Partial<Outcome> & { training?: Training };
+export type Report = CompressReport & Partial<Outcome> & { training?: Training; recovered?: Recovered };
+
+/** What recovery has healed: mean divergence from the original on the held-out text, nats a token. */
+export interface Recovered {
+  klBefore: number;
+  klAfter: number;
+}
 
 /** What a search found, carried out. */
 export interface Found extends Outcome {

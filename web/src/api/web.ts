@@ -65,4 +65,4 @@ const environment: Environment = {
   },
 };
 
-export const { open, compare, compareByText, search, distill, allocate, recipes } = library(environment);
+export const { open, compare, compareByText, search, distill, recover, allocate, recipes } = library(environment);

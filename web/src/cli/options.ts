@@ -150,6 +150,13 @@ export const OPTIONS = {
     help: "UTF-8 text that judges (default: the end of the text)",
   },
   "held-out-ids": { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
+  recover: {
+    value: "FILE",
+    offers: "file",
+    stdin: true,
+    help: "UTF-8 text to train norms, biases and dynamics on once the rest is compressed, against the original; every code stays",
+  },
+  "recover-ids": { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
   steps: {
     value: "N",
     number: { from: 1, to: MOST, whole: true },
