@@ -61,7 +61,10 @@ export async function recover(
   try {
     const { checkpoint: student } = await host.call("open", compressed.opening, { signal });
     try {
-      const { opened, report } = await train(environment, read, student, { trains: "vectors" }, options);
+      // Nothing is to be learned but what the original knows, and there is little to move.
+      const { alpha = 1, learningRate = 1e-3 } = options;
+      const asked = { ...options, alpha, learningRate };
+      const { opened, report } = await train(environment, read, student, { trains: "vectors" }, asked);
       const before = compressed.report;
       const told = [...findings, ...(before?.findings ?? []), ...report.findings];
       const recovered = compressed.made({

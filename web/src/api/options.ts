@@ -175,7 +175,7 @@ export interface DistillOptions extends TrainingOptions {
   init?: "slice" | "fresh" | undefined;
 }
 
-/** Options of `recover`. */
+/** Options of `recover`: `alpha` is 1 and `learningRate` 0.001 when left out. */
 export interface RecoverOptions extends TrainingOptions {}
 
 /** How something is trained. */
