@@ -351,6 +351,14 @@ impl Encoding {
 }
 
 impl Form {
+    /// The encoding; none of what is kept.
+    pub const fn encoding(self) -> Option<Encoding> {
+        match self {
+            Self::Coded(encoding) => Some(encoding),
+            Self::Kept(_) => None,
+        }
+    }
+
     /// What reports call it.
     pub const fn stored_as(self) -> StoredAs {
         match self {

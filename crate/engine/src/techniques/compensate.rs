@@ -254,21 +254,36 @@ impl Compensate {
         how: How,
     ) -> Result<Option<Compensated>, EngineError> {
         let coded = match self.reason(&entry.name, coding.group) {
-            Some(reason) => {
-                self.plain.entry(reason).or_default().push(entry.name.clone());
-                None
-            }
+            Some(_) => None,
             None => Some(self.rounded(entry, values, coding, how)?),
         };
-        if coded.is_some() {
-            self.done += 1;
-            if self.tensors.get(&entry.name).is_some_and(|it| it.use_ == Use::LookedUp) {
-                let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
-                self.findings.push(Finding::info("lookup-substitute", message).about(&entry.name));
+        self.done_with(&entry.name, coding.group);
+        Ok(coded)
+    }
+
+    /// Notes what was done to a tensor that is coded now, and forgets what is known of it.
+    pub fn done_with(&mut self, tensor: &str, group: Group) {
+        match self.reason(tensor, group) {
+            Some(reason) => self.plain.entry(reason).or_default().push(tensor.into()),
+            None => {
+                self.done += 1;
+                if self.tensors.get(tensor).is_some_and(|it| it.use_ == Use::LookedUp) {
+                    let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
+                    self.findings.push(Finding::info("lookup-substitute", message).about(tensor));
+                }
             }
         }
-        self.forget(&entry.name);
-        Ok(coded)
+        self.forget(tensor);
+    }
+
+    /// So many rows of the head or the table, the most used first.
+    ///
+    /// # Errors
+    /// Where the text was not read for the head.
+    pub fn order(&self, tensor: &str, rows: usize) -> Result<Vec<u32>, EngineError> {
+        let unknown =
+            || EngineError::Evaluation(format!("how much the rows of {tensor} are used was not measured"));
+        Ok(self.rows.as_ref().ok_or_else(unknown)?.order(rows))
     }
 
     /// Why errors of a tensor cannot be made up for.
@@ -294,14 +309,9 @@ impl Compensate {
         let program = &self.model.info.program;
         let numbers: usize = matrices.iter().map(|&id| program.matrix(id)).map(|it| it.rows * it.cols).sum();
         if numbers != values.len() {
-            let message = format!("{} is of another shape in the model that reads the text", entry.name);
-            return Err(EngineError::Evaluation(message));
+            return Err(other_shape(&entry.name));
         }
-        let fit = match clip {
-            Clip::Absmax => Fit::Weighted,
-            Clip::Percentile(percentile) => Fit::Percentile(percentile),
-        };
-        let options = Options { fit, damping: self.options.damping, passes: self.options.passes };
+        let options = self.rounding(clip);
         let (mut codes, mut scales, mut findings) =
             (Vec::with_capacity(values.len()), Vec::new(), Vec::new());
         for &id in matrices {
@@ -319,15 +329,49 @@ impl Compensate {
             scales.extend(rounded.scales);
             rounded.findings.into_iter().for_each(|finding| tell_once(&mut findings, finding));
         }
-        let clipped = match clip {
-            Clip::Absmax => 0,
-            Clip::Percentile(_) => {
-                beyond(values, coding.group.size(&entry.shape), &scales, coding.grid.most())
-            }
+        compensated(entry, &entry.shape, values, coding, clip, (codes, scales, findings))
+    }
+
+    /// Rounds some rows of a matrix, each with a coding, as often as there are any: rows are independent of each other, and
+    /// what is known of the matrix holds for all of them. [`Self::reason`] has nothing to say of it.
+    pub fn rounded_rows<'a>(
+        &self,
+        entry: &Entry,
+        pieces: impl Iterator<Item = (&'a [f32], Coding, Clip)>,
+    ) -> Result<Vec<Compensated>, EngineError> {
+        let not_measured = || EngineError::Evaluation(format!("{} was not measured", entry.name));
+        let Wanted { matrices, use_ } = self.tensors.get(&entry.name).ok_or_else(not_measured)?;
+        let &[id] = matrices.as_slice() else { return Err(other_shape(&entry.name)) };
+        let matrix = self.model.info.program.matrix(id);
+        if matrix.layout != Layout::Plain || entry.shape != [matrix.rows, matrix.cols] {
+            return Err(other_shape(&entry.name));
+        }
+        let h = self.h(id, *use_).ok_or_else(not_measured)?;
+        let prepared = Prepared::new(h, matrix.cols, self.options.damping, &entry.name);
+        let piece = |(values, coding, clip): (&[f32], Coding, Clip)| {
+            let rows = values.len() / matrix.cols.max(1);
+            let (_, groups) = part(&Matrix { rows, ..matrix.clone() }, values, coding.group);
+            let rounded = gptq::round(&prepared, values, coding, groups, &self.rounding(clip));
+            let shape = [rows, matrix.cols];
+            compensated(
+                entry,
+                &shape,
+                values,
+                coding,
+                clip,
+                (rounded.codes, rounded.scales, rounded.findings),
+            )
         };
-        let tensor = codecs::assemble(&entry.shape, coding, codes, scales)
-            .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
-        Ok(Compensated { tensor, clipped, findings })
+        pieces.map(piece).collect()
+    }
+
+    /// How matrices are rounded.
+    fn rounding(&self, clip: Clip) -> Options {
+        let fit = match clip {
+            Clip::Absmax => Fit::Weighted,
+            Clip::Percentile(percentile) => Fit::Percentile(percentile),
+        };
+        Options { fit, damping: self.options.damping, passes: self.options.passes }
     }
 
     /// The step at which the codes of a tensor have about three bits, for [`How::step`].
@@ -399,6 +443,28 @@ impl Compensate {
         findings.extend(self.findings.iter().cloned());
         findings
     }
+}
+
+/// Codes and scales as a tensor.
+fn compensated(
+    entry: &Entry,
+    shape: &[usize],
+    values: &[f32],
+    coding: Coding,
+    clip: Clip,
+    (codes, scales, findings): (Vec<u8>, Vec<f32>, Vec<Finding>),
+) -> Result<Compensated, EngineError> {
+    let clipped = match clip {
+        Clip::Absmax => 0,
+        Clip::Percentile(_) => beyond(values, coding.group.size(shape), &scales, coding.grid.most()),
+    };
+    let tensor = codecs::assemble(shape, coding, codes, scales)
+        .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
+    Ok(Compensated { tensor, clipped, findings })
+}
+
+fn other_shape(tensor: &str) -> EngineError {
+    EngineError::Evaluation(format!("{tensor} is of another shape in the model that reads the text"))
 }
 
 /// The numbers of a matrix in those of its tensor, and what shares scales in it.
