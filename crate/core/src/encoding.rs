@@ -59,6 +59,10 @@ pub enum Group {
 }
 
 /// What a tensor is in a produced file.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are a few for each tensor, and they are copied everywhere"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Numbers, coded.

@@ -26,7 +26,7 @@ pub enum Packed {
 /// Rows in classes, each coded for itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassedRows {
-    classes: RowClasses,
+    classes: Box<RowClasses>,
     places: Vec<u32>,
     parts: Vec<Tensor>,
 }
@@ -88,7 +88,7 @@ impl Tensor {
             Packed::F16(_) => Encoding::Fp16,
             Packed::Bf16(_) => Encoding::Bf16,
             Packed::Codes(codes) => Encoding::Codes(codes.coding()),
-            Packed::Rows(rows) => Encoding::Rows(rows.classes),
+            Packed::Rows(rows) => Encoding::Rows(*rows.classes),
         }
     }
 
@@ -104,7 +104,7 @@ impl ClassedRows {
     /// # Errors
     /// Where the rows of a class have classes themselves, and where classes and parts are not of as many rows.
     pub fn new(parts: Vec<Tensor>, of_rows: &[u8]) -> Result<Self, String> {
-        let classes = classes(&parts)?;
+        let classes = Box::new(classes(&parts)?);
         Ok(Self { places: classes.placed(of_rows.iter().map(|&class| class.into()))?, classes, parts })
     }
 
@@ -113,7 +113,7 @@ impl ClassedRows {
     /// # Errors
     /// As [`Self::new`].
     pub fn stored(parts: Vec<Tensor>, indexes: &[u8]) -> Result<Self, String> {
-        let classes = classes(&parts)?;
+        let classes = Box::new(classes(&parts)?);
         Ok(Self { places: classes.places(indexes)?, classes, parts })
     }
 

@@ -197,8 +197,8 @@ impl Costs {
     /// How many of the costs are of tensors of which all classes of rows are measured.
     fn complete(&self) -> usize {
         let position = |at: usize| self.chosen.get(at).map(|it| it.position);
-        let measured = (0..=self.tensors.len()).rev();
-        measured.skip_while(|&at| at > 0 && position(at - 1) == position(at)).next().unwrap_or(0)
+        let mut measured = (0..=self.tensors.len()).rev();
+        measured.find(|&at| at == 0 || position(at - 1) != position(at)).unwrap_or(0)
     }
 
     /// What is measured so far.
