@@ -108,7 +108,9 @@ fn what_no_kernel_reads_is_refused_with_the_tensor() {
         })
         .collect();
     let mut writer = Writer::new(Vec::new(), &specs, &index.metadata).unwrap();
-    classed.iter().for_each(|(name, tensor)| drop(writer.write(name, tensor).unwrap()));
+    for (name, tensor) in &classed {
+        writer.write(name, tensor).unwrap();
+    }
     let bytes = writer.finish().unwrap().0;
     let options = OpenOptions::default();
     let checkpoint = Checkpoint::open(bytes, options).unwrap();
