@@ -173,7 +173,10 @@ export function found({ predicted, measured, costs }: Found, report: CompressRep
     ...totals(report),
     ["predicted loss", loss(predicted.kl, predicted.perplexityChange)],
     ["measured loss", `${loss(measured.kl, measured.perplexityChange)} on ${grouped(measured.tokens)} tokens`],
-    ["costs measured", `${grouped(new Set(costs.tensors.map(({ tensor }) => tensor)).size)} tensors on ${grouped(costs.tokens)} tokens`],
+    [
+      "costs measured",
+      `${grouped(new Set(costs.tensors.map(({ tensor }) => tensor)).size)} tensors on ${grouped(costs.tokens)} tokens`,
+    ],
     ["file", `${file}, ${grouped(report.fileBytes)} bytes`],
   ]);
 }

@@ -107,12 +107,19 @@ test("of rows in classes every class counts, and a whole tensor is the sum of it
   const planned = planOf(recipe, "lm3", "nf4", "int8");
   const classes = (...rows: [number, StoredAs][]) => {
     const [first, ...rest] = planned.tensors;
-    return { ...planned, tensors: [{ ...first, rows: rows.map(([rows, precision]) => ({ rows, precision })) }, ...rest] } as Plan;
+    return {
+      ...planned,
+      tensors: [{ ...first, rows: rows.map(([rows, precision]) => ({ rows, precision })) }, ...rest],
+    } as Plan;
   };
   const found = predictionOf(cut, classes([10, "nf4"], [70, "lm3"])) as Prediction;
   expect(found.tensors.get("a")).toMatchObject({ precision: "lm3", mixed: true, bytes: 70 });
   expect(found.point.kl).toBeCloseTo(0.02 + 0.1 + 0.02 + 1e-4, 12);
-  expect(predictionOf(cut, planned)?.tensors.get("a"), "all rows alike").toMatchObject({ mixed: false, bytes: 60, kl: 0.2 });
+  expect(predictionOf(cut, planned)?.tensors.get("a"), "all rows alike").toMatchObject({
+    mixed: false,
+    bytes: 60,
+    kl: 0.2,
+  });
   expect(predictionOf(cut, classes([20, "nf4"], [60, "lm3"]))?.unknown, "other classes than were measured").toBe(1);
   const [whole] = ofTensors(cut.tensors);
   expect(whole).toMatchObject({ tensor: "a", params: 160 });
