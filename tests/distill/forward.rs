@@ -15,7 +15,7 @@ fn check(name: &str, opened: &Opened, lengths: &[usize]) {
     let model = opened.engine();
     let vocab = model.info.vocab_size;
     let mut random = fastrand::Rng::with_seed(7);
-    for device in Device::ALL {
+    for &device in Device::ALL {
         let trainable = opened.trainable(device);
         for &len in lengths {
             let mut window = || (0..len).map(|_| random.u32(0..vocab as u32)).collect::<Vec<_>>();
@@ -80,7 +80,7 @@ fn a_centered_table_keeps_its_bias() {
 /// The same numbers as PyTorch's, not only as ours.
 #[test]
 fn the_goldens_of_pytorch_hold() {
-    for device in Device::ALL {
+    for &device in Device::ALL {
         for (name, set) in [("il_moe", &[][..]), ("il_odd", &[("top_k_experts", 1)]), ("tf", &[])] {
             let golden = Golden::open(&fixture(&format!("fixtures/{name}.golden.safetensors")));
             let model =

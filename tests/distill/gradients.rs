@@ -31,7 +31,7 @@ fn gradients_and_three_updates_are_those_of_pytorch() {
     let manifest = std::fs::read_to_string(fixture("fixtures/manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     let number = |value: &serde_json::Value| value.as_f64().unwrap() as f32;
-    for device in Device::ALL {
+    for &device in Device::ALL {
         for (name, set) in
             [("il_ffn", &[][..]), ("il_moe", &[]), ("il_odd", &[("top_k_experts", 1)]), ("tf", &[])]
         {

@@ -78,10 +78,11 @@ impl Opened {
 }
 
 /// Where a file is written to.
-struct Written(Rc<RefCell<Vec<u8>>>);
+pub struct Written(Rc<RefCell<Vec<u8>>>);
 
 impl Written {
-    fn new() -> (Self, Rc<RefCell<Vec<u8>>>) {
+    /// It, and the bytes that are written.
+    pub fn new() -> (Self, Rc<RefCell<Vec<u8>>>) {
         let bytes = Rc::default();
         (Self(Rc::clone(&bytes)), bytes)
     }

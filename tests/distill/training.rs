@@ -4,14 +4,16 @@ use std::rc::Rc;
 
 use statepress_core::Recipe;
 use statepress_core::job::{self, Job};
+use statepress_core::report::{Training, TrainingPoint, TrainingStop};
 use statepress_distill::{
-    Adam, Device, Mixture, Objective, Point, Stopped, Teacher, Train, TrainOptions, Trained, Trains,
+    Adam, Device, Distill, Init, Mixture, Objective, Teacher, Train, TrainOptions, Trained, Trains,
     trained_checkpoint,
 };
 use statepress_distill_tests::golden::assert_close;
-use statepress_distill_tests::{Opened, engine_logits, fixture};
+use statepress_distill_tests::{Opened, Written, engine_logits, fixture};
+use statepress_engine::calibrate::Marks;
 use statepress_engine::models::Model;
-use statepress_engine::techniques::find;
+use statepress_engine::techniques::{Checkpoint, find};
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     pollster::block_on(future)
@@ -75,29 +77,39 @@ fn nll(model: &Model, ids: &[u32], window: usize) -> f64 {
     sum / f64::from(count)
 }
 
-fn held_out(curve: &[Point]) -> Vec<f64> {
-    curve.iter().map(|point| point.held_out).collect()
+fn held_out(curve: &[TrainingPoint]) -> Vec<f64> {
+    curve.iter().map(|point| point.nll).collect()
 }
 
 #[test]
 fn a_run_learns_is_repeatable_and_leaves_a_checkpoint() {
-    for device in Device::ALL {
+    for &device in Device::ALL {
         for name in ["il_moe", "tf"] {
             let opened = opened(name);
             let trained = train(&opened, device, None, options());
-            let curve = held_out(&trained.curve);
-            assert_eq!(trained.curve.iter().map(|point| point.step).collect::<Vec<_>>(), [0, 20, 40, 60]);
+            let curve = held_out(&trained.report.validation);
+            assert_eq!(
+                trained.report.validation.iter().map(|point| point.step).collect::<Vec<_>>(),
+                [0, 20, 40, 60]
+            );
             assert!(curve[3] < 0.5 * curve[0], "{name}, {}: {curve:?}", device.name());
-            assert_eq!((trained.stopped.clone(), trained.best.step), (Stopped::Finished, 60));
-            assert_eq!(trained.tokens, 60 * 4 * 16);
-            assert_eq!(curve, held_out(&train(&opened, device, None, options()).curve), "the same each time");
+            assert_eq!(
+                (trained.report.stopped.clone(), trained.report.best.step),
+                (TrainingStop::Finished, 60)
+            );
+            assert_eq!(trained.report.tokens, 60 * 4 * 16);
+            assert_eq!(
+                curve,
+                held_out(&train(&opened, device, None, options()).report.validation),
+                "the same each time"
+            );
             let other = train(&opened, device, None, TrainOptions { seed: 1, ..options() });
-            assert_ne!(curve, held_out(&other.curve), "another order of windows");
+            assert_ne!(curve, held_out(&other.report.validation), "another order of windows");
 
             let file =
                 Opened::new(written(&opened, &trained, Trains::All, &find("none").unwrap()), None, &[]);
             let found = nll(&file.engine(), &text(200, 2), 16);
-            assert_close(name, &[found as f32], &[trained.best.held_out as f32], 1e-4);
+            assert_close(name, &[found as f32], &[trained.report.best.nll as f32], 1e-4);
             let names = |opened: &Opened| opened.spec.names.iter().map(str::to_string).collect::<Vec<_>>();
             assert_eq!(names(&file).len(), file.index.tensors.len());
         }
@@ -118,9 +130,9 @@ fn a_student_learns_from_its_teacher_alone() {
         Some(Teacher::Packed(teacher.clone())),
         TrainOptions { objective, ..options() },
     );
-    let curve = held_out(&trained.curve);
+    let curve = held_out(&trained.report.validation);
     assert!(curve[3] < 0.6 * curve[0], "{curve:?}");
-    assert!(trained.best.held_out < nll(&teacher, &text(200, 2), 16) + 0.3, "{curve:?}");
+    assert!(trained.report.best.nll < nll(&teacher, &text(200, 2), 16) + 0.3, "{curve:?}");
 }
 
 /// Norms, biases and dynamics make up for codes, which stay what they are, bit for bit.
@@ -135,7 +147,7 @@ fn vectors_recover_what_codes_lost() {
     let options = TrainOptions { objective, trains: Trains::Vectors, learning_rate: 2e-3, ..options() };
     let trained =
         train(&coded, Device::Flex, Some(Teacher::Numbers(original.trainable(Device::Flex))), options);
-    assert!(trained.best.step > 0, "{:?}", trained.curve);
+    assert!(trained.report.best.step > 0, "{:?}", trained.report.validation);
     let file = Opened::new(written(&coded, &trained, Trains::Vectors, &find("none").unwrap()), None, &[]);
     let [before, after] = [&coded, &file].map(|it| nll(&it.engine(), &text(200, 2), 16));
     assert!(after < before, "{before} {after}");
@@ -161,11 +173,12 @@ fn a_run_stops_when_it_is_no_better_and_when_it_diverges() {
     let steep =
         TrainOptions { learning_rate: 1.0, warm_up: 1, adam, steps: 400, patience: Some(2), ..options() };
     let trained = train(&opened("il_ffn"), Device::Flex, None, steep);
-    let better = trained.curve.iter().position(|point| point.step == trained.best.step).unwrap();
-    match &trained.stopped {
-        Stopped::NoBetter => assert_eq!(trained.curve.len(), better + 3),
-        Stopped::Diverged { what, .. } => assert!(!what.is_empty()),
-        other => panic!("{other:?}: {:?}", trained.curve),
+    let better =
+        trained.report.validation.iter().position(|point| point.step == trained.report.best.step).unwrap();
+    match &trained.report.stopped {
+        TrainingStop::NoBetter => assert_eq!(trained.report.validation.len(), better + 3),
+        TrainingStop::Diverged { what, .. } => assert!(!what.is_empty()),
+        other => panic!("{other:?}: {:?}", trained.report.validation),
     }
     let (text, held_out) = (text(500, 1), text(50, 2));
     let student = opened("il_ffn").trainable(Device::Flex);
@@ -176,7 +189,7 @@ fn a_run_stops_when_it_is_no_better_and_when_it_diverges() {
     run.stop();
     assert_eq!(wait(run.step()).unwrap(), None);
     let stopped = run.finish().unwrap();
-    assert_eq!((stopped.stopped, stopped.best.step), (Stopped::Asked, 20));
+    assert_eq!((stopped.report.stopped, stopped.report.best.step), (TrainingStop::Asked, 20));
 
     let opened = opened("il_ffn");
     let mut student = opened.trainable(Device::Flex);
@@ -218,4 +231,50 @@ fn bad_options_and_texts_are_refused() {
     half.objective.mixture.alpha = 0.5;
     let other = refused(half, 500, Some(Teacher::Packed(teacher)));
     assert_eq!(other, "option teacher is a model of 37 ids; allowed: one of 50, as the student has");
+}
+
+#[test]
+fn a_distillation_leaves_a_file_that_says_what_was_done_and_knows_its_text() {
+    let teacher = opened("il_ffn");
+    let student = Opened::new(teacher.written(&Recipe::from_json(HALF).unwrap()), None, &[]);
+    let (text, held_out) = (text(2000, 1), text(200, 2));
+    let checkpoint = |it: &Opened| Checkpoint {
+        source: it.source.clone(),
+        index: it.index.clone(),
+        spec: it.spec.clone(),
+    };
+    let distilled = |held_out: &[u32], init| {
+        let (sink, bytes) = Written::new();
+        let of = (teacher.engine(), &checkpoint(&teacher));
+        let job = Distill::new(
+            (checkpoint(&student), init),
+            of,
+            (&text, held_out),
+            options(),
+            Device::Flex,
+            Box::new(sink),
+            || 0.0,
+        );
+        job.and_then(|job| wait(job::run(job, |_| ()))).map(|done| (done, bytes.take()))
+    };
+    let (done, bytes) = distilled(&held_out, Init::Given).unwrap();
+    let Training { best, steps, params, trained_params, .. } = done.training;
+    assert_eq!((steps, params), (60, trained_params));
+    assert!(done.written.plan.bytes.ratio > 1.0 && done.written.plan.bytes.before == teacher_bytes(&teacher));
+    let read = Opened::new(bytes, None, &[]);
+    assert_close("the file", &[nll(&read.engine(), &held_out, 16) as f32], &[best.nll as f32], 1e-4);
+    assert!(Marks::read(&read.index.metadata).unwrap().told(&text).is_some());
+    // Numbers drawn anew know nothing: every id is as likely as any other, nearly.
+    let (fresh, _) = distilled(&held_out, Init::Fresh).unwrap();
+    let first = fresh.training.validation[0].nll;
+    let vocab = student.spec.program.as_ref().unwrap().vocab_size;
+    assert!((first - (vocab as f64).ln()).abs() < 0.3, "{first}");
+    let refused = distilled(&text[100..300], Init::Given).err().unwrap();
+    assert!(refused.to_string().contains("among the text that is trained on"), "{refused}");
+}
+
+const HALF: &str = r#"{"version":1,"name":"half","steps":[{"prune":{"kind":"inner","keep":0.5}}]}"#;
+
+fn teacher_bytes(teacher: &Opened) -> u64 {
+    teacher.index.tensors.iter().filter(|it| it.tied_to.is_none()).map(|it| it.bytes()).sum()
 }

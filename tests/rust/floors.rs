@@ -44,7 +44,7 @@ fn arrows_point_down_only() {
             "statepress-distill",
             vec!["statepress-core", "statepress-engine", "statepress-formats", "statepress-kernels"],
         ),
-        ("statepress-wasm", vec!["statepress"]),
+        ("statepress-wasm", vec!["statepress", "statepress-distill"]),
         ("statepress-examples", vec!["statepress"]),
         // The readers by themselves: what they hold is measured.
         ("statepress-fuzz", vec!["statepress-core", "statepress-formats"]),
@@ -80,6 +80,7 @@ fn platforms_stay_in_their_one_crate() {
         let builds_burn = names.iter().any(|name| name.starts_with("burn"));
         assert!(!builds_burn || member == "statepress-distill", "{member} must not say burn");
         let trains = names.contains("statepress-distill");
-        assert!(!trains || member == "statepress-distill-tests", "{member} must not wait for burn");
+        let may = ["statepress-distill-tests", "statepress-wasm"].contains(&member.as_str());
+        assert!(!trains || may, "{member} must not wait for burn");
     }
 }

@@ -10,7 +10,7 @@ use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::search::{Costs, CostsOptions};
-use statepress_engine::techniques::plan::plan;
+use statepress_engine::techniques::{self, plan::plan};
 use statepress_engine::view::{ViewOptions, view};
 use statepress_formats::{Choice, ShardMap};
 
@@ -187,6 +187,17 @@ impl Checkpoint {
         let (source, index) = (source.clone(), index.clone());
         let job = Follow::new(source, index, spec, recipe, sink, clock.seconds(), calibration)?;
         Ok(job.made_from(files.clone()))
+    }
+
+    /// What was opened, for whoever does more with it than this crate: training.
+    pub fn opened(&self) -> techniques::Checkpoint {
+        let Self { source, index, spec, .. } = self;
+        techniques::Checkpoint { source: source.clone(), index: index.clone(), spec: spec.clone() }
+    }
+
+    /// How it tells time.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Compresses into memory; the bytes can be taken once the job is done.

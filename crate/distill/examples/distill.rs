@@ -15,15 +15,16 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use statepress_core::{Index, Recipe, Sink, Source, job, source::SourceError};
-use statepress_distill::{
-    Device, Mixture, Objective, Teacher, Train, TrainOptions, Trainable, Trains, trained_checkpoint,
-};
-use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_model};
+use serde_json::{Map, Value};
+use statepress_core::job::{self, Job};
+use statepress_core::report::Training;
+use statepress_core::source::SourceError;
+use statepress_core::{Recipe, Sink};
+use statepress_distill::{Device, Distill, Distilled, Init, Mixture, Objective, TrainOptions, Trains};
+use statepress_engine::families::{Hints, fit, infer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
-use statepress_engine::techniques::compress::Compress;
-use statepress_engine::techniques::find;
 use statepress_engine::techniques::follow::Follow;
+use statepress_engine::techniques::{Checkpoint, find};
 use statepress_formats::{Choice, open_with};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -48,17 +49,20 @@ fn main() -> Result<()> {
 
     let folder = Path::new(path("teacher")?);
     let config = serde_json::from_str(&std::fs::read_to_string(folder.join("config.json"))?)?;
-    let teacher = Checkpoint::open(std::fs::read(folder.join("model.safetensors"))?, Some(config))?;
+    let teacher = open(std::fs::read(folder.join("model.safetensors"))?, Some(config))?;
     let (text, held_out) = (ids(path("text")?)?, ids(path("held-out")?)?);
-    let model = teacher.model()?;
+    let model = load(&teacher)?;
     let student = match given.get("student") {
-        Some(path) => Checkpoint::open(std::fs::read(path)?, None)?,
-        None => Checkpoint::open(teacher.follow(&recipe(path("recipe")?)?, &model, &text)?, None)?,
+        Some(path) => open(std::fs::read(path)?, None)?,
+        None => open(follow(&teacher, &recipe(path("recipe")?)?, &model, &text)?, None)?,
     };
-    let device = match given.get("device").map(String::as_str) {
-        None | Some("flex") => Device::Flex,
-        Some("ndarray") => Device::NdArray,
-        Some(other) => return Err(format!("--device is {other}; there are: flex, ndarray").into()),
+    let device = match given.get("device") {
+        None => Device::Flex,
+        Some(name) => {
+            let known: Vec<_> = Device::ALL.iter().map(|it| it.name()).collect();
+            let found = Device::ALL.iter().find(|it| it.name() == name);
+            *found.ok_or(format!("--device is {name}; there are: {}", known.join(", ")))?
+        }
     };
     let usual = TrainOptions::default();
     let options = TrainOptions {
@@ -77,80 +81,68 @@ fn main() -> Result<()> {
         ..usual
     };
     let most = held_out.len().min(number("held-out-tokens", 16385.0)? as usize);
-    let trainable = Trainable::load(&*student.source, &student.index, &student.spec, device)?;
-    let numbers: usize = trainable.keys().map(|(_, shape)| shape.iter().product::<usize>()).sum();
-    println!("{numbers} parameters, {} bytes, on {}", student.source.len(), device.name());
-
-    let (offset, trains) = (student.spec.offset, options.trains);
-    let teacher = match given.contains_key("packed") {
-        true => Teacher::Packed(model),
-        false => Teacher::Numbers(Trainable::load(&*teacher.source, &teacher.index, &teacher.spec, device)?),
-    };
-    let mut run =
-        Train::new(trainable, Some(teacher), (&text, &held_out[..most]), offset, options.clone(), clock)?;
+    let batch = options.batch * options.window;
+    let sink = Collected::default();
+    let mut run = Distill::new(
+        (student, Init::Given),
+        (model, &teacher),
+        (&text, &held_out[..most]),
+        options,
+        device,
+        Box::new(sink.clone()),
+        clock,
+    )?;
     let mut shown = 0;
-    let trained = pollster::block_on(async {
-        use statepress_core::job::Job;
+    let Distilled { training, .. } = pollster::block_on(async {
         while run.step().await?.is_some() {
             for point in &run.curve()[shown..] {
-                let tokens = point.step * options.batch * options.window;
                 println!(
                     "step {:5}  {:7.1} s  loss {:7.4}  held out {:.4}, perplexity {:.2}  {:.0} tokens/s",
                     point.step,
                     point.seconds,
                     point.loss.unwrap_or(f64::NAN),
-                    point.held_out,
-                    point.held_out.exp(),
-                    tokens as f64 / point.seconds.max(1e-9)
+                    point.nll,
+                    point.perplexity,
+                    (point.step as usize * batch) as f64 / point.seconds.max(1e-9)
                 );
                 shown += 1;
             }
         }
         run.finish()
     })?;
-    println!("{:?}; best at step {}: {:.2}", trained.stopped, trained.best.step, trained.best.held_out.exp());
+    let Training { params, trained_params, best, stopped, .. } = training;
+    println!(
+        "{params} parameters, {trained_params} trained; {stopped:?}; best at step {}: {:.2}",
+        best.step, best.perplexity
+    );
     if let Some(out) = given.get("out") {
-        let of = (student.source.clone(), &*student.index, &student.spec);
-        let (source, index) = pollster::block_on(trained_checkpoint(&trained.model, trains, of))?;
-        let sink = Collected::default();
-        let none = find("none")?;
-        let write =
-            Compress::new(source, Rc::new(index), &student.spec, &none, Box::new(sink.clone()), clock, None)?;
-        pollster::block_on(job::run(write, |_| ()))?;
         std::fs::write(out, sink.0.take())?;
     }
     Ok(())
 }
 
-struct Checkpoint {
-    source: Rc<dyn Source>,
-    index: Rc<Index>,
-    spec: ModelSpec,
+/// The checkpoint that these bytes are.
+fn open(bytes: Vec<u8>, config: Option<Map<String, Value>>) -> Result<Checkpoint> {
+    let choice = Choice { config: config.as_ref(), path: None, is_model: &is_model, fit: &fit };
+    let index = open_with(&bytes, &choice)?;
+    let file_bytes = bytes.len() as u64;
+    let spec = infer(&index, &Hints { config, set: Map::new(), file_bytes })?;
+    Ok(Checkpoint { source: Rc::new(bytes), index: Rc::new(index), spec })
 }
 
-impl Checkpoint {
-    fn open(bytes: Vec<u8>, config: Option<serde_json::Map<String, serde_json::Value>>) -> Result<Self> {
-        let choice = Choice { config: config.as_ref(), path: None, is_model: &is_model, fit: &fit };
-        let index = open_with(&bytes, &choice)?;
-        let file_bytes = bytes.len() as u64;
-        let spec = infer(&index, &Hints { config, set: serde_json::Map::new(), file_bytes })?;
-        Ok(Self { source: Rc::new(bytes), index: Rc::new(index), spec })
-    }
+fn load(of: &Checkpoint) -> Result<Model> {
+    let load = Load::new(Cpu, of.source.clone(), of.index.clone(), of.spec.clone())?;
+    Ok(pollster::block_on(job::run(load, |_| ()))?)
+}
 
-    fn model(&self) -> Result<Model> {
-        let load = Load::new(Cpu, self.source.clone(), self.index.clone(), self.spec.clone())?;
-        Ok(pollster::block_on(job::run(load, |_| ()))?)
-    }
-
-    /// The bytes that a recipe makes of it.
-    fn follow(&self, recipe: &Recipe, model: &Model, text: &[u32]) -> Result<Vec<u8>> {
-        let read = recipe.needs_calibration().then_some((model, text));
-        let sink = Collected::default();
-        let (source, index) = (self.source.clone(), self.index.clone());
-        let follow = Follow::new(source, index, &self.spec, recipe, Box::new(sink.clone()), clock, read)?;
-        pollster::block_on(job::run(follow, |_| ()))?;
-        Ok(sink.0.take())
-    }
+/// The bytes that a recipe makes of a checkpoint.
+fn follow(of: &Checkpoint, recipe: &Recipe, model: &Model, text: &[u32]) -> Result<Vec<u8>> {
+    let read = recipe.needs_calibration().then_some((model, text));
+    let sink = Collected::default();
+    let (source, index) = (of.source.clone(), of.index.clone());
+    let follow = Follow::new(source, index, &of.spec, recipe, Box::new(sink.clone()), clock, read)?;
+    pollster::block_on(job::run(follow, |_| ()))?;
+    Ok(sink.0.take())
 }
 
 /// Written bytes.

@@ -9,7 +9,7 @@ use statepress_engine::families::{HEAD, ModelSpec};
 use statepress_kernels::codecs::{self, Clip};
 
 use crate::model::Parameter;
-use crate::{DistillError, Trainable, Trains};
+use crate::{Trainable, Trains};
 
 /// The checkpoint that a model was loaded from, with the numbers of the weights that were trained: floats of 16 bits where
 /// they were, else float32. Everything else is what it was, bit for bit. It is read like any file, and written by a recipe.
@@ -20,7 +20,7 @@ pub async fn trained_checkpoint(
     model: &Trainable,
     trains: Trains,
     (source, index, spec): (Rc<dyn Source>, &Index, &ModelSpec),
-) -> Result<(Rc<dyn Source>, Index), DistillError> {
+) -> Result<(Rc<dyn Source>, Index), EngineError> {
     let (mut index, mut bytes) = (index.clone(), Vec::new());
     let begin = source.len();
     for parameter in model.parameters.iter().filter(|it| trains.has(it)) {
@@ -59,7 +59,7 @@ fn write(
     values: Vec<f32>,
     encoding: Encoding,
     bytes: &mut Vec<u8>,
-) -> Result<DType, DistillError> {
+) -> Result<DType, EngineError> {
     let dtype = match encoding {
         Encoding::Fp16 => DType::F16,
         Encoding::Bf16 => DType::Bf16,

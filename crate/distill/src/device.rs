@@ -8,17 +8,23 @@ pub enum Device {
     /// The CPU, by burn-flex: pure Rust with SIMD.
     Flex,
     /// The CPU, by burn-ndarray, which burn-flex is the successor of.
+    #[cfg(feature = "ndarray")]
     NdArray,
 }
 
 impl Device {
     /// Every one that is built in, the fastest first.
-    pub const ALL: [Self; 2] = [Self::Flex, Self::NdArray];
+    pub const ALL: &[Self] = &[
+        Self::Flex,
+        #[cfg(feature = "ndarray")]
+        Self::NdArray,
+    ];
 
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Flex => "flex",
+            #[cfg(feature = "ndarray")]
             Self::NdArray => "ndarray",
         }
     }
@@ -27,6 +33,7 @@ impl Device {
     pub(crate) fn burn(self) -> BurnDevice {
         match self {
             Self::Flex => BurnDevice::flex(),
+            #[cfg(feature = "ndarray")]
             #[expect(
                 deprecated,
                 reason = "burn keeps it for those who ask for it, and names flex its successor"

@@ -6,7 +6,7 @@ use statepress_engine::EngineError;
 use crate::interpret;
 use crate::loss::{Loss, Mixture};
 use crate::model::{Pass, read_back};
-use crate::{Batch, DistillError, Trainable, Trains};
+use crate::{Batch, Trainable, Trains};
 
 /// Windows, and what is to be predicted in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Labelled {
     ///
     /// # Errors
     /// For labels that are no equal share of every window, or more than it has positions.
-    pub fn new(batch: Batch, labels: Vec<u32>) -> Result<Self, DistillError> {
+    pub fn new(batch: Batch, labels: Vec<u32>) -> Result<Self, EngineError> {
         let most = batch.tokens();
         if labels.is_empty() || labels.len() > most || !labels.len().is_multiple_of(batch.windows) {
             let message = format!(
@@ -50,7 +50,7 @@ impl Labelled {
                 batch.windows,
                 batch.len
             );
-            return Err(DistillError::ids(message));
+            return Err(EngineError::Ids(message));
         }
         Ok(Self { batch, labels })
     }
@@ -74,14 +74,14 @@ impl Trainable {
         teacher: Option<Vec<f32>>,
         objective: &Objective,
         trains: Trains,
-    ) -> Result<Gradients, DistillError> {
+    ) -> Result<Gradients, EngineError> {
         let (rows, vocab) = (examples.labels.len(), self.program.vocab_size);
         let wanted = if objective.mixture.alpha > 0.0 { rows * vocab } else { 0 };
         let given = teacher.as_ref().map_or(0, Vec::len);
         if given != wanted {
             let (option, value) = ("teacher".into(), format!("{given} logits"));
             let allowed = format!("{wanted}, for {rows} labels and a share of {}", objective.mixture.alpha);
-            return Err(EngineError::Option { option, value, allowed }.into());
+            return Err(EngineError::Option { option, value, allowed });
         }
         let teacher = teacher
             .filter(|_| wanted > 0)
@@ -96,7 +96,7 @@ impl Trainable {
         teacher: Option<Tensor<2>>,
         objective: &Objective,
         trains: Trains,
-    ) -> Result<Gradients, DistillError> {
+    ) -> Result<Gradients, EngineError> {
         let pass = self.train(trains);
         let labels = self.labels(examples)?;
         let (hidden, imbalance) = pass.hidden(examples)?;
@@ -121,14 +121,14 @@ impl Trainable {
 
 impl Gradients {
     /// The loss, and the norm of all gradients together.
-    pub async fn summary(&self, model: &Trainable) -> Result<[f32; 2], DistillError> {
+    pub async fn summary(&self, model: &Trainable) -> Result<[f32; 2], EngineError> {
         let both = Tensor::cat(vec![self.loss.clone(), self.norm.clone()], 0);
         let numbers = read_back(model.device, both).await?;
         Ok([numbers[0], numbers[1]])
     }
 
     /// How unevenly tokens are spread over experts; `None` without any.
-    pub async fn imbalance(&self, model: &Trainable) -> Result<Option<f32>, DistillError> {
+    pub async fn imbalance(&self, model: &Trainable) -> Result<Option<f32>, EngineError> {
         match &self.imbalance {
             Some(imbalance) => Ok(Some(read_back(model.device, imbalance.clone()).await?[0])),
             None => Ok(None),
@@ -139,7 +139,7 @@ impl Gradients {
     ///
     /// # Errors
     /// For keys that the model does not have.
-    pub async fn of(&self, model: &Trainable, key: &str) -> Result<Option<Vec<f32>>, DistillError> {
+    pub async fn of(&self, model: &Trainable, key: &str) -> Result<Option<Vec<f32>>, EngineError> {
         match &self.of[model.position(key)?] {
             Some(gradient) => Ok(Some(read_back(model.device, gradient.clone()).await?)),
             None => Ok(None),
@@ -149,12 +149,10 @@ impl Gradients {
 
 impl Trainable {
     /// The labels, which have to be ids.
-    pub(crate) fn labels(&self, examples: &Labelled) -> Result<Tensor<1, Int>, DistillError> {
+    pub(crate) fn labels(&self, examples: &Labelled) -> Result<Tensor<1, Int>, EngineError> {
         let vocab_size = self.program.vocab_size;
         if let Some(label) = examples.labels.iter().find(|label| **label as usize >= vocab_size) {
-            return Err(DistillError::ids(format!(
-                "label {label} is outside the vocabulary of {vocab_size}"
-            )));
+            return Err(EngineError::Ids(format!("label {label} is outside the vocabulary of {vocab_size}")));
         }
         let labels: Vec<i32> = examples.labels.iter().map(|&id| id as i32).collect();
         let shape = [labels.len()];
@@ -164,7 +162,7 @@ impl Trainable {
 
 impl Pass<'_> {
     /// What enters the head at the positions that have labels, `[n, d]`, and the imbalance of experts.
-    pub(crate) fn hidden(&self, examples: &Labelled) -> Result<(Tensor<2>, Option<Tensor<1>>), DistillError> {
+    pub(crate) fn hidden(&self, examples: &Labelled) -> Result<(Tensor<2>, Option<Tensor<1>>), EngineError> {
         let output = self.forward(&examples.batch)?;
         let positions = examples.positions();
         let Batch { windows, len, .. } = examples.batch;

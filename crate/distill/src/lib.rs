@@ -5,7 +5,8 @@
 
 mod checkpoint;
 mod device;
-mod error;
+mod distill;
+mod fresh;
 mod gradients;
 mod interpret;
 mod loss;
@@ -14,9 +15,9 @@ mod train;
 
 pub use checkpoint::trained_checkpoint;
 pub use device::Device;
-pub use error::DistillError;
+pub use distill::{Distill, Distilled, Init};
 pub use gradients::{Gradients, Labelled, Objective};
 pub use interpret::Batch;
 pub use loss::Mixture;
 pub use model::{Pass, Trainable};
-pub use train::{Adam, Optimizer, Point, Stopped, Teacher, Train, TrainOptions, Trained, Trains};
+pub use train::{Adam, Optimizer, Teacher, Train, TrainOptions, Trained, Trains};

@@ -128,7 +128,7 @@ mod tests {
         let about: serde_json::Value = serde_json::from_str(&about).unwrap();
         let rows = about["rows"].as_array().unwrap();
         assert_eq!(rows.len(), 9);
-        for device in Device::ALL {
+        for &device in Device::ALL {
             let to = device.burn();
             let logits = |name: &str| Tensor::<2>::from_data(TensorData::new(floats(name), [14, 50]), &to);
             let (student, teacher) = (logits("student_logits"), logits("teacher_logits"));

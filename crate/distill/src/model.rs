@@ -12,7 +12,7 @@ use statepress_kernels::codecs;
 use statepress_kernels::program::{Layout, MatrixId, Program, VectorForm, VectorId, VectorSource};
 
 use crate::interpret::{self, Batch, Output};
-use crate::{Device, DistillError, Trains};
+use crate::{Device, Trains};
 
 /// A model that can be trained.
 pub struct Trainable {
@@ -33,6 +33,8 @@ pub(crate) struct Parameter {
     pub shape: Vec<usize>,
     /// What it does.
     pub role: Role,
+    /// How many numbers each of its outputs is a sum over.
+    pub reads: usize,
     /// How its numbers are stored there.
     pub encoding: Encoding,
     /// Its numbers, without gradients: the first dimension by all others.
@@ -63,10 +65,10 @@ impl Trainable {
         index: &Index,
         spec: &ModelSpec,
         device: Device,
-    ) -> Result<Self, DistillError> {
+    ) -> Result<Self, EngineError> {
         let Some(program) = &spec.program else {
             let reason = spec.refusal.clone().unwrap_or_else(|| "the model is not known".into());
-            return Err(EngineError::UnknownModel { reason }.into());
+            return Err(EngineError::UnknownModel { reason });
         };
         let mut program = (**program).clone();
         if matches!(tying(source, index, &spec.names)?, Tying::Shared | Tying::Copy) {
@@ -77,12 +79,15 @@ impl Trainable {
         let mut matrices = vec![None; program.matrices.len()];
         for id in program.used_matrices() {
             let matrix = program.matrix(id);
-            matrices[id.0] = Some(read.parameter(&matrix.key, matrix.role)?);
+            matrices[id.0] = Some(read.parameter(&matrix.key, matrix.role, matrix.cols)?);
         }
         let mut vectors = Vec::with_capacity(program.vectors.len());
         for vector in &program.vectors {
             vectors.push(match &vector.source {
-                VectorSource::Key(key) => Place::Parameter(read.parameter(key, vector.role)?),
+                VectorSource::Key(key) => {
+                    let reads = if let VectorForm::Taps { k } = vector.form { k } else { 1 };
+                    Place::Parameter(read.parameter(key, vector.role, reads)?)
+                }
                 VectorSource::Constant(values) => Place::Constant(values.clone()),
             });
         }
@@ -108,7 +113,7 @@ impl Trainable {
     ///
     /// # Errors
     /// For keys that the model does not have.
-    pub async fn values(&self, key: &str) -> Result<Vec<f32>, DistillError> {
+    pub async fn values(&self, key: &str) -> Result<Vec<f32>, EngineError> {
         read_back(self.device, self.parameters[self.position(key)?].values.clone()).await
     }
 
@@ -116,19 +121,19 @@ impl Trainable {
     ///
     /// # Errors
     /// For keys that the model does not have, and for more or fewer numbers than there are.
-    pub fn set(&mut self, key: &str, values: Vec<f32>) -> Result<(), DistillError> {
+    pub fn set(&mut self, key: &str, values: Vec<f32>) -> Result<(), EngineError> {
         let at = self.position(key)?;
         let Parameter { shape, .. } = &self.parameters[at];
         if values.len() != shape.iter().product::<usize>() {
             let expected = format!("{shape:?}");
-            return Err(EngineError::Shape { tensor: key.into(), found: vec![values.len()], expected }.into());
+            return Err(EngineError::Shape { tensor: key.into(), found: vec![values.len()], expected });
         }
         self.parameters[at].values = tensor(self.device, values, shape);
         Ok(())
     }
 
-    pub(crate) fn position(&self, key: &str) -> Result<usize, DistillError> {
-        let missing = || EngineError::UnknownTensor { name: key.into(), near: Vec::new() }.into();
+    pub(crate) fn position(&self, key: &str) -> Result<usize, EngineError> {
+        let missing = || EngineError::UnknownTensor { name: key.into(), near: Vec::new() };
         self.parameters.iter().position(|it| it.key == key).ok_or_else(missing)
     }
 
@@ -149,16 +154,16 @@ impl Trainable {
     }
 
     /// Refuses ids outside the vocabulary and windows longer than the model's positions.
-    pub(crate) fn check(&self, batch: &Batch) -> Result<(), DistillError> {
+    pub(crate) fn check(&self, batch: &Batch) -> Result<(), EngineError> {
         let vocab_size = self.program.vocab_size;
         if let Some((at, id)) = batch.ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
             let message = format!("token {id} at position {at} is outside the vocabulary of {vocab_size}");
-            return Err(DistillError::ids(message));
+            return Err(EngineError::Ids(message));
         }
         match self.program.max_tokens {
             Some(most) if batch.len > most => {
                 let message = format!("windows of {} tokens; the model has {most} positions", batch.len);
-                Err(DistillError::ids(message))
+                Err(EngineError::Ids(message))
             }
             _ => Ok(()),
         }
@@ -170,12 +175,12 @@ impl Pass<'_> {
     ///
     /// # Errors
     /// For ids outside the vocabulary and windows longer than the model's positions.
-    pub async fn logits(&self, batch: &Batch) -> Result<Vec<f32>, DistillError> {
+    pub async fn logits(&self, batch: &Batch) -> Result<Vec<f32>, EngineError> {
         let output = self.forward(batch)?;
         read_back(self.model.device, output.hidden.matmul(interpret::head(self).transpose())).await
     }
 
-    pub(crate) fn forward(&self, batch: &Batch) -> Result<Output, DistillError> {
+    pub(crate) fn forward(&self, batch: &Batch) -> Result<Output, EngineError> {
         self.model.check(batch)?;
         Ok(interpret::forward(self, batch))
     }
@@ -244,7 +249,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn parameter(&mut self, key: &str, role: Role) -> Result<usize, DistillError> {
+    fn parameter(&mut self, key: &str, role: Role, reads: usize) -> Result<usize, EngineError> {
         if let Some(&at) = self.by_key.get(key) {
             return Ok(at);
         }
@@ -254,14 +259,14 @@ impl Reader<'_> {
         let values = tensor(self.device, codecs::decode(&stored), &entry.shape);
         let (shape, encoding) = (entry.shape.clone(), stored.encoding());
         let at = self.parameters.len();
-        self.parameters.push(Parameter { key: key.into(), shape, role, encoding, values });
+        self.parameters.push(Parameter { key: key.into(), shape, role, reads, encoding, values });
         self.by_key.insert(key.into(), at);
         Ok(at)
     }
 }
 
 /// Numbers as a tensor of the first dimension by all others.
-fn tensor(device: Device, values: Vec<f32>, shape: &[usize]) -> Tensor<2> {
+pub(crate) fn tensor(device: Device, values: Vec<f32>, shape: &[usize]) -> Tensor<2> {
     let rows = if shape.len() > 1 { shape[0] } else { 1 };
     let cols = values.len() / rows.max(1);
     Tensor::from_data(TensorData::new(values, [rows, cols]), &device.burn())
@@ -271,8 +276,8 @@ fn tensor(device: Device, values: Vec<f32>, shape: &[usize]) -> Tensor<2> {
 pub(crate) async fn read_back<const D: usize>(
     device: Device,
     tensor: Tensor<D>,
-) -> Result<Vec<f32>, DistillError> {
-    let failed = |why: String| DistillError::Device { device: device.name(), why };
+) -> Result<Vec<f32>, EngineError> {
+    let failed = |why: String| EngineError::Evaluation(format!("{}: {why}", device.name()));
     let data = tensor.into_data_async().await.map_err(|error| failed(error.to_string()))?;
     data.try_into_vec().map_err(|error| failed(error.to_string()))
 }

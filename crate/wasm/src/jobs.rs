@@ -12,7 +12,7 @@ use crate::convert::{fail, to_js};
 use crate::later::Slot;
 use crate::{Model, Result};
 
-async fn step<J: Job<Error: Into<statepress::Error>>>(job: &mut J) -> Result<JsValue> {
+pub(crate) async fn step<J: Job<Error: Into<statepress::Error>>>(job: &mut J) -> Result<JsValue> {
     match job.step().await.map_err(fail)? {
         Some(progress) => to_js(&progress),
         None => Ok(JsValue::UNDEFINED),

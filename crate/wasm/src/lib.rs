@@ -1,6 +1,8 @@
 //! The wasm door: converts between JavaScript and [`statepress`], and forwards. No logic.
 
 mod convert;
+#[cfg(feature = "distill")]
+mod distill;
 mod jobs;
 mod later;
 mod streams;

@@ -9,14 +9,17 @@ import type {
   CompareByTextOptions,
   CompareOptions,
   CompressOptions,
+  DistillOptions,
   EvaluateOptions,
   GenerateOptions,
   LoadOptions,
   OpenOptions,
+  RecoverOptions,
   Running,
   SaveOptions,
   SearchOptions,
   TensorOptions,
+  TrainingOptions,
 } from "./options.js";
 import { isRecord } from "./record.js";
 
@@ -41,6 +44,26 @@ const COMPARE: Kinds<CompareOptions> = {
   lossTarget: "loss",
 };
 
+const TRAINING: Kinds<TrainingOptions> = {
+  ...RUNNING,
+  text: "later",
+  heldOut: "later",
+  steps: "number",
+  minutes: "number",
+  batch: "number",
+  window: "number",
+  alpha: "number",
+  temperature: "number",
+  learningRate: "number",
+  warmUp: "number",
+  validateEvery: "number",
+  patience: "number",
+  seed: "number",
+  onPoint: "function",
+  enough: "signal",
+  beside: "word",
+};
+
 /** The options of every call. */
 interface Calls {
   open: OpenOptions;
@@ -48,6 +71,8 @@ interface Calls {
   advise: AdviseOptions;
   compress: CompressOptions;
   search: SearchOptions;
+  distill: DistillOptions;
+  recover: RecoverOptions;
   save: SaveOptions;
   load: LoadOptions;
   generate: GenerateOptions;
@@ -80,6 +105,8 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     costs: "object",
     onCosts: "function",
   },
+  distill: { ...TRAINING, student: "later", init: "word" },
+  recover: TRAINING,
   save: { format: "later", force: "flag", signal: "signal" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },
   generate: { maxTokens: "number", temperature: "number", topK: "number", seed: "number", signal: "signal" },

@@ -2,7 +2,7 @@
 
 /// <reference lib="esnext.disposable" preserve="true" />
 
-import type { Data, Handle } from "../worker/protocol.js";
+import type { Data, Handle, Requests } from "../worker/protocol.js";
 import { checkOptions, checkText, shown } from "./check.js";
 import { makeDisposable } from "./disposable.js";
 import type { Environment } from "./environment.js";
@@ -34,6 +34,8 @@ export class Checkpoint {
   readonly weightsName: string;
   /** @internal */
   readonly tokenizer: TokenizerChoice;
+  /** @internal How it is opened again, by another host. */
+  readonly opening: Requests["open"][0];
   readonly #environment: Environment;
   readonly #handle: Handle;
   readonly #produced: Data | undefined;
@@ -42,12 +44,14 @@ export class Checkpoint {
   constructor(
     environment: Environment,
     opened: { checkpoint: Handle; inspection: Inspection; report?: Report; data?: Data },
+    opening: Requests["open"][0],
     weightsName: string,
     tokenizer: TokenizerChoice,
   ) {
     this.#environment = environment;
     this.#handle = opened.checkpoint;
     this.#produced = opened.data;
+    this.opening = opening;
     this.inspection = opened.inspection;
     this.report = opened.report;
     this.weightsName = weightsName;
@@ -123,7 +127,12 @@ export class Checkpoint {
       ...(calibration !== undefined && { calibration: this.tokenizer.input(calibration) }),
     };
     const opened = await this.#environment.host.call("compress", request, options);
-    return new Checkpoint(this.#environment, opened, this.weightsName, this.tokenizer);
+    return this.made(opened);
+  }
+
+  /** @internal What was made of it, by whatever made it. */
+  made(opened: { checkpoint: Handle; inspection: Inspection; report: Report; data: Data }): Checkpoint {
+    return new Checkpoint(this.#environment, opened, { data: opened.data }, this.weightsName, this.tokenizer);
   }
 
   /** @internal The same checkpoint, with more in its report. */
@@ -131,7 +140,7 @@ export class Checkpoint {
     const produced = this.#produced === undefined ? {} : { data: this.#produced };
     const report = this.report && { report: { ...this.report, ...more } };
     const opened = { checkpoint: this.#handle, inspection: this.inspection, ...produced, ...report };
-    return new Checkpoint(this.#environment, opened, this.weightsName, this.tokenizer);
+    return new Checkpoint(this.#environment, opened, this.opening, this.weightsName, this.tokenizer);
   }
 
   /** Saves what `compress` produced. Only "blob" answers with something: the Blob. */

@@ -29,6 +29,8 @@ export interface Subfolder {
 /** A page, a worker, or Node. */
 export interface Environment {
   readonly host: Host;
+  /** Who trains: a host of its own, as its module is large, and whoever trains wants to do other things meanwhile. */
+  trainer(): Host;
   gather(input: Input): Promise<Gathered>;
   /** The files of a tokenizer: of a path also those that belong to it, or those in the folder. */
   tokenizer(input: string | Blob): Promise<NamedFile[]>;

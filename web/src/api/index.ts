@@ -12,7 +12,7 @@ export { Model } from "./model.js";
 export { isTokenizerName, replacesTokenizer, TOKENIZER_CONFIG } from "./names.js";
 export type * from "./options.js";
 export { PRESETS, type Preset, stepsBefore } from "./presets.js";
-export type { Found, Outcome, Report } from "./search.js";
+export type { Found, Outcome, Recovered, Report } from "./search.js";
 export type { Compared, SecondComparison } from "./second.js";
 export { decodeText, withoutMark } from "./text.js";
 export * from "./types/statepress.js";

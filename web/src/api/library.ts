@@ -1,4 +1,4 @@
-// The library over an environment: open, compare, compareByText, search, allocate, recipes.
+// The library over an environment: open, compare, compareByText, search, distill, recover, allocate, recipes.
 
 import type { Input as Tokens, WeightsData } from "../worker/protocol.js";
 import { beginning, checkPair, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
@@ -13,10 +13,12 @@ import { withOffset } from "./offset.js";
 import {
   type CompareByTextOptions,
   type CompareOptions,
+  type DistillOptions,
   type EvaluateOptions,
   type Input,
   type OpenOptions,
   present,
+  type RecoverOptions,
   type Running,
   type SearchOptions,
 } from "./options.js";
@@ -42,6 +44,13 @@ export interface Library {
    * token) or `{ maxLoss: 2 }` (perplexity change in percent).
    */
   search(checkpoint: Checkpoint, target: SearchTarget, options: SearchOptions): Promise<Found>;
+  /** Trains a student, which is made of the teacher, to predict as it does. The student's report says how that went. */
+  distill(teacher: Checkpoint, options: DistillOptions): Promise<Checkpoint>;
+  /**
+   * Heals what compressing lost, as far as that goes with every code kept: norms, biases and how states decay, skip and step are
+   * trained to predict as the original does. The report has `recovered`, measured on the held-out text.
+   */
+  recover(original: Checkpoint, compressed: Checkpoint, options: RecoverOptions): Promise<Checkpoint>;
   /** The recipe that reaches a target by the costs that a search has measured: at once, and carried out by nobody yet. */
   allocate(costs: SearchCosts, target: SearchTarget): Promise<SearchResult>;
   /** The built-in recipes: `PRESETS` are those that are searched for. */
@@ -72,7 +81,7 @@ export function library(environment: Environment): Library {
       const ignored = findings.some(({ code }) => code === "config-ignored");
       findings.push(...files.findings.filter(({ code }) => !(ignored && code === "config-beside")));
       findings.push(...tokenizer.findings, ...(await fit(environment.host, tokenizer, opened.inspection)));
-      return new Checkpoint(environment, opened, files.weights.name, tokenizer);
+      return new Checkpoint(environment, opened, request, files.weights.name, tokenizer);
     },
 
     async compare(a, b, given) {
@@ -150,6 +159,19 @@ export function library(environment: Environment): Library {
       // Few pages search: the others do without its code.
       const { search } = await import("./search.js");
       return search(lent, checkpoint, input, target, options);
+    },
+
+    async distill(teacher, options) {
+      checkOptions("distill", options);
+      // Few pages train: the others do without its code.
+      const { distill } = await import("./distill.js");
+      return distill(environment, teacher, options);
+    },
+
+    async recover(original, compressed, options) {
+      checkOptions("recover", options);
+      const { recover } = await import("./distill.js");
+      return recover(environment, made.compare, [original, compressed], options);
     },
 
     allocate: (costs, target) => environment.host.call("allocate", { costs, target }),

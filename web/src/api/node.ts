@@ -8,6 +8,7 @@ import { basename, dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { LocalHost } from "../worker/host.js";
 import { nodePlatform } from "../worker/platform-node.js";
+import type { Host } from "../worker/protocol.js";
 import type { Environment, Gathered, NamedFile, Subfolder } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { ioError, linkError } from "./io.js";
@@ -85,8 +86,15 @@ async function pipeTo(from: string, to: WritableStream, { signal }: SaveOptions)
   await Readable.toWeb(createReadStream(from)).pipeTo(to, signal === undefined ? {} : { signal });
 }
 
+let trainer: Host | undefined;
+
 const environment: Environment = {
   host: new LocalHost(nodePlatform, process.env["STATEPRESS_BUILD"]),
+
+  trainer() {
+    trainer ??= new LocalHost(nodePlatform, "distill");
+    return trainer;
+  },
 
   async gather(input) {
     if (typeof input === "string") return gatherPath(input);
@@ -117,4 +125,4 @@ const environment: Environment = {
   },
 };
 
-export const { open, compare, compareByText, search, allocate, recipes } = library(environment);
+export const { open, compare, compareByText, search, distill, recover, allocate, recipes } = library(environment);

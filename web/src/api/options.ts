@@ -16,6 +16,7 @@ import type {
   Recipe,
   Rule,
   SearchCosts,
+  TrainingPoint,
 } from "./types/statepress.js";
 
 /** What can be opened: a path to a file or a folder (Node), a file, its bytes, or files that belong together. */
@@ -162,6 +163,53 @@ export interface SearchOptions extends Running {
    * where the search is stopped, or its target is out of reach.
    */
   onCosts?: ((costs: SearchCosts) => void) | undefined;
+  /** As for `compress`. */
+  beside?: string | undefined;
+}
+
+/** Options of `distill`. */
+export interface DistillOptions extends TrainingOptions {
+  /** What makes the student of the teacher: steps of a recipe that prune it. */
+  student: readonly StepDraft[];
+  /** `slice` (the default): the student begins with what its steps leave of the teacher; `fresh`: with numbers drawn anew. */
+  init?: "slice" | "fresh" | undefined;
+}
+
+/** Options of `recover`. */
+export interface RecoverOptions extends TrainingOptions {}
+
+/** How something is trained. */
+export interface TrainingOptions extends Running {
+  /** A text, or ids, to train on: like what the model will be used on, and none that it is judged by. */
+  text: string | ArrayLike<number>;
+  /** Another text, or ids, that judges while training; the last tenth of `text`, at most 8,192 tokens, when left out. */
+  heldOut?: string | ArrayLike<number> | undefined;
+  /** Updates of the weights; 1000 when left out and `minutes` are as well. */
+  steps?: number | undefined;
+  /** How long training may take: as many steps as fit. */
+  minutes?: number | undefined;
+  /** Windows of an update; 2 when left out. */
+  batch?: number | undefined;
+  /** Tokens of a window; 256, or as many as the model has positions, when left out. */
+  window?: number | undefined;
+  /** How much the teacher's predictions count, 0 to 1; the text counts the rest. 0.5 when left out. */
+  alpha?: number | undefined;
+  /** What logits are divided by before teacher and student are compared; 1 when left out. */
+  temperature?: number | undefined;
+  /** The highest learning rate, which is risen to and then follows a cosine down; 0.003 when left out. */
+  learningRate?: number | undefined;
+  /** Steps in which it rises; 50, or a tenth of all, when left out. */
+  warmUp?: number | undefined;
+  /** Steps from one look at the held-out text to the next; 100, or a tenth of all, when left out. */
+  validateEvery?: number | undefined;
+  /** Looks without a better one after which training ends; it goes on to its end when left out. */
+  patience?: number | undefined;
+  /** What decides the order of windows, and fresh numbers; 0 when left out. */
+  seed?: number | undefined;
+  /** Told of every look at the held-out text. */
+  onPoint?: ((point: TrainingPoint) => void) | undefined;
+  /** Ends training when it is aborted: unlike with `signal`, the student is what was best so far. */
+  enough?: AbortSignal | undefined;
   /** As for `compress`. */
   beside?: string | undefined;
 }

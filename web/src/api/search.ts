@@ -19,6 +19,7 @@ import type {
   SearchPoint,
   SearchResult,
   SearchTarget,
+  Training,
 } from "./types/statepress.js";
 
 /** What a search was for, and what came of it. */
@@ -32,8 +33,14 @@ export interface Outcome {
   reached: boolean;
 }
 
-/** What compressing did; where the recipe was searched for, also for what, and what came of that. */
-export type Report = CompressReport & Partial<Outcome>;
+/** What compressing did; where the recipe was searched for, also for what, and what came of that; of a student, how it was trained. */
+export type Report = CompressReport & Partial<Outcome> & { training?: Training; recovered?: Recovered };
+
+/** What recovery has healed: mean divergence from the original on the held-out text, nats a token. */
+export interface Recovered {
+  klBefore: number;
+  klAfter: number;
+}
 
 /** What a search found, carried out. */
 export interface Found extends Outcome {

@@ -14,8 +14,7 @@ import { decodeText } from "./text.js";
 
 export * from "./index.js";
 
-function host(): Host {
-  const build = (globalThis as { STATEPRESS_BUILD?: string }).STATEPRESS_BUILD;
+function host(build: string | undefined): Host {
   if ("FileReaderSync" in globalThis) return new LocalHost(webPlatform, build);
   return new WorkerHost(() => new Worker(new URL("../worker/worker.js", import.meta.url), { type: "module" }), build);
 }
@@ -29,8 +28,15 @@ function noPaths(path: string): never {
   throw new StatepressError("bad-input", `a page cannot open the path ${path}: fetch it and pass a File`, { path });
 }
 
+let trainer: Host | undefined;
+
 const environment: Environment = {
-  host: host(),
+  host: host((globalThis as { STATEPRESS_BUILD?: string }).STATEPRESS_BUILD),
+
+  trainer() {
+    trainer ??= host("distill");
+    return trainer;
+  },
 
   async gather(input) {
     if (typeof input === "string") noPaths(input);
@@ -59,4 +65,4 @@ const environment: Environment = {
   },
 };
 
-export const { open, compare, compareByText, search, allocate, recipes } = library(environment);
+export const { open, compare, compareByText, search, distill, recover, allocate, recipes } = library(environment);

@@ -1,7 +1,7 @@
 // The command compress: one checkpoint to a file, a FIFO or standard output; several into a folder.
 
 import { checkFormat } from "../api/formats.js";
-import { type Checkpoint, type Report, recipes, StatepressError, stepsBefore } from "../api/node.js";
+import { type Checkpoint, type Report, recipes, recover, StatepressError, stepsBefore } from "../api/node.js";
 import { presetOf } from "../api/presets.js";
 import { type TargetOptions, writeTarget } from "../api/target.js";
 import { UsageError } from "./args.js";
@@ -23,7 +23,10 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   if (args.flag("compensate") && !calibration) {
     throw new UsageError("--compensate needs a text for the model to read: --calibrate TEXT or --calibrate-ids BIN");
   }
+  const healing = await readTokens(run, "recover", "recover-ids");
+  if (args.flag("steps") && !healing) throw new UsageError("--steps are those of --recover TEXT or --recover-ids BIN");
   const preset = presetOf(recipe);
+  if (preset && healing) throw new UsageError(`--recover goes with a recipe, not with the search ${preset.name}`);
   if (preset && !calibration) {
     const need = "a text for the model to read: --calibrate TEXT or --calibrate-ids BIN";
     throw new UsageError(`--recipe ${preset.name} is searched for by measuring, which needs ${need}`);
@@ -45,7 +48,7 @@ export async function compress(run: Run, files: string[]): Promise<number> {
         return;
       }
       const taken = recipe ?? (await recommended(run, checkpoint));
-      await one(run, checkpoint, await changed(run, taken, first), place, calibration);
+      await one(run, checkpoint, await changed(run, taken, first), place, { calibration, healing });
     }),
   );
 }
@@ -55,11 +58,11 @@ async function one(
   checkpoint: Checkpoint,
   recipe: Awaited<ReturnType<typeof readRecipe>>,
   place: Destination,
-  calibration: Tokens | undefined,
+  { calibration, healing }: { calibration: Tokens | undefined; healing: Tokens | undefined },
 ): Promise<void> {
   const { args, output } = run;
   const { file, reportFile } = place;
-  const compressed = await ofRecipe(
+  const produced = await ofRecipe(
     args.text("recipe"),
     checkpoint.compress(recipe, {
       ...running(run),
@@ -67,6 +70,7 @@ async function one(
       calibration: calibration && calibrationOf(calibration, checkpoint),
     }),
   );
+  const compressed = healing ? await healed(run, checkpoint, produced, healing, file) : produced;
   try {
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");
@@ -80,6 +84,27 @@ async function one(
     output.result(result, () => show.compressed(report, file ?? "standard output", reportFile));
   } finally {
     compressed.dispose();
+  }
+}
+
+/** Trains what no codes stand for; what was compressed is let go. */
+async function healed(
+  run: Run,
+  original: Checkpoint,
+  produced: Checkpoint,
+  healing: Tokens,
+  beside: string | undefined,
+): Promise<Checkpoint> {
+  try {
+    return await recover(original, produced, {
+      ...running(run),
+      text: calibrationOf(healing, original),
+      steps: run.args.number("steps"),
+      onPoint: (point) => run.output.note(show.look(point)),
+      beside,
+    });
+  } finally {
+    produced.dispose();
   }
 }
 

@@ -31,8 +31,8 @@ export type Tokens = (vocabSize: number) => { text: string } | { ids: Uint32Arra
 /** The text or the ids that an option names: read before any work. Nothing where neither is given. */
 export async function readTokens(
   { args, signal }: Run,
-  textOption: "text" | "second-text" | "calibrate" | "measure",
-  idsOption: "ids" | "second-ids" | "calibrate-ids" | "measure-ids",
+  textOption: "text" | "held-out" | "recover" | "second-text" | "calibrate" | "measure",
+  idsOption: "ids" | "held-out-ids" | "recover-ids" | "second-ids" | "calibrate-ids" | "measure-ids",
 ): Promise<Tokens | undefined> {
   const [text, path] = [args.text(textOption), args.text(idsOption)];
   const type = args.one("ids-type");

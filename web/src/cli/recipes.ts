@@ -21,16 +21,21 @@ export async function changed({ args }: Run, recipe: RecipeInput, steps: readonl
 
 /** The steps that --prune and --center ask for. `reads`: whether there is a text for the model to read. */
 export function firstSteps({ args }: Run, reads: boolean): StepDraft[] {
-  const parts = args.text("prune")?.split(",") ?? [];
-  const prunes = parts.map((part) => ({ prune: step(part.trim(), reads) }));
+  const prunes = pruning(args, "prune", reads);
   return args.flag("center") ? [...prunes, { center: {} }] : prunes;
 }
 
+/** The prune steps that an option asks for. */
+export function pruning(args: Run["args"], name: "prune" | "student", reads: boolean): StepDraft[] {
+  const parts = (args.values.get(name) ?? []).flatMap((text) => text.split(","));
+  return parts.map((part) => ({ prune: step(name, part.trim(), reads) }));
+}
+
 /** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */
-function step(part: string, reads: boolean): PruneDraft {
+function step(name: string, part: string, reads: boolean): PruneDraft {
   const [kind = "", keep = "", ...more] = part.split("=");
   if (!/^[A-Za-z]+$/.test(kind) || !/^(\d+|\d*\.\d+)$/.test(keep) || more.length > 0) {
-    throw new UsageError(`--prune takes what is removed and what stays, inner=0.75,width=0.5, not '${part}'`);
+    throw new UsageError(`--${name} takes what is removed and what stays, inner=0.75,width=0.5, not '${part}'`);
   }
   const draft = { kind: kind as PruneDraft["kind"], keep: Number(keep) };
   // What is no kind is refused by name where recipes are read. Fewer rows of a step size are always fitted.

@@ -14,6 +14,8 @@ import type {
   Pruned,
   Recipe,
   Recommendation,
+  Training,
+  TrainingPoint,
 } from "../api/types/statepress.js";
 import type { BenchResult, Generation } from "../worker/protocol.js";
 import type { AdapterInfo, Explained } from "../worker/wasm.js";
@@ -179,6 +181,35 @@ export function found({ predicted, measured, costs }: Found, report: CompressRep
     ],
     ["file", `${file}, ${grouped(report.fileBytes)} bytes`],
   ]);
+}
+
+/** One look at the held-out text while training. */
+export function look({ step, seconds, loss, perplexity }: TrainingPoint): string {
+  const trained = loss === undefined ? "" : `, loss ${loss.toFixed(4)}`;
+  return `step ${grouped(step)}: held-out perplexity ${perplexity.toFixed(2)}${trained} (${seconds.toFixed(0)} s)`;
+}
+
+/** What training made. */
+export function trained(report: CompressReport, training: Training, file: string): string {
+  const { best, validation, params, steps, tokens, seconds, stopped } = training;
+  const first = validation[0]?.perplexity ?? Number.NaN;
+  const speed = `${grouped(Math.round(tokens / Math.max(seconds, 1e-9)))} tokens per second`;
+  return table([
+    ...(report.pruned ?? []).map(pruned),
+    ["parameters", grouped(params)],
+    ["bytes", `${grouped(report.bytes.before)} -> ${grouped(report.bytes.after)}, ${report.bytes.ratio.toFixed(2)}x`],
+    ["perplexity", `${first.toFixed(2)} -> ${best.perplexity.toFixed(2)} at step ${grouped(best.step)}, held-out text`],
+    ["training", `${grouped(steps)} steps in ${seconds.toFixed(0)} s, ${speed}`],
+    ["ended", ending(stopped)],
+    ["file", `${file}, ${grouped(report.fileBytes)} bytes`],
+  ]);
+}
+
+function ending(stopped: Training["stopped"]): string {
+  if (typeof stopped !== "string") {
+    return `diverged at step ${grouped(stopped.diverged.step)}: ${stopped.diverged.what} is no number`;
+  }
+  return { finished: "all steps were done", noBetter: "it became no better", asked: "it was told to" }[stopped];
 }
 
 const signed = (percent: number) => `${percent < 0 ? "" : "+"}${percent.toFixed(2)}`;

@@ -29,8 +29,13 @@ export class WorkerHost implements Host {
       const worker = this.#running();
       const id = this.#next++;
       const abort = () => this.#post(worker, { type: "abort", id });
-      const settle = () => context.signal?.removeEventListener("abort", abort);
+      const enough = () => this.#post(worker, { type: "enough", id });
+      const settle = () => {
+        context.signal?.removeEventListener("abort", abort);
+        context.enough?.removeEventListener("abort", enough);
+      };
       context.signal?.addEventListener("abort", abort);
+      context.enough?.addEventListener("abort", enough);
       this.#pending.set(id, {
         context,
         resolve: (answer) => {
@@ -43,8 +48,13 @@ export class WorkerHost implements Host {
         },
       });
       try {
-        const told = { progress: context.onProgress !== undefined, costs: context.onCosts !== undefined };
-        this.#post(worker, { type: "call", id, name, request, ...told });
+        const told = {
+          progress: context.onProgress !== undefined,
+          costs: context.onCosts !== undefined,
+          points: context.onPoint !== undefined,
+        };
+        this.#post(worker, { type: "call", id, name, request, told });
+        if (context.enough?.aborted) enough();
       } catch (error) {
         this.#pending.delete(id);
         settle();
@@ -87,6 +97,9 @@ export class WorkerHost implements Host {
         break;
       case "costs":
         pending.context.onCosts?.(message.costs);
+        break;
+      case "point":
+        pending.context.onPoint?.(message.point);
         break;
       case "answer":
         this.#pending.delete(message.id);

@@ -13,7 +13,7 @@ import { because, fallBack, PlacedModel } from "./placed.js";
 import type { Platform } from "./platform.js";
 import type { Context, Generation, Handle, Host, Input, Requests, TokenizerFile, WeightsData } from "./protocol.js";
 import {
-  chooseBuild,
+  chooseModule,
   type Job,
   type Sink,
   type Wasm,
@@ -74,13 +74,15 @@ export class LocalHost implements Host {
   }
 
   readonly #answers: Answers = {
-    open: ({ data, config, set, weights }) => {
+    open: ({ data, config, set, weights, produced }) => {
       const settings = {
         ...(config !== undefined && { config }),
         ...(set && { set }),
         ...(weights !== undefined && { weights }),
       };
-      return this.#open(data, settings, () => {});
+      return this.#open(data, settings, () => {
+        if (produced && !("shards" in data)) this.#platform.remove(data);
+      });
     },
 
     tensor: ({ checkpoint, name, options }) =>
@@ -122,6 +124,28 @@ export class LocalHost implements Host {
           return context.onCosts ? telling(job, context.onCosts) : job;
         }),
       ),
+
+    trainingTexts: async ({ text, heldOut }) => {
+      const { parted } = await import("./training.js");
+      const { ids, findings } = this.#tokens(text);
+      if (heldOut) {
+        const judges = this.#tokens(heldOut);
+        return { ids, heldOut: judges.ids, findings: [...findings, ...judges.findings] };
+      }
+      const { finding, ...parts } = parted(ids);
+      return { ...parts, findings: [...findings, finding] };
+    },
+
+    distill: async ({ student, original, ...texts }, context) => {
+      // Nobody loads it who does not train.
+      const { distill } = await import("./training.js");
+      const cpu = await this.#backends.choose("cpu");
+      return this.#with(this.#checkpoints, student, (learns) =>
+        this.#with(this.#checkpoints, original, (teaches) =>
+          distill(this.#platform, cpu, { student: learns, original: teaches }, texts, context),
+        ),
+      );
+    },
 
     allocate: async ({ costs, target }) => (await this.#module()).allocate(costs, target),
 
@@ -193,7 +217,7 @@ export class LocalHost implements Host {
   };
 
   #module(): Promise<Wasm> {
-    this.#wasm ??= this.#platform.wasm(chooseBuild(this.#build));
+    this.#wasm ??= this.#platform.wasm(chooseModule(this.#build));
     return this.#wasm;
   }
 

@@ -1,7 +1,7 @@
 // What the host needs of the place it runs in: files, scratch space, the module, and a pause.
 
 import type { Data } from "./protocol.js";
-import type { Build, Sink, Source, Wasm } from "./wasm.js";
+import type { ModuleName, Sink, Source, Wasm } from "./wasm.js";
 
 /** An opened file. */
 export interface OpenFile extends Source {
@@ -21,7 +21,7 @@ export interface Platform {
   scratch(beside?: string): Scratch;
   /** Deletes what a Scratch has produced. */
   remove(data: Data): void;
-  wasm(build: Build): Promise<Wasm>;
+  wasm(name: ModuleName): Promise<Wasm>;
   /** Makes WebGPU be where a page has it; answers why it is not there. */
   gpu(): Promise<string | undefined>;
   /** Lets messages and timers run. */

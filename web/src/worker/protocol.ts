@@ -18,8 +18,18 @@ import type {
   SearchTarget,
   TensorCosts,
   TensorView,
+  TrainingPoint,
 } from "../api/types/statepress.js";
-import type { AdapterInfo, BackendInfo, BackendName, BackendOptions, Build, Explained, ModelInfo } from "./wasm.js";
+import type {
+  AdapterInfo,
+  BackendInfo,
+  BackendName,
+  BackendOptions,
+  Build,
+  DistillReport,
+  Explained,
+  ModelInfo,
+} from "./wasm.js";
 
 /** Bytes somewhere: in a page a Blob, in Node a path or memory. */
 export type Data = Blob | Uint8Array | { path: string };
@@ -50,6 +60,8 @@ export interface Requests {
       set?: Record<string, number | boolean | number[]>;
       /** Where in a file the weights are, where the user says so. */
       weights?: string;
+      /** Whether it is a file that was produced for this checkpoint alone: it is deleted with it. */
+      produced?: boolean;
     },
     { checkpoint: Handle; inspection: Inspection },
   ];
@@ -84,6 +96,20 @@ export interface Requests {
       known: TensorCosts[];
     },
     SearchCosts,
+  ];
+  /** The ids that are trained on, and those that judge: held out at the end of the same text where none are given. */
+  trainingTexts: [{ text: Input; heldOut?: Input }, { ids: Uint32Array; heldOut: Uint32Array; findings: Finding[] }];
+  /** Trains a checkpoint as the student of another; only a host of the module that trains can. */
+  distill: [
+    {
+      student: Handle;
+      original: Handle;
+      ids: Uint32Array;
+      heldOut: Uint32Array;
+      options: object;
+      beside?: string;
+    },
+    { report: DistillReport; data: Data },
   ];
   allocate: [{ costs: SearchCosts; target: SearchTarget }, SearchResult];
   load: [
@@ -149,6 +175,16 @@ export interface Context {
   onProgress?: ((progress: Progress) => void) | undefined;
   onTokens?: ((tokens: GeneratedToken[]) => void) | undefined;
   onCosts?: ((costs: SearchCosts) => void) | undefined;
+  onPoint?: ((point: TrainingPoint) => void) | undefined;
+  /** Ends training early: what was best so far is kept. */
+  enough?: AbortSignal | undefined;
+}
+
+/** What a caller wants to be told of beside the answer. */
+export interface Told {
+  progress: boolean;
+  costs: boolean;
+  points: boolean;
 }
 
 /** Whoever holds the checkpoints and models. */
@@ -159,8 +195,9 @@ export interface Host {
 /** Page to worker. */
 export type ToWorker =
   | { type: "start"; build: string | undefined; firstHandle: Handle }
-  | { type: "call"; id: number; name: keyof Requests; request: unknown; progress: boolean; costs: boolean }
-  | { type: "abort"; id: number };
+  | { type: "call"; id: number; name: keyof Requests; request: unknown; told: Told }
+  | { type: "abort"; id: number }
+  | { type: "enough"; id: number };
 
 /** Worker to page. */
 export type FromWorker =
@@ -168,4 +205,5 @@ export type FromWorker =
   | { type: "error"; id: number; error: { code: string; message: string; facts: Record<string, unknown> } }
   | { type: "progress"; id: number; progress: Progress }
   | { type: "tokens"; id: number; tokens: GeneratedToken[] }
-  | { type: "costs"; id: number; costs: SearchCosts };
+  | { type: "costs"; id: number; costs: SearchCosts }
+  | { type: "point"; id: number; point: TrainingPoint };

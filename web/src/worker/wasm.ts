@@ -19,6 +19,8 @@ import type {
   SearchTarget,
   TensorCosts,
   TensorView,
+  Training,
+  TrainingPoint,
 } from "../api/types/statepress.js";
 import { type Build, bestBuild } from "./builds.js";
 
@@ -51,6 +53,17 @@ export interface Job<T> {
 export interface WasmCosts extends Job<SearchCosts> {
   /** Those that are there. */
   costs(): SearchCosts;
+}
+
+/** What training did, and what was written of it. */
+export type DistillReport = CompressReport & { training: Training };
+
+/** Training, which tells of its looks at the held-out text. */
+export interface WasmDistill extends Job<DistillReport> {
+  /** The looks from the `from`th on. */
+  curve(from: number): TrainingPoint[];
+  /** Ends the training before its last step: the steps that follow write what was best so far. */
+  stop(): Later<void>;
 }
 
 /** What a model is once it is in memory. */
@@ -145,6 +158,15 @@ export interface WasmCheckpoint {
     known: TensorCosts[],
   ): WasmCosts;
   load(backend: WasmBackend): Job<WasmModel>;
+  /** Trains it as the student of the checkpoint `original`, whose model is `teacher`; only in the module that trains. */
+  distill?(
+    teacher: WasmModel,
+    original: WasmCheckpoint,
+    ids: Uint32Array,
+    heldOut: Uint32Array,
+    options: object,
+    sink: Sink,
+  ): WasmDistill;
   free(): void;
 }
 
@@ -203,9 +225,16 @@ interface Glue extends Wasm {
   default(options: { module_or_path: URL | ArrayBufferView | ArrayBuffer }): Promise<unknown>;
 }
 
-/** A build by name, or the best one when none is named. */
-export function chooseBuild(name: string | undefined): Build {
+/** A build, or the module that trains as well: it is large, and nobody loads it who does not train. */
+export type ModuleName = Build | "distill";
+
+/** A module by name, or the best build when none is named. */
+export function chooseModule(name: string | undefined): ModuleName {
   if (name === undefined || name === "" || name === "auto") return bestBuild();
+  if (name === "distill") {
+    if (bestBuild() !== "base") return name;
+    throw new StatepressError("unsupported", "training needs an engine with WebAssembly SIMD, which this one has not");
+  }
   if (name === "base" || name === "simd" || name === "relaxed") return name;
   throw new StatepressError("bad-option", `build is ${JSON.stringify(name)}; allowed: auto, base, simd, relaxed`, {
     option: "build",
@@ -213,9 +242,9 @@ export function chooseBuild(name: string | undefined): Build {
   });
 }
 
-/** Loads a build; `read` fetches the module's bytes where fetch() cannot. */
+/** Loads a module; `read` fetches its bytes where fetch() cannot. */
 export async function loadWasm(
-  build: Build,
+  build: ModuleName,
   read?: (url: URL) => Promise<ArrayBufferView | ArrayBuffer>,
 ): Promise<Wasm> {
   const glue = (await glueOf(build)) as unknown as Glue;
@@ -230,7 +259,7 @@ export async function loadWasm(
 }
 
 // Spelled out, so that bundlers see what is loaded.
-function glueOf(build: Build): Promise<unknown> {
+function glueOf(build: ModuleName): Promise<unknown> {
   switch (build) {
     case "base":
       return import("../../wasm/base/statepress_wasm.js");
@@ -238,5 +267,7 @@ function glueOf(build: Build): Promise<unknown> {
       return import("../../wasm/simd/statepress_wasm.js");
     case "relaxed":
       return import("../../wasm/relaxed/statepress_wasm.js");
+    case "distill":
+      return import("../../wasm/distill/statepress_wasm.js");
   }
 }

@@ -3,7 +3,7 @@
 import { asStatepressError } from "../api/errors.js";
 import { LocalHost } from "./host.js";
 import { webPlatform } from "./platform-web.js";
-import type { Context, FromWorker, Requests, ToWorker } from "./protocol.js";
+import type { Context, FromWorker, Requests, Told, ToWorker } from "./protocol.js";
 
 const scope = globalThis as unknown as {
   postMessage(message: FromWorker, transfer?: Transferable[]): void;
@@ -11,7 +11,8 @@ const scope = globalThis as unknown as {
 };
 
 let host: LocalHost | undefined;
-const running = new Map<number, AbortController>();
+/** What stops a call, and what has it end early. */
+const running = new Map<number, { abort: AbortController; enough: AbortController }>();
 
 scope.onmessage = ({ data: message }) => {
   switch (message.type) {
@@ -19,27 +20,27 @@ scope.onmessage = ({ data: message }) => {
       host = new LocalHost(webPlatform, message.build, message.firstHandle);
       break;
     case "call":
-      void answer(message.id, message.name, message.request, message);
+      void answer(message.id, message.name, message.request, message.told);
       break;
     case "abort":
-      running.get(message.id)?.abort();
+      running.get(message.id)?.abort.abort();
+      break;
+    case "enough":
+      running.get(message.id)?.enough.abort();
       break;
   }
 };
 
-async function answer(
-  id: number,
-  name: keyof Requests,
-  request: unknown,
-  told: { progress: boolean; costs: boolean },
-): Promise<void> {
-  const controller = new AbortController();
-  running.set(id, controller);
+async function answer(id: number, name: keyof Requests, request: unknown, told: Told): Promise<void> {
+  const controllers = { abort: new AbortController(), enough: new AbortController() };
+  running.set(id, controllers);
   const context: Context = {
-    signal: controller.signal,
+    signal: controllers.abort.signal,
+    enough: controllers.enough.signal,
     onProgress: told.progress ? (it) => scope.postMessage({ type: "progress", id, progress: it }) : undefined,
     onTokens: (tokens) => scope.postMessage({ type: "tokens", id, tokens }),
     onCosts: told.costs ? (costs) => scope.postMessage({ type: "costs", id, costs }) : undefined,
+    onPoint: told.points ? (point) => scope.postMessage({ type: "point", id, point }) : undefined,
   };
   try {
     if (!host) throw new Error("called before it was started");

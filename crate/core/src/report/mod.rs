@@ -7,6 +7,7 @@ mod plan;
 mod prune;
 mod quality;
 mod search;
+mod training;
 mod view;
 
 pub use advice::{
@@ -23,4 +24,5 @@ pub use quality::{
     Verdict, VerdictResult,
 };
 pub use search::{Cost, CostRows, SearchCosts, SearchPoint, SearchResult, SearchTarget, TensorCosts};
+pub use training::{Training, TrainingPoint, TrainingStop};
 pub use view::{BlockView, CodedView, Histogram, Statistics, TensorView};

@@ -14,8 +14,8 @@ use statepress_kernels::program::{
     Activation, GroupNorm, Linear, Norm, NormKind, Op, ValueId, VectorId, View,
 };
 
-use crate::DistillError;
 use crate::model::Pass;
+use statepress_engine::EngineError;
 
 /// Windows of a text that go through a model together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +33,13 @@ impl Batch {
     ///
     /// # Errors
     /// For no window, empty ones, and windows of different lengths.
-    pub fn new(windows: &[impl AsRef<[u32]>]) -> Result<Self, DistillError> {
+    pub fn new(windows: &[impl AsRef<[u32]>]) -> Result<Self, EngineError> {
         let len = windows.first().map_or(0, |window| window.as_ref().len());
         if len == 0 {
-            return Err(DistillError::ids("no token ids were given"));
+            return Err(EngineError::Ids("no token ids were given".into()));
         }
         if let Some(other) = windows.iter().map(|it| it.as_ref().len()).find(|&other| other != len) {
-            return Err(DistillError::ids(format!("windows of {len} and of {other} tokens in one batch")));
+            return Err(EngineError::Ids(format!("windows of {len} and of {other} tokens in one batch")));
         }
         let ids = windows.iter().flat_map(|window| window.as_ref()).copied().collect();
         Ok(Self { windows: windows.len(), len, ids })

@@ -10,6 +10,7 @@ mod windows;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::tensor::Tensor;
 use statepress_core::job::{Job, Progress};
+use statepress_core::report::{Training, TrainingPoint, TrainingStop};
 use statepress_engine::models::{Loaded, Model};
 use statepress_engine::{Clock, EngineError};
 
@@ -19,9 +20,12 @@ pub use teacher::Teacher;
 use windows::{Order, Windows};
 
 use crate::gradients::Gradients;
-use crate::loss::cross_entropy;
+use crate::loss::{Mixture, cross_entropy};
 use crate::model::{Parameter, read_back};
-use crate::{DistillError, Trainable, interpret};
+use crate::{Trainable, interpret};
+
+/// Steps after which it is known how many fit in a limited time.
+const PACED: usize = 8;
 
 /// A training run. A step is one update of the weights, or a look at a part of the held-out text.
 pub struct Train<L: Loaded = Model> {
@@ -40,9 +44,11 @@ pub struct Train<L: Loaded = Model> {
     /// The losses since the last look.
     losses: Vec<f64>,
     looking: Option<Look>,
+    /// Tokens of a whole look.
+    held_out_tokens: usize,
     best: Vec<Tensor<2>>,
-    curve: Vec<Point>,
-    stopped: Option<Stopped>,
+    curve: Vec<TrainingPoint>,
+    stopped: Option<TrainingStop>,
 }
 
 /// A look at the held-out text under way.
@@ -53,49 +59,12 @@ struct Look {
     tokens: usize,
 }
 
-/// How good the model was at some step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// Updates until then.
-    pub step: usize,
-    /// Seconds until then, those of looks among them.
-    pub seconds: f64,
-    /// The mean loss of training since the last point; `None` at the first.
-    pub loss: Option<f64>,
-    /// Mean negative log-likelihood of the held-out text, nats a token.
-    pub held_out: f64,
-}
-
-/// Why a run ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Stopped {
-    /// All steps were done.
-    Finished,
-    /// It has not become better for as many looks as it was told to wait.
-    NoBetter,
-    /// It was told to: [`Train::stop`].
-    Asked,
-    /// Something was no number.
-    Diverged {
-        /// The step that was not done.
-        step: usize,
-        /// The first tensor whose numbers or gradient it was; where there is none, the loss.
-        what: String,
-    },
-}
-
 /// What a run gives.
 pub struct Trained {
     /// The model as it was at its best look.
     pub model: Trainable,
-    /// Every look.
-    pub curve: Vec<Point>,
-    /// The best of them.
-    pub best: Point,
-    /// Why it ended.
-    pub stopped: Stopped,
-    /// Tokens trained on, repeated ones counted again.
-    pub tokens: usize,
+    /// What was done.
+    pub report: Training,
 }
 
 impl<L: Loaded> Train<L> {
@@ -112,7 +81,7 @@ impl<L: Loaded> Train<L> {
         offset: usize,
         options: TrainOptions,
         clock: Clock,
-    ) -> Result<Self, DistillError> {
+    ) -> Result<Self, EngineError> {
         options.check(&student, teacher.is_some())?;
         let vocab_size = student.program.vocab_size;
         if let Some(teacher) = &teacher {
@@ -123,7 +92,7 @@ impl<L: Loaded> Train<L> {
                 let message = format!(
                     "token {id} at position {at} of the {what} text is outside the vocabulary of {vocab_size}"
                 );
-                return Err(DistillError::ids(message));
+                return Err(EngineError::Ids(message));
             }
         }
         Ok(Self {
@@ -140,6 +109,7 @@ impl<L: Loaded> Train<L> {
             done: 0,
             losses: Vec::new(),
             looking: Some(Look::default()),
+            held_out_tokens: 0,
             curve: Vec::new(),
             stopped: None,
             options,
@@ -148,16 +118,16 @@ impl<L: Loaded> Train<L> {
 
     /// Ends the run before its last step: it gives what was best so far.
     pub fn stop(&mut self) {
-        self.stopped.get_or_insert(Stopped::Asked);
+        self.stopped.get_or_insert(TrainingStop::Asked);
     }
 
     /// Every look at the held-out text so far.
-    pub fn curve(&self) -> &[Point] {
+    pub fn curve(&self) -> &[TrainingPoint] {
         &self.curve
     }
 
     /// One update.
-    async fn update(&mut self) -> Result<(), DistillError> {
+    async fn update(&mut self) -> Result<(), EngineError> {
         let TrainOptions { batch, objective, trains, .. } = self.options;
         let examples = self.text.at(&self.order.next(&self.text, batch))?;
         let teacher = match &self.teacher {
@@ -170,21 +140,57 @@ impl<L: Loaded> Train<L> {
         let [loss, norm] = gradients.summary(&self.student).await?;
         if !loss.is_finite() || !norm.is_finite() {
             let what = self.culprit(&gradients).await?;
-            self.stopped = Some(Stopped::Diverged { step: self.done, what });
+            self.stopped = Some(TrainingStop::Diverged { step: self.done as u64, what });
             return Ok(());
         }
         let rate = self.schedule.step().base();
         self.optimizer.apply(&mut self.student, gradients, rate);
         self.losses.push(loss.into());
         self.done += 1;
+        self.pace()?;
         if self.done.is_multiple_of(self.options.validate_every) || self.done == self.options.steps {
             self.looking = Some(Look::default());
         }
         Ok(())
     }
 
+    /// Where time is limited: has the run end when it is over, by how long a step takes. Looks count as steps do.
+    fn pace(&mut self) -> Result<(), EngineError> {
+        let Some(seconds) = self.options.seconds.filter(|_| self.done == PACED) else { return Ok(()) };
+        let first = self.curve.first().map_or(0.0, |point| point.seconds);
+        let spent = (self.clock)() - self.started - first;
+        let possible = (seconds - first) / (spent / PACED as f64).max(1e-6);
+        // A twentieth of it for looks.
+        let steps = (0.95 * possible) as usize;
+        // Whoever looks on sees early that it learns.
+        self.looking = Some(Look::default());
+        let options = &mut self.options;
+        if steps < options.steps {
+            options.steps = steps.max(PACED + 1);
+            options.warm_up = options.warm_up.min(options.steps / 10);
+            options.validate_every = options.validate_every.min((options.steps / 10).max(1));
+            self.schedule = optimize::schedule(options)?;
+            (0..self.done).for_each(|_| {
+                self.schedule.step();
+            });
+        }
+        Ok(())
+    }
+
+    /// How far it is: of the time that it may take, where that is limited, else of its steps.
+    fn progress(&self, stage: &str) -> Progress {
+        let (done, total, unit, item) = match self.options.seconds {
+            Some(seconds) => {
+                let spent = ((self.clock)() - self.started).min(seconds);
+                (spent, seconds, "seconds", Some(format!("step {}", self.done)))
+            }
+            None => (self.done as f64, self.options.steps as f64, "steps", None),
+        };
+        Progress { stage: stage.into(), done, total, unit: unit.into(), item }
+    }
+
     /// What is no number: a tensor's numbers come before gradients, which they make what they are.
-    async fn culprit(&self, gradients: &Gradients) -> Result<String, DistillError> {
+    async fn culprit(&self, gradients: &Gradients) -> Result<String, EngineError> {
         let Trainable { parameters, device, .. } = &self.student;
         let weights = parameters.iter().map(|it| (it.key.clone(), Some(&it.values)));
         let slopes = parameters.iter().zip(&gradients.of);
@@ -199,7 +205,7 @@ impl<L: Loaded> Train<L> {
     }
 
     /// Looks at the next windows of the held-out text.
-    async fn look(&mut self, mut look: Look) -> Result<(), DistillError> {
+    async fn look(&mut self, mut look: Look) -> Result<(), EngineError> {
         let next = look.windows + self.options.batch;
         let examples = self.held_out.range(look.windows, next)?;
         let pass = self.student.evaluate();
@@ -214,28 +220,31 @@ impl<L: Loaded> Train<L> {
             self.looking = Some(look);
             return Ok(());
         }
+        let nll = look.nll / look.tokens as f64;
+        self.held_out_tokens = look.tokens;
         let losses = std::mem::take(&mut self.losses);
-        let point = Point {
-            step: self.done,
+        let point = TrainingPoint {
+            step: self.done as u64,
             seconds: (self.clock)() - self.started,
             loss: (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64),
-            held_out: look.nll / look.tokens as f64,
+            nll,
+            perplexity: nll.exp(),
         };
-        if !point.held_out.is_finite() {
+        if !point.nll.is_finite() {
             let what = "the loss of the held-out text".into();
-            self.stopped = Some(Stopped::Diverged { step: self.done, what });
+            self.stopped = Some(TrainingStop::Diverged { step: self.done as u64, what });
             return Ok(());
         }
-        if best(&self.curve).is_none_or(|best| point.held_out < best.held_out) {
+        if best(&self.curve).is_none_or(|best| point.nll < best.nll) {
             self.best = values(&self.student);
         }
         self.curve.push(point);
         let since =
             best(&self.curve).map_or(0, |best| self.curve.iter().filter(|it| it.step > best.step).count());
         if self.done == self.options.steps {
-            self.stopped = Some(Stopped::Finished);
+            self.stopped = Some(TrainingStop::Finished);
         } else if self.options.patience.is_some_and(|patience| since >= patience) {
-            self.stopped = Some(Stopped::NoBetter);
+            self.stopped = Some(TrainingStop::NoBetter);
         }
         Ok(())
     }
@@ -243,9 +252,9 @@ impl<L: Loaded> Train<L> {
 
 impl<L: Loaded> Job for Train<L> {
     type Output = Trained;
-    type Error = DistillError;
+    type Error = EngineError;
 
-    async fn step(&mut self) -> Result<Option<Progress>, DistillError> {
+    async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
         if self.stopped.is_some() {
             return Ok(None);
         }
@@ -259,21 +268,15 @@ impl<L: Loaded> Job for Train<L> {
                 "train"
             }
         };
-        Ok(Some(Progress {
-            stage: stage.into(),
-            done: self.done as f64,
-            total: self.options.steps as f64,
-            unit: "steps".into(),
-            item: None,
-        }))
+        Ok(Some(self.progress(stage)))
     }
 
-    fn finish(self) -> Result<Trained, DistillError> {
-        let Self { mut student, best: values, curve, stopped, done, options, .. } = self;
-        let failed = |message: String| Err(EngineError::Evaluation(message).into());
+    fn finish(self) -> Result<Trained, EngineError> {
+        let Self { mut student, best: values, curve, stopped, done, options, held_out_tokens, .. } = self;
+        let failed = |message: String| Err(EngineError::Evaluation(message));
         let (stopped, best) = match (stopped, best(&curve)) {
             (Some(stopped), Some(best)) => (stopped, best),
-            (Some(Stopped::Diverged { what, .. }), None) => {
+            (Some(TrainingStop::Diverged { what, .. }), None) => {
                 return failed(format!(
                     "{what} is no number before any training: the student does not compute"
                 ));
@@ -283,14 +286,31 @@ impl<L: Loaded> Job for Train<L> {
         for (parameter, values) in student.parameters.iter_mut().zip(values) {
             parameter.values = values;
         }
-        let tokens = done * options.batch * options.window;
-        Ok(Trained { model: student, curve, best, stopped, tokens })
+        let Mixture { alpha, temperature } = options.objective.mixture;
+        let count = |it: &Parameter| it.shape.iter().product::<usize>() as u64;
+        let report = Training {
+            device: student.device.name().into(),
+            params: student.parameters.iter().map(count).sum(),
+            trained_params: student.parameters.iter().filter(|it| options.trains.has(it)).map(count).sum(),
+            steps: done as u64,
+            tokens: (done * options.batch * options.window) as u64,
+            held_out_tokens: held_out_tokens as u64,
+            seconds: curve.last().map_or(0.0, |point| point.seconds),
+            alpha,
+            temperature,
+            learning_rate: options.learning_rate,
+            seed: options.seed,
+            stopped,
+            validation: curve,
+            best,
+        };
+        Ok(Trained { model: student, report })
     }
 }
 
 /// The point with the least loss; the first of several.
-fn best(curve: &[Point]) -> Option<Point> {
-    curve.iter().copied().min_by(|a, b| a.held_out.total_cmp(&b.held_out))
+fn best(curve: &[TrainingPoint]) -> Option<TrainingPoint> {
+    curve.iter().copied().min_by(|a, b| a.nll.total_cmp(&b.nll))
 }
 
 /// The weights as they are now; numbers are shared until they are replaced.

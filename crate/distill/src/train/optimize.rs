@@ -9,8 +9,8 @@ use burn::tensor::Tensor;
 use statepress_engine::EngineError;
 
 use super::options::{Adam, TrainOptions};
+use crate::Trainable;
 use crate::gradients::Gradients;
-use crate::{DistillError, Trainable};
 
 /// Updates the weights of a model; it remembers means of their gradients.
 pub struct Optimizer {
@@ -49,7 +49,7 @@ impl Optimizer {
 }
 
 /// The learning rate of every step: a line up, then a cosine down.
-pub(super) fn schedule(options: &TrainOptions) -> Result<ModuleLrScheduler, DistillError> {
+pub(super) fn schedule(options: &TrainOptions) -> Result<ModuleLrScheduler, EngineError> {
     let TrainOptions { steps, warm_up, learning_rate, last_rate, .. } = *options;
     let cosine = CosineAnnealingLrSchedulerConfig::new(learning_rate, steps - warm_up)
         .with_min_lr(learning_rate * last_rate);
@@ -63,6 +63,6 @@ pub(super) fn schedule(options: &TrainOptions) -> Result<ModuleLrScheduler, Dist
     };
     made.map_err(|allowed| {
         let (option, value) = ("learningRate".into(), learning_rate.to_string());
-        EngineError::Option { option, value, allowed }.into()
+        EngineError::Option { option, value, allowed }
     })
 }

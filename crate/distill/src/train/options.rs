@@ -3,16 +3,18 @@
 use statepress_core::Role;
 use statepress_engine::EngineError;
 
+use crate::Trainable;
 use crate::gradients::Objective;
 use crate::loss::Mixture;
 use crate::model::Parameter;
-use crate::{DistillError, Trainable};
 
 /// What a training run is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
     /// Updates of the weights.
     pub steps: usize,
+    /// The time that it may take; fewer steps are done where they would take longer. The cosine ends with the run.
+    pub seconds: Option<f64>,
     /// Windows that each of them is computed from.
     pub batch: usize,
     /// Tokens of a window.
@@ -76,6 +78,7 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             steps: 1000,
+            seconds: None,
             batch: 2,
             window: 256,
             objective: Objective { mixture: Mixture { alpha: 0.5, temperature: 1.0 }, balance: 0.0 },
@@ -93,10 +96,10 @@ impl Default for TrainOptions {
 
 impl TrainOptions {
     /// Checks every option against what is allowed.
-    pub(crate) fn check(&self, student: &Trainable, has_teacher: bool) -> Result<(), DistillError> {
+    pub(crate) fn check(&self, student: &Trainable, has_teacher: bool) -> Result<(), EngineError> {
         let refuse = |option: &str, value: String, allowed: &str| {
             let (option, allowed) = (option.into(), allowed.into());
-            Err(DistillError::from(EngineError::Option { option, value, allowed }))
+            Err(EngineError::Option { option, value, allowed })
         };
         let at_least_one = [
             ("steps", self.steps),
@@ -133,6 +136,9 @@ impl TrainOptions {
         if let Some((option, value)) = positive.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0))
         {
             return refuse(option, value.to_string(), "a number above 0");
+        }
+        if let Some(seconds) = self.seconds.filter(|seconds| !(seconds.is_finite() && *seconds > 0.0)) {
+            return refuse("seconds", seconds.to_string(), "a number above 0");
         }
         if self.learning_rate > 1.0 {
             return refuse("learningRate", self.learning_rate.to_string(), "above 0 and at most 1");

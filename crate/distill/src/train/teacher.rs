@@ -5,7 +5,7 @@ use statepress_engine::EngineError;
 use statepress_engine::models::{Loaded, Model};
 use statepress_kernels::backend::Runner;
 
-use crate::{Batch, DistillError, Trainable, interpret};
+use crate::{Batch, Trainable, interpret};
 
 /// Whom a student learns from.
 pub enum Teacher<L: Loaded = Model> {
@@ -17,7 +17,7 @@ pub enum Teacher<L: Loaded = Model> {
 
 impl<L: Loaded> Teacher<L> {
     /// Logits `[n, V]` of windows that each begin with an empty state, for a student on a device.
-    pub(super) async fn logits(&self, batch: &Batch, student: &Trainable) -> Result<Tensor<2>, DistillError> {
+    pub(super) async fn logits(&self, batch: &Batch, student: &Trainable) -> Result<Tensor<2>, EngineError> {
         let model = match self {
             Self::Numbers(model) => {
                 let pass = model.evaluate();
@@ -38,13 +38,13 @@ impl<L: Loaded> Teacher<L> {
     }
 
     /// Refuses a teacher whose logits are not those of the student's ids.
-    pub(super) fn fits(&self, student: &Trainable, window: usize) -> Result<(), DistillError> {
+    pub(super) fn fits(&self, student: &Trainable, window: usize) -> Result<(), EngineError> {
         let (vocab_size, max_tokens, device) = match self {
             Self::Packed(model) => (model.info().vocab_size, model.info().max_tokens, None),
             Self::Numbers(model) => (model.program.vocab_size, model.program.max_tokens, Some(model.device)),
         };
         let refuse = |value: String, allowed: String| {
-            Err(EngineError::Option { option: "teacher".into(), value, allowed }.into())
+            Err(EngineError::Option { option: "teacher".into(), value, allowed })
         };
         if vocab_size != student.program.vocab_size {
             let allowed = format!("one of {}, as the student has", student.program.vocab_size);

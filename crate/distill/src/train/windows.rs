@@ -1,6 +1,8 @@
 //! Windows of a text, and what is to be predicted in them.
 
-use crate::{Batch, DistillError, Labelled};
+use statepress_engine::EngineError;
+
+use crate::{Batch, Labelled};
 
 /// Token ids, cut into windows of `window` tokens that each have the labels of all their positions: position `t` predicts
 /// token `t + offset`, so a window reads `offset` tokens beyond itself.
@@ -13,7 +15,7 @@ pub(super) struct Windows {
 impl Windows {
     /// # Errors
     /// For a text that does not fill a window.
-    pub fn new(ids: &[u32], window: usize, offset: usize, what: &str) -> Result<Self, DistillError> {
+    pub fn new(ids: &[u32], window: usize, offset: usize, what: &str) -> Result<Self, EngineError> {
         let windows = Self { ids: ids.to_vec(), window, offset };
         if windows.count() == 0 {
             let message = format!(
@@ -22,7 +24,7 @@ impl Windows {
                 ids.len(),
                 window + offset
             );
-            return Err(DistillError::ids(message));
+            return Err(EngineError::Ids(message));
         }
         Ok(windows)
     }
@@ -33,13 +35,13 @@ impl Windows {
     }
 
     /// Some windows, side by side.
-    pub fn range(&self, from: usize, to: usize) -> Result<Labelled, DistillError> {
+    pub fn range(&self, from: usize, to: usize) -> Result<Labelled, EngineError> {
         let starts: Vec<usize> = (from..to.min(self.count())).map(|at| at * self.window).collect();
         self.at(&starts)
     }
 
     /// Windows that begin at these tokens.
-    pub fn at(&self, starts: &[usize]) -> Result<Labelled, DistillError> {
+    pub fn at(&self, starts: &[usize]) -> Result<Labelled, EngineError> {
         let windows: Vec<&[u32]> = starts.iter().map(|&start| &self.ids[start..][..self.window]).collect();
         let labels = starts.iter().flat_map(|&start| &self.ids[start + self.offset..][..self.window]);
         Labelled::new(Batch::new(&windows)?, labels.copied().collect())

@@ -99,11 +99,14 @@ pub(super) struct Derived {
     begin: u64,
 }
 
-/// A checkpoint as it is between two steps of a recipe.
+/// A checkpoint that is understood: as it was opened, or as it is between two steps of a recipe.
 #[derive(Clone)]
-pub(crate) struct Checkpoint {
+pub struct Checkpoint {
+    /// Its bytes.
     pub source: Rc<dyn Source>,
+    /// Where in them its tensors are.
     pub index: Rc<Index>,
+    /// The model that they are.
     pub spec: ModelSpec,
 }
 

@@ -210,8 +210,8 @@ fn compensates(recipe: &Recipe) -> Result<bool, EngineError> {
     Ok(quantize_step(recipe)?.is_some_and(|quantize| quantize.compensation().is_some()))
 }
 
-/// Has a plan of a pruned checkpoint count what was there before.
-pub(super) fn measured_against(plan: &mut Plan, before: &Plan) {
+/// Has a plan of what was made of a checkpoint count what was there before.
+pub fn measured_against(plan: &mut Plan, before: &Plan) {
     let bytes = &mut plan.bytes;
     (bytes.fp32, bytes.before) = (before.bytes.fp32, before.bytes.before);
     bytes.ratio = ratio(bytes.before, bytes.after);

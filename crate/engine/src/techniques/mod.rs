@@ -17,3 +17,4 @@ mod stored;
 pub mod tying;
 
 pub use builtin::{builtin, find};
+pub use derived::Checkpoint;

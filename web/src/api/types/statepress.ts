@@ -1561,6 +1561,105 @@ coded: Array<CodedView>,
 findings: Array<Finding>, };
 
 /**
+ * What a training run did.
+ */
+export type Training = {
+/**
+ * What computed: `flex` or `ndarray`, both on the CPU.
+ */
+device: string,
+/**
+ * Parameters of the student.
+ */
+params: number,
+/**
+ * Those of them that were trained.
+ */
+trainedParams: number,
+/**
+ * Updates of the weights.
+ */
+steps: number,
+/**
+ * Tokens that they were computed from, repeated ones counted again.
+ */
+tokens: number,
+/**
+ * Tokens of the held-out text that every look was about.
+ */
+heldOutTokens: number,
+/**
+ * Seconds from the first look to the last.
+ */
+seconds: number,
+/**
+ * How much the teacher counts; the text counts the rest.
+ */
+alpha: number,
+/**
+ * What logits are divided by before teacher and student are compared.
+ */
+temperature: number,
+/**
+ * The learning rate at its highest.
+ */
+learningRate: number,
+/**
+ * What decided the order of windows, and fresh numbers.
+ */
+seed: number,
+/**
+ * Why it ended.
+ */
+stopped: TrainingStop,
+/**
+ * Every look at the held-out text.
+ */
+validation: Array<TrainingPoint>,
+/**
+ * The best of them: the weights are those of that step.
+ */
+best: TrainingPoint, };
+
+/**
+ * How good a model in training was at some step.
+ */
+export type TrainingPoint = {
+/**
+ * Updates until then.
+ */
+step: number,
+/**
+ * Seconds until then, those of looks among them.
+ */
+seconds: number,
+/**
+ * The mean loss of training since the point before, nats a token; there is none at the first.
+ */
+loss?: number,
+/**
+ * Mean negative log-likelihood of the held-out text, nats a token.
+ */
+nll: number,
+/**
+ * The exponential of it.
+ */
+perplexity: number, };
+
+/**
+ * Why a training run ended.
+ */
+export type TrainingStop = "finished" | "noBetter" | "asked" | { "diverged": {
+/**
+ * The step that was not done.
+ */
+step: number,
+/**
+ * The first tensor whose numbers or gradient it was; where there is none, the loss.
+ */
+what: string, } };
+
+/**
  * The scorecard of the findings document of Itera-Lite ("Success Metrics"), with its direction put right.
  *
  * The document divides the final size by the baseline's and asks that the quotient be at least 1.5, which only a file that

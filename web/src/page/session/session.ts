@@ -4,7 +4,7 @@
 import { type FieldValue, open, type Recipe, recipes, type SearchPoint, StatepressError } from "statepress";
 import { compensates, compensating, keepsCompensating } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
-import type { Asked, Wanted } from "../state/state.js";
+import type { Asked, Wanted, WantedStudent } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
 import { type Chosen, tokenizersAmong, withTokenizer } from "./choices.js";
 import { demoFiles, heldout } from "./demo.js";
@@ -21,6 +21,7 @@ import { problemOf } from "./problem.js";
 import { takeRecipe } from "./recipe-file.js";
 import { search, takePoint } from "./searching.js";
 import { isText, takeText } from "./texts.js";
+import { offerStudents, train } from "./training.js";
 import { tryBoth } from "./trying.js";
 import { compress, measureOffsets } from "./working.js";
 
@@ -46,6 +47,8 @@ export class Session {
   readonly #others = new Map<number, Origin>();
   #started: Promise<void> | undefined;
   #opening = new AbortController();
+  /** Ends training early, and keeps what is there. */
+  #enough = new AbortController();
   #opened = 0;
   #runs = 0;
   #trials = 0;
@@ -234,6 +237,28 @@ export class Session {
     const run = ++this.#runs;
     await search(this.#open, run, asked, wanted);
     this.#remember(run);
+  }
+
+  /** Says what students can be made of the checkpoint, and what the one comes to that is wanted. */
+  async offerStudents(wanted: WantedStudent): Promise<void> {
+    if (this.#open) await offerStudents(this.#open, wanted);
+  }
+
+  /** Trains a student, and measures it. */
+  async train(wanted: WantedStudent): Promise<void> {
+    const { work, asked } = this.#page.state();
+    if (!this.#open || work) return;
+    const run = ++this.#runs;
+    this.#enough = new AbortController();
+    await train(this.#open, run, asked, wanted, this.#enough.signal);
+    this.#remember(run);
+  }
+
+  /** Ends training: the student is what was best so far. */
+  trainedEnough(): void {
+    const { training } = this.#page.state();
+    this.#enough.abort();
+    if (training) this.#page.tell({ type: "trainedEnough", run: training.run });
   }
 
   /** Asks for the recipe of another size on the way that the search went. */

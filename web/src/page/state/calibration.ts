@@ -133,6 +133,17 @@ export function objectionToSearch(
   return objectionToTexts(withTextsApart(asked), heldout);
 }
 
+/** What speaks against training a student, which reads the same text. */
+export function objectionToTraining(
+  asked: Asked,
+  checkpoint: Pick<Opened, "inspection" | "tokenizer" | "tokenizers">,
+  heldout: string | undefined,
+): Objection | undefined {
+  const why = unreadable(checkpoint);
+  if (why !== undefined) return error(`A student cannot be trained, because ${why}.`);
+  return objectionToTexts(withTextsApart(asked), heldout);
+}
+
 function objectionToTexts(asked: Asked, heldout: string | undefined): Objection | undefined {
   if (asked.calibration.from !== "demo" && readText(asked, "").text.trim() === "") {
     const message = "The model has to read a text while it is compressed: give it one in step 3.";

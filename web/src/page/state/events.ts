@@ -10,9 +10,22 @@ import type {
   Recipe,
   TensorView,
   TextComparison,
+  TrainingPoint,
 } from "statepress";
 import type { RunRecord } from "./record.js";
-import type { Asked, Measurements, Opened, Other, Problem, RecipeRun, SearchFound, Side, Wanted } from "./state.js";
+import type {
+  Asked,
+  Measurements,
+  Opened,
+  Other,
+  Problem,
+  RecipeRun,
+  SearchFound,
+  Side,
+  Students,
+  Wanted,
+  WantedStudent,
+} from "./state.js";
 
 /** One thing that happened. */
 export type PageEvent =
@@ -48,6 +61,11 @@ export type PageEvent =
   | { type: "costsMeasured"; run: number; measured: Measurements }
   | { type: "found"; run: number; found: SearchFound }
   | { type: "searchFailed"; problem: Problem }
+  | { type: "studentsOffered"; checkpoint: number; students: Students }
+  | { type: "training"; run: number; now: number; wanted: WantedStudent }
+  | { type: "trainedUntil"; run: number; point: TrainingPoint }
+  | { type: "trainedEnough"; run: number }
+  | { type: "trainingFailed"; problem: Problem }
   | { type: "measuring"; run: number; now: number }
   | { type: "measured"; checkpoint: number; measured: Opened["measured"] }
   | { type: "measureFailed"; problem: Problem }

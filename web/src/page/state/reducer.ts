@@ -15,6 +15,7 @@ import {
   type Search,
   type Side,
   type State,
+  type Training,
   type Trial,
   type Work,
 } from "./state.js";
@@ -107,6 +108,19 @@ function after(state: State, event: PageEvent): State {
       return ofSearch(state, event.run, { found: event.found });
     case "searchFailed":
       return { ...state, work: undefined, searchProblem: event.problem };
+    case "studentsOffered":
+      return state.checkpoint?.id === event.checkpoint ? { ...state, students: event.students } : state;
+    case "training": {
+      const { run, wanted } = event;
+      const training = { run, wanted, points: [], enough: false };
+      return { ...state, work: begun("train", event), training, trainingProblem: undefined };
+    }
+    case "trainedUntil":
+      return ofTraining(state, event.run, ({ points }) => ({ points: [...points, event.point] }));
+    case "trainedEnough":
+      return ofTraining(state, event.run, () => ({ enough: true }));
+    case "trainingFailed":
+      return { ...state, work: undefined, trainingProblem: event.problem };
     case "measuring":
       return { ...state, work: begun("measure", event), measureProblem: undefined };
     case "measured":
@@ -230,6 +244,11 @@ function searchFrom({ asked, search }: State, { run, wanted }: Extract<PageEvent
 
 function ofSearch(state: State, run: number, change: Partial<Search>): State {
   return state.search?.run === run ? { ...state, search: { ...state.search, ...change } } : state;
+}
+
+function ofTraining(state: State, run: number, change: (training: Training) => Partial<Training>): State {
+  const { training } = state;
+  return training?.run === run ? { ...state, training: { ...training, ...change(training) } } : state;
 }
 
 const UNMEASURED = {

@@ -18,12 +18,14 @@ import type {
   Plan,
   Precision,
   Progress,
+  PruneKind,
   Recipe,
   SearchCosts,
   SearchPoint,
   StepDraft,
   TensorView,
   TextComparison,
+  TrainingPoint,
 } from "statepress";
 import type { RunRecord } from "./record.js";
 
@@ -57,6 +59,11 @@ export interface State {
   /** The last search. */
   search: Search | undefined;
   searchProblem: Problem | undefined;
+  /** The students that can be made of the checkpoint; undefined until somebody wants one. */
+  students: Students | undefined;
+  /** The last training. */
+  training: Training | undefined;
+  trainingProblem: Problem | undefined;
   /** Why recipes could not be measured for advice. */
   measureProblem: Problem | undefined;
   runs: Run[];
@@ -168,7 +175,7 @@ export function backendsOf({ backend, backendB }: Asked): [BackendChoice, Backen
 /** Work that is going on. */
 export interface Work {
   run: number;
-  doing: "search" | "measure" | "compress" | "compare";
+  doing: "search" | "measure" | "train" | "compress" | "compare";
   progress: Progress | undefined;
   /** Milliseconds, as performance.now() says: of the start of this stage, and of the last progress. */
   since: number;
@@ -208,6 +215,37 @@ export interface Measurements {
 export interface SearchFound extends Omit<Found, "compressed" | "costs" | "front"> {
   /** Of the file, and in memory. */
   bytes: Bytes;
+}
+
+/** What a student can have less of than its teacher, and what it comes to. */
+export interface Students {
+  /** Kinds of structure that the checkpoint has. */
+  kinds: PruneKind[];
+  /** Of the student that is asked for now; undefined while it is planned. */
+  planned: { params: number; bytes: number } | undefined;
+  /** Why there is no such student. */
+  problem: Problem | undefined;
+}
+
+/** A student that is wanted, and how it is trained. */
+export interface WantedStudent {
+  /** The share of each kind of structure that it keeps. */
+  keeps: Partial<Record<PruneKind, number>>;
+  init: "slice" | "fresh";
+  minutes: number;
+  /** How much the teacher's predictions count. */
+  alpha: number;
+}
+
+/** The training of a student. */
+export interface Training {
+  /** Whose work it is. */
+  run: number;
+  wanted: WantedStudent;
+  /** Every look at the held-out text so far. */
+  points: TrainingPoint[];
+  /** It was told that this is enough: what was best is being written. */
+  enough: boolean;
 }
 
 /** Another model that was brought to be compared with the checkpoint on the page. */
@@ -317,6 +355,9 @@ export const initial: State = {
   workProblem: undefined,
   search: undefined,
   searchProblem: undefined,
+  students: undefined,
+  training: undefined,
+  trainingProblem: undefined,
   measureProblem: undefined,
   runs: [],
   remembered: [],

@@ -1,0 +1,172 @@
+//! A distillation from beginning to end: a student is trained, and written as a checkpoint like any other.
+
+use std::rc::Rc;
+
+use statepress_core::job::{Job, Progress};
+use statepress_core::report::{CompressReport, Plan, Training, TrainingPoint};
+use statepress_core::{Finding, Recipe, Sink};
+use statepress_engine::calibrate::Marks;
+use statepress_engine::models::{Loaded, Model};
+use statepress_engine::techniques::compress::Compress;
+use statepress_engine::techniques::follow::measured_against;
+use statepress_engine::techniques::plan::plan;
+use statepress_engine::techniques::{Checkpoint, find};
+use statepress_engine::{Clock, EngineError};
+
+use crate::{Device, Teacher, Train, TrainOptions, Trainable, Trains, trained_checkpoint};
+
+/// Where a student's numbers come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Init {
+    /// They are those of the checkpoint: what pruning left of a teacher.
+    #[default]
+    Given,
+    /// They are drawn anew: [`Trainable::begin_anew`].
+    Fresh,
+}
+
+/// A distillation from beginning to end. A step is one of training, or a tensor that is written.
+pub struct Distill<L: Loaded = Model> {
+    stage: Option<Stage<L>>,
+    student: Checkpoint,
+    /// What the teacher takes.
+    before: Plan,
+    none: Recipe,
+    trains: Trains,
+    marks: Option<Marks>,
+    /// What is to be said of the texts.
+    overlap: Option<Finding>,
+    training: Option<Training>,
+    sink: Option<Box<dyn Sink>>,
+    clock: Clock,
+}
+
+/// What is done now.
+enum Stage<L: Loaded> {
+    Train(Box<Train<L>>),
+    Write(Box<Compress>),
+}
+
+/// What a distillation did.
+pub struct Distilled {
+    /// The training.
+    pub training: Training,
+    /// What was written, against the teacher.
+    pub written: CompressReport,
+}
+
+impl<L: Loaded> Distill<L> {
+    /// Prepares: `student` learns from `teacher`, a model of the checkpoint `original`, over a text, and is judged by another.
+    ///
+    /// # Errors
+    /// As [`Train::new`], and for a held-out text that is the text, as whole or in part.
+    pub fn new(
+        (student, init): (Checkpoint, Init),
+        (teacher, original): (L, &Checkpoint),
+        (text, held_out): (&[u32], &[u32]),
+        options: TrainOptions,
+        device: Device,
+        sink: Box<dyn Sink>,
+        clock: Clock,
+    ) -> Result<Self, EngineError> {
+        let none = find("none")?;
+        let before = plan(&original.index, &original.spec, &none, &[])?.plan;
+        let windows: Vec<Vec<u32>> = text.chunks_exact(options.window.max(1)).map(<[u32]>::to_vec).collect();
+        let marks = Marks::of(&windows);
+        if !held_out.is_empty() && text.windows(held_out.len()).any(|part| part == held_out) {
+            let message = "the held-out text is among the text that is trained on, so it would judge nothing: hold out \
+                           another one";
+            return Err(EngineError::Ids(message.into()));
+        }
+        let overlap = marks.as_ref().and_then(|marks| marks.told(held_out)).map(|_| {
+            let message = "passages of the held-out text are among the text that is trained on: what it says of the student \
+                           is too good";
+            Finding::warning("held-out-overlap", message)
+        });
+        let mut model = Trainable::load(&*student.source, &student.index, &student.spec, device)?;
+        if init == Init::Fresh {
+            model.begin_anew(options.seed);
+        }
+        let (trains, offset) = (options.trains, student.spec.offset);
+        let teacher = (options.objective.mixture.alpha > 0.0).then_some(Teacher::Packed(teacher));
+        let train = Train::new(model, teacher, (text, held_out), offset, options, clock)?;
+        let stage = Some(Stage::Train(Box::new(train)));
+        Ok(Self {
+            stage,
+            student,
+            before,
+            none,
+            trains,
+            marks,
+            overlap,
+            training: None,
+            sink: Some(sink),
+            clock,
+        })
+    }
+
+    /// Every look at the held-out text so far.
+    pub fn curve(&self) -> &[TrainingPoint] {
+        match (&self.stage, &self.training) {
+            (Some(Stage::Train(train)), _) => train.curve(),
+            (_, Some(training)) => &training.validation,
+            _ => &[],
+        }
+    }
+
+    /// Ends the training before its last step: what was best so far is written.
+    pub fn stop(&mut self) {
+        if let Some(Stage::Train(train)) = &mut self.stage {
+            train.stop();
+        }
+    }
+
+    /// Begins to write what training gave.
+    async fn write(&mut self, train: Train<L>) -> Result<Stage<L>, EngineError> {
+        let trained = train.finish()?;
+        let Checkpoint { source, index, spec } = &self.student;
+        let of = (source.clone(), &**index, spec);
+        let (source, mut index) = trained_checkpoint(&trained.model, self.trains, of).await?;
+        self.marks.iter().for_each(|marks| marks.write(&mut index.metadata));
+        self.training = Some(trained.report);
+        let unfinished = || EngineError::Evaluation("a distillation is written once".into());
+        let sink = self.sink.take().ok_or_else(unfinished)?;
+        let write = Compress::new(source, Rc::new(index), spec, &self.none, sink, self.clock, None)?;
+        Ok(Stage::Write(Box::new(write)))
+    }
+}
+
+impl<L: Loaded> Job for Distill<L> {
+    type Output = Distilled;
+    type Error = EngineError;
+
+    async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+        let progress = match &mut self.stage {
+            Some(Stage::Train(train)) => train.step().await?,
+            Some(Stage::Write(write)) => return write.step().await,
+            None => return Ok(None),
+        };
+        if progress.is_none()
+            && let Some(Stage::Train(train)) = self.stage.take()
+        {
+            let mut write = self.write(*train).await?;
+            let progress = match &mut write {
+                Stage::Write(write) => write.step().await?,
+                Stage::Train(_) => None,
+            };
+            self.stage = Some(write);
+            return Ok(progress);
+        }
+        Ok(progress)
+    }
+
+    fn finish(self) -> Result<Distilled, EngineError> {
+        let (Some(Stage::Write(write)), Some(training)) = (self.stage, self.training) else {
+            return Err(EngineError::Evaluation("a distillation was finished before its last step".into()));
+        };
+        let mut written = write.finish()?;
+        measured_against(&mut written.plan, &self.before);
+        written.plan.findings.extend(self.overlap);
+        Ok(Distilled { training, written })
+    }
+}

@@ -1,0 +1,163 @@
+//! Training as JavaScript sees it: only in the module that has it.
+
+use js_sys::Uint32Array;
+use serde::{Deserialize, Serialize};
+use statepress::report::{CompressReport, Training};
+use statepress::{Job, Model as CpuModel};
+use statepress_distill::{Device, Distill, Distilled, Init, Mixture, Objective, TrainOptions, Trains};
+use wasm_bindgen::prelude::*;
+
+use crate::convert::{fail, from_js, to_js, whole};
+use crate::jobs::step;
+use crate::later::Slot;
+use crate::streams::{JsSink, SinkObject};
+use crate::{Checkpoint, Model, Result, on_cpu};
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsDistillOptions {
+    steps: Option<f64>,
+    seconds: Option<f64>,
+    batch: Option<f64>,
+    window: Option<f64>,
+    alpha: Option<f64>,
+    temperature: Option<f64>,
+    balance: Option<f64>,
+    learning_rate: Option<f64>,
+    warm_up: Option<f64>,
+    validate_every: Option<f64>,
+    patience: Option<f64>,
+    seed: Option<f64>,
+    init: JsInit,
+    trains: JsTrains,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum JsInit {
+    #[default]
+    Slice,
+    Fresh,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum JsTrains {
+    #[default]
+    All,
+    Vectors,
+}
+
+impl JsDistillOptions {
+    /// What is left out is as usual for a run of that length and a model with so many positions.
+    fn read(self, max_tokens: Option<usize>) -> Result<(TrainOptions, Init)> {
+        let usual = TrainOptions::default();
+        let steps = match (whole("steps", self.steps)?, self.seconds) {
+            (Some(steps), _) => steps,
+            (None, None) => usual.steps,
+            // As many as there is time for.
+            (None, Some(_)) => usize::MAX >> 1,
+        };
+        let window = max_tokens.map_or(usual.window, |most| most.min(usual.window));
+        let objective = Objective {
+            mixture: Mixture {
+                alpha: self.alpha.unwrap_or(usual.objective.mixture.alpha),
+                temperature: self.temperature.unwrap_or(usual.objective.mixture.temperature),
+            },
+            balance: self.balance.unwrap_or(usual.objective.balance),
+        };
+        let options = TrainOptions {
+            steps,
+            seconds: self.seconds,
+            batch: whole("batch", self.batch)?.unwrap_or(usual.batch),
+            window: whole("window", self.window)?.unwrap_or(window),
+            objective,
+            trains: match self.trains {
+                JsTrains::All => Trains::All,
+                JsTrains::Vectors => Trains::Vectors,
+            },
+            learning_rate: self.learning_rate.unwrap_or(usual.learning_rate),
+            warm_up: whole("warmUp", self.warm_up)?.unwrap_or(usual.warm_up.min(steps / 10)),
+            validate_every: whole("validateEvery", self.validate_every)?
+                .unwrap_or((steps / 10).clamp(1, usual.validate_every)),
+            patience: whole("patience", self.patience)?,
+            seed: whole("seed", self.seed)?.unwrap_or(usual.seed),
+            ..usual
+        };
+        let init = match self.init {
+            JsInit::Slice => Init::Given,
+            JsInit::Fresh => Init::Fresh,
+        };
+        Ok((options, init))
+    }
+}
+
+/// What is written says of itself what compressing says, and of the training what that was.
+#[derive(Serialize)]
+struct DistillReport {
+    #[serde(flatten)]
+    written: CompressReport,
+    training: Training,
+}
+
+#[wasm_bindgen]
+impl Checkpoint {
+    /// Trains this checkpoint as the student of another, over one text, judged by another, and writes what it becomes into a
+    /// sink. `teacher` is the model of the checkpoint `original`.
+    pub fn distill(
+        &self,
+        teacher: &Model,
+        original: &Checkpoint,
+        ids: Uint32Array,
+        held_out: Uint32Array,
+        options: JsValue,
+        sink: SinkObject,
+    ) -> Result<DistillJob> {
+        let opened = self.0.opened();
+        let max_tokens = opened.spec.program.as_ref().and_then(|program| program.max_tokens);
+        let (options, init) = from_js::<JsDistillOptions>("distill", options)?.read(max_tokens)?;
+        let (ids, held_out) = (ids.to_vec(), held_out.to_vec());
+        let job = Distill::new(
+            (opened, init),
+            (on_cpu(teacher)?.clone(), &original.0.opened()),
+            (&ids, &held_out),
+            options,
+            Device::Flex,
+            Box::new(JsSink(sink)),
+            self.0.clock().seconds(),
+        );
+        Ok(DistillJob(Slot::new(job.map_err(fail)?)))
+    }
+}
+
+/// Trains a student and writes it; a step is an update, a look at a part of the held-out text, or a tensor.
+#[wasm_bindgen]
+pub struct DistillJob(Slot<Distill<CpuModel>>);
+
+#[wasm_bindgen]
+impl DistillJob {
+    /// Does the next piece of work; `undefined` when nothing is left.
+    pub fn step(&self) -> Result<JsValue> {
+        self.0.work(async |job| step(job).await)
+    }
+
+    /// Every look at the held-out text from the `from`th on.
+    pub fn curve(&self, from: usize) -> Result<JsValue> {
+        let curve = self.0.look(|job| to_js(&job.curve().get(from..).unwrap_or_default()));
+        curve.unwrap_or(Ok(JsValue::UNDEFINED))
+    }
+
+    /// Ends the training before its last step: what was best so far is written by the steps that follow.
+    pub fn stop(&self) -> Result<JsValue> {
+        self.0.work(async |job| {
+            job.stop();
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+
+    /// The report.
+    pub fn finish(self) -> Result<JsValue> {
+        let Distilled { training, written } = self.0.take()?.finish().map_err(fail)?;
+        to_js(&DistillReport { written, training })
+    }
+}

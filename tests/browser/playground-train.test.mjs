@@ -1,0 +1,58 @@
+// The playground trains a student: from the first click to a file, with its module loaded only when it is asked for.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { open } from "statepress";
+import { downloaded, numberIn, openDemo, overflow, seriousIn, walkthrough, wordsOf } from "../support/playground.mjs";
+
+const { page, problems } = await walkthrough({ timeout: 240_000 });
+const words = (selector) => wordsOf(page, selector);
+const fetched = [];
+page.on("request", (request) => fetched.push(request.url()));
+const ofTraining = () => fetched.filter((url) => url.includes("/wasm/distill/"));
+
+test("what a student can have less of, and what it comes to, is said before anything is trained", async () => {
+  await openDemo(page);
+  await page.check("#way-train");
+  await page.locator("#keep-inner").waitFor();
+  await page.locator("#student-size b").waitFor();
+  const params = numberIn(await words("#student-size b"));
+  assert.ok(params > 1_000_000 && params < 1_900_000, `${params}`);
+  await page.locator("#keep-width").fill("0.25");
+  await page.waitForFunction((n) => {
+    const text = document.querySelector("#student-size b")?.textContent ?? "";
+    return Number(text.replaceAll(",", "")) < n;
+  }, params);
+  // Structure that the model does not have is not offered.
+  assert.equal(await page.locator("#keep-attentionHead").count(), 0);
+  await page.fill("#train-minutes", "0");
+  assert.equal(await page.getAttribute("#train-now", "aria-disabled"), "true");
+  await page.fill("#train-minutes", "0.2");
+  assert.equal(await page.getAttribute("#train-now", "aria-disabled"), "false");
+  assert.deepEqual(ofTraining(), [], "nothing of what trains is loaded before it is asked for");
+  assert.deepEqual(await seriousIn(page), []);
+});
+
+test("a student learns while one looks on, and is measured and taken away like whatever else was made", async (t) => {
+  await page.selectOption("#limit", "4096");
+  await page.click("#train-now");
+  await page.locator("#train [role=progressbar]").waitFor();
+  assert.equal(await page.getAttribute("#compress-now", "aria-disabled"), "true", "one work at a time");
+  await page.locator("#trained").waitFor();
+  assert.ok(ofTraining().length > 0);
+  await page.locator("#card").waitFor();
+  await page.locator("#train svg").first().waitFor();
+  const trained = await words("#trained");
+  t.diagnostic(trained);
+  const [before, best] = trained.match(/[\d,]+\.\d/g).map(numberIn);
+  assert.ok(best < before, trained);
+  // A run like any other: on the card, in the list of runs, and to be taken away.
+  assert.match(await words("#compare"), /student/);
+  const { bytes } = await downloaded(page, "#download");
+  const student = await open(new Uint8Array(bytes));
+  assert.equal(student.inspection.family, "itera-lite");
+  assert.ok(student.inspection.params < 1_500_000, `${student.inspection.params}`);
+  student.dispose();
+  assert.equal(await overflow(page), "");
+  assert.deepEqual(problems, []);
+});

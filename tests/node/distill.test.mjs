@@ -1,0 +1,168 @@
+// Distillation, as a user runs it: a student made of a teacher, trained by its predictions, in a file like any other.
+
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { compare, distill, open } from "statepress";
+import { cli, fixture, scratch } from "../support/node.mjs";
+
+const folder = scratch();
+const TEACHER = fixture("fixtures/il_moe.safetensors");
+
+/** Ids that can be learned: four in a row, in one of five orders. */
+function text(length, seed) {
+  let state = seed;
+  const next = () => {
+    state = (state * 1103515245 + 12345) % 2 ** 31;
+    return Math.floor(state / 2 ** 16);
+  };
+  return Uint16Array.from({ length: Math.ceil(length / 4) }, () => 8 * (next() % 5)).reduce((ids, first, at) => {
+    for (let i = 0; i < 4 && 4 * at + i < length; i++) ids[4 * at + i] = first + ((i * 3) % 8);
+    return ids;
+  }, new Uint16Array(length));
+}
+
+const ids = text(4096, 1);
+const judges = text(512, 2);
+const bin = (name, values) => {
+  const path = join(folder, name);
+  writeFileSync(path, values);
+  return path;
+};
+const train = bin("train.bin", ids);
+const heldOut = bin("held-out.bin", judges);
+const short = { steps: 60, window: 24, batch: 4 };
+
+test("the command trains a student that is smaller, and says what was trained on what with which result", async () => {
+  const out = join(folder, "student.safetensors");
+  const asked = ["--ids", train, "--held-out-ids", heldOut, "--student", "inner=0.5", "--steps", "60"];
+  const args = ["distill", TEACHER, "-o", out, ...asked, "--window", "24", "--batch", "4", "--alpha", "0.2", "--json"];
+  const said = await cli(args);
+  assert.equal(said.code, 0, said.stderr);
+  const { params, bytes, steps, tokens, seconds, validation, device, best, stopped, heldOutTokens } = said.json;
+  assert.deepEqual([steps, tokens, device, stopped], [60, 60 * 4 * 24, "flex", "finished"]);
+  assert.ok(seconds > 0 && heldOutTokens > 400, `${seconds} s, ${heldOutTokens}`);
+  const [first, last] = [validation[0], validation.at(-1)];
+  assert.deepEqual([first.step, last.step], [0, 60]);
+  assert.ok(best.perplexity < 0.8 * first.perplexity, JSON.stringify(validation));
+  assert.ok(bytes.ratio > 1 && bytes.before > bytes.after, JSON.stringify(bytes));
+  const report = JSON.parse(readFileSync(`${out}.report.json`, "utf8"));
+  assert.deepEqual([report.training.best, report.recipe.steps.length], [best, 1]);
+
+  // The student is a checkpoint like any other: it is as good as was said, and compresses.
+  const inspected = await cli(["inspect", out, "--json"]);
+  assert.equal(inspected.json.params, params);
+  const judged = await cli(["evaluate", out, "--ids", heldOut, "--window", "24", "--json"]);
+  assert.ok(Math.abs(judged.json.perplexity / best.perplexity - 1) < 0.05, `${judged.json.perplexity}`);
+  const small = join(folder, "small.safetensors");
+  assert.equal((await cli(["compress", out, "-o", small, "--recipe", "int8", "--json"])).code, 0);
+  // What it was trained on flatters it, which whoever measures on that is told.
+  const flattered = await cli(["evaluate", out, "--ids", train, "--window", "24", "--json"]);
+  assert.ok(
+    flattered.json.findings.some(({ code }) => code === "calibration-text"),
+    JSON.stringify(flattered.json.findings),
+  );
+});
+
+test("the library tells of every look, gives the same for the same seed, and keeps the best when it is enough", async () => {
+  const teacher = await open(TEACHER);
+  const student = [{ prune: { kind: "width", keep: 0.5 } }];
+  const points = [];
+  const asked = { student, text: ids, heldOut: judges, ...short, validateEvery: 10 };
+  const [a, b] = [
+    await distill(teacher, { ...asked, onPoint: (point) => points.push(point) }),
+    await distill(teacher, asked),
+  ];
+  const looks = ({ report }) => report.training.validation.map(({ step, nll }) => [step, nll]);
+  assert.deepEqual(looks(a), looks(b));
+  assert.deepEqual(points, a.report.training.validation);
+  assert.equal(points.length, 7);
+  const other = await distill(teacher, { ...asked, seed: 1 });
+  assert.notDeepEqual(looks(other), looks(a));
+  // Fresh numbers begin where nothing is known: near one over the vocabulary.
+  const fresh = await distill(teacher, { ...asked, init: "fresh" });
+  assert.ok(Math.abs(Math.log(50) - looks(fresh)[0][1]) < 0.3, `${looks(fresh)[0]}`);
+  const card = await compare(teacher, a, { ids: judges, window: 24, backend: "cpu" });
+  assert.ok(card.kl.mean > 0 && card.bytes.ratio > 1);
+
+  const enough = new AbortController();
+  const early = await distill(teacher, {
+    ...asked,
+    steps: 10_000,
+    enough: enough.signal,
+    onPoint: ({ step }) => step >= 20 && enough.abort(),
+  });
+  const { stopped, steps } = early.report.training;
+  assert.equal(stopped, "asked");
+  assert.ok(steps >= 20 && steps < 1000, `${steps}`);
+  const timed = await distill(teacher, { ...asked, steps: undefined, minutes: 1 / 60 });
+  assert.equal(timed.report.training.stopped, "finished");
+  assert.ok(timed.report.training.steps > 8 && timed.report.training.seconds < 20);
+  for (const it of [a, b, other, fresh, early, timed]) it.dispose();
+  teacher.dispose();
+});
+
+test("what compressing lost is healed in part, and every code stays", async () => {
+  const [plain, out] = [join(folder, "plain.safetensors"), join(folder, "healed.safetensors")];
+  const recipe = ["--recipe", "int4", "--json"];
+  assert.equal((await cli(["compress", TEACHER, "-o", plain, ...recipe])).code, 0);
+  const said = await cli(["compress", TEACHER, "-o", out, ...recipe, "--recover-ids", train, "--steps", "40"]);
+  assert.equal(said.code, 0, said.stderr);
+  const { recovered, training, bytes } = said.json;
+  assert.ok(recovered.klAfter < recovered.klBefore, JSON.stringify(recovered));
+  assert.ok(training.trainedParams < training.params / 5, JSON.stringify(training));
+  const [before, after] = [await open(plain), await open(out)];
+  assert.equal(bytes.after, after.inspection.bytes);
+  assert.equal(before.inspection.bytes, after.inspection.bytes);
+  const { name } = before.inspection.tensors.find(({ dtype }) => /int4/i.test(dtype));
+  const values = async (of) => (await of.tensor(name)).statistics;
+  assert.deepEqual(await values(before), await values(after));
+  before.dispose();
+  after.dispose();
+  const usage = await cli([
+    "compress",
+    TEACHER,
+    "-o",
+    join(folder, "no.safetensors"),
+    "--recipe",
+    "int4",
+    "--steps",
+    "4",
+  ]);
+  assert.equal(usage.code, 2);
+  assert.match(usage.stderr, /--recover/);
+});
+
+test("what cannot be trained is refused, and nothing is left behind", async () => {
+  const teacher = await open(TEACHER);
+  const student = [{ prune: { kind: "inner", keep: 0.5 } }];
+  const asked = { student, text: ids, ...short };
+  const refuses = (options, code, message) =>
+    assert.rejects(distill(teacher, { ...asked, ...options }), { code, message });
+  await refuses({ student: [] }, "bad-option", /student is a list without steps/);
+  await refuses({ student: [{ quantize: { rules: [], otherwise: "nf4" } }] }, "bad-option", /quantize step/);
+  await refuses({ alpha: 2 }, "bad-option", /alpha is 2; allowed: 0/);
+  await refuses({ minutes: 0 }, "bad-option", /minutes is 0/);
+  await refuses({ window: 4096 }, "bad-option", /window is 4096; allowed: 1 to/);
+  await refuses({ text: ids.slice(0, 20) }, "bad-ids", /text has .* tokens/);
+  await refuses({ text: [4000] }, "bad-ids", /tokens|vocabulary/);
+  await refuses({ heldOut: ids.slice(512, 1024) }, "bad-ids", /held-out text is among the text/);
+  await refuses({ onpoint: () => {} }, "bad-option", /no option 'onpoint'/);
+  const controller = new AbortController();
+  const stop = { signal: controller.signal, onPoint: () => controller.abort() };
+  await refuses(stop, "aborted", /./);
+  teacher.dispose();
+
+  const out = join(folder, "none.safetensors");
+  const usage = await cli(["distill", TEACHER, "-o", out, "--ids", train]);
+  assert.equal(usage.code, 2);
+  assert.match(usage.stderr, /--student inner=0\.5/);
+  const bad = await cli(["distill", TEACHER, "-o", out, "--ids", train, "--student", "layers=1"]);
+  assert.equal(bad.code, 1);
+  assert.ok(!existsSync(out));
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith(".statepress")),
+    [],
+  );
+});

@@ -1,0 +1,155 @@
+// Distillation: a student is made of a teacher, and trained to predict as it does, by a host whose module trains.
+
+import type { Data, Handle, Host } from "../worker/protocol.js";
+import type { DistillReport } from "../worker/wasm.js";
+import { shown } from "./check.js";
+import type { Checkpoint } from "./checkpoint.js";
+import { quantizes } from "./coded.js";
+import type { Environment } from "./environment.js";
+import { StatepressError } from "./errors.js";
+import {
+  type CompareOptions,
+  type DistillOptions,
+  present,
+  type RecoverOptions,
+  type Running,
+  type TrainingOptions,
+} from "./options.js";
+import type { Compared } from "./second.js";
+import type { CompressReport, Finding, Inspection } from "./types/statepress.js";
+
+export async function distill(
+  environment: Environment,
+  teacher: Checkpoint,
+  options: DistillOptions,
+): Promise<Checkpoint> {
+  const { student: steps, init, signal, onProgress } = options;
+  checkSteps(steps);
+  const read = await textsOf(environment, teacher, options);
+  const { host, original, ids, findings } = read;
+  try {
+    const student = await made(host, { original, steps, ids }, { signal, onProgress });
+    try {
+      const { opened, report } = await train(environment, read, student.checkpoint, { init, trains: "all" }, options);
+      const { recipe, pruned } = student.report;
+      const told = [...findings, ...student.report.findings, ...report.findings];
+      return teacher.made({ ...opened, report: { ...report, recipe, ...(pruned && { pruned }), findings: told } });
+    } finally {
+      await host.call("release", { handle: student.checkpoint }).catch(() => {});
+    }
+  } finally {
+    await host.call("release", { handle: original }).catch(() => {});
+  }
+}
+
+/** What the library lends. */
+type Compare = (a: Checkpoint, b: Checkpoint, options: CompareOptions) => Promise<Compared>;
+
+/**
+ * Trains what costs next to nothing in a compressed checkpoint, and that no codes stand for: norms, biases, and how states decay,
+ * skip and step. Every code stays.
+ */
+export async function recover(
+  environment: Environment,
+  compare: Compare,
+  [original, compressed]: [Checkpoint, Checkpoint],
+  options: RecoverOptions,
+): Promise<Checkpoint> {
+  const { signal, onProgress } = options;
+  const read = await textsOf(environment, original, options);
+  const { host, heldOut, findings } = read;
+  try {
+    const { checkpoint: student } = await host.call("open", compressed.opening, { signal });
+    try {
+      const { opened, report } = await train(environment, read, student, { trains: "vectors" }, options);
+      const before = compressed.report;
+      const told = [...findings, ...(before?.findings ?? []), ...report.findings];
+      const recovered = compressed.made({
+        ...opened,
+        report: { ...report, ...before, fileBytes: report.fileBytes, findings: told },
+      });
+      const kl = async (it: Checkpoint) =>
+        (await compare(original, it, { ids: heldOut, backend: "cpu", signal, onProgress })).kl.mean;
+      const measured = { klBefore: await kl(compressed), klAfter: await kl(recovered) };
+      return recovered.reporting({ training: report.training, recovered: measured });
+    } finally {
+      await host.call("release", { handle: student }).catch(() => {});
+    }
+  } finally {
+    await host.call("release", { handle: read.original }).catch(() => {});
+  }
+}
+
+/** A teacher in the host that trains, and the texts. */
+interface Read {
+  host: Host;
+  original: Handle;
+  ids: Uint32Array;
+  heldOut: Uint32Array;
+  findings: Finding[];
+}
+
+async function textsOf(environment: Environment, teacher: Checkpoint, options: TrainingOptions): Promise<Read> {
+  const { text, heldOut, minutes, signal } = options;
+  if (minutes !== undefined && !(minutes > 0 && Number.isFinite(minutes))) {
+    throw refused("minutes", String(minutes), "a number above 0");
+  }
+  const host = environment.trainer();
+  const judges = heldOut === undefined ? {} : { heldOut: teacher.tokenizer.input(heldOut) };
+  const texts = await host.call("trainingTexts", { text: teacher.tokenizer.input(text), ...judges }, { signal });
+  const { checkpoint: original } = await host.call("open", teacher.opening, { signal });
+  return { host, original, ...texts };
+}
+
+/** Trains a student that the host has, and opens what it becomes for everybody. */
+async function train(
+  environment: Environment,
+  { host, original, ids, heldOut }: Read,
+  student: Handle,
+  how: { init?: DistillOptions["init"]; trains: "all" | "vectors" },
+  options: TrainingOptions,
+): Promise<{ opened: Produced; report: DistillReport }> {
+  const { minutes, onPoint, enough, signal, onProgress } = options;
+  const beside = options.beside === undefined ? undefined : await environment.beside(options.beside);
+  const asked = {
+    ...present(how, "init", "trains"),
+    ...present(options, "steps", "batch", "window", "alpha", "temperature", "learningRate"),
+    ...present(options, "warmUp", "validateEvery", "patience", "seed"),
+    ...(minutes !== undefined && { seconds: 60 * minutes }),
+  };
+  const request = { student, original, ids, heldOut, options: asked, ...(beside !== undefined && { beside }) };
+  const { report, data } = await host.call("distill", request, { signal, onProgress, onPoint, enough });
+  const opened = await environment.host.call("open", { data, produced: true }, { signal });
+  return { opened: { ...opened, data }, report };
+}
+
+/** A checkpoint that was produced. */
+interface Produced {
+  checkpoint: Handle;
+  inspection: Inspection;
+  data: Data;
+}
+
+/** What the steps make of a checkpoint: what is trained. */
+async function made(
+  host: Host,
+  { original, steps, ids }: { original: Handle; steps: DistillOptions["student"]; ids: Uint32Array },
+  running: Running,
+): Promise<{ checkpoint: Handle; report: CompressReport }> {
+  const recipe = { version: 1, name: "student", steps };
+  const { findings } = await host.call("plan", { checkpoint: original, recipe });
+  const reads = findings.some(({ code }: Finding) => code === "needs-calibration");
+  return host.call("compress", { checkpoint: original, recipe, ...(reads && { calibration: { ids } }) }, running);
+}
+
+function checkSteps(steps: unknown): void {
+  const allowed = "a list of the steps of a recipe that make it smaller, as prune does";
+  if (!Array.isArray(steps)) throw refused("student", shown(steps), allowed);
+  if (steps.length === 0) throw refused("student", "a list without steps", allowed);
+  if (steps.some(quantizes)) throw refused("student", "with a quantize step", allowed);
+}
+
+function refused(option: string, value: string, allowed: string): StatepressError {
+  const facts = { option, value, allowed };
+  return new StatepressError("bad-option", `option ${option} is ${value}; allowed: ${allowed}`, facts);
+}

@@ -1,0 +1,10 @@
+import { expect, test } from "vitest";
+import { stepsOf } from "./student.js";
+
+test("a student has less of what is asked for, fitted to do without the rest", () => {
+  expect(stepsOf({ keeps: {} })).toEqual([]);
+  expect(stepsOf({ keeps: { inner: 1, width: 0.5, experts: 0.5 } })).toEqual([
+    { prune: { kind: "width", keep: 0.5, by: "loss", repair: true } },
+    { prune: { kind: "experts", keep: 0.5, by: "loss", repair: false } },
+  ]);
+});
