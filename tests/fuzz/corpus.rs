@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use std::collections::BTreeMap;
 
-use statepress_core::{Codes, Form, Grid, Group, Packed, Scales, Tensor};
+use statepress_core::{ClassedRows, Codes, Form, Grid, Group, Packed, Scales, Tensor};
 use statepress_formats::{TensorSpec, Writer};
 
 use crate::zip::zip;
@@ -25,6 +25,7 @@ pub(crate) fn load() -> Vec<(String, Vec<u8>)> {
     assert!(corpus.len() > 30, "the fixtures are not where they were");
     corpus.extend(opcodes());
     corpus.extend([Grid::Int8, Grid::Nf4, Grid::Lm3].map(coded));
+    corpus.push(in_classes());
     corpus
 }
 
@@ -62,6 +63,34 @@ fn coded(grid: Grid) -> (String, Vec<u8>) {
     }
     assert!(writer.held() < 2000, "nothing was coded");
     (format!("{} entropy-coded", grid.name()), writer.finish().expect("all tensors").0)
+}
+
+/// A file with a matrix whose rows are in three classes.
+fn in_classes() -> (String, Vec<u8>) {
+    let (rows, cols) = (40, 24);
+    let of_rows: Vec<u8> = (0..rows).map(|row| (row * row % 7 % 3) as u8).collect();
+    let part = |class: u8| {
+        let rows = of_rows.iter().filter(|of| **of == class).count();
+        let (n, groups) = (rows * cols, (rows * cols).div_ceil(64));
+        let codes = |grid: Grid, scales| {
+            let codes = vec![0x5a; (n * grid.bits()).div_ceil(8)];
+            Packed::Codes(Codes { grid, group: Group::Values(64), codes, scales })
+        };
+        let nested = vec![0.5; groups.div_ceil(256)];
+        let data = match class {
+            0 => Packed::F16(vec![0x3800; n]),
+            1 => codes(Grid::Nf4, Scales::Double { codes: vec![200; groups], nested, offset: 0.1 }),
+            _ => codes(Grid::Lm3, Scales::Log8 { codes: vec![9; groups], unit: 0.5 }),
+        };
+        Tensor { shape: vec![rows, cols], data }
+    };
+    let classed = ClassedRows::new([0, 1, 2].map(part).into(), &of_rows).expect("all rows");
+    let tensor = Tensor { shape: vec![rows, cols], data: Packed::Rows(classed) };
+    let (shape, form) = (tensor.shape.clone(), Form::Coded(tensor.encoding()));
+    let spec = TensorSpec { name: "a.weight".into(), shape, form, coded: false };
+    let mut writer = Writer::new(Vec::new(), &[spec], &BTreeMap::new()).expect("a layout");
+    writer.write("a.weight", &tensor).expect("the tensor of the layout");
+    ("rows in classes".into(), writer.finish().expect("all tensors").0)
 }
 
 /// Archives whose pickles use the opcodes that no writer of today does.

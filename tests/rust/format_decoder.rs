@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use safetensors::tensor::{Dtype, TensorView as Part, serialize};
 use statepress::{Checkpoint, MemorySink, OpenOptions, Recipe, recipes, run};
-use statepress_core::DType;
 use statepress_core::index::Stored;
+use statepress_core::{DType, Encoding};
 use statepress_formats::entropy::encode;
 use statepress_kernels::codecs;
 use statepress_tests::codes::normal;
@@ -81,6 +81,10 @@ fn every_recipe() -> Vec<Recipe> {
     ] {
         all.push(recipe(&[("*", rule)], options));
     }
+    let parts = r#"{"version":1,"name":"parts","steps":[{"quantize":{"rules":[{"match":"*in_proj.weight","precision":"nf4",
+        "rows":[{"label":"dt","precision":"bf16"},{"label":"x","precision":"int6"},{"label":"z","precision":"int8"}]}],
+        "otherwise":"fp16"}}]}"#;
+    all.push(Recipe::from_json(parts).unwrap());
     all
 }
 
@@ -162,20 +166,31 @@ fn python_reads_what_we_write_to_the_last_bit() {
             files.push((format!("{name}, {} ({n})", recipe.name), path));
         }
     }
-    // Steps are fitted to what a text sends through the model.
+    // Steps are fitted to what a text sends through the model, and it tells which rows are used most.
     let model = open(&fixture("fixtures/il_moe.safetensors"), &[]);
-    let stepped = Recipe::from_json(
-        r#"{"version":1,"name":"stepped","steps":[{"quantize":{"rules":[{"match":"*","precision":"int8","step":0.3}],
-        "otherwise":"fp16","coded":true,"errorCompensation":"gptq"}}]}"#,
-    );
-    let (sink, ids) = (MemorySink::default(), (0..256).map(|i| (i * 37 + 11) % 50).collect::<Vec<u32>>());
-    let job =
-        model.compress_calibrated(&stepped.unwrap(), Box::new(sink.clone()), &model.model().unwrap(), &ids);
-    run(job.unwrap(), |_| {}).unwrap();
-    let path = folder.join("stepped.safetensors");
-    std::fs::write(&path, sink.take()).unwrap();
-    assert!(coded(&path) > 2, "steps are worth coding");
-    files.push(("stepped".into(), path));
+    let ids: Vec<u32> = (0..256).map(|i| (i * 37 + 11) % 50).collect();
+    for (name, rule, options) in [
+        ("stepped", r#""match":"*","precision":"int8","step":0.3"#, r#","coded":true"#),
+        (
+            "used",
+            r#""match":"role:table","precision":"lm3","rows":[{"count":3,"precision":"fp16"},{"count":9,"precision":"int5"}]"#,
+            "",
+        ),
+    ] {
+        let json = format!(
+            r#"{{"version":1,"name":"{name}","steps":[{{"quantize":{{"rules":[{{{rule}}}],"otherwise":"fp16"{options},
+            "errorCompensation":"gptq"}}}}]}}"#
+        );
+        let (sink, recipe) = (MemorySink::default(), Recipe::from_json(&json).unwrap());
+        let job = model.compress_calibrated(&recipe, Box::new(sink.clone()), &model.model().unwrap(), &ids);
+        run(job.unwrap(), |_| {}).unwrap();
+        let path = folder.join(format!("{name}.safetensors"));
+        std::fs::write(&path, sink.take()).unwrap();
+        files.push((name.into(), path));
+    }
+    let in_classes: usize = files.iter().map(|(_, path)| in_classes(path)).sum();
+    assert!(in_classes > 5, "{in_classes} tensors with classes of rows");
+    assert!(coded(&folder.join("stepped.safetensors")) > 2, "steps are worth coding");
     let paths: Vec<_> = files.iter().map(|(_, path)| path.display().to_string()).collect();
     run_python(&python, decoder("A decoder in Python") + &decoder("Entropy-coded codes") + MAIN, &paths);
     let compared: usize = files.iter().map(|(what, path)| compare(what, path)).sum();
@@ -188,6 +203,13 @@ fn python_reads_what_we_write_to_the_last_bit() {
 fn coded(path: &Path) -> usize {
     let index = statepress_formats::open(&std::fs::read(path).unwrap()).unwrap();
     index.tensors.iter().filter(|entry| entry.coded_bytes() > 0).count()
+}
+
+/// How many tensors of a file have rows in classes.
+fn in_classes(path: &Path) -> usize {
+    let index = statepress_formats::open(&std::fs::read(path).unwrap()).unwrap();
+    let rows = |stored: &Stored| matches!(stored, Stored::Packed { encoding: Encoding::Rows(_), .. });
+    index.tensors.iter().filter(|entry| rows(&entry.stored)).count()
 }
 
 /// Holds what Python made of a file to what we read; returns how many tensors that were.

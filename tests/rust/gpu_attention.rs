@@ -158,8 +158,14 @@ fn embeddings_without_positions_are_scaled() {
             // It stands in the place of the positions as well.
             one.matrix(gpu, vec![tensor]).unwrap();
             let y = one.room(2, cols);
-            let params =
-                wgsl::Embed { tokens: table, positions: table, y: y.at, scale: 12.0, bias: wgsl::NONE };
+            let params = wgsl::Embed {
+                tokens: table,
+                positions: table,
+                y: y.at,
+                scale: 12.0,
+                bias: wgsl::NONE,
+                ..wgsl::Embed::default()
+            };
             dispatch(gpu, &mut one, Kernel::Embed, &[], &params, [1, 2, 1]);
             let exact: Vec<f64> = [rows - 1, 1]
                 .into_iter()

@@ -303,6 +303,7 @@ fn embeddings_are_the_decoded_rows() {
                 y: one.put(&vec![f32::NAN; 3 * cols]),
                 scale: 1.0,
                 bias: one.constant(&bias),
+                ..wgsl::Embed::default()
             };
             lab.run(&mut one, Kernel::Embed, &["POSITIONS"], &params, [cols.div_ceil(8 * 256), 3, 1]);
             let rows_of_ids =

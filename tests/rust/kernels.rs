@@ -53,12 +53,10 @@ fn noise(found: &[f32], exact: &[f32], w: &[f32], x: &[f32]) -> (f32, f32) {
 }
 
 fn allowed(encoding: Encoding) -> (f32, f32) {
-    match encoding {
-        Encoding::Fp32 | Encoding::Fp16 | Encoding::Bf16 => (ROUNDING, ROUNDING),
-        Encoding::Codes(coding) => match coding.grid.levels() {
-            Levels::Integers => INT8_NOISE,
-            Levels::Table(_) => NF4_NOISE,
-        },
+    match encoding.coding().map(|coding| coding.grid.levels()) {
+        None => (ROUNDING, ROUNDING),
+        Some(Levels::Integers) => INT8_NOISE,
+        Some(Levels::Table(_)) => NF4_NOISE,
     }
 }
 

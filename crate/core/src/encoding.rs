@@ -5,16 +5,22 @@
 //! is documented in `crate/formats/FORMAT.md`.
 
 mod described;
+mod rows;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{DType, Grid, Precision, StoredAs, shape};
+pub use rows::{MOST_CLASSES, Plain, RowClass, RowClasses};
 
 /// The number of blocks that share one second-level absmax in double quantization
 /// (QLoRA, section 3; fixed in bitsandbytes).
 pub const NESTED_BLOCK: usize = 256;
 
 /// How a tensor's numbers are coded, with the parameters that size them.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are a few for each tensor, and they are copied everywhere"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "described::Described", try_from = "described::Described")]
 pub enum Encoding {
@@ -26,6 +32,8 @@ pub enum Encoding {
     Bf16,
     /// Codes and scales.
     Codes(Coding),
+    /// A few classes of rows, each in an encoding of its own.
+    Rows(RowClasses),
 }
 
 /// `value = level(code) * scale of the code's group`.
@@ -51,6 +59,10 @@ pub enum Group {
 }
 
 /// What a tensor is in a produced file.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are a few for each tensor, and they are copied everywhere"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Numbers, coded.
@@ -91,7 +103,7 @@ pub enum ScaleType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// What follows the tensor's name in the file: empty for the codes, else `.scale`, ...
-    pub suffix: &'static str,
+    pub suffix: String,
     /// Element type of the array.
     pub dtype: DType,
     /// Shape of the array.
@@ -99,6 +111,11 @@ pub struct Part {
 }
 
 impl Part {
+    /// An array of that name and shape.
+    pub fn new(suffix: impl Into<String>, dtype: DType, shape: Vec<usize>) -> Self {
+        Self { suffix: suffix.into(), dtype, shape }
+    }
+
     /// Bytes of the array.
     pub fn bytes(&self) -> u64 {
         let elements: u64 = self.shape.iter().map(|&dim| dim as u64).product();
@@ -156,7 +173,7 @@ impl Coding {
 
     /// The arrays that a tensor of `shape` consists of, codes first.
     fn parts(self, shape: &[usize]) -> Vec<Part> {
-        let part = |suffix, dtype, shape| Part { suffix, dtype, shape };
+        let part = |suffix: &str, dtype, shape| Part::new(suffix, dtype, shape);
         let (rows, cols) = shape::matrix(shape);
         let (n, scales) = (rows * cols, self.scales(shape));
         let codes = match (self.grid, self.grid.bits()) {
@@ -261,21 +278,49 @@ impl Encoding {
         Self::Codes(Coding { grid, group: Group::Values(group), scale })
     }
 
-    /// The precision this is an encoding of.
+    /// The precision this is an encoding of; where classes of rows have several, that of most rows.
     pub const fn precision(self) -> Precision {
         match self {
             Self::Fp32 => Precision::Fp32,
             Self::Fp16 => Precision::Fp16,
             Self::Bf16 => Precision::Bf16,
             Self::Codes(coding) => Precision::Codes(coding.grid),
+            Self::Rows(classes) => match classes.largest().plain {
+                Plain::Fp32 => Precision::Fp32,
+                Plain::Fp16 => Precision::Fp16,
+                Plain::Bf16 => Precision::Bf16,
+                Plain::Codes(coding) => Precision::Codes(coding.grid),
+            },
         }
     }
 
-    /// The codes and scales, where it is not one of plain numbers.
+    /// The name of its precision, or those of the classes of its rows: `int6+nf4`.
+    pub fn name(&self) -> String {
+        let Self::Rows(classes) = self else { return self.precision().name().into() };
+        let mut names: Vec<_> =
+            classes.all().iter().map(|class| class.encoding().precision().name()).collect();
+        names.dedup();
+        names.join("+")
+    }
+
+    /// The classes of its rows, where there are any.
+    pub const fn classes(&self) -> Option<&RowClasses> {
+        match self {
+            Self::Rows(classes) => Some(classes),
+            _ => None,
+        }
+    }
+
+    /// Whether files say of a tensor how it is coded, and not its dtype alone.
+    pub const fn is_described(self) -> bool {
+        matches!(self, Self::Codes(_) | Self::Rows(_))
+    }
+
+    /// The codes and scales, where all rows have the same and it is not one of plain numbers.
     pub const fn coding(self) -> Option<Coding> {
         match self {
             Self::Codes(coding) => Some(coding),
-            Self::Fp32 | Self::Fp16 | Self::Bf16 => None,
+            Self::Fp32 | Self::Fp16 | Self::Bf16 | Self::Rows(_) => None,
         }
     }
 
@@ -284,12 +329,13 @@ impl Encoding {
     /// The caller has checked that the shape does not overflow and that [`Self::refusal`] has
     /// nothing against it.
     pub fn parts(self, shape: &[usize]) -> Vec<Part> {
-        let plain = |dtype| vec![Part { suffix: "", dtype, shape: shape.to_vec() }];
+        let plain = |dtype| vec![Part::new("", dtype, shape.to_vec())];
         match self {
             Self::Fp32 => plain(DType::F32),
             Self::Fp16 => plain(DType::F16),
             Self::Bf16 => plain(DType::Bf16),
             Self::Codes(coding) => coding.parts(shape),
+            Self::Rows(classes) => classes.parts(shape),
         }
     }
 
@@ -300,11 +346,23 @@ impl Encoding {
 
     /// Why a tensor of `shape` cannot take this encoding, if it cannot.
     pub fn refusal(self, shape: &[usize]) -> Option<String> {
-        self.coding().and_then(|coding| coding.refusal(shape))
+        match self {
+            Self::Fp32 | Self::Fp16 | Self::Bf16 => None,
+            Self::Codes(coding) => coding.refusal(shape),
+            Self::Rows(classes) => classes.refusal(shape),
+        }
     }
 }
 
 impl Form {
+    /// The encoding; none of what is kept.
+    pub const fn encoding(self) -> Option<Encoding> {
+        match self {
+            Self::Coded(encoding) => Some(encoding),
+            Self::Kept(_) => None,
+        }
+    }
+
     /// What reports call it.
     pub const fn stored_as(self) -> StoredAs {
         match self {
@@ -317,7 +375,7 @@ impl Form {
     pub fn parts(self, shape: &[usize]) -> Vec<Part> {
         match self {
             Self::Coded(encoding) => encoding.parts(shape),
-            Self::Kept(dtype) => vec![Part { suffix: "", dtype, shape: shape.to_vec() }],
+            Self::Kept(dtype) => vec![Part::new("", dtype, shape.to_vec())],
         }
     }
 

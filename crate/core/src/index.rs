@@ -170,12 +170,12 @@ impl Entry {
         }
     }
 
-    /// The dtype as people call it: `F32`, `QI8`, `NF4`, `nf4 (bitsandbytes)`, ...
+    /// The dtype as people call it: `F32`, `QI8`, `NF4`, `nf4 (bitsandbytes)`, `INT6+NF4` of classes of rows, ...
     pub fn dtype_name(&self) -> String {
         match &self.stored {
             Stored::Strided(strided) => strided.dtype.name().into(),
             Stored::Affine { codes, .. } => format!("Q{}", codes.dtype.name()),
-            Stored::Packed { encoding, .. } => encoding.precision().name().to_uppercase(),
+            Stored::Packed { encoding, .. } => encoding.name().to_uppercase(),
             Stored::Coded(coded) => coded.scheme.clone(),
             Stored::Opaque { view, scheme } => format!("{} of {scheme}", view.dtype.name()),
         }

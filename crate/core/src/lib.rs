@@ -35,4 +35,4 @@ pub use precision::{Precision, StoredAs};
 pub use recipe::Recipe;
 pub use role::Role;
 pub use source::{Sink, Source};
-pub use tensor::{Codes, Packed, Scales, Tensor};
+pub use tensor::{ClassedRows, Codes, Packed, Scales, Tensor};

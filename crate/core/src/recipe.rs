@@ -8,6 +8,7 @@ mod compensation;
 mod options;
 mod prune;
 mod retired;
+mod rows;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +18,7 @@ use crate::{Grid, Precision, Role};
 pub use compensation::{ErrorCompensation, GptqOptions};
 pub use options::{ClipBy, Codecs, GroupOptions, Int4Options, Int8Options, Nf4Options};
 pub use prune::{Prune, PruneBy, PruneKind};
+pub use rows::RowRule;
 
 /// What to do to a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +124,10 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub step: Option<f64>,
+    /// Rows of a matrix that take another precision than the rest of it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<Vec<RowRule>>"))]
+    pub rows: Vec<RowRule>,
 }
 
 /// A recipe that cannot be followed.
@@ -175,6 +181,7 @@ impl Recipe {
                         return Err(RecipeError::option("rules.match", pattern, "a glob over tensor names"));
                     }
                     quantize.rules.iter().try_for_each(|rule| quantize.check_step(rule))?;
+                    quantize.rules.iter().try_for_each(|rule| quantize.check_rows(rule))?;
                     let known = |role: &str| Role::ALL.iter().any(|known| known.name() == role);
                     let roles = quantize.rules.iter().filter_map(|rule| rule.pattern.strip_prefix(ROLE));
                     if let Some(role) = roles.into_iter().find(|role| !known(role)) {

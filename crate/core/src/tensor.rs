@@ -1,6 +1,6 @@
 //! A tensor in memory: a shape and the packed numbers of one precision.
 
-use crate::encoding::{Coding, Group, ScaleType};
+use crate::encoding::{Coding, Group, RowClass, RowClasses, ScaleType};
 use crate::{Encoding, Grid, shape};
 
 /// A tensor as it is stored and as models run from it.
@@ -20,6 +20,15 @@ pub enum Packed {
     F16(Vec<u16>),
     Bf16(Vec<u16>),
     Codes(Codes),
+    Rows(ClassedRows),
+}
+
+/// Rows in classes, each coded for itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassedRows {
+    classes: Box<RowClasses>,
+    places: Vec<u32>,
+    parts: Vec<Tensor>,
 }
 
 /// Codes of a grid and scales.
@@ -79,6 +88,7 @@ impl Tensor {
             Packed::F16(_) => Encoding::Fp16,
             Packed::Bf16(_) => Encoding::Bf16,
             Packed::Codes(codes) => Encoding::Codes(codes.coding()),
+            Packed::Rows(rows) => Encoding::Rows(*rows.classes),
         }
     }
 
@@ -86,6 +96,56 @@ impl Tensor {
     pub fn bytes(&self) -> u64 {
         self.encoding().bytes(&self.shape)
     }
+}
+
+impl ClassedRows {
+    /// The rows of each class as a matrix of its own, and which class each row is of. In a class rows are in order.
+    ///
+    /// # Errors
+    /// Where the rows of a class have classes themselves, and where classes and parts are not of as many rows.
+    pub fn new(parts: Vec<Tensor>, of_rows: &[u8]) -> Result<Self, String> {
+        let classes = Box::new(classes(&parts)?);
+        Ok(Self { places: classes.placed(of_rows.iter().map(|&class| class.into()))?, classes, parts })
+    }
+
+    /// The same by the indexes of classes as files have them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn stored(parts: Vec<Tensor>, indexes: &[u8]) -> Result<Self, String> {
+        let classes = Box::new(classes(&parts)?);
+        Ok(Self { places: classes.places(indexes)?, classes, parts })
+    }
+
+    /// The indexes of classes as files have them.
+    pub fn indexes(&self) -> Vec<u8> {
+        self.classes.indexes(&self.places)
+    }
+
+    /// The rows of each class.
+    pub fn parts(&self) -> &[Tensor] {
+        &self.parts
+    }
+
+    /// The same, and where each row is, with the rows of all classes one class after the other.
+    pub fn into_parts(self) -> (Vec<Tensor>, Vec<u32>) {
+        (self.parts, self.places)
+    }
+
+    /// The class of a row, and which of its rows it is.
+    pub fn find(&self, row: usize) -> (&Tensor, usize) {
+        let (class, row) = self.classes.find(self.places[row] as usize);
+        (&self.parts[class], row)
+    }
+}
+
+/// The classes of rows that are coded so.
+fn classes(parts: &[Tensor]) -> Result<RowClasses, String> {
+    let class = |part: &Tensor| {
+        let plain = part.encoding().plain().ok_or("a class of rows has classes itself")?;
+        Ok(RowClass { rows: part.matrix().0, plain })
+    };
+    RowClasses::new(&parts.iter().map(class).collect::<Result<Vec<_>, String>>()?)
 }
 
 impl Codes {

@@ -63,7 +63,7 @@ fn write(
     let dtype = match encoding {
         Encoding::Fp16 => DType::F16,
         Encoding::Bf16 => DType::Bf16,
-        Encoding::Fp32 | Encoding::Codes(_) => {
+        Encoding::Fp32 | Encoding::Codes(_) | Encoding::Rows(_) => {
             values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
             return Ok(DType::F32);
         }

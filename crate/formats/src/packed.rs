@@ -40,7 +40,7 @@ pub(crate) fn describe(
     let mut described = BTreeMap::new();
     for (spec, stream) in tensors.iter().zip(streams) {
         let Form::Coded(encoding) = spec.form else { continue };
-        if !encoding.precision().is_quantized() {
+        if !encoding.is_described() {
             continue;
         }
         let mut fields = Map::from_iter([("shape".to_string(), Value::from(spec.shape.clone()))]);
@@ -99,10 +99,7 @@ impl PackedTensors {
                 return Err(wrong(why));
             }
             if coded && encoding.coding().is_none() {
-                return Err(wrong(format!(
-                    "{} has no codes that are `{CODED}`",
-                    encoding.precision().name()
-                )));
+                return Err(wrong(format!("{} has no codes that are `{CODED}`", encoding.name())));
             }
             let mut parts = Vec::new();
             let mut first = None;

@@ -36,7 +36,7 @@ pub fn coded_bytes(name: &str, tensor: &Tensor) -> Result<u64, FormatError> {
 
 /// The array that a stream of so many bytes is.
 pub(crate) fn part(bytes: u64) -> Part {
-    Part { suffix: "", dtype: DType::U8, shape: vec![usize::try_from(bytes).unwrap_or(usize::MAX)] }
+    Part::new("", DType::U8, vec![usize::try_from(bytes).unwrap_or(usize::MAX)])
 }
 
 /// Why a stream of so many bytes is not taken for the codes of a tensor of that shape, if it is not: what is allocated for

@@ -6,7 +6,9 @@
 use statepress_core::encoding::{Granularity, ScaleType};
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
 use statepress_core::limits::CHUNK_BYTES;
-use statepress_core::{Codes, DType, Encoding, Entry, Grid, Packed, Scales, Source, Tensor, shape};
+use statepress_core::{
+    ClassedRows, Codes, DType, Encoding, Entry, Grid, Packed, Scales, Source, Tensor, shape,
+};
 
 use crate::cursor::{range_end, reserve};
 use crate::shape::checked_elements;
@@ -129,12 +131,38 @@ fn read_packed(
     if parts.len() != extents.len() || sized.any(|(part, at)| part.bytes() != at.len) {
         return Err(FormatError::tensor(&entry.name, "its parts are not those of its encoding"));
     }
+    let Encoding::Rows(classes) = encoding else {
+        return read_plain(source, entry, encoding, coded, extents);
+    };
+    let indexes: Vec<u8> = Part { source, entry, extent: extents[0] }.read(u8::from_le_bytes)?;
+    let (mut of_classes, mut rest) = (Vec::new(), &extents[1..]);
+    for class in classes.all() {
+        let (encoding, shape) = (class.encoding(), vec![class.rows, entry.shape[1]]);
+        let (extents, next) = rest.split_at(encoding.parts(&shape).len());
+        of_classes.push(Tensor { data: read_plain(source, entry, encoding, false, extents)?, shape });
+        rest = next;
+    }
+    let rows = ClassedRows::stored(of_classes, &indexes);
+    Ok(Packed::Rows(rows.map_err(|why| FormatError::tensor(&entry.name, why))?))
+}
+
+/// The numbers of a tensor, or of a class of its rows, whose extents are those of its encoding.
+fn read_plain(
+    source: &dyn Source,
+    entry: &Entry,
+    encoding: Encoding,
+    coded: bool,
+    extents: &[Extent],
+) -> Result<Packed, FormatError> {
     let reader = |part: usize| Part { source, entry, extent: extents[part] };
     let coding = match encoding {
         Encoding::Fp32 => return Ok(Packed::F32(reader(0).read(f32::from_le_bytes)?)),
         Encoding::Fp16 => return Ok(Packed::F16(reader(0).read(u16::from_le_bytes)?)),
         Encoding::Bf16 => return Ok(Packed::Bf16(reader(0).read(u16::from_le_bytes)?)),
         Encoding::Codes(coding) => coding,
+        Encoding::Rows(_) => {
+            return Err(FormatError::tensor(&entry.name, "a class of its rows has classes itself"));
+        }
     };
     let one = |part: usize| -> Result<f32, FormatError> {
         Ok(reader(part).read(f32::from_le_bytes)?.first().copied().unwrap_or(0.0))

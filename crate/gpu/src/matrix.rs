@@ -1,6 +1,6 @@
 //! A packed matrix, and banks of them, in the GPU's memory.
 
-use statepress_core::{Codes, Grid, Group, Packed, Scales as Stored, Tensor, tables};
+use statepress_core::{ClassedRows, Codes, Grid, Group, Packed, Scales as Stored, Tensor, tables};
 use statepress_kernels::backend::BackendError;
 use statepress_kernels::codecs::{self, stream};
 use statepress_kernels::shaders::{self, Codec};
@@ -23,6 +23,10 @@ pub struct GpuMatrix {
     scales: Scales,
     /// Numbers per scale; 0, for INT8: one scale in all.
     block: usize,
+    /// The classes of its rows, where there are any: it has no codes of its own then.
+    pub(crate) classes: Vec<Self>,
+    /// Where each row is, with the rows of all classes one class after the other.
+    pub(crate) places: Vec<u32>,
 }
 
 /// Scales of a bank, one matrix after the other.
@@ -43,7 +47,7 @@ impl GpuMatrix {
     pub(crate) fn new(gpu: &Gpu, name: &str, tensor: Tensor) -> Result<Self, BackendError> {
         codecs::check(&tensor)?;
         let (rows, cols) = tensor.matrix();
-        let mut codec = Codec::from(tensor.encoding());
+        let mut codec = tensor.encoding().plain().map_or(Codec::Fp32, Codec::from);
         let mut scales = Scales::None;
         let mut block = cols;
         let bytes = match tensor.data {
@@ -65,16 +69,46 @@ impl GpuMatrix {
                 scales = Scales::of(codes.scales);
                 rows
             }
+            Packed::Rows(classed) => return Self::classed(gpu, name, [rows, cols], classed),
         };
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
         let codes = gpu.own_buffer(name, bytes.len() as u64, usage)?;
         write(gpu, &codes, bytes);
-        Ok(Self { rows, cols, codec, codes, banks: 1, scales, block })
+        Ok(Self {
+            rows,
+            cols,
+            codec,
+            codes,
+            banks: 1,
+            scales,
+            block,
+            classes: Vec::new(),
+            places: Vec::new(),
+        })
+    }
+
+    /// The rows of each class as a matrix of their own.
+    fn classed(
+        gpu: &Gpu,
+        name: &str,
+        [rows, cols]: [usize; 2],
+        classed: ClassedRows,
+    ) -> Result<Self, BackendError> {
+        let (parts, places) = classed.into_parts();
+        let classes =
+            parts.into_iter().map(|part| Self::new(gpu, name, part)).collect::<Result<Vec<_>, _>>()?;
+        let codec = classes.first().map_or(Codec::Fp32, |class| class.codec);
+        let codes = gpu.own_buffer(name, 4, BufferUsages::STORAGE)?;
+        let scales = Scales::None;
+        Ok(Self { rows, cols, codec, codes, banks: 1, scales, block: cols, classes, places })
     }
 
     /// Whether the other can stand in one bank with this one.
     pub(crate) fn alike(&self, other: &Self) -> bool {
-        (self.rows, self.cols, self.codec, self.block) == (other.rows, other.cols, other.codec, other.block)
+        let plain = self.classes.is_empty() && other.classes.is_empty();
+        plain
+            && (self.rows, self.cols, self.codec, self.block)
+                == (other.rows, other.cols, other.codec, other.block)
     }
 
     /// Puts matrices that are alike into one bank, copying on the GPU.
@@ -97,7 +131,7 @@ impl GpuMatrix {
         gpu.0.queue.submit([encoder.finish()]);
         let (rows, cols, codec, block) = (first.rows, first.cols, first.codec, first.block);
         let banks = matrices.len();
-        Ok(Self { rows, cols, codec, codes, banks, scales, block })
+        Ok(Self { rows, cols, codec, codes, banks, scales, block, classes: Vec::new(), places: Vec::new() })
     }
 
     /// Eights of a row.

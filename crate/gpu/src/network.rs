@@ -1,11 +1,12 @@
 //! A program's weights on the GPU: its matrices, and a place among the constants for everything that
 //! is no matrix.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use statepress_kernels::backend::BackendError;
 use statepress_kernels::network::Network;
-use statepress_kernels::program::{Expert, Experts, MatrixId, Op, Program, VectorId};
+use statepress_kernels::program::{Expert, Experts, Layout, MatrixId, Op, Program, VectorId};
 use statepress_kernels::shaders as wgsl;
 use wgpu::BufferUsages;
 
@@ -23,6 +24,8 @@ pub struct GpuNetwork {
     turns: Vec<u32>,
     /// The experts of every node that has some.
     banks: Vec<Vec<Bank>>,
+    /// Layers with a matrix whose rows are of classes: no kernel of several ops takes one.
+    mixed: BTreeSet<usize>,
     pub(crate) vocab_size: usize,
     pub(crate) hidden_size: usize,
 }
@@ -31,6 +34,35 @@ pub struct GpuNetwork {
 pub(crate) struct Uploaded {
     pub matrix: GpuMatrix,
     pub block: wgsl::Matrix,
+    /// The classes of its rows, where there are any: whatever it is used for is done with each of them.
+    classes: Vec<Class>,
+}
+
+/// A class of rows.
+struct Class {
+    part: Rc<Uploaded>,
+    mapped: Mapped,
+}
+
+/// Where the rows of a class are among those of its matrix.
+#[derive(Clone, Copy)]
+pub(crate) struct Mapped {
+    /// Among the constants: which row each row of the class is.
+    pub rows_of: u32,
+    /// Among the constants: where each row is, with the rows of all classes one class after the other.
+    pub places: u32,
+    /// The place of its first row.
+    pub first: u32,
+}
+
+impl Uploaded {
+    /// What it is used as: itself, or each class of its rows.
+    pub fn pieces(self: &Rc<Self>) -> Vec<(&Rc<Self>, Option<Mapped>)> {
+        match self.classes.as_slice() {
+            [] => vec![(self, None)],
+            classes => classes.iter().map(|class| (&class.part, Some(class.mapped))).collect(),
+        }
+    }
 }
 
 /// Experts of one shape and precision, one after the other.
@@ -45,6 +77,7 @@ impl GpuNetwork {
     pub(crate) fn new(gpu: &Gpu, network: Network<GpuMatrix>) -> Result<Self, BackendError> {
         let Network { program, mut matrices, vectors } = network;
         check_widths(gpu, &program)?;
+        let mixed = mixed(&program, &matrices)?;
         let mut constants = Vec::new();
         let mut banks = Vec::with_capacity(program.nodes.len());
         for node in &program.nodes {
@@ -87,6 +120,7 @@ impl GpuNetwork {
             vectors: places,
             turns,
             banks,
+            mixed,
             vocab_size: program.vocab_size,
             hidden_size: program.hidden_size(),
             program,
@@ -99,6 +133,11 @@ impl GpuNetwork {
     /// For one that nothing uses, or that stands in a bank: the program's nodes name no such.
     pub(crate) fn matrix(&self, id: MatrixId) -> &Rc<Uploaded> {
         self.matrices[id.0].as_ref().unwrap_or_else(|| panic!("matrix {} is not on the GPU", id.0))
+    }
+
+    /// Whether a layer has a matrix whose rows are of classes.
+    pub(crate) fn is_mixed(&self, layer: Option<usize>) -> bool {
+        layer.is_some_and(|layer| self.mixed.contains(&layer))
     }
 
     /// Where a vector begins among the constants.
@@ -121,10 +160,15 @@ impl GpuNetwork {
         &self.banks[node]
     }
 
-    /// What makes logits of the hidden state, for the ids that exist.
-    pub(crate) fn head(&self) -> (Rc<Uploaded>, wgsl::Matrix) {
-        let head = self.matrix(self.program.head.matrix);
-        (head.clone(), wgsl::Matrix { rows: self.vocab_size as u32, ..head.block })
+    /// What makes logits of the hidden state: of a matrix without classes the block is that of the ids that exist.
+    pub(crate) fn head(&self) -> Vec<(&Rc<Uploaded>, wgsl::Matrix, Option<Mapped>)> {
+        let pieces = self.matrix(self.program.head.matrix).pieces();
+        let block = |(piece, mapped): (_, Option<Mapped>)| {
+            let piece: &Rc<Uploaded> = piece;
+            let rows = if mapped.is_none() { self.vocab_size as u32 } else { piece.block.rows };
+            (piece, wgsl::Matrix { rows, ..piece.block }, mapped)
+        };
+        pieces.into_iter().map(block).collect()
     }
 }
 
@@ -161,9 +205,57 @@ fn check_widths(gpu: &Gpu, program: &Program) -> Result<(), BackendError> {
     Ok(())
 }
 
-fn upload(matrix: GpuMatrix, constants: &mut Vec<u32>) -> Rc<Uploaded> {
+pub(crate) fn upload(mut matrix: GpuMatrix, constants: &mut Vec<u32>) -> Rc<Uploaded> {
     let block = matrix.block(constants);
-    Rc::new(Uploaded { matrix, block })
+    let places = constants.len() as u32;
+    constants.extend(&matrix.places);
+    let mut rows_of = constants.len() as u32;
+    let at = constants.len();
+    constants.resize(at + matrix.places.len(), 0);
+    for (row, &place) in matrix.places.iter().enumerate() {
+        constants[at + place as usize] = row as u32;
+    }
+    let mut first = 0;
+    let classes = std::mem::take(&mut matrix.classes).into_iter().map(|class| {
+        let mapped = Mapped { rows_of, places, first };
+        first += class.rows as u32;
+        rows_of += class.rows as u32;
+        Class { part: upload(class, constants), mapped }
+    });
+    let classes = classes.collect();
+    Rc::new(Uploaded { matrix, block, classes })
+}
+
+/// The layers with a matrix whose rows are of classes.
+///
+/// # Errors
+/// Where such a matrix is used as none of the kernels that know of classes do.
+fn mixed(program: &Program, matrices: &[Option<GpuMatrix>]) -> Result<BTreeSet<usize>, BackendError> {
+    let has_classes = |id: MatrixId| matrices[id.0].as_ref().is_some_and(|matrix| !matrix.classes.is_empty());
+    let unknown = |id: MatrixId| {
+        let transposed = program.matrix(id).layout == Layout::Transposed;
+        (has_classes(id) && transposed).then_some(id)
+    };
+    let mut layers = BTreeSet::new();
+    for node in &program.nodes {
+        let refused = match &node.op {
+            Op::Embed { positions, .. } => positions.filter(|&id| has_classes(id)),
+            Op::Linear(linear) => {
+                layers.extend(node.layer.filter(|_| has_classes(linear.w)));
+                unknown(linear.w)
+            }
+            Op::Experts(op) => {
+                let experts = op.experts.iter().flat_map(|expert| [expert.up, expert.down]);
+                experts.chain([op.router]).find(|&id| has_classes(id))
+            }
+            _ => None,
+        };
+        if let Some(id) = refused.or_else(|| unknown(program.head.matrix)) {
+            let what = format!("{}, whose rows have several precisions", program.matrix(id).key);
+            return Err(BackendError::NoKernel { what });
+        }
+    }
+    Ok(layers)
 }
 
 /// Neighbours that are alike share a bank.

@@ -8,7 +8,7 @@ use statepress_kernels::backend::BackendError;
 use statepress_kernels::shaders::{Block, Control, Kernel, Matrix, Rows};
 use wgpu::BufferUsages;
 
-use crate::network::Uploaded;
+use crate::network::{Uploaded, upload};
 use crate::record::{Dispatch, Extent, Moves, Part};
 use crate::submit::{Buffers, Program};
 use crate::{Gpu, GpuMatrix};
@@ -55,9 +55,9 @@ impl One {
     pub fn matrix(&mut self, gpu: &Gpu, tensors: Vec<Tensor>) -> Result<Matrix, BackendError> {
         let matrices = tensors.into_iter().map(|tensor| GpuMatrix::new(gpu, "test", tensor));
         let matrix = GpuMatrix::bank(gpu, matrices.collect::<Result<_, _>>()?)?;
-        let block = matrix.block(&mut self.constants);
-        self.matrices.push(Rc::new(Uploaded { matrix, block }));
-        Ok(block)
+        let matrix = upload(matrix, &mut self.constants);
+        self.matrices.push(matrix.clone());
+        Ok(matrix.block)
     }
 
     /// Dispatches a kernel, and reads the memory and the ids back.

@@ -41,6 +41,12 @@ pub enum BackendError {
         /// The adapter's name.
         adapter: String,
     },
+    /// A matrix is stored in a way that no kernel of the GPU reads.
+    #[error("the GPU cannot run {what}; the CPU can")]
+    NoKernel {
+        /// The matrix, and what is the matter with it.
+        what: String,
+    },
     /// The GPU's memory is used up.
     #[error("the GPU is out of memory: {0}")]
     OutOfMemory(String),
@@ -60,6 +66,7 @@ impl BackendError {
             Self::NoAdapter(_) => "no-gpu",
             Self::SelfCheck { .. } => "gpu-self-check",
             Self::Limit { .. } => "gpu-limit",
+            Self::NoKernel { .. } => "gpu-no-kernel",
             Self::OutOfMemory(_) => "gpu-out-of-memory",
             Self::Lost(_) => "gpu-lost",
             Self::Validation(_) => "gpu-validation",
@@ -78,6 +85,7 @@ impl BackendError {
             ],
             Self::Tensor(_)
             | Self::NoAdapter(_)
+            | Self::NoKernel { .. }
             | Self::OutOfMemory(_)
             | Self::Lost(_)
             | Self::Validation(_) => Vec::new(),

@@ -27,6 +27,7 @@ export const codes = [
   "no-gpu",
   "gpu-self-check",
   "gpu-limit",
+  "gpu-no-kernel",
   "gpu-out-of-memory",
   "gpu-lost",
   "gpu-validation",

@@ -123,7 +123,7 @@ export function plan(it: Plan): string {
   const measured = it.tensors.some((tensor) => tensor.error) ? ["mse", "largest error", "cosine"] : [];
   const tensors = it.tensors.map((tensor) => [
     tensor.name,
-    tensor.precision,
+    tensor.rows?.map(({ rows, precision }) => `${rows} ${precision}`).join(", ") ?? tensor.precision,
     tensor.rule,
     grouped(tensor.bytesBefore),
     grouped(tensor.bytesAfter),
@@ -175,7 +175,10 @@ export function found({ predicted, measured, costs }: Found, report: CompressRep
     ...totals(report),
     ["predicted loss", loss(predicted.kl, predicted.perplexityChange)],
     ["measured loss", `${loss(measured.kl, measured.perplexityChange)} on ${grouped(measured.tokens)} tokens`],
-    ["costs measured", `${grouped(costs.tensors.length)} tensors on ${grouped(costs.tokens)} tokens`],
+    [
+      "costs measured",
+      `${grouped(new Set(costs.tensors.map(({ tensor }) => tensor)).size)} tensors on ${grouped(costs.tokens)} tokens`,
+    ],
     ["file", `${file}, ${grouped(report.fileBytes)} bytes`],
   ]);
 }

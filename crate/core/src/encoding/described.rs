@@ -2,14 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Coding, Encoding, Granularity, Group, ScaleType};
+use super::{Coding, Encoding, Granularity, Group, RowClass, RowClasses, ScaleType};
 use crate::{Grid, Precision};
 
 /// The fields of a description. Which of them there are depends on the precision.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Described {
-    precision: Precision,
+    /// Of a class of rows: how many they are.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    precision: Option<Precision>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     granularity: Option<Granularity>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -20,6 +24,9 @@ pub(super) struct Described {
     block: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     absmax: Option<ScaleType>,
+    /// Instead of all that: the classes of its rows.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    rows: Vec<Described>,
 }
 
 /// What a grid calls the size of a group and the type of its scales: NF4 has bitsandbytes' words.
@@ -29,8 +36,11 @@ fn names(grid: Grid) -> (&'static str, &'static str) {
 
 impl From<Encoding> for Described {
     fn from(encoding: Encoding) -> Self {
-        let precision = encoding.precision();
-        let none = Self { precision, granularity: None, group: None, scale: None, block: None, absmax: None };
+        if let Encoding::Rows(classes) = encoding {
+            let class = |class: &RowClass| Self { count: Some(class.rows), ..class.encoding().into() };
+            return Self { rows: classes.all().iter().map(class).collect(), ..Self::default() };
+        }
+        let none = Self { precision: Some(encoding.precision()), ..Self::default() };
         let Some(Coding { grid, group, scale }) = encoding.coding() else { return none };
         let (granularity, size) = match group {
             Group::Row => (Some(Granularity::Row), None),
@@ -50,12 +60,23 @@ impl TryFrom<Described> for Encoding {
     type Error = String;
 
     fn try_from(it: Described) -> Result<Self, String> {
-        let name = it.precision.name();
-        let Precision::Codes(grid) = it.precision else {
+        let precision = match (it.precision, it.count) {
+            (Some(precision), None) if it.rows.is_empty() => precision,
+            (None, None)
+                if it.granularity.is_none()
+                    && it.group.or(it.block).is_none()
+                    && it.scale.or(it.absmax).is_none() =>
+            {
+                return classes(it.rows);
+            }
+            _ => return Err("it is described by `precision` or by `rows`, one of them".into()),
+        };
+        let name = precision.name();
+        let Precision::Codes(grid) = precision else {
             let any = it.granularity.is_some()
                 || it.group.or(it.block).is_some()
                 || it.scale.or(it.absmax).is_some();
-            return match it.precision {
+            return match precision {
                 _ if any => Err(format!("{name} has no groups and no scales")),
                 Precision::Fp16 => Ok(Self::Fp16),
                 Precision::Bf16 => Ok(Self::Bf16),
@@ -89,12 +110,28 @@ impl TryFrom<Described> for Encoding {
     }
 }
 
+/// Classes of rows, none of which has classes itself.
+fn classes(described: Vec<Described>) -> Result<Encoding, String> {
+    if described.is_empty() {
+        return Err("it needs `precision`, or `rows` of which each has one".into());
+    }
+    let class = |(at, mut class): (usize, Described)| {
+        let rows = class.count.take().ok_or_else(|| format!("`rows` {at} needs `count`"))?;
+        let plain = Encoding::try_from(class).map_err(|why| format!("`rows` {at}: {why}"))?.plain();
+        Ok(RowClass { rows, plain: plain.ok_or_else(|| format!("`rows` {at} needs `precision`"))? })
+    };
+    let classes: Result<Vec<RowClass>, String> = described.into_iter().enumerate().map(class).collect();
+    RowClasses::new(&classes?).map(Encoding::Rows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn descriptions_are_those_of_version_1_and_read_back() {
+        let rows = [(2, Encoding::int8(Granularity::Row)), (6, Encoding::Fp16)];
+        let rows = rows.map(|(rows, encoding)| RowClass { rows, plain: encoding.plain().unwrap() });
         for (encoding, json) in [
             (Encoding::Bf16, r#"{"precision":"bf16"}"#),
             (Encoding::int8(Granularity::Row), r#"{"precision":"int8","granularity":"row"}"#),
@@ -104,6 +141,10 @@ mod tests {
             (
                 Encoding::grouped(Grid::Lm3, 64, ScaleType::Log8),
                 r#"{"precision":"lm3","group":64,"scale":"log8"}"#,
+            ),
+            (
+                Encoding::Rows(RowClasses::new(&rows).unwrap()),
+                r#"{"rows":[{"count":2,"precision":"int8","granularity":"row"},{"count":6,"precision":"fp16"}]}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&encoding).unwrap(), json);
@@ -125,6 +166,23 @@ mod tests {
             (r#"{"precision":"nf4","group":32,"scale":"fp16"}"#, "described by `block` and `absmax`"),
             (r#"{"precision":"int3","group":32,"granularity":"row","scale":"fp16"}"#, "one of them"),
             (r#"{"precision":"fp16","group":32}"#, "no groups"),
+            ("{}", "needs `precision`"),
+            (r#"{"rows":[{"count":1,"precision":"fp16"}],"group":1}"#, "one of them"),
+            (r#"{"precision":"fp16","count":1}"#, "one of them"),
+            (r#"{"rows":[{"count":1,"precision":"fp16"}]}"#, "2 to 8"),
+            (
+                r#"{"rows":[{"count":0,"precision":"fp16"},{"count":1,"precision":"fp16"}]}"#,
+                "class 0 of its rows",
+            ),
+            (r#"{"rows":[{"precision":"fp16"},{"count":1,"precision":"fp16"}]}"#, "`rows` 0 needs `count`"),
+            (
+                r#"{"rows":[{"count":1,"precision":"int3","group":8},{"count":1,"precision":"fp16"}]}"#,
+                "`rows` 0: int3 needs `scale`",
+            ),
+            (
+                r#"{"rows":[{"count":1,"rows":[{"count":1,"precision":"fp16"},{"count":1,"precision":"fp32"}]},{"count":1,"precision":"fp16"}]}"#,
+                "`rows` 0 needs `precision`",
+            ),
         ] {
             let error = serde_json::from_str::<Encoding>(json).unwrap_err().to_string();
             assert!(error.contains(why), "{json}: {error}");

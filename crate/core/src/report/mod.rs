@@ -15,12 +15,14 @@ pub use advice::{
 };
 pub use generated::GeneratedToken;
 pub use inspection::{FileReport, Inspection, Segment, TensorReport};
-pub use plan::{Bytes, CompressReport, Matched, Nominal, Plan, PrecisionShare, RoundingError, TensorPlan};
+pub use plan::{
+    Bytes, CompressReport, Matched, Nominal, Plan, PrecisionShare, RoundingError, RowsPlan, TensorPlan,
+};
 pub use prune::{Pruned, PrunedPlace};
 pub use quality::{
     ComparedBytes, Comparison, Criterion, DeltaP, Distribution, Evaluation, LayerDrift, PositionDrift,
     Verdict, VerdictResult,
 };
-pub use search::{Cost, SearchCosts, SearchPoint, SearchResult, SearchTarget, TensorCosts};
+pub use search::{Cost, CostRows, SearchCosts, SearchPoint, SearchResult, SearchTarget, TensorCosts};
 pub use training::{Training, TrainingPoint, TrainingStop};
 pub use view::{BlockView, CodedView, Histogram, Statistics, TensorView};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FileReport, Pruned};
-use crate::{Finding, Recipe, Role, StoredAs};
+use crate::{Finding, Precision, Recipe, Role, StoredAs};
 
 /// What a recipe will do (`plan`), or did (`compress`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,6 +102,10 @@ pub struct TensorPlan {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub step: Option<f64>,
+    /// Where its rows are of several classes: those classes. `precision` is that of most rows then. Empty where all are alike.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<Vec<RowsPlan>>"))]
+    pub rows: Vec<RowsPlan>,
     /// The pattern that decided, or `otherwise`, or in parentheses why no pattern did.
     pub rule: String,
     /// What it does in the model, where its family is known and says so.
@@ -122,6 +126,19 @@ pub struct TensorPlan {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub error: Option<RoundingError>,
+}
+
+/// Rows of a tensor that share a precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct RowsPlan {
+    /// What they are stored in.
+    pub precision: Precision,
+    /// How many they are.
+    pub rows: u64,
+    /// Their bytes. Which class a row is of takes a few bits beside them.
+    pub bytes: u64,
 }
 
 /// The difference between a tensor and what its codes decode to.

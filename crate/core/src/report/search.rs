@@ -26,20 +26,35 @@ pub struct SearchCosts {
     pub window: u64,
 }
 
-/// What rounding one tensor costs.
+/// What rounding one tensor costs, or some of its rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct TensorCosts {
     /// Its name.
     pub tensor: String,
+    /// Of a token table or a head, which is chosen about in classes of rows: which rows these are.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub rows: Option<CostRows>,
     /// What it does.
     #[cfg_attr(feature = "types", ts(optional = nullable))]
     pub role: Option<Role>,
-    /// Its parameters.
+    /// Its parameters, those of these rows alone.
     pub params: u64,
     /// What each precision would cost, the smallest first.
     pub choices: Vec<Cost>,
+}
+
+/// Rows of a token table or a head, counted from the most used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CostRows {
+    /// How many are used more.
+    pub after: u64,
+    /// How many these are.
+    pub count: u64,
 }
 
 /// What a precision costs a tensor.
@@ -55,7 +70,7 @@ pub struct Cost {
     pub step: Option<f64>,
     /// Bytes of codes and scales; with a step, as they are stored, coded.
     pub bytes: u64,
-    /// Divergence of the model with this tensor alone rounded, in nats a token.
+    /// Divergence of the model with this tensor, or these rows, alone rounded, in nats a token.
     pub kl: f64,
     /// Whether that was measured, or is nothing because the tensor has these codes already; else it follows from the
     /// measurement of the nearest number of bits, a quarter for each bit more, or from those of other steps.

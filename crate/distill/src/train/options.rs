@@ -1,6 +1,6 @@
 //! What a training run is told.
 
-use statepress_core::{Encoding, Role};
+use statepress_core::Role;
 use statepress_engine::EngineError;
 
 use crate::Trainable;
@@ -67,7 +67,7 @@ impl Trains {
         match self {
             Self::All => true,
             Self::Vectors => {
-                let coded = matches!(weight.encoding, Encoding::Codes(_));
+                let coded = weight.encoding.is_described();
                 !coded && (weight.shape.len() == 1 || weight.role == Role::Dynamics)
             }
         }

@@ -1,5 +1,5 @@
 //! How much single rows matter: of a head by how often what they make is predicted, of a table by how often they are likely to be
-//! looked up. Steps that are chosen for an entropy coder are as large as a row can bear.
+//! looked up. Steps that are chosen for an entropy coder are as large as a row can bear, and classes of rows are cut in that order.
 
 use statepress_kernels::gptq::{Prepared, Steps};
 use statepress_kernels::program::{Layout, MatrixId, Program};
@@ -17,6 +17,8 @@ pub struct RowUse {
     table: Vec<f32>,
     /// The largest step of the head's weights.
     most: f64,
+    /// Rows by how much they matter to the head, the most first.
+    order: Vec<u32>,
 }
 
 impl RowUse {
@@ -24,7 +26,15 @@ impl RowUse {
     pub fn new(head: &HeadStatistics, h: &[f32], damping: f64) -> Self {
         let prepared = Prepared::new(h, h.len().isqrt(), damping, "the head");
         let table = weights(&head.mean).into_iter().map(|weight| weight.max(LEAST)).collect();
-        Self { head: weights(&head.alpha), table, most: prepared.most_for_logits() }
+        let mut order: Vec<u32> = (0..head.alpha.len() as u32).collect();
+        order.sort_by(|&a, &b| head.alpha[b as usize].total_cmp(&head.alpha[a as usize]));
+        Self { head: weights(&head.alpha), table, most: prepared.most_for_logits(), order }
+    }
+
+    /// `rows` rows of the head or the table, the most used first: those beyond the vocabulary, which nobody uses, last.
+    pub fn order(&self, rows: usize) -> Vec<u32> {
+        let known = self.order.iter().copied().filter(|&row| (row as usize) < rows);
+        known.chain(self.order.len() as u32..rows as u32).collect()
     }
 
     /// Steps for the rows of a matrix, which are taken to matter alike where nothing is known.
@@ -73,6 +83,7 @@ mod tests {
             covariance: None,
         };
         let rows = RowUse::new(&head, &head.h, 0.01);
+        assert_eq!(rows.order(3), [0, 1, 2], "padding is last");
         assert!(rows.head[1] < 1e-5 && rows.table[1] == LEAST && rows.most.is_finite());
     }
 }

@@ -1,8 +1,8 @@
 //! Which precision for which tensor: the step that saves most divergence for a byte, again and again.
 
 use statepress_core::Recipe;
-use statepress_core::recipe::{Rule, Step};
-use statepress_core::report::{Cost, SearchCosts, SearchPoint, SearchResult, SearchTarget};
+use statepress_core::recipe::{RowRule, Rule, Step};
+use statepress_core::report::{Cost, SearchCosts, SearchPoint, SearchResult, SearchTarget, TensorCosts};
 
 use crate::EngineError;
 
@@ -142,12 +142,20 @@ impl<'a> Walk<'a> {
         recipe.name = format!("{}-{:.2}x", recipe.name, self.point().ratio);
         for step in &mut recipe.steps {
             let Step::Quantize(quantize) = step else { continue };
-            let chosen = self.costs.tensors.iter().zip(self.choices());
-            let rules = chosen.map(|(it, cost)| Rule {
-                pattern: it.tensor.clone(),
-                precision: cost.precision,
-                step: cost.step,
+            let chosen: Vec<_> = self.costs.tensors.iter().zip(self.choices()).collect();
+            // The rows of a tensor follow each other; the last are what its rule says of the rest.
+            let rules = chosen.chunk_by(|(a, _), (b, _)| a.tensor == b.tensor && b.rows.is_some());
+            let rules = rules.filter_map(|units| {
+                let ((it, cost), before) = units.split_last()?;
+                let row = |(unit, cost): &(&TensorCosts, &Cost)| RowRule {
+                    label: None,
+                    count: unit.rows.map(|rows| rows.count as usize),
+                    precision: cost.precision,
+                };
+                let rows = before.iter().map(row).collect();
+                Some(Rule { pattern: it.tensor.clone(), precision: cost.precision, step: cost.step, rows })
             });
+            let rules: Vec<Rule> = rules.collect();
             quantize.rules.splice(0..0, rules);
         }
         recipe.compensated()

@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{GptqOptions, Quantize, Step};
-use statepress_core::report::{Cost, SearchCosts, TensorCosts};
+use statepress_core::report::{Cost, CostRows, SearchCosts, TensorCosts};
 use statepress_core::words::counted;
-use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Role, Source, Tensor};
+use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Role, Source, Tensor, shape};
 use statepress_formats::Survey;
 use statepress_kernels::codecs::{self, Clip};
 
+use super::rows;
 use super::steps::{FAST_TIMES, TIMES, short, spaced};
 use crate::EngineError;
 use crate::calibrate::{Sample, windows};
@@ -18,6 +19,7 @@ use crate::families::{HEAD, ModelSpec};
 use crate::models::Model;
 use crate::techniques::compensate::{Compensate, How};
 use crate::techniques::plan::{plan, quantize_step};
+use crate::techniques::rows::told_apart;
 use crate::techniques::{coding, measure, tying};
 
 /// What is stored how where the search does not choose; it chooses where this says NF4.
@@ -67,13 +69,16 @@ pub struct Costs {
     tensors: Vec<TensorCosts>,
 }
 
-/// A tensor that is chosen about.
+/// A tensor that is chosen about, or a class of its rows.
 struct Chosen {
     /// Where it is in the index.
     position: usize,
+    rows: Option<CostRows>,
     role: Option<Role>,
-    /// What it takes as the base says.
+    /// What its tensor takes as the base says; of the classes of a tensor the first has it.
     bytes: u64,
+    /// What says which class a row of its tensor is of; likewise.
+    index_bytes: u64,
 }
 
 /// The tensor at work.
@@ -120,9 +125,21 @@ impl Costs {
         for (decision, report) in planned.decisions.iter().zip(&planned.plan.tensors) {
             let Form::Coded(Encoding::Codes(coding)) = decision.form else { continue };
             if coding.grid == CHOSEN && is_matrix(&report.name) {
-                let (role, bytes) = (report.role, report.bytes_after);
-                chosen.push(Chosen { position: decision.position, role, bytes });
+                let (position, role, bytes) = (decision.position, report.role, report.bytes_after);
                 fixed_bytes -= bytes;
+                let entry = &index.tensors[position];
+                let cut =
+                    !options.coded && rows::is_cut(entry, role) && told_apart(&entry.name, spec, &index);
+                let classes = if cut { rows::classes(entry) } else { Vec::new() };
+                let index_bytes = rows::index_bytes(&classes);
+                chosen.push(Chosen { position, rows: classes.first().copied(), role, bytes, index_bytes });
+                chosen.extend(classes.iter().skip(1).map(|&rows| Chosen {
+                    position,
+                    rows: Some(rows),
+                    role,
+                    bytes: 0,
+                    index_bytes: 0,
+                }));
             }
         }
         if chosen.is_empty() {
@@ -165,28 +182,36 @@ impl Costs {
     /// For costs that are not those of the first tensors that this one would measure.
     pub fn resumed(mut self, known: Vec<TensorCosts>) -> Result<Self, EngineError> {
         for (at, it) in known.iter().enumerate() {
-            let expected = self.chosen.get(at).map_or("no more", |it| &self.index.tensors[it.position].name);
-            if it.tensor != expected {
-                return Err(EngineError::option(
-                    "costs",
-                    &it.tensor,
-                    format!("those of this model: {expected}"),
-                ));
+            let expected = self.chosen.get(at);
+            let name = expected.map_or("no more", |it| &self.index.tensors[it.position].name);
+            if it.tensor != name || expected.is_some_and(|expected| expected.rows != it.rows) {
+                return Err(EngineError::option("costs", &it.tensor, format!("those of this model: {name}")));
             }
         }
-        known.iter().for_each(|it| self.compensate.forget(&it.tensor));
         self.tensors = known;
+        self.tensors.truncate(self.complete());
+        self.tensors.iter().for_each(|it| self.compensate.forget(&it.tensor));
         Ok(self)
+    }
+
+    /// How many of the costs are of tensors of which all classes of rows are measured.
+    fn complete(&self) -> usize {
+        let position = |at: usize| self.chosen.get(at).map(|it| it.position);
+        let mut measured = (0..=self.tensors.len()).rev();
+        measured.find(|&at| at == 0 || position(at - 1) != position(at)).unwrap_or(0)
     }
 
     /// What is measured so far.
     pub fn so_far(&self) -> SearchCosts {
-        let left = self.chosen.get(self.tensors.len()..).unwrap_or_default();
+        // A recipe says something of all rows of a tensor.
+        let (measured, left) = self.chosen.split_at(self.complete().min(self.chosen.len()));
         SearchCosts {
             base: self.base.clone(),
             bytes_before: self.bytes_before,
-            fixed_bytes: self.fixed_bytes + left.iter().map(|it| it.bytes).sum::<u64>(),
-            tensors: self.tensors.clone(),
+            fixed_bytes: self.fixed_bytes
+                + left.iter().map(|it| it.bytes).sum::<u64>()
+                + measured.iter().map(|it| it.index_bytes).sum::<u64>(),
+            tensors: self.tensors[..measured.len()].to_vec(),
             unmeasured: left.len() as u64,
             tokens: self.judge.tokens() as u64,
             window: self.judge.window() as u64,
@@ -244,12 +269,58 @@ impl Costs {
     /// What a tensor costs at every grid.
     async fn grids(&self, subject: &Subject) -> Result<Vec<Cost>, EngineError> {
         let mut measured = Vec::new();
-        for &grid in if self.options.fast { &[Grid::Lm3][..] } else { &MEASURED } {
+        for &grid in self.measured_grids() {
             if self.encoding(grid) != subject.stored {
                 measured.push(self.measure(subject, grid).await?);
             }
         }
-        Ok(self.choices(subject, &measured))
+        Ok(self.choices(subject, &subject.entry.shape, &measured))
+    }
+
+    fn measured_grids(&self) -> &'static [Grid] {
+        if self.options.fast { &[Grid::Lm3] } else { &MEASURED }
+    }
+
+    /// What some rows of a tensor cost at every grid, while the others are what they were.
+    async fn rows(&self, subject: &Subject, which: CostRows) -> Result<Vec<Cost>, EngineError> {
+        let Subject { entry, values, found, .. } = subject;
+        let (rows, cols) = shape::matrix(&entry.shape);
+        let order = self.compensate.order(&entry.name, rows)?;
+        let mut which = order[which.after as usize..][..which.count as usize].to_vec();
+        which.sort_unstable();
+        let some: Vec<f32> =
+            which.iter().flat_map(|&row| &values[row as usize * cols..][..cols]).copied().collect();
+        let shape = [which.len(), cols];
+        let grids = self.measured_grids().iter().map(|&grid| (grid, self.encoding(grid)));
+        let codings = grids.clone().filter_map(|(_, encoding)| encoding.coding());
+        let compensated = codings.clone().all(|it| self.compensate.reason(&entry.name, it.group).is_none());
+        let rounded = match compensated {
+            true => self
+                .compensate
+                .rounded_rows(entry, codings.map(|coding| (some.as_slice(), coding, Clip::Absmax)))?,
+            false => grids
+                .clone()
+                .map(|(_, encoding)| coding::rounded(entry, &some, &shape, encoding, Clip::Absmax, found))
+                .collect::<Result<_, _>>()?,
+        };
+        let mut measured = Vec::new();
+        for ((grid, _), rounded) in grids.zip(rounded) {
+            let mut values = values.clone();
+            for (&row, numbers) in which.iter().zip(codecs::decode(&rounded.tensor).chunks_exact(cols)) {
+                values[row as usize * cols..][..cols].copy_from_slice(numbers);
+            }
+            let changed =
+                self.compensate.replaced(&entry.name, Tensor::from_f32(entry.shape.clone(), values))?;
+            let (precision, bytes) = (Precision::Codes(grid), rounded.tensor.bytes());
+            measured.push(Cost {
+                precision,
+                step: None,
+                bytes,
+                kl: self.judge.of(&changed).await?,
+                measured: true,
+            });
+        }
+        Ok(self.choices(subject, &shape, &measured))
     }
 
     /// What a tensor costs at every step; at every grid, where errors cannot be made up for.
@@ -287,7 +358,7 @@ impl Costs {
     }
 
     /// What each precision costs, by those that were measured.
-    fn choices(&self, subject: &Subject, measured: &[Cost]) -> Vec<Cost> {
+    fn choices(&self, subject: &Subject, shape: &[usize], measured: &[Cost]) -> Vec<Cost> {
         let cost = |&grid: &Grid| {
             let (precision, encoding) = (Precision::Codes(grid), self.encoding(grid));
             if let Some(cost) = measured.iter().find(|cost| cost.precision == precision) {
@@ -296,7 +367,7 @@ impl Costs {
             if let Some(cost) = self.kept(subject.stored, grid, &subject.entry) {
                 return Some(cost);
             }
-            let bytes = encoding.bytes(&subject.entry.shape);
+            let bytes = encoding.bytes(shape);
             let nearest =
                 measured.iter().min_by_key(|cost| cost.precision.bits().abs_diff(grid.bits() as u64))?;
             let finer = grid.bits() as f64 - nearest.precision.bits() as f64;
@@ -317,7 +388,7 @@ impl Job for Costs {
         if self.judge.prepare().await? {
             return Ok(Some(self.progress(None)));
         }
-        let Some(&Chosen { position, role, .. }) = self.chosen.get(self.tensors.len()) else {
+        let Some(&Chosen { position, rows, role, .. }) = self.chosen.get(self.tensors.len()) else {
             return Ok(None);
         };
         let entry = self.index.tensors[position].clone();
@@ -325,13 +396,17 @@ impl Job for Costs {
             return Ok(Some(progress));
         }
         let subject = self.read(entry)?;
-        let choices = match self.options.coded {
-            true => self.steps(&subject).await?,
-            false => self.grids(&subject).await?,
+        let choices = match (self.options.coded, rows) {
+            (true, _) => self.steps(&subject).await?,
+            (false, None) => self.grids(&subject).await?,
+            (false, Some(rows)) => self.rows(&subject, rows).await?,
         };
-        let (tensor, params) = (subject.entry.name.clone(), subject.entry.params());
-        self.compensate.forget(&tensor);
-        self.tensors.push(TensorCosts { tensor: tensor.clone(), role, params, choices });
+        let (tensor, shape) = (subject.entry.name.clone(), &subject.entry.shape);
+        let params = rows.map_or(subject.entry.params(), |it| it.count * shape::matrix(shape).1 as u64);
+        self.tensors.push(TensorCosts { tensor: tensor.clone(), rows, role, params, choices });
+        if self.complete() == self.tensors.len() {
+            self.compensate.forget(&tensor);
+        }
         Ok(Some(self.progress(Some(tensor))))
     }
 

@@ -5,6 +5,7 @@
 
 mod allocate;
 mod costs;
+mod rows;
 mod steps;
 
 pub use allocate::{allocate, check_target};

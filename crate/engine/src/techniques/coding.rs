@@ -32,13 +32,28 @@ pub(crate) fn code(
     clip: Clip,
     found: &Survey,
 ) -> Result<Coded, EngineError> {
-    let clip = clip_of(encoding, clip);
-    let encoded = codecs::encode(values, &entry.shape, encoding, clip).map_err(|error| match error {
+    let coded = rounded(entry, values, &entry.shape, encoding, clip, found)?;
+    Ok(measured(entry, values, coded, found))
+}
+
+/// Rounds numbers of a tensor, or of some of its rows, plainly.
+///
+/// # Errors
+/// As [`code`].
+pub(crate) fn rounded(
+    entry: &Entry,
+    values: &[f32],
+    shape: &[usize],
+    encoding: Encoding,
+    clip: Clip,
+    found: &Survey,
+) -> Result<Compensated, EngineError> {
+    let coded = codecs::encode(values, shape, encoding, clip_of(encoding, clip));
+    let codecs::Encoded { tensor, clipped } = coded.map_err(|error| match error {
         KernelError::NotFinite { .. } => not_finite(entry, encoding, found),
         error => EngineError::Codec { tensor: entry.name.clone(), error },
     })?;
-    let (error, findings) = measure::measure(entry, values, &encoded.tensor, found, encoded.clipped);
-    Ok(Coded { tensor: encoded.tensor, error, findings })
+    Ok(Compensated { tensor, clipped, findings: Vec::new() })
 }
 
 /// A tensor whose errors were made up for, compared with its numbers.
@@ -112,7 +127,7 @@ pub(crate) fn clipped(entry: &Entry, encoding: Encoding, error: &RoundingError) 
         error.clipped,
         counted(entry.params(), "number", "numbers"),
         entry.name,
-        encoding.precision().name(),
+        encoding.name(),
         plural(&error.clipped, "was", "were")
     );
     (error.clipped > 0).then(|| Finding::warning("clipped", message).about(&entry.name))
@@ -120,8 +135,13 @@ pub(crate) fn clipped(entry: &Entry, encoding: Encoding, error: &RoundingError) 
 
 /// The percentile by which an encoding clips on purpose.
 pub(crate) fn percentile(encoding: Encoding, clip: Clip) -> Option<f64> {
-    match (encoding, clip) {
-        (Encoding::Codes(Coding { grid: Grid::Int8, .. }), Clip::Percentile(percentile)) => Some(percentile),
+    let is_int8 = |encoding: Encoding| matches!(encoding, Encoding::Codes(Coding { grid: Grid::Int8, .. }));
+    let asked = match encoding {
+        Encoding::Rows(classes) => classes.all().iter().any(|class| is_int8(class.encoding())),
+        plain => is_int8(plain),
+    };
+    match clip {
+        Clip::Percentile(percentile) if asked => Some(percentile),
         _ => None,
     }
 }

@@ -4,6 +4,8 @@
 //! when their tensor is written: beside the model, which is loaded whole, they take [`BUDGET`](crate::calibrate::BUDGET),
 //! and a tensor that is larger by itself what it takes.
 
+mod round;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -11,11 +13,9 @@ use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::GptqOptions;
 use statepress_core::words::counted;
 use statepress_core::{Coding, Entry, Finding, Group, Index, Tensor};
-use statepress_kernels::codecs::{self, Clip};
-use statepress_kernels::gptq::{self, Fit, Groups, Options, Prepared, Steps};
-use statepress_kernels::program::{Layout, Matrix, MatrixId, Program};
+use statepress_kernels::codecs;
+use statepress_kernels::program::{Layout, MatrixId, Program};
 
-use super::keep::tell_once;
 use crate::EngineError;
 use crate::calibrate::{
     HeadStatistics, Marks, Measured, Probe, RowUse, Sample, Statistics, StatisticsOptions, entered,
@@ -24,6 +24,7 @@ use crate::calibrate::{
 use crate::error::listed;
 use crate::families::ModelSpec;
 use crate::models::{CpuRunner, Model};
+pub(crate) use round::{Compensated, How};
 
 /// Rounding with errors made up for, under way.
 pub(crate) struct Compensate {
@@ -66,22 +67,6 @@ enum Use {
     LookedUp,
     /// Both: a table that is the head as well.
     Both,
-}
-
-/// How a tensor is rounded.
-#[derive(Clone, Copy)]
-pub(crate) struct How {
-    pub clip: Clip,
-    /// How far apart the levels of its rows are, in units of what it puts out; fitted to its numbers where nothing is said.
-    pub step: Option<f64>,
-}
-
-/// A tensor that was coded.
-pub(crate) struct Compensated {
-    pub tensor: Tensor,
-    /// Values beyond a percentile that the recipe clips to.
-    pub clipped: u64,
-    pub findings: Vec<Finding>,
 }
 
 const NO_MATRIX: &str = "the model neither multiplies by them nor looks them up";
@@ -254,21 +239,36 @@ impl Compensate {
         how: How,
     ) -> Result<Option<Compensated>, EngineError> {
         let coded = match self.reason(&entry.name, coding.group) {
-            Some(reason) => {
-                self.plain.entry(reason).or_default().push(entry.name.clone());
-                None
-            }
+            Some(_) => None,
             None => Some(self.rounded(entry, values, coding, how)?),
         };
-        if coded.is_some() {
-            self.done += 1;
-            if self.tensors.get(&entry.name).is_some_and(|it| it.use_ == Use::LookedUp) {
-                let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
-                self.findings.push(Finding::info("lookup-substitute", message).about(&entry.name));
+        self.done_with(&entry.name, coding.group);
+        Ok(coded)
+    }
+
+    /// Notes what was done to a tensor that is coded now, and forgets what is known of it.
+    pub fn done_with(&mut self, tensor: &str, group: Group) {
+        match self.reason(tensor, group) {
+            Some(reason) => self.plain.entry(reason).or_default().push(tensor.into()),
+            None => {
+                self.done += 1;
+                if self.tensors.get(tensor).is_some_and(|it| it.use_ == Use::LookedUp) {
+                    let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
+                    self.findings.push(Finding::info("lookup-substitute", message).about(tensor));
+                }
             }
         }
-        self.forget(&entry.name);
-        Ok(coded)
+        self.forget(tensor);
+    }
+
+    /// So many rows of the head or the table, the most used first.
+    ///
+    /// # Errors
+    /// Where the text was not read for the head.
+    pub fn order(&self, tensor: &str, rows: usize) -> Result<Vec<u32>, EngineError> {
+        let unknown =
+            || EngineError::Evaluation(format!("how much the rows of {tensor} are used was not measured"));
+        Ok(self.rows.as_ref().ok_or_else(unknown)?.order(rows))
     }
 
     /// Why errors of a tensor cannot be made up for.
@@ -279,70 +279,6 @@ impl Compensate {
             Some(it) if it.use_ == Use::LookedUp && self.lookups.is_none() => Some(NO_HEAD),
             Some(_) => None,
         }
-    }
-
-    /// Rounds a tensor of which everything is known, and of which [`Self::reason`] has nothing to say.
-    pub fn rounded(
-        &self,
-        entry: &Entry,
-        values: &[f32],
-        coding: Coding,
-        How { clip, step }: How,
-    ) -> Result<Compensated, EngineError> {
-        let not_measured = || EngineError::Evaluation(format!("{} was not measured", entry.name));
-        let Wanted { matrices, use_ } = self.tensors.get(&entry.name).ok_or_else(not_measured)?;
-        let program = &self.model.info.program;
-        let numbers: usize = matrices.iter().map(|&id| program.matrix(id)).map(|it| it.rows * it.cols).sum();
-        if numbers != values.len() {
-            let message = format!("{} is of another shape in the model that reads the text", entry.name);
-            return Err(EngineError::Evaluation(message));
-        }
-        let fit = match clip {
-            Clip::Absmax => Fit::Weighted,
-            Clip::Percentile(percentile) => Fit::Percentile(percentile),
-        };
-        let options = Options { fit, damping: self.options.damping, passes: self.options.passes };
-        let (mut codes, mut scales, mut findings) =
-            (Vec::with_capacity(values.len()), Vec::new(), Vec::new());
-        for &id in matrices {
-            let (values, groups) = part(program.matrix(id), values, coding.group);
-            let h = self.h(id, *use_).ok_or_else(not_measured)?;
-            let prepared = Prepared::new(h, groups.cols, options.damping, &entry.name);
-            let rounded = match step {
-                Some(step) => {
-                    let steps = RowUse::steps(self.rows.as_ref(), program, id, step);
-                    prepared.round_in_steps(values, groups, steps, options.passes)
-                }
-                None => gptq::round(&prepared, values, coding, groups, &options),
-            };
-            codes.extend(rounded.codes);
-            scales.extend(rounded.scales);
-            rounded.findings.into_iter().for_each(|finding| tell_once(&mut findings, finding));
-        }
-        let clipped = match clip {
-            Clip::Absmax => 0,
-            Clip::Percentile(_) => {
-                beyond(values, coding.group.size(&entry.shape), &scales, coding.grid.most())
-            }
-        };
-        let tensor = codecs::assemble(&entry.shape, coding, codes, scales)
-            .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
-        Ok(Compensated { tensor, clipped, findings })
-    }
-
-    /// The step at which the codes of a tensor have about three bits, for [`How::step`].
-    pub fn usual_step(&self, entry: &Entry, values: &[f32]) -> Option<f64> {
-        let program = &self.model.info.program;
-        let Wanted { matrices, use_ } = self.tensors.get(&entry.name)?;
-        let step = |&id: &MatrixId| {
-            let (values, groups) = part(program.matrix(id), values, Group::Row);
-            let prepared = Prepared::new(self.h(id, *use_)?, groups.cols, self.options.damping, &entry.name);
-            let Steps { weights, .. } = RowUse::steps(self.rows.as_ref(), program, id, 1.0);
-            Some(prepared.usual_step(values, groups, weights).ln())
-        };
-        let logs: Option<Vec<f64>> = matrices.iter().map(step).collect();
-        let logs = logs?;
-        Some((logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp())
     }
 
     /// The model with a tensor in place of its own.
@@ -399,25 +335,4 @@ impl Compensate {
         findings.extend(self.findings.iter().cloned());
         findings
     }
-}
-
-/// The numbers of a matrix in those of its tensor, and what shares scales in it.
-fn part<'a>(matrix: &Matrix, values: &'a [f32], group: Group) -> (&'a [f32], Groups) {
-    let (rows, cols) = (matrix.rows, matrix.cols);
-    let values = match matrix.layout {
-        Layout::Plain | Layout::Transposed => values,
-        Layout::Part { index, .. } => &values[index * rows * cols..][..rows * cols],
-    };
-    let transposed = matrix.layout == Layout::Transposed;
-    let shape = if transposed { [cols, rows] } else { [rows, cols] };
-    (values, Groups { rows, cols, group: group.size(&shape), transposed })
-}
-
-/// How many values the last code of their group does not reach.
-fn beyond(values: &[f32], group: usize, scales: &[f32], most: f32) -> u64 {
-    let groups = values.chunks(group).zip(scales);
-    let of = |(values, scale): (&[f32], &f32)| {
-        values.iter().filter(|value| value.abs() > (most + 0.5) * scale).count() as u64
-    };
-    groups.map(of).sum()
 }

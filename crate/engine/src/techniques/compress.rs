@@ -16,6 +16,7 @@ use super::coding::{self, Clipped};
 use super::compensate::{Compensate, How};
 use super::measure;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
+use super::rows;
 use super::tying::{self, Tying};
 use crate::calibrate::Marks;
 use crate::families::{ASSUMED, HEAD, ModelSpec};
@@ -86,7 +87,7 @@ impl Compress {
             (None, None) => None,
             (Some(options), Some((model, ids))) => {
                 let coded = planned.decisions.iter().filter(|decision| match decision.form {
-                    Form::Coded(encoding @ Encoding::Codes(_)) => {
+                    Form::Coded(encoding @ (Encoding::Codes(_) | Encoding::Rows(_))) => {
                         !is_stored_as(&index.tensors[decision.position], encoding) || decision.step.is_some()
                     }
                     _ => false,
@@ -159,9 +160,14 @@ impl Compress {
             return self.write(decision, &tensor, tensor.bytes() + entry.coded_bytes() + beside);
         }
         let (values, while_decoding) = numbers(tensor);
-        let compensated = match (&mut self.compensate, encoding) {
-            // Numbers that are not finite are refused by what rounds plainly.
-            (Some(compensate), Encoding::Codes(coding)) if found.nan + found.infinite + found.beyond == 0 => {
+        // Numbers that are not finite are refused by what rounds plainly.
+        let compensate = self.compensate.as_mut().filter(|_| found.nan + found.infinite + found.beyond == 0);
+        let compensated = match (compensate, encoding) {
+            (compensate, Encoding::Rows(classes)) => {
+                let work = rows::Work { entry, values: &values, found: &found, clip: self.clip };
+                Some(work.code(&classes, decision.rows.as_ref(), compensate)?)
+            }
+            (Some(compensate), Encoding::Codes(coding)) => {
                 let how = How { clip: coding::clip_of(encoding, self.clip), step: decision.step };
                 compensate.code(entry, &values, coding, how)?
             }

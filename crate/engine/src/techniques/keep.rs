@@ -100,18 +100,17 @@ pub(super) fn tell_once(findings: &mut Vec<Finding>, finding: Finding) {
 pub(super) fn recoded(entry: &Entry, encoding: Encoding, known: &Known) -> Option<Finding> {
     let was = match &entry.stored {
         Stored::Strided(_) | Stored::Opaque { .. } => return None,
-        Stored::Affine { .. } => "by torch",
-        Stored::Packed { encoding, .. } => encoding.precision().name(),
-        Stored::Coded(coded) => &coded.scheme,
+        Stored::Affine { .. } => "by torch".into(),
+        Stored::Packed { encoding, .. } => encoding.name(),
+        Stored::Coded(coded) => coded.scheme.clone(),
     };
-    let now = encoding.precision();
-    if !now.is_quantized() || keep(entry, known, &mut Vec::new()) == Form::Coded(encoding) {
+    if !encoding.is_described() || keep(entry, known, &mut Vec::new()) == Form::Coded(encoding) {
         return None;
     }
     let message = format!(
         "quantized before ({was}), coded a second time as {}: the errors of both add up; start from the original \
          weights for a better result",
-        now.name()
+        encoding.name()
     );
     Some(Finding::warning("recoded", message).about(&entry.name))
 }

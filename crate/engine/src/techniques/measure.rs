@@ -42,18 +42,7 @@ pub(crate) fn survey(source: &dyn Source, entry: &Entry, read: &Tensor) -> Resul
     if matches!(&entry.stored, Stored::Strided(view) if view.dtype == DType::F64) {
         return Ok(statepress_formats::survey(source, entry)?);
     }
-    let special = match &read.data {
-        Packed::F32(values) => !all_finite(values),
-        Packed::F16(bits) => highest(bits) >= F16_SPECIAL,
-        Packed::Bf16(bits) => highest(bits) >= BF16_SPECIAL,
-        Packed::Codes(codes) => match &codes.scales {
-            Scales::F32(values) => !all_finite(values),
-            Scales::F16(bits) => highest(bits) >= F16_SPECIAL,
-            Scales::Log8 { unit, .. } => !unit.is_finite(),
-            Scales::Double { nested, offset, .. } => !(all_finite(nested) && offset.is_finite()),
-        },
-    };
-    if !special {
+    if !may_be_special(read) {
         return Ok(Survey::default());
     }
     let mut it = Survey::default();
@@ -63,6 +52,22 @@ pub(crate) fn survey(source: &dyn Source, entry: &Entry, read: &Tensor) -> Resul
         it.first.get_or_insert((index, value.into()));
     }
     Ok(it)
+}
+
+/// Whether any number may not be finite.
+fn may_be_special(tensor: &Tensor) -> bool {
+    match &tensor.data {
+        Packed::F32(values) => !all_finite(values),
+        Packed::F16(bits) => highest(bits) >= F16_SPECIAL,
+        Packed::Bf16(bits) => highest(bits) >= BF16_SPECIAL,
+        Packed::Codes(codes) => match &codes.scales {
+            Scales::F32(values) => !all_finite(values),
+            Scales::F16(bits) => highest(bits) >= F16_SPECIAL,
+            Scales::Log8 { unit, .. } => !unit.is_finite(),
+            Scales::Double { nested, offset, .. } => !(all_finite(nested) && offset.is_finite()),
+        },
+        Packed::Rows(rows) => rows.parts().iter().any(may_be_special),
+    }
 }
 
 /// The highest magnitude of 16-bit floats, as bits.
@@ -131,12 +136,20 @@ pub(crate) fn measure(
 ) -> (RoundingError, Vec<Finding>) {
     let (_, cols) = coded.matrix();
     let encoding = coded.encoding();
-    let floats = !encoding.precision().is_quantized();
+    let floats = !encoding.is_described();
     let (unit, what) = match encoding.coding() {
         Some(Coding { group: group @ Group::Values(_), .. }) => (group.size(&coded.shape), "groups"),
         _ => (cols.max(1), "rows"),
     };
-    let overflowed = if floats { beyond_codes } else { 0 };
+    let overflowed = match &coded.data {
+        // Beyond codes is one thing, beyond the floats of another class something else.
+        Packed::Rows(_) if may_be_special(coded) => {
+            let pairs = values.iter().zip(codecs::decode(coded));
+            pairs.filter(|(a, b)| a.is_finite() && !b.is_finite()).count() as u64
+        }
+        Packed::Rows(_) | Packed::Codes(_) => 0,
+        _ => beyond_codes,
+    };
     let special = before != &Survey::default() || overflowed > 0;
     let mut sums = Sums::default();
     let (mut zeroed, mut zero_units, mut flipped) = (0u64, 0u64, 0u64);
@@ -249,13 +262,17 @@ struct Lost<'a> {
 impl Lost<'_> {
     fn findings(&self, error: &RoundingError) -> Vec<Finding> {
         let Self { entry, encoding, units, what, zero_units, coarse, .. } = self;
-        let (name, n, precision) = (&entry.name, entry.params(), encoding.precision().name());
+        let (name, n, precision) = (&entry.name, entry.params(), encoding.name());
         let numbers = plural(&n, "number", "numbers");
         let percent = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
         let mut findings = Vec::new();
         if let Some((index, value)) = self.first_overflow {
+            let is_fp16 = |encoding: Encoding| encoding == Encoding::Fp16;
+            let classes = encoding.classes().map_or(&[][..], |classes| classes.all());
             let (most, instead) = match encoding {
-                Encoding::Fp16 => ("65504", "bf16 and fp32 hold"),
+                it if is_fp16(*it) || classes.iter().any(|class| is_fp16(class.encoding())) => {
+                    ("65504", "bf16 and fp32 hold")
+                }
                 _ => ("3.39e38", "fp32 holds"),
             };
             let message = format!(
@@ -266,7 +283,7 @@ impl Lost<'_> {
             findings.push(Finding::warning("overflow", message).about(name));
         }
         let share = percent(error.zeroed, n);
-        let message = if encoding.precision().is_quantized() {
+        let message = if encoding.is_described() {
             format!(
                 "{zero_units} of {units} {what} of {name}, {share:.1} % of its numbers, are too small for {precision} and became nothing but zeros"
             )
@@ -300,7 +317,11 @@ fn is_negative(coded: &Tensor, group: usize) -> bool {
 /// Scales so small that their type has next to no digits for them.
 fn coarse_scales(coded: &Tensor) -> u64 {
     let small = |bits: u32| u64::from(bits > 0 && bits < COARSE);
-    let Packed::Codes(codes) = &coded.data else { return 0 };
+    let codes = match &coded.data {
+        Packed::Codes(codes) => codes,
+        Packed::Rows(rows) => return rows.parts().iter().map(coarse_scales).sum(),
+        _ => return 0,
+    };
     match &codes.scales {
         Scales::F32(values) => values.iter().map(|value| small(value.to_bits())).sum(),
         Scales::F16(bits) => bits.iter().map(|&bits| small(bits.into())).sum(),

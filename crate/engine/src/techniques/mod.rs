@@ -12,6 +12,7 @@ pub(crate) mod measure;
 mod pairs;
 pub mod plan;
 pub(crate) mod prune;
+pub(crate) mod rows;
 mod stored;
 pub mod tying;
 

@@ -3,13 +3,15 @@
 use statepress_core::words::{counted, plural};
 use std::collections::HashSet;
 
-use statepress_core::recipe::{self, Codecs, Quantize, Step};
+use statepress_core::encoding::RowClass;
+use statepress_core::recipe::{self, Codecs, Quantize, RowRule, Step};
 use statepress_core::report::{Bytes, Matched, Nominal, Plan, PrecisionShare, TensorPlan};
 use statepress_core::{Encoding, Entry, Finding, Form, Grid, Group, Index, Precision, Recipe, StoredAs};
 
 use super::follow::{Outline, measured_against, outline};
 use super::keep::{keep, recoded, tell_kept, tell_once, untouched};
 use super::prune;
+use super::rows::{self, By};
 use super::stored::{grows, to_be_coded};
 use super::tying::may_be_copy;
 use crate::EngineError;
@@ -29,6 +31,8 @@ pub struct Decision {
     pub coded: bool,
     /// How far apart the levels of its rows are, where the recipe says so.
     pub step: Option<f64>,
+    /// How its rows are told apart, where they are of several classes and not stored so already.
+    pub(crate) rows: Option<By>,
 }
 
 /// A plan for users and the decisions behind it, in file order.
@@ -143,28 +147,38 @@ pub(super) fn plan_knowing(
             continue;
         }
         let role = spec.weights.get(&entry.name).map(|weight| weight.role);
-        let (form, rule, step) = match (untouched(entry), quantize) {
+        let (form, rule, step, by) = match (untouched(entry), quantize) {
             (Some((form, why)), _) => {
                 kept.push((entry, why));
-                (form, why, None)
+                (form, why, None, None)
             }
-            (None, None) => (keep(entry, known, &mut findings), "(no quantize step)", None),
+            (None, None) => (keep(entry, known, &mut findings), "(no quantize step)", None, None),
             (None, Some(quantize)) => {
                 let names = spec.names.spellings(index, position);
                 let decides =
                     |rule: &recipe::Rule| names.any(|name| recipe::decides(&rule.pattern, name, role));
                 let rule = quantize.rules.iter().position(decides);
                 ruled.push((position, rule));
+                let rule = rule.map(|rule| &quantize.rules[rule]);
                 let (count, precision, pattern, step) = match rule {
-                    Some(rule) => {
-                        let rule = &quantize.rules[rule];
-                        (&mut matched, rule.precision, rule.pattern.as_str(), rule.step)
-                    }
+                    Some(rule) => (&mut matched, rule.precision, rule.pattern.as_str(), rule.step),
                     None => (&mut unmatched, quantize.otherwise, "otherwise", None),
                 };
                 count.tensors += 1;
                 count.params += entry.params();
-                let mut encoding = decide(entry, &quantize.codecs(), precision, &mut findings);
+                let codecs = quantize.codecs();
+                let shape = entry.shape.as_slice();
+                let mut encoding = decide(&entry.name, shape, &codecs, precision, &mut findings);
+                let mut by = None;
+                if let Some(rule) = rule.filter(|rule| !rule.rows.is_empty()) {
+                    let matrix = rows::Matrix { name: &entry.name, shape, role, rest: encoding };
+                    let mut refused = Vec::new();
+                    let encode = |it: &RowRule, shape: [usize; 2]| {
+                        decide(&entry.name, &shape, &codecs, it.precision, &mut refused)
+                    };
+                    (encoding, by) = rows::decide(&matrix, rule, (spec, index), encode, &mut findings);
+                    refused.into_iter().for_each(|finding| tell_once(&mut findings, finding));
+                }
                 // A shape that takes no codes has no steps.
                 let step = step.filter(|_| encoding.precision() == precision);
                 if step.is_some() {
@@ -173,7 +187,7 @@ pub(super) fn plan_knowing(
                 if let Some(finding) = recoded(entry, encoding, known) {
                     tell_once(&mut findings, finding);
                 }
-                (Form::Coded(encoding), pattern, step)
+                (Form::Coded(encoding), pattern, step, by)
             }
         };
         let counts_storage = storages.insert(storage_of(entry));
@@ -184,15 +198,16 @@ pub(super) fn plan_knowing(
         let bytes_after = form.bytes(&entry.shape);
         if !is_buffer(entry) {
             fp32 += if untouched(entry).is_some() { bytes_after } else { 4 * entry.params() };
-            nominal += entry.params() * element_bits(form) / 8;
+            nominal += element_bytes(form, entry.params());
             before += bytes_before;
             after += bytes_after;
-            share(&mut shares, form.stored_as(), entry.params(), bytes_after);
+            shared(&mut shares, form, entry, bytes_after);
         }
         tensors.push(TensorPlan {
             name: entry.name.clone(),
             precision: form.stored_as(),
             step,
+            rows: rows::reported(form.encoding(), &entry.shape),
             rule: rule.into(),
             role,
             why: role.map(|role| role.words().into()),
@@ -204,7 +219,7 @@ pub(super) fn plan_knowing(
         // What changes nothing leaves codes as they are stored.
         let coded = quantize.map_or(entry.coded_bytes() > 0, |quantize| quantize.coded);
         let coded = coded && matches!(form, Form::Coded(Encoding::Codes(_)));
-        decisions.push(Decision { position, form, coded, step });
+        decisions.push(Decision { position, form, coded, step, rows: by });
     }
 
     if let Some(first) = untied.first() {
@@ -285,7 +300,7 @@ pub(crate) fn decide_alone(
     }
     match untouched {
         Some((form, _)) => form,
-        None => Form::Coded(decide(entry, codecs, precision, findings)),
+        None => Form::Coded(decide(&entry.name, &entry.shape, codecs, precision, findings)),
     }
 }
 
@@ -294,24 +309,30 @@ fn mask_left_out(entry: &Entry) -> Finding {
 }
 
 /// The encoding of a tensor under a precision, or what a refusing shape takes instead.
-fn decide(entry: &Entry, codecs: &Codecs, precision: Precision, findings: &mut Vec<Finding>) -> Encoding {
-    if entry.params() == 0 {
+fn decide(
+    name: &str,
+    shape: &[usize],
+    codecs: &Codecs,
+    precision: Precision,
+    findings: &mut Vec<Finding>,
+) -> Encoding {
+    if shape.contains(&0) {
         if precision != Precision::Fp32 {
             let message = format!("{} refused: no numbers are in it; stored as fp32", precision.name());
-            findings.push(Finding::info("refused", message).about(&entry.name));
+            findings.push(Finding::info("refused", message).about(name));
         }
         return Encoding::Fp32;
     }
     let asked = codecs.encoding(precision);
     // 4-bit groups that do not fit a row fall back to 8 bits, vectors to full precision.
     for encoding in [asked, codecs.encoding(Precision::Codes(Grid::Int8)), Encoding::Fp32] {
-        let Some(_) = refusal(encoding, &entry.shape) else {
+        let Some(_) = refusal(encoding, shape) else {
             if encoding != asked
-                && let Some(reason) = refusal(asked, &entry.shape)
+                && let Some(reason) = refusal(asked, shape)
             {
                 let instead = encoding.precision().name();
                 let message = format!("{} refused: {reason}; stored as {instead}", precision.name());
-                findings.push(Finding::warning("refused", message).about(&entry.name));
+                findings.push(Finding::warning("refused", message).about(name));
             }
             return encoding;
         };
@@ -331,11 +352,18 @@ fn refusal(encoding: Encoding, shape: &[usize]) -> Option<String> {
     })
 }
 
-const fn element_bits(form: Form) -> u64 {
-    match form {
+/// Bytes of so many elements by their widths alone.
+fn element_bytes(form: Form, params: u64) -> u64 {
+    let bits = match form {
         Form::Kept(dtype) => 8 * dtype.bytes() as u64,
+        Form::Coded(Encoding::Rows(classes)) => {
+            let of_row = params / classes.rows().max(1) as u64;
+            let bits = |class: &RowClass| class.rows as u64 * of_row * class.encoding().precision().bits();
+            return classes.all().iter().map(bits).sum::<u64>() / 8;
+        }
         Form::Coded(encoding) => encoding.precision().bits(),
-    }
+    };
+    params * bits / 8
 }
 
 /// The rules that decide nothing, and why: no tensor is called so, or an earlier rule takes all that are.
@@ -396,6 +424,17 @@ fn unmatched_told(quantize: &Quantize, unmatched: &Matched) -> Option<Finding> {
         message += &format!(": over {UNMATCHED_ALARM} %, is the recipe for another model?");
     }
     (unmatched.tensors > 0).then(|| Finding::warning("unmatched", message))
+}
+
+/// Adds a tensor to what each precision holds; which class its rows are of belongs to that of most.
+fn shared(shares: &mut Vec<PrecisionShare>, form: Form, entry: &Entry, mut bytes: u64) {
+    let classes = rows::reported(form.encoding(), &entry.shape);
+    let (params, rows) = (entry.params(), classes.iter().map(|class| class.rows).sum::<u64>());
+    for class in &classes {
+        bytes -= class.bytes;
+        share(shares, StoredAs::Coded(class.precision), params / rows * class.rows, class.bytes);
+    }
+    share(shares, form.stored_as(), if classes.is_empty() { params } else { 0 }, bytes);
 }
 
 fn share(shares: &mut Vec<PrecisionShare>, precision: StoredAs, params: u64, bytes: u64) {

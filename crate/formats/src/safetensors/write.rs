@@ -298,6 +298,7 @@ enum Array<'a> {
     F32(&'a [f32]),
     Bits16(&'a [u16]),
     Bytes(&'a [u8]),
+    Indexes(Vec<u8>),
 }
 
 /// The arrays of a tensor, in the order of [`Form::parts`].
@@ -306,6 +307,10 @@ fn arrays(data: &Packed) -> Vec<Array<'_>> {
         Packed::F32(values) => return vec![Array::F32(values)],
         Packed::F16(bits) | Packed::Bf16(bits) => return vec![Array::Bits16(bits)],
         Packed::Codes(codes) => codes,
+        Packed::Rows(rows) => {
+            let parts = rows.parts().iter().flat_map(|part| arrays(&part.data));
+            return std::iter::once(Array::Indexes(rows.indexes())).chain(parts).collect();
+        }
     };
     let mut arrays = vec![Array::Bytes(&codes.codes)];
     match &codes.scales {
@@ -327,6 +332,7 @@ impl Array<'_> {
             Self::F32(values) => size_of_val(*values),
             Self::Bits16(bits) => size_of_val(*bits),
             Self::Bytes(codes) => codes.len(),
+            Self::Indexes(indexes) => indexes.len(),
         };
         bytes as u64
     }
@@ -336,6 +342,7 @@ impl Array<'_> {
             Self::F32(values) => in_chunks(values, f32::to_le_bytes, sink),
             Self::Bits16(bits) => in_chunks(bits, u16::to_le_bytes, sink),
             Self::Bytes(codes) => Ok(sink.write(codes)?),
+            Self::Indexes(indexes) => Ok(sink.write(indexes)?),
         }
     }
 }

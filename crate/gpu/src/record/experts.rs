@@ -111,6 +111,7 @@ impl List<'_> {
                 room: places.room(top_k),
                 first_expert: bank.first as u32,
                 slots: if per_slot { 1 } else { top_k as u32 },
+                ..wgsl::Matmul::default()
             };
             // All slots may be one expert's: no expert is in two slots of a token.
             let groups = [

@@ -10,6 +10,9 @@ use super::{List, lanes, row_groups};
 impl List<'_> {
     /// Fuses what begins at a node, and says how many nodes that were; 0: nothing.
     pub(super) fn fuse(&mut self, at: usize) -> usize {
+        if self.network.is_mixed(self.nodes[at].layer) {
+            return 0;
+        }
         let one: &[fn(&mut Self, usize) -> usize] =
             &[Self::small, Self::normed, Self::projections, Self::convolved, Self::scanned, Self::gated_out];
         let any: &[fn(&mut Self, usize) -> usize] =

@@ -17,7 +17,7 @@ use statepress_kernels::program::{MatrixId, Node, Op, ValueId};
 use statepress_kernels::shaders::{self as wgsl, Kernel, Rows, THREADS};
 
 use crate::memory::Places;
-use crate::network::{GpuNetwork, Uploaded};
+use crate::network::{GpuNetwork, Mapped, Uploaded};
 use crate::pipelines::Variant;
 
 /// One dispatch.
@@ -133,19 +133,23 @@ impl GpuNetwork {
     /// Logits of the last token, among the kept ones.
     pub(crate) fn kept_logits(&self, places: &Places, exact: bool) -> Vec<Part> {
         let mut list = self.list(places, true, exact);
-        let (head, w) = self.head();
-        let params = wgsl::Matvec {
-            w,
-            norm: list.norm(&self.program.norm, self.hidden_size),
-            affine: self.head_affine(),
-            x: places.hidden,
-            y: places.kept,
-            lanes: lanes(&w),
-            ..wgsl::Matvec::default()
-        };
-        list.push(Kernel::Matvec, &["NORM", "KEPT"], &params, &[&head], row_groups(w.rows, params.lanes, 1));
-        let vectors = list.norm_vectors(&self.program.norm, self.hidden_size);
-        list.moves(vectors, self.hidden_size + self.vocab_size);
+        for (head, w, mapped) in self.head() {
+            let params = wgsl::Matvec {
+                w,
+                norm: list.norm(&self.program.norm, self.hidden_size),
+                affine: self.head_affine(),
+                x: places.hidden,
+                y: places.kept,
+                lanes: lanes(&w),
+                rows_of: mapped.map_or(0, |mapped| mapped.rows_of),
+                wanted: self.vocab_size as u32,
+                ..wgsl::Matvec::default()
+            };
+            let overrides = [&["NORM", "KEPT"], mapped_override(mapped)].concat();
+            list.push(Kernel::Matvec, &overrides, &params, &[head], row_groups(w.rows, params.lanes, 1));
+            let vectors = list.norm_vectors(&self.program.norm, self.hidden_size);
+            list.moves(vectors, self.hidden_size + w.rows as usize);
+        }
         list.parts
     }
 
@@ -160,11 +164,15 @@ impl GpuNetwork {
     pub(crate) fn logits(&self, places: &Places) -> Vec<Part> {
         let mut list = self.list(places, false, true);
         let to = list.final_norm();
-        let (head, w) = self.head();
         let affine = self.head_affine();
         let y = Rows::whole(places.logits, self.vocab_size);
-        let params = wgsl::Matmul { w, affine, x: to, y, slots: 1, ..wgsl::Matmul::default() };
-        list.push(Kernel::Matmul, &[], &params, &[&head], op::tiles(w.rows));
+        for (head, w, mapped) in self.head() {
+            let rows_of = mapped.map_or(0, |mapped| mapped.rows_of);
+            let wanted = self.vocab_size as u32;
+            let params =
+                wgsl::Matmul { w, affine, x: to, y, slots: 1, rows_of, wanted, ..wgsl::Matmul::default() };
+            list.push(Kernel::Matmul, mapped_override(mapped), &params, &[head], op::tiles(w.rows));
+        }
         list.parts
     }
 
@@ -301,6 +309,11 @@ impl<'a> List<'a> {
             step.matrices_read = count;
         }
     }
+}
+
+/// What a kernel is told of rows that are some of those of a matrix.
+fn mapped_override(mapped: Option<Mapped>) -> &'static [&'static str] {
+    if mapped.is_some() { &["MAPPED"] } else { &[] }
 }
 
 /// Threads to a row: as many as there are eights, up to a subgroup of common hardware.

@@ -1,12 +1,15 @@
 //! Every op by itself: a kernel, or two where many tokens need another one.
 
+use std::rc::Rc;
+
 use statepress_kernels::backend::Moments;
 use statepress_kernels::program::{
     Activation, Attention, Layout, Linear, MatrixId, Norm, NormKind, Op, Ssd, StateId, VectorId, View,
 };
 use statepress_kernels::shaders::{self as wgsl, Kernel, LANE_STATES, NONE, Rows, THREADS, TILE};
 
-use super::{Extent, List, ONE, across, lanes, row_groups};
+use super::{Extent, List, ONE, across, lanes, mapped_override, row_groups};
+use crate::network::{Mapped, Uploaded};
 
 /// Channels of a workgroup of the selective scan: fewer than it could take, so that more of the GPU
 /// has work.
@@ -23,18 +26,27 @@ impl List<'_> {
                 let positions = positions.map(|id| network.matrix(id));
                 let places = positions.unwrap_or(table);
                 let d = table.matrix.cols;
-                let params = wgsl::Embed {
-                    tokens: table.block,
-                    positions: places.block,
-                    y: self.places.value(*y).at,
-                    scale: *scale,
-                    bias: bias.map_or(NONE, |id| network.vector(id)),
-                };
-                let overrides: &[_] = if positions.is_some() { &["POSITIONS"] } else { &[] };
-                let groups = [Extent::Fixed(table.block.eights.div_ceil(THREADS)), self.tokens(), ONE];
-                self.push(Kernel::Embed, overrides, &params, &[table, places], groups);
-                self.reads_matrices(1 + usize::from(positions.is_some()));
-                self.moves(if bias.is_some() { d } else { 0 }, d);
+                // Each token is of one class, and only that one writes.
+                for (tokens, mapped) in table.pieces() {
+                    // Without positions something has to be bound all the same.
+                    let places = if positions.is_some() { places } else { tokens };
+                    let params = wgsl::Embed {
+                        tokens: tokens.block,
+                        positions: places.block,
+                        y: self.places.value(*y).at,
+                        scale: *scale,
+                        bias: bias.map_or(NONE, |id| network.vector(id)),
+                        places: mapped.map_or(0, |mapped| mapped.places),
+                        first: mapped.map_or(0, |mapped| mapped.first),
+                    };
+                    let mut overrides: Vec<&'static str> = Vec::new();
+                    overrides.extend(positions.map(|_| "POSITIONS"));
+                    overrides.extend(mapped_override(mapped));
+                    let groups = [Extent::Fixed(table.block.eights.div_ceil(THREADS)), self.tokens(), ONE];
+                    self.push(Kernel::Embed, &overrides, &params, &[tokens, places], groups);
+                    self.reads_matrices(1 + usize::from(positions.is_some()));
+                    self.moves(if bias.is_some() { d } else { 0 }, d);
+                }
             }
             Op::Norm { norm, x, y } => {
                 self.norm_rows(norm, x.width, self.places.rows(*x), self.places.value(*y));
@@ -130,7 +142,7 @@ impl List<'_> {
                     ..wgsl::SelectiveScan::default()
                 };
                 // No step sizes to make: the kernel wants a matrix there all the same.
-                let unused = self.network.matrix(self.network.program.table);
+                let (unused, _) = self.network.matrix(self.network.program.table).pieces()[0];
                 self.push(Kernel::SelectiveScan, &[], &params, &[unused], scan_groups(inner));
                 self.reads_matrices(0);
                 self.moves(inner * (states + 1), 3 * inner + 2 * states + 2 * inner * states);
@@ -203,9 +215,22 @@ impl List<'_> {
         norm: Option<(&Norm, View)>,
         activation: Option<Activation>,
     ) {
-        let w = self.network.matrix(linear.w);
+        for (w, mapped) in self.network.matrix(linear.w).pieces() {
+            self.piece(linear, (w, mapped), norm, activation);
+        }
+    }
+
+    /// A product with a matrix, or with a class of its rows.
+    fn piece(
+        &mut self,
+        linear: &Linear,
+        (w, mapped): (&Rc<Uploaded>, Option<Mapped>),
+        norm: Option<(&Norm, View)>,
+        activation: Option<Activation>,
+    ) {
         let declared = self.network.program.matrix(linear.w);
-        let (rows, cols) = (declared.rows, declared.cols);
+        let (all, cols) = (declared.rows, declared.cols);
+        let rows = if mapped.is_some() { w.matrix.rows } else { all };
         let transposed = declared.layout == Layout::Transposed;
         let affine = self.affine(linear);
         let x = self.places.rows(norm.map_or(linear.x, |(_, x)| x));
@@ -214,11 +239,15 @@ impl List<'_> {
         overrides.extend(norm.map(|_| "NORM"));
         overrides.extend(activation.map(named));
         overrides.extend(linear.add.then_some("ADD"));
+        overrides.extend(mapped_override(mapped));
+        let (rows_of, wanted) = (mapped.map_or(0, |mapped| mapped.rows_of), all as u32);
         let vectors = norm.map_or(0, |(norm, x)| self.norm_vectors(norm, x.width));
         let norm = norm.map_or_else(wgsl::Norm::default, |(norm, x)| self.norm(norm, x.width));
         if !self.one {
             overrides.extend(transposed.then_some("TRANSPOSED"));
-            let params = wgsl::Matmul { w: w.block, affine, x, y, slots: 1, ..wgsl::Matmul::default() };
+            let slots = 1;
+            let params =
+                wgsl::Matmul { w: w.block, affine, x, y, slots, rows_of, wanted, ..wgsl::Matmul::default() };
             self.push(Kernel::Matmul, &overrides, &params, &[w], tiles(rows as u32));
         } else if transposed {
             let eights = rows.div_ceil(8) as u32;
@@ -234,6 +263,8 @@ impl List<'_> {
                 x: x.at,
                 y: y.at,
                 lanes: lanes(&w.block),
+                rows_of,
+                wanted,
                 ..wgsl::Matvec::default()
             };
             self.push(Kernel::Matvec, &overrides, &params, &[w], row_groups(w.block.rows, params.lanes, 1));

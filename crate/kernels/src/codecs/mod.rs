@@ -10,6 +10,7 @@ pub mod fit;
 pub mod grid;
 pub mod half16;
 mod part;
+pub mod rows;
 pub mod scales;
 pub mod stream;
 
@@ -33,7 +34,8 @@ pub struct Encoded {
     pub clipped: u64,
 }
 
-/// Codes `values` of a tensor of `shape`. `clip` concerns codes, not floats.
+/// Codes `values` of a tensor of `shape`. `clip` concerns codes, not floats. Where rows are of classes, they are dealt to
+/// them in turn: [`rows::join`] takes them in any order.
 pub fn encode(
     values: &[f32],
     shape: &[usize],
@@ -44,7 +46,7 @@ pub fn encode(
     if let Some(reason) = encoding.refusal(shape) {
         return Err(KernelError::Shape(reason));
     }
-    if encoding.precision().is_quantized()
+    if encoding.coding().is_some()
         && !all_finite(values)
         && let Some(index) = values.iter().position(|value| !value.is_finite())
     {
@@ -63,6 +65,7 @@ pub fn encode(
             let (codes, clipped) = round(values, shape, coding, clip);
             (Packed::Codes(codes), clipped)
         }
+        Encoding::Rows(classes) => return rows::dealt(values, shape, &classes, clip),
     };
     Ok(Encoded { tensor: Tensor { shape: shape.to_vec(), data }, clipped })
 }
@@ -158,6 +161,16 @@ pub fn check(tensor: &Tensor) -> Result<(), KernelError> {
                 _ => Ok(()),
             }
         }
+        Packed::Rows(rows) => {
+            if let Some(reason) = tensor.encoding().refusal(&tensor.shape) {
+                return Err(KernelError::Shape(reason));
+            }
+            for part in rows.parts() {
+                check_length("columns of a class of rows", part.matrix().1, tensor.matrix().1)?;
+                check(part)?;
+            }
+            Ok(())
+        }
     }
 }
 
@@ -191,6 +204,7 @@ pub fn decode_range(tensor: &Tensor, first: usize, out: &mut [f32]) {
                 at = end;
             }
         }
+        Packed::Rows(rows) => rows::decode(rows, tensor.matrix().1, range, out),
     }
 }
 

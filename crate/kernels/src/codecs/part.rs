@@ -8,7 +8,8 @@ use crate::KernelError;
 /// The `index`th of `count` equal parts along the first dimension, still packed.
 ///
 /// # Errors
-/// Where a group of codes lies across two parts: its scale would belong to both.
+/// Where a group of codes lies across two parts: its scale would belong to both. And where rows are of classes, which only
+/// matrices have.
 pub fn part(tensor: &Tensor, index: usize, count: usize) -> Result<Tensor, KernelError> {
     let shape = tensor.shape[1..].to_vec();
     let (rows, cols) = tensor.matrix();
@@ -41,6 +42,11 @@ pub fn part(tensor: &Tensor, index: usize, count: usize) -> Result<Tensor, Kerne
                 }
             };
             Packed::Codes(Codes { grid: *grid, group: *group, codes, scales })
+        }
+        Packed::Rows(_) => {
+            return Err(KernelError::Shape(
+                "rows in classes are of one matrix, not of several experts".into(),
+            ));
         }
     };
     Ok(Tensor { shape, data })

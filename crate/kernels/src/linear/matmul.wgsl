@@ -18,12 +18,17 @@ struct Params {
     first_expert: u32,
     // If ROUTED: slots to a row of x.
     slots: u32,
+    // If MAPPED, in `constants`: which row of Y each row makes, [rows]; and how many of Y are wanted.
+    rows_of: u32,
+    wanted: u32,
 }
 
 // Add to y what is there.
 override ADD: bool = false;
 // The workgroup's z counts experts; each takes the rows of its slots.
 override ROUTED: bool = false;
+// The rows are some of those of Y.
+override MAPPED: bool = false;
 // A row of the stored matrix belongs to a column of X: Y = X W.
 override TRANSPOSED: bool = false;
 
@@ -132,11 +137,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < 4u; r++) {
             let row = first_row + my_row + r;
             if (row < rows) {
-                var y = activated(scaled(params.affine, row, sums[t][r]));
-                if (ADD) {
-                    y += memory[at + row];
+                var made = row;
+                if (MAPPED) {
+                    made = constants[params.rows_of + row];
+                    if (made >= params.wanted) {
+                        continue;
+                    }
                 }
-                memory[at + row] = y;
+                var y = activated(scaled(params.affine, made, sums[t][r]));
+                if (ADD) {
+                    y += memory[at + made];
+                }
+                memory[at + made] = y;
             }
         }
     }

@@ -31,12 +31,17 @@ struct Params {
     taps: u32,
     conv_bias: u32,
     k: u32,
+    // If MAPPED, in `constants`: which row of y each row makes, [rows]; and how many of y are wanted.
+    rows_of: u32,
+    wanted: u32,
 }
 
 // Add to y what is there.
 override ADD: bool = false;
 // y is one of the rows of logits that are kept.
 override KEPT: bool = false;
+// The rows are some of those of y.
+override MAPPED: bool = false;
 // The workgroup's y counts slots of a token, each of which has its expert.
 override ROUTED: bool = false;
 
@@ -77,14 +82,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     sum = run_sum(thread, sum, lanes);
     if (lane == 0u && row < params.w.rows && mine) {
-        var at = params.y + row;
+        var made = row;
+        var rows = params.w.rows;
+        if (MAPPED) {
+            made = constants[params.rows_of + row];
+            rows = params.wanted;
+            if (made >= rows) {
+                return;
+            }
+        }
+        var at = params.y + made;
         if (ROUTED) {
             at += slot * params.w.rows;
         }
         if (KEPT) {
-            at += control.slot * params.w.rows;
+            at += control.slot * rows;
         }
-        var y = activated(scaled(params.affine, row, sum));
+        var y = activated(scaled(params.affine, made, sum));
         if (ADD) {
             y += memory[at];
         }

@@ -15,6 +15,7 @@
 //! There is never a dequantized copy of a matrix.
 
 mod activations;
+mod classes;
 pub mod outer;
 mod panels;
 mod product;
@@ -25,6 +26,7 @@ mod weights;
 pub use weights::Weights;
 
 use activations::Integers;
+use weights::Layout;
 
 /// Rows of a panel.
 const PANEL: usize = 8;
@@ -40,6 +42,7 @@ pub struct Scratch {
     integers: Integers,
     panel: Vec<[f32; PANEL]>,
     tokens: Vec<f32>,
+    class: Vec<f32>,
 }
 
 /// `out[t] = W x[t]` for every token: `x` is `[n, cols]`, `out` `[n, rows]`, or fewer rows where only
@@ -49,11 +52,15 @@ pub fn linear(w: &Weights, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
     debug_assert!(out.len() * cols <= x.len() * rows, "{} outputs of {rows} rows", out.len());
     if rows == 0 || cols == 0 {
         out.fill(0.0);
-    } else if w.is_transposed() {
-        transposed::product(w, x, out, scratch);
-    } else if x.len() == cols && !scratch.exact {
-        w.panels().with_token(x, out, scratch);
-    } else {
-        product::with_tokens(w, x, out, scratch);
+        return;
+    }
+    match w.layout() {
+        Layout::Classes(classes) if w.is_transposed() => classes.transposed(cols, x, out, scratch),
+        Layout::Classes(classes) => classes.product(cols, x, out, scratch),
+        Layout::Panels(panels) if w.is_transposed() => {
+            transposed::product(&**panels, [rows, cols], x, out, scratch);
+        }
+        Layout::Panels(panels) if x.len() == cols && !scratch.exact => panels.with_token(x, out, scratch),
+        Layout::Panels(panels) => product::with_tokens(&**panels, cols, x, out, scratch),
     }
 }

@@ -8,15 +8,15 @@
 //!
 //! The accumulators of a tile stay in registers, and both inputs are sequential streams.
 
-use super::{PANEL, Scratch, Weights};
+use super::panels::Panels;
+use super::{PANEL, Scratch};
 use crate::lanes::{F32x4, F32x8, load8, store8};
 
 /// Tokens of a tile: eight accumulators, as many as it takes to hide the latency of adding. With
 /// ten or twelve V8 produces code of half the speed.
 const TOKENS: usize = 4;
 
-pub(super) fn with_tokens(w: &Weights, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
-    let cols = w.cols();
+pub(super) fn with_tokens(w: &dyn Panels, cols: usize, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
     let n = x.len() / cols;
     // Fewer than the matrix has, where only the first of them are wanted.
     let rows = out.len() / n.max(1);
@@ -28,7 +28,7 @@ pub(super) fn with_tokens(w: &Weights, x: &[f32], out: &mut [f32], scratch: &mut
     }
     buffer.resize(cols, [0.0; PANEL]);
     for panel in 0..rows.div_ceil(PANEL) {
-        w.panels().decode(panel, buffer);
+        w.decode(panel, buffer);
         let first = panel * PANEL;
         for (tile, x) in tokens.chunks(TOKENS * cols).enumerate() {
             let out = &mut out[tile * TOKENS * rows..];

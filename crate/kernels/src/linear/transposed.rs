@@ -5,16 +5,22 @@
 //!     for each token: out[o] += dot(panel[o], x[8 inputs])
 //! ```
 
-use super::{PANEL, Scratch, Weights};
+use super::panels::Panels;
+use super::{PANEL, Scratch};
 use crate::lanes::load8;
 
-pub(super) fn product(w: &Weights, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
-    let (rows, cols) = (w.rows(), w.cols());
+pub(super) fn product(
+    w: &dyn Panels,
+    [rows, cols]: [usize; 2],
+    x: &[f32],
+    out: &mut [f32],
+    scratch: &mut Scratch,
+) {
     out.fill(0.0);
     let buffer = &mut scratch.panel;
     buffer.resize(rows, [0.0; PANEL]);
     for panel in 0..cols.div_ceil(PANEL) {
-        w.panels().decode(panel, buffer);
+        w.decode(panel, buffer);
         let first = panel * PANEL;
         for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(rows)) {
             let mut inputs = [0.0; PANEL];

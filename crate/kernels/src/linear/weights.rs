@@ -3,17 +3,26 @@
 use statepress_core::{Encoding, Packed, Tensor};
 
 use super::PANEL;
+use super::classes::Classes;
 use super::panels::{self, Brain, Floats, Half, Panels};
 use crate::KernelError;
 use crate::codecs;
+
+/// How the rows of a matrix are kept.
+pub(super) enum Layout {
+    /// All alike.
+    Panels(Box<dyn Panels>),
+    /// In classes.
+    Classes(Box<Classes>),
+}
 
 /// A matrix `[rows, cols]` that stays packed.
 pub struct Weights {
     rows: usize,
     cols: usize,
     encoding: Encoding,
-    panels: Box<dyn Panels>,
-    /// The panels are rows of inputs: the product adds them up.
+    layout: Layout,
+    /// The rows that are kept are those of inputs: the product adds them up.
     transposed: bool,
 }
 
@@ -39,8 +48,12 @@ impl Weights {
             Packed::F16(bits) => Box::new(Floats::<Half>::new(&bits, rows, cols)),
             Packed::Bf16(bits) => Box::new(Floats::<Brain>::new(&bits, rows, cols)),
             Packed::Codes(codes) => panels::of_codes(&codes, rows, cols),
+            Packed::Rows(classed) => {
+                let layout = Layout::Classes(Box::new(Classes::new(classed, Self::new)?));
+                return Ok(Self { rows, cols, encoding, layout, transposed: false });
+            }
         };
-        Ok(Self { rows, cols, encoding, panels, transposed: false })
+        Ok(Self { rows, cols, encoding, layout: Layout::Panels(panels), transposed: false })
     }
 
     /// The same of a tensor that is stored as `[in, out]`. Floats are turned round once and for all;
@@ -49,12 +62,18 @@ impl Weights {
     /// # Errors
     /// As [`Self::new`].
     pub fn transposed(mut tensor: Tensor) -> Result<Self, KernelError> {
+        codecs::check(&tensor)?;
         let (rows, cols) = tensor.matrix();
+        let encoding = tensor.encoding();
         tensor.data = match tensor.data {
             Packed::F32(values) => Packed::F32(turned(&values, rows, cols)),
             Packed::F16(bits) => Packed::F16(turned(&bits, rows, cols)),
             Packed::Bf16(bits) => Packed::Bf16(turned(&bits, rows, cols)),
-            codes => {
+            Packed::Rows(classed) => {
+                let layout = Layout::Classes(Box::new(Classes::new(classed, Self::transposed)?));
+                return Ok(Self { rows: cols, cols: rows, encoding, layout, transposed: true });
+            }
+            codes @ Packed::Codes(_) => {
                 let stored = Self::new(Tensor { shape: tensor.shape, data: codes })?;
                 return Ok(Self { rows: cols, cols: rows, transposed: true, ..stored });
             }
@@ -80,22 +99,28 @@ impl Weights {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        self.panels.bytes()
+        match &self.layout {
+            Layout::Panels(panels) => panels.bytes(),
+            Layout::Classes(classes) => classes.bytes(),
+        }
     }
 
     /// The numbers of one row, such as an embedding; `row < rows`, and `out` is `[cols]`. Not of a
     /// transposed matrix, which nobody looks rows up in.
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        self.panels.row(row, out);
+        match &self.layout {
+            Layout::Panels(panels) => panels.row(row, out),
+            Layout::Classes(classes) => classes.row(row, out),
+        }
     }
 
-    /// Whether the panels are rows of inputs.
+    /// Whether the rows that are kept are those of inputs.
     pub(super) fn is_transposed(&self) -> bool {
         self.transposed
     }
 
-    pub(super) fn panels(&self) -> &dyn Panels {
-        &*self.panels
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 }
 

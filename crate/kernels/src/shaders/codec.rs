@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use statepress_core::encoding::{Coding, ScaleType};
+use statepress_core::encoding::{Coding, Plain, ScaleType};
 use statepress_core::{Encoding, Grid, Group, Levels};
 
 /// How a matrix's numbers are stored, as far as a kernel's text depends on it.
@@ -25,13 +25,13 @@ pub enum Scale {
     Double,
 }
 
-impl From<Encoding> for Codec {
-    fn from(encoding: Encoding) -> Self {
-        match encoding {
-            Encoding::Fp32 => Self::Fp32,
-            Encoding::Fp16 => Self::Fp16,
-            Encoding::Bf16 => Self::Bf16,
-            Encoding::Codes(Coding { grid, scale, .. }) => Self::Codes { grid, scale: scale.into() },
+impl From<Plain> for Codec {
+    fn from(plain: Plain) -> Self {
+        match plain {
+            Plain::Fp32 => Self::Fp32,
+            Plain::Fp16 => Self::Fp16,
+            Plain::Bf16 => Self::Bf16,
+            Plain::Codes(Coding { grid, scale, .. }) => Self::Codes { grid, scale: scale.into() },
         }
     }
 }
@@ -56,7 +56,8 @@ impl Codec {
             scales.map(|scale| Encoding::Codes(Coding { grid, group, scale }))
         };
         let codes = Grid::ALL.iter().flat_map(codes).filter(|it| it.refusal(&[1, 64]).is_none());
-        [Encoding::Fp32, Encoding::Fp16, Encoding::Bf16].into_iter().chain(codes).map(Self::from).collect()
+        let all = [Encoding::Fp32, Encoding::Fp16, Encoding::Bf16].into_iter().chain(codes);
+        all.filter_map(Encoding::plain).map(Self::from).collect()
     }
 
     /// Bytes of the codes of a row of so many eights: whole words of four.

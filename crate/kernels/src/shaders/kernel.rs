@@ -38,13 +38,13 @@ macro_rules! kernels {
 
 // Kernel: uniform block, file, matrices, overrides.
 kernels! {
-    Embed: Embed, "ops/embed/embed.wgsl", ["tokens", "positions"], ["POSITIONS"];
+    Embed: Embed, "ops/embed/embed.wgsl", ["tokens", "positions"], ["POSITIONS", "MAPPED"];
     Norm: NormRows, "ops/norm/norm_rows.wgsl", [], [];
     GatedNorm: GatedNorm, "ops/norm/gated_norm.wgsl", [], ["NORM_FIRST"];
     Matvec: Matvec, "linear/matvec.wgsl", ["w"],
-        ["NORM", "GATED", "NORM_FIRST", "CONV", "GELU", "GELU_TANH", "SILU", "ADD", "KEPT", "ROUTED", "INTEGER"];
+        ["NORM", "GATED", "NORM_FIRST", "CONV", "GELU", "GELU_TANH", "SILU", "ADD", "KEPT", "ROUTED", "INTEGER", "MAPPED"];
     Matmul: Matmul, "linear/matmul.wgsl", ["w"],
-        ["GELU", "GELU_TANH", "SILU", "ADD", "ROUTED", "TRANSPOSED"];
+        ["GELU", "GELU_TANH", "SILU", "ADD", "ROUTED", "TRANSPOSED", "MAPPED"];
     Matvec3: Matvec3, "linear/matvec3.wgsl", ["q", "k", "v"], ["NORM", "INTEGER"];
     MatvecGated: MatvecGated, "linear/matvec_gated.wgsl", ["gate", "up"], ["NORM", "INTEGER"];
     MatvecT: MatvecT, "linear/matvec_t.wgsl", ["w"], ["NORM", "GELU", "GELU_TANH", "SILU", "ADD"];

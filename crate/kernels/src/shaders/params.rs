@@ -95,7 +95,7 @@ block! {
 }
 block! {
     /// `ops/embed/embed.wgsl`
-    Embed { tokens: Matrix, positions: Matrix, y: u32, scale: f32, bias: u32 }
+    Embed { tokens: Matrix, positions: Matrix, y: u32, scale: f32, bias: u32, places: u32, first: u32 }
 }
 block! {
     /// `ops/norm/norm_rows.wgsl`
@@ -106,14 +106,14 @@ block! {
     Matvec {
         w: Matrix, norm: Norm, affine: Affine, x: u32, y: u32, lanes: u32, routes: u32, first_expert: u32,
         n_experts: u32, x_stride: u32, z: u32, z_scale: f32, tail: u32, convolved: u32, taps: u32,
-        conv_bias: u32, k: u32,
+        conv_bias: u32, k: u32, rows_of: u32, wanted: u32,
     }
 }
 block! {
     /// `linear/matmul.wgsl`
     Matmul {
         w: Matrix, affine: Affine, x: Rows, y: Rows, counts: u32, lists: u32, room: u32, first_expert: u32,
-        slots: u32,
+        slots: u32, rows_of: u32, wanted: u32,
     }
 }
 block! {

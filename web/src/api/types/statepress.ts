@@ -296,7 +296,7 @@ step?: number,
  */
 bytes: number,
 /**
- * Divergence of the model with this tensor alone rounded, in nats a token.
+ * Divergence of the model with this tensor, or these rows, alone rounded, in nats a token.
  */
 kl: number,
 /**
@@ -304,6 +304,19 @@ kl: number,
  * measurement of the nearest number of bits, a quarter for each bit more, or from those of other steps.
  */
 measured: boolean, };
+
+/**
+ * Rows of a token table or a head, counted from the most used.
+ */
+export type CostRows = {
+/**
+ * How many are used more.
+ */
+after: number,
+/**
+ * How many these are.
+ */
+count: number, };
 
 /**
  * One of the two criteria of the scorecard.
@@ -1132,6 +1145,41 @@ zeroed: number,
 nonFinite: number, };
 
 /**
+ * Some rows of a matrix, and their precision: those of a part of it that has a name, or the most used of a vocabulary.
+ */
+export type RowRule = {
+/**
+ * What the rows are called: `z`, `x`, `B`, `C`, `dt`, as `inspect` names the parts of a matrix.
+ */
+label?: string,
+/**
+ * How many of the rows that are left, the most used first: of a token table or a head, by how often a calibration text
+ * makes the model predict them.
+ */
+count?: number,
+/**
+ * Their precision.
+ */
+precision: Precision, };
+
+/**
+ * Rows of a tensor that share a precision.
+ */
+export type RowsPlan = {
+/**
+ * What they are stored in.
+ */
+precision: Precision,
+/**
+ * How many they are.
+ */
+rows: number,
+/**
+ * Their bytes. Which class a row is of takes a few bits beside them.
+ */
+bytes: number, };
+
+/**
  * Which tensors, which precision.
  */
 export type Rule = {
@@ -1147,7 +1195,11 @@ precision: Precision,
  * Of `int8` with errors made up for: how far apart the levels of a row are, in units of what the matrix puts out, instead
  * of as close as 8 bits allow. Most codes are small then, and take few bits once they are entropy-coded.
  */
-step?: number, };
+step?: number,
+/**
+ * Rows of a matrix that take another precision than the rest of it.
+ */
+rows?: Array<RowRule>, };
 
 /**
  * A rule behind a piece of advice.
@@ -1352,7 +1404,7 @@ command?: string,
 rules: Array<RuleReport>, };
 
 /**
- * What rounding one tensor costs.
+ * What rounding one tensor costs, or some of its rows.
  */
 export type TensorCosts = {
 /**
@@ -1360,11 +1412,15 @@ export type TensorCosts = {
  */
 tensor: string,
 /**
+ * Of a token table or a head, which is chosen about in classes of rows: which rows these are.
+ */
+rows?: CostRows,
+/**
  * What it does.
  */
 role?: Role | null,
 /**
- * Its parameters.
+ * Its parameters, those of these rows alone.
  */
 params: number,
 /**
@@ -1389,6 +1445,10 @@ precision: StoredAs,
  * How far apart the levels of its rows are, where the recipe says so.
  */
 step?: number,
+/**
+ * Where its rows are of several classes: those classes. `precision` is that of most rows then. Empty where all are alike.
+ */
+rows?: Array<RowsPlan>,
 /**
  * The pattern that decided, or `otherwise`, or in parentheses why no pattern did.
  */

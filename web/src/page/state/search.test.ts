@@ -7,11 +7,13 @@ import {
   type SearchCosts,
   type SearchPoint,
   type StoredAs,
+  type TensorCosts,
 } from "statepress";
 import { expect, test } from "vitest";
 import { compensating, edited, withTensor } from "./recipes.js";
 import {
   atThreeBits,
+  ofTensors,
   type Prediction,
   pointOf,
   predictionOf,
@@ -81,7 +83,7 @@ test("what a recipe will lose is the sum of what its tensors cost alone, and its
   expect(point).toMatchObject({ bytes: 50 + 20 + 40 + 80, ratio: 1000 / 190 });
   expect(point.kl).toBeCloseTo(0.5201, 12);
   expect(point.perplexityChange).toBeCloseTo(100 * (Math.exp(0.5201) - 1), 9);
-  expect(tensors.get("b")).toEqual({ precision: "nf4", step: undefined, kl: 0.02, bytes: 40 });
+  expect(tensors.get("b")).toEqual({ precision: "nf4", step: undefined, mixed: false, kl: 0.02, bytes: 40 });
   expect(unknown).toBe(0);
   const changed = predictionOf(costs, planOf(withTensor(recipe, "a", "int4"), "int4", "nf4", "fp16")) as Prediction;
   expect(changed.point).toMatchObject({ bytes: 50 + 200 + 40 + 200, kl: 0.02 });
@@ -95,6 +97,34 @@ test("nothing is predicted of a recipe that rounds in another way than was measu
   const otherwise = edited(recipe, { nf4: { block: 32, doubleQuant: false, absmax: "fp16" } });
   expect([recipe, base, otherwise].map((it) => roundsAsMeasured(costs, it))).toEqual([true, false, false]);
   expect(predictionOf(costs, planOf(base, "lm2", "nf4", "int8"))).toBeUndefined();
+});
+
+test("of rows in classes every class counts, and a whole tensor is the sum of its classes", () => {
+  const [a, ...others] = costs.tensors;
+  const unit = (after: number, count: number) => ({ ...(a as TensorCosts), rows: { after, count } });
+  const cut = { ...costs, tensors: [unit(0, 10), unit(10, 70), ...others] };
+  const recipe = compensating(base, true, []);
+  const planned = planOf(recipe, "lm3", "nf4", "int8");
+  const classes = (...rows: [number, StoredAs][]) => {
+    const [first, ...rest] = planned.tensors;
+    return {
+      ...planned,
+      tensors: [{ ...first, rows: rows.map(([rows, precision]) => ({ rows, precision })) }, ...rest],
+    } as Plan;
+  };
+  const found = predictionOf(cut, classes([10, "nf4"], [70, "lm3"])) as Prediction;
+  expect(found.tensors.get("a")).toMatchObject({ precision: "lm3", mixed: true, bytes: 70 });
+  expect(found.point.kl).toBeCloseTo(0.02 + 0.1 + 0.02 + 1e-4, 12);
+  expect(predictionOf(cut, planned)?.tensors.get("a"), "all rows alike").toMatchObject({
+    mixed: false,
+    bytes: 60,
+    kl: 0.2,
+  });
+  expect(predictionOf(cut, classes([20, "nf4"], [60, "lm3"]))?.unknown, "other classes than were measured").toBe(1);
+  const [whole] = ofTensors(cut.tensors);
+  expect(whole).toMatchObject({ tensor: "a", params: 160 });
+  expect(whole?.choices[0]).toMatchObject({ precision: "lm2", bytes: 40, kl: 1 });
+  expect(ofTensors(cut.tensors).length).toBe(3);
 });
 
 test("of steps those a bit apart are shown, with what was measured and the one that is chosen", () => {

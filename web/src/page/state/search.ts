@@ -1,6 +1,16 @@
 // What a search for the best recipe has measured, and what follows from it for any recipe.
 
-import type { Cost, Plan, Recipe, SearchCosts, SearchPoint, StoredAs, TensorCosts } from "statepress";
+import type {
+  Cost,
+  CostRows,
+  Plan,
+  Recipe,
+  RowsPlan,
+  SearchCosts,
+  SearchPoint,
+  StoredAs,
+  TensorCosts,
+} from "statepress";
 import { isExact } from "./calibration.js";
 import { codesOf, compensates, isCoded } from "./recipes.js";
 
@@ -39,6 +49,8 @@ export interface Stored {
   precision: StoredAs;
   /** How far apart its levels are, where that was chosen for the entropy coder. */
   step: number | undefined;
+  /** Whether its rows are of several precisions; `precision` is that of most. */
+  mixed: boolean;
   /** Divergence with this tensor alone rounded; undefined where it is not known. */
   kl: number | undefined;
   bytes: number;
@@ -64,13 +76,19 @@ export function predictionOf(costs: SearchCosts, { recipe, tensors: planned }: P
   if (!roundsAsMeasured(costs, recipe)) return undefined;
   const plans = new Map(planned.map((tensor) => [tensor.name, tensor]));
   const tensors = new Map<string, Stored>();
-  for (const { tensor, choices } of costs.tensors) {
+  for (const { tensor, rows, choices } of costs.tensors) {
     const plan = plans.get(tensor);
     if (!plan) continue;
     const { precision, step, bytesAfter } = plan;
-    const cost = choices.find((it) => it.precision === precision && it.step === step);
-    const kl = cost?.kl ?? (isExact(precision) ? 0 : undefined);
-    tensors.set(tensor, { precision, step, kl, bytes: cost?.bytes ?? bytesAfter });
+    const classes = plan.rows ?? [];
+    const now = rows && classes.length > 0 ? precisionOf(rows, classes) : precision;
+    const cost = choices.find((it) => it.precision === now && it.step === step);
+    const kl = cost?.kl ?? (now && isExact(now) ? 0 : undefined);
+    const before = tensors.get(tensor);
+    // Of rows that are not stored as was measured the bytes are known of all together.
+    const bytes = cost ? (before?.bytes ?? 0) + cost.bytes : bytesAfter;
+    const sum = before ? (before.kl === undefined || kl === undefined ? undefined : before.kl + kl) : kl;
+    tensors.set(tensor, { precision, step, mixed: classes.length > 0, kl: sum, bytes });
   }
   const all = [...tensors.values()];
   const bytes = all.reduce((sum, it) => sum + it.bytes, costs.fixedBytes);
@@ -79,10 +97,35 @@ export function predictionOf(costs: SearchCosts, { recipe, tensors: planned }: P
   return { point, tensors, unknown: costs.unmeasured + all.filter((it) => it.kl === undefined).length };
 }
 
+/** The precision of rows that are used so often, where all of them have the same; most used classes come first. */
+function precisionOf({ after, count }: CostRows, classes: RowsPlan[]): StoredAs | undefined {
+  let begin = 0;
+  for (const { rows, precision } of classes) {
+    if (begin <= after && after + count <= begin + rows) return precision;
+    begin += rows;
+  }
+  return undefined;
+}
+
+/** What whole tensors cost: of one that is measured in classes of rows, each precision for all of them. */
+export function ofTensors(tensors: TensorCosts[]): TensorCosts[] {
+  const whole = new Map<string, TensorCosts>();
+  for (const { rows, ...it } of tensors) {
+    const before = whole.get(it.tensor);
+    const sum = ({ precision, bytes, kl, ...rest }: Cost): Cost => {
+      const other = before?.choices.find((choice) => choice.precision === precision);
+      return { ...rest, precision, bytes: bytes + (other?.bytes ?? 0), kl: kl + (other?.kl ?? 0) };
+    };
+    const all = before && rows ? { ...it, params: it.params + before.params, choices: it.choices.map(sum) } : it;
+    whole.set(it.tensor, all);
+  }
+  return [...whole.values()];
+}
+
 /** What each tensor costs where it was measured at about three bits: by that they can be set side by side. */
 export function atThreeBits(tensors: TensorCosts[]): Map<string, Cost> {
   return new Map(
-    tensors.flatMap(({ tensor, params, choices }) => {
+    ofTensors(tensors).flatMap(({ tensor, params, choices }) => {
       const off = ({ bytes }: Cost) => Math.abs((8 * bytes) / params - 3);
       const [cost] = choices.filter(({ measured }) => measured).sort((a, b) => off(a) - off(b));
       return cost ? [[tensor, cost] as const] : [];
@@ -90,12 +133,12 @@ export function atThreeBits(tensors: TensorCosts[]): Map<string, Cost> {
   );
 }
 
-/** What a tensor is stored as, in words: of steps, the bits that they come to in the file. */
+/** What a tensor is stored as, in words: of steps, the bits that they come to in the file, and likewise of several precisions. */
 export function storedAs(
-  { precision, step, bytes }: { precision: StoredAs; step?: number | undefined; bytes: number },
+  { precision, step, mixed, bytes }: { precision: StoredAs; step?: number | undefined; mixed?: boolean; bytes: number },
   params: number,
 ): string {
-  return step === undefined ? precision : `${((8 * bytes) / params).toFixed(1)} bits`;
+  return step === undefined && !mixed ? precision : `${((8 * bytes) / params).toFixed(1)} bits`;
 }
 
 /** Those of a tensor's choices that are worth showing: of steps, which lie close together, one for each bit, and the one now. */

@@ -11,10 +11,15 @@ struct Params {
     scale: f32,
     // [d], in `constants`; NONE: zeros.
     bias: u32,
+    // If MAPPED, in `constants`: where each row is among those of all classes, [V]; and the first of this class.
+    places: u32,
+    first: u32,
 }
 
 // Add the embedding of the position.
 override POSITIONS: bool = false;
+// The rows of `tokens` are a class of all: others are somebody else's.
+override MAPPED: bool = false;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -25,7 +30,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_
     if (i >= params.tokens.eights || t >= control.n) {
         return;
     }
-    let token = tokens_eight(params.tokens, 0u, control.ids[t], i);
+    var row = control.ids[t];
+    if (MAPPED) {
+        // What is before the first comes to more than there are rows.
+        row = constants[params.places + row] - params.first;
+        if (row >= params.tokens.rows) {
+            return;
+        }
+    }
+    let token = tokens_eight(params.tokens, 0u, row, i);
     var low = token.low * params.scale;
     var high = token.high * params.scale;
     if (POSITIONS) {
