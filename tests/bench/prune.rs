@@ -1,11 +1,12 @@
 //! Follows several recipes, such as some that prune, and measures what each is worth.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example prune -- CALIBRATION.u16.bin TEST.u16.bin MODEL STEPS... [--limit=TOKENS]
+//! cargo run --release -p statepress-tests --example prune -- CALIBRATION.u16.bin TEST.u16.bin MODEL STEPS... [--limit=TOKENS] [--out=FILE]
 //! ```
 //!
 //! `MODEL` is a folder, the texts are token ids, and every `STEPS` a JSON list of recipe steps, or the name of a file that
-//! holds a recipe. Parameters are against those before, losses against the model as it is.
+//! holds a recipe. Parameters are against those before, losses against the model as it is. What the last
+//! `STEPS` leave goes to `FILE`, a safetensors file.
 
 use std::path::Path;
 use std::time::Instant;
@@ -13,7 +14,8 @@ use std::time::Instant;
 use statepress::{Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, run};
 use statepress_tests::files::open_folder;
 
-const USAGE: &str = "usage: prune CALIBRATION.u16.bin TEST.u16.bin MODEL STEPS... [--limit=TOKENS]";
+const USAGE: &str =
+    "usage: prune CALIBRATION.u16.bin TEST.u16.bin MODEL STEPS... [--limit=TOKENS] [--out=FILE]";
 
 fn ids(path: &str) -> Vec<u32> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -34,6 +36,7 @@ fn main() {
     let [calibration, test, folder, recipes @ ..] = paths.as_slice() else { panic!("{USAGE}") };
     let limit = options.iter().find_map(|option| option.strip_prefix("--limit="));
     let limit = limit.map(|limit| limit.parse().expect(USAGE));
+    let out = options.iter().find_map(|option| option.strip_prefix("--out="));
     let (calibration, test) = (ids(calibration), ids(test));
     let base = open_folder(Path::new(folder));
     let model = base.model().unwrap();
@@ -45,7 +48,11 @@ fn main() {
         };
         let report = run(job.unwrap(), |_| {}).unwrap();
         let seconds = started.elapsed().as_secs_f64();
-        let pruned = Checkpoint::open(sink.take(), OpenOptions::default()).unwrap();
+        let bytes = sink.take();
+        if let Some(out) = out {
+            std::fs::write(out, &bytes).unwrap_or_else(|error| panic!("{out}: {error}"));
+        }
+        let pruned = Checkpoint::open(bytes, OpenOptions::default()).unwrap();
         let options = CompareOptions { window: Some(256), limit, ..CompareOptions::default() };
         let smaller = pruned.model().unwrap();
         let card = run(Compare::new(&model, &smaller, &test, options, || 0.0).unwrap(), |_| {}).unwrap();

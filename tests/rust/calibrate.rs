@@ -1,4 +1,4 @@
-//! Calibration: GPTQ+ against a second one, written in PyTorch from the definition, and against plain
+//! Calibration: eigenvectors against LAPACK's, GPTQ+ against a second one, written in PyTorch from the definition, and against plain
 //! loops where scales are shared in other ways; statistics against what the model's own taps add up.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use statepress::{Loaded, Observe, Workspace, run};
 use statepress_core::encoding::ScaleType;
 use statepress_core::{Grid, tables};
 use statepress_engine::calibrate::{Sample, Statistics, StatisticsOptions, groups};
+use statepress_kernels::eigen;
 use statepress_kernels::gptq::{Fit, Groups, Integers, Options, Prepared, Quantizer, Table, fitted};
 use statepress_kernels::linear::outer;
 use statepress_tests::families::samples;
@@ -20,6 +21,27 @@ const EQUAL_CODES: f64 = 0.999;
 
 /// The most that the losses may differ, relatively.
 const LOSS: f64 = 1e-4;
+
+#[test]
+fn eigenvectors_are_those_of_lapack() {
+    let golden = Golden::open(&fixture("cases/calibrate/eigen.safetensors"));
+    for name in ["any", "gram"] {
+        let of = |part: &str| golden.f64(&format!("{name}/{part}"));
+        let (a, values, vectors) = (of("a"), of("values"), of("vectors"));
+        let (found, n) = (eigen::symmetric(&a, values.len()).unwrap(), values.len());
+        let largest = values.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+        for (at, (found, value)) in found.values.iter().zip(&values).enumerate() {
+            assert!((found - value).abs() < 1e-13 * largest, "{name} {at}: {found}, not {value}");
+        }
+        // A vector is as well known as its value is far from the others.
+        for (at, (found, vector)) in found.vectors.chunks(n).zip(vectors.chunks(n)).enumerate() {
+            let others = values.iter().enumerate().filter(|(other, _)| *other != at);
+            let gap = others.fold(f64::MAX, |gap, (_, value)| gap.min((value - values[at]).abs()));
+            let off = found.iter().zip(vector).fold(0.0f64, |off, (x, y)| off.max((x - y).abs()));
+            assert!(off < 1e-13 * largest / gap, "{name} {at}: {off}");
+        }
+    }
+}
 
 /// `sum_i e_i^T H e_i`, plainly.
 fn loss(w: &[f32], values: &[f32], h: &[f32], groups: &Groups) -> f64 {

@@ -48,6 +48,12 @@ impl Golden {
         self.bytes(name).as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     }
 
+    /// An F64 tensor.
+    pub fn f64(&self, name: &str) -> Vec<f64> {
+        self.expect(name, Dtype::F64);
+        self.bytes(name).as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
+    }
+
     /// An F16 tensor.
     pub fn f16(&self, name: &str) -> Vec<f32> {
         self.expect(name, Dtype::F16);

@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod codecs;
+pub mod eigen;
 mod error;
 pub mod gptq;
 pub mod lanes;

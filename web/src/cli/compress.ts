@@ -9,7 +9,7 @@ import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
 import { calibrationOf, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { each, running, withCheckpoint } from "./opened.js";
-import { changed, firstSteps } from "./recipes.js";
+import { changed, firstSteps, needsText } from "./recipes.js";
 import { find } from "./search.js";
 import * as show from "./show.js";
 
@@ -32,8 +32,10 @@ export async function compress(run: Run, files: string[]): Promise<number> {
     throw new UsageError(`--recipe ${preset.name} is searched for by measuring, which needs ${need}`);
   }
   const first = firstSteps(run, calibration !== undefined);
-  if (!calibration && first.some((step) => "prune" in step && step.prune.kind === "delta")) {
-    throw new UsageError("--prune delta needs a text to fit to: --calibrate TEXT or --calibrate-ids BIN");
+  for (const step of calibration ? [] : first) {
+    if (!("prune" in step && needsText(step.prune))) continue;
+    const need = "a text to fit to: --calibrate TEXT or --calibrate-ids BIN";
+    throw new UsageError(`--prune ${step.prune.kind} needs ${need}`);
   }
   // Said before the work rather than after it.
   const places = await destinations(run, files, out, format);

@@ -31,6 +31,11 @@ export function pruning(args: Run["args"], name: "prune" | "student", reads: boo
   return parts.map((part) => ({ prune: step(name, part.trim(), reads) }));
 }
 
+/** Whether a step cannot do without a text: fewer rows of a step size are fitted to it, and what directions matter it says. */
+export function needsText({ kind }: PruneDraft): boolean {
+  return kind === "delta" || kind === "hidden";
+}
+
 /** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */
 function step(name: string, part: string, reads: boolean): PruneDraft {
   const [kind = "", keep = "", ...more] = part.split("=");
@@ -38,7 +43,7 @@ function step(name: string, part: string, reads: boolean): PruneDraft {
     throw new UsageError(`--${name} takes what is removed and what stays, inner=0.75,width=0.5, not '${part}'`);
   }
   const draft = { kind: kind as PruneDraft["kind"], keep: Number(keep) };
-  // What is no kind is refused by name where recipes are read. Fewer rows of a step size are always fitted.
-  if (!reads && kind !== "delta") return draft;
+  // What is no kind is refused by name where recipes are read.
+  if (!reads && !needsText(draft)) return draft;
   return { ...draft, by: "loss", repair: kind !== "experts" };
 }

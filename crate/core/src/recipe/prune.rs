@@ -55,6 +55,9 @@ pub enum PruneKind {
     /// Rows of the projection of which Itera-Lite's step size is the mean. Those that stay are fitted to the step sizes
     /// of all, which is no cut but an approximation: it needs `by` loss and `repair`.
     Delta,
+    /// Directions of the residual stream, through all layers. Those that stay are combinations of all channels, which is no cut
+    /// but an approximation: it needs `by` loss. Training is meant to follow.
+    Hidden,
 }
 
 /// How a prune step ranks candidates. All but the first two need a calibration text.
@@ -77,8 +80,16 @@ pub enum PruneBy {
 
 impl PruneKind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Inner, Self::State, Self::Head, Self::AttentionHead, Self::Width, Self::Experts, Self::Delta];
+    pub const ALL: [Self; 8] = [
+        Self::Inner,
+        Self::State,
+        Self::Head,
+        Self::AttentionHead,
+        Self::Width,
+        Self::Experts,
+        Self::Delta,
+        Self::Hidden,
+    ];
 
     /// Its name in recipes and reports.
     pub fn name(self) -> &'static str {
@@ -90,6 +101,7 @@ impl PruneKind {
             Self::Width => "width",
             Self::Experts => "experts",
             Self::Delta => "delta",
+            Self::Hidden => "hidden",
         }
     }
 
@@ -103,6 +115,7 @@ impl PruneKind {
             Self::Width => "channels of a feed-forward network or an expert",
             Self::Experts => "experts",
             Self::Delta => "rows of a step size's projection",
+            Self::Hidden => "directions of the residual stream",
         }
     }
 }
@@ -133,9 +146,14 @@ impl Prune {
             return Err(RecipeError::option("prune.by", "usage", allowed));
         }
         let fitted = "of kind delta, whose rows are fitted to the step sizes of all";
-        if *kind == PruneKind::Delta && *by != PruneBy::Loss {
+        let by_text = match kind {
+            PruneKind::Delta => Some(fitted),
+            PruneKind::Hidden => Some("of kind hidden: which directions matter, a text says"),
+            _ => None,
+        };
+        if let Some(why) = by_text.filter(|_| *by != PruneBy::Loss) {
             let by = serde_json::to_value(by).ok().and_then(|by| Some(by.as_str()?.to_string()));
-            return Err(RecipeError::option("prune.by", by.unwrap_or_default(), &format!("loss {fitted}")));
+            return Err(RecipeError::option("prune.by", by.unwrap_or_default(), &format!("loss {why}")));
         }
         if *kind == PruneKind::Delta && !repair {
             return Err(RecipeError::option("prune.repair", repair, &format!("true {fitted}")));
@@ -143,6 +161,10 @@ impl Prune {
         if *kind == PruneKind::Experts && *repair {
             let allowed = "false for experts: which are asked, and how much, is the router's to say";
             return Err(RecipeError::option("prune.repair", repair, allowed));
+        }
+        if *kind == PruneKind::Hidden && layers.is_some() {
+            let allowed = "nothing of kind hidden: the residual stream goes through all layers";
+            return Err(RecipeError::option("prune.layers", "given", allowed));
         }
         if !(1..=4096).contains(windows) {
             return Err(RecipeError::option("prune.windows", windows, "1 to 4096"));
@@ -194,6 +216,11 @@ mod tests {
             (
                 r#"{"kind":"delta","keep":4,"by":"loss"}"#,
                 "prune.repair is false; allowed: true of kind delta",
+            ),
+            (r#"{"kind":"hidden","keep":0.5}"#, "prune.by is l2; allowed: loss of kind hidden"),
+            (
+                r#"{"kind":"hidden","keep":0.5,"by":"loss","layers":[0]}"#,
+                "prune.layers is given; allowed: nothing of kind hidden",
             ),
             (r#"{"kind":"experts","keep":0.5,"repair":true}"#, "prune.repair is true"),
             (r#"{"kind":"inner","keep":0.5,"layers":[]}"#, "prune.layers is []"),

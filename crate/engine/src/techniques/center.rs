@@ -12,7 +12,8 @@ use statepress_formats::read_tensor;
 use statepress_kernels::codecs;
 use statepress_kernels::program::{Matrix, Op, Program, VectorSource};
 
-use super::derived::{Change, Changes, Checkpoint, Derived, Fitted, decoded, program, real};
+use super::change::Change;
+use super::derived::{Changes, Checkpoint, Derived, Fitted, decoded, program, real};
 use crate::EngineError;
 use crate::families::ModelSpec;
 

@@ -14,82 +14,16 @@ use statepress_core::{DType, Encoding, Entry, Finding, Index, Packed, Source};
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::program::Program;
 
+use super::change::Change;
 use super::pairs::Pairs;
 use crate::EngineError;
 use crate::families::{ASSUMED, Hints, ModelSpec, infer};
-
-/// What becomes of one tensor.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Change {
-    /// The usual key of the tensor that it is made of.
-    pub from: String,
-    /// What stays of each dimension; `None`: all of it.
-    pub dims: Vec<Option<Vec<usize>>>,
-    /// Its numbers are multiplied by it.
-    pub factor: f32,
-    /// What is then added to every row, where anything is: as many numbers as the last dimension has.
-    pub added: Option<Rc<Vec<f32>>>,
-}
-
-impl Change {
-    /// None, of the tensor of this key.
-    pub fn none(key: &str) -> Self {
-        Self { from: key.into(), dims: Vec::new(), factor: 1.0, added: None }
-    }
-
-    /// Whether it does the same, whatever it is done to.
-    fn alike(&self, other: &Self) -> bool {
-        (&self.dims, self.factor, &self.added) == (&other.dims, other.factor, &other.added)
-    }
-}
 
 /// What becomes of the tensors of a model, by usual key: of those that change. `None`: the tensor is left out.
 pub(super) type Changes = Pairs<String, Option<Change>>;
 
 /// Numbers that were fitted, by usual key.
 pub(super) type Fitted = Pairs<String, Rc<Vec<f32>>>;
-
-/// Numbers of a tensor `shape`, changed.
-fn apply(values: &[f32], shape: &[usize], change: &Change) -> Vec<f32> {
-    let mut strides = vec![1; shape.len()];
-    for at in (1..shape.len()).rev() {
-        strides[at - 1] = strides[at] * shape[at];
-    }
-    let stays = |at: usize| match change.dims.get(at).and_then(Option::as_ref) {
-        Some(stays) => stays.clone(),
-        None => (0..shape[at]).collect(),
-    };
-    // Where rows of the last dimension begin; that one is gone through as it comes.
-    let mut rows = vec![0usize];
-    let outer = shape.len().saturating_sub(1);
-    for (at, &stride) in strides.iter().enumerate().take(outer) {
-        let (stays, above) = (stays(at), std::mem::take(&mut rows));
-        for row in above {
-            for index in &stays {
-                rows.push(row + index * stride);
-            }
-        }
-    }
-    let last = if shape.is_empty() { vec![0] } else { stays(outer) };
-    let mut numbers = Vec::with_capacity(rows.len() * last.len());
-    for row in rows {
-        for index in &last {
-            numbers.push(values[row + index] * change.factor);
-        }
-    }
-    if let Some(added) = &change.added {
-        for row in numbers.chunks_exact_mut(added.len().max(1)) {
-            row.iter_mut().zip(&**added).for_each(|(x, added)| *x += added);
-        }
-    }
-    numbers
-}
-
-/// The shape of what is changed.
-fn changed_shape(shape: &[usize], change: &Change) -> Vec<usize> {
-    let stays = |at: usize| change.dims.get(at).and_then(Option::as_ref).map(Vec::len);
-    shape.iter().enumerate().map(|(at, &size)| stays(at).unwrap_or(size)).collect()
-}
 
 /// A checkpoint made of another one, until it is joined with the bytes of that.
 pub(super) struct Derived {
@@ -129,9 +63,7 @@ enum Numbers {
 /// Numbers stay in their own type where that is a float of 16 bits, fitted ones too; what is computed or decoded is float32.
 fn dtype(entry: &Entry, change: &Change) -> DType {
     match &entry.stored {
-        Stored::Strided(Strided { dtype: dtype @ (DType::F16 | DType::Bf16), .. })
-            if change.factor == 1.0 && change.added.is_none() =>
-        {
+        Stored::Strided(Strided { dtype: dtype @ (DType::F16 | DType::Bf16), .. }) if change.only_cuts() => {
             *dtype
         }
         _ => DType::F32,
@@ -177,7 +109,7 @@ impl Derived {
             }
             made.push((tensors.len(), change));
             let from = spec.names.get(index, &change.from).unwrap_or(entry).clone();
-            let shape = changed_shape(&from.shape, change);
+            let shape = change.shape(&from.shape);
             let dtype = dtype(&from, change);
             let of = match values.remove(key) {
                 Some(values) => Numbers::Held(values),
@@ -304,7 +236,7 @@ impl View {
             Numbers::Changed(made) => {
                 let (from, change) = &**made;
                 let tensor = statepress_formats::read_tensor(&*self.of, from).map_err(|e| failed(&e))?;
-                apply(&codecs::decode(&tensor), &from.shape, change)
+                change.apply(&codecs::decode(&tensor), &from.shape)
             }
         };
         let mut bytes = Vec::with_capacity(region.len as usize);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
-use statepress_core::recipe::Step;
+use statepress_core::recipe::{PruneKind, Step};
 use statepress_core::report::{CompressReport, FileReport, Plan, Pruned};
 use statepress_core::{Finding, Index, Recipe, Sink, Source};
 
@@ -12,7 +12,7 @@ use super::center;
 use super::compress::Compress;
 use super::derived::Checkpoint;
 use super::plan::{Known, plan_knowing, quantize_step, ratio};
-use super::prune::{self, PrunedCheckpoint, Pruning};
+use super::prune::{self, PrunedCheckpoint, Pruning, Slicing};
 
 use crate::families::ModelSpec;
 use crate::models::{Cpu, Load, Model};
@@ -38,6 +38,7 @@ pub struct Follow {
 /// What is done now.
 enum Stage {
     Prune(Box<Pruning>),
+    Slice(Box<Slicing>),
     Center(Checkpoint),
     /// What the first steps left is loaded, as errors are made up for by what enters it.
     Load(Box<Load<Cpu>>, Checkpoint),
@@ -105,6 +106,9 @@ impl Follow {
     /// Begins the next step with what the last one left. `model` is what that loads as, where it is known.
     fn begin(&mut self, left: Checkpoint, model: Option<Model>) -> Result<Stage, EngineError> {
         match self.first.pop_front() {
+            Some(Step::Prune(step)) if step.kind == PruneKind::Hidden => {
+                Ok(Stage::Slice(Box::new(Slicing::new(left, &step, self.ids.as_ref(), model)?)))
+            }
             Some(Step::Prune(step)) => {
                 Ok(Stage::Prune(Box::new(Pruning::new(left, &step, self.ids.as_ref(), model)?)))
             }
@@ -126,15 +130,18 @@ impl Follow {
         Ok(Stage::Compress(Box::new(job)))
     }
 
+    /// Goes on with what pruning left.
+    fn pruned(&mut self, by: PrunedCheckpoint) -> Result<Stage, EngineError> {
+        self.pruned.push(by.report);
+        self.findings.extend(by.findings);
+        self.begin(by.left, None)
+    }
+
     /// Ends a stage, and begins the next one.
     fn go_on(&mut self, ended: Stage) -> Result<Stage, EngineError> {
         match ended {
-            Stage::Prune(job) => {
-                let PrunedCheckpoint { left, report, findings } = job.finish()?;
-                self.pruned.push(report);
-                self.findings.extend(findings);
-                self.begin(left, None)
-            }
+            Stage::Prune(job) => self.pruned(job.finish()?),
+            Stage::Slice(job) => self.pruned(job.finish()?),
             Stage::Center(of) => {
                 let (left, findings) = center::center(&of)?;
                 self.findings.extend(findings);
@@ -178,6 +185,7 @@ impl Job for Follow {
         loop {
             let progress = match &mut self.stage {
                 Some(Stage::Prune(job)) => job.step().await?,
+                Some(Stage::Slice(job)) => job.step().await?,
                 Some(Stage::Load(job, _)) => job.step().await?,
                 Some(Stage::Compress(job)) => return job.step().await,
                 Some(Stage::Center(_)) => None,

@@ -2,6 +2,7 @@
 
 mod builtin;
 mod center;
+mod change;
 pub(crate) mod coding;
 pub(crate) mod compensate;
 pub mod compress;

@@ -922,7 +922,7 @@ export type PruneBy = "l1" | "l2" | "activation" | "loss" | "usage";
 /**
  * What a prune step removes.
  */
-export type PruneKind = "inner" | "state" | "head" | "attentionHead" | "width" | "experts" | "delta";
+export type PruneKind = "inner" | "state" | "head" | "attentionHead" | "width" | "experts" | "delta" | "hidden";
 
 /**
  * What one prune step removed, or will.

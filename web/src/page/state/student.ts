@@ -5,6 +5,11 @@ import type { WantedStudent } from "./state.js";
 
 /** What a student can have less of, the most telling first; by a name for people. */
 export const KINDS: readonly { kind: PruneKind; label: string; about: string }[] = [
+  {
+    kind: "hidden",
+    label: "residual stream",
+    about: "directions of the residual stream, which every layer reads and adds to",
+  },
   { kind: "inner", label: "inner channels", about: "channels inside the blocks of the state space" },
   { kind: "head", label: "heads", about: "heads of the state space" },
   { kind: "attentionHead", label: "attention heads", about: "heads of attention" },

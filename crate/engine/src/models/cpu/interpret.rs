@@ -19,7 +19,12 @@ pub(super) fn forward(
 ) {
     let program = &*network.program;
     ws.slots.resize_with(program.slots.widths().len(), Vec::new);
-    for node in &program.nodes {
+    for (at, node) in program.nodes.iter().enumerate() {
+        if let (Op::Norm { x, .. }, Some(observer)) = (&node.op, lent(&mut observer))
+            && x.value == program.hidden
+        {
+            observer.stream(Some(at), &ws.slots[program.slots.of(program.hidden)]);
+        }
         let mut interpreter = Interpreter { network, program, ids, state, ws, observer: lent(&mut observer) };
         interpreter.run(&node.op);
         if let Some(observer) = lent(&mut observer) {
@@ -31,6 +36,7 @@ pub(super) fn forward(
     hidden.resize(stream.len(), 0.0);
     normalise(network, &program.norm, Rows::whole(stream, program.hidden_size()), &mut hidden);
     if let Some(observer) = observer {
+        observer.stream(None, stream);
         observer.value(None, "final_norm", &hidden);
         let head = program.head.matrix;
         observer.tap(head, &program.matrix(head).key, &hidden);

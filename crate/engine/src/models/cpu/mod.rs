@@ -98,6 +98,11 @@ pub trait Observe {
     fn tap(&mut self, matrix: MatrixId, key: &str, rows: &[f32]) {
         let _ = (matrix, key, rows);
     }
+
+    /// The residual stream `[n, d]` as a norm reads it: that of this node of the program, or the final one.
+    fn stream(&mut self, norm: Option<usize>, rows: &[f32]) {
+        let _ = (norm, rows);
+    }
 }
 
 /// Buffers that one forward pass after another reuses.

@@ -3,13 +3,15 @@
 use statepress_kernels::program::{Layout, NormKind, Op, Program, VectorForm, VectorId, VectorSource};
 
 use super::places::{Kept, select};
-use crate::techniques::derived::{Change, Changes};
+use crate::techniques::change::{Along, Change};
+use crate::techniques::derived::Changes;
 
 /// The cuts that leave of every axis what is kept.
 pub(super) fn cuts(program: &Program, kept: &Kept) -> Changes {
     let mut cuts = Changes::default();
     let mut cut = |key: &str, dims: Vec<Option<Vec<usize>>>, factor: f32| {
         if dims.iter().any(Option::is_some) {
+            let dims = dims.into_iter().map(|stays| stays.map(Along::Stays)).collect();
             let cut = Change { dims, factor, ..Change::none(key) };
             if !cuts.has(key) {
                 cuts.insert(key.into(), Some(cut));

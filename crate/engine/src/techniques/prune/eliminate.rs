@@ -160,7 +160,7 @@ pub(super) fn eliminate(place: &Place, mut readers: Vec<Reader>) -> Vec<usize> {
 }
 
 /// The inverse of a symmetric positive definite `[n, n]` by Gauss and Jordan; `None` where it has none.
-fn solve(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
+pub(super) fn solve(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
     let mut b = vec![0.0; n * n];
     (0..n).for_each(|i| b[i * n + i] = 1.0);
     for i in 0..n {

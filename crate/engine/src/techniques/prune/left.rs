@@ -8,6 +8,7 @@ use statepress_kernels::program::{Axis, AxisId, AxisName, Op, Program};
 
 use super::cut::cuts;
 use super::places::{Kept, Place, places};
+use super::slice;
 use crate::EngineError;
 use crate::families::{ModelSpec, is_buffer};
 use crate::techniques::derived::{Derived, Fitted, program, real};
@@ -19,6 +20,9 @@ pub(crate) fn planned(
     step: &Prune,
 ) -> Result<(Index, ModelSpec, Pruned), EngineError> {
     let program = program(spec)?;
+    if step.kind == PruneKind::Hidden {
+        return slice::planned(index, spec, &program, step);
+    }
     let (mut kept, mut done) = (Kept::default(), Vec::new());
     for place in places(&program, step)? {
         place.keep(&place.best(&vec![0.0; place.size]), &mut kept);
@@ -42,8 +46,13 @@ pub(super) fn smaller(
     if step.kind == PruneKind::AttentionHead {
         smaller = smaller.with_config(heads(program, spec, kept))?;
     }
-    match &smaller.spec.refusal {
-        None => Ok(smaller),
+    running(smaller, step)
+}
+
+/// Refuses what does not run.
+pub(super) fn running(left: Derived, step: &Prune) -> Result<Derived, EngineError> {
+    match &left.spec.refusal {
+        None => Ok(left),
         Some(reason) => {
             let allowed = format!("what leaves a model that runs, which this would not: {reason}");
             Err(EngineError::option("prune.kind", step.kind.name(), allowed))
@@ -53,7 +62,7 @@ pub(super) fn smaller(
 
 /// What a configuration says of attention's heads: those of the first layer that attends, and their width where it is no
 /// longer what the width of the model makes of it.
-fn heads(program: &Program, spec: &ModelSpec, kept: &Kept) -> Map<String, Value> {
+pub(super) fn heads(program: &Program, spec: &ModelSpec, kept: &Kept) -> Map<String, Value> {
     let attention = program.nodes.iter().find_map(|node| match &node.op {
         Op::Attention(attention) => Some((node.layer, attention)),
         _ => None,

@@ -13,6 +13,7 @@ mod left;
 mod places;
 mod repair;
 mod score;
+mod slice;
 mod step_size;
 mod weights;
 
@@ -37,6 +38,7 @@ use left::{report, smaller, told};
 pub(crate) use places::prunable;
 use places::{Kept, Place, places, select};
 use score::{Entering, choose, mixtures, unmeasured};
+pub(crate) use slice::Slicing;
 use step_size::Rows;
 use weights::Weights;
 
@@ -93,11 +95,7 @@ impl Pruning {
         let places = places(&program, step)?;
         let reader = match (step.needs_calibration(), ids) {
             (false, _) => None,
-            (true, None) => {
-                let allowed =
-                    "a text for the model to read, as the recipe prunes by what it sends through the model";
-                return Err(EngineError::option("calibration", "not given", allowed));
-            }
+            (true, None) => return Err(no_text()),
             (true, Some(ids)) => {
                 let load = match &model {
                     Some(_) => None,
@@ -325,6 +323,12 @@ impl Job for Pruning {
         findings.extend(idle(&report));
         Ok(PrunedCheckpoint { left: smaller.over(source), report, findings })
     }
+}
+
+/// A step that reads a text was given none.
+fn no_text() -> EngineError {
+    let allowed = "a text for the model to read, as the recipe prunes by what it sends through the model";
+    EngineError::option("calibration", "not given", allowed)
 }
 
 /// The matrices of a place of which it has to be known what enters them.

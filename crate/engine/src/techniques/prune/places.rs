@@ -96,6 +96,7 @@ fn of_kind(program: &Program, kind: PruneKind) -> impl Iterator<Item = AxisId> {
         PruneKind::Width => name == AxisName::Ffn,
         PruneKind::Experts => name == AxisName::Expert,
         PruneKind::Delta => name == AxisName::Delta,
+        PruneKind::Hidden => name == AxisName::Hidden,
     };
     let axes = program.axes.iter().enumerate();
     axes.filter(move |(_, axis)| axis.size > 0 && fits(axis.name, axis.with)).map(|(at, _)| AxisId(at))
@@ -111,7 +112,12 @@ fn allowed(program: &Program, step: &Prune, place: &Place) -> Result<(), EngineE
                 let allowed = format!("at least {}, through so many goes every token", op.top_k);
                 return Err(EngineError::option("prune.keep", step.keep, allowed));
             }
-            Op::Norm { norm, x, .. } if norm.weight.is_none() && runs_over(program, *x, place.axis) => {
+            // Behind other directions readers make up for it.
+            Op::Norm { norm, x, .. }
+                if step.kind != PruneKind::Hidden
+                    && norm.weight.is_none()
+                    && runs_over(program, *x, place.axis) =>
+            {
                 let layer = place.layer.map_or(String::new(), |layer| format!(" of layer {layer}"));
                 let allowed = format!(
                     "kinds that every norm can do without: one{layer} takes the mean of all {}, and has no weights to make \
