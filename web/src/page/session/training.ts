@@ -31,7 +31,7 @@ export async function offerStudents(opened: OpenCheckpoint, wanted: WantedStuden
 // What a checkpoint has no structure of cannot be planned.
 async function kindsOf({ checkpoint }: OpenCheckpoint) {
   const tried = KINDS.map(async ({ kind }) => {
-    const steps = [{ prune: { kind, keep: 0.5 } }];
+    const steps = stepsOf({ keeps: { [kind]: 0.5 } });
     const planned = await checkpoint.plan({ version: 1, name: "student", steps }).catch(() => undefined);
     return planned ? [kind] : [];
   });
