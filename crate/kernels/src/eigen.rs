@@ -32,7 +32,15 @@ pub fn symmetric(a: &[f64], n: usize) -> Option<Eigen> {
     drop(a);
     diagonalise(&mut diagonal, &mut beside, &mut vectors, n)?;
     let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&i, &j| diagonal[j].total_cmp(&diagonal[i]));
+    // By selection: little code, and nothing beside the rest.
+    for k in 0..n {
+        let larger = |best: usize, at: usize| match diagonal[order[at]] > diagonal[order[best]] {
+            true => at,
+            false => best,
+        };
+        let largest = (k..n).fold(k, larger);
+        order.swap(k, largest);
+    }
     let mut sorted = Vec::with_capacity(n * n);
     for &i in &order {
         let row = &vectors[i * n..][..n];
