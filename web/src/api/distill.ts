@@ -30,7 +30,10 @@ export async function distill(
   try {
     const student = await made(host, { original, steps, ids }, { signal, onProgress });
     try {
-      const { opened, report } = await train(environment, read, student.checkpoint, { init, trains: "all" }, options);
+      // What begins with weights that know something is moved less.
+      const { learningRate = init === "fresh" ? 3e-3 : 1e-3 } = options;
+      const asked = { ...options, learningRate };
+      const { opened, report } = await train(environment, read, student.checkpoint, { init, trains: "all" }, asked);
       const { recipe, pruned } = student.report;
       const told = [...findings, ...student.report.findings, ...report.findings];
       return teacher.made({ ...opened, report: { ...report, recipe, ...(pruned && { pruned }), findings: told } });

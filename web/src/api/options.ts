@@ -175,7 +175,7 @@ export interface DistillOptions extends TrainingOptions {
   init?: "slice" | "fresh" | undefined;
 }
 
-/** Options of `recover`: `alpha` is 1 and `learningRate` 0.001 when left out. */
+/** Options of `recover`: `alpha` is 1 when left out. */
 export interface RecoverOptions extends TrainingOptions {}
 
 /** How something is trained. */
@@ -196,7 +196,7 @@ export interface TrainingOptions extends Running {
   alpha?: number | undefined;
   /** What logits are divided by before teacher and student are compared; 1 when left out. */
   temperature?: number | undefined;
-  /** The highest learning rate, which is risen to and then follows a cosine down; 0.003 when left out. */
+  /** The highest learning rate, which is risen to and then follows a cosine down; 0.001, or 0.003 of fresh numbers, when left out. */
   learningRate?: number | undefined;
   /** Steps in which it rises; 50, or a tenth of all, when left out. */
   warmUp?: number | undefined;

@@ -169,7 +169,11 @@ export const OPTIONS = {
     number: { from: 0, to: 1 },
     help: "how much the teacher's predictions count; the text counts the rest (default 0.5)",
   },
-  "learning-rate": { value: "R", number: { above: 0, to: 1 }, help: "the highest one (default 0.003)" },
+  "learning-rate": {
+    value: "R",
+    number: { above: 0, to: 1 },
+    help: "the highest one (default 0.001; 0.003 with --init fresh)",
+  },
   patience: {
     value: "N",
     number: { from: 1, to: MOST, whole: true },

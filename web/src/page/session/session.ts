@@ -71,7 +71,12 @@ export class Session {
     } catch (error) {
       this.#page.tell({ type: "broke", problem: problemOf(error) });
     }
-    // Nobody waits for it now; where it cannot be had, measuring on it says so.
+  }
+
+  // The text to measure on where the user has none: nobody waits for it, and nobody needs it before something is opened. Where
+  // it cannot be had, measuring on it says so.
+  #readHeldout(): void {
+    if (this.#page.state().heldout !== undefined) return;
     heldout().then(
       (text) => this.#page.tell({ type: "heldoutCame", text }),
       () => {},
@@ -353,6 +358,7 @@ export class Session {
     this.#opening = new AbortController();
     const { signal } = this.#opening;
     this.#page.tell({ type: "opening" });
+    this.#readHeldout();
     try {
       const gathered = await gather(signal);
       const { recipe, others } = await takeRecipe(gathered.files);
