@@ -19,8 +19,9 @@ export async function offerStudents(opened: OpenCheckpoint, wanted: WantedStuden
     return;
   }
   try {
-    const { matched, unmatched, bytes } = await checkpoint.plan({ version: 1, name: "student", steps });
-    const planned = { params: matched.params + unmatched.params, bytes: bytes.after };
+    const { pruned, bytes } = await checkpoint.plan({ version: 1, name: "student", steps });
+    const params = pruned?.at(-1)?.paramsAfter ?? checkpoint.inspection.params;
+    const planned = { params, bytes: bytes.after };
     tell({ type: "studentsOffered", checkpoint: id, students: { kinds, planned, problem: undefined } });
   } catch (error) {
     const problem = opened.failed(error);
