@@ -83,7 +83,7 @@ export async function saveTarget(path: string, options: TargetOptions, from: str
   const target = await checkTarget(path, options);
   try {
     if (target.kind === "file" && (await linked(target, from, options))) return;
-    const bytes = createReadStream(from, { highWaterMark: PART });
+    const bytes = bytesOf(from);
     await (target.kind === "file" ? writeFile(target, bytes, options) : writeThrough(target, bytes, options));
   } catch (error) {
     throw ioError(path, "written", error);
@@ -92,6 +92,11 @@ export async function saveTarget(path: string, options: TargetOptions, from: str
 
 /** Bytes of one read of a file that is copied. */
 const PART = 1 << 20;
+
+// Opened by the first read: where it never comes to that, nobody would hear of a file that is gone by then.
+async function* bytesOf(path: string): AsyncGenerator<Uint8Array> {
+  yield* createReadStream(path, { highWaterMark: PART });
+}
 
 /** Why a file cannot have a second name: on another file system, on one that has no such thing, or not for this user. */
 const NO_LINKS = new Set(["EXDEV", "EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EINVAL"]);
