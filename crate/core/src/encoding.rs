@@ -17,7 +17,7 @@ pub use rows::{MOST_CLASSES, Plain, RowClass, RowClasses};
 pub const NESTED_BLOCK: usize = 256;
 
 /// How a tensor's numbers are coded, with the parameters that size them.
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "there are a few for each tensor, and they are copied everywhere"
 )]
@@ -59,7 +59,7 @@ pub enum Group {
 }
 
 /// What a tensor is in a produced file.
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "there are a few for each tensor, and they are copied everywhere"
 )]
