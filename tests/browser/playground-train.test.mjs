@@ -23,6 +23,19 @@ test("what a student can have less of, and what it comes to, is said before anyt
     const text = document.querySelector("#student-size b")?.textContent ?? "";
     return Number(text.replaceAll(",", "")) < n;
   }, params);
+  // Nothing is asked of the worker while nothing changes.
+  const asked = await page.evaluate(async () => {
+    const post = Worker.prototype.postMessage;
+    let count = 0;
+    Worker.prototype.postMessage = function (...message) {
+      count += 1;
+      return post.apply(this, message);
+    };
+    await new Promise((passed) => setTimeout(passed, 1000));
+    Worker.prototype.postMessage = post;
+    return count;
+  });
+  assert.equal(asked, 0);
   // Structure that the model does not have is not offered.
   assert.equal(await page.locator("#keep-attentionHead").count(), 0);
   await page.fill("#train-minutes", "0");
