@@ -1,4 +1,6 @@
-// Recipes whose codes are entropy-coded in the file.
+// What a recipe, which may be anybody's JSON, asks for: whether it quantizes, entropy-codes, or has the model read a text.
+
+import type { Plan } from "./types/statepress.js";
 
 /** Whether a step of a recipe, which may be anybody's JSON, quantizes. */
 export function quantizes(step: unknown): step is { quantize: object } {
@@ -16,4 +18,9 @@ export function coded<R extends { steps: readonly unknown[] }>(recipe: R): R {
 /** Whether a recipe has its codes entropy-coded. */
 export function isCoded({ steps }: { steps: readonly unknown[] }): boolean {
   return steps.some((step) => quantizes(step) && "coded" in step.quantize && step.quantize.coded === true);
+}
+
+/** Whether a recipe that was planned has the model read a text. */
+export function readsText({ findings }: Pick<Plan, "findings">): boolean {
+  return findings.some(({ code }) => code === "needs-calibration");
 }

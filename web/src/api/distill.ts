@@ -4,9 +4,9 @@ import type { Data, Handle, Host } from "../worker/protocol.js";
 import type { DistillReport } from "../worker/wasm.js";
 import { shown } from "./check.js";
 import type { Checkpoint } from "./checkpoint.js";
-import { quantizes } from "./coded.js";
+import { quantizes, readsText } from "./coded.js";
 import type { Environment } from "./environment.js";
-import { StatepressError } from "./errors.js";
+import { badOption } from "./errors.js";
 import {
   type CompareOptions,
   type DistillOptions,
@@ -76,8 +76,13 @@ export async function recover(
       });
       const kl = async (it: Checkpoint) =>
         (await compare(original, it, { ids: heldOut, backend: "cpu", signal, onProgress })).kl.mean;
-      const measured = { klBefore: await kl(compressed), klAfter: await kl(recovered) };
-      return recovered.reporting({ training: report.training, recovered: measured });
+      try {
+        const measured = { klBefore: await kl(compressed), klAfter: await kl(recovered) };
+        return recovered.reporting({ training: report.training, recovered: measured });
+      } catch (error) {
+        recovered.dispose();
+        throw error;
+      }
     } finally {
       await host.call("release", { handle: student }).catch(() => {});
     }
@@ -98,7 +103,7 @@ interface Read {
 async function textsOf(environment: Environment, teacher: Checkpoint, options: TrainingOptions): Promise<Read> {
   const { text, heldOut, minutes, signal } = options;
   if (minutes !== undefined && !(minutes > 0 && Number.isFinite(minutes))) {
-    throw refused("minutes", String(minutes), "a number above 0");
+    throw badOption("minutes", String(minutes), "a number above 0");
   }
   const host = environment.trainer();
   const judges = heldOut === undefined ? {} : { heldOut: teacher.tokenizer.input(heldOut) };
@@ -143,19 +148,14 @@ async function made(
   running: Running,
 ): Promise<{ checkpoint: Handle; report: CompressReport }> {
   const recipe = { version: 1, name: "student", steps };
-  const { findings } = await host.call("plan", { checkpoint: original, recipe });
-  const reads = findings.some(({ code }: Finding) => code === "needs-calibration");
-  return host.call("compress", { checkpoint: original, recipe, ...(reads && { calibration: { ids } }) }, running);
+  const plan = await host.call("plan", { checkpoint: original, recipe });
+  const calibration = readsText(plan) && { calibration: { ids } };
+  return host.call("compress", { checkpoint: original, recipe, ...calibration }, running);
 }
 
 function checkSteps(steps: unknown): void {
   const allowed = "a list of the steps of a recipe that make it smaller, as prune does";
-  if (!Array.isArray(steps)) throw refused("student", shown(steps), allowed);
-  if (steps.length === 0) throw refused("student", "a list without steps", allowed);
-  if (steps.some(quantizes)) throw refused("student", "with a quantize step", allowed);
-}
-
-function refused(option: string, value: string, allowed: string): StatepressError {
-  const facts = { option, value, allowed };
-  return new StatepressError("bad-option", `option ${option} is ${value}; allowed: ${allowed}`, facts);
+  if (!Array.isArray(steps)) throw badOption("student", shown(steps), allowed);
+  if (steps.length === 0) throw badOption("student", "a list without steps", allowed);
+  if (steps.some(quantizes)) throw badOption("student", "with a quantize step", allowed);
 }

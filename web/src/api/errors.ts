@@ -95,6 +95,12 @@ export function asStatepressError(thrown: unknown, signal?: AbortSignal): Statep
   return new StatepressError("internal", String(thrown));
 }
 
+/** That an option is not what it may be. */
+export function badOption(option: string, value: unknown, allowed: string): StatepressError {
+  const facts = { option, value, allowed };
+  return new StatepressError("bad-option", `option ${option} is ${value}; allowed: ${allowed}`, facts);
+}
+
 /** That the work was stopped; `reason` is the signal's, and becomes the cause. */
 export function abortError(reason: unknown): StatepressError {
   return new StatepressError("aborted", "stopped on request", {}, reason);

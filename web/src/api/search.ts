@@ -2,9 +2,9 @@
 
 import type { Host, Input } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
-import { isCoded, quantizes } from "./coded.js";
+import { isCoded, quantizes, readsText } from "./coded.js";
 import type { Environment } from "./environment.js";
-import { StatepressError } from "./errors.js";
+import { badOption, StatepressError } from "./errors.js";
 import { library } from "./library.js";
 import type { CompareOptions, CompressOptions, SearchOptions } from "./options.js";
 import { type Preset, stepsBefore } from "./presets.js";
@@ -173,8 +173,11 @@ async function costsOf(
     return host.call("searchCosts", request, context).then(whole);
   };
   if (!first) return measured(checkpoint);
-  const reads = first.findings.some(({ code }) => code === "needs-calibration");
-  const left = await checkpoint.compress(first.recipe, { ...(reads && { calibration: read }), beside, ...running });
+  const left = await checkpoint.compress(first.recipe, {
+    ...(readsText(first) && { calibration: read }),
+    beside,
+    ...running,
+  });
   try {
     const { report } = left;
     if (!report) throw new StatepressError("internal", "compressing left no report");
@@ -192,7 +195,7 @@ async function costsOf(
 async function planned(checkpoint: Checkpoint, first: unknown, coded: boolean): Promise<Plan | undefined> {
   if (!Array.isArray(first) || first.some(quantizes)) {
     const value = Array.isArray(first) ? "with a quantize step" : String(first);
-    throw refused("first", value, "a list of steps of a recipe that come before quantize");
+    throw badOption("first", value, "a list of steps of a recipe that come before quantize");
   }
   const steps = coded && !first.some(centers) ? [...first, { center: {} }] : first;
   return steps.length === 0 ? undefined : checkpoint.plan({ version: 1, name: "first", steps });
@@ -208,19 +211,14 @@ function checkCosts(
   const params = new Map(inspection.tensors.map((tensor) => [tensor.name, tensor.params]));
   const isOther = (it: { tensor: string; params: number } | null) =>
     !it || (first.length > 0 ? !params.has(it.tensor) : params.get(it.tensor) !== it.params);
-  if (!Array.isArray(tensors)) throw refused("costs", "without tensors", allowed);
+  if (!Array.isArray(tensors)) throw badOption("costs", "without tensors", allowed);
   const other = tensors.find(isOther);
-  if (other !== undefined) throw refused("costs", `of ${other?.tensor ?? other}`, allowed);
+  if (other !== undefined) throw badOption("costs", `of ${other?.tensor ?? other}`, allowed);
   const isAlike = JSON.stringify(base?.steps?.slice(0, -1)) === JSON.stringify(first) && isCoded(base) === coded;
-  if (!isAlike) throw refused("costs", "of a search with other options", allowed);
+  if (!isAlike) throw badOption("costs", "of a search with other options", allowed);
 }
 
 const centers = (step: unknown) => typeof step === "object" && step !== null && "center" in step;
-
-function refused(option: string, value: string, allowed: string): StatepressError {
-  const facts = { option, value, allowed };
-  return new StatepressError("bad-option", `option ${option} is ${value}; allowed: ${allowed}`, facts);
-}
 
 // What no recipe is predicted to reach is an error of its option; any other error is one of the search.
 function outOfReach(error: unknown): undefined {
@@ -230,7 +228,7 @@ function outOfReach(error: unknown): undefined {
 // A size is not missed by a little: what is larger does not go where it was to go.
 function tooSmall({ ratio, bytes }: SearchTarget, least: Bytes | undefined): StatepressError {
   const value = bytes !== undefined ? `${bytes} bytes` : `${ratio}x`;
-  return refused("target", value, `up to ${least?.ratio.toFixed(2)}x, from ${least?.after} bytes on`);
+  return badOption("target", value, `up to ${least?.ratio.toFixed(2)}x, from ${least?.after} bytes on`);
 }
 
 /** A file that fills less than this of its size is worth another try. */

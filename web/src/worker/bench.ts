@@ -1,6 +1,6 @@
 // Times a model: prefill and decode apart, a warm-up first, medians of several runs, fixed pseudo-random ids.
 
-import { StatepressError, throwIfAborted } from "../api/errors.js";
+import { badOption, throwIfAborted } from "../api/errors.js";
 import type { BenchOptions, BenchResult, Context } from "./protocol.js";
 import type { WasmModel } from "./wasm.js";
 
@@ -28,7 +28,7 @@ export async function bench(
   for (const [option, value] of Object.entries({ decodeTokens, prefillTokens, repeats })) {
     if (!Number.isInteger(value) || value < 1 || value > MOST) {
       const allowed = `a whole number from 1 to ${MOST}`;
-      throw new StatepressError("bad-option", `${option} is ${value}; allowed: ${allowed}`, { option, value, allowed });
+      throw badOption(option, value, allowed);
     }
   }
   const ids = pseudoRandom(prefillTokens, vocabSize);
