@@ -278,3 +278,21 @@ const HALF: &str = r#"{"version":1,"name":"half","steps":[{"prune":{"kind":"inne
 fn teacher_bytes(teacher: &Opened) -> u64 {
     teacher.index.tensors.iter().filter(|it| it.tied_to.is_none()).map(|it| it.bytes()).sum()
 }
+
+#[test]
+fn a_limited_time_is_kept_though_looks_take_a_part_of_it() {
+    // A clock that goes on by a second whenever it is asked: once for each step and look, and twice to begin.
+    fn clock() -> f64 {
+        static NOW: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        NOW.fetch_add(1, std::sync::atomic::Ordering::Relaxed) as f64
+    }
+    let (text, held_out) = (text(2000, 1), text(200, 2));
+    let student = opened("il_ffn").trainable(Device::Flex);
+    let limited = TrainOptions { steps: 100_000, seconds: Some(120.0), ..options() };
+    let run = Train::<Model>::new(student, None, (&text, &held_out), 1, limited, clock).unwrap();
+    let Training { steps, seconds, stopped, validation, .. } = wait(job::run(run, |_| ())).unwrap().report;
+    assert_eq!(stopped, TrainingStop::Finished);
+    assert!(steps > 8 && steps < 1000, "{steps}");
+    assert!((3..=13).contains(&validation.len()), "{}", validation.len());
+    assert!(seconds > 0.0);
+}

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::{CompressReport, Plan, Training, TrainingPoint};
-use statepress_core::{Finding, Recipe, Sink};
+use statepress_core::{Finding, Sink};
 use statepress_engine::calibrate::Marks;
 use statepress_engine::models::{Loaded, Model};
 use statepress_engine::techniques::compress::Compress;
@@ -31,7 +31,6 @@ pub struct Distill<L: Loaded = Model> {
     student: Checkpoint,
     /// What the teacher takes.
     before: Plan,
-    none: Recipe,
     trains: Trains,
     marks: Option<Marks>,
     /// What is to be said of the texts.
@@ -69,8 +68,7 @@ impl<L: Loaded> Distill<L> {
         sink: Box<dyn Sink>,
         clock: Clock,
     ) -> Result<Self, EngineError> {
-        let none = find("none")?;
-        let before = plan(&original.index, &original.spec, &none, &[])?.plan;
+        let before = plan(&original.index, &original.spec, &find("none")?, &[])?.plan;
         let windows: Vec<Vec<u32>> = text.chunks_exact(options.window.max(1)).map(<[u32]>::to_vec).collect();
         let marks = Marks::of(&windows);
         if !held_out.is_empty() && text.windows(held_out.len()).any(|part| part == held_out) {
@@ -91,18 +89,7 @@ impl<L: Loaded> Distill<L> {
         let teacher = (options.objective.mixture.alpha > 0.0).then_some(Teacher::Packed(teacher));
         let train = Train::new(model, teacher, (text, held_out), offset, options, clock)?;
         let stage = Some(Stage::Train(Box::new(train)));
-        Ok(Self {
-            stage,
-            student,
-            before,
-            none,
-            trains,
-            marks,
-            overlap,
-            training: None,
-            sink: Some(sink),
-            clock,
-        })
+        Ok(Self { stage, student, before, trains, marks, overlap, training: None, sink: Some(sink), clock })
     }
 
     /// Every look at the held-out text so far.
@@ -122,7 +109,7 @@ impl<L: Loaded> Distill<L> {
     }
 
     /// Begins to write what training gave.
-    async fn write(&mut self, train: Train<L>) -> Result<Stage<L>, EngineError> {
+    async fn write(&mut self, train: Train<L>) -> Result<Compress, EngineError> {
         let trained = train.finish()?;
         let Checkpoint { source, index, spec } = &self.student;
         let of = (source.clone(), &**index, spec);
@@ -131,8 +118,7 @@ impl<L: Loaded> Distill<L> {
         self.training = Some(trained.report);
         let unfinished = || EngineError::Evaluation("a distillation is written once".into());
         let sink = self.sink.take().ok_or_else(unfinished)?;
-        let write = Compress::new(source, Rc::new(index), spec, &self.none, sink, self.clock, None)?;
-        Ok(Stage::Write(Box::new(write)))
+        Compress::new(source, Rc::new(index), spec, &find("none")?, sink, self.clock, None)
     }
 }
 
@@ -149,12 +135,9 @@ impl<L: Loaded> Job for Distill<L> {
         if progress.is_none()
             && let Some(Stage::Train(train)) = self.stage.take()
         {
-            let mut write = self.write(*train).await?;
-            let progress = match &mut write {
-                Stage::Write(write) => write.step().await?,
-                Stage::Train(_) => None,
-            };
-            self.stage = Some(write);
+            let mut write = Box::new(self.write(*train).await?);
+            let progress = write.step().await?;
+            self.stage = Some(Stage::Write(write));
             return Ok(progress);
         }
         Ok(progress)

@@ -10,12 +10,12 @@ mod scan;
 use burn::tensor::activation::{gelu_approximate, silu, softplus};
 use burn::tensor::module::layer_norm;
 use burn::tensor::{Int, Tensor, TensorData};
+use statepress_engine::EngineError;
 use statepress_kernels::program::{
     Activation, GroupNorm, Linear, Norm, NormKind, Op, ValueId, VectorId, View,
 };
 
 use crate::model::Pass;
-use statepress_engine::EngineError;
 
 /// Windows of a text that go through a model together.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,6 +27,10 @@ use crate::{Trainable, interpret};
 /// Steps after which it is known how many fit in a limited time.
 const PACED: usize = 8;
 
+/// The most looks at the held-out text in a limited time, and the most that they may take of it.
+const LOOKS: f64 = 10.0;
+const LOOKS_SHARE: f64 = 0.2;
+
 /// A training run. A step is one update of the weights, or a look at a part of the held-out text.
 pub struct Train<L: Loaded = Model> {
     student: Trainable,
@@ -157,18 +161,18 @@ impl<L: Loaded> Train<L> {
     /// Where time is limited: has the run end when it is over, by how long a step takes. Looks count as steps do.
     fn pace(&mut self) -> Result<(), EngineError> {
         let Some(seconds) = self.options.seconds.filter(|_| self.done == PACED) else { return Ok(()) };
-        let first = self.curve.first().map_or(0.0, |point| point.seconds);
-        let spent = (self.clock)() - self.started - first;
-        let possible = (seconds - first) / (spent / PACED as f64).max(1e-6);
-        // A twentieth of it for looks.
-        let steps = (0.95 * possible) as usize;
+        let look = self.curve.first().map_or(0.0, |point| point.seconds).max(1e-6);
+        let step = (((self.clock)() - self.started - look) / PACED as f64).max(1e-6);
+        // Looks after this one: ten, or as many as take a fifth of the time.
+        let looks = (LOOKS_SHARE * seconds / look).clamp(1.0, LOOKS);
+        let steps = ((seconds - (2.0 + looks) * look) / step) as usize;
         // Whoever looks on sees early that it learns.
         self.looking = Some(Look::default());
         let options = &mut self.options;
         if steps < options.steps {
             options.steps = steps.max(PACED + 1);
             options.warm_up = options.warm_up.min(options.steps / 10);
-            options.validate_every = options.validate_every.min((options.steps / 10).max(1));
+            options.validate_every = (options.steps as f64 / looks).ceil() as usize;
             self.schedule = optimize::schedule(options)?;
             (0..self.done).for_each(|_| {
                 self.schedule.step();
