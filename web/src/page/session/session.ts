@@ -73,14 +73,14 @@ export class Session {
     }
   }
 
-  // The text to measure on where the user has none: nobody waits for it, and nobody needs it before something is opened. Where
-  // it cannot be had, measuring on it says so.
-  #readHeldout(): void {
+  /**
+   * Fetches the text to measure on where the user has none: when something is opened, or before that when nothing else is to
+   * be fetched. Where it cannot be had, measuring on it says so.
+   */
+  async readHeldout(): Promise<void> {
     if (this.#page.state().heldout !== undefined) return;
-    heldout().then(
-      (text) => this.#page.tell({ type: "heldoutCame", text }),
-      () => {},
-    );
+    const text = await heldout().catch(() => undefined);
+    if (text !== undefined) this.#page.tell({ type: "heldoutCame", text });
   }
 
   /**
@@ -358,7 +358,7 @@ export class Session {
     this.#opening = new AbortController();
     const { signal } = this.#opening;
     this.#page.tell({ type: "opening" });
-    this.#readHeldout();
+    void this.readHeldout();
     try {
       const gathered = await gather(signal);
       const { recipe, others } = await takeRecipe(gathered.files);
