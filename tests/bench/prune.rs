@@ -1,21 +1,21 @@
 //! Follows several recipes, such as some that prune, and measures what each is worth.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example prune -- CALIBRATION.u16.bin TEST.u16.bin MODEL STEPS... [--limit=TOKENS] [--out=FILE]
+//! cargo run --release -p statepress-tests --example prune -- CALIBRATION.u16.bin TEST.u16.bin MODEL STEPS... [--gradients=FILE] [--limit=TOKENS] [--out=FILE]
 //! ```
 //!
 //! `MODEL` is a folder, the texts are token ids, and every `STEPS` a JSON list of recipe steps, or the name of a file that
-//! holds a recipe. Parameters are against those before, losses against the model as it is. What the last
+//! holds a recipe. Parameters are against those before, losses against the model as it is. `FILE` of gradients is what
+//! the example of that name in crate/distill writes. What the last
 //! `STEPS` leave goes to `FILE`, a safetensors file.
 
 use std::path::Path;
 use std::time::Instant;
 
-use statepress::{Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, run};
-use statepress_tests::files::open_folder;
+use statepress::{Calibration, Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, run};
+use statepress_tests::files::{gradients, open_folder};
 
-const USAGE: &str =
-    "usage: prune CALIBRATION.u16.bin TEST.u16.bin MODEL STEPS... [--limit=TOKENS] [--out=FILE]";
+const USAGE: &str = "usage: prune CALIBRATION.u16.bin TEST.u16.bin MODEL STEPS... [--gradients=FILE] [--limit=TOKENS] [--out=FILE]";
 
 fn ids(path: &str) -> Vec<u32> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -34,6 +34,7 @@ fn main() {
     let (options, paths): (Vec<_>, Vec<_>) =
         std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
     let [calibration, test, folder, recipes @ ..] = paths.as_slice() else { panic!("{USAGE}") };
+    let fisher = options.iter().find_map(|option| option.strip_prefix("--gradients=")).map(gradients);
     let limit = options.iter().find_map(|option| option.strip_prefix("--limit="));
     let limit = limit.map(|limit| limit.parse().expect(USAGE));
     let out = options.iter().find_map(|option| option.strip_prefix("--out="));
@@ -43,7 +44,11 @@ fn main() {
     for steps in recipes {
         let (recipe, sink, started) = (recipe(steps), MemorySink::default(), Instant::now());
         let job = match recipe.needs_calibration() {
-            true => base.compress_calibrated(&recipe, Box::new(sink.clone()), &model, &calibration),
+            true => base.compress_calibrated(
+                &recipe,
+                Box::new(sink.clone()),
+                Calibration { fisher: fisher.clone(), ..Calibration::new(&model, &calibration) },
+            ),
             false => base.compress(&recipe, Box::new(sink.clone())),
         };
         let report = run(job.unwrap(), |_| {}).unwrap();

@@ -1,23 +1,26 @@
 //! Searches for the best recipe at several sizes, carries them out, and puts what was predicted beside what is measured.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--coded] [--fast] [--tiny]
+//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--fast] [--tiny]
 //! ```
 //!
 //! `MODEL` is a folder; the texts are token ids. The first 16,384 ids of the calibration text are read: the last quarter
-//! of them judges while searching. `STEPS` is a JSON list of recipe steps that come before; `--tiny` searches fast and
+//! of them judges while searching. `STEPS` is a JSON list of recipe steps that come before; `FILE` is what the example
+//! `gradients` of crate/distill writes; `--tiny` searches fast and
 //! measures two windows only.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
-use statepress::report::{CompressReport, SearchTarget};
+use statepress::report::{CompressReport, Fisher, SearchTarget};
 use statepress::{
-    Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, Model, OpenOptions, Recipe, allocate, run,
+    Calibration, Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, Model, OpenOptions, Recipe,
+    allocate, run,
 };
-use statepress_tests::files::open_folder;
+use statepress_tests::files::{gradients, open_folder};
 
-const USAGE: &str = "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--coded] [--fast] [--tiny]";
+const USAGE: &str = "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--fast] [--tiny]";
 
 fn ids(path: &str) -> Vec<u32> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -25,10 +28,18 @@ fn ids(path: &str) -> Vec<u32> {
 }
 
 /// What a recipe makes of a checkpoint.
-fn followed(base: &Checkpoint, recipe: &Recipe, model: &Model, read: &[u32]) -> (CompressReport, Checkpoint) {
+fn followed(
+    base: &Checkpoint,
+    recipe: &Recipe,
+    (model, read, fisher): (&Model, &[u32], &Option<Rc<Fisher>>),
+) -> (CompressReport, Checkpoint) {
     let sink = MemorySink::default();
     let job = match recipe.needs_calibration() {
-        true => base.compress_calibrated(recipe, Box::new(sink.clone()), model, read),
+        true => base.compress_calibrated(
+            recipe,
+            Box::new(sink.clone()),
+            Calibration { fisher: fisher.clone(), ..Calibration::new(model, read) },
+        ),
         false => base.compress(recipe, Box::new(sink.clone())),
     };
     let report = run(job.unwrap(), |_| {}).unwrap();
@@ -43,6 +54,7 @@ fn main() {
     let (calibration, test) = (ids(calibration), ids(test));
     let (read, judged) =
         calibration[..calibration.len().min(1 << 14)].split_at(calibration.len().min(1 << 14) / 4 * 3);
+    let fisher = options.iter().find_map(|option| option.strip_prefix("--gradients=")).map(gradients);
     let base = open_folder(Path::new(folder));
     let model = base.model().unwrap();
 
@@ -55,9 +67,18 @@ fn main() {
     let steps = options.iter().find_map(|option| option.strip_prefix("--first=")).unwrap_or("[]");
     let first = format!(r#"{{"version":1,"name":"first","steps":{steps}}}"#);
     let first = Recipe::from_json(&first).unwrap_or_else(|error| panic!("{steps}: {error}"));
-    let (_, left) = followed(&base, &first, &model, read);
+    let (_, left) = followed(&base, &first, (&model, read, &fisher));
     let left_model = left.model().unwrap();
-    let mut costs = run(left.search_costs(&left_model, (read, judged), &how).unwrap(), |_| {}).unwrap();
+    let mut costs = run(
+        left.search_costs(
+            Calibration { fisher: fisher.clone(), ..Calibration::new(&left_model, read) },
+            judged,
+            &how,
+        )
+        .unwrap(),
+        |_| {},
+    )
+    .unwrap();
     costs.base.steps.splice(0..0, first.steps);
     costs.bytes_before = base.plan(&costs.base).unwrap().bytes.before;
     println!("costs of {} tensors: {:.1} s", costs.tensors.len(), started.elapsed().as_secs_f64());
@@ -72,7 +93,7 @@ fn main() {
         let ratio = ratio.parse().expect(USAGE);
         let found =
             allocate(&costs, &SearchTarget { ratio: Some(ratio), ..SearchTarget::default() }).unwrap();
-        let (report, compressed) = followed(&base, &found.recipe, &model, read);
+        let (report, compressed) = followed(&base, &found.recipe, (&model, read, &fisher));
         let compressed = compressed.model().unwrap();
         let limit = has("--tiny").then_some(512);
         let options = CompareOptions { window: Some(256), limit, ..CompareOptions::default() };

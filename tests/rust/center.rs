@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 use statepress::{
-    Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, report, run, sequence_logits,
+    Calibration, Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, report, run,
+    sequence_logits,
 };
 use statepress_tests::families::samples;
 use statepress_tests::files::{demo, fixture, heldout_ids, open, open_folder};
@@ -120,7 +121,9 @@ fn of_a_trained_model_a_coded_table_takes_fewer_bytes_for_what_it_loses() {
         };
         let recipe = json!({ "version": 1, "name": "t", "steps": steps });
         let (recipe, sink) = (Recipe::from_json(&recipe.to_string()).unwrap(), MemorySink::default());
-        let job = base.compress_calibrated(&recipe, Box::new(sink.clone()), &model, read).unwrap();
+        let job = base
+            .compress_calibrated(&recipe, Box::new(sink.clone()), Calibration::new(&model, read))
+            .unwrap();
         let report = run(job, |_| {}).unwrap();
         let table = report.plan.tensors.iter().find(|tensor| tensor.name == "embedding.weight").unwrap();
         let made = opened(sink.take()).model().unwrap();

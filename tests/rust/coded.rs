@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use statepress::{Checkpoint, Job, MemorySink, OpenOptions, Recipe, recipes, report, run};
+use statepress::{Calibration, Checkpoint, Job, MemorySink, OpenOptions, Recipe, recipes, report, run};
 use statepress_core::encoding::{Coding, ScaleType};
 use statepress_core::index::Stored;
 use statepress_core::{Codes, Encoding, Form, Grid, Group, Packed, Scales, Tensor};
@@ -172,7 +172,9 @@ fn codes_that_make_up_for_errors_are_coded_alike() {
     let [packed, streams] = both("int8", "").map(|recipe| {
         let sink = MemorySink::default();
         let recipe = recipe.compensated();
-        let job = checkpoint.compress_calibrated(&recipe, Box::new(sink.clone()), &model, &ids).unwrap();
+        let job = checkpoint
+            .compress_calibrated(&recipe, Box::new(sink.clone()), Calibration::new(&model, &ids))
+            .unwrap();
         let report = run(job, |_| {}).unwrap();
         assert!(finding(&report.plan, "compensated").is_some());
         sink.take()

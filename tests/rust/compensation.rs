@@ -2,7 +2,8 @@
 //! what is refused.
 
 use statepress::{
-    Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, MemorySink, OpenOptions, Recipe,
+    Calibration, Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, MemorySink, OpenOptions,
+    Recipe,
     recipe::{ErrorCompensation, GptqOptions},
     recipes, report, run,
 };
@@ -25,7 +26,8 @@ fn calibrated(
 ) -> Result<(report::CompressReport, Vec<u8>), statepress::Error> {
     let model = checkpoint.model()?;
     let sink = MemorySink::default();
-    let job = checkpoint.compress_calibrated(recipe, Box::new(sink.clone()), &model, ids)?;
+    let job =
+        checkpoint.compress_calibrated(recipe, Box::new(sink.clone()), Calibration::new(&model, ids))?;
     Ok((run(job, |_| {})?, sink.take()))
 }
 
@@ -244,4 +246,48 @@ fn a_text_and_a_recipe_that_do_not_fit_are_refused_by_name() {
         let error = Recipe::from_json(&json).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+}
+
+/// What gradients say is used where it is about the model that is compressed, and only there.
+#[test]
+fn gradients_are_used_where_they_fit_and_said() {
+    let base = open(&fixture("fixtures/il_ffn.safetensors"), &[]);
+    let model = base.model().unwrap();
+    let ids: Vec<u32> = (0..64).map(|i| i * 7 % 50).collect();
+    let key = |part: &str| format!("layers.0.ssm.{part}.weight");
+    let of = |part: &str, rows: usize| report::OutputFisher {
+        key: key(part),
+        part: 0,
+        rows: (0..rows).map(|row| (row % 3) as f32).collect(),
+    };
+    let fisher = |d: usize, in_proj: usize| {
+        let looked_up = (0..d * d).map(|at| if at % (d + 1) == 0 { 2.0 } else { 0.1 }).collect();
+        let outputs = vec![of("in_proj", in_proj), of("out_proj", 16)];
+        Some(std::rc::Rc::new(report::Fisher { tokens: 512, looked_up, outputs }))
+    };
+    // Steps of rows are as large as the loss can bear.
+    let stepped = r#"{"version":1,"name":"t","steps":[{"quantize":{"rules":[{"match":"*","precision":"int8","step":0.3}],
+        "otherwise":"fp32","coded":true,"errorCompensation":"gptq"}}]}"#;
+    let stepped = Recipe::from_json(stepped).unwrap();
+    let compressed = |fisher| {
+        let sink = MemorySink::default();
+        let calibration = Calibration { fisher, ..Calibration::new(&model, &ids) };
+        let job = base.compress_calibrated(&stepped, Box::new(sink.clone()), calibration).unwrap();
+        (run(job, |_| {}).unwrap().plan.findings, sink.take())
+    };
+    let told = |findings: &[statepress::Finding], code: &str| {
+        findings.iter().find(|it| it.code == code).map(|it| it.message.clone())
+    };
+    let (without, plain) = compressed(None);
+    assert!(told(&without, "gradients").is_none() && told(&without, "lookup-substitute").is_some());
+    let (with, better) = compressed(fisher(16, 64));
+    let said = told(&with, "gradients").unwrap();
+    assert!(said.contains("2 matrices' outputs") && said.contains("512 tokens"), "{said}");
+    assert!(told(&with, "lookup-substitute").is_none() && told(&with, "gradients-unfit").is_none());
+    assert!(plain != better, "they change what is written");
+    let (part, _) = compressed(fisher(16, 63));
+    let said = told(&part, "gradients-unfit").unwrap();
+    assert!(said.contains("1 tensor has") && said.contains(&key("in_proj")), "{said}");
+    let (other, _) = compressed(fisher(8, 64));
+    assert!(told(&other, "lookup-substitute").is_some() && told(&other, "gradients-unfit").is_some());
 }

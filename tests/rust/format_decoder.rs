@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use safetensors::tensor::{Dtype, TensorView as Part, serialize};
-use statepress::{Checkpoint, MemorySink, OpenOptions, Recipe, recipes, run};
+use statepress::{Calibration, Checkpoint, MemorySink, OpenOptions, Recipe, recipes, run};
 use statepress_core::index::Stored;
 use statepress_core::{DType, Encoding};
 use statepress_formats::entropy::encode;
@@ -182,7 +182,11 @@ fn python_reads_what_we_write_to_the_last_bit() {
             "errorCompensation":"gptq"}}}}]}}"#
         );
         let (sink, recipe) = (MemorySink::default(), Recipe::from_json(&json).unwrap());
-        let job = model.compress_calibrated(&recipe, Box::new(sink.clone()), &model.model().unwrap(), &ids);
+        let job = model.compress_calibrated(
+            &recipe,
+            Box::new(sink.clone()),
+            Calibration::new(&model.model().unwrap(), &ids),
+        );
         run(job.unwrap(), |_| {}).unwrap();
         let path = folder.join(format!("{name}.safetensors"));
         std::fs::write(&path, sink.take()).unwrap();

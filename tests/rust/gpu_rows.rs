@@ -1,6 +1,6 @@
 //! Models with rows in classes on the GPU: the CPU's logits and texts, and what it refuses.
 
-use statepress::{Checkpoint, GpuOptions, MemorySink, OpenOptions, Recipe, run};
+use statepress::{Calibration, Checkpoint, GpuOptions, MemorySink, OpenOptions, Recipe, run};
 use statepress_core::{Form, Packed, Tensor};
 use statepress_formats::{TensorSpec, Writer, open as open_index, read_tensor};
 use statepress_kernels::codecs;
@@ -37,8 +37,9 @@ fn used(file: &str) -> Checkpoint {
     let recipe = recipe(&rules.join(","), r#","errorCompensation":"gptq""#);
     let (sink, ids) =
         (MemorySink::default(), (0..240).map(|i| (i * i * 7 + 11 * i) % 50).collect::<Vec<u32>>());
-    let job =
-        base.compress_calibrated(&recipe, Box::new(sink.clone()), &base.model().unwrap(), &ids).unwrap();
+    let job = base
+        .compress_calibrated(&recipe, Box::new(sink.clone()), Calibration::new(&base.model().unwrap(), &ids))
+        .unwrap();
     run(job, |_| {}).unwrap();
     Checkpoint::open(sink.take(), OpenOptions::default()).unwrap()
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use peak_alloc::PeakAlloc;
-use statepress::{Checkpoint, Clock, FileSource, OpenOptions, Sink, SourceError, recipes, run};
+use statepress::{Calibration, Checkpoint, Clock, FileSource, OpenOptions, Sink, SourceError, recipes, run};
 use statepress_engine::families::{Hints, infer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_tests::files::demo;
@@ -47,7 +47,8 @@ fn compressing_needs_less_than_two_tensors_of_memory() {
     let before = ALLOCATOR.current_usage();
     let model = checkpoint.model().unwrap();
     let nf4 = recipes::find("nf4").unwrap();
-    let job = checkpoint.compress_calibrated(&nf4, Box::new(Counter(0)), &model, &ids).unwrap();
+    let job =
+        checkpoint.compress_calibrated(&nf4, Box::new(Counter(0)), Calibration::new(&model, &ids)).unwrap();
     let report = run(job, |_| {}).unwrap();
     let peak = ALLOCATOR.peak_usage() - before;
     assert!(report.peak_memory > model.info.bytes, "{}", report.peak_memory);

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 use statepress::{
-    Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, MemorySink, OpenOptions, Recipe, report,
-    run, sequence_logits,
+    Calibration, Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, MemorySink, OpenOptions,
+    Recipe, report, run, sequence_logits,
 };
 use statepress_tests::edit::Edit;
 use statepress_tests::families::samples;
@@ -24,7 +24,9 @@ fn pruned(base: &Checkpoint, steps: Value, ids: &[u32]) -> (report::CompressRepo
     let model = base.model().unwrap();
     let needs = recipe.needs_calibration();
     let job = match needs {
-        true => base.compress_calibrated(&recipe, Box::new(sink.clone()), &model, ids).unwrap(),
+        true => {
+            base.compress_calibrated(&recipe, Box::new(sink.clone()), Calibration::new(&model, ids)).unwrap()
+        }
         false => base.compress(&recipe, Box::new(sink.clone())).unwrap(),
     };
     let report = run(job, |_| {}).unwrap();
@@ -127,8 +129,7 @@ fn what_is_no_number_is_not_fitted_to() {
         let job = base.compress_calibrated(
             &recipe(json!([prune(kind, 2.0, "loss", true)])),
             Box::new(MemorySink::default()),
-            &base.model().unwrap(),
-            &ids,
+            Calibration::new(&base.model().unwrap(), &ids),
         );
         let error = run(job.unwrap(), |_| {}).err().unwrap().to_string();
         assert!(error.contains("is not a number somewhere in the calibration text"), "{kind}: {error}");

@@ -1,6 +1,6 @@
 //! Recipes that give some rows another precision: which rows they are, what the rest is, and what is refused.
 
-use statepress::{Checkpoint, MemorySink, OpenOptions, Recipe, recipes, report, run};
+use statepress::{Calibration, Checkpoint, MemorySink, OpenOptions, Recipe, recipes, report, run};
 use statepress_core::{Packed, Tensor};
 use statepress_formats::{open as open_index, read_tensor};
 use statepress_kernels::codecs::{self, Clip};
@@ -182,7 +182,8 @@ fn the_rows_that_are_used_most_are_the_finest() {
     let error = base.compress(&finer, Box::new(MemorySink::default())).map(drop).unwrap_err();
     assert!(error.to_string().contains("calibration"), "{error}");
     let (model, sink) = (base.model().unwrap(), MemorySink::default());
-    let job = base.compress_calibrated(&finer, Box::new(sink.clone()), &model, read).unwrap();
+    let job =
+        base.compress_calibrated(&finer, Box::new(sink.clone()), Calibration::new(&model, read)).unwrap();
     let report = run(job, |_| {}).unwrap();
     assert_eq!(report.plan.bytes, base.plan(&finer).unwrap().bytes, "bytes are known beforehand");
     let bytes = sink.take();

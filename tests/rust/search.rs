@@ -1,7 +1,9 @@
 //! The search for the best recipe: what each tensor costs is measured, the recipe reaches its target, and its prediction holds.
 
 use statepress::report::{SearchCosts, SearchTarget};
-use statepress::{Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, OpenOptions, allocate, run};
+use statepress::{
+    Calibration, Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, OpenOptions, allocate, run,
+};
 use statepress_tests::edit::Edit;
 use statepress_tests::files::{demo, fixture, open};
 use statepress_tests::golden::Golden;
@@ -9,7 +11,7 @@ use statepress_tests::yardstick::recipe;
 
 fn costs(base: &Checkpoint, texts: (&[u32], &[u32]), options: &CostsOptions) -> SearchCosts {
     let model = base.model().unwrap();
-    run(base.search_costs(&model, texts, options).unwrap(), |_| {}).unwrap()
+    run(base.search_costs(Calibration::new(&model, texts.0), texts.1, options).unwrap(), |_| {}).unwrap()
 }
 
 #[test]
@@ -49,7 +51,8 @@ fn measured(
     window: u64,
 ) -> (statepress::report::CompressReport, f64) {
     let (model, sink) = (base.model().unwrap(), MemorySink::default());
-    let job = base.compress_calibrated(recipe, Box::new(sink.clone()), &model, read).unwrap();
+    let job =
+        base.compress_calibrated(recipe, Box::new(sink.clone()), Calibration::new(&model, read)).unwrap();
     let report = run(job, |_| {}).unwrap();
     let compressed = Checkpoint::open(sink.take(), OpenOptions::default()).unwrap().model().unwrap();
     let options = CompareOptions { window: Some(window as usize), ..CompareOptions::default() };
@@ -110,7 +113,9 @@ fn a_measurement_goes_on_where_it_stopped_and_recipes_can_be_made_of_what_is_the
     let (texts, options) = (ids.split_at(48), CostsOptions { windows: 1, fast: true, coded: false });
     let whole = costs(&base, texts, &options);
     let model = base.model().unwrap();
-    let resumed = |known| base.search_costs(&model, texts, &options).unwrap().resumed(known);
+    let resumed = |known| {
+        base.search_costs(Calibration::new(&model, texts.0), texts.1, &options).unwrap().resumed(known)
+    };
     let (first, others) = whole.tensors.split_at(2);
     let job = resumed(first.to_vec()).unwrap();
     let part = job.so_far();
@@ -150,10 +155,15 @@ fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
     }
     let model = base.model().unwrap();
     let options = CostsOptions { windows: 0, ..CostsOptions::default() };
-    let error = base.search_costs(&model, ids.split_at(48), &options).err().unwrap().to_string();
+    let error = base
+        .search_costs(Calibration::new(&model, &ids[..48]), &ids[48..], &options)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("windows is 0; allowed: 1 to 64"), "{error}");
     for (at, part) in [(20, "is read has 20 tokens"), (73, "judges has 23 tokens")] {
-        let short = base.search_costs(&model, ids.split_at(at), &CostsOptions::default());
+        let short =
+            base.search_costs(Calibration::new(&model, &ids[..at]), &ids[at..], &CostsOptions::default());
         let error = short.err().unwrap().to_string();
         assert!(error.contains(part) && error.contains("fewer than a window of 24"), "{error}");
         assert!(error.contains("at least 96 tokens"), "{error}");
@@ -205,7 +215,9 @@ fn numbers_that_are_none_are_refused_and_not_taken_for_no_cost() {
     let model = base.model().unwrap();
     let refused = |read: &[u32], judged: &[u32]| {
         let options = CostsOptions { windows: 1, fast: true, coded: false };
-        run(base.search_costs(&model, (read, judged), &options).unwrap(), |_| {}).unwrap_err().to_string()
+        run(base.search_costs(Calibration::new(&model, read), judged, &options).unwrap(), |_| {})
+            .unwrap_err()
+            .to_string()
     };
     let without: Vec<u32> = (0..64).map(|i| 8 + i % 20).collect();
     let with: Vec<u32> = (0..64).map(|i| 7 + i % 20).collect();

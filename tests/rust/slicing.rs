@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use statepress::program::{AxisId, AxisName, Layout, NormKind, Op, Program, VectorSource};
 use statepress::{
-    Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, recipes, report, run,
+    Calibration, Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, recipes, report, run,
 };
 use statepress_tests::families::samples;
 use statepress_tests::files::{demo, fixture, heldout_ids, open, open_folder};
@@ -78,7 +78,9 @@ fn slice(keep: impl Into<Value>, repair: bool) -> Value {
 
 fn sliced(base: &Checkpoint, steps: Value, ids: &[u32]) -> (report::CompressReport, Checkpoint) {
     let (sink, model) = (MemorySink::default(), base.model().unwrap());
-    let job = base.compress_calibrated(&recipe(steps), Box::new(sink.clone()), &model, ids).unwrap();
+    let job = base
+        .compress_calibrated(&recipe(steps), Box::new(sink.clone()), Calibration::new(&model, ids))
+        .unwrap();
     let report = run(job, |_| {}).unwrap();
     (report, Checkpoint::open(sink.take(), OpenOptions::default()).unwrap())
 }

@@ -52,6 +52,7 @@ fn generated() -> String {
     all.visit::<report::Evaluation>();
     all.visit::<report::Comparison>();
     all.visit::<report::GeneratedToken>();
+    all.visit::<report::Fisher>();
     all.visit::<report::SearchCosts>();
     all.visit::<report::SearchTarget>();
     all.visit::<report::SearchResult>();

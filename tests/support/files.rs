@@ -1,7 +1,9 @@
 //! Where test data is: fixtures in the repository, and larger checkpoints beside it.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use statepress::report::Fisher;
 use statepress::{Checkpoint, FileSource, Model, OpenOptions};
 
 /// A file that ships with the tests.
@@ -58,6 +60,12 @@ pub fn open_folder(folder: &Path) -> Checkpoint {
     }
     let source = FileSource::open(weights).unwrap();
     Checkpoint::open(source, options).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
+/// Reads what takes gradients to know of a model, as JSON.
+pub fn gradients(path: &str) -> Rc<Fisher> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    Rc::new(serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{path}: {error}")))
 }
 
 /// Opens and loads a checkpoint.

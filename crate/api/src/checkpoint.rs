@@ -7,6 +7,7 @@ use statepress_core::joined::Part;
 use statepress_core::report::{Advice, FileReport, Inspection, Plan, TensorReport, TensorView};
 use statepress_core::{Finding, Index, Joined, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
+use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::search::{Costs, CostsOptions};
@@ -153,35 +154,33 @@ impl Checkpoint {
         self.compress_by(recipe, sink, None)
     }
 
-    /// The same with errors made up for, as usual where the recipe does not say how: `model` is what [`Self::load`] made of
-    /// this checkpoint, on the CPU as it decides bytes, and `ids` are what it reads. They should be of text like what the model
-    /// will be used on, and none that it is judged by.
+    /// The same with errors made up for, as usual where the recipe does not say how, by what the model computes that
+    /// [`Self::load`] made of this checkpoint.
     pub fn compress_calibrated(
         &self,
         recipe: &Recipe,
         sink: Box<dyn Sink>,
-        model: &Model,
-        ids: &[u32],
+        calibration: Calibration<'_>,
     ) -> Result<Follow, Error> {
-        self.compress_by(&recipe.clone().compensated(), sink, Some((model, ids)))
+        self.compress_by(&recipe.clone().compensated(), sink, Some(calibration))
     }
 
-    /// Measures what rounding each matrix alone costs, for [`allocate`](crate::allocate) to choose by: `model` is what
-    /// [`Self::load`] made of this checkpoint; it reads one text so that errors can be made up for, and is judged by another.
+    /// Measures what rounding each matrix alone costs, for [`allocate`](crate::allocate) to choose by: the model
+    /// is what [`Self::load`] made of this checkpoint; it reads one text so that errors can be made up for, and is judged by another.
     pub fn search_costs(
         &self,
-        model: &Model,
-        texts: (&[u32], &[u32]),
+        calibration: Calibration<'_>,
+        judged: &[u32],
         options: &CostsOptions,
     ) -> Result<Costs, Error> {
-        Ok(Costs::new(self.source.clone(), self.index.clone(), &self.spec, model, texts, options)?)
+        Ok(Costs::new(self.source.clone(), self.index.clone(), &self.spec, calibration, judged, options)?)
     }
 
     fn compress_by(
         &self,
         recipe: &Recipe,
         sink: Box<dyn Sink>,
-        calibration: Option<(&Model, &[u32])>,
+        calibration: Option<Calibration<'_>>,
     ) -> Result<Follow, Error> {
         let Self { source, index, spec, clock, files } = self;
         let (source, index) = (source.clone(), index.clone());

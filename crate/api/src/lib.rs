@@ -35,6 +35,7 @@ pub use statepress_core::{
     Finding, Joined, Level, Precision, Recipe, Sink, Source, StoredAs, recipe, report, spec,
 };
 pub use statepress_engine::advise::{AdviseOptions, Target, losses};
+pub use statepress_engine::calibrate::Calibration;
 pub use statepress_engine::eval::{Compare, CompareOptions, Evaluate, EvaluateOptions, Offset};
 pub use statepress_engine::families::{FamilyInfo, families};
 pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};

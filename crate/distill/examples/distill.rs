@@ -21,6 +21,7 @@ use statepress_core::report::Training;
 use statepress_core::source::SourceError;
 use statepress_core::{Recipe, Sink};
 use statepress_distill::{Device, Distill, Distilled, Init, Mixture, Objective, TrainOptions, Trains};
+use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, fit, infer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::techniques::follow::Follow;
@@ -137,7 +138,7 @@ fn load(of: &Checkpoint) -> Result<Model> {
 
 /// The bytes that a recipe makes of a checkpoint.
 fn follow(of: &Checkpoint, recipe: &Recipe, model: &Model, text: &[u32]) -> Result<Vec<u8>> {
-    let read = recipe.needs_calibration().then_some((model, text));
+    let read = recipe.needs_calibration().then(|| Calibration::new(model, text));
     let sink = Collected::default();
     let (source, index) = (of.source.clone(), of.index.clone());
     let follow = Follow::new(source, index, &of.spec, recipe, Box::new(sink.clone()), clock, read)?;

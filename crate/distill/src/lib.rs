@@ -6,16 +6,19 @@
 mod checkpoint;
 mod device;
 mod distill;
+mod fisher;
 mod fresh;
 mod gradients;
 mod interpret;
 mod loss;
 mod model;
+mod sense;
 mod train;
 
 pub use checkpoint::trained_checkpoint;
 pub use device::Device;
 pub use distill::{Distill, Distilled, Init};
+pub use fisher::{FisherOptions, TakeFisher};
 pub use gradients::{Gradients, Labelled, Objective};
 pub use interpret::Batch;
 pub use loss::Mixture;

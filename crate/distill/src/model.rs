@@ -12,6 +12,7 @@ use statepress_kernels::codecs;
 use statepress_kernels::program::{Layout, MatrixId, Program, VectorForm, VectorId, VectorSource};
 
 use crate::interpret::{self, Batch, Output};
+use crate::sense::Zeros;
 use crate::{Device, Trains};
 
 /// A model that can be trained.
@@ -53,6 +54,8 @@ pub struct Pass<'a> {
     /// One for each parameter; with gradients where they are trained.
     tensors: Vec<Tensor<2>>,
     pub(crate) device: burn::tensor::Device,
+    /// Where gradients inside are wanted.
+    pub(crate) zeros: Option<Zeros>,
 }
 
 impl Trainable {
@@ -140,7 +143,7 @@ impl Trainable {
     /// Weights for a pass without gradients.
     pub fn evaluate(&self) -> Pass<'_> {
         let tensors = self.parameters.iter().map(|it| it.values.clone()).collect();
-        Pass { model: self, tensors, device: self.device.burn() }
+        Pass { model: self, tensors, device: self.device.burn(), zeros: None }
     }
 
     /// Weights for a pass of which gradients are wanted.
@@ -149,8 +152,13 @@ impl Trainable {
             let values = it.values.clone().autodiff();
             if trains.has(it) { values.require_grad() } else { values }
         };
+        self.pass(leaf)
+    }
+
+    /// A pass with gradients, of these leaves.
+    pub(crate) fn pass(&self, leaf: impl Fn(&Parameter) -> Tensor<2>) -> Pass<'_> {
         let tensors = self.parameters.iter().map(leaf).collect();
-        Pass { model: self, tensors, device: self.device.burn().autodiff() }
+        Pass { model: self, tensors, device: self.device.burn().autodiff(), zeros: None }
     }
 
     /// Refuses ids outside the vocabulary and windows longer than the model's positions.

@@ -4,11 +4,14 @@ use js_sys::Uint32Array;
 use serde::{Deserialize, Serialize};
 use statepress::report::{CompressReport, Training};
 use statepress::{Job, Model as CpuModel};
-use statepress_distill::{Device, Distill, Distilled, Init, Mixture, Objective, TrainOptions, Trains};
+use statepress_distill::{
+    Device, Distill, Distilled, FisherOptions, Init, Mixture, Objective, TakeFisher, TrainOptions, Trainable,
+    Trains,
+};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{fail, from_js, to_js, whole};
-use crate::jobs::step;
+use crate::jobs::{job_class, step};
 use crate::later::Slot;
 use crate::streams::{JsSink, SinkObject};
 use crate::{Checkpoint, Model, Result, on_cpu};
@@ -128,6 +131,19 @@ impl Checkpoint {
         );
         Ok(DistillJob(Slot::new(job.map_err(fail)?)))
     }
+
+    /// Takes what the loss of this checkpoint's model feels of look-ups and outputs, by gradients, while it reads a text.
+    pub fn gradients(&self, ids: Uint32Array) -> Result<GradientsJob> {
+        let opened = self.0.opened();
+        let model = Trainable::load(&*opened.source, &opened.index, &opened.spec, Device::Flex);
+        let job = TakeFisher::new(model.map_err(fail)?, &ids.to_vec(), &FisherOptions::default());
+        Ok(GradientsJob::new(job.map_err(fail)?))
+    }
+}
+
+job_class! {
+    /// Takes gradients; a step is a few windows.
+    GradientsJob(TakeFisher)
 }
 
 /// Trains a student and writes it; a step is an update, a look at a part of the held-out text, or a tensor.

@@ -46,6 +46,8 @@ macro_rules! job_class {
     };
 }
 
+pub(crate) use job_class;
+
 job_class! {
     /// Writes a compressed checkpoint; a step is a tensor, or a window of the calibration text.
     CompressJob(statepress::Follow)

@@ -7,11 +7,14 @@ mod jobs;
 mod later;
 mod streams;
 
+use std::rc::Rc;
+
 use js_sys::{Object, Uint32Array};
 use serde::Deserialize;
+use statepress::report::Fisher;
 use statepress::{
-    AdviseOptions, CompareOptions, CostsOptions, EvaluateOptions, GenerateOptions, GpuOptions, Joined,
-    Offset, OpenOptions, Precision, ShardMap, Source, Target, ViewOptions, Wanted,
+    AdviseOptions, Calibration, CompareOptions, CostsOptions, EvaluateOptions, GenerateOptions, GpuOptions,
+    Joined, Offset, OpenOptions, Precision, ShardMap, Source, Target, ViewOptions, Wanted,
 };
 use wasm_bindgen::prelude::*;
 
@@ -190,9 +193,13 @@ impl Checkpoint {
         sink: SinkObject,
         model: &Model,
         ids: Uint32Array,
+        fisher: JsValue,
     ) -> Result<CompressJob> {
         let (recipe, sink) = (recipe(wanted)?, Box::new(JsSink(sink)));
-        let job = self.0.compress_calibrated(&recipe, sink, on_cpu(model)?, &ids.to_vec()).map_err(fail)?;
+        let ids = ids.to_vec();
+        let calibration =
+            Calibration { fisher: gradients(fisher)?, ..Calibration::new(on_cpu(model)?, &ids) };
+        let job = self.0.compress_calibrated(&recipe, sink, calibration).map_err(fail)?;
         Ok(CompressJob::new(job))
     }
 
@@ -207,10 +214,13 @@ impl Checkpoint {
         fast: bool,
         coded: bool,
         known: JsValue,
+        fisher: JsValue,
     ) -> Result<SearchCostsJob> {
         let options = CostsOptions { fast, coded, ..CostsOptions::default() };
         let (read, judged) = (read.to_vec(), judged.to_vec());
-        let job = self.0.search_costs(on_cpu(model)?, (&read, &judged), &options).map_err(fail)?;
+        let calibration =
+            Calibration { fisher: gradients(fisher)?, ..Calibration::new(on_cpu(model)?, &read) };
+        let job = self.0.search_costs(calibration, &judged, &options).map_err(fail)?;
         let known = convert::given("costs", &known)?;
         Ok(SearchCostsJob::new(job.resumed(known).map_err(fail)?))
     }
@@ -218,6 +228,15 @@ impl Checkpoint {
     /// Loads the model, one tensor a step; a GPU is then checked against the CPU for what the model needs.
     pub fn load(&self, backend: &Backend) -> Result<LoadJob> {
         LoadJob::new(&self.0, backend.0.gpu.as_ref())
+    }
+}
+
+/// What takes gradients to know of a model, where it was given.
+fn gradients(given: JsValue) -> Result<Option<Rc<Fisher>>> {
+    if given.is_undefined() {
+        Ok(None)
+    } else {
+        convert::given("option fisher", &given).map(|it| Some(Rc::new(it)))
     }
 }
 

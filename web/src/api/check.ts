@@ -12,6 +12,7 @@ import type {
   DistillOptions,
   EvaluateOptions,
   GenerateOptions,
+  GradientsOptions,
   LoadOptions,
   OpenOptions,
   RecoverOptions,
@@ -71,6 +72,7 @@ interface Calls {
   advise: AdviseOptions;
   compress: CompressOptions;
   search: SearchOptions;
+  gradients: GradientsOptions;
   distill: DistillOptions;
   recover: RecoverOptions;
   save: SaveOptions;
@@ -94,10 +96,11 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     measure: "object",
     backend: "word",
   },
-  compress: { ...RUNNING, beside: "word", calibration: "later" },
+  compress: { ...RUNNING, beside: "word", calibration: "later", gradients: "later" },
   search: {
     ...RUNNING,
     calibration: "later",
+    gradients: "later",
     fast: "flag",
     coded: "flag",
     first: "later",
@@ -105,6 +108,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     costs: "object",
     onCosts: "function",
   },
+  gradients: { ...RUNNING, calibration: "later" },
   distill: { ...TRAINING, student: "later", init: "word" },
   recover: TRAINING,
   save: { format: "later", force: "flag", signal: "signal" },

@@ -6,7 +6,7 @@ import type { Data, Handle, Requests } from "../worker/protocol.js";
 import { checkOptions, checkText, shown } from "./check.js";
 import { makeDisposable } from "./disposable.js";
 import type { Environment } from "./environment.js";
-import { asStatepressError, StatepressError, throwIfAborted } from "./errors.js";
+import { asStatepressError, badOption, StatepressError, throwIfAborted } from "./errors.js";
 import { checkFormat, checkName } from "./formats.js";
 import { Model } from "./model.js";
 import {
@@ -119,12 +119,22 @@ export class Checkpoint {
       return searchPreset(this.#environment, this, preset, options);
     }
     const beside = options.beside === undefined ? undefined : await this.#environment.beside(options.beside);
-    const { calibration } = options;
+    const { calibration, gradients } = options;
+    if (gradients && calibration === undefined) {
+      throw badOption("gradients", "given without a text", "with option calibration: the text to take them over");
+    }
+    const input = calibration === undefined ? undefined : this.tokenizer.input(calibration);
+    // Few pages take gradients: the others do without their code.
+    const fisher =
+      gradients && input
+        ? await (await import("./gradients.js")).fisherOf(this.#environment, this, gradients, input, options)
+        : {};
     const request = {
       checkpoint: this.#handle,
       recipe,
       ...(beside !== undefined && { beside }),
-      ...(calibration !== undefined && { calibration: this.tokenizer.input(calibration) }),
+      ...(input && { calibration: input }),
+      ...fisher,
     };
     const opened = await this.#environment.host.call("compress", request, options);
     return this.made(opened);

@@ -1,4 +1,4 @@
-// The library over an environment: open, compare, compareByText, search, distill, recover, allocate, recipes.
+// The library over an environment: open, compare, compareByText, search, gradients, distill, recover, allocate, recipes.
 
 import type { Input as Tokens, WeightsData } from "../worker/protocol.js";
 import { beginning, checkPair, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
@@ -15,6 +15,7 @@ import {
   type CompareOptions,
   type DistillOptions,
   type EvaluateOptions,
+  type GradientsOptions,
   type Input,
   type OpenOptions,
   present,
@@ -26,7 +27,15 @@ import type { Found } from "./search.js";
 import { type Compared, secondInput, secondOf } from "./second.js";
 import { withoutMark } from "./text.js";
 import { TokenizerChoice } from "./tokenizers.js";
-import type { Evaluation, Progress, Recipe, SearchCosts, SearchResult, SearchTarget } from "./types/statepress.js";
+import type {
+  Evaluation,
+  Fisher,
+  Progress,
+  Recipe,
+  SearchCosts,
+  SearchResult,
+  SearchTarget,
+} from "./types/statepress.js";
 
 /** What a page and Node share. */
 export interface Library {
@@ -44,6 +53,11 @@ export interface Library {
    * token) or `{ maxLoss: 2 }` (perplexity change in percent).
    */
   search(checkpoint: Checkpoint, target: SearchTarget, options: SearchOptions): Promise<Found>;
+  /**
+   * Takes what gradients say of a checkpoint while it reads a text, for `compress` and `search` to round it by: taken once, it can
+   * be given to as many as one likes.
+   */
+  gradients(checkpoint: Checkpoint, options: GradientsOptions): Promise<Fisher>;
   /** Trains a student, which is made of the teacher, to predict as it does. The student's report says how that went. */
   distill(teacher: Checkpoint, options: DistillOptions): Promise<Checkpoint>;
   /**
@@ -155,10 +169,16 @@ export function library(environment: Environment): Library {
     async search(checkpoint, target, options) {
       checkOptions("search", options);
       const input = checkpoint.tokenizer.input(options.calibration);
-      const lent = { host: environment.host, compare: made.compare };
+      const lent = { environment, compare: made.compare };
       // Few pages search: the others do without its code.
       const { search } = await import("./search.js");
       return search(lent, checkpoint, input, target, options);
+    },
+
+    async gradients(checkpoint, options) {
+      checkOptions("gradients", options);
+      const { gradients } = await import("./gradients.js");
+      return gradients(environment, checkpoint, checkpoint.tokenizer.input(options.calibration), options);
     },
 
     async distill(teacher, options) {

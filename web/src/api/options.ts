@@ -5,6 +5,7 @@ import type { BackendName, BackendOptions } from "../worker/wasm.js";
 import type { Format } from "./formats.js";
 import type {
   Center,
+  Fisher,
   GroupOptions,
   Int4Options,
   Int8Options,
@@ -136,6 +137,12 @@ export interface CompressOptions extends Running {
    * its `errorCompensation` says.
    */
   calibration?: string | ArrayLike<number> | undefined;
+  /**
+   * Take gradients over the calibration text as well, at most 16,384 tokens of it: what is looked up is then rounded for what
+   * the loss feels of it, and rows that the loss feels more have smaller steps where codes are entropy-coded. Takes about
+   * as long as training on the text once; the module that trains is loaded for it. Or what a call of `gradients` took.
+   */
+  gradients?: boolean | Fisher | undefined;
 }
 
 /** Options of `search`. */
@@ -164,7 +171,15 @@ export interface SearchOptions extends Running {
    */
   onCosts?: ((costs: SearchCosts) => void) | undefined;
   /** As for `compress`. */
+  gradients?: boolean | Fisher | undefined;
+  /** As for `compress`. */
   beside?: string | undefined;
+}
+
+/** Options of `gradients`. */
+export interface GradientsOptions extends Running {
+  /** What the model reads, as for `compress`: at most 16,384 tokens of it, evenly spaced. */
+  calibration: string | ArrayLike<number>;
 }
 
 /** Options of `distill`. */

@@ -5,6 +5,7 @@ import type { Checkpoint } from "./checkpoint.js";
 import { isCoded, quantizes, readsText } from "./coded.js";
 import type { Environment } from "./environment.js";
 import { badOption, StatepressError } from "./errors.js";
+import { fisherOf } from "./gradients.js";
 import { library } from "./library.js";
 import type { CompareOptions, CompressOptions, SearchOptions } from "./options.js";
 import { type Preset, stepsBefore } from "./presets.js";
@@ -13,6 +14,7 @@ import type {
   Bytes,
   CompressReport,
   Finding,
+  Fisher,
   Plan,
   Recipe,
   SearchCosts,
@@ -61,26 +63,34 @@ const TRIES = 3;
 
 /** What the library lends. */
 interface Lent {
-  host: Host;
+  environment: Environment;
   compare: (a: Checkpoint, b: Checkpoint, options: CompareOptions) => Promise<Compared>;
 }
 
 export async function search(
-  { host, compare }: Lent,
+  { environment, compare }: Lent,
   checkpoint: Checkpoint,
   input: Input,
   target: SearchTarget,
   options: SearchOptions,
 ): Promise<Found> {
-  const { costs: known, first: steps = [], coded = false, signal, onProgress, beside } = options;
+  const { host } = environment;
+  const { costs: known, first: steps = [], coded = false, gradients, signal, onProgress, beside } = options;
   const first = await planned(checkpoint, steps, coded);
   if (known) checkCosts(known, checkpoint, { coded, first: first?.recipe.steps ?? [] });
   const { read, judged, findings } = await host.call("searchTexts", { calibration: input, target }, options);
-  const costs = await costsOf(host, checkpoint, { read, judged }, first, options);
+  const { fisher } = await fisherOf(environment, checkpoint, gradients, { ids: read }, { signal, onProgress });
+  const costs = await costsOf(host, checkpoint, { read, judged, fisher }, first, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });
   const attempt = async ({ recipe, chosen: predicted, front }: SearchResult): Promise<[Found, number]> => {
-    const compressed = await checkpoint.compress(recipe, { calibration: read, beside, signal, onProgress });
+    const compressed = await checkpoint.compress(recipe, {
+      calibration: read,
+      gradients: fisher,
+      beside,
+      signal,
+      onProgress,
+    });
     try {
       const card = await compare(checkpoint, compressed, how);
       const measured = { kl: card.kl.mean, perplexityChange: card.perplexityChange, tokens: card.b.tokens };
@@ -144,14 +154,14 @@ export async function searchPreset(
   environment: Environment,
   checkpoint: Checkpoint,
   { name, search: { target, coded } }: Preset,
-  { calibration, beside, signal, onProgress }: CompressOptions,
+  { calibration, gradients, beside, signal, onProgress }: CompressOptions,
 ): Promise<Checkpoint> {
   if (calibration === undefined) {
     const message = `${name} is searched for while the model reads a text: give it as option calibration`;
     throw new StatepressError("bad-option", message, { option: "calibration", allowed: "a text, or ids" });
   }
   const first = stepsBefore(checkpoint.inspection);
-  const asked = { calibration, coded, first, beside, signal, onProgress };
+  const asked = { calibration, gradients, coded, first, beside, signal, onProgress };
   const { compressed, findings } = await library(environment).search(checkpoint, target, asked);
   return compressed.reporting({ findings: [...findings, ...(compressed.report?.findings ?? [])] });
 }
@@ -160,7 +170,7 @@ export async function searchPreset(
 async function costsOf(
   host: Host,
   checkpoint: Checkpoint,
-  { read, judged }: { read: Uint32Array; judged: Uint32Array },
+  { read, judged, fisher }: { read: Uint32Array; judged: Uint32Array; fisher: Fisher | undefined },
   first: Plan | undefined,
   { fast = false, coded = false, costs: known, onCosts, beside, signal, onProgress }: SearchOptions,
 ): Promise<SearchCosts> {
@@ -168,7 +178,10 @@ async function costsOf(
   if (known?.unmeasured === 0) return known;
   const running = { signal, onProgress };
   const measured = (of: Checkpoint, whole = (costs: SearchCosts) => costs) => {
-    const request = { checkpoint: of.handle, read, judged, fast, coded, known: known?.tensors ?? [] };
+    const request = {
+      ...{ checkpoint: of.handle, read, judged, fast, coded, known: known?.tensors ?? [] },
+      ...(fisher && { fisher }),
+    };
     const context = { ...running, ...(onCosts && { onCosts: (costs: SearchCosts) => onCosts(whole(costs)) }) };
     return host.call("searchCosts", request, context).then(whole);
   };

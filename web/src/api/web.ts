@@ -65,4 +65,5 @@ const environment: Environment = {
   },
 };
 
-export const { open, compare, compareByText, search, distill, recover, allocate, recipes } = library(environment);
+export const { open, compare, compareByText, search, gradients, distill, recover, allocate, recipes } =
+  library(environment);

@@ -23,6 +23,9 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   if (args.flag("compensate") && !calibration) {
     throw new UsageError("--compensate needs a text for the model to read: --calibrate TEXT or --calibrate-ids BIN");
   }
+  if (args.flag("gradients") && !calibration) {
+    throw new UsageError("--gradients are taken over a text: --calibrate TEXT or --calibrate-ids BIN");
+  }
   const healing = await readTokens(run, "recover", "recover-ids");
   if (args.flag("steps") && !healing) throw new UsageError("--steps are those of --recover TEXT or --recover-ids BIN");
   const preset = presetOf(recipe);
@@ -45,7 +48,8 @@ export async function compress(run: Run, files: string[]): Promise<number> {
       const place = places.get(file);
       if (!place) throw new StatepressError("internal", `${file} has no destination`);
       if (preset && calibration) {
-        const asked = { ...preset.search, first: stepsBefore(checkpoint.inspection, first) };
+        const steps = stepsBefore(checkpoint.inspection, first);
+        const asked = { ...preset.search, first: steps, gradients: args.flag("gradients") };
         await find(run, checkpoint, { ...asked, calibration: calibrationOf(calibration, checkpoint) }, place);
         return;
       }
@@ -70,6 +74,7 @@ async function one(
       ...running(run),
       beside: file,
       calibration: calibration && calibrationOf(calibration, checkpoint),
+      gradients: args.flag("gradients"),
     }),
   );
   const compressed = healing ? await healed(run, checkpoint, produced, healing, file) : produced;

@@ -49,6 +49,7 @@ export async function search(run: Run, file: string): Promise<number> {
       calibration: calibrationOf(tokens, checkpoint),
       fast: args.flag("fast"),
       coded: args.flag("coded"),
+      gradients: args.flag("gradients"),
       first: firstSteps(run, true),
     };
     const recipe = await find(run, checkpoint, asked, place);
@@ -58,7 +59,7 @@ export async function search(run: Run, file: string): Promise<number> {
 }
 
 /** What is searched for, and how. */
-interface Sought extends Pick<SearchOptions, "calibration" | "fast" | "coded" | "first"> {
+interface Sought extends Pick<SearchOptions, "calibration" | "gradients" | "fast" | "coded" | "first"> {
   target: SearchTarget;
 }
 

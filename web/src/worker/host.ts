@@ -3,7 +3,7 @@
 // In a page it lives in a worker; in Node and in a user's own worker the library calls it directly.
 
 import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
-import type { CompressReport, Finding, GeneratedToken } from "../api/types/statepress.js";
+import type { CompressReport, Finding, Fisher, GeneratedToken } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
 import { telling } from "./costs.js";
@@ -92,12 +92,12 @@ export class LocalHost implements Host {
 
     plan: ({ checkpoint, recipe }) => this.#with(this.#checkpoints, checkpoint, async (it) => it.plan(recipe)),
 
-    compress: ({ checkpoint, recipe, beside, calibration }, context) =>
+    compress: ({ checkpoint, recipe, beside, calibration, fisher }, context) =>
       this.#with(this.#checkpoints, checkpoint, async (it) => {
         const scratch = this.#platform.scratch(beside);
         try {
           const report = await (calibration
-            ? this.#calibrated(it, recipe, scratch, this.#tokens(calibration), context)
+            ? this.#calibrated(it, recipe, scratch, { ...this.#tokens(calibration), fisher }, context)
             : run(it.compress(recipe, scratch), context, this.#platform.breathe));
           const data = scratch.finish();
           const opened = await this.#open(data, {}, () => this.#platform.remove(data));
@@ -117,10 +117,10 @@ export class LocalHost implements Host {
       return { read, judged, findings };
     },
 
-    searchCosts: ({ checkpoint, read, judged, fast, coded, known }, context) =>
+    searchCosts: ({ checkpoint, read, judged, fast, coded, known, fisher }, context) =>
       this.#with(this.#checkpoints, checkpoint, (it) =>
         this.#onCpu(it, context, (model) => {
-          const job = it.searchCosts(model, read, judged, fast, coded, known);
+          const job = it.searchCosts(model, read, judged, fast, coded, known, fisher);
           return context.onCosts ? telling(job, context.onCosts) : job;
         }),
       ),
@@ -146,6 +146,13 @@ export class LocalHost implements Host {
         ),
       );
     },
+
+    gradients: ({ checkpoint, input }, context) =>
+      this.#with(this.#checkpoints, checkpoint, (it) => {
+        const job = it.gradients?.(this.#tokens(input).ids);
+        if (!job) throw new StatepressError("internal", "this module takes no gradients");
+        return run(job, context, this.#platform.breathe);
+      }),
 
     allocate: async ({ costs, target }) => (await this.#module()).allocate(costs, target),
 
@@ -241,10 +248,10 @@ export class LocalHost implements Host {
     checkpoint: WasmCheckpoint,
     recipe: object | string,
     sink: Sink,
-    { ids, findings }: { ids: Uint32Array; findings: Finding[] },
+    { ids, findings, fisher }: { ids: Uint32Array; findings: Finding[]; fisher: Fisher | undefined },
     context: Context,
   ): Promise<CompressReport> {
-    const job = (model: WasmModel) => checkpoint.compressCalibrated(recipe, sink, model, ids);
+    const job = (model: WasmModel) => checkpoint.compressCalibrated(recipe, sink, model, ids, fisher);
     const report = await this.#onCpu(checkpoint, context, job);
     return { ...report, findings: [...findings, ...report.findings] };
   }

@@ -8,6 +8,7 @@ import type {
   CompressReport,
   Evaluation,
   Finding,
+  Fisher,
   GeneratedToken,
   Inspection,
   Plan,
@@ -76,6 +77,8 @@ export interface Requests {
       beside?: string;
       /** What the model reads, so that rounding errors can be made up for. */
       calibration?: Input;
+      /** What its gradients say of it, where they were taken. */
+      fisher?: Fisher;
     },
     { checkpoint: Handle; inspection: Inspection; report: CompressReport; data: Data },
   ];
@@ -94,6 +97,7 @@ export interface Requests {
       fast: boolean;
       coded: boolean;
       known: TensorCosts[];
+      fisher?: Fisher;
     },
     SearchCosts,
   ];
@@ -111,6 +115,8 @@ export interface Requests {
     },
     { report: DistillReport; data: Data },
   ];
+  /** What the loss feels inside a model while it reads; only a host of the module that trains can. */
+  gradients: [{ checkpoint: Handle; input: Input }, Fisher];
   allocate: [{ costs: SearchCosts; target: SearchTarget }, SearchResult];
   load: [
     { checkpoint: Handle; backend: BackendName; backendOptions?: BackendOptions },

@@ -9,6 +9,7 @@ import type {
   CompressReport,
   Evaluation,
   Finding,
+  Fisher,
   GeneratedToken,
   Inspection,
   Plan,
@@ -147,7 +148,13 @@ export interface WasmCheckpoint {
   plan(recipe: object | string): Plan;
   compress(recipe: object | string, sink: Sink): Job<CompressReport>;
   /** Rounding errors are made up for by what the checkpoint's model computes when it reads `ids`. */
-  compressCalibrated(recipe: object | string, sink: Sink, model: WasmModel, ids: Uint32Array): Job<CompressReport>;
+  compressCalibrated(
+    recipe: object | string,
+    sink: Sink,
+    model: WasmModel,
+    ids: Uint32Array,
+    fisher: Fisher | undefined,
+  ): Job<CompressReport>;
   /** What rounding each tensor alone costs the model that reads one text and is judged by another; `known` begins it. */
   searchCosts(
     model: WasmModel,
@@ -156,6 +163,7 @@ export interface WasmCheckpoint {
     fast: boolean,
     coded: boolean,
     known: TensorCosts[],
+    fisher: Fisher | undefined,
   ): WasmCosts;
   load(backend: WasmBackend): Job<WasmModel>;
   /** Trains it as the student of the checkpoint `original`, whose model is `teacher`; only in the module that trains. */
@@ -167,6 +175,8 @@ export interface WasmCheckpoint {
     options: object,
     sink: Sink,
   ): WasmDistill;
+  /** What the loss feels of it while it reads; only of the module that trains. */
+  gradients?(ids: Uint32Array): Job<Fisher>;
   free(): void;
 }
 

@@ -1,6 +1,7 @@
 //! What the commands answer, as JSON: the contract with users, scripts and the page.
 
 mod advice;
+mod fisher;
 mod generated;
 mod inspection;
 mod plan;
@@ -13,6 +14,7 @@ mod view;
 pub use advice::{
     Advice, Basis, MeasureOffer, MeasuredRecipe, Recommendation, Risk, RuleReport, TechniqueAdvice,
 };
+pub use fisher::{Fisher, OutputFisher};
 pub use generated::GeneratedToken;
 pub use inspection::{FileReport, Inspection, Segment, TensorReport};
 pub use plan::{

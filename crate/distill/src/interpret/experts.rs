@@ -3,10 +3,11 @@
 
 use burn::tensor::activation::{silu, softmax};
 use burn::tensor::{IndexingUpdateOp, Tensor};
-use statepress_kernels::program::Experts;
+use statepress_kernels::program::{Experts, MatrixId};
 
 use super::activate;
 use crate::model::Pass;
+use crate::sense::Place;
 
 /// What a mixture gives.
 pub(super) struct Mixed {
@@ -19,18 +20,20 @@ pub(super) struct Mixed {
 
 /// Sends the rows of `x` `[n, d]` through the experts.
 pub(super) fn mix(pass: &Pass, op: &Experts, x: Tensor<2>) -> Mixed {
-    let logits = x.clone().matmul(pass.matrix(op.router).transpose());
+    let product =
+        |id: MatrixId, x: Tensor<2>| pass.at(Place::Output(id), x.matmul(pass.matrix(id).transpose()));
+    let logits = product(op.router, x.clone());
     let shares = shares(logits.clone(), op.top_k);
     let through = |m: usize| {
         let expert = op.experts[m];
-        let wide = x.clone().matmul(pass.matrix(expert.up).transpose());
+        let wide = product(expert.up, x.clone());
         let middle = if op.gated {
             let half = wide.dims()[1] / 2;
             silu(wide.clone().narrow(1, 0, half)) * wide.narrow(1, half, half)
         } else {
             activate(op.activation, wide)
         };
-        (middle * shares.clone().narrow(1, m, 1)).matmul(pass.matrix(expert.down).transpose())
+        product(expert.down, middle * shares.clone().narrow(1, m, 1))
     };
     let y = (1..op.experts.len()).fold(through(0), |sum, m| sum + through(m));
     Mixed { y, imbalance: (op.experts.len() > 1).then(|| imbalance(logits)) }

@@ -16,6 +16,7 @@ use statepress_kernels::program::{
 };
 
 use crate::model::Pass;
+use crate::sense::Place;
 
 /// Windows of a text that go through a model together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,8 @@ impl Interpreter<'_> {
     fn run(&mut self, op: &Op) {
         let y = match op {
             Op::Embed { table, positions, bias, scale, y: _ } => {
-                let mut rows = scaled(self.pass.matrix(*table).select(0, self.ids()), *scale);
+                let rows = self.pass.matrix(*table).select(0, self.ids());
+                let mut rows = scaled(self.pass.at(Place::LookUp, rows), *scale);
                 if let Some(positions) = positions {
                     let places = self.pass.matrix(*positions).narrow(0, 0, self.batch.len);
                     rows = self.flat(self.windows(rows) + places.unsqueeze_dim(0));
@@ -224,8 +226,8 @@ impl Interpreter<'_> {
     }
 
     fn linear(&self, op: &Linear) -> Tensor<2> {
-        let mut y = self.rows(op.x).matmul(self.pass.matrix(op.w).transpose());
-        y = scaled(y, op.x_scale);
+        let y = self.rows(op.x).matmul(self.pass.matrix(op.w).transpose());
+        let mut y = scaled(self.pass.at(Place::Output(op.w), y), op.x_scale);
         if let Some(bias) = op.bias {
             y = y + self.row(bias);
         }

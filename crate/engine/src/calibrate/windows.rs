@@ -27,10 +27,17 @@ impl Default for Sample {
     }
 }
 
-/// Windows evenly spaced over `ids`, none overlapping another: window `n` of `count` begins at
-/// `n (len - window) / (count - 1)`.
+/// Windows for a model, which are of ids that it has: see [`spaced`].
 pub fn windows(ids: &[u32], sample: &Sample, info: &Info) -> Result<Vec<Vec<u32>>, EngineError> {
-    let window = sample.window.min(info.max_tokens.unwrap_or(usize::MAX)).max(1);
+    let windows = spaced(ids, sample, info.max_tokens)?;
+    windows.iter().try_for_each(|window| check_ids(info, window, 0))?;
+    Ok(windows)
+}
+
+/// Windows evenly spaced over `ids`, none overlapping another, for a model of so many positions: window `n` of `count` begins
+/// at `n (len - window) / (count - 1)`.
+pub fn spaced(ids: &[u32], sample: &Sample, positions: Option<usize>) -> Result<Vec<Vec<u32>>, EngineError> {
+    let window = sample.window.min(positions.unwrap_or(usize::MAX)).max(1);
     let fit = ids.len() / window;
     if fit == 0 {
         return Err(EngineError::Ids(format!(
@@ -42,7 +49,5 @@ pub fn windows(ids: &[u32], sample: &Sample, info: &Info) -> Result<Vec<Vec<u32>
     // In 64 bits: a long text times many windows is more than 32 hold.
     let last = (ids.len() - window) as u64;
     let first = |n: usize| if count == 1 { 0 } else { (n as u64 * last / (count as u64 - 1)) as usize };
-    let windows: Vec<Vec<u32>> = (0..count).map(|n| ids[first(n)..][..window].to_vec()).collect();
-    windows.iter().try_for_each(|window| check_ids(info, window, 0))?;
-    Ok(windows)
+    Ok((0..count).map(|n| ids[first(n)..][..window].to_vec()).collect())
 }

@@ -13,10 +13,9 @@ use statepress_kernels::codecs::{self, Clip};
 use super::rows;
 use super::steps::{FAST_TIMES, TIMES, short, spaced};
 use crate::EngineError;
-use crate::calibrate::{Sample, windows};
+use crate::calibrate::{Calibration, Sample, windows};
 use crate::eval::Divergence;
 use crate::families::{HEAD, ModelSpec};
-use crate::models::Model;
 use crate::techniques::compensate::{Compensate, How};
 use crate::techniques::plan::{plan, quantize_step};
 use crate::techniques::rows::told_apart;
@@ -91,16 +90,17 @@ struct Subject {
 }
 
 impl Costs {
-    /// Prepares to measure the tensors of `model`, which is what the checkpoint loads as: errors are made up for by what
+    /// Prepares to measure the tensors of a model, which is what the checkpoint loads as: errors are made up for by what
     /// enters it while it reads one text, and judged by another, as what was fitted to a text looks better on it than it is.
     pub fn new(
         source: Rc<dyn Source>,
         index: Rc<Index>,
         spec: &ModelSpec,
-        model: &Model,
-        (read, judged): (&[u32], &[u32]),
+        calibration: Calibration<'_>,
+        judged: &[u32],
         options: &CostsOptions,
     ) -> Result<Self, EngineError> {
+        let Calibration { model, ids: read, .. } = calibration;
         if !(1..=64).contains(&options.windows) {
             return Err(EngineError::option("windows", options.windows, "1 to 64"));
         }
@@ -162,7 +162,7 @@ impl Costs {
         let held = LOGITS / (4 * model.info.vocab_size * how.window).max(1);
         let sample = Sample { windows: options.windows.min(held.max(1)), window: how.window };
         Ok(Self {
-            compensate: Compensate::new(model, read, how, (spec, &index), &names, tied)?,
+            compensate: Compensate::new(calibration, how, (spec, &index), &names, tied)?,
             judge: Divergence::new(model, windows(judged, &sample, &model.info)?)?,
             source,
             index,

@@ -18,8 +18,8 @@ use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use crate::EngineError;
 use crate::calibrate::{
-    HeadStatistics, Marks, Measured, Probe, RowUse, Sample, Statistics, StatisticsOptions, entered,
-    head_rows, lookup_substitute,
+    Calibration, Felt, HeadStatistics, Marks, Measured, Probe, RowUse, Sample, Statistics, StatisticsOptions,
+    entered, head_rows, lookup_substitute,
 };
 use crate::error::listed;
 use crate::families::ModelSpec;
@@ -37,7 +37,9 @@ pub(crate) struct Compensate {
     measured: BTreeMap<MatrixId, Measured>,
     /// The text was read as often as it takes.
     read: bool,
-    /// What stands in for `F_in`, once the head was measured.
+    /// What was told of gradients.
+    felt: Felt,
+    /// `F_in`, or what stands in for it once the head was measured.
     lookups: Option<Vec<f32>>,
     /// Its size, being measured.
     probe: Option<Probe>,
@@ -77,13 +79,12 @@ const SUBSTITUTE: &str =
 const SHARED: &str = "one scale covers parts that meet different inputs";
 
 impl Compensate {
-    /// Prepares to code `tensors`, in that order, for a model that reads `ids`. `tied`: the table is written for the head too.
+    /// Prepares to code `tensors`, in that order, for a model that reads a text. `tied`: the table is written for the head too.
     ///
     /// # Errors
     /// Where there is no tensor whose errors can be made up for, and for ids that fill no window or are none.
     pub fn new(
-        model: &Model,
-        ids: &[u32],
+        Calibration { model, ids, fisher }: Calibration<'_>,
         options: GptqOptions,
         (spec, index): (&ModelSpec, &Index),
         tensors: &[&str],
@@ -120,7 +121,9 @@ impl Compensate {
         let mut seen = BTreeSet::new();
         order.retain(|id| seen.insert(*id));
         let looks_up = wanted.values().any(|it: &Wanted| it.use_ != Use::Multiplied);
-        let covariance_of = looks_up.then(|| head_rows(model)).flatten().map(Rc::new);
+        let felt = fisher.map(|fisher| Felt::new(&fisher, program)).unwrap_or_default();
+        let substituted = looks_up && felt.looked_up.is_none();
+        let covariance_of = substituted.then(|| head_rows(model)).flatten().map(Rc::new);
         let how = StatisticsOptions {
             sample: Sample::from(&options),
             covariance_of,
@@ -133,7 +136,8 @@ impl Compensate {
             tensors: wanted,
             measured: BTreeMap::new(),
             read: false,
-            lookups: None,
+            lookups: felt.looked_up.clone(),
+            felt,
             probe: None,
             table: None,
             rows: None,
@@ -169,7 +173,7 @@ impl Compensate {
             return Ok(progress);
         }
         if use_ == Use::Both && self.table.is_none() {
-            return self.probe(tensor, head).await;
+            return self.both(tensor, head).await;
         }
         Ok(None)
     }
@@ -181,12 +185,16 @@ impl Compensate {
         self.tensors.values().any(wants)
     }
 
-    /// Measures how much of a change of the table's rows gets to the logits.
-    async fn probe(&mut self, tensor: &str, head: MatrixId) -> Result<Option<Progress>, EngineError> {
+    /// H of a table that is the head as well: by gradients, or by measuring how much of a change of its rows gets to the logits.
+    async fn both(&mut self, tensor: &str, head: MatrixId) -> Result<Option<Progress>, EngineError> {
         let statistics = self.measured.get(&head).and_then(|measured| measured.head.as_ref());
         let (Some(HeadStatistics { alpha, h, .. }), Some(f)) = (statistics, &self.lookups) else {
             return Ok(None);
         };
+        if self.felt.looked_up.is_some() {
+            self.table = Some(h.iter().zip(f).map(|(h, f)| h + f).collect());
+            return Ok(None);
+        }
         let probe = match &mut self.probe {
             Some(probe) => probe,
             none => none.insert(Probe::new(&self.model, alpha, self.statistics.windows())?),
@@ -252,7 +260,8 @@ impl Compensate {
             Some(reason) => self.plain.entry(reason).or_default().push(tensor.into()),
             None => {
                 self.done += 1;
-                if self.tensors.get(tensor).is_some_and(|it| it.use_ == Use::LookedUp) {
+                let looked_up = self.tensors.get(tensor).is_some_and(|it| it.use_ == Use::LookedUp);
+                if looked_up && self.felt.looked_up.is_none() {
                     let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
                     self.findings.push(Finding::info("lookup-substitute", message).about(tensor));
                 }
@@ -327,6 +336,7 @@ impl Compensate {
             counted(self.statistics.tokens() as u64, "token", "tokens")
         );
         let mut findings = vec![Finding::info("compensated", message)];
+        findings.extend(self.felt.findings());
         for (reason, names) in &self.plain {
             let count = counted(names.len() as u64, "tensor was", "tensors were");
             let message = format!("{count} rounded plainly: {reason}: {}", listed(names));

@@ -18,9 +18,8 @@ use super::measure;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::rows;
 use super::tying::{self, Tying};
-use crate::calibrate::Marks;
+use crate::calibrate::{Calibration, Marks};
 use crate::families::{ASSUMED, HEAD, ModelSpec};
-use crate::models::Model;
 use crate::{Clock, EngineError};
 
 /// A compression under way. Each step reads, codes, measures and writes one tensor, or reads a part of the calibration
@@ -43,8 +42,8 @@ pub struct Compress {
 }
 
 impl Compress {
-    /// Plans, and writes the header of the produced file. A recipe that asks for error compensation needs `calibration`: the
-    /// model of this very checkpoint, and ids for it to read.
+    /// Plans, and writes the header of the produced file. A recipe that asks for error compensation needs a
+    /// calibration.
     pub fn new(
         source: Rc<dyn Source>,
         index: Rc<Index>,
@@ -52,7 +51,7 @@ impl Compress {
         recipe: &Recipe,
         sink: Box<dyn Sink>,
         clock: Clock,
-        calibration: Option<(&Model, &[u32])>,
+        calibration: Option<Calibration<'_>>,
     ) -> Result<Self, EngineError> {
         let started = clock();
         let mut tied = Vec::new();
@@ -85,7 +84,7 @@ impl Compress {
         let clip = quantize.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
         let compensate = match (quantize.and_then(|quantize| quantize.compensation()), calibration) {
             (None, None) => None,
-            (Some(options), Some((model, ids))) => {
+            (Some(options), Some(calibration)) => {
                 let coded = planned.decisions.iter().filter(|decision| match decision.form {
                     Form::Coded(encoding @ (Encoding::Codes(_) | Encoding::Rows(_))) => {
                         !is_stored_as(&index.tensors[decision.position], encoding) || decision.step.is_some()
@@ -93,7 +92,7 @@ impl Compress {
                     _ => false,
                 });
                 let tensors: Vec<_> = coded.map(|it| index.tensors[it.position].name.as_str()).collect();
-                Some(Compensate::new(model, ids, options, (spec, &index), &tensors, no_head)?)
+                Some(Compensate::new(calibration, options, (spec, &index), &tensors, no_head)?)
             }
             (Some(_), None) => {
                 let allowed = "a text for the model to read, as the recipe says errorCompensation gptq";

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{PruneKind, Step};
-use statepress_core::report::{CompressReport, FileReport, Plan, Pruned};
+use statepress_core::report::{CompressReport, FileReport, Fisher, Plan, Pruned};
 use statepress_core::{Finding, Index, Recipe, Sink, Source};
 
 use super::center;
@@ -14,6 +14,7 @@ use super::derived::Checkpoint;
 use super::plan::{Known, plan_knowing, quantize_step, ratio};
 use super::prune::{self, PrunedCheckpoint, Pruning, Slicing};
 
+use crate::calibrate::Calibration;
 use crate::families::ModelSpec;
 use crate::models::{Cpu, Load, Model};
 use crate::{Clock, EngineError};
@@ -25,6 +26,7 @@ pub struct Follow {
     /// What is done before anything is quantized, and was not begun.
     first: VecDeque<Step>,
     ids: Option<Rc<Vec<u32>>>,
+    fisher: Option<Rc<Fisher>>,
     sink: Option<Box<dyn Sink>>,
     clock: Clock,
     started: f64,
@@ -46,8 +48,8 @@ enum Stage {
 }
 
 impl Follow {
-    /// Prepares. A recipe that prunes by what a text sends through the model, or that makes up for errors, needs
-    /// `calibration`: the model of this very checkpoint, and ids for it to read.
+    /// Prepares. A recipe that prunes by what a text sends through the model, or that makes up for errors, needs a
+    /// calibration.
     pub fn new(
         source: Rc<dyn Source>,
         index: Rc<Index>,
@@ -55,7 +57,7 @@ impl Follow {
         recipe: &Recipe,
         sink: Box<dyn Sink>,
         clock: Clock,
-        calibration: Option<(&Model, &[u32])>,
+        calibration: Option<Calibration<'_>>,
     ) -> Result<Self, EngineError> {
         recipe.check()?;
         let started = clock();
@@ -65,6 +67,7 @@ impl Follow {
             recipe: recipe.clone(),
             first,
             ids: None,
+            fisher: None,
             sink: None,
             clock,
             started,
@@ -91,9 +94,10 @@ impl Follow {
         let outlined = outline(&index, spec, recipe)?;
         plan_knowing(&outlined.index, &outlined.spec, recipe, &Known::default())?;
         follow.before = Some(plan_knowing(&index, spec, recipe, &Known::default())?.plan);
-        follow.ids = calibration.map(|(_, ids)| Rc::new(ids.to_vec()));
+        follow.ids = calibration.as_ref().map(|it| Rc::new(it.ids.to_vec()));
+        follow.fisher = calibration.as_ref().and_then(|it| it.fisher.clone());
         follow.sink = Some(sink);
-        let model = calibration.map(|(model, _)| model.clone());
+        let model = calibration.map(|it| it.model.clone());
         follow.stage = Some(follow.begin(Checkpoint { source, index, spec: spec.clone() }, model)?);
         Ok(follow)
     }
@@ -125,7 +129,9 @@ impl Follow {
         let Checkpoint { source, index, spec } = left;
         let unfinished = || EngineError::Evaluation("a recipe is followed once".into());
         let sink = self.sink.take().ok_or_else(unfinished)?;
-        let calibration = model.zip(self.ids.as_ref()).map(|(model, ids)| (model, ids.as_slice()));
+        let calibration = model
+            .zip(self.ids.as_ref())
+            .map(|(model, ids)| Calibration { fisher: self.fisher.clone(), ..Calibration::new(model, ids) });
         let job = Compress::new(source, index, &spec, &self.recipe, sink, self.clock, calibration)?;
         Ok(Stage::Compress(Box::new(job)))
     }

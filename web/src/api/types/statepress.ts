@@ -481,6 +481,25 @@ message: string,
 tensor?: string, };
 
 /**
+ * The Fisher information of a model at its look-ups and at the outputs of its products: second moments of gradients g of
+ * the negative log-likelihood, summed over a window, of labels drawn from the model's own predictions. A small change there
+ * costs half its square, weighted so, in divergence (Martens 2020, section 5).
+ */
+export type Fisher = {
+/**
+ * Tokens that it was taken over.
+ */
+tokens: number,
+/**
+ * `F_in = mean g g^T`, `[d, d]` row-major, with g the gradient by the row of the table that a token looks up.
+ */
+lookedUp: Array<number>,
+/**
+ * Of every matrix that something enters, but the head.
+ */
+outputs: Array<OutputFisher>, };
+
+/**
  * A container format.
  */
 export type Format = "pytorch" | "safetensors";
@@ -771,6 +790,23 @@ ratio: number, };
  * Where the value of a field comes from.
  */
 export type Origin = "read" | "counted" | "assumed" | "given";
+
+/**
+ * Of the outputs of one matrix.
+ */
+export type OutputFisher = {
+/**
+ * The usual key of its tensor.
+ */
+key: string,
+/**
+ * Which of several matrices in one tensor it is.
+ */
+part: number,
+/**
+ * `mean g_i^2` of every output i: one for each row.
+ */
+rows: Array<number>, };
 
 /**
  * What a recipe will do (`plan`), or did (`compress`).

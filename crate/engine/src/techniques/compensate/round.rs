@@ -50,10 +50,7 @@ impl Compensate {
             let h = self.h(id, *use_).ok_or_else(not_measured)?;
             let prepared = Prepared::new(h, groups.cols, options.damping, &entry.name);
             let rounded = match step {
-                Some(step) => {
-                    let steps = RowUse::steps(self.rows.as_ref(), program, id, step);
-                    prepared.round_in_steps(values, groups, steps, options.passes)
-                }
+                Some(step) => prepared.round_in_steps(values, groups, self.steps(id, step), options.passes),
                 None => gptq::round(&prepared, values, coding, groups, &options),
             };
             codes.extend(rounded.codes);
@@ -96,6 +93,15 @@ impl Compensate {
         pieces.map(piece).collect()
     }
 
+    /// Steps for the rows of a matrix.
+    fn steps(&self, id: MatrixId, step: f64) -> Steps<'_> {
+        let program = &self.model.info.program;
+        match self.felt.rows(program, id) {
+            Some(weights) => Steps { step, weights: Some(weights), most: f64::INFINITY },
+            None => RowUse::steps(self.rows.as_ref(), program, id, step),
+        }
+    }
+
     /// How matrices are rounded.
     fn rounding(&self, clip: Clip) -> Options {
         let fit = match clip {
@@ -112,7 +118,7 @@ impl Compensate {
         let step = |&id: &MatrixId| {
             let (values, groups) = part(program.matrix(id), values, Group::Row);
             let prepared = Prepared::new(self.h(id, *use_)?, groups.cols, self.options.damping, &entry.name);
-            let Steps { weights, .. } = RowUse::steps(self.rows.as_ref(), program, id, 1.0);
+            let Steps { weights, .. } = self.steps(id, 1.0);
             Some(prepared.usual_step(values, groups, weights).ln())
         };
         let logs: Option<Vec<f64>> = matrices.iter().map(step).collect();
