@@ -6,10 +6,11 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { brotliCompressSync, constants } from "node:zlib";
+import { brotliCompress, brotliCompressSync, constants } from "node:zlib";
 import { DEMO, fixture, HELDOUT, ROOT, scratch, start } from "../support/node.mjs";
 
 const run = promisify(execFile);
+const brotli = promisify(brotliCompress);
 
 test("the npm package holds the library, the wasm modules and no tests or sources", async () => {
   const { stdout } = await run("npm", ["pack", "--dry-run", "--json"], { cwd: join(ROOT, "web") });
@@ -41,15 +42,27 @@ test("the npm package holds the library, the wasm modules and no tests or source
 });
 
 test("each wasm build stays within its budget, and only the right ones hold SIMD instructions", async () => {
-  const tools = join(ROOT, "web/node_modules/.bin/wasm-dis");
-  for (const build of ["base", "simd", "relaxed"]) {
-    const path = join(ROOT, `web/wasm/${build}/statepress_wasm_bg.wasm`);
-    const compressed = brotliCompressSync(readFileSync(path)).length;
-    assert.ok(compressed < 750_000, `${build}: ${compressed} bytes of brotli, the GPU included`);
-    const { stdout } = await run(tools, ["--all-features", path], { maxBuffer: 1 << 30 });
-    assert.equal(/\b[fi]\d+x\d+\./.test(stdout), build !== "base", `${build}: SIMD`);
-    if (build !== "relaxed") assert.doesNotMatch(stdout, /relaxed/);
+  const path = (build) => join(ROOT, `web/wasm/${build}/statepress_wasm_bg.wasm`);
+  const builds = ["base", "simd", "relaxed"];
+  const sizes = await Promise.all(builds.map(async (build) => (await brotli(readFileSync(path(build)))).length));
+  for (const [at, build] of builds.entries()) {
+    assert.ok(sizes[at] < 750_000, `${build}: ${sizes[at]} bytes of brotli, the GPU included`);
   }
+  // A module that holds instructions which are not allowed is no module.
+  const isValid = async (build, ...without) => {
+    const tool = join(ROOT, "web/node_modules/.bin/wasm-opt");
+    return run(tool, ["--all-features", ...without, path(build)], { maxBuffer: 1 << 28 }).then(
+      () => true,
+      ({ stderr }) => {
+        assert.match(stderr, /requires|feature|unexpected/i);
+        return false;
+      },
+    );
+  };
+  assert.ok(await isValid("base", "--disable-simd"));
+  assert.ok(await isValid("simd", "--disable-relaxed-simd"));
+  assert.ok(!(await isValid("simd", "--disable-simd")));
+  assert.ok(!(await isValid("relaxed", "--disable-relaxed-simd")));
 });
 
 test("the module that trains is within a budget of its own, and has what trains", async () => {

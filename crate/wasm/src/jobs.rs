@@ -46,6 +46,7 @@ macro_rules! job_class {
     };
 }
 
+#[cfg(feature = "distill")]
 pub(crate) use job_class;
 
 job_class! {

@@ -28,6 +28,8 @@ export const fake = {
   }[],
   looked: [] as { block: number }[],
   calibrated: [] as (string | undefined)[],
+  /** Whether gradients were asked for, at each compression. */
+  gradients: [] as boolean[],
   searched: [] as { calibration: string; fast: boolean; coded: boolean; target: object; costs?: object }[],
   /** What a search says of its target. */
   refusedTarget: "",
@@ -58,6 +60,7 @@ export function renew(): void {
     fake.texts,
     fake.looked,
     fake.calibrated,
+    fake.gradients,
     fake.searched,
     fake.advised,
   ])
@@ -164,8 +167,12 @@ export const fakePackage = {
           },
         };
       },
-      async compress(asked: object, { signal, calibration }: { signal: AbortSignal; calibration?: string }) {
+      async compress(
+        asked: object,
+        { signal, calibration, gradients }: { signal: AbortSignal; calibration?: string; gradients: boolean },
+      ) {
         fake.calibrated.push(calibration);
+        fake.gradients.push(gradients);
         await wait(2);
         if (signal.aborted) throw new StatepressError("aborted", "stopped on request");
         const produced = { disposed: false };

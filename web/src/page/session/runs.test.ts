@@ -20,13 +20,14 @@ test("a run may be made under settings of its own, which then are not asked for"
 test("a text is read where the recipe says so, and never the one that is judged by", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);
-  const calibration = { from: "typed" as const, own: undefined, typed: "a text of my own" };
+  const calibration = { from: "typed" as const, own: undefined, typed: "a text of my own", gradients: true };
   it.tell({ type: "asked", change: { calibration } });
   await it.session.compress();
   const gptq = compensating(edited(it.recipe("nf4"), { otherwise: "nf4" }), true, it.state.recipes);
   await it.session.askRecipe(gptq);
   await it.session.compress();
   expect(fake.calibrated).toEqual([undefined, "a text of my own"]);
+  expect(fake.gradients, "where no text is read, none are taken").toEqual([false, true]);
   it.tell({ type: "asked", change: { text: "typed", typed: "a text of my own" } });
   await it.session.compress();
   expect(it.state.workProblem?.message).toContain("judged by the very text that it reads");
@@ -69,7 +70,10 @@ const WANTED = { target: { ratio: 8 }, fast: true, coded: false, first: [] };
 test("what is found by a search is asked for, kept and measured; another point of the front is only planned", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);
-  it.tell({ type: "asked", change: { calibration: { from: "typed", own: undefined, typed: "a text of my own" } } });
+  it.tell({
+    type: "asked",
+    change: { calibration: { from: "typed", own: undefined, typed: "a text of my own", gradients: false } },
+  });
   await it.session.search(WANTED);
   expect(fake.searched).toMatchObject([{ calibration: "a text of my own", fast: true, target: { ratio: 8 } }]);
   expect(it.state.search?.found).toMatchObject({ recipe: { name: "searched" }, reached: true, bytes: { after: 1 } });
@@ -91,7 +95,10 @@ test("a search that fails or is stopped leaves no run; one whose result cannot b
   await it.session.openFiles([file("a.pt")]);
   await it.session.search(WANTED);
   expect(it.state.searchProblem?.message).toContain("has to read a text");
-  it.tell({ type: "asked", change: { calibration: { from: "typed", own: undefined, typed: "a text of my own" } } });
+  it.tell({
+    type: "asked",
+    change: { calibration: { from: "typed", own: undefined, typed: "a text of my own", gradients: false } },
+  });
   const stopped = it.session.search(WANTED);
   await wait(1);
   it.session.cancel();
@@ -112,7 +119,10 @@ test("what is measured is not measured again, whatever the target, unless the te
   const it = await page();
   await it.session.openFiles([file("a.pt")]);
   const typed = (text: string) =>
-    it.tell({ type: "asked", change: { calibration: { from: "typed", own: undefined, typed: text } } });
+    it.tell({
+      type: "asked",
+      change: { calibration: { from: "typed", own: undefined, typed: text, gradients: false } },
+    });
   typed("a text of my own");
   fake.refusedTarget = "allowed: up to 12x";
   await it.session.search({ ...WANTED, target: { ratio: 100 } });

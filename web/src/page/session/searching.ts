@@ -20,6 +20,7 @@ export async function search(opened: OpenCheckpoint, run: number, given: Asked, 
     const calibration = await promptly(signal, calibrationOf(opened, withTextsApart(given), objectionToSearch));
     const searching = searchFor(checkpoint, target, {
       calibration,
+      gradients: given.calibration.gradients,
       fast,
       coded: wanted.coded,
       first: wanted.first,

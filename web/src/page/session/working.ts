@@ -29,7 +29,8 @@ export async function compress(opened: OpenCheckpoint, run: number, asked: Asked
     tell({ type: "compressing", run, now: performance.now() });
     const reading = compensates(asked.recipe) ? calibrationOf(opened, asked, objectionTo) : undefined;
     const calibration = await promptly(signal, Promise.resolve(reading));
-    const compressing = checkpoint.compress(asked.recipe, { calibration, signal, onProgress });
+    const gradients = calibration !== undefined && asked.calibration.gradients;
+    const compressing = checkpoint.compress(asked.recipe, { calibration, gradients, signal, onProgress });
     const produced = await promptly(signal, compressing, dispose);
     await take(opened, run, produced, { asked, wanted: undefined }, signal);
   } catch (error) {

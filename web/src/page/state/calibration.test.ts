@@ -23,10 +23,14 @@ const NF4: Recipe = edited({ version: 1, name: "nf4", steps: [] }, { otherwise: 
 const GPTQ = compensating(NF4, true, []);
 const checkpoint = { inspection: { findings: [] } as unknown as Inspection, tokenizer: "t.json", tokenizers: [] };
 const own = Array.from({ length: 300 }, (_, i) => `line ${i} of a text of one's own`).join("\n");
-const asked: Asked = { ...initial.asked, recipe: GPTQ, calibration: { from: "demo", own: undefined, typed: "" } };
+const asked: Asked = {
+  ...initial.asked,
+  recipe: GPTQ,
+  calibration: { from: "demo", own: undefined, typed: "", gradients: false },
+};
 const typing = (typed: string, change: Partial<Asked> = {}): Asked => ({
   ...asked,
-  calibration: { from: "typed", own: undefined, typed },
+  calibration: { from: "typed", own: undefined, typed, gradients: false },
   ...change,
 });
 

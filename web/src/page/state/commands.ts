@@ -30,7 +30,8 @@ export function commandLine(job: Job): string {
   const text = quoted(textFileOf(run));
   const tokenizer = tokenizerOf("--tokenizer", checkpoint);
   const read = calibrationFileOf(run);
-  const calibrate = read === undefined ? "" : ` --calibrate ${quoted(read)}${tokenizer}`;
+  const gradients = run.asked.calibration.gradients ? " --gradients" : "";
+  const calibrate = read === undefined ? "" : ` --calibrate ${quoted(read)}${gradients}${tokenizer}`;
   const files = `${input} -o ${run.file.name}`;
   // A search judges its recipes by a part of the text that compressing alone would read as well.
   const producing = run.wanted ? `search ${files}${searchOptions(run.wanted)}` : `compress ${files} --recipe ${recipe}`;
@@ -94,6 +95,7 @@ export function nodeScript(job: Job): string {
     read === undefined ? "" : `const calibration = await readFile(${JSON.stringify(read)}, "utf8");\n`;
   const { wanted } = run;
   const further = [
+    ...(run.asked.calibration.gradients ? [", gradients: true"] : []),
     ...(wanted?.fast ? [", fast: true"] : []),
     ...(wanted?.coded ? [", coded: true"] : []),
     ...(wanted && wanted.first.length > 0 ? [`, first: ${JSON.stringify(wanted.first)}`] : []),

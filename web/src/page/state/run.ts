@@ -103,8 +103,8 @@ function calibratedOtherwise({ recipe, calibration: a }: Asked, { calibration: b
   return compensates(recipe) && !sameCalibration(a, b);
 }
 
-/** Whether two settings have the model read the same. */
+/** Whether two settings have the model read the same, and in the same way. */
 export function sameCalibration(a: Calibration, b: Calibration): boolean {
-  if (a.from !== b.from) return false;
+  if (a.from !== b.from || a.gradients !== b.gradients) return false;
   return a.from === "typed" ? a.typed === b.typed : a.from === "demo" || a.own?.text === b.own?.text;
 }

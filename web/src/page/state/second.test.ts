@@ -38,7 +38,7 @@ test("one that is missing, or the same as the first, stops", () => {
 });
 
 test("one that the model has read is warned of, where it reads one at all", () => {
-  const read = { calibration: { from: "typed" as const, own: undefined, typed: long } };
+  const read = { calibration: { from: "typed" as const, own: undefined, typed: long, gradients: false } };
   const second = { from: "own" as const, own: { name: "tale.txt", text: `A tale.\n${long}` } };
   expect(objectionToSecond(asking(second, { ...read, recipe: NF4 }), "held out")).toBeUndefined();
   const warned = objectionToSecond(asking(second, { ...read, recipe: compensating(NF4, true, []) }), "held out");

@@ -134,6 +134,8 @@ export interface Calibration {
   /** A text file that was given for it. */
   own: { name: string; text: string } | undefined;
   typed: string;
+  /** Whether gradients are taken over it as well. */
+  gradients: boolean;
 }
 
 /** A second text that is measured on: none where nobody gives one. */
@@ -340,7 +342,7 @@ export const initial: State = {
     own: undefined,
     typed: "",
     second: { from: "none", own: undefined, typed: "" },
-    calibration: { from: "typed", own: undefined, typed: "" },
+    calibration: { from: "typed", own: undefined, typed: "", gradients: false },
     limit: undefined,
     window: undefined,
     prompt: "The film was",

@@ -148,7 +148,7 @@ test("a calibration text goes along, under a name of its own", () => {
   const asked = (from: "demo" | "own" | "typed", text: "last" | "demo") => ({
     ...made.asked,
     text,
-    calibration: { from, own: { name: "read me.txt", text: "" }, typed: "" },
+    calibration: { from, own: { name: "read me.txt", text: "" }, typed: "", gradients: false },
   });
   const demo = { checkpoint, run: { ...made, asked: asked("demo", "last") }, builtin: false };
   const [compress, compare] = commandLine(demo).split("\n");
@@ -160,6 +160,10 @@ test("a calibration text goes along, under a name of its own", () => {
   );
   const own = { ...demo, run: { ...made, asked: asked("own", "demo") } };
   expect(commandLine(own)).toContain("--calibrate 'read me.txt'");
+  const calibration = { ...asked("own", "demo").calibration, gradients: true };
+  const graded = { ...own, run: { ...own.run, asked: { ...own.run.asked, calibration } } };
+  expect(commandLine(graded)).toContain("--calibrate 'read me.txt' --gradients");
+  expect(nodeScript(graded)).toContain("{ calibration, gradients: true }");
   const without = { ...demo, run: { ...run, asked: asked("own", "demo") } };
   expect([commandLine(without), nodeScript(without)].join()).not.toContain("calibrat");
 });
