@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { compare, distill, open } from "statepress";
+import { compare, distill, gradients, open, search } from "statepress";
 import { cli, fixture, scratch } from "../support/node.mjs";
 
 const folder = scratch();
@@ -165,4 +165,64 @@ test("what cannot be trained is refused, and nothing is left behind", async () =
     readdirSync(folder).filter((name) => name.startsWith(".statepress")),
     [],
   );
+});
+
+test("gradients say what weights are rounded for, alike in the library and on the command line", async () => {
+  const recipe = {
+    version: 1,
+    name: "steps",
+    steps: [
+      {
+        quantize: {
+          rules: [{ match: "*", precision: "int8", step: 0.3 }],
+          otherwise: "fp16",
+          coded: true,
+          errorCompensation: "gptq",
+        },
+      },
+    ],
+  };
+  const base = await open(TEACHER);
+  const stages = new Set();
+  const onProgress = ({ stage }) => stages.add(stage);
+  const fisher = await gradients(base, { calibration: ids, onProgress });
+  // The fixture has 24 positions.
+  assert.deepEqual([fisher.tokens, fisher.lookedUp.length, stages.has("gradients")], [64 * 24, 16 * 16, true]);
+  assert.ok(fisher.outputs.some(({ key, rows }) => key === "layers.0.ssm.in_proj.weight" && rows.length === 64));
+  assert.ok(fisher.outputs.every(({ rows }) => rows.every((square) => square >= 0)));
+
+  const asked = { calibration: ids };
+  const [plain, graded, again] = [
+    await base.compress(recipe, asked),
+    await base.compress(recipe, { ...asked, gradients: fisher }),
+    await base.compress(recipe, { ...asked, gradients: true }),
+  ];
+  const bytes = async (it) => Buffer.from(await (await it.save("blob")).arrayBuffer());
+  const told = ({ report }) => report.findings.map(({ code }) => code);
+  assert.ok(told(graded).includes("gradients") && !told(graded).includes("lookup-substitute"), `${told(graded)}`);
+  assert.ok(!told(plain).includes("gradients") && told(plain).includes("lookup-substitute"), `${told(plain)}`);
+  assert.ok((await bytes(graded)).equals(await bytes(again)), "taken before, and taken now");
+  assert.ok(!(await bytes(graded)).equals(await bytes(plain)));
+
+  const [file, out] = [join(folder, "steps.json"), join(folder, "graded.safetensors")];
+  writeFileSync(file, JSON.stringify(recipe));
+  const said = await cli(["compress", TEACHER, "-o", out, "--recipe", file, "--calibrate-ids", train, "--gradients"]);
+  assert.equal(said.code, 0, said.stderr);
+  assert.ok(readFileSync(out).equals(await bytes(graded)), "so does the command line");
+  for (const it of [base, plain, graded, again]) it.dispose();
+});
+
+test("a search takes gradients once, and what has no text to take them over is refused", async () => {
+  const base = await open(fixture("families/mamba-default"));
+  const calibration = text(2048, 3);
+  const found = await search(base, { ratio: 4 }, { calibration, gradients: true, fast: true });
+  assert.ok(found.compressed.report.findings.some(({ code }) => code === "gradients"));
+  found.compressed.dispose();
+  await assert.rejects(base.compress("nf4", { gradients: true }), /option gradients is given without a text/);
+  const wrong = base.compress("nf4", { calibration, gradients: { tokens: 1 } });
+  await assert.rejects(wrong, ({ code, message }) => code !== "internal" && /fisher/.test(message));
+  base.dispose();
+  const said = await cli(["compress", TEACHER, "-o", join(folder, "no.safetensors"), "--recipe", "nf4", "--gradients"]);
+  assert.equal(said.code, 2);
+  assert.match(said.stderr, /--gradients are taken over a text: --calibrate TEXT or --calibrate-ids BIN/);
 });
