@@ -219,8 +219,15 @@ test("a search takes gradients once, and what has no text to take them over is r
   assert.ok(found.compressed.report.findings.some(({ code }) => code === "gradients"));
   found.compressed.dispose();
   await assert.rejects(base.compress("nf4", { gradients: true }), /option gradients is given without a text/);
-  const wrong = base.compress("nf4", { calibration, gradients: { tokens: 1 } });
-  await assert.rejects(wrong, ({ code, message }) => code !== "internal" && /fisher/.test(message));
+  for (const wrong of ["yes", 1, { tokens: 1 }, Promise.resolve()]) {
+    const refused = base.compress("nf4", { calibration, gradients: wrong });
+    await assert.rejects(refused, /option gradients is .*; allowed: true, false, or what gradients\(\) took/);
+  }
+  const other = { tokens: 1, lookedUp: [1], outputs: [{ key: "w", part: 0, rows: [-1] }] };
+  const refused = base.compress("nf4", { calibration, gradients: other });
+  await assert.rejects(refused, ({ code, message }) => code === "bad-option" && /outputs of w/.test(message));
+  const resumed = search(base, { ratio: 4 }, { calibration, fast: true, costs: found.costs });
+  await assert.rejects(resumed, /option costs is of a search with other options/);
   base.dispose();
   const said = await cli(["compress", TEACHER, "-o", join(folder, "no.safetensors"), "--recipe", "nf4", "--gradients"]);
   assert.equal(said.code, 2);

@@ -1,13 +1,17 @@
 //! Compressing with errors made up for: what it gains on a trained model, that every family and every grid goes through, and
 //! what is refused.
 
+use std::rc::Rc;
+
+use statepress::program::Op;
 use statepress::{
-    Calibration, Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, MemorySink, OpenOptions,
-    Recipe,
+    Calibration, Checkpoint, Compare, CompareOptions, Evaluate, EvaluateOptions, MemorySink, Model,
+    OpenOptions, Recipe,
     recipe::{ErrorCompensation, GptqOptions},
     recipes, report, run,
 };
 use statepress_core::Grid;
+use statepress_engine::calibrate::{Graded, part};
 use statepress_kernels::codecs;
 use statepress_tests::families::samples;
 use statepress_tests::files::{demo, fixture, open, open_folder};
@@ -248,46 +252,104 @@ fn a_text_and_a_recipe_that_do_not_fit_are_refused_by_name() {
     }
 }
 
+/// A measurement of gradients of a model: every output matters otherwise than its neighbours.
+fn fisher_of(model: &Model) -> report::Fisher {
+    let program = &model.info.program;
+    let d = program.matrix(program.table).cols;
+    let looked_up = (0..d * d).map(|at| if at % (d + 1) == 0 { 2.0 } else { 0.1 }).collect();
+    let entered = statepress_engine::calibrate::entered(program).into_iter();
+    let outputs = entered.filter(|&id| id != program.head.matrix).map(|id| {
+        let matrix = program.matrix(id);
+        let rows = (0..matrix.rows).map(|row| (row % 3) as f32).collect();
+        report::OutputFisher { key: matrix.key.clone(), part: part(&matrix.layout), rows }
+    });
+    report::Fisher { tokens: 512, looked_up, outputs: outputs.collect() }
+}
+
+fn told(findings: &[statepress::Finding], code: &str) -> Option<String> {
+    findings.iter().find(|it| it.code == code).map(|it| it.message.clone())
+}
+
 /// What gradients say is used where it is about the model that is compressed, and only there.
 #[test]
 fn gradients_are_used_where_they_fit_and_said() {
     let base = open(&fixture("fixtures/il_ffn.safetensors"), &[]);
     let model = base.model().unwrap();
     let ids: Vec<u32> = (0..64).map(|i| i * 7 % 50).collect();
-    let key = |part: &str| format!("layers.0.ssm.{part}.weight");
-    let of = |part: &str, rows: usize| report::OutputFisher {
-        key: key(part),
-        part: 0,
-        rows: (0..rows).map(|row| (row % 3) as f32).collect(),
-    };
-    let fisher = |d: usize, in_proj: usize| {
-        let looked_up = (0..d * d).map(|at| if at % (d + 1) == 0 { 2.0 } else { 0.1 }).collect();
-        let outputs = vec![of("in_proj", in_proj), of("out_proj", 16)];
-        Some(std::rc::Rc::new(report::Fisher { tokens: 512, looked_up, outputs }))
-    };
     // Steps of rows are as large as the loss can bear.
     let stepped = r#"{"version":1,"name":"t","steps":[{"quantize":{"rules":[{"match":"*","precision":"int8","step":0.3}],
         "otherwise":"fp32","coded":true,"errorCompensation":"gptq"}}]}"#;
     let stepped = Recipe::from_json(stepped).unwrap();
-    let compressed = |fisher| {
+    let compressed = |fisher: Option<report::Fisher>| {
         let sink = MemorySink::default();
-        let calibration = Calibration { fisher, ..Calibration::new(&model, &ids) };
-        let job = base.compress_calibrated(&stepped, Box::new(sink.clone()), calibration).unwrap();
-        (run(job, |_| {}).unwrap().plan.findings, sink.take())
+        let calibration = Calibration { fisher: fisher.map(Rc::new), ..Calibration::new(&model, &ids) };
+        let job = base.compress_calibrated(&stepped, Box::new(sink.clone()), calibration)?;
+        Ok::<_, statepress::Error>((run(job, |_| {})?.plan.findings, sink.take()))
     };
-    let told = |findings: &[statepress::Finding], code: &str| {
-        findings.iter().find(|it| it.code == code).map(|it| it.message.clone())
-    };
-    let (without, plain) = compressed(None);
+    let (without, plain) = compressed(None).unwrap();
     assert!(told(&without, "gradients").is_none() && told(&without, "lookup-substitute").is_some());
-    let (with, better) = compressed(fisher(16, 64));
+    let fisher = fisher_of(&model);
+    let (with, better) = compressed(Some(fisher.clone())).unwrap();
     let said = told(&with, "gradients").unwrap();
-    assert!(said.contains("2 matrices' outputs") && said.contains("512 tokens"), "{said}");
+    assert!(said.contains("14 matrices") && said.contains("512 tokens"), "{said}");
     assert!(told(&with, "lookup-substitute").is_none() && told(&with, "gradients-unfit").is_none());
     assert!(plain != better, "they change what is written");
-    let (part, _) = compressed(fisher(16, 63));
+
+    let mut short = fisher.clone();
+    short.outputs[0].rows.pop();
+    let (part, _) = compressed(Some(short)).unwrap();
     let said = told(&part, "gradients-unfit").unwrap();
-    assert!(said.contains("1 tensor has") && said.contains(&key("in_proj")), "{said}");
-    let (other, _) = compressed(fisher(8, 64));
+    assert!(said.contains("1 tensor,") && said.contains(&fisher.outputs[0].key), "{said}");
+    let (other, _) = compressed(Some(report::Fisher { looked_up: vec![1.0], ..fisher.clone() })).unwrap();
     assert!(told(&other, "lookup-substitute").is_some() && told(&other, "gradients-unfit").is_some());
+
+    let mut foreign = fisher;
+    foreign.outputs.iter_mut().for_each(|it| it.key.push('x'));
+    let error = compressed(Some(foreign)).unwrap_err().to_string();
+    assert!(error.contains("option gradients is of another model"), "{error}");
+}
+
+/// The rows of a table that is no head are told apart by the head, which has to be measured first all the same.
+#[test]
+fn gradients_leave_rows_that_are_used_most_known() {
+    let base = open(&fixture("fixtures/il_ffn.untied.pt"), &[]);
+    let model = base.model().unwrap();
+    let ids: Vec<u32> = (0..64).map(|i| i * 7 % 50).collect();
+    let rows = r#"{"version":1,"name":"t","steps":[{"quantize":{"rules":[{"match":"role:table","precision":"lm3",
+        "rows":[{"count":3,"precision":"fp16"}]}],"otherwise":"fp32","errorCompensation":"gptq"}}]}"#;
+    let fisher = Some(Rc::new(fisher_of(&model)));
+    let calibration = Calibration { fisher, ..Calibration::new(&model, &ids) };
+    let job = base.compress_calibrated(
+        &Recipe::from_json(rows).unwrap(),
+        Box::new(MemorySink::default()),
+        calibration,
+    );
+    let report = run(job.unwrap(), |_| {}).unwrap();
+    assert!(told(&report.plan.findings, "gradients").is_some());
+}
+
+/// Experts that are left have other numbers than they had: nobody knows whose gradients are whose.
+#[test]
+fn gradients_of_experts_are_left_out_once_some_were_removed() {
+    let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
+    let model = base.model().unwrap();
+    let fisher = fisher_of(&model);
+    let prune = r#"{"version":1,"name":"t","steps":[{"prune":{"kind":"experts","keep":0.5}}]}"#;
+    let (_, bytes) = plain(&base, &Recipe::from_json(prune).unwrap());
+    let left = reopen(bytes).model().unwrap();
+    for (model, knows) in [(&model, true), (&left, false)] {
+        let program = &model.info.program;
+        let graded = Graded::new(&fisher, program).unwrap();
+        let mut experts = 0;
+        for node in &program.nodes {
+            let Op::Experts(op) = &node.op else { continue };
+            for expert in &op.experts {
+                assert_eq!(graded.rows(program, expert.up).is_some(), knows);
+                assert_eq!(graded.rows(program, expert.down).is_some(), knows);
+                experts += 1;
+            }
+        }
+        assert!(experts > 1);
+        assert_eq!(told(&graded.findings, "gradients-unfit").is_none(), knows);
+    }
 }

@@ -236,7 +236,7 @@ fn gradients(given: JsValue) -> Result<Option<Rc<Fisher>>> {
     if given.is_undefined() {
         Ok(None)
     } else {
-        convert::given("option fisher", &given).map(|it| Some(Rc::new(it)))
+        convert::given("option gradients", &given).map(|it| Some(Rc::new(it)))
     }
 }
 

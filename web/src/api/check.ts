@@ -25,7 +25,18 @@ import type {
 import { isRecord } from "./record.js";
 
 /** How an option is looked at; `later` is looked at where it is understood. */
-type Kind = "signal" | "function" | "flag" | "number" | "ratio" | "loss" | "offset" | "word" | "object" | "later";
+type Kind =
+  | "signal"
+  | "function"
+  | "flag"
+  | "number"
+  | "ratio"
+  | "loss"
+  | "offset"
+  | "word"
+  | "object"
+  | "gradients"
+  | "later";
 
 /** Every option of a call: one that is added to its type does not compile without a line here. */
 type Kinds<T extends object> = { readonly [K in keyof Required<T>]: Kind };
@@ -96,11 +107,11 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     measure: "object",
     backend: "word",
   },
-  compress: { ...RUNNING, beside: "word", calibration: "later", gradients: "later" },
+  compress: { ...RUNNING, beside: "word", calibration: "later", gradients: "gradients" },
   search: {
     ...RUNNING,
     calibration: "later",
-    gradients: "later",
+    gradients: "gradients",
     fast: "flag",
     coded: "flag",
     first: "later",
@@ -166,9 +177,20 @@ function wantedInstead(kind: Kind, value: unknown): string | undefined {
       return typeof value === "string" ? undefined : "a word";
     case "object":
       return typeof value === "object" && value !== null ? undefined : "an object";
+    case "gradients":
+      return typeof value === "boolean" || isFisher(value) ? undefined : "true, false, or what gradients() took";
     case "later":
       return undefined;
   }
+}
+
+function isFisher(value: unknown): boolean {
+  return (
+    isRecord(value) &&
+    typeof value["tokens"] === "number" &&
+    isListLike(value["lookedUp"]) &&
+    isListLike(value["outputs"])
+  );
 }
 
 // Signals of another frame or of a polyfill are no instances of ours.

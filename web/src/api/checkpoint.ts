@@ -124,6 +124,8 @@ export class Checkpoint {
       throw badOption("gradients", "given without a text", "with option calibration: the text to take them over");
     }
     const input = calibration === undefined ? undefined : this.tokenizer.input(calibration);
+    // What the recipe is refused for should not be heard after a minute.
+    if (gradients) await this.plan(recipe);
     // Few pages take gradients: the others do without their code.
     const fisher =
       gradients && input

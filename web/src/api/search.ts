@@ -77,7 +77,7 @@ export async function search(
   const { host } = environment;
   const { costs: known, first: steps = [], coded = false, gradients, signal, onProgress, beside } = options;
   const first = await planned(checkpoint, steps, coded);
-  if (known) checkCosts(known, checkpoint, { coded, first: first?.recipe.steps ?? [] });
+  if (known) checkCosts(known, checkpoint, { coded, gradients: Boolean(gradients), first: first?.recipe.steps ?? [] });
   const { read, judged, findings } = await host.call("searchTexts", { calibration: input, target }, options);
   const { fisher } = await fisherOf(environment, checkpoint, gradients, { ids: read }, { signal, onProgress });
   const costs = await costsOf(host, checkpoint, { read, judged, fisher }, first, options);
@@ -216,11 +216,12 @@ async function planned(checkpoint: Checkpoint, first: unknown, coded: boolean): 
 
 // Costs of another search would become rules that match nothing, or predict what is not so.
 function checkCosts(
-  { tensors, base }: SearchCosts,
+  { tensors, base, gradients: isGraded }: SearchCosts,
   { inspection }: Checkpoint,
-  { coded, first }: { coded: boolean; first: Recipe["steps"] },
+  { coded, gradients, first }: { coded: boolean; gradients: boolean; first: Recipe["steps"] },
 ): void {
-  const allowed = "what a search of this checkpoint has told to onCosts, with the same `coded` and `first`";
+  const allowed =
+    "what a search of this checkpoint has told to onCosts, with the same `coded`, `gradients` and `first`";
   const params = new Map(inspection.tensors.map((tensor) => [tensor.name, tensor.params]));
   const isOther = (it: { tensor: string; params: number } | null) =>
     !it || (first.length > 0 ? !params.has(it.tensor) : params.get(it.tensor) !== it.params);
@@ -228,7 +229,8 @@ function checkCosts(
   const other = tensors.find(isOther);
   if (other !== undefined) throw badOption("costs", `of ${other?.tensor ?? other}`, allowed);
   const isAlike = JSON.stringify(base?.steps?.slice(0, -1)) === JSON.stringify(first) && isCoded(base) === coded;
-  if (!isAlike) throw badOption("costs", "of a search with other options", allowed);
+  if (!isAlike || (isGraded ?? false) !== gradients)
+    throw badOption("costs", "of a search with other options", allowed);
 }
 
 const centers = (step: unknown) => typeof step === "object" && step !== null && "center" in step;

@@ -122,7 +122,7 @@ export const OPTIONS = {
     help: "move the mean row of the token table to a bias first: it predicts the same, and codes that are entropy-coded get smaller",
   },
   gradients: {
-    help: "round by what the loss feels of each weight as well: gradients over the calibration text, about a minute",
+    help: "round by what the loss feels as well: gradients over the calibration text, as long as training on it once",
   },
   compensate: { help: "make up for rounding errors (GPTQ) whatever the recipe says, as a calibration text implies" },
   budget: { value: "SIZE", help: "8x: an eighth of the bytes; a number above 1000: bytes of weights and scales" },

@@ -224,7 +224,11 @@ export class LocalHost implements Host {
   };
 
   #module(): Promise<Wasm> {
-    this.#wasm ??= this.#platform.wasm(chooseModule(this.#build));
+    this.#wasm ??= this.#platform.wasm(chooseModule(this.#build)).catch((error) => {
+      // What could not be fetched may come the next time.
+      this.#wasm = undefined;
+      throw error;
+    });
     return this.#wasm;
   }
 

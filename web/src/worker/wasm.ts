@@ -257,15 +257,18 @@ export async function loadWasm(
   build: ModuleName,
   read?: (url: URL) => Promise<ArrayBufferView | ArrayBuffer>,
 ): Promise<Wasm> {
-  const glue = (await glueOf(build)) as unknown as Glue;
   const url = new URL(`../../wasm/${build}/statepress_wasm_bg.wasm`, import.meta.url);
   try {
+    const glue = (await glueOf(build)) as unknown as Glue;
     await glue.default({ module_or_path: read ? await read(url) : url });
+    return glue;
   } catch (error) {
-    const message = `the ${build} build of the wasm module cannot be loaded: ${(error as Error).message}`;
-    throw new StatepressError("unsupported", message, { build }, error);
+    const what =
+      build === "distill"
+        ? "the module that trains and takes gradients, which is fetched when it is first asked for, cannot be loaded (is there a network?)"
+        : `the ${build} build of the wasm module cannot be loaded`;
+    throw new StatepressError("unsupported", `${what}: ${(error as Error).message}`, { build }, error);
   }
-  return glue;
 }
 
 // Spelled out, so that bundlers see what is loaded.

@@ -20,6 +20,9 @@ pub struct SearchCosts {
     /// How many more it would choose about that are not measured yet: they are stored as the base says, and in no prediction.
     #[serde(default)]
     pub unmeasured: u64,
+    /// Whether tensors were rounded by gradients.
+    #[serde(default)]
+    pub gradients: bool,
     /// Tokens on which divergences were measured.
     pub tokens: u64,
     /// Tokens of a window of them.

@@ -2,7 +2,7 @@
 //! made up for (`kernels/gptq`), or removes some.
 //!
 //! Everything here needs forward passes only. What the loss feels of the outputs of a product, and of rows that are looked up,
-//! takes gradients: whoever takes them gives them ([`Felt`]). Without them all outputs count alike, and what is looked up has a
+//! takes gradients: whoever takes them gives them ([`Graded`]). Without them all outputs count alike, and what is looked up has a
 //! substitute ([`lookup_substitute`]); reports say which it was.
 //!
 //! On the CPU the same text gives the same bytes with every wasm build. Natively the exponentials of a model's layers are
@@ -16,7 +16,7 @@ mod rows;
 mod statistics;
 mod windows;
 
-pub use fisher::{Felt, part};
+pub use fisher::{Graded, part};
 pub use head::HeadStatistics;
 pub use lookup::{Probe, Probed, head_rows, of_model as lookup_substitute};
 pub use marks::Marks;

@@ -213,6 +213,7 @@ impl Costs {
                 + measured.iter().map(|it| it.index_bytes).sum::<u64>(),
             tensors: self.tensors[..measured.len()].to_vec(),
             unmeasured: left.len() as u64,
+            gradients: self.compensate.is_graded(),
             tokens: self.judge.tokens() as u64,
             window: self.judge.window() as u64,
         }

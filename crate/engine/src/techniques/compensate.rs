@@ -18,8 +18,8 @@ use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use crate::EngineError;
 use crate::calibrate::{
-    Calibration, Felt, HeadStatistics, Marks, Measured, Probe, RowUse, Sample, Statistics, StatisticsOptions,
-    entered, head_rows, lookup_substitute,
+    Calibration, Graded, HeadStatistics, Marks, Measured, Probe, RowUse, Sample, Statistics,
+    StatisticsOptions, entered, head_rows, lookup_substitute,
 };
 use crate::error::listed;
 use crate::families::ModelSpec;
@@ -37,10 +37,12 @@ pub(crate) struct Compensate {
     measured: BTreeMap<MatrixId, Measured>,
     /// The text was read as often as it takes.
     read: bool,
-    /// What was told of gradients.
-    felt: Felt,
+    /// What gradients say, where they were taken.
+    graded: Option<Graded>,
     /// `F_in`, or what stands in for it once the head was measured.
     lookups: Option<Vec<f32>>,
+    /// Which of the two it is.
+    by_gradients: bool,
     /// Its size, being measured.
     probe: Option<Probe>,
     /// H of the table that is the head as well, once it is known.
@@ -121,8 +123,10 @@ impl Compensate {
         let mut seen = BTreeSet::new();
         order.retain(|id| seen.insert(*id));
         let looks_up = wanted.values().any(|it: &Wanted| it.use_ != Use::Multiplied);
-        let felt = fisher.map(|fisher| Felt::new(&fisher, program)).unwrap_or_default();
-        let substituted = looks_up && felt.looked_up.is_none();
+        let mut graded = fisher.map(|fisher| Graded::new(&fisher, program)).transpose()?;
+        let lookups = graded.as_mut().and_then(|it| it.looked_up.take());
+        let by_gradients = lookups.is_some();
+        let substituted = looks_up && !by_gradients;
         let covariance_of = substituted.then(|| head_rows(model)).flatten().map(Rc::new);
         let how = StatisticsOptions {
             sample: Sample::from(&options),
@@ -136,8 +140,9 @@ impl Compensate {
             tensors: wanted,
             measured: BTreeMap::new(),
             read: false,
-            lookups: felt.looked_up.clone(),
-            felt,
+            lookups,
+            by_gradients,
+            graded,
             probe: None,
             table: None,
             rows: None,
@@ -152,7 +157,7 @@ impl Compensate {
         let Some(Wanted { matrices, use_ }) = self.tensors.get(tensor) else { return Ok(None) };
         let (head, use_) = (self.model.info.program.head.matrix, *use_);
         let known = match use_ {
-            Use::LookedUp => self.lookups.is_some(),
+            Use::LookedUp => self.lookups.is_some() && self.rows.is_some(),
             _ => matrices.iter().all(|id| self.measured.contains_key(id)),
         };
         if !self.read && !known {
@@ -191,7 +196,7 @@ impl Compensate {
         let (Some(HeadStatistics { alpha, h, .. }), Some(f)) = (statistics, &self.lookups) else {
             return Ok(None);
         };
-        if self.felt.looked_up.is_some() {
+        if self.by_gradients {
             self.table = Some(h.iter().zip(f).map(|(h, f)| h + f).collect());
             return Ok(None);
         }
@@ -261,7 +266,7 @@ impl Compensate {
             None => {
                 self.done += 1;
                 let looked_up = self.tensors.get(tensor).is_some_and(|it| it.use_ == Use::LookedUp);
-                if looked_up && self.felt.looked_up.is_none() {
+                if looked_up && !self.by_gradients {
                     let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
                     self.findings.push(Finding::info("lookup-substitute", message).about(tensor));
                 }
@@ -322,6 +327,11 @@ impl Compensate {
         }
     }
 
+    /// Whether gradients have a say.
+    pub fn is_graded(&self) -> bool {
+        self.graded.is_some()
+    }
+
     /// What the text that is read can be known by, if by anything.
     pub fn marks(&self) -> Option<Marks> {
         Marks::of(self.statistics.windows())
@@ -336,7 +346,7 @@ impl Compensate {
             counted(self.statistics.tokens() as u64, "token", "tokens")
         );
         let mut findings = vec![Finding::info("compensated", message)];
-        findings.extend(self.felt.findings());
+        findings.extend(self.graded.iter().flat_map(|it| it.findings.clone()));
         for (reason, names) in &self.plain {
             let count = counted(names.len() as u64, "tensor was", "tensors were");
             let message = format!("{count} rounded plainly: {reason}: {}", listed(names));

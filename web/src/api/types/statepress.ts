@@ -1288,6 +1288,10 @@ tensors: Array<TensorCosts>,
  */
 unmeasured: number,
 /**
+ * Whether tensors were rounded by gradients.
+ */
+gradients: boolean,
+/**
  * Tokens on which divergences were measured.
  */
 tokens: number,

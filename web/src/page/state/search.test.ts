@@ -65,6 +65,7 @@ const costs = {
   bytesBefore: 1000,
   fixedBytes: 50,
   unmeasured: 0,
+  gradients: false,
   tensors: ["a", "b", "c"].map((tensor) => ({
     tensor,
     params: 80,

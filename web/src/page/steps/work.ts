@@ -21,6 +21,7 @@ const STAGES: Record<string, string> = {
   compress: "Compressing",
   load: "Loading the models",
   calibrate: "Reading the calibration text",
+  gradients: "Taking gradients over the calibration text",
   evaluate: "Measuring",
   "evaluate a": "Measuring the first model",
   "evaluate b": "Measuring the second model",

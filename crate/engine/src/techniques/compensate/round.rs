@@ -96,7 +96,7 @@ impl Compensate {
     /// Steps for the rows of a matrix.
     fn steps(&self, id: MatrixId, step: f64) -> Steps<'_> {
         let program = &self.model.info.program;
-        match self.felt.rows(program, id) {
+        match self.graded.as_ref().and_then(|it| it.rows(program, id)) {
             Some(weights) => Steps { step, weights: Some(weights), most: f64::INFINITY },
             None => RowUse::steps(self.rows.as_ref(), program, id, step),
         }
