@@ -18,6 +18,9 @@ WITHOUT_BURN=(--exclude statepress-distill --exclude statepress-distill-tests)
 # The Python of the tests, with what they import.
 PYTHON=$CACHE/python/bin/python
 
+# The Python with what loads our exports.
+INTEROP=$CACHE/interop/bin/python
+
 say() { printf '[statepress] %s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }

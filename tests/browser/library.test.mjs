@@ -116,6 +116,33 @@ test("a compressed checkpoint is saved to a stream and to a file of the page's o
   assert.deepEqual(rest, { streamed: reported, stored: reported, blob: reported });
 });
 
+test("a page saves for other tools: a folder of its own file system, and a file", async () => {
+  const weights = readFileSync(fixture("families/mamba-default/model.safetensors"));
+  const config = readFileSync(fixture("families/mamba-default/config.json"), "utf8");
+  const saved = await page.evaluate(
+    async ([numbers, config]) => {
+      const files = [new File([new Uint8Array(numbers)], "model.safetensors"), new File([config], "config.json")];
+      const checkpoint = await lib.open(files);
+      const gguf = await checkpoint.save("blob", { format: "gguf", ggufType: "Q8_0" });
+      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("plain", { create: true });
+      await checkpoint.save(folder, { format: "plain" });
+      const names = [];
+      for await (const name of folder.keys()) names.push(name);
+      const again = await lib.open(
+        await Promise.all(names.map(async (name) => (await folder.getFileHandle(name)).getFile())),
+      );
+      const { family } = again.inspection;
+      again.dispose();
+      checkpoint.dispose();
+      const path = await refused(checkpoint.save("plain", { format: "plain" }));
+      return { magic: await gguf.slice(0, 4).text(), names: names.sort(), family, path: path.code };
+    },
+    [[...weights], config],
+  );
+  const names = ["config.json", "model.safetensors"];
+  assert.deepEqual(saved, { magic: "GGUF", names, family: "mamba", path: "bad-input" });
+});
+
 test("a worker that dies fails every pending call, and the next call starts another", async () => {
   const outcome = await page.evaluate(async () => {
     // A library of its own, whose worker's script cannot be loaded: the first life ends at once.

@@ -121,7 +121,8 @@ test("compress writes the file and its report, and never over anything without -
   const report = await done("compress", DEMO, "-o", out, "--recipe", "int8");
   assert.equal(readFileSync(out).length, report.fileBytes);
   const written = JSON.parse(readFileSync(`${out}.report.json`, "utf8"));
-  assert.deepEqual({ ...written, file: out, reportFile: `${out}.report.json` }, report);
+  const files = { format: "safetensors", files: [out], file: out, reportFile: `${out}.report.json` };
+  assert.deepEqual({ ...written, ...files }, report);
   assert.ok(report.seconds > 0 && report.peakMemory > 0);
   assert.ok(report.tensors.every(({ error }) => error === undefined || error.cosine > 0.99));
 

@@ -3,7 +3,10 @@
 use std::rc::Rc;
 
 use peak_alloc::PeakAlloc;
-use statepress::{Calibration, Checkpoint, Clock, FileSource, OpenOptions, Sink, SourceError, recipes, run};
+use statepress::{
+    Calibration, Checkpoint, Clock, ExportTarget, FileSource, MemorySink, OpenOptions, PlainOptions, Sink,
+    SourceError, recipes, run,
+};
 use statepress_engine::families::{Hints, infer};
 use statepress_engine::techniques::compress::Compress;
 use statepress_tests::files::demo;
@@ -40,6 +43,21 @@ fn compressing_needs_less_than_two_tensors_of_memory() {
         assert!(peak < 2 * LARGEST + BLOCK, "{}: {peak} bytes", recipe.name);
         assert!(peak as u64 >= report.peak_memory, "{}: {peak} against {}", recipe.name, report.peak_memory);
     }
+
+    // For another tool codes are made numbers of: one tensor of them.
+    let sink = MemorySink::default();
+    let job = checkpoint.compress(&recipes::find("nf4").unwrap(), Box::new(sink.clone())).unwrap();
+    run(job, |_| {}).unwrap();
+    let compressed = Checkpoint::open(sink.take(), OpenOptions::default()).unwrap();
+    for (of, most) in [(&checkpoint, BLOCK), (&compressed, LARGEST + LARGEST / 4 + BLOCK)] {
+        ALLOCATOR.reset_peak_usage();
+        let before = ALLOCATOR.current_usage();
+        let plain = ExportTarget::Plain(PlainOptions::default());
+        run(of.export(&plain, Box::new(Counter(0))).unwrap(), |_| {}).unwrap();
+        let peak = ALLOCATOR.peak_usage() - before;
+        assert!(peak < most, "plain: {peak} bytes");
+    }
+    drop(compressed);
 
     // What makes up for errors holds the model, and statistics beside it.
     let ids: Vec<u32> = (0..512).map(|i| (i * 37 + 11) % 8000).collect();

@@ -57,6 +57,7 @@ fn generated() -> String {
     all.visit::<report::SearchTarget>();
     all.visit::<report::SearchResult>();
     all.visit::<report::Training>();
+    all.visit::<report::ExportReport>();
     all.visit::<recipe::Recipe>();
     all.visit::<job::Progress>();
     let bodies: Vec<_> = all.declarations.into_values().collect();

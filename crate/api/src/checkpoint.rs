@@ -17,7 +17,7 @@ use statepress_formats::{Choice, ShardMap};
 
 use crate::config_json::read_config;
 use crate::files::MemorySink;
-use crate::{Backend, Clock, Error, Follow, run};
+use crate::{Backend, Clock, Error, Export, ExportTarget, Follow, run};
 
 /// What the user and files beside the checkpoint say about it.
 #[derive(Clone, Debug, Default)]
@@ -188,7 +188,7 @@ impl Checkpoint {
         Ok(job.made_from(files.clone()))
     }
 
-    /// What was opened, for whoever does more with it than this crate: training.
+    /// What was opened, for whoever does more with it than this crate: training, exports.
     pub fn opened(&self) -> techniques::Checkpoint {
         let Self { source, index, spec, .. } = self;
         techniques::Checkpoint { source: source.clone(), index: index.clone(), spec: spec.clone() }
@@ -203,6 +203,11 @@ impl Checkpoint {
     pub fn compress_to_memory(&self, recipe: &Recipe) -> Result<(Follow, MemorySink), Error> {
         let sink = MemorySink::default();
         Ok((self.compress(recipe, Box::new(sink.clone()))?, sink))
+    }
+
+    /// Writes it as it is for another tool, one tensor a step. The sink is dropped when the job is.
+    pub fn export(&self, target: &ExportTarget, sink: Box<dyn Sink>) -> Result<Export, Error> {
+        Ok(Export::new(&self.opened(), target, sink)?)
     }
 
     /// Loads the model into the CPU's memory, one tensor a step.

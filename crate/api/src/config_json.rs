@@ -16,6 +16,15 @@ use crate::Error;
 ///
 /// [`Error::Config`], with the place, when it is no JSON object.
 pub fn read_config(text: &str) -> Result<Map<String, Value>, Error> {
+    Ok(with_whole_numbers(config_as_written(text)?))
+}
+
+/// The same with numbers as they are spelt: what goes back to transformers, which tells `2.0` from `2`.
+///
+/// # Errors
+///
+/// As [`read_config`].
+pub fn config_as_written(text: &str) -> Result<Map<String, Value>, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let words = bare_words(text);
     // A number as long as the word stands in for it, so that places in errors are those of the text.
@@ -24,13 +33,13 @@ pub fn read_config(text: &str) -> Result<Map<String, Value>, Error> {
         checked.replace_range(at..at + word.len(), &word.replace(char::is_alphabetic, "1"));
     }
     match serde_json::from_str::<Value>(&checked).map_err(refused)? {
-        Value::Object(object) if words.is_empty() => Ok(with_whole_numbers(object)),
+        Value::Object(object) if words.is_empty() => Ok(object),
         Value::Object(_) => {
             let mut json = text.to_owned();
             for &(at, word) in words.iter().rev() {
                 json.replace_range(at..at + word.len(), &format!(r#"{{"__float__":"{word}"}}"#));
             }
-            Ok(with_whole_numbers(serde_json::from_str(&json).map_err(refused)?))
+            serde_json::from_str(&json).map_err(refused)
         }
         other => {
             let reason = format!("{} was found where an object was expected", kind(&other));

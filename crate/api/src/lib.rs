@@ -26,7 +26,7 @@ mod path;
 pub use checkpoint::{Checkpoint, OpenOptions};
 pub use choose::{AnyModel, AnyRunner, Chosen, Wanted, choose};
 pub use clock::Clock;
-pub use config_json::{make_whole, read_config};
+pub use config_json::{config_as_written, make_whole, read_config};
 pub use error::Error;
 pub use files::{FileSource, MemorySink};
 pub use statepress_core::job::{self, Job, Progress};
@@ -37,6 +37,9 @@ pub use statepress_core::{
 pub use statepress_engine::advise::{AdviseOptions, Target, losses};
 pub use statepress_engine::calibrate::Calibration;
 pub use statepress_engine::eval::{Compare, CompareOptions, Evaluate, EvaluateOptions, Offset};
+pub use statepress_engine::export::{
+    Export, Exported, GgmlType, GgufOptions, PlainOptions, Target as ExportTarget,
+};
 pub use statepress_engine::families::{FamilyInfo, families};
 pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
 pub use statepress_engine::models::{

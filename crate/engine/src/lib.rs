@@ -9,6 +9,7 @@ pub mod calibrate;
 mod check;
 mod error;
 pub mod eval;
+pub mod export;
 pub mod families;
 pub mod generate;
 pub mod models;

@@ -15,6 +15,7 @@ mod cursor;
 mod detect;
 pub mod entropy;
 mod error;
+pub mod export;
 mod findings;
 mod foreign;
 mod json;

@@ -3,6 +3,8 @@
 mod convert;
 #[cfg(feature = "distill")]
 mod distill;
+#[cfg(feature = "export")]
+mod export;
 mod jobs;
 mod later;
 mod streams;

@@ -122,7 +122,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   gradients: { ...RUNNING, calibration: "later" },
   distill: { ...TRAINING, student: "later", init: "word" },
   recover: TRAINING,
-  save: { format: "later", force: "flag", signal: "signal" },
+  save: { ...RUNNING, format: "later", ggufType: "word", onExport: "function", force: "flag" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },
   generate: { maxTokens: "number", temperature: "number", topK: "number", seed: "number", signal: "signal" },
   evaluate: EVALUATE,

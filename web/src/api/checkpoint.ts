@@ -36,6 +36,8 @@ export class Checkpoint {
   readonly tokenizer: TokenizerChoice;
   /** @internal How it is opened again, by another host. */
   readonly opening: Requests["open"][0];
+  /** @internal The text of the configuration beside the weights; of a produced one, of those it was made from. */
+  readonly config: string | undefined;
   readonly #environment: Environment;
   readonly #handle: Handle;
   readonly #produced: Data | undefined;
@@ -47,6 +49,7 @@ export class Checkpoint {
     opening: Requests["open"][0],
     weightsName: string,
     tokenizer: TokenizerChoice,
+    config: string | undefined = opening.config,
   ) {
     this.#environment = environment;
     this.#handle = opened.checkpoint;
@@ -56,6 +59,7 @@ export class Checkpoint {
     this.report = opened.report;
     this.weightsName = weightsName;
     this.tokenizer = tokenizer;
+    this.config = config;
   }
 
   /** @internal */
@@ -144,7 +148,8 @@ export class Checkpoint {
 
   /** @internal What was made of it, by whatever made it. */
   made(opened: { checkpoint: Handle; inspection: Inspection; report: Report; data: Data }): Checkpoint {
-    return new Checkpoint(this.#environment, opened, { data: opened.data }, this.weightsName, this.tokenizer);
+    const { weightsName, tokenizer, config } = this;
+    return new Checkpoint(this.#environment, opened, { data: opened.data }, weightsName, tokenizer, config);
   }
 
   /** @internal The same checkpoint, with more in its report. */
@@ -152,16 +157,25 @@ export class Checkpoint {
     const produced = this.#produced === undefined ? {} : { data: this.#produced };
     const report = this.report && { report: { ...this.report, ...more } };
     const opened = { checkpoint: this.#handle, inspection: this.inspection, ...produced, ...report };
-    return new Checkpoint(this.#environment, opened, this.opening, this.weightsName, this.tokenizer);
+    const { opening, weightsName, tokenizer, config } = this;
+    return new Checkpoint(this.#environment, opened, opening, weightsName, tokenizer, config);
   }
 
-  /** Saves what `compress` produced. Only "blob" answers with something: the Blob. */
+  /**
+   * Saves what `compress` produced; for another tool, whatever this is, with `format`. Only "blob" answers with something: the
+   * Blob.
+   */
   async save(target: "blob", options?: SaveOptions): Promise<Blob>;
   async save(target: SaveTarget, options?: SaveOptions): Promise<Blob | undefined>;
   async save(target: SaveTarget, options: SaveOptions = {}): Promise<Blob | undefined> {
     checkOptions("save", options);
     const format = checkFormat(options.format);
     if (typeof target === "string" && target !== "blob") checkName(target, format);
+    if (format !== "safetensors") {
+      // Few pages export: the others do without its code.
+      const { exportTo } = await import("./export.js");
+      return exportTo(this.#environment, this, target, { ...options, format });
+    }
     if (this.#produced === undefined) {
       const message = "this checkpoint was opened, not produced: compress it first (the recipe none only converts)";
       throw new StatepressError("unsupported", message);
@@ -170,6 +184,18 @@ export class Checkpoint {
     return this.#environment.save(this.#produced, target, options).catch((thrown: unknown) => {
       throw asStatepressError(thrown, options.signal);
     });
+  }
+
+  /**
+   * Refuses what `save` could not write of this model, before any work is done; whether what is made of it can be written is seen
+   * then.
+   */
+  async exportable(options: Pick<SaveOptions, "format" | "ggufType" | "signal">): Promise<void> {
+    checkOptions("save", options);
+    const format = checkFormat(options.format);
+    if (format === "safetensors") return;
+    const { checkExport } = await import("./export.js");
+    await checkExport(this.#environment, this, { ...options, format });
   }
 
   /** Loads the weights into a model that can be run. */

@@ -29,7 +29,7 @@ export interface Subfolder {
 /** A page, a worker, or Node. */
 export interface Environment {
   readonly host: Host;
-  /** Who trains: a host of its own, as its module is large, and whoever trains wants to do other things meanwhile. */
+  /** Who trains and exports: a host of its own, as its module is large, and whoever trains wants to do other things meanwhile. */
   trainer(): Host;
   gather(input: Input): Promise<Gathered>;
   /** The files of a tokenizer: of a path also those that belong to it, or those in the folder. */
@@ -37,4 +37,12 @@ export interface Environment {
   /** The file beside which a file that will be saved to a path is best produced; undefined where none is. */
   beside(path: string): Promise<string | undefined>;
   save(data: Data, target: SaveTarget, options: SaveOptions): Promise<Blob | undefined>;
+  /** Writes files into a folder, which is made where it is not there; the last one comes last. */
+  saveFolder(files: readonly FolderFile[], target: SaveTarget, options: SaveOptions): Promise<void>;
+}
+
+/** A file of a folder that is written. */
+export interface FolderFile {
+  name: string;
+  data: Data | string;
 }

@@ -3,11 +3,27 @@
 import { shown } from "./check.js";
 import { StatepressError } from "./errors.js";
 
-/** What `save` writes. */
-export const formats = ["safetensors"] as const;
+/** What `save` writes: our own layout; floats for transformers, a folder; ggml's types for llama.cpp. */
+export const formats = ["safetensors", "plain", "gguf"] as const;
+
+/** What `ggufType` may be: ggml's names. */
+export const GGUF_TYPES = [
+  ...(["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0"] as const),
+  ...(["Q4_K", "Q4_1", "Q4_0", "IQ4_NL"] as const),
+] as const;
 
 /** The name of a format. */
 export type Format = (typeof formats)[number];
+
+/** A type of ggml. */
+export type GgufType = (typeof GGUF_TYPES)[number];
+
+/** What a file of each format is called by its ending, and in words; none where it is a folder. */
+const NAMES: Record<Format, { ending: string; promise: string } | undefined> = {
+  safetensors: { ending: "safetensors", promise: "safetensors" },
+  plain: undefined,
+  gguf: { ending: "gguf", promise: "GGUF" },
+};
 
 // What people and programs expect in files of these endings.
 const PROMISES: Record<string, string> = {
@@ -49,8 +65,22 @@ export function checkFormat(asked: string | undefined): Format {
 export function checkName(path: string, format: Format): void {
   const ending = /\.([a-z0-9]+)$/i.exec(path)?.[1] ?? "";
   const promised = Object.hasOwn(PROMISES, ending.toLowerCase()) ? PROMISES[ending.toLowerCase()] : undefined;
-  if (promised === undefined || promised === format) return;
-  const better = `${path.slice(0, -ending.length)}${format}`;
-  const message = `${path} is named as ${promised} is, but would hold ${format}: name it ${better} (formats that can be written: ${formats.join(", ")})`;
+  const own = NAMES[format];
+  if (promised === undefined || promised === own?.promise) return;
+  const stem = path.slice(0, -ending.length - 1);
+  const better = own ? `${stem}.${own.ending}` : stem;
+  const holds = own ? `would hold ${format}` : `would be a folder of ${format} files`;
+  const message = `${path} is named as ${promised} is, but ${holds}: name it ${better} (formats that can be written: ${formats.join(", ")})`;
   throw new StatepressError("bad-option", message, { option: "output", path, allowed: [...formats] });
+}
+
+/** Whether a format is a folder of files. */
+export function isFolder(format: Format): boolean {
+  return NAMES[format] === undefined;
+}
+
+/** What a file of the format is called, without its folder. */
+export function fileName(stem: string, format: Format): string {
+  const own = NAMES[format];
+  return own ? `${stem}.${own.ending}` : stem;
 }

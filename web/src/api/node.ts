@@ -15,7 +15,7 @@ import { ioError, linkError } from "./io.js";
 import { library } from "./library.js";
 import { isTokenizerName, isVocabName, TOKENIZER_CONFIG } from "./names.js";
 import type { SaveOptions } from "./options.js";
-import { checkTarget, saveTarget } from "./target.js";
+import { checkTarget, saveFolder, saveTarget } from "./target.js";
 import { decodeText } from "./text.js";
 
 export * from "./index.js";
@@ -113,6 +113,11 @@ const environment: Environment = {
   async beside(path) {
     const { file, kind } = await checkTarget(path, { force: true });
     return kind === "file" ? file : undefined;
+  },
+
+  async saveFolder(files, target, options) {
+    if (typeof target !== "string") throw new StatepressError("bad-input", "Node saves a folder to a path");
+    await saveFolder(target, files, options);
   },
 
   async save(data, target, options) {

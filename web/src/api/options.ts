@@ -2,9 +2,10 @@
 
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BackendName, BackendOptions } from "../worker/wasm.js";
-import type { Format } from "./formats.js";
+import type { Format, GgufType } from "./formats.js";
 import type {
   Center,
+  ExportReport,
   Fisher,
   GroupOptions,
   Int4Options,
@@ -312,20 +313,39 @@ export interface Token {
   probability: number;
 }
 
-/** Where a compressed checkpoint is saved: a path (Node), a file the user picked, a stream, or a Blob. */
-export type SaveTarget = string | WritableFile | WritableStream<Uint8Array> | "blob";
+/** Where a checkpoint is saved: a path (Node), a file or a folder the user picked, a stream, or a Blob. */
+export type SaveTarget = string | WritableFile | WritableFolder | WritableStream<Uint8Array> | "blob";
 
 /** A file that the user picked: a `FileSystemFileHandle`. */
 export interface WritableFile {
   createWritable(): Promise<WritableStream>;
 }
 
+/** A folder that the user picked: a `FileSystemDirectoryHandle`. */
+export interface WritableFolder {
+  getFileHandle(name: string, options: { create: true }): Promise<WritableFile>;
+}
+
+/** What was written for another tool. */
+export interface Written extends ExportReport {
+  /** The files of a folder. */
+  files?: string[];
+}
+
 /** Options of `save`. */
-export interface SaveOptions {
+export interface SaveOptions extends Running {
+  /**
+   * `safetensors` (the default) is our own layout, of what `compress` produced. `plain` is a folder that transformers loads:
+   * floats in `model.safetensors`, `config.json`, and the tokenizer. `gguf` is a file that llama.cpp loads. Both take whatever
+   * was opened or produced, and need the module that trains to be fetched.
+   */
   format?: Format | undefined;
+  /** The type of matrices in `gguf`: ggml's name; the one nearest to what the checkpoint has when left out. */
+  ggufType?: GgufType | undefined;
+  /** Told what was written for another tool; of a folder, which files. */
+  onExport?: ((written: Written) => void) | undefined;
   /** Replace an existing file at that path. */
   force?: boolean | undefined;
-  signal?: AbortSignal | undefined;
 }
 
 /** The fields of `options` that are set: undefined must not reach the Rust side as a value. */

@@ -1,13 +1,27 @@
 // Where results are written (Node): asked before the work whether that will do; complete under their name, or not there.
 //
-// A file is written beside its name and renamed, so nobody sees half of it. A link stays a link: what it leads to is written.
+// A folder is made where it is not there, and its files written one after the other. A file is written beside its name and renamed, so nobody sees half of it. A link stays a link: what it leads to is written.
 // What is no regular file is never replaced: a FIFO or a character device is written through, anything else is refused.
 
 import { constants, createReadStream, type Stats } from "node:fs";
-import { access, chmod, link, lstat, open, readlink, realpath, rename, rm, stat } from "node:fs/promises";
-import { dirname, isAbsolute, join } from "node:path";
+import {
+  access,
+  chmod,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+} from "node:fs/promises";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { lasting, removeTemporary, temporary } from "../worker/temporary-node.js";
+import type { FolderFile } from "./environment.js";
 import { StatepressError, throwIfAborted } from "./errors.js";
 import { ioError } from "./io.js";
 
@@ -86,6 +100,48 @@ export async function saveTarget(path: string, options: TargetOptions, from: str
     const bytes = bytesOf(from);
     await (target.kind === "file" ? writeFile(target, bytes, options) : writeThrough(target, bytes, options));
   } catch (error) {
+    throw ioError(path, "written", error);
+  }
+}
+
+/** Refuses what cannot be a folder to write files into; answers whether it is there. */
+export async function checkFolderTarget(path: string, { force }: TargetOptions = {}): Promise<boolean> {
+  if (path === "") throw new StatepressError("bad-option", "the folder to write has no name", { option: "output" });
+  try {
+    const about = await stat(path).catch(missing);
+    if (!about) {
+      await checkFolder(path, dirname(resolve(path)));
+      return false;
+    }
+    if (!about.isDirectory()) {
+      throw new StatepressError("io", `${path} cannot be written: it is no folder, and a folder is written`, { path });
+    }
+    await checkFolder(path, path);
+    if (!force && (await readdir(path)).length > 0) {
+      throw new StatepressError("exists", `${path} is not empty; files in it are replaced only when forced (--force)`, {
+        path,
+      });
+    }
+    return true;
+  } catch (error) {
+    throw ioError(path, "written", error);
+  }
+}
+
+/** Writes files into a folder in their order. One that was made for them is gone again when that fails. */
+export async function saveFolder(path: string, files: readonly FolderFile[], options: TargetOptions): Promise<void> {
+  const there = await checkFolderTarget(path, options);
+  try {
+    if (!there) await mkdir(path);
+    for (const { name, data } of files) {
+      const file = join(path, name);
+      const replace = { ...options, force: true };
+      if (typeof data === "string") await writeTarget(file, replace, [new TextEncoder().encode(data)]);
+      else if ("path" in data) await saveTarget(file, replace, data.path);
+      else throw new StatepressError("internal", "what Node produces is a file");
+    }
+  } catch (error) {
+    if (!there) await rm(path, { recursive: true, force: true });
     throw ioError(path, "written", error);
   }
 }

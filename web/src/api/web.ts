@@ -56,12 +56,23 @@ const environment: Environment = {
     if (!(data instanceof Blob)) throw new StatepressError("internal", "what a page produces is a Blob");
     if (target === "blob") return data;
     if (typeof target === "string") noPaths(target);
-    if (!(target instanceof WritableStream) && typeof target?.createWritable !== "function") {
+    if (!(target instanceof WritableStream) && !("createWritable" in target)) {
       throw new StatepressError("bad-input", 'a page saves to a FileSystemFileHandle, a WritableStream or "blob"');
     }
     const stream = target instanceof WritableStream ? target : await target.createWritable();
     await data.stream().pipeTo(stream as WritableStream<Uint8Array>, signal === undefined ? {} : { signal });
     return undefined;
+  },
+
+  async saveFolder(files, target, { signal }) {
+    if (typeof target !== "object" || !("getFileHandle" in target)) {
+      throw new StatepressError("bad-input", "a page saves a folder to a FileSystemDirectoryHandle");
+    }
+    for (const { name, data } of files) {
+      const stream = await (await target.getFileHandle(name, { create: true })).createWritable();
+      const blob = data instanceof Blob ? data : new Blob([data as string]);
+      await blob.stream().pipeTo(stream as WritableStream<Uint8Array>, signal === undefined ? {} : { signal });
+    }
   },
 };
 

@@ -1,7 +1,16 @@
 // The command compress: one checkpoint to a file, a FIFO or standard output; several into a folder.
 
-import { checkFormat } from "../api/formats.js";
-import { type Checkpoint, type Report, recipes, recover, StatepressError, stepsBefore } from "../api/node.js";
+import { join } from "node:path";
+import { checkFormat, type Format } from "../api/formats.js";
+import {
+  type Checkpoint,
+  type Report,
+  recipes,
+  recover,
+  StatepressError,
+  stepsBefore,
+  type Written,
+} from "../api/node.js";
 import { presetOf } from "../api/presets.js";
 import { type TargetOptions, writeTarget } from "../api/target.js";
 import { UsageError } from "./args.js";
@@ -15,9 +24,10 @@ import * as show from "./show.js";
 
 export async function compress(run: Run, files: string[]): Promise<number> {
   const { args } = run;
-  const format = checkFormat(args.one("format"));
+  const format = formatOf(run);
   const out = args.need("output");
-  const asked = args.text("recipe");
+  // Codes would be rounded once more, or made floats of again: for another tool the weights go as they are.
+  const asked = args.text("recipe") ?? (format === "safetensors" ? undefined : "none");
   const recipe = asked === undefined ? undefined : await readRecipe(asked, run.signal);
   const calibration = await readTokens(run, "calibrate", "calibrate-ids");
   if (args.flag("compensate") && !calibration) {
@@ -47,6 +57,7 @@ export async function compress(run: Run, files: string[]): Promise<number> {
       run.output.findings(checkpoint.inspection.findings);
       const place = places.get(file);
       if (!place) throw new StatepressError("internal", `${file} has no destination`);
+      await checkpoint.exportable({ format, ggufType: args.one("gguf-type"), signal: run.signal });
       if (preset && calibration) {
         const steps = stepsBefore(checkpoint.inspection, first);
         const asked = { ...preset.search, first: steps, gradients: args.flag("gradients") };
@@ -59,6 +70,13 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   );
 }
 
+/** The format that is asked for. */
+export function formatOf({ args }: Run): Format {
+  const format = checkFormat(args.one("format"));
+  if (format !== "gguf" && args.flag("gguf-type")) throw new UsageError("--gguf-type goes with --format gguf");
+  return format;
+}
+
 async function one(
   run: Run,
   checkpoint: Checkpoint,
@@ -67,28 +85,29 @@ async function one(
   { calibration, healing }: { calibration: Tokens | undefined; healing: Tokens | undefined },
 ): Promise<void> {
   const { args, output } = run;
-  const { file, reportFile } = place;
+  const { file, beside, reportFile } = place;
   const produced = await ofRecipe(
     args.text("recipe"),
     checkpoint.compress(recipe, {
       ...running(run),
-      beside: file,
+      beside,
       calibration: calibration && calibrationOf(calibration, checkpoint),
       gradients: args.flag("gradients"),
     }),
   );
-  const compressed = healing ? await healed(run, checkpoint, produced, healing, file) : produced;
+  const compressed = healing ? await healed(run, checkpoint, produced, healing, beside) : produced;
   try {
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");
     output.findings(report.findings);
-    await save(run, compressed, report, place);
+    const exported = await save(run, compressed, report, place);
     const result = {
       ...report,
+      ...written(place, exported),
       ...(file !== undefined && { file }),
       ...(reportFile !== undefined && { reportFile }),
     };
-    output.result(result, () => show.compressed(report, file ?? "standard output", reportFile));
+    output.result(result, () => show.compressed(report, file ?? "standard output", reportFile, exported));
   } finally {
     compressed.dispose();
   }
@@ -115,17 +134,36 @@ async function healed(
   }
 }
 
-/** Writes the file and its report. */
+/** Writes the file and its report; answers with what was written for another tool, where it is for one. */
 export async function save(
-  { args, signal }: Run,
+  { args, output, signal }: Run,
   compressed: Checkpoint,
   report: Report,
   place: Destination,
-): Promise<void> {
-  const { file, reportFile, inputs } = place;
+): Promise<Written | undefined> {
+  const { file, format, reportFile, inputs } = place;
   const force = args.flag("force");
-  await compressed.save(file ?? new WritableStream({ write: writeStandardOutput }), { force, signal });
-  if (reportFile !== undefined) await writeJson(reportFile, report, { force, inputs, signal });
+  let exported: Written | undefined;
+  await compressed.save(file ?? new WritableStream({ write: writeStandardOutput }), {
+    format,
+    ggufType: args.one("gguf-type"),
+    onProgress: output.progress,
+    onExport: (it) => {
+      exported = it;
+      output.findings(it.findings);
+    },
+    force,
+    signal,
+  });
+  const whole = { ...report, ...(exported && { exported }) };
+  if (reportFile !== undefined) await writeJson(reportFile, whole, { force, inputs, signal });
+  return exported;
+}
+
+/** What a result says of the files it is in. */
+export function written({ file, format }: Destination, exported: Written | undefined): object {
+  const inside = exported?.files?.map((name) => join(file ?? "", name));
+  return { format, files: inside ?? (file === undefined ? [] : [file]), ...(exported && { exported }) };
 }
 
 /** Writes a value as a JSON file. */

@@ -3,16 +3,19 @@
 import { mkdir, readdir, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { StatepressError } from "../api/errors.js";
-import { checkName, type Format } from "../api/formats.js";
+import { checkName, type Format, fileName, isFolder } from "../api/formats.js";
 import { ioError } from "../api/io.js";
-import { checkTarget, type Target } from "../api/target.js";
+import { checkFolderTarget, checkTarget, type Target } from "../api/target.js";
 import { STANDARD, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 
 /** Where one result goes. */
 export interface Destination {
-  /** Undefined is standard output. */
+  /** Undefined is standard output. A folder, where the format is one. */
   file: string | undefined;
+  format: Format;
+  /** The file beside which what is on its way to it is kept. */
+  beside: string | undefined;
   /** Undefined where none is written: bytes that are sent away leave nothing beside them, unless it is asked for. */
   reportFile: string | undefined;
   /** All files that are read: none of them is written. */
@@ -34,14 +37,16 @@ export async function destinations(
   if (out === STANDARD && files.length > 1) {
     throw new UsageError("several checkpoints cannot go to standard output: name a folder");
   }
-  if (files.length === 1 && only !== undefined && !/[\\/]$/.test(out)) {
+  if (files.length === 1 && only !== undefined && (isFolder(format) || !/[\\/]$/.test(out))) {
     const kind = await checkOutput(run, out, format, inputs);
-    const reportFile = report ?? (kind === "file" ? `${out}.report.json` : undefined);
+    const path = out.replace(/(?<=.)[\\/]+$/, "");
+    const reportFile = report ?? (kind === "file" ? `${path}.report.json` : undefined);
     if (reportFile !== undefined) {
       if (resolve(reportFile) === resolve(out)) throw new UsageError("--report and --output name the same file");
       await checkTarget(reportFile, options);
     }
-    return new Map([[only, { file: out === STANDARD ? undefined : out, reportFile, inputs }]]);
+    const file = out === STANDARD ? undefined : out;
+    return new Map([[only, { file, format, beside: besideOf(file, format), reportFile, inputs }]]);
   }
   if (report !== undefined) throw new UsageError("--report is for one file: those in a folder have theirs beside them");
   return inFolder(files, out, format, options);
@@ -54,6 +59,12 @@ export async function checkOutput(
   format: Format,
   inputs: readonly string[],
 ): Promise<Target["kind"]> {
+  if (isFolder(format)) {
+    if (out === STANDARD) throw new UsageError(`${format} is a folder of files, and cannot go to standard output`);
+    checkName(out, format);
+    await checkFolderTarget(out, { force: run.args.flag("force") });
+    return "file";
+  }
   if (out !== STANDARD) {
     checkName(out, format);
     return (await checkTarget(out, { force: run.args.flag("force"), inputs, signal: run.signal })).kind;
@@ -67,6 +78,12 @@ export async function checkOutput(
   }
   run.output.bytesOnStdout = true;
   return "device";
+}
+
+// A folder need not be there yet: what becomes part of it is kept where it will be.
+function besideOf(file: string | undefined, format: Format): string | undefined {
+  if (file === undefined || !isFolder(format)) return file;
+  return join(dirname(resolve(file)), "model.safetensors");
 }
 
 /** Written as fast as whoever reads it takes it. */
@@ -85,16 +102,17 @@ async function inFolder(
   const found = new Map<string, Destination>();
   const owners = new Map<string, string>();
   for (const input of files) {
-    const file = join(folder, `${stem(input)}.${format}`);
+    const file = join(folder, fileName(stem(input), format));
     const owner = owners.get(file);
     if (owner !== undefined) throw new UsageError(`${owner} and ${input} would both become ${file}`);
     owners.set(file, input);
-    found.set(input, { file, reportFile: `${file}.report.json`, inputs: options.inputs });
+    const beside = besideOf(file, format);
+    found.set(input, { file, format, beside, reportFile: `${file}.report.json`, inputs: options.inputs });
   }
   const made = await makeFolder(folder, format);
   try {
     for (const { file = "", reportFile = "" } of found.values()) {
-      await checkTarget(file, options);
+      await (isFolder(format) ? checkFolderTarget(file, options) : checkTarget(file, options));
       await checkTarget(reportFile, options);
     }
   } catch (error) {
@@ -113,7 +131,8 @@ async function makeFolder(folder: string, format: Format): Promise<boolean> {
     throw new StatepressError("io", message, { path: folder });
   }
   // `a.pt b.pt -o both.safetensors` asks for a file.
-  if (folder.endsWith(`.${format}`)) throw new UsageError(`several checkpoints need a folder, not ${folder}`);
+  if (!isFolder(format) && folder.endsWith(`.${fileName("", format).slice(1)}`))
+    throw new UsageError(`several checkpoints need a folder, not ${folder}`);
   checkName(folder, format);
   const parent = dirname(resolve(folder));
   if (!(await stat(parent).catch(() => undefined))) {

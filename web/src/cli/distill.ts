@@ -40,7 +40,7 @@ export async function distill(run: Run, file: string): Promise<number> {
       patience: args.number("patience"),
       seed: args.number("seed"),
       onPoint: (point) => output.note(show.look(point)),
-      beside: place.file,
+      beside: place.beside,
       ...running(run),
     });
     try {

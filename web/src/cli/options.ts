@@ -1,6 +1,6 @@
 // Every option of the command line, once: help, reading, did-you-mean and shell completion are made from this table.
 
-import { formats } from "../api/formats.js";
+import { formats, GGUF_TYPES } from "../api/formats.js";
 import { PRECISIONS } from "../api/types/statepress.js";
 
 /** One option. */
@@ -133,7 +133,16 @@ export const OPTIONS = {
   output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
   force: { help: "replace files that exist" },
-  format: { value: "F", allowed: formats, help: "format of the file (default safetensors)" },
+  format: {
+    value: "F",
+    allowed: formats,
+    help: "safetensors: our own layout (default); plain: a folder for transformers, of floats; gguf: a file for llama.cpp",
+  },
+  "gguf-type": {
+    value: "TYPE",
+    allowed: GGUF_TYPES,
+    help: "with --format gguf: the type of matrices (default: nearest to what the recipe leaves)",
+  },
   text: { value: "FILE", offers: "file", stdin: true, help: "UTF-8 text to evaluate on; distill: to train on" },
   ids: { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
   student: {

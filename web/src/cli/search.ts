@@ -1,7 +1,6 @@
 // The command search: the best recipe under a target, carried out and measured.
 
 import { resolve } from "node:path";
-import { checkFormat } from "../api/formats.js";
 import {
   type Checkpoint,
   type Recipe,
@@ -13,7 +12,7 @@ import {
 import { checkTarget } from "../api/target.js";
 import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { save, writeJson } from "./compress.js";
+import { formatOf, save, writeJson, written } from "./compress.js";
 import { type Destination, destinations } from "./destinations.js";
 import { calibrationOf, readTokens } from "./files.js";
 import { running, withCheckpoint } from "./opened.js";
@@ -26,7 +25,7 @@ export async function search(run: Run, file: string): Promise<number> {
   const out = args.need("output");
   const tokens = await readTokens(run, "calibrate", "calibrate-ids");
   if (!tokens) throw new UsageError("a text for the model to read is needed: --calibrate TEXT or --calibrate-ids BIN");
-  const place = (await destinations(run, [file], out, checkFormat(args.one("format")))).get(file);
+  const place = (await destinations(run, [file], out, formatOf(run))).get(file);
   if (!place) throw new StatepressError("internal", `${file} has no destination`);
   const recipeOut = args.text("recipe-out");
   const how = { force: args.flag("force"), inputs: place.inputs, signal };
@@ -44,6 +43,7 @@ export async function search(run: Run, file: string): Promise<number> {
   }
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
+    await checkpoint.exportable({ format: place.format, ggufType: args.one("gguf-type"), signal });
     const asked = {
       target,
       calibration: calibrationOf(tokens, checkpoint),
@@ -71,16 +71,17 @@ export async function find(
   place: Destination,
 ): Promise<Recipe> {
   const { output } = run;
-  const found = await searched(checkpoint, target, { ...running(run), ...asked, beside: place.file });
+  const found = await searched(checkpoint, target, { ...running(run), ...asked, beside: place.beside });
   const { compressed, recipe, reached, front, costs } = found;
   try {
     if (!compressed.report) throw new StatepressError("internal", "compressing left no report");
     const report = { ...compressed.report, findings: [...found.findings, ...compressed.report.findings] };
     output.findings(report.findings);
     if (!reached) output.note("the target is missed by what was measured; this is the closest that was tried");
-    await save(run, compressed, report, place);
+    const exported = await save(run, compressed, report, place);
     const result = {
       ...report,
+      ...written(place, exported),
       front: front.map(({ ratio, kl, bytes }) => ({ ratio, kl, bytes })),
       tensorCosts: costs.tensors,
       ...(place.file !== undefined && { file: place.file }),

@@ -9,6 +9,7 @@ import type {
   Comparison,
   CompressReport,
   Evaluation,
+  ExportReport,
   Inspection,
   Plan,
   Pruned,
@@ -159,10 +160,16 @@ function totals({ recipe, pruned: steps = [], bytes, matched, unmatched }: Plan)
   ];
 }
 
-export function compressed(it: CompressReport, file: string, reportFile: string | undefined): string {
+export function compressed(
+  it: CompressReport,
+  file: string,
+  reportFile: string | undefined,
+  exported?: ExportReport | undefined,
+): string {
+  const { fileBytes } = exported ?? it;
   return table([
     ...totals(it),
-    ["file", `${file}, ${grouped(it.fileBytes)} bytes`],
+    ["file", `${file}, ${grouped(fileBytes)} bytes${exported ? ` of ${exported.format}` : ""}`],
     ...(reportFile === undefined ? [] : [["report", reportFile]]),
     ["time", `${it.seconds.toFixed(2)} s, at most ${grouped(it.peakMemory)} bytes of tensors at once`],
   ]);

@@ -154,6 +154,25 @@ export class LocalHost implements Host {
         return run(job, context, this.#platform.breathe);
       }),
 
+    export: ({ checkpoint, options }, context) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => {
+        // Nobody loads it who does not export.
+        const { exported } = await import("./exporting.js");
+        return exported(this.#platform, it, options, context);
+      }),
+
+    exportable: ({ checkpoint, options }) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => {
+        const { checkExport } = await import("./exporting.js");
+        checkExport(it, options);
+        return undefined;
+      }),
+
+    discard: async ({ data }) => {
+      this.#platform.remove(data);
+      return undefined;
+    },
+
     allocate: async ({ costs, target }) => (await this.#module()).allocate(costs, target),
 
     load: (request, context) => this.#load(request, context),

@@ -29,6 +29,7 @@ import type {
   Build,
   DistillReport,
   Explained,
+  Exported,
   ModelInfo,
 } from "./wasm.js";
 
@@ -117,6 +118,12 @@ export interface Requests {
   ];
   /** What the loss feels inside a model while it reads; only a host of the module that trains can. */
   gradients: [{ checkpoint: Handle; input: Input }, Fisher];
+  /** Writes a checkpoint for another tool; only a host of the module that exports can. What it produced has to be discarded. */
+  export: [{ checkpoint: Handle; options: object }, Exported & { data: Data }];
+  /** Refuses what could not be exported, before anything is written. */
+  exportable: [{ checkpoint: Handle; options: object }, undefined];
+  /** Deletes what an export has produced. */
+  discard: [{ data: Data }, undefined];
   allocate: [{ costs: SearchCosts; target: SearchTarget }, SearchResult];
   load: [
     { checkpoint: Handle; backend: BackendName; backendOptions?: BackendOptions },

@@ -8,6 +8,7 @@ import type {
   Comparison,
   CompressReport,
   Evaluation,
+  ExportReport,
   Finding,
   Fisher,
   GeneratedToken,
@@ -58,6 +59,12 @@ export interface WasmCosts extends Job<SearchCosts> {
 
 /** What training did, and what was written of it. */
 export type DistillReport = CompressReport & { training: Training };
+
+/** What was written for another tool, and the text of a `config.json` that goes beside it. */
+export interface Exported {
+  report: ExportReport;
+  config?: string;
+}
 
 /** Training, which tells of its looks at the held-out text. */
 export interface WasmDistill extends Job<DistillReport> {
@@ -166,6 +173,8 @@ export interface WasmCheckpoint {
     fisher: Fisher | undefined,
   ): WasmCosts;
   load(backend: WasmBackend): Job<WasmModel>;
+  /** Writes it for another tool; only in the module that exports. */
+  export?(options: object, sink: Sink): Job<Exported>;
   /** Trains it as the student of the checkpoint `original`, whose model is `teacher`; only in the module that trains. */
   distill?(
     teacher: WasmModel,
@@ -235,7 +244,7 @@ interface Glue extends Wasm {
   default(options: { module_or_path: URL | ArrayBufferView | ArrayBuffer }): Promise<unknown>;
 }
 
-/** A build, or the module that trains as well: it is large, and nobody loads it who does not train. */
+/** A build, or the module that trains and exports as well: it is large, and nobody loads it who does neither. */
 export type ModuleName = Build | "distill";
 
 /** A module by name, or the best build when none is named. */
@@ -243,7 +252,10 @@ export function chooseModule(name: string | undefined): ModuleName {
   if (name === undefined || name === "" || name === "auto") return bestBuild();
   if (name === "distill") {
     if (bestBuild() !== "base") return name;
-    throw new StatepressError("unsupported", "training needs an engine with WebAssembly SIMD, which this one has not");
+    throw new StatepressError(
+      "unsupported",
+      "training and exports need an engine with WebAssembly SIMD, which this one has not",
+    );
   }
   if (name === "base" || name === "simd" || name === "relaxed") return name;
   throw new StatepressError("bad-option", `build is ${JSON.stringify(name)}; allowed: auto, base, simd, relaxed`, {

@@ -1,6 +1,7 @@
 //! What the commands answer, as JSON: the contract with users, scripts and the page.
 
 mod advice;
+mod export;
 mod fisher;
 mod generated;
 mod inspection;
@@ -14,6 +15,7 @@ mod view;
 pub use advice::{
     Advice, Basis, MeasureOffer, MeasuredRecipe, Recommendation, Risk, RuleReport, TechniqueAdvice,
 };
+pub use export::{ExportReport, ExportedTensor};
 pub use fisher::{Fisher, OutputFisher};
 pub use generated::GeneratedToken;
 pub use inspection::{FileReport, Inspection, Segment, TensorReport};

@@ -424,6 +424,52 @@ nllByOffset?: Array<number>,
 findings: Array<Finding>, };
 
 /**
+ * What was written for another tool.
+ */
+export type ExportReport = {
+/**
+ * `plain` or `gguf`.
+ */
+format: string,
+/**
+ * Bytes of the file that has the weights.
+ */
+fileBytes: number,
+/**
+ * What is in it, in file order.
+ */
+tensors: Array<ExportedTensor>,
+/**
+ * What was changed, rounded again, left out or stored finer.
+ */
+findings: Array<Finding>, };
+
+/**
+ * A tensor as the other tool has it.
+ */
+export type ExportedTensor = {
+/**
+ * Its name there.
+ */
+name: string,
+/**
+ * The key it was made of; there is none where the configuration says its numbers.
+ */
+from?: string,
+/**
+ * Its shape there, outermost dimension first.
+ */
+shape: Array<number>,
+/**
+ * How its numbers are stored, in the other tool's words: `F32`, `Q8_0`, ...
+ */
+dtype: string,
+/**
+ * Bytes of its numbers.
+ */
+bytes: number, };
+
+/**
  * A family of models, by its name in reports: `mamba2`. The list is open: families are declared
  * where they are read, and a report of a newer version may name one that this version does not know.
  */

@@ -1,0 +1,208 @@
+//! GGUF for llama.cpp: the model under ggml's names (`walk`), what the header says of it (`metadata`), and its tokenizer.
+//! What llama.cpp has no place for is refused by the name of its tensor (`arch`).
+
+mod arch;
+mod metadata;
+mod piece;
+mod tokenizer;
+mod walk;
+
+use std::rc::Rc;
+
+use statepress_core::index::Stored;
+use statepress_core::report::ExportedTensor;
+use statepress_core::words::counted;
+use statepress_core::{DType, Encoding, Finding, Grid, Index, Sink, Source};
+use statepress_formats::export::gguf::{GgmlType, GgufTensor, GgufWriter, Value};
+use statepress_kernels::codecs;
+
+use super::{is_coded, told_coded};
+use crate::EngineError;
+use crate::families::ModelSpec;
+use crate::techniques::Checkpoint;
+use crate::techniques::tying::{self, Tying};
+use arch::Arch;
+use piece::{Made, Piece};
+
+/// How a GGUF file is written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GgufOptions {
+    /// The type of matrices; where it is left out, the one nearest to what the checkpoint has.
+    pub kind: Option<GgmlType>,
+    /// The text of a `tokenizer.json`.
+    pub tokenizer: Option<String>,
+    /// What the model is called; nothing where it is left out.
+    pub name: Option<String>,
+}
+
+/// The file being written.
+pub(super) struct Gguf {
+    source: Rc<dyn Source>,
+    index: Rc<Index>,
+    pieces: Vec<Piece>,
+    kinds: Vec<GgmlType>,
+    writer: GgufWriter<Box<dyn Sink>>,
+}
+
+impl Gguf {
+    /// Plans every tensor and writes the header.
+    pub fn new(
+        checkpoint: &Checkpoint,
+        options: &GgufOptions,
+        sink: Box<dyn Sink>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Self, EngineError> {
+        let Checkpoint { source, index, spec } = checkpoint;
+        let arch = Arch::of(spec)?;
+        let Some(program) = &spec.program else {
+            let reason = spec.refusal.clone().unwrap_or_else(|| "the model is not known".into());
+            return Err(EngineError::UnknownModel { reason });
+        };
+        let mut program = (**program).clone();
+        if matches!(tying::tying(&**source, index, &spec.names)?, Tying::Shared | Tying::Copy) {
+            program.tie_head();
+        }
+        let walked = walk::Walked::new(&program, arch, spec)?;
+        let pieces = arch.admitted(walked.pieces, findings)?;
+        findings.extend(arch.told(&program));
+        let asked = match options.kind {
+            Some(kind) => kind,
+            None => usual(index, spec, findings),
+        };
+        let kinds = kinds(&pieces, asked, findings);
+        let position = |piece: &Piece| match piece.made {
+            Made::Of(position) => Some(position),
+            Made::Numbers(_) => None,
+        };
+        let entries = || pieces.iter().filter_map(position).map(|position| &index.tensors[position]);
+        let coded: Vec<&str> =
+            entries().filter(|entry| is_coded(entry)).map(|entry| entry.name.as_str()).collect();
+        let again = match asked {
+            GgmlType::F32 => "written as the float32 numbers that they stand for, which take more room",
+            _ => {
+                "rounded once more here; exporting what the recipe `none` leaves rounds once, and loses less"
+            }
+        };
+        findings.extend(told_coded(&coded, again));
+
+        let mut metadata: Vec<(String, Value)> = metadata::general(arch, options, &kinds, asked);
+        metadata.extend(metadata::model(arch, &program, spec, &walked.scales)?);
+        let rows = program.matrix(program.table).rows;
+        metadata.extend(tokenizer::tokenizer(options.tokenizer.as_deref(), rows, findings));
+        let tensors = pieces.iter().zip(&kinds).map(|(piece, &kind)| GgufTensor {
+            name: piece.name.clone(),
+            shape: piece.shape.clone(),
+            kind,
+        });
+        let writer = GgufWriter::new(sink, &metadata, tensors.collect())?;
+        Ok(Self { source: source.clone(), index: index.clone(), pieces, kinds, writer })
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Writes the tensor at that position; `None` behind the last.
+    pub fn write(&mut self, at: usize) -> Result<Option<ExportedTensor>, EngineError> {
+        let Some((piece, kind)) = self.pieces.get(at).zip(self.kinds.get(at)) else { return Ok(None) };
+        let (values, from) = match &piece.made {
+            Made::Numbers(values) => (values.clone(), None),
+            Made::Of(position) => {
+                let entry = &self.index.tensors[*position];
+                let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
+                (codecs::decode(&tensor), Some(entry.name.clone()))
+            }
+        };
+        let bytes = self.writer.write(&piece.name, &piece.changed(values))?;
+        let (name, shape, dtype) = (piece.name.clone(), piece.shape.clone(), kind.name().into());
+        Ok(Some(ExportedTensor { name, from, shape, dtype, bytes }))
+    }
+
+    /// Bytes of the file.
+    pub fn finish(self) -> Result<u64, EngineError> {
+        Ok(self.writer.finish()?.1)
+    }
+}
+
+/// The type nearest to what most numbers of a checkpoint's matrices are.
+fn usual(index: &Index, spec: &ModelSpec, findings: &mut Vec<Finding>) -> GgmlType {
+    let mut counted: Vec<(GgmlType, u64)> = Vec::new();
+    for entry in index.tensors.iter().filter(|entry| entry.shape.len() > 1 && entry.tied_to.is_none()) {
+        if !spec.weights.contains_key(&entry.name) {
+            continue;
+        }
+        let kind = match &entry.stored {
+            Stored::Strided(view) if view.dtype == DType::F16 => GgmlType::F16,
+            Stored::Strided(view) if view.dtype == DType::Bf16 => GgmlType::Bf16,
+            Stored::Strided(_) | Stored::Opaque { .. } => GgmlType::F32,
+            Stored::Affine { .. } => GgmlType::Q8_0,
+            Stored::Coded(coded) => nearest(coded.encoding),
+            Stored::Packed { encoding, .. } => nearest(*encoding),
+        };
+        match counted.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, params)) => *params += entry.params(),
+            None => counted.push((kind, entry.params())),
+        }
+    }
+    let most = counted.iter().max_by_key(|(_, params)| *params).map_or(GgmlType::F32, |(kind, _)| *kind);
+    if counted.len() > 1 {
+        let message = format!(
+            "matrices have several precisions: all are written as {}, nearest to most of their numbers, as no type was asked for",
+            most.name()
+        );
+        findings.push(Finding::info("several-precisions", message));
+    }
+    most
+}
+
+/// The type nearest to an encoding.
+fn nearest(encoding: Encoding) -> GgmlType {
+    let grid = match encoding {
+        Encoding::Fp32 => return GgmlType::F32,
+        Encoding::Fp16 => return GgmlType::F16,
+        Encoding::Bf16 => return GgmlType::Bf16,
+        Encoding::Codes(coding) => coding.grid,
+        Encoding::Rows(_) => return GgmlType::Q8_0,
+    };
+    match grid {
+        Grid::Nf4 => GgmlType::Iq4Nl,
+        grid if grid.bits() <= 4 => GgmlType::Q4_0,
+        grid if grid.bits() == 5 => GgmlType::Q5_0,
+        grid if grid.bits() == 6 => GgmlType::Q6K,
+        _ => GgmlType::Q8_0,
+    }
+}
+
+/// The type of every tensor: vectors and taps stay float32, as llama.cpp computes with nothing else; matrices whose rows are
+/// no whole blocks have the nearest type that fits.
+fn kinds(pieces: &[Piece], asked: GgmlType, findings: &mut Vec<Finding>) -> Vec<GgmlType> {
+    let mut finer: Vec<(&str, GgmlType, usize)> = Vec::new();
+    let kind = |piece: &Piece| match piece.shape.last() {
+        Some(&columns) if piece.is_matrix => asked.for_rows(columns),
+        _ => GgmlType::F32,
+    };
+    let kinds: Vec<GgmlType> = pieces.iter().map(kind).collect();
+    for (piece, &kind) in pieces.iter().zip(&kinds) {
+        if piece.is_matrix && kind != asked {
+            finer.push((&piece.name, kind, *piece.shape.last().unwrap_or(&0)));
+        }
+    }
+    let mut told: Vec<(GgmlType, usize)> = Vec::new();
+    for &(first, kind, columns) in &finer {
+        if told.contains(&(kind, columns)) {
+            continue;
+        }
+        told.push((kind, columns));
+        let count = finer.iter().filter(|(_, other, rows)| (*other, *rows) == (kind, columns)).count();
+        let matrices = counted(count, "matrix is", "matrices are");
+        let message = format!(
+            "{matrices} written as {}: their rows of {columns} numbers are no multiple of {}, the block of {}",
+            kind.name(),
+            asked.block().0,
+            asked.name()
+        );
+        findings.push(Finding::info("finer-type", message).about(first));
+    }
+    kinds
+}

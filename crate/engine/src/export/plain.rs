@@ -1,0 +1,145 @@
+//! Plain safetensors: floats under the keys that `transformers` has, and a `config.json` with which
+//! `AutoModelForCausalLM.from_pretrained` loads them. A family that `transformers` does not know keeps the keys it has.
+
+mod config;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use statepress_core::index::Stored;
+use statepress_core::report::ExportedTensor;
+use statepress_core::words::counted;
+use statepress_core::{Encoding, Entry, Finding, Form, Packed, Sink, Source, Tensor};
+use statepress_formats::{TensorSpec, Writer};
+use statepress_kernels::codecs;
+
+use super::{is_coded, told_coded};
+use crate::EngineError;
+use crate::techniques::Checkpoint;
+
+/// What is known beside the checkpoint.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PlainOptions {
+    /// The `config.json` of the model that the checkpoint was made of: what it says beyond what our own fields say is kept.
+    pub config: Option<Map<String, Value>>,
+}
+
+/// The file of weights being written.
+pub(super) struct Plain {
+    source: Rc<dyn Source>,
+    /// Every tensor under its name in the file, with its key.
+    tensors: Vec<(Entry, String)>,
+    writer: Writer<Box<dyn Sink>>,
+}
+
+impl Plain {
+    /// Plans every tensor and writes the header; gives the text of the `config.json` as well.
+    pub fn new(
+        checkpoint: &Checkpoint,
+        options: &PlainOptions,
+        sink: Box<dyn Sink>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(Self, String), EngineError> {
+        let Checkpoint { source, index, spec } = checkpoint;
+        let (model_type, strange) = config::model_type(spec);
+        findings.extend(strange);
+        let (mut tensors, mut renamed, mut coded) = (Vec::new(), Vec::new(), Vec::new());
+        for (entry, usual) in index.tensors.iter().zip(spec.names.usual()) {
+            let weight = spec.weights.contains_key(&entry.name);
+            // What the model does not read is none of its weights, and `transformers` would warn of it.
+            let read = spec.names.get(index, usual).is_some_and(|read| read.name == entry.name);
+            let stays = model_type.is_none() || (read && weight);
+            if entry.tied_to.is_some() || !stays {
+                continue;
+            }
+            let name = if model_type.is_some() { usual } else { &entry.name };
+            if name != entry.name {
+                renamed.push(entry.name.as_str());
+            }
+            if weight && is_coded(entry) {
+                coded.push(entry.name.as_str());
+            }
+            tensors.push((Entry { name: name.into(), ..entry.clone() }, entry.name.clone()));
+        }
+        if let Some(first) = renamed.first() {
+            let keys = counted(renamed.len(), "key is", "keys are");
+            let message = format!("{keys} spelled as transformers spells them");
+            findings.push(Finding::info("renamed", message).about(*first));
+        }
+        findings.extend(told_coded(
+            &coded,
+            "written as the float32 numbers that they stand for, which take more room",
+        ));
+        let config = config::config(spec, model_type, options.config.as_ref(), &tensors, findings);
+        let specs: Vec<TensorSpec> = tensors
+            .iter()
+            .map(|(entry, _)| {
+                let (name, shape) = (entry.name.clone(), entry.shape.clone());
+                TensorSpec { name, shape, form: form(entry), coded: false }
+            })
+            .collect();
+        let writer = Writer::new(sink, &specs, &BTreeMap::new())?;
+        Ok((Self { source: source.clone(), tensors, writer }, config))
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Writes the tensor at that position; `None` behind the last.
+    pub fn write(&mut self, at: usize) -> Result<Option<ExportedTensor>, EngineError> {
+        let Some((entry, key)) = self.tensors.get(at) else { return Ok(None) };
+        let form = form(entry);
+        match form {
+            Form::Kept(_) => self.writer.copy(&*self.source, entry)?,
+            Form::Coded(encoding) => {
+                let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
+                let tensor = match tensor.encoding() == encoding {
+                    true => tensor,
+                    false => Tensor { data: Packed::F32(codecs::decode(&tensor)), shape: tensor.shape },
+                };
+                self.writer.write(&entry.name, &tensor)?;
+            }
+        }
+        Ok(Some(ExportedTensor {
+            name: entry.name.clone(),
+            from: Some(key.clone()),
+            shape: entry.shape.clone(),
+            dtype: dtype(form).into(),
+            bytes: form.bytes(&entry.shape),
+        }))
+    }
+
+    /// Bytes of the file.
+    pub fn finish(self) -> Result<u64, EngineError> {
+        Ok(self.writer.finish()?.1)
+    }
+}
+
+/// What a tensor is in the file: as it is, where it is of one type; codes as the float32 that they stand for.
+fn form(entry: &Entry) -> Form {
+    match &entry.stored {
+        Stored::Strided(view) | Stored::Opaque { view, .. } => {
+            match is_coded(entry) && !view.dtype.is_whole() {
+                false => Form::Kept(view.dtype),
+                true => Form::Coded(Encoding::Fp32),
+            }
+        }
+        Stored::Packed { encoding: encoding @ (Encoding::Fp16 | Encoding::Bf16), .. } => {
+            Form::Coded(*encoding)
+        }
+        Stored::Packed { .. } | Stored::Affine { .. } | Stored::Coded(_) => Form::Coded(Encoding::Fp32),
+    }
+}
+
+/// What safetensors calls it.
+fn dtype(form: Form) -> &'static str {
+    match form {
+        Form::Kept(dtype) => dtype.name(),
+        Form::Coded(Encoding::Fp16) => "F16",
+        Form::Coded(Encoding::Bf16) => "BF16",
+        Form::Coded(_) => "F32",
+    }
+}

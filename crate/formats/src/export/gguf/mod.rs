@@ -1,0 +1,167 @@
+//! GGUF version 3, as llama.cpp reads it: a header with everything about the model, then the tensors, one after the other.
+//! Source: `docs/gguf.md` of ggml.
+//!
+//! Sizes follow from shapes and types, so the header goes first and tensors stream after it. Same input, same bytes.
+
+mod iq4_nl;
+mod k_quants;
+mod quants;
+mod types;
+mod value;
+
+use statepress_core::limits::CHUNK_BYTES;
+use statepress_core::{Sink, shape};
+
+pub use types::GgmlType;
+pub use value::Value;
+
+use crate::FormatError;
+
+const MAGIC: &[u8; 4] = b"GGUF";
+const VERSION: u32 = 3;
+/// Tensors begin at multiples of it. It is the default, so no key says it.
+const ALIGNMENT: u64 = 32;
+/// The most bytes of a name, and the most dimensions, that ggml has room for.
+const MOST_NAME: usize = 63;
+const MOST_DIMS: usize = 4;
+
+/// One tensor to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GgufTensor {
+    /// Its name there: `blk.0.attn_norm.weight`.
+    pub name: String,
+    /// Dimensions, outermost first: the last one is a row. The file has them the other way round.
+    pub shape: Vec<usize>,
+    /// How its numbers are stored.
+    pub kind: GgmlType,
+}
+
+impl GgufTensor {
+    /// Bytes of its numbers, without padding; `None` where they overflow or rows are no whole blocks.
+    fn bytes(&self) -> Option<u64> {
+        let (&columns, outer) = self.shape.split_last()?;
+        let row = self.kind.row_bytes(columns)? as u64;
+        row.checked_mul(shape::elements(outer)? as u64)
+    }
+}
+
+/// Writes a GGUF file tensor by tensor, in the order given.
+#[derive(Debug)]
+pub struct GgufWriter<S: Sink> {
+    sink: S,
+    tensors: Vec<GgufTensor>,
+    /// Index of the tensor that comes next.
+    next: usize,
+    /// Bytes of the whole file.
+    bytes: u64,
+}
+
+impl<S: Sink> GgufWriter<S> {
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// A name that is too long or taken, more than four dimensions, rows that are no whole blocks of their type.
+    pub fn new(
+        mut sink: S,
+        metadata: &[(String, Value)],
+        tensors: Vec<GgufTensor>,
+    ) -> Result<Self, FormatError> {
+        let mut header = MAGIC.to_vec();
+        header.extend(VERSION.to_le_bytes());
+        header.extend((tensors.len() as u64).to_le_bytes());
+        header.extend((metadata.len() as u64).to_le_bytes());
+        for (key, value) in metadata {
+            value::string(key, &mut header);
+            value.write(&mut header);
+        }
+        let mut names = std::collections::HashSet::new();
+        let mut offset = 0u64;
+        for tensor in &tensors {
+            let fail = |why: String| FormatError::write(&tensor.name, why);
+            if tensor.name.len() > MOST_NAME {
+                return Err(fail(format!("names in GGUF have at most {MOST_NAME} bytes")));
+            }
+            if !names.insert(&tensor.name) {
+                return Err(fail("the name is taken".into()));
+            }
+            if tensor.shape.is_empty() || tensor.shape.len() > MOST_DIMS || tensor.shape.contains(&0) {
+                let shape = &tensor.shape;
+                return Err(fail(format!(
+                    "its shape is {shape:?}; GGUF takes 1 to {MOST_DIMS} dimensions above zero"
+                )));
+            }
+            let bytes = tensor.bytes().ok_or_else(|| {
+                let (kind, block) = (tensor.kind.name(), tensor.kind.block().0);
+                fail(format!("its shape is {:?}; rows of {kind} are multiples of {block}", tensor.shape))
+            })?;
+            value::string(&tensor.name, &mut header);
+            header.extend((tensor.shape.len() as u32).to_le_bytes());
+            header.extend(tensor.shape.iter().rev().flat_map(|&dim| (dim as u64).to_le_bytes()));
+            header.extend(tensor.kind.id().to_le_bytes());
+            header.extend(offset.to_le_bytes());
+            let end = offset.checked_add(bytes).and_then(|end| end.checked_next_multiple_of(ALIGNMENT));
+            offset = end.ok_or_else(|| fail("the file overflows".into()))?;
+        }
+        header.resize(header.len().next_multiple_of(ALIGNMENT as usize), 0);
+        let bytes = header.len() as u64 + offset;
+        sink.write(&header)?;
+        Ok(Self { sink, tensors, next: 0, bytes })
+    }
+
+    /// Bytes of the whole file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes the next tensor, row-major; its numbers are rounded to its type here. Returns the bytes it takes.
+    ///
+    /// # Errors
+    /// Another tensor than the next one, and numbers that the type cannot hold.
+    pub fn write(&mut self, name: &str, values: &[f32]) -> Result<u64, FormatError> {
+        let Some(tensor) = self.tensors.get(self.next).filter(|tensor| tensor.name == name) else {
+            return Err(FormatError::write(name, "it is not the next tensor of the header"));
+        };
+        if shape::elements(&tensor.shape) != Some(values.len()) {
+            let why = format!("there are {} numbers for its shape {:?}", values.len(), tensor.shape);
+            return Err(FormatError::write(name, why));
+        }
+        let kind = tensor.kind;
+        let (block, _) = kind.block();
+        let mut written = 0;
+        let mut buffer = Vec::new();
+        for numbers in values.chunks(CHUNK_BYTES / 4 / block * block) {
+            buffer.clear();
+            for (at, numbers) in numbers.chunks(block).enumerate() {
+                if kind.encode(numbers, &mut buffer).is_none() {
+                    return Err(FormatError::write(name, refusal(kind, at, numbers)));
+                }
+            }
+            self.sink.write(&buffer)?;
+            written += buffer.len() as u64;
+        }
+        let padding = written.next_multiple_of(ALIGNMENT) - written;
+        self.sink.write(&[0; ALIGNMENT as usize][..padding as usize])?;
+        self.next += 1;
+        Ok(written)
+    }
+
+    /// Gives the sink back, and the bytes of the file. An error if tensors are missing.
+    pub fn finish(self) -> Result<(S, u64), FormatError> {
+        match self.tensors.get(self.next) {
+            Some(missing) => Err(FormatError::write(&missing.name, "it was never given to the writer")),
+            None => Ok((self.sink, self.bytes)),
+        }
+    }
+}
+
+/// Why a block of numbers cannot be stored.
+fn refusal(kind: GgmlType, block: usize, numbers: &[f32]) -> String {
+    let kind = kind.name();
+    match numbers.iter().find(|number| !number.is_finite()) {
+        Some(number) => format!("block {block} has the number {number}: {kind} holds finite ones only"),
+        None => {
+            let most = numbers.iter().fold(0f32, |most, number| most.max(number.abs()));
+            format!("block {block} has numbers up to {most}, out of reach of {kind}: F32 and BF16 hold them")
+        }
+    }
+}

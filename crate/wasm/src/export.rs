@@ -1,0 +1,83 @@
+//! Exports as JavaScript sees them: only in the module that is loaded when somebody asks for one.
+
+use serde::{Deserialize, Serialize};
+use statepress::report::ExportReport;
+use statepress::{ExportTarget, Exported, GgmlType, GgufOptions, Job, PlainOptions, config_as_written};
+use wasm_bindgen::prelude::*;
+
+use crate::convert::{bad_option, fail, from_js, to_js};
+use crate::jobs::step;
+use crate::later::Slot;
+use crate::streams::{JsSink, SinkObject};
+use crate::{Checkpoint, Result};
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsExportOptions {
+    format: String,
+    /// The text of the `config.json` that lay beside the model.
+    config: Option<String>,
+    /// ggml's name of the type of matrices.
+    gguf_type: Option<String>,
+    /// The text of a `tokenizer.json`.
+    tokenizer: Option<String>,
+    /// What the model is called.
+    name: Option<String>,
+}
+
+impl JsExportOptions {
+    fn read(self) -> Result<ExportTarget> {
+        match self.format.as_str() {
+            "plain" => {
+                let config = self.config.map(|text| config_as_written(&text)).transpose().map_err(fail)?;
+                Ok(ExportTarget::Plain(PlainOptions { config }))
+            }
+            "gguf" => {
+                let named = |name: &str| {
+                    let names = GgmlType::ALL.map(GgmlType::name).join(", ");
+                    GgmlType::named(name).ok_or_else(|| bad_option("ggufType", name, &names))
+                };
+                let kind = self.gguf_type.as_deref().map(named).transpose()?;
+                let Self { tokenizer, name, .. } = self;
+                Ok(ExportTarget::Gguf(GgufOptions { kind, tokenizer, name }))
+            }
+            other => Err(bad_option("format", other, "plain, gguf")),
+        }
+    }
+}
+
+/// What was written, and the text of the `config.json` that goes beside it, where there is one.
+#[derive(Serialize)]
+struct JsExported {
+    report: ExportReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<String>,
+}
+
+#[wasm_bindgen]
+impl Checkpoint {
+    /// Writes the checkpoint as it is for another tool into a sink.
+    pub fn export(&self, options: JsValue, sink: SinkObject) -> Result<ExportJob> {
+        let target = from_js::<JsExportOptions>("export", options)?.read()?;
+        let job = self.0.export(&target, Box::new(JsSink(sink))).map_err(fail)?;
+        Ok(ExportJob(Slot::new(job)))
+    }
+}
+
+/// Writes a checkpoint for another tool; a step is a tensor.
+#[wasm_bindgen]
+pub struct ExportJob(Slot<statepress::Export>);
+
+#[wasm_bindgen]
+impl ExportJob {
+    /// Does the next piece of work; `undefined` when nothing is left.
+    pub fn step(&self) -> Result<JsValue> {
+        self.0.work(async |job| step(job).await)
+    }
+
+    /// The report, and the text of a `config.json`.
+    pub fn finish(self) -> Result<JsValue> {
+        let Exported { report, config } = self.0.take()?.finish().map_err(fail)?;
+        to_js(&JsExported { report, config })
+    }
+}

@@ -1,0 +1,234 @@
+"""Our exports in the programs they are for. usage: check.py STATEPRESS [WORD ...], where only checks with a WORD in their name run.
+
+Every check has a process of its own, as what llama.cpp cannot hold ends it. Ends with `# pass N` and `# fail N`.
+"""
+
+import json, os, pathlib, shutil, subprocess, sys, tempfile, time, traceback
+
+os.environ.update(TRANSFORMERS_VERBOSITY="error", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", OMP_NUM_THREADS="1")
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FAMILIES = ROOT / "tests/fixtures/families"
+STATEPRESS, WORDS = sys.argv[1], sys.argv[2:]
+WORK = pathlib.Path(tempfile.mkdtemp(prefix="statepress-interop-"))
+
+# |a - b| / (1 + |b|)
+FLOATS = 1e-3
+# llama.cpp looks GELU up in a table of F16.
+GELU = 4e-3
+# Beside weights of sixteen bits it rounds activations to them, which our engine does not.
+HALF = {"fp16": 5e-3, "bf16": 2e-2}
+
+PLAIN = """mamba-default mamba-default.bare mamba-odd mamba-odd.sharded mamba-odd.prefix-model mamba-original mamba-original-odd
+    falcon-mamba falcon-mamba-odd mamba2-one-group mamba2-one-group.prefix-module mamba2-groups mamba2-dt-limit mamba2-original
+    llama-gqa llama-odd llama-rope3 llama-rope3.config-v4 qwen2 qwen3 gpt2 gpt2-odd gpt2.hub granite-dense bamba falcon-h1
+    falcon-h1-norm jamba-dense""".split()
+GGUF = """mamba-default mamba-default.bare mamba-original mamba2-one-group mamba2-original llama-gqa llama-odd llama-rope3 qwen2 qwen3
+    gpt2 gpt2.hub granite-dense falcon-h1""".split()
+TYPES = "F16 BF16 Q8_0 Q6_K Q5_K Q5_1 Q5_0 Q4_K Q4_1 Q4_0 IQ4_NL".split()
+
+
+def statepress(*args):
+    done = subprocess.run([STATEPRESS, *map(str, args), "--json", "--quiet"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def export(name, folder, form, recipe="none", *more):
+    out = WORK / f"{name}.{recipe}.{'.'.join(more)}.{form if form == 'gguf' else 'folder'}"
+    return out, statepress("compress", folder, "-o", out, "--recipe", recipe, "--format", form, *more)
+
+
+def golden(name):
+    from safetensors.numpy import load_file
+
+    manifest = json.loads((FAMILIES / "manifest.json").read_text())["entries"]
+    tensors = load_file(FAMILIES / manifest[name]["golden"])
+    return tensors["len40/ids"], tensors["len40/logits"]
+
+
+def distance(a, b):
+    return float((abs(a - b) / (1 + abs(b))).max())
+
+
+def transformers(folder, ids, dtype="float32"):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(1)
+    kind = getattr(torch, dtype) if dtype else None
+    model, told = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=kind, attn_implementation="eager", output_loading_info=True
+    )
+    odd = {what: keys for what, keys in told.items() if keys}
+    assert not odd, f"transformers says {odd}"
+    with torch.no_grad():
+        return model(torch.tensor([[int(i) for i in ids]])).logits[0].float().numpy()
+
+
+def plain(name):
+    out, _ = export(name, FAMILIES / name, "plain")
+    ids, expected = golden(name)
+    error = distance(transformers(out, ids), expected)
+    assert error < FLOATS, error
+    return f"{error:.1e}"
+
+
+def plain_half(recipe, dtype):
+    out, report = export("mamba-default", FAMILIES / "mamba-default", "plain", recipe)
+    assert {tensor["dtype"] for tensor in report["exported"]["tensors"]} == {dtype}
+    ids, _ = golden("mamba-default")
+    ours = ours_logits(out, ids)
+    error = distance(transformers(out, ids), ours)
+    assert error < FLOATS, error
+    # As it is loaded where nothing is said: in sixteen bits.
+    transformers(out, ids, None)
+    return f"{error:.1e}"
+
+
+def ours_logits(folder, ids, *more):
+    from safetensors.numpy import load_file
+
+    out = WORK / "logits.safetensors"
+    statepress("logits", folder, "--ids", ",".join(str(int(i)) for i in ids), "-o", out, "--force", *more)
+    return load_file(out)["logits"]
+
+
+def gguf_floats(name, tolerance, *more):
+    from llama import Model
+
+    out, _ = export(name, FAMILIES / name, "gguf", "none", *more)
+    ids, expected = golden(name)
+    if more:
+        expected = ours_logits(FAMILIES / name, ids, *more)
+    model = Model(out)
+    one_by_one = distance(model.logits(ids, 1)[:, : expected.shape[1]], expected)
+    at_once = distance(model.logits(ids, 33)[:, : expected.shape[1]], expected[32:])
+    assert max(one_by_one, at_once) < tolerance, (one_by_one, at_once)
+    return f"one by one {one_by_one:.1e}, 33 at once {at_once:.1e}"
+
+
+def gguf_half(recipe):
+    """Sixteen bits against our own engine on the same numbers."""
+    from llama import Model
+
+    folder = wide()
+    out, report = export("wide", folder, "gguf", recipe)
+    kinds = {tensor["dtype"] for tensor in report["exported"]["tensors"]}
+    assert kinds == {"F32", {"fp16": "F16", "bf16": "BF16"}[recipe]}, kinds
+    compressed = WORK / f"{recipe}.safetensors"
+    statepress("compress", folder, "-o", compressed, "--recipe", recipe)
+    ids = list(range(3, 43))
+    error = distance(Model(out).logits(ids, 1), ours_logits(compressed, ids))
+    assert error < HALF[recipe], error
+    return f"{error:.1e}"
+
+
+def wide():
+    """A Mamba with rows of whole blocks of every type, and the demo's tokenizer."""
+    import torch
+    from transformers import MambaConfig, MambaForCausalLM
+
+    folder = WORK / "wide"
+    if not folder.exists():
+        torch.manual_seed(5)
+        config = MambaConfig(
+            vocab_size=8000, hidden_size=256, num_hidden_layers=2, state_size=16, time_step_rank=32, initializer_range=0.05
+        )
+        MambaForCausalLM(config).save_pretrained(folder)
+        shutil.copy(ROOT / "examples/demo/itera-tiny/tokenizer.json", folder)
+    return folder
+
+
+def gguf_type(kind):
+    """Decoded by the gguf package, and run by llama.cpp."""
+    import gguf
+    import numpy as np
+    from llama import Model
+    from safetensors.numpy import load_file
+
+    folder = wide()
+    out, report = export("wide", folder, "gguf", "none", "--gguf-type", kind)
+    weights = load_file(folder / "model.safetensors")
+    reader = gguf.GGUFReader(out)
+    file = {tensor.name: tensor for tensor in reader.tensors}
+    worst = 0.0
+    for tensor in report["exported"]["tensors"]:
+        stored = file[tensor["name"]]
+        assert stored.tensor_type.name == tensor["dtype"]
+        assert [int(dim) for dim in reversed(stored.shape)] == tensor["shape"]
+        values = gguf.quants.dequantize(stored.data, stored.tensor_type).reshape(-1)
+        original = weights[tensor["from"]].reshape(-1)
+        if tensor["name"].endswith("ssm_a"):
+            original = -np.exp(original)
+        error = float(np.sqrt(((values - original) ** 2).sum() / max((original**2).sum(), 1e-30)))
+        assert error < (1e-6 if tensor["dtype"] == "F32" else 0.2), (tensor["name"], error)
+        if tensor["name"].endswith("ssm_in.weight"):
+            assert tensor["dtype"] == kind
+            worst = max(worst, error)
+    ids = list(range(3, 43))
+    expected = ours_logits(folder, ids)
+    found = Model(out).logits(ids, 1)
+    likeness = float((found * expected).sum() / np.sqrt((found**2).sum() * (expected**2).sum()))
+    assert likeness > (0.95 if kind[:2] in ("Q4", "IQ") else 0.99), likeness
+    return f"matrices off by {100 * worst:.2f} %, cosine of logits {likeness:.5f}"
+
+
+def vocabulary():
+    from llama import Model
+    from tokenizers import Tokenizer
+
+    folder = wide()
+    out, report = export("wide", folder, "gguf")
+    assert not [it for it in report["exported"]["findings"] if it["code"] == "no-vocabulary"]
+    ours, theirs = Tokenizer.from_file(str(folder / "tokenizer.json")), Model(out)
+    text = (ROOT / "examples/demo/heldout.txt").read_text()[:20000]
+    texts = [text, "  two  spaces\n\nlines\tand 12345 digits", "Ünïcödé, 日本語, emoji 🙂", "<|endoftext|>"]
+    for text in texts:
+        expected = ours.encode(text, add_special_tokens=False).ids
+        assert theirs.tokenize(text) == expected, (text[:60], theirs.tokenize(text)[:20], expected[:20])
+    return f"{len(texts)} texts"
+
+
+CHECKS = {}
+for name in PLAIN:
+    CHECKS[f"plain {name} in transformers"] = (plain, name)
+for recipe, dtype in [("fp16", "F16"), ("bf16", "BF16"), ("nf4", "F32")]:
+    CHECKS[f"plain of {recipe} in transformers"] = (plain_half, recipe, dtype)
+for name in GGUF:
+    CHECKS[f"gguf {name} in llama.cpp"] = (gguf_floats, name, GELU if name.startswith("gpt2") else FLOATS)
+CHECKS["gguf falcon-mamba with one eps in llama.cpp"] = (gguf_floats, "falcon-mamba", FLOATS, "--set", "mixer_rms_eps=0.00001")
+for recipe in ("fp16", "bf16"):
+    CHECKS[f"gguf of {recipe} in llama.cpp"] = (gguf_half, recipe)
+for kind in TYPES:
+    CHECKS[f"gguf {kind} in gguf and llama.cpp"] = (gguf_type, kind)
+CHECKS["gguf vocabulary in llama.cpp"] = (vocabulary,)
+
+
+def main():
+    passed = failed = 0
+    if any(word in name for name in CHECKS if "gguf" in name for word in WORDS or [""]):
+        wide()
+    for name, (check, *arguments) in CHECKS.items():
+        if WORDS and not any(word in name for word in WORDS):
+            continue
+        began = time.time()
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            try:
+                print(f"ok {name}: {check(*arguments)}, {time.time() - began:.1f} s", flush=True)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        passed, failed = passed + (status == 0), failed + (status != 0)
+        if status:
+            print(f"not ok {name}: {'see above' if os.WIFEXITED(status) else f'ended by signal {os.WTERMSIG(status)}'}", flush=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    print(f"# pass {passed}\n# fail {failed}")
+    return failed > 0 or passed == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
