@@ -79,9 +79,10 @@ test("plain is a folder with configuration and tokenizer", async () => {
     pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: true },
   });
   writeFileSync(join(model, "tokenizer.json"), tokenizer);
+  writeFileSync(join(model, "tokenizer_config.json"), '{"eos_token": "ab"}');
   const out = join(folder, "plain");
   const result = await done(model, "-o", `${out}/`, "--recipe", "none", "--format", "plain");
-  const names = ["config.json", "tokenizer.json", "model.safetensors"];
+  const names = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
   assert.deepEqual(
     result.files.map((file) => file.replace(`${out}/`, "")),
     names,

@@ -96,7 +96,7 @@ function tokenizer(file: TokenizerFile | undefined): FolderFile[] {
     ["merges.txt", file.merges],
     [TOKENIZER_CONFIG, file.config],
   ];
-  return texts.flatMap(([name, data]) => (data === undefined ? [] : [{ name, data }]));
+  return texts.flatMap(([name, data]) => (data === undefined || data === "" ? [] : [{ name, data }]));
 }
 
 /** The text of a `tokenizer.json`: of a pair of files the one that transformers makes of them. */

@@ -50,7 +50,8 @@ export class TokenizerChoice {
       const names = whole.map(({ name }) => name);
       return none(`several tokenizers lie beside the weights (${names.join(", ")})`, names);
     }
-    if (only) return TokenizerChoice.#beside(only);
+    // What else is said of it is for those who get it from us.
+    if (only) return TokenizerChoice.#beside(only, readable(files.filter(({ name }) => name === TOKENIZER_CONFIG)));
     const pair = files.filter(({ name }) => isVocabName(name));
     const vocab = pair.find(({ name }) => name === "vocab.json");
     if (vocab && pair.length > 1) return TokenizerChoice.#beside(vocab, files);
@@ -156,6 +157,11 @@ export class TokenizerChoice {
     if (this.file) return { text, tokenizer: this.file };
     return { ids: this.get().encode(text) };
   }
+}
+
+/** The same files, of which one that cannot be read is empty. */
+function readable(files: NamedFile[]): NamedFile[] {
+  return files.map((file) => ({ ...file, text: () => file.text().catch(() => "") }));
 }
 
 /** Of a `tokenizer.json` what says how a text is cut; how batches are padded does not. */
