@@ -218,6 +218,10 @@ test("a search takes gradients once, and what has no text to take them over is r
   const found = await search(base, { ratio: 4 }, { calibration, gradients: true, fast: true });
   assert.ok(found.compressed.report.findings.some(({ code }) => code === "gradients"));
   found.compressed.dispose();
+  const asked = { calibration, gradients: true, fast: true, costs: found.costs };
+  const again = await search(base, { ratio: 4 }, asked);
+  assert.deepEqual(again.recipe, found.recipe, "what is known is not measured again");
+  again.compressed.dispose();
   await assert.rejects(base.compress("nf4", { gradients: true }), /option gradients is given without a text/);
   for (const wrong of ["yes", 1, { tokens: 1 }, Promise.resolve()]) {
     const refused = base.compress("nf4", { calibration, gradients: wrong });

@@ -185,7 +185,7 @@ async function walked(front, losses, target) {
     perplexityChange: losses[name],
     b: { tokens: 1, findings: [] },
   });
-  const found = await searchWith({ host, compare }, checkpoint, {}, target, {});
+  const found = await searchWith({ environment: { host }, compare }, checkpoint, {}, target, {});
   assert.deepEqual([...kept], [found.compressed.name], "nothing else is left in memory");
   assert.deepEqual(found.compressed.report.target, target);
   return { tried, name: found.compressed.name, reached: found.reached };

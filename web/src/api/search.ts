@@ -223,8 +223,12 @@ function checkCosts(
   const allowed =
     "what a search of this checkpoint has told to onCosts, with the same `coded`, `gradients` and `first`";
   const params = new Map(inspection.tensors.map((tensor) => [tensor.name, tensor.params]));
-  const isOther = (it: { tensor: string; params: number } | null) =>
-    !it || (first.length > 0 ? !params.has(it.tensor) : params.get(it.tensor) !== it.params);
+  // A class of rows has a part of them, and what steps leave of a tensor is not known here.
+  const fits = (it: SearchCosts["tensors"][number], of: number) => (it.rows ? it.params <= of : it.params === of);
+  const isOther = (it: SearchCosts["tensors"][number] | null) => {
+    const known = it ? params.get(it.tensor) : undefined;
+    return !it || known === undefined || !(first.length > 0 || fits(it, known));
+  };
   if (!Array.isArray(tensors)) throw badOption("costs", "without tensors", allowed);
   const other = tensors.find(isOther);
   if (other !== undefined) throw badOption("costs", `of ${other?.tensor ?? other}`, allowed);
