@@ -78,7 +78,7 @@ test("the GPU measures and writes in the page, and is named", async () => {
   // One window and a little: software adapters are slow.
   writeFileSync(short, readFileSync(HELDOUT, "utf8").slice(0, 1500));
   const { page, problems } = await opened([...files, short]);
-  page.setDefaultTimeout(300_000);
+  page.setDefaultTimeout(600_000);
   await page.selectOption("#recipe", "nf4");
   await page.selectOption("#backend", "cpu");
   const perplexities = async () => {

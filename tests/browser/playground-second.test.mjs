@@ -85,6 +85,7 @@ test("without it the numbers are said to be of other settings, and measured once
   assert.doesNotMatch(await words("#protocol"), /second text/);
   await take("a text file");
   await page.setInputFiles("#second-files", [{ name: "tale.txt", mimeType: "text/plain", buffer: Buffer.from(TALE) }]);
+  await page.waitForFunction(() => document.querySelector("#compress")?.textContent.includes("tale.txt"));
   assert.match(await words("#compress"), /tale\.txt, \d+(,\d+)? characters/);
   assert.equal(await shut(), "false");
   assert.deepEqual(problems, []);
