@@ -208,6 +208,7 @@ impl Checkpoint {
     /// What rounding each tensor alone costs `model`, which is this checkpoint's: it reads one text so that errors can be
     /// made up for, and is judged by another. What of it is known from an earlier measurement is not measured again.
     #[wasm_bindgen(js_name = searchCosts)]
+    #[allow(clippy::too_many_arguments, reason = "JavaScript calls it, and only our own")]
     pub fn search_costs(
         &self,
         model: &Model,
