@@ -1,12 +1,11 @@
 //! Exports as JavaScript sees them: only in the module that is loaded when somebody asks for one.
 
-use serde::{Deserialize, Serialize};
-use statepress::report::ExportReport;
-use statepress::{ExportTarget, Exported, GgmlType, GgufOptions, Job, PlainOptions, config_as_written};
+use serde::Deserialize;
+use statepress::{ExportTarget, GgmlType, GgufOptions, Job, PlainOptions, config_as_written};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{bad_option, fail, from_js, to_js};
-use crate::jobs::step;
+use crate::jobs::{job_class, step};
 use crate::later::Slot;
 use crate::streams::{JsSink, SinkObject};
 use crate::{Checkpoint, Result};
@@ -46,38 +45,17 @@ impl JsExportOptions {
     }
 }
 
-/// What was written, and the text of the `config.json` that goes beside it, where there is one.
-#[derive(Serialize)]
-struct JsExported {
-    report: ExportReport,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    config: Option<String>,
-}
-
 #[wasm_bindgen]
 impl Checkpoint {
     /// Writes the checkpoint as it is for another tool into a sink.
     pub fn export(&self, options: JsValue, sink: SinkObject) -> Result<ExportJob> {
         let target = from_js::<JsExportOptions>("export", options)?.read()?;
         let job = self.0.export(&target, Box::new(JsSink(sink))).map_err(fail)?;
-        Ok(ExportJob(Slot::new(job)))
+        Ok(ExportJob::new(job))
     }
 }
 
-/// Writes a checkpoint for another tool; a step is a tensor.
-#[wasm_bindgen]
-pub struct ExportJob(Slot<statepress::Export>);
-
-#[wasm_bindgen]
-impl ExportJob {
-    /// Does the next piece of work; `undefined` when nothing is left.
-    pub fn step(&self) -> Result<JsValue> {
-        self.0.work(async |job| step(job).await)
-    }
-
-    /// The report, and the text of a `config.json`.
-    pub fn finish(self) -> Result<JsValue> {
-        let Exported { report, config } = self.0.take()?.finish().map_err(fail)?;
-        to_js(&JsExported { report, config })
-    }
+job_class! {
+    /// Writes a checkpoint for another tool; a step is a tensor.
+    ExportJob(statepress::Export)
 }

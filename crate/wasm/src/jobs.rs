@@ -46,7 +46,7 @@ macro_rules! job_class {
     };
 }
 
-#[cfg(feature = "distill")]
+#[cfg(any(feature = "distill", feature = "export"))]
 pub(crate) use job_class;
 
 job_class! {

@@ -134,13 +134,13 @@ export class Checkpoint {
     const fisher =
       gradients && input
         ? await (await import("./gradients.js")).fisherOf(this.#environment, this, gradients, input, options)
-        : {};
+        : undefined;
     const request = {
       checkpoint: this.#handle,
       recipe,
       ...(beside !== undefined && { beside }),
       ...(input && { calibration: input }),
-      ...fisher,
+      ...(fisher && { fisher }),
     };
     const opened = await this.#environment.host.call("compress", request, options);
     return this.made(opened);

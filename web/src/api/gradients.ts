@@ -22,14 +22,13 @@ export async function gradients(
   }
 }
 
-/** What an option `gradients` stands for: taken now, taken before, or not at all. */
+/** What an option `gradients` stands for: taken now, or taken before. */
 export async function fisherOf(
   environment: Environment,
   checkpoint: Checkpoint,
-  asked: boolean | Fisher | undefined,
+  asked: true | Fisher,
   input: Input,
   running: Running,
-): Promise<{ fisher?: Fisher }> {
-  if (!asked) return {};
-  return { fisher: asked === true ? await gradients(environment, checkpoint, input, running) : asked };
+): Promise<Fisher> {
+  return asked === true ? gradients(environment, checkpoint, input, running) : asked;
 }

@@ -79,7 +79,8 @@ export async function search(
   const first = await planned(checkpoint, steps, coded);
   if (known) checkCosts(known, checkpoint, { coded, gradients: Boolean(gradients), first: first?.recipe.steps ?? [] });
   const { read, judged, findings } = await host.call("searchTexts", { calibration: input, target }, options);
-  const { fisher } = await fisherOf(environment, checkpoint, gradients, { ids: read }, { signal, onProgress });
+  const running = { signal, onProgress };
+  const fisher = gradients ? await fisherOf(environment, checkpoint, gradients, { ids: read }, running) : undefined;
   const costs = await costsOf(host, checkpoint, { read, judged, fisher }, first, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });

@@ -7,6 +7,7 @@
 mod gguf;
 mod plain;
 
+use serde::Serialize;
 use statepress_core::index::Stored;
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::ExportReport;
@@ -40,11 +41,12 @@ impl Target {
 }
 
 /// What was exported.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Exported {
     /// What was written.
     pub report: ExportReport,
     /// The text of the `config.json` that goes beside the weights, where the target has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
 }
 

@@ -215,8 +215,9 @@ impl Walk<'_> {
                 false => Err(self.refused(&format!("computes {activation:?}"))),
             },
             Op::Experts(_) => Err(self.refused("has experts")),
-            Op::Scan { .. } | Op::SoftplusMean { .. } | Op::Skip { .. } | Op::Copy { .. } => {
-                Err(self.refused("computes what"))
+            Op::Copy { .. } => Err(self.refused("puts several products side by side")),
+            Op::Scan { .. } | Op::SoftplusMean { .. } | Op::Skip { .. } => {
+                Err(self.refused("has one step size for all channels of its state space"))
             }
         }
     }
