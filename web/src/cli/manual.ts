@@ -29,7 +29,7 @@ export const COMMANDS: Record<string, Command> = {
   plan: {
     operands: ["FILE..."],
     does: "predict what a recipe will do; reads no weights",
-    options: ["recipe", "prune", "center", "coded", ...OPENING],
+    options: ["recipe", "prune", "center", "basis", "coded", ...OPENING],
     run: async (run, files) => (await import("./look.js")).plan(run, files),
   },
   compress: {
@@ -40,6 +40,7 @@ export const COMMANDS: Record<string, Command> = {
       "recipe",
       "prune",
       "center",
+      "basis",
       "calibrate",
       "calibrate-ids",
       "ids-type",
@@ -71,6 +72,7 @@ export const COMMANDS: Record<string, Command> = {
         "ids-type",
         "prune",
         "center",
+        "basis",
         "gradients",
         "fast",
         "coded",

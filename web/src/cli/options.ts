@@ -121,6 +121,9 @@ export const OPTIONS = {
   center: {
     help: "move the mean row of the token table to a bias first: it predicts the same, and codes that are entropy-coded get smaller",
   },
+  basis: {
+    help: "write the rows of the token table in a basis of its own first, as a calibration text says: the same predictions, smaller once entropy-coded",
+  },
   gradients: {
     help: "round by what the loss feels as well: gradients over the calibration text, as long as training on it once",
   },
