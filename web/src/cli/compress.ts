@@ -128,6 +128,7 @@ async function one(
       ...written(place, exported),
       ...(file !== undefined && { file }),
       ...(reportFile !== undefined && { reportFile }),
+      checkpoint: original(checkpoint),
       peakBytes: peakBytes(),
     };
     output.result(result, () => show.compressed(report, file ?? "standard output", reportFile, exported));
@@ -187,6 +188,11 @@ export async function save(
 export function written({ file, format }: Destination, exported: Written | undefined): object {
   const inside = exported?.files?.map((name) => join(file ?? "", name));
   return { format, files: inside ?? (file === undefined ? [] : [file]), ...(exported && { exported }) };
+}
+
+/** What a result says of the checkpoint that it was made of. */
+export function original({ inspection: { family, params, findings } }: Checkpoint): object {
+  return { family, params, findings };
 }
 
 /** Writes a value as a JSON file. */

@@ -13,7 +13,7 @@ import { exitCodeOf, mayPass, PERMANENT, TRANSIENT } from "./exit.js";
 import { type BadLine, type Entry, entries } from "./manifest.js";
 import type { Line } from "./record.js";
 import { type Known, resultOf } from "./result.js";
-import { isIn, isLast, shardOf } from "./shard.js";
+import { shardOf } from "./shard.js";
 import { type Work, workOf } from "./work.js";
 
 export async function batch(run: Run, manifest: string): Promise<number> {
@@ -44,26 +44,16 @@ async function allOf(run: Run, manifest: string): Promise<number> {
   /** What the results of this run are called: the same file in two lines is made once. */
   const made = new Set<string>();
   let again = false;
-  let at = 0;
-  for await (const entry of entries(manifest, signal)) {
-    const mine = isIn(shard, at);
-    const last = isLast(shard, at);
-    at += 1;
-    if (mine) {
-      const about = `${nameOf(manifest)} line ${entry.line}: ${entry.input}`;
-      output.input = about;
-      const line = await lineFor(run, work, entry, about, made);
-      ended[line.status] += 1;
-      again ||= line.error?.retry ?? false;
-      // Whoever reads lines slowly is waited for.
-      await writeStandardOutput(Buffer.from(`${JSON.stringify(line)}\n`));
-    }
+  for await (const entry of entries(manifest, shard, signal)) {
+    const about = `${nameOf(manifest)} line ${entry.line}: ${entry.input}`;
+    output.input = about;
+    const line = await lineFor(run, work, entry, about, made);
+    output.input = undefined;
+    ended[line.status] += 1;
+    again ||= line.error?.retry ?? false;
+    // Whoever reads lines slowly is waited for.
+    await writeStandardOutput(Buffer.from(`${JSON.stringify(line)}\n`));
     if (signal.aborted) throw abortError(signal.reason);
-    if (last) break;
-  }
-  output.input = undefined;
-  if (shard.of === undefined && at <= shard.index) {
-    throw new UsageError(`${nameOf(manifest)} has ${at} files, and none has the number ${shard.index}, counted from 0`);
   }
   const total = Object.values(ended).reduce((sum, count) => sum + count);
   const counts = Object.entries(ended).flatMap(([status, count]) => (count > 0 ? [`${count} ${status}`] : []));

@@ -14,8 +14,8 @@ export interface NumberedLine {
 /** Bytes of the longest line. */
 const LONGEST = 1 << 20;
 
-/** The lines of a file, or of standard input. What is no text is an error that names the line. */
-export async function* lines(path: string, signal: AbortSignal): AsyncGenerator<NumberedLine> {
+/** The lines of a file, or of standard input, many at a time. What is no text is an error that names the line. */
+export async function* lines(path: string, signal: AbortSignal): AsyncGenerator<NumberedLine[]> {
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
   let line = 0;
   const decoded = (bytes: Buffer): NumberedLine => {
@@ -33,21 +33,20 @@ export async function* lines(path: string, signal: AbortSignal): AsyncGenerator<
     }
   };
   let rest: Buffer[] = [];
-  let held = 0;
   for await (const part of bytesOf(path, signal)) {
+    const whole: NumberedLine[] = [];
     let from = 0;
     for (let end = part.indexOf(10); end >= 0; end = part.indexOf(10, from)) {
-      yield decoded(Buffer.concat([...rest, part.subarray(from, end)]));
+      whole.push(decoded(Buffer.concat([...rest, part.subarray(from, end)])));
       rest = [];
-      held = 0;
       from = end + 1;
     }
-    const more = part.subarray(from);
-    held += more.length;
-    rest.push(more);
-    if (held > LONGEST) decoded(Buffer.concat(rest));
+    rest.push(part.subarray(from));
+    if (rest.reduce((sum, { length }) => sum + length, 0) > LONGEST) decoded(Buffer.concat(rest));
+    yield whole;
   }
-  if (held > 0) yield decoded(Buffer.concat(rest));
+  const last = Buffer.concat(rest);
+  if (last.length > 0) yield [decoded(last)];
 }
 
 async function* bytesOf(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {

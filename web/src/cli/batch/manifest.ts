@@ -6,8 +6,10 @@ import { StatepressError } from "../../api/errors.js";
 import { didYouMean } from "../../api/near.js";
 import type { FieldValue } from "../../api/options.js";
 import { isRecord } from "../../api/record.js";
-import { STANDARD } from "../args.js";
+import { STANDARD, UsageError } from "../args.js";
+import { nameOf } from "../streams.js";
 import { lines } from "./lines.js";
+import { isIn, isLast, type Shard } from "./shard.js";
 
 /** One line of a manifest. */
 export interface Entry {
@@ -38,17 +40,35 @@ const FIELDS = ["input", "recipe", "tokenizer", "weights", "set"] as const;
 /** Characters of a bad line that are repeated where it is told of. */
 const SHOWN = 80;
 
-/** The lines that are not blank, in their order. Paths are relative to the manifest; on standard input, to where one is. */
-export async function* entries(manifest: string, signal: AbortSignal): AsyncGenerator<Entry | BadLine> {
+/**
+ * The entries of a part of the manifest, in their order; blank lines are none. Paths are relative to the manifest, and on standard
+ * input to the folder in which the command is run.
+ */
+export async function* entries(
+  manifest: string,
+  shard: Shard,
+  signal: AbortSignal,
+): AsyncGenerator<Entry | BadLine, void, void> {
   const base = manifest === STANDARD ? process.cwd() : dirname(resolve(manifest));
-  for await (const { line, text } of lines(manifest, signal)) {
-    if (text.trim() === "") continue;
-    try {
-      yield text.startsWith("{") ? fromJson(line, text, base) : { line, input: text, path: pathOf(text, base) };
-    } catch (error) {
-      if (!(error instanceof StatepressError)) throw error;
-      yield { line, input: text.slice(0, SHOWN), error };
+  let at = 0;
+  for await (const some of lines(manifest, signal)) {
+    for (const { line, text } of some) {
+      if (text.trim() === "") continue;
+      if (isIn(shard, at)) yield entry(line, text, base);
+      if (isLast(shard, at)) return;
+      at += 1;
     }
+  }
+  if (shard.of !== undefined) return;
+  throw new UsageError(`${nameOf(manifest)} has ${at} files, and none has the number ${shard.index}, counted from 0`);
+}
+
+function entry(line: number, text: string, base: string): Entry | BadLine {
+  try {
+    return text.startsWith("{") ? fromJson(line, text, base) : { line, input: text, path: pathOf(text, base) };
+  } catch (error) {
+    if (!(error instanceof StatepressError)) throw error;
+    return { line, input: text.slice(0, SHOWN), error };
   }
 }
 

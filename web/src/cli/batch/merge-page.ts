@@ -51,7 +51,7 @@ function results(rows: readonly Line[]): string {
   // A column in which nobody says anything is left out.
   const all = rows.map(cells);
   const used = COLUMNS.map((_, at) => at).filter((at) => all.some((row) => row[at] !== ""));
-  const numbers = new Set(used.flatMap((at, column) => (at > 2 ? [column] : [])));
+  const numbers = new Set(used.flatMap((at, column) => (at > 3 ? [column] : [])));
   const pick = (row: readonly string[]) => used.map((at) => row[at] ?? "");
   return `<h2>Results</h2>\n${table(pick(COLUMNS), all.map(pick), numbers)}`;
 }

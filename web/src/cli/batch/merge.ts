@@ -55,16 +55,18 @@ export async function mergedOf(files: readonly string[], signal: AbortSignal): P
   const found = new Map<string, Line>();
   const unread: Merged["unread"] = [];
   for (const file of files) {
-    for await (const { line, text } of lines(file, signal)) {
-      if (text.trim() === "") continue;
-      const read = readLine(text);
-      if (typeof read === "string") {
-        unread.push({ file: nameOf(file), line, why: read });
-        continue;
+    for await (const some of lines(file, signal)) {
+      for (const { line, text } of some) {
+        if (text.trim() === "") continue;
+        const read = readLine(text);
+        if (typeof read === "string") {
+          unread.push({ file: nameOf(file), line, why: read });
+          continue;
+        }
+        const name = JSON.stringify([read.input, read.key ?? null]);
+        const other = found.get(name);
+        if (!other || rank(read) <= rank(other)) found.set(name, read);
       }
-      const name = JSON.stringify([read.input, read.key ?? null]);
-      const other = found.get(name);
-      if (!other || rank(read) <= rank(other)) found.set(name, read);
     }
   }
   const all = [...found.values()];
@@ -99,6 +101,7 @@ export function summary({ rows, counts, bytes }: Merged): string {
 /** The columns of a result. */
 export const COLUMNS = [
   "file",
+  "family",
   "recipe",
   "status",
   "bytes before",
@@ -114,6 +117,7 @@ export function cells(it: Line): string[] {
   const change = it.pplChange === undefined ? "" : `${it.pplChange < 0 ? "" : "+"}${it.pplChange.toFixed(2)} %`;
   return [
     it.input,
+    it.family ?? "",
     it.recipe ?? "",
     it.status,
     it.bytesIn === undefined ? "" : grouped(it.bytesIn),
@@ -132,7 +136,7 @@ function shown(merged: Merged): string {
     return error === undefined ? [] : [[safe(input), error.retry ? "again" : "never", safe(error.message)]];
   });
   return [
-    table([COLUMNS, ...merged.rows.map((row) => cells(row).map(safe))], [3, 4, 5, 6, 7, 8]),
+    table([COLUMNS, ...merged.rows.map((row) => cells(row).map(safe))], [4, 5, 6, 7, 8, 9]),
     ...(failures.length > 0 ? [table([["failed", "try", "why"], ...failures])] : []),
     summary(merged),
   ].join("\n\n");
@@ -166,8 +170,8 @@ function readLine(text: string): Line | string {
     "top1Agreement",
     "tokens",
   ] as const;
-  const more = ["seconds", "peakBytes"] as const;
-  const texts = ["output", "key", "sha256", "recipe", "format", "version"] as const;
+  const more = ["seconds", "peakBytes", "params"] as const;
+  const texts = ["output", "key", "sha256", "recipe", "format", "version", "family"] as const;
   const error = said["error"];
   return {
     status: known,

@@ -27,6 +27,8 @@ export interface Line {
   format?: string;
   /** Of statepress. */
   version?: string;
+  family?: string;
+  params?: number;
   /** Bytes of the weights before and after; of another tool's format the bytes of its file. */
   bytesIn?: number;
   bytesOut?: number;

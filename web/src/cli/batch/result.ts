@@ -176,12 +176,13 @@ async function isThere(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined)) !== undefined;
 }
 
-/** What the report of compress says of sizes. */
-function sizes(report: Answer): Pick<Line, "bytesIn" | "bytesOut" | "ratio"> {
+/** What compress says of the model and of sizes. */
+function sizes(report: Answer): Pick<Line, "family" | "params" | "bytesIn" | "bytesOut" | "ratio"> {
+  const { family, params } = report["checkpoint"] as { family: string; params: number };
   const { before, after } = report["bytes"] as { before: number; after: number };
   const exported = report["exported"] as { fileBytes: number } | undefined;
   const bytesOut = exported?.fileBytes ?? after;
-  return { bytesIn: before, bytesOut, ratio: before / bytesOut };
+  return { family, params, bytesIn: before, bytesOut, ratio: before / bytesOut };
 }
 
 /** What the card of compare says; of models whose tokens differ there is no divergence. */
@@ -196,9 +197,9 @@ function qualities({ a, b, perplexityChange, kl, top1Agreement }: Comparison): P
   };
 }
 
-/** What was found while compressing, writing for another tool and comparing, each thing once. */
+/** What was found while opening, compressing, writing for another tool and comparing, each thing once. */
 function findingsOf(compressed: Answer, compared: Answer | undefined): Finding[] {
-  const parts = [compressed, compressed["exported"], compared?.["a"], compared?.["b"]];
+  const parts = [compressed["checkpoint"], compressed, compressed["exported"], compared?.["a"], compared?.["b"]];
   const all = parts.flatMap((it) => (isRecord(it) ? ((it["findings"] as Finding[] | undefined) ?? []) : []));
   const texts = all.map((it) => JSON.stringify(it));
   return all.filter((_, at) => texts.indexOf(texts[at] ?? "") === at);

@@ -40,6 +40,7 @@ export interface Work {
 /** Reads what the options name. Wrong usage is an error before any file is looked at. */
 export async function workOf(run: Run): Promise<Work> {
   const { args, signal } = run;
+  args.checkValues();
   for (const name of [
     "recipe",
     "calibrate",
