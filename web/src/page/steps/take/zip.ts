@@ -78,13 +78,13 @@ export class ZipFolder implements WritableFolder {
     };
     return new WritableStream({
       write: (bytes) => {
-        crc.add(bytes);
         size += bytes.length;
+        if (this.#size + size > MOST) throw tooLarge();
+        crc.add(bytes);
         // What is written may be written over by whoever lent it.
         held.push(bytes.slice());
         kept += bytes.length;
         if (kept >= HELD) handOn();
-        if (this.#size + size > MOST) throw tooLarge();
       },
       close: () => {
         handOn();
