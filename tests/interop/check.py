@@ -1,4 +1,4 @@
-"""Our exports in the programs they are for. usage: check.py STATEPRESS [WORD ...], where only checks with a WORD in their name run.
+"""Our exports in the programs they are for, and our batches in the engines that start them. usage: check.py STATEPRESS [WORD ...], where only checks with a WORD in their name run.
 
 Every check has a process of its own, as what llama.cpp cannot hold ends it. Ends with `# pass N` and `# fail N`.
 """
@@ -189,6 +189,12 @@ def vocabulary():
     return f"{len(texts)} texts"
 
 
+def batch_by(engine):
+    import engines
+
+    return engines.check(engine, STATEPRESS, WORK / engine)
+
+
 CHECKS = {}
 for name in PLAIN:
     CHECKS[f"plain {name} in transformers"] = (plain, name)
@@ -202,6 +208,10 @@ for recipe in ("fp16", "bf16"):
 for kind in TYPES:
     CHECKS[f"gguf {kind} in gguf and llama.cpp"] = (gguf_type, kind)
 CHECKS["gguf vocabulary in llama.cpp"] = (vocabulary,)
+
+
+for name in ("snakemake", "ray"):
+    CHECKS[f"batch by {name}"] = (batch_by, name)
 
 
 def main():

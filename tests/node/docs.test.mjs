@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { ROOT, scratch } from "../support/node.mjs";
+import { CLI, ROOT, scratch } from "../support/node.mjs";
 
 const run = promisify(execFile);
 
@@ -98,5 +98,44 @@ test("the code of the documentation runs", async () => {
     assert.match(stdout, page === "README.md" ? /^3\.\d+ -?\d/m : /^KL divergence, mean \(nats\) +\d/m);
     const [, saved] = /save\("([^"]+)"\)/.exec(code);
     assert.ok(existsSync(join(here, saved)), saved);
+  }
+});
+
+/** Every command line in the pages and examples: of blocks for a shell, and of files that engines read. */
+function commandLines() {
+  const pages = ["README.md", "web/README.md", "examples/batch/README.md"];
+  const shell = pages.flatMap((page) =>
+    [...readFileSync(join(ROOT, page), "utf8").matchAll(/^```sh\n(.*?)^```/gms)].map(([, code]) => ({ page, code })),
+  );
+  const files = ["kubernetes.yaml", "slurm.sh", "Snakefile"].map((name) => {
+    const page = `examples/batch/${name}`;
+    return { page, code: readFileSync(join(ROOT, page), "utf8") };
+  });
+  return [...shell, ...files].flatMap(({ page, code }) =>
+    // A command ends with its line, a pipe, a redirection or a quote.
+    [...code.replace(/\\\n\s*|\n\s+(?=--)/g, " ").matchAll(/\bstatepress ([a-z]+ [^\n|>']+)/g)]
+      .map(([, words]) => ({ page, words: words.replaceAll('"', "").trim().split(/\s+/) }))
+      .filter(({ words: [name] }) => name !== "COMMAND"),
+  );
+}
+
+test("the command lines of the documentation are understood", async () => {
+  const lines = commandLines();
+  for (const page of ["README.md", "web/README.md", "examples/batch/README.md", "examples/batch/slurm.sh"]) {
+    assert.ok(
+      lines.some((it) => it.page === page),
+      page,
+    );
+  }
+  const { stdout: overview } = await run(process.execPath, [CLI, "help"]);
+  for (const { page, words } of lines) {
+    const [name] = words;
+    // Words about statepress are no command line.
+    if (!new RegExp(`^ +${name} `, "m").test(overview) && !["help", "completion"].includes(name)) {
+      assert.fail(`${page}: statepress ${words.join(" ")}`);
+    }
+    // Every option is known and has its value where --help is answered.
+    const { stdout } = await run(process.execPath, [CLI, ...words, "--help"]).catch((error) => error);
+    assert.match(stdout, new RegExp(`^usage: statepress ${name} `), `${page}: statepress ${words.join(" ")}`);
   }
 });

@@ -96,6 +96,16 @@ export class Args {
     return among(name, text, (allowed) => `--${name} is '${text}'; allowed: ${allowed}`);
   }
 
+  /** Refuses values that are none of their options', for whoever only passes them on. */
+  checkValues(): void {
+    for (const [name, [value]] of this.values) {
+      const { number, allowed, list } = option(name);
+      if (number && value !== number.or) this.number(name);
+      if (allowed && !list) this.one(name);
+    }
+    this.fields();
+  }
+
   /** `--precision nf4,int8` as a list. */
   some<N extends OptionName>(name: N): Allowed<N>[] | undefined {
     return this.text(name)

@@ -4,28 +4,67 @@ import { join } from "node:path";
 import { checkFormat, type Format } from "../api/formats.js";
 import {
   type Checkpoint,
+  type RecipeInput,
   type Report,
   recipes,
   recover,
   StatepressError,
+  type StepDraft,
   stepsBefore,
   type Written,
 } from "../api/node.js";
-import { presetOf } from "../api/presets.js";
+import { type Preset, presetOf } from "../api/presets.js";
 import { type TargetOptions, writeTarget } from "../api/target.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
 import { calibrationOf, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
+import { peakBytes } from "./memory.js";
 import { each, running, withCheckpoint } from "./opened.js";
 import { changed, firstSteps, needsText } from "./recipes.js";
 import { find } from "./search.js";
 import * as show from "./show.js";
 
+/** What is to be made of a checkpoint, whichever it is. */
+export interface Asked {
+  format: Format;
+  /** Undefined: as is advised. */
+  recipe: RecipeInput | undefined;
+  preset: Preset | undefined;
+  /** Steps before those of the recipe. */
+  first: StepDraft[];
+  calibration: Tokens | undefined;
+  healing: Tokens | undefined;
+}
+
 export async function compress(run: Run, files: string[]): Promise<number> {
   const { args } = run;
-  const format = formatOf(run);
   const out = args.need("output");
+  const { format, recipe, preset, first, calibration, healing } = await askedFor(run);
+  // Said before the work rather than after it.
+  const places = await destinations(run, files, out, format);
+  return each(run, files, (file) =>
+    withCheckpoint(run, file, async (checkpoint) => {
+      run.output.findings(checkpoint.inspection.findings);
+      const place = places.get(file);
+      if (!place) throw new StatepressError("internal", `${file} has no destination`);
+      await checkpoint.exportable({ format, ggufType: args.one("gguf-type"), signal: run.signal });
+      if (preset && calibration) {
+        const steps = stepsBefore(checkpoint.inspection, first);
+        const asked = { ...preset.search, first: steps, gradients: args.flag("gradients") };
+        await find(run, checkpoint, { ...asked, calibration: calibrationOf(calibration, checkpoint) }, place);
+        return;
+      }
+      const taken = recipe ?? (await recommended(run, checkpoint));
+      await one(run, checkpoint, await changed(run, taken, first), place, { calibration, healing });
+    }),
+  );
+}
+
+/** Reads the options that say what is to be made, and what they name. Wrong usage is an error before any work. */
+export async function askedFor(run: Run): Promise<Asked> {
+  const { args } = run;
+  const format = formatOf(run);
   // Codes would be rounded once more, or made floats of again: for another tool the weights go as they are.
   const asked = args.text("recipe") ?? (format === "safetensors" ? undefined : "none");
   const recipe = asked === undefined ? undefined : await readRecipe(asked, run.signal);
@@ -50,24 +89,7 @@ export async function compress(run: Run, files: string[]): Promise<number> {
     const need = "a text to fit to: --calibrate TEXT or --calibrate-ids BIN";
     throw new UsageError(`--prune ${step.prune.kind} needs ${need}`);
   }
-  // Said before the work rather than after it.
-  const places = await destinations(run, files, out, format);
-  return each(run, files, (file) =>
-    withCheckpoint(run, file, async (checkpoint) => {
-      run.output.findings(checkpoint.inspection.findings);
-      const place = places.get(file);
-      if (!place) throw new StatepressError("internal", `${file} has no destination`);
-      await checkpoint.exportable({ format, ggufType: args.one("gguf-type"), signal: run.signal });
-      if (preset && calibration) {
-        const steps = stepsBefore(checkpoint.inspection, first);
-        const asked = { ...preset.search, first: steps, gradients: args.flag("gradients") };
-        await find(run, checkpoint, { ...asked, calibration: calibrationOf(calibration, checkpoint) }, place);
-        return;
-      }
-      const taken = recipe ?? (await recommended(run, checkpoint));
-      await one(run, checkpoint, await changed(run, taken, first), place, { calibration, healing });
-    }),
-  );
+  return { format, recipe, preset, first, calibration, healing };
 }
 
 /** The format that is asked for. */
@@ -106,6 +128,8 @@ async function one(
       ...written(place, exported),
       ...(file !== undefined && { file }),
       ...(reportFile !== undefined && { reportFile }),
+      checkpoint: original(checkpoint),
+      peakBytes: peakBytes(),
     };
     output.result(result, () => show.compressed(report, file ?? "standard output", reportFile, exported));
   } finally {
@@ -164,6 +188,11 @@ export async function save(
 export function written({ file, format }: Destination, exported: Written | undefined): object {
   const inside = exported?.files?.map((name) => join(file ?? "", name));
   return { format, files: inside ?? (file === undefined ? [] : [file]), ...(exported && { exported }) };
+}
+
+/** What a result says of the checkpoint that it was made of. */
+export function original({ inspection: { family, params, findings } }: Checkpoint): object {
+  return { family, params, findings };
 }
 
 /** Writes a value as a JSON file. */

@@ -69,15 +69,19 @@ export async function checkOutput(
     checkName(out, format);
     return (await checkTarget(out, { force: run.args.flag("force"), inputs, signal: run.signal })).kind;
   }
-  // Bytes alone are on standard output.
-  if (run.args.flag("json")) {
+  takeStandardOutput(run);
+  return "device";
+}
+
+/** From now on standard output has bytes and nothing else. */
+export function takeStandardOutput({ args, output }: Run): void {
+  if (args.flag("json")) {
     throw new UsageError("with -o - standard output holds the bytes, and there is no room for --json");
   }
   if (process.stdout.isTTY) {
     throw new UsageError("with -o - the bytes go to standard output, which is a terminal: redirect it");
   }
-  run.output.bytesOnStdout = true;
-  return "device";
+  output.bytesOnStdout = true;
 }
 
 // A folder need not be there yet: what becomes part of it is kept where it will be.
@@ -122,8 +126,8 @@ async function inFolder(
   return found;
 }
 
-// A folder that is named for results is made; whether it was is answered.
-async function makeFolder(folder: string, format: Format): Promise<boolean> {
+/** Makes a folder that is named for results, where it is not there; answers whether it was made. */
+export async function makeFolder(folder: string, format: Format): Promise<boolean> {
   const about = await stat(folder).catch(() => undefined);
   if (about?.isDirectory()) return false;
   if (about) {
@@ -138,14 +142,18 @@ async function makeFolder(folder: string, format: Format): Promise<boolean> {
   if (!(await stat(parent).catch(() => undefined))) {
     throw new StatepressError("io", `${folder} cannot be made: there is no folder ${parent}`, { path: folder });
   }
-  await mkdir(folder).catch((error: unknown) => {
-    throw ioError(folder, "written", error);
-  });
-  return true;
+  return mkdir(folder).then(
+    () => true,
+    async (error: NodeJS.ErrnoException) => {
+      // Another process may have been faster.
+      if (error.code === "EEXIST" && (await stat(folder)).isDirectory()) return false;
+      throw ioError(folder, "written", error);
+    },
+  );
 }
 
-// A checkpoint's name without what says its format.
-function stem(input: string): string {
+/** A checkpoint's name without what says its format. */
+export function stem(input: string): string {
   if (input === STANDARD) return "stdin";
   const name = basename(resolve(input));
   return name.replace(/(\.(pt|pth|bin|ckpt|safetensors|gguf|pt2|pkl))?(\.index\.json)?$/i, "") || name;

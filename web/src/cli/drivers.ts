@@ -5,9 +5,10 @@
 // away. So a command that may use a GPU runs in a process of its own whose descriptor 2 is a pipe that is read and dropped,
 // and whose descriptor 3 is the real stderr.
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { writeSync } from "node:fs";
 import { createRequire } from "node:module";
+import { resolve as resolvePath } from "node:path";
 import { isatty, WriteStream } from "node:tty";
 import { fileURLToPath } from "node:url";
 import type { Args } from "./args.js";
@@ -16,6 +17,9 @@ import type { Messages } from "./terminal.js";
 
 /** Tells the process of its own that it is one. */
 const OWN = "STATEPRESS_MESSAGES";
+
+/** Tells it what its messages are about. */
+const ABOUT = "STATEPRESS_ABOUT";
 
 /** Where that has the real stderr. */
 const STDERR = 3;
@@ -28,6 +32,10 @@ const ANSWERS = [0, 1, 2, 3];
 
 const own = process.env[OWN] === `${STDERR}`;
 delete process.env[OWN];
+
+/** What the messages of this process are about, where it was started for one of several inputs. */
+export const about = own ? process.env[ABOUT] : undefined;
+delete process.env[ABOUT];
 
 /** Whether a command is to be run by `runApart`: it may reach a driver. STATEPRESS_DRIVERS=show lets them speak. */
 export function reachesDrivers(command: Command, args: Args): boolean {
@@ -42,27 +50,55 @@ export function reachesDrivers(command: Command, args: Args): boolean {
   }
 }
 
-/** Runs this command line once more in a process of its own; answers its exit code. */
-export function runApart(argv: readonly string[], signals: readonly NodeJS.Signals[]): Promise<number> {
+/** A command line in a process of its own. */
+export interface Apart {
+  child: ChildProcess;
+  /** What was last written to its descriptor 2: drivers' words, or why it ended. */
+  lastWords(): string;
+}
+
+/**
+ * Starts a command line of this program in a process of its own, whose messages go where ours go. It ends when this process
+ * does. `about`: what its messages are about. `temporary`: the folder of its temporary files.
+ */
+export function startApart(
+  argv: readonly string[],
+  stdin: 0 | "ignore",
+  stdout: 1 | "pipe",
+  { about, temporary }: { about?: string; temporary?: string } = {},
+): Apart {
   const child = spawn(
     process.execPath,
     [...process.execArgv, fileURLToPath(new URL("./main.js", import.meta.url)), ...argv],
     {
       // The channel tells the process when this one is gone.
-      stdio: [0, 1, "pipe", 2, "ipc"],
-      env: { ...process.env, [OWN]: `${STDERR}` },
+      stdio: [stdin, stdout, "pipe", 2, "ipc"],
+      env: {
+        ...process.env,
+        [OWN]: `${STDERR}`,
+        ...(about !== undefined && { [ABOUT]: about }),
+        // Of Unix and of Windows.
+        ...(temporary !== undefined && { TMPDIR: resolvePath(temporary), TEMP: resolvePath(temporary) }),
+      },
     },
   );
   let last = "";
   child.stderr?.setEncoding("utf8").on("data", (words: string) => {
     last = (last + words).slice(-LAST_WORDS);
   });
+  return { child, lastWords: () => last };
+}
+
+/** Runs this command line once more in a process of its own; answers its exit code. */
+export function runApart(argv: readonly string[], signals: readonly NodeJS.Signals[]): Promise<number> {
+  const { child, lastWords } = startApart(argv, 0, 1);
   const forward = (signal: NodeJS.Signals) => child.kill(signal);
   for (const signal of signals) process.on(signal, forward);
   return new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("close", (code, signal) => {
-      if (signal !== null || (code !== null && !ANSWERS.includes(code) && code < 128)) process.stderr.write(last);
+      if (signal !== null || (code !== null && !ANSWERS.includes(code) && code < 128))
+        process.stderr.write(lastWords());
       for (const it of signals) process.off(it, forward);
       if (signal !== null) process.kill(process.pid, signal);
       resolve(code ?? 1);

@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 // The command line: finds the command, runs it, and turns errors and signals into exit codes.
 //
-// 0: done; 1: the input or the result is bad; 2: usage; 3: a check did not succeed; 128 + n: stopped by signal n.
+// 0: done; 1: the input or the result is bad; 2: usage; 3: a check did not succeed; 42, 75: see batch/exit.ts;
+// 128 + n: stopped by signal n.
 
-import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { didYouMean } from "../api/near.js";
 import { Args, UsageError } from "./args.js";
 import type { Command } from "./command.js";
-import { messages, reachesDrivers, runApart } from "./drivers.js";
+import { about, messages, reachesDrivers, runApart } from "./drivers.js";
 import { COMMANDS, helpOf, overview } from "./manual.js";
 import { Output } from "./output.js";
+import { packageVersion } from "./version.js";
 
 /** What ends a process, unless it is told otherwise; the last three by a limit, a timer and a closed terminal. */
 const ENDING = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGXCPU", "SIGALRM", "SIGHUP"] as const;
@@ -26,6 +27,7 @@ async function main(argv: string[]): Promise<number> {
   const end = argv.indexOf("--");
   const options = end < 0 ? argv : argv.slice(0, end);
   const output = new Output(options.includes("--json"), options.includes("--quiet"), stderr);
+  output.input = about;
   try {
     if (name === undefined) {
       stderr.write(`${overview()}\n`);
@@ -37,9 +39,9 @@ async function main(argv: string[]): Promise<number> {
       return 0;
     }
     if (["--help", "-h", "help"].includes(name)) {
-      const [about, ...more] = rest.filter((it) => !it.startsWith("-"));
+      const [topic, ...more] = rest.filter((it) => !it.startsWith("-"));
       if (more.length > 0) throw new UsageError(`help takes one command, ${more.length + 1} were given`);
-      process.stdout.write(`${about === undefined ? overview() : helpOf(about, commandNamed(about))}\n`);
+      process.stdout.write(`${topic === undefined ? overview() : helpOf(topic, commandNamed(topic))}\n`);
       return 0;
     }
     const command = commandNamed(name);
@@ -60,11 +62,6 @@ async function main(argv: string[]): Promise<number> {
     output.error(`${error.message} (see ${help})`, { code: "usage", message: error.message });
     return 2;
   }
-}
-
-function packageVersion(): string {
-  const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(manifest) as { version: string }).version;
 }
 
 function commandNamed(name: string): Command {

@@ -7,6 +7,21 @@ import { table } from "./output.js";
 const OPENING: OptionName[] = ["set", "weights", "tokenizer", "build"];
 const MEASURING: OptionName[] = ["ids-type", "window", "limit", "offset", "backend"];
 const PROTOCOL: OptionName[] = ["text", "ids", ...MEASURING];
+/** What compress makes of a checkpoint. */
+const MAKING: OptionName[] = [
+  ...([
+    "recipe",
+    "prune",
+    "center",
+    "basis",
+    "calibrate",
+    "calibrate-ids",
+    "ids-type",
+    "compensate",
+    "gradients",
+  ] as const),
+  ...(["coded", "recover", "recover-ids", "steps", "format", "gguf-type"] as const),
+];
 
 /** The shells that completion can be printed for. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -35,27 +50,7 @@ export const COMMANDS: Record<string, Command> = {
   compress: {
     operands: ["FILE..."],
     does: "write the compressed checkpoint OUT, and OUT.report.json; of several files, into the folder OUT",
-    options: [
-      "output",
-      "recipe",
-      "prune",
-      "center",
-      "basis",
-      "calibrate",
-      "calibrate-ids",
-      "ids-type",
-      "compensate",
-      "gradients",
-      "coded",
-      "recover",
-      "recover-ids",
-      "steps",
-      "format",
-      "gguf-type",
-      "report",
-      "force",
-      ...OPENING,
-    ],
+    options: ["output", ...MAKING, "report", "force", "max-memory", ...OPENING],
     run: async (run, files) => (await import("./compress.js")).compress(run, files),
   },
   search: {
@@ -116,11 +111,29 @@ export const COMMANDS: Record<string, Command> = {
     options: [
       ...PROTOCOL,
       ...(["second-text", "second-ids", "backend-b", "tokenizer-b", "weights-b"] as const),
-      ...(["ratio-target", "loss-target", "check"] as const),
+      ...(["ratio-target", "loss-target", "check", "max-memory"] as const),
       ...OPENING,
     ],
     computes: () => true,
     run: async (run, [a = "", b = ""]) => (await import("./measure.js")).compareFiles(run, a, b),
+  },
+  batch: {
+    operands: ["MANIFEST"],
+    does: "compress every file of a manifest, one path a line, into the folder OUT; a line of JSON on stdout for each",
+    options: [
+      ...(["output", "skip-existing", "shard", "shard-env", "compare", "compare-ids"] as const),
+      ...MAKING,
+      ...MEASURING.filter((it) => it !== "ids-type"),
+      ...(["force", "max-memory"] as const),
+      ...OPENING,
+    ],
+    run: async (run, [manifest = ""]) => (await import("./batch/batch.js")).batch(run, manifest),
+  },
+  merge: {
+    operands: ["LINES..."],
+    does: "put the lines of batches into one table, and with -o into a page",
+    options: ["output", "force"],
+    run: async (run, files) => (await import("./batch/merge.js")).merge(run, files),
   },
   generate: {
     operands: ["FILE"],
@@ -179,7 +192,8 @@ ${table(rows)}
 FILE is a .pt, .pth, .bin or .safetensors file, a folder with weights, config.json and tokenizer.json, or - for the bytes
 on standard input. \`statepress help COMMAND\` lists the options of a command; \`statepress --version\` prints the version.
 
-Exit code: 0 done; 1 the input or the result is bad; 2 usage; 3 compare --check, and no success; 128 + n stopped by signal n.`;
+Exit code: 0 done; 1 the input or the result is bad; 2 usage; 3 compare --check, and no success; 128 + n stopped by signal n;
+batch: 42 what failed always will; 75 what failed may pass another time.`;
 }
 
 /** What a command takes and does, and its options. */

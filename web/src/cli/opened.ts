@@ -5,6 +5,7 @@ import { abortError, asStatepressError } from "../api/errors.js";
 import { type Checkpoint, type Model, open, StatepressError } from "../api/node.js";
 import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
+import { withinMemory } from "./memory.js";
 import type { Allowed } from "./options.js";
 import * as show from "./show.js";
 import { isStream, nameOf, withStream } from "./streams.js";
@@ -54,7 +55,10 @@ export async function withCheckpoint<T>(
 }
 
 /** Options of everything that takes long. */
-export const running = ({ output, signal }: Run) => ({ signal, onProgress: output.progress });
+export const running = ({ args, output, signal }: Run) => ({
+  signal,
+  onProgress: withinMemory(args.number("max-memory"), output.progress),
+});
 
 /** How a text is read to judge by it. */
 export const protocol = (args: Args) => ({

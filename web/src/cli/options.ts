@@ -133,6 +133,21 @@ export const OPTIONS = {
   fast: { help: "measure each tensor once, at about three bits: a third of the time, a half with --coded" },
   "recipe-out": { value: "FILE", offers: "file", help: "where the recipe that was found goes" },
   coded: { help: "store codes entropy-coded, whatever the recipe says: a smaller file of the same numbers" },
+  "skip-existing": {
+    help: "leave what is there and as its record says, make the rest: the same command again does what is missing",
+  },
+  shard: { value: "I/N", help: "only part I of N parts of the manifest, counted from 0: every N-th file" },
+  "shard-env": {
+    value: "VAR[/N]",
+    help: "I is in that environment variable; without /N it is the number of the one file to compress, from 0",
+  },
+  compare: { value: "FILE", offers: "file", help: "UTF-8 text on which every result is compared with its original" },
+  "compare-ids": { value: "BIN", offers: "file", help: "the same as little-endian token ids, without a tokenizer" },
+  "max-memory": {
+    value: "BYTES",
+    number: { from: 1, to: Number.MAX_SAFE_INTEGER, whole: true },
+    help: "stop with an error where the process takes more memory than that; looked at between tensors",
+  },
   output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
   force: { help: "replace files that exist" },

@@ -12,9 +12,10 @@ import {
 import { checkTarget } from "../api/target.js";
 import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { formatOf, save, writeJson, written } from "./compress.js";
+import { formatOf, original, save, writeJson, written } from "./compress.js";
 import { type Destination, destinations } from "./destinations.js";
 import { calibrationOf, readTokens } from "./files.js";
+import { peakBytes } from "./memory.js";
 import { running, withCheckpoint } from "./opened.js";
 import { firstSteps } from "./recipes.js";
 import * as show from "./show.js";
@@ -86,6 +87,8 @@ export async function find(
       tensorCosts: costs.tensors,
       ...(place.file !== undefined && { file: place.file }),
       ...(place.reportFile !== undefined && { reportFile: place.reportFile }),
+      checkpoint: original(checkpoint),
+      peakBytes: peakBytes(),
     };
     output.result(result, () => show.found(found, report, place.file ?? "standard output"));
     return recipe;

@@ -37,7 +37,7 @@ export async function readStream(path: string, signal: AbortSignal): Promise<Buf
   const parts: Buffer[] = [];
   let size = 0;
   try {
-    for await (const part of streamOf(path, signal)) {
+    for await (const part of byteStream(path, signal)) {
       size += part.length;
       if (size > HELD) throw tooLarge(path, HELD);
       parts.push(part);
@@ -61,7 +61,7 @@ export async function withStream<T>(path: string, signal: AbortSignal, use: (fil
         done(size > SPOOLED ? tooLarge(path, SPOOLED) : null, part);
       },
     });
-    await pipeline(streamOf(path, signal), count, createWriteStream(file), { signal }).catch((error: unknown) => {
+    await pipeline(byteStream(path, signal), count, createWriteStream(file), { signal }).catch((error: unknown) => {
       throw failure(path, error, signal);
     });
     if (size === 0) throw new StatepressError("bad-input", `${nameOf(path)} is empty`, { path });
@@ -76,7 +76,8 @@ export function nameOf(path: string): string {
   return path === STANDARD ? "standard input" : path;
 }
 
-function streamOf(path: string, signal: AbortSignal): AsyncIterable<Buffer> {
+/** What comes, part by part. */
+export function byteStream(path: string, signal: AbortSignal): AsyncIterable<Buffer> {
   if (path !== STANDARD) return parts(path, signal);
   // Node gives nothing to read then, and no reason.
   if (fstatSync(0).isDirectory()) throw ioError(nameOf(path), "read", { code: "EISDIR" });

@@ -1,7 +1,15 @@
 // What the page does: calls of the package, whose answers become events. Here: opening and letting go; what is done with
 // an open checkpoint stands in the files beside this one.
 
-import { type FieldValue, open, type Recipe, recipes, type SearchPoint, StatepressError } from "statepress";
+import {
+  type Checkpoint,
+  type FieldValue,
+  open,
+  type Recipe,
+  recipes,
+  type SearchPoint,
+  StatepressError,
+} from "statepress";
 import { compensates, compensating, keepsCompensating } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
 import type { Asked, Wanted, WantedStudent } from "../state/state.js";
@@ -302,6 +310,11 @@ export class Session {
   /** Stops a trial. */
   stopTrying(): void {
     this.#open?.stop("trial");
+  }
+
+  /** What a run has produced, for whoever writes it in another format. */
+  produced(run: number): Checkpoint | undefined {
+    return this.#open?.produced(run);
   }
 
   /** The produced file of a run; undefined when the worker has lost it. */

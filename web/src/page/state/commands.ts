@@ -22,23 +22,38 @@ export function recipeFile({ name }: Recipe): string {
 
 /** One line for a shell, and one more that measures. */
 export function commandLine(job: Job): string {
-  const { checkpoint, run, builtin } = job;
-  const input = quoted(pathOf(checkpoint));
-  const recipe = builtin ? run.report.recipe.name : recipeFile(run.report.recipe);
-  const set = Object.entries(checkpoint.given).map(([field, value]) => ` --set ${field}=${value}`);
-  const options = optionsOf(checkpoint, run);
+  const { checkpoint, run } = job;
   const text = quoted(textFileOf(run));
-  const tokenizer = tokenizerOf("--tokenizer", checkpoint);
+  const comparing = `compare ${quoted(pathOf(checkpoint))} ${run.file.name} --text ${text}${secondOption(run)}`;
+  const options = `${tokenizerOf("--tokenizer", checkpoint)}${optionsOf(checkpoint, run).join("")}${setOf(checkpoint)}`;
+  return `${producing(job, run.file.name)}\n${COMMAND} ${comparing}${options}`;
+}
+
+/** The line for a shell that writes the same for another tool. */
+export function exportLine(
+  job: Job,
+  out: string,
+  { format, ggufType }: { format: string; ggufType?: string | undefined },
+): string {
+  return `${producing(job, out)} --format ${format}${ggufType === undefined ? "" : ` --gguf-type ${ggufType}`}`;
+}
+
+function producing({ checkpoint, run, builtin }: Job, out: string): string {
+  const recipe = builtin ? run.report.recipe.name : recipeFile(run.report.recipe);
   const read = calibrationFileOf(run);
   const gradients = run.asked.calibration.gradients ? " --gradients" : "";
+  const tokenizer = tokenizerOf("--tokenizer", checkpoint);
   const calibrate = read === undefined ? "" : ` --calibrate ${quoted(read)}${gradients}${tokenizer}`;
-  const files = `${input} -o ${run.file.name}`;
+  const files = `${quoted(pathOf(checkpoint))} -o ${out}`;
   // A search judges its recipes by a part of the text that compressing alone would read as well.
-  const producing = run.wanted ? `search ${files}${searchOptions(run.wanted)}` : `compress ${files} --recipe ${recipe}`;
-  return [
-    `${COMMAND} ${producing}${calibrate}${set.join("")}`,
-    `${COMMAND} compare ${input} ${run.file.name} --text ${text}${secondOption(run)}${tokenizer}${options.join("")}${set.join("")}`,
-  ].join("\n");
+  const how = run.wanted ? `search ${files}${searchOptions(run.wanted)}` : `compress ${files} --recipe ${recipe}`;
+  return `${COMMAND} ${how}${calibrate}${setOf(checkpoint)}`;
+}
+
+function setOf({ given }: Opened): string {
+  return Object.entries(given)
+    .map(([field, value]) => ` --set ${field}=${value}`)
+    .join("");
 }
 
 function searchOptions({ target, fast, coded, first }: Wanted): string {

@@ -1,0 +1,90 @@
+// A produced file in the format of another tool: what it is called, and what loads it there.
+
+import type { Format, GgufType } from "statepress";
+import { exportLine, loadCommand } from "./commands.js";
+import type { Opened, RecipeRun, State } from "./state.js";
+
+/** What a run is to be taken away as. */
+export interface Elsewhere {
+  format: Format;
+  /** The type of matrices in GGUF; undefined is that which is nearest to what the recipe has left. */
+  ggufType: GgufType | undefined;
+}
+
+/** Something to copy, and what language it is in. */
+export interface Snippet {
+  label: string;
+  text: string;
+  language?: string;
+}
+
+/** The formats as somebody chooses among them. */
+export const FORMATS: readonly { format: Format; label: string; about: string }[] = [
+  {
+    format: "safetensors",
+    label: "statepress",
+    about: "Every precision as it was chosen, packed: the file that was measured.",
+  },
+  {
+    format: "plain",
+    label: "transformers",
+    about:
+      "A folder that transformers loads: config.json, the tokenizer, and weights as floats, with the values that the codes stand for. It is as large as floats are.",
+  },
+  {
+    format: "gguf",
+    label: "llama.cpp (GGUF)",
+    about: "One file that llama.cpp and what is built on it load. Matrices are rounded once more, to a type of ggml.",
+  },
+];
+
+/** Families of the research that this comes from: no other tool has a model for them. */
+const OURS = ["itera-lite", "transformer"];
+
+/** What it is called, by the name of the produced file: a file, or a folder. */
+export function nameElsewhere({ file }: RecipeRun, { format, ggufType }: Elsewhere): string {
+  const base = file.name.replace(/\.safetensors$/, "");
+  if (format === "safetensors") return file.name;
+  if (format === "plain") return base;
+  return `${base}${ggufType === undefined ? "" : `-${ggufType}`}.gguf`;
+}
+
+/** What loads it. */
+export function loadingOf(checkpoint: Opened, run: RecipeRun, as: Elsewhere): Snippet {
+  const name = nameElsewhere(run, as);
+  const { prompt } = run.asked;
+  if (as.format === "gguf") {
+    return { label: "llama.cpp", text: `llama-cli -m ${name} -p ${quoted(prompt)} -n 64` };
+  }
+  if (as.format === "safetensors") return { label: "Python", text: loadCommand(run) };
+  const folder = JSON.stringify(name);
+  if (OURS.includes(checkpoint.inspection.family)) {
+    const text = `from safetensors.torch import load_file
+
+weights = load_file(${JSON.stringify(`${name}/model.safetensors`)})`;
+    return { label: "Python", text, language: "python" };
+  }
+  const reading = `
+tokenizer = AutoTokenizer.from_pretrained(${folder})
+tokens = tokenizer(${JSON.stringify(prompt)}, return_tensors="pt")
+print(tokenizer.decode(model.generate(**tokens, max_new_tokens=64)[0]))`;
+  const withText = checkpoint.tokenizer !== undefined;
+  const text = `from transformers import AutoModelForCausalLM${withText ? ", AutoTokenizer" : ""}
+
+model = AutoModelForCausalLM.from_pretrained(${folder})${withText ? reading : ""}`;
+  return { label: "Python", text, language: "python" };
+}
+
+/** The same on the command line. */
+export function makingOf(checkpoint: Opened, run: RecipeRun, recipes: State["recipes"], as: Elsewhere): Snippet {
+  const builtin = recipes.includes(run.asked.recipe);
+  return {
+    label: "Command line for this format",
+    text: exportLine({ checkpoint, run, builtin }, nameElsewhere(run, as), as),
+  };
+}
+
+// For a shell.
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
