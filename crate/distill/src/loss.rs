@@ -90,6 +90,11 @@ impl Predictions {
     }
 }
 
+/// The mean divergence of predictions from a teacher's, both logits `[n, V]`: `KL(teacher || student)`.
+pub(crate) fn divergence(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
+    Predictions::of(student).divergence(Predictions::of(teacher), 1.0, 1.0).value
+}
+
 /// The mean negative log-likelihood of a label for each row.
 pub(crate) fn cross_entropy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
     let Predictions { logits, log_sum, .. } = Predictions::of(logits);

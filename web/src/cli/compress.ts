@@ -37,7 +37,9 @@ export async function compress(run: Run, files: string[]): Promise<number> {
     throw new UsageError("--gradients are taken over a text: --calibrate TEXT or --calibrate-ids BIN");
   }
   const healing = await readTokens(run, "recover", "recover-ids");
-  if (args.flag("steps") && !healing) throw new UsageError("--steps are those of --recover TEXT or --recover-ids BIN");
+  for (const name of ["steps", "recover-weights"] as const) {
+    if (args.flag(name) && !healing) throw new UsageError(`--${name} goes with --recover TEXT or --recover-ids BIN`);
+  }
   const preset = presetOf(recipe);
   if (preset && healing) throw new UsageError(`--recover goes with a recipe, not with the search ${preset.name}`);
   if (preset && !calibration) {
@@ -113,7 +115,7 @@ async function one(
   }
 }
 
-/** Trains what no codes stand for; what was compressed is let go. */
+/** Trains what was compressed, which is let go. */
 async function healed(
   run: Run,
   original: Checkpoint,
@@ -126,6 +128,7 @@ async function healed(
       ...running(run),
       text: calibrationOf(healing, original),
       steps: run.args.number("steps"),
+      weights: run.args.one("recover-weights"),
       onPoint: (point) => run.output.note(show.look(point)),
       beside,
     });

@@ -48,6 +48,7 @@ export const COMMANDS: Record<string, Command> = {
       "coded",
       "recover",
       "recover-ids",
+      "recover-weights",
       "steps",
       "format",
       "gguf-type",
