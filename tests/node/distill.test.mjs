@@ -135,7 +135,7 @@ test("codes that are trained heal more, in as many bytes where they are packed",
   const step = (coded) => ({ quantize: { rules: [], otherwise: "lm2", groups: { group: 16 }, coded } });
   for (const coded of [false, true]) {
     const compressed = await teacher.compress({ version: 1, name: "t", steps: [step(coded)] });
-    const asked = { text: ids, heldOut: judges, ...short, learningRate: 2e-3 };
+    const asked = { text: ids, heldOut: judges, ...short, steps: 80, learningRate: 1e-2 };
     const [vectors, all] = [
       await recover(teacher, compressed, asked),
       await recover(teacher, compressed, { ...asked, weights: "all" }),
