@@ -20,7 +20,7 @@ const MAKING: OptionName[] = [
     "compensate",
     "gradients",
   ] as const),
-  ...(["coded", "recover", "recover-ids", "steps", "format", "gguf-type"] as const),
+  ...(["coded", "recover", "recover-ids", "recover-weights", "steps", "format", "gguf-type"] as const),
 ];
 
 /** The shells that completion can be printed for. */
