@@ -103,7 +103,8 @@ pub(crate) fn untrained(model: &Trainable, index: &Index, spec: &ModelSpec) -> V
                 counted(still, "number of it", "numbers of it"),
                 plural(&still, "stays", "stay")
             );
-            findings.push(Finding::info("not-trained", message).about(&parameter.key));
+            let name = spec.names.get(index, &parameter.key).map_or(&parameter.key, |entry| &entry.name);
+            findings.push(Finding::info("not-trained", message).about(name));
         }
     }
     findings

@@ -45,6 +45,17 @@ export async function distill(
   }
 }
 
+// Of a report from before training: what codes take and lose now.
+function written(report: CompressReport, before: CompressReport | undefined): Partial<CompressReport> {
+  const now = new Map(report.tensors.map((it) => [it.name, it]));
+  const tensors = before?.tensors.map((it) => {
+    const { error: _, ...kept } = it;
+    const { bytesAfter } = now.get(it.name) ?? it;
+    return bytesAfter === it.bytesAfter ? it : { ...kept, bytesAfter };
+  });
+  return { fileBytes: report.fileBytes, bytes: report.bytes, ...(tensors && { tensors }) };
+}
+
 /** What the weights that are asked for are called where they are trained. */
 const TRAINS = { vectors: "vectors", all: "rounded" } as const;
 
@@ -77,7 +88,7 @@ export async function recover(
       const told = [...findings, ...(before?.findings ?? []), ...report.findings];
       const recovered = compressed.made({
         ...opened,
-        report: { ...report, ...before, fileBytes: report.fileBytes, findings: told },
+        report: { ...report, ...before, ...written(report, before), findings: told },
       });
       const kl = async (it: Checkpoint) =>
         (await compare(original, it, { ids: heldOut, backend: "cpu", signal, onProgress })).kl.mean;

@@ -229,11 +229,13 @@ function checkCosts(
   const allowed =
     "what a search of this checkpoint has told to onCosts, with the same `coded`, `gradients` and `first`";
   const params = new Map(inspection.tensors.map((tensor) => [tensor.name, tensor.params]));
-  // A class of rows has a part of them, and what steps leave of a tensor is not known here.
+  // A class of rows has a part of them.
   const fits = (it: SearchCosts["tensors"][number], of: number) => (it.rows ? it.params <= of : it.params === of);
   const isOther = (it: SearchCosts["tensors"][number] | null) => {
-    const known = it ? params.get(it.tensor) : undefined;
-    return !it || known === undefined || !(first.length > 0 || fits(it, known));
+    // What steps leave of a tensor is not known here, nor what they put beside it.
+    if (!it || first.length > 0) return !it;
+    const known = params.get(it.tensor);
+    return known === undefined || !fits(it, known);
   };
   if (!Array.isArray(tensors)) throw badOption("costs", "without tensors", allowed);
   const other = tensors.find(isOther);
@@ -243,12 +245,11 @@ function checkCosts(
     throw badOption("costs", "of a search with other options", allowed);
 }
 
-const isOwnHead = ({ role, tiedTo }: Checkpoint["inspection"]["tensors"][number]) => role === "head" && !tiedTo;
-
 // What an entropy coder wants of a table, as far as steps do not do it already. A head of its own rules a basis out.
 function readied({ inspection }: Checkpoint, first: readonly (StepDraft | object)[]): StepDraft[] {
   const does = (name: string) => first.some((step) => typeof step === "object" && step !== null && name in step);
-  const isTied = inspection.spec["tie_word_embeddings"]?.value === true && !inspection.tensors.some(isOwnHead);
+  // Where there is no head, or it shares its storage, the table is the head.
+  const isTied = !inspection.tensors.some(({ role, tiedTo }) => role === "head" && tiedTo === undefined);
   const hasBasis = inspection.tensors.some(({ role }) => role === "basis");
   return [
     ...(does("center") || does("basis") || hasBasis ? [] : [{ center: {} }]),

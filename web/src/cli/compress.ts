@@ -87,9 +87,9 @@ export async function askedFor(run: Run): Promise<Asked> {
   }
   const first = firstSteps(run, calibration !== undefined);
   for (const step of calibration ? [] : first) {
-    if (!("prune" in step && needsText(step.prune))) continue;
-    const need = "a text to fit to: --calibrate TEXT or --calibrate-ids BIN";
-    throw new UsageError(`--prune ${step.prune.kind} needs ${need}`);
+    const fits = "prune" in step ? needsText(step.prune) && `--prune ${step.prune.kind}` : "basis" in step && "--basis";
+    if (!fits) continue;
+    throw new UsageError(`${fits} needs a text to fit to: --calibrate TEXT or --calibrate-ids BIN`);
   }
   return { format, recipe, preset, first, calibration, healing };
 }

@@ -282,3 +282,9 @@ export function option(name: OptionName): Option {
 
 /** Options that every command takes. */
 export const COMMON: readonly OptionName[] = ["json", "quiet", "help"];
+
+/** What compress makes of a checkpoint, beside its recipe: in the key of a batch's work. */
+export const MAKING = [
+  ...(["prune", "center", "basis", "calibrate", "calibrate-ids", "ids-type", "compensate", "gradients"] as const),
+  ...(["coded", "recover", "recover-ids", "recover-weights", "steps", "format", "gguf-type"] as const),
+] as const satisfies OptionName[];

@@ -6,9 +6,9 @@
 //! the shape of `F_in` alone, which is enough for a matrix that is only looked up. Of a table that is the head as well
 //! H is `H_head + F_in`: how much of a change at the input gets to the logits, one measured divergence says ([`Probe`]).
 
-use statepress_core::Encoding;
 use statepress_core::encoding::ScaleType;
 use statepress_core::job::{Job, Progress};
+use statepress_core::{Encoding, Finding};
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::outer;
 use statepress_kernels::program::{Layout, Matrix, MatrixId, NormKind, Program};
@@ -16,6 +16,10 @@ use statepress_kernels::program::{Layout, Matrix, MatrixId, NormKind, Program};
 use crate::EngineError;
 use crate::eval::Divergence;
 use crate::models::Model;
+
+/// What stands in for gradients, in words.
+pub const SUBSTITUTE: &str =
+    "the covariance of the softmax, seen through the final norm, stands in for what takes gradients to know";
 
 /// How a table is changed to see what that costs: a few bits, plainly.
 const PROBE: Encoding = Encoding::nf4(64, ScaleType::Fp32);
@@ -146,11 +150,24 @@ impl Job for Probe {
 /// What a change of a table cost.
 pub struct Probed {
     /// In nats a token.
-    pub kl: f64,
+    kl: f64,
     change: Vec<f32>,
 }
 
 impl Probed {
+    /// Says what came of it, `size` being [`Self::size`].
+    pub fn told(&self, size: Option<f64>) -> Finding {
+        let message = match size {
+            Some(size) => format!(
+                "rounded for the logits that it makes and for what ids look up in it; of the latter {SUBSTITUTE}, times \
+                 {size:.3}, which a probe gave that cost a divergence of {:.4}",
+                self.kl
+            ),
+            None => "rounded for the logits that it makes: they explain all that a probe cost".into(),
+        };
+        Finding::info("lookup-substitute", message)
+    }
+
     /// How many times `f` is taken, by what is needed to explain the divergence together with the head's H. `None` where the
     /// head explains all of it.
     pub fn size(&self, head: &[f32], f: &[f32]) -> Option<f64> {

@@ -42,7 +42,7 @@ impl RowUse {
         known: Option<&'a Self>,
         program: &Program,
         id: MatrixId,
-        prepared: &Prepared,
+        prepared: Option<&Prepared>,
         step: f64,
     ) -> Steps<'a> {
         let alike = Steps { step, weights: None, most: f64::INFINITY };
@@ -52,7 +52,7 @@ impl RowUse {
         };
         match id {
             id if id == program.head.matrix => {
-                let most = prepared.most_for_logits(&known.entering);
+                let most = prepared.map_or(f64::INFINITY, |it| it.most_for_logits(&known.entering));
                 Steps { weights: Some(&known.head), most, ..alike }
             }
             id if id == program.table => Steps { weights: Some(&known.table), ..alike },

@@ -1,10 +1,10 @@
 //! A basis of its own for the token table.
 //!
-//! What rounding does to a row e of the table costs about `alpha e^T H e`, with alpha how much the row is used and H what the logits
+//! An error e of a row of the table costs about `alpha e^T H e`, with alpha how much the row is used and H what the logits
 //! and look-ups feel. In directions in which H is the identity and the rows, as much as they are used, have nothing in common,
 //! rounding every number by itself is the best that an entropy coder can be given (the Karhunen-Loeve transform of a
 //! source, Goyal 2001, section 3): the first directions take many bits and the last hardly any. With
-//! `C = sum_r alpha_r^0.75 e_r e_r^T` and S the root of H, the eigenvectors V of `S C S`, as rows, give rows `e S V^T` in the basis
+//! `C = sum_r alpha_r^0.75 w_r w_r^T` over rows w and S the root of H, the eigenvectors V of `S C S`, as rows, give rows `w S V^T` in the basis
 //! `B = V S^-1`. Of a table that is the head as well a look-up is then one product more with B, and so are logits; predictions are
 //! what they were, to rounding.
 //!
@@ -24,7 +24,7 @@ use statepress_kernels::program::{Op, Program};
 
 use super::change::{Along, Change, Turn};
 use super::derived::{Changes, Checkpoint, Derived, Draft, Fitted, decoded, program, real};
-use super::tying::{Tying, tying};
+use super::tying::{Tying, may_be_copy, tying};
 use crate::EngineError;
 use crate::calibrate::{
     Graded, HeadStatistics, Marks, Probe, Sample, Statistics, StatisticsOptions, head_rows,
@@ -60,6 +60,8 @@ pub(super) struct Basing {
     looked_up: Option<Vec<f32>>,
     /// How much of what stands in for it is taken, being measured.
     probe: Option<Probe>,
+    /// What is to be said of either.
+    said: Vec<Finding>,
     found: Option<Directions>,
 }
 
@@ -77,7 +79,7 @@ struct Directions {
     turn: Turn,
     /// B `[k, d]`.
     basis: Vec<f64>,
-    /// The share of what rounding costs that is in the first eighth of the directions.
+    /// The share of what rows put out that is in the first eighth of the directions.
     first: f64,
 }
 
@@ -111,6 +113,7 @@ impl Basing {
             head: None,
             looked_up: None,
             probe: None,
+            said: Vec::new(),
             found: None,
         })
     }
@@ -122,7 +125,8 @@ impl Basing {
             Some(statistics) => statistics,
             none => {
                 if let Some(fisher) = &self.fisher {
-                    self.looked_up = Graded::new(fisher, program)?.looked_up;
+                    let graded = Graded::new(fisher, program)?;
+                    (self.looked_up, self.said) = (graded.looked_up, graded.findings);
                 }
                 let sample = Sample { windows: self.step.windows, window: WINDOW };
                 let covariance_of = self.looked_up.is_none().then(|| head_rows(model)).flatten().map(Rc::new);
@@ -189,7 +193,12 @@ impl Job for Basing {
             return Ok(Some(progress));
         }
         let times = match (self.probe.take(), &self.head, &self.looked_up) {
-            (Some(probe), Some(head), Some(f)) => probe.finish()?.size(&head.h, f).unwrap_or(0.0),
+            (Some(probe), Some(head), Some(f)) => {
+                let probed = probe.finish()?;
+                let size = probed.size(&head.h, f);
+                self.said.push(probed.told(size));
+                size.unwrap_or(0.0)
+            }
             _ => 1.0,
         };
         self.find(&model, times)?;
@@ -208,12 +217,16 @@ impl Job for Basing {
         }
         let mut findings: Vec<Finding> = decoded(index, spec, &changes).into_iter().collect();
         let message = format!(
-            "its rows are written in a basis of its own, of {d} directions, of which the first {} have {:.0} % of what rounding costs: \
+            "its rows are written in a basis of its own, of which the first {} directions have {:.0} % of what rows put out: \
              predictions stay what they were",
             d.div_ceil(8),
             100.0 * first
         );
         findings.push(Finding::info("own-basis", message).about(&table));
+        findings.extend(self.said.into_iter().map(|finding| match finding.tensor {
+            None => finding.about(&table),
+            Some(_) => finding,
+        }));
         Ok(Based { left: derived.over(source.clone()), findings })
     }
 }
@@ -263,7 +276,15 @@ fn width(d: usize) -> usize {
 
 /// What a basis leaves, by arithmetic alone.
 pub(super) fn planned(index: &Index, spec: &ModelSpec) -> Result<(Index, ModelSpec), EngineError> {
-    let d = program(spec)?.hidden_size();
+    let (program, names) = (program(spec)?, &spec.names);
+    let d = program.hidden_size();
+    // Whether equal shapes are equal numbers, only weights tell.
+    if names.get(index, HEAD).is_some()
+        && names.shared_head(index).is_none()
+        && may_be_copy(index, names).is_none()
+    {
+        return Err(own_head(index, spec, &program));
+    }
     let (derived, ..) = derive(index, spec, 0, Rc::new(Turn::sized(d, width(d))), vec![0.0; width(d) * d])?;
     Ok((derived.index, derived.spec))
 }
@@ -280,9 +301,13 @@ fn check(
     {
         return Ok(());
     }
+    Err(own_head(index, spec, &program))
+}
+
+fn own_head(index: &Index, spec: &ModelSpec, program: &Program) -> EngineError {
     let head = real(spec, index, &program.matrix(program.head.matrix).key);
     let allowed = format!("models whose table is the head as well: {head} is a matrix of its own");
-    Err(EngineError::option("basis", "asked for", allowed))
+    EngineError::option("basis", "asked for", allowed)
 }
 
 /// The checkpoint with its table in a basis, what changed in it, and the table's name.

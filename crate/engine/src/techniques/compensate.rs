@@ -18,7 +18,7 @@ use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use crate::EngineError;
 use crate::calibrate::{
-    Calibration, Graded, HeadStatistics, Marks, Measured, Probe, RowUse, Sample, Statistics,
+    Calibration, Graded, HeadStatistics, Marks, Measured, Probe, RowUse, SUBSTITUTE, Sample, Statistics,
     StatisticsOptions, entered, head_rows, in_basis, lookup_substitute,
 };
 use crate::error::listed;
@@ -78,8 +78,6 @@ enum Use {
 const NO_MATRIX: &str = "the model neither multiplies by them nor looks them up";
 const NO_HEAD: &str =
     "they are looked up, and the rows of the head, which tell what logits feel of that, cannot be read";
-const SUBSTITUTE: &str =
-    "the covariance of the softmax, seen through the final norm, stands in for what takes gradients to know";
 const SHARED: &str = "one scale covers parts that meet different inputs";
 
 impl Compensate {
@@ -219,15 +217,7 @@ impl Compensate {
         let size = probed.size(h, f);
         let times = size.unwrap_or(0.0) as f32;
         self.table = Some(h.iter().zip(f).map(|(h, f)| h + times * f).collect());
-        let message = match size {
-            Some(size) => format!(
-                "rounded for the logits that it makes and for what ids look up in it; of the latter {SUBSTITUTE}, times \
-                 {size:.3}, which a probe gave that cost a divergence of {:.4}",
-                probed.kl
-            ),
-            None => "rounded for the logits that it makes: they explain all that a probe cost".into(),
-        };
-        self.findings.push(Finding::info("lookup-substitute", message).about(tensor));
+        self.findings.push(probed.told(size).about(tensor));
         Ok(None)
     }
 

@@ -195,7 +195,7 @@ pub(super) fn program(spec: &ModelSpec) -> Result<Rc<Program>, EngineError> {
     spec.program.clone().ok_or_else(|| {
         let why = spec.refusal.as_deref().unwrap_or("the model is not known");
         let reason = format!(
-            "what cannot be run cannot be pruned or centered, as nobody knows what goes together: {why}"
+            "what cannot be run cannot be pruned, centered or given a basis, as nobody knows what goes together: {why}"
         );
         EngineError::UnknownModel { reason }
     })

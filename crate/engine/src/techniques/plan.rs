@@ -72,7 +72,7 @@ pub fn plan(
         planned.plan.pruned = pruned;
         measured_against(&mut planned.plan, &before);
         if first.any(Step::needs_calibration) {
-            let message = "the recipe prunes by what the model computes: compressing needs a calibration text, and its sizes \
+            let message = "a step of the recipe depends on what the model computes: compressing needs a calibration text, and its sizes \
                            are these";
             planned.plan.findings.push(Finding::info("needs-calibration", message));
         }

@@ -50,9 +50,12 @@ impl Compensate {
             let h = self.h(id, *use_).ok_or_else(not_measured)?;
             let prepared = Prepared::new(h, groups.cols, options.damping, &entry.name);
             let rounded = match step {
-                Some(step) => {
-                    prepared.round_in_steps(values, groups, self.steps(id, &prepared, step), options.passes)
-                }
+                Some(step) => prepared.round_in_steps(
+                    values,
+                    groups,
+                    self.steps(id, Some(&prepared), step),
+                    options.passes,
+                ),
                 None => gptq::round(&prepared, values, coding, groups, &options),
             };
             codes.extend(rounded.codes);
@@ -95,8 +98,8 @@ impl Compensate {
         pieces.map(piece).collect()
     }
 
-    /// Steps for the rows of a matrix.
-    fn steps(&self, id: MatrixId, prepared: &Prepared, step: f64) -> Steps<'_> {
+    /// Steps for the rows of a matrix, none of them too large for what is prepared.
+    fn steps(&self, id: MatrixId, prepared: Option<&Prepared>, step: f64) -> Steps<'_> {
         let program = &self.model.info.program;
         match self.graded.as_ref().and_then(|it| it.rows(program, id)) {
             Some(weights) => Steps { step, weights: Some(weights), most: f64::INFINITY },
@@ -120,7 +123,7 @@ impl Compensate {
         let step = |&id: &MatrixId| {
             let (values, groups) = part(program.matrix(id), values, Group::Row);
             let prepared = Prepared::new(self.h(id, *use_)?, groups.cols, self.options.damping, &entry.name);
-            let Steps { weights, .. } = self.steps(id, &prepared, 1.0);
+            let Steps { weights, .. } = self.steps(id, None, 1.0);
             Some(prepared.usual_step(values, groups, weights).ln())
         };
         let logs: Option<Vec<f64>> = matrices.iter().map(step).collect();
