@@ -19,6 +19,8 @@ import { type Work, workOf } from "./work.js";
 export async function batch(run: Run, manifest: string): Promise<number> {
   // Standard output has lines about files alone, whatever goes wrong.
   const output = new Output(false, run.output.quiet, run.output.messages);
+  // Whoever does not hear of the rest must not take it for done.
+  process.stdout.prependListener("error", () => process.exit(TRANSIENT));
   try {
     return await allOf({ ...run, output }, manifest);
   } catch (thrown) {

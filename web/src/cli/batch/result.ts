@@ -142,6 +142,7 @@ async function publish(from: string, to: string, names: readonly string[]): Prom
     try {
       // What takes the place of a folder must find none there; a record that is in the way is of what is replaced.
       if ((await stat(made)).isDirectory() && (await isThere(place))) await rename(place, join(from, `old-${name}`));
+      await synced(made);
       await rename(made, place);
       await synced(to);
     } catch (error) {
