@@ -145,7 +145,7 @@ export const OPTIONS = {
     number: { from: 1, to: Number.MAX_SAFE_INTEGER, whole: true },
     help: "stop with an error where the process takes more memory than that; looked at between tensors",
   },
-  output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
+  output: { value: "OUT", short: "o", offers: "file", help: "the file, or the folder, to write; - is stdout" },
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
   force: { help: "replace files that exist" },
   format: {
