@@ -1,12 +1,12 @@
 //! Searches for the best recipe at several sizes, carries them out, and puts what was predicted beside what is measured.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--fast] [--tiny]
+//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--fast] [--tensors] [--tiny]
 //! ```
 //!
 //! `MODEL` is a folder; the texts are token ids. The first 16,384 ids of the calibration text are read: the last quarter
 //! of them judges while searching. `STEPS` is a JSON list of recipe steps that come before; `FILE` is what the example
-//! `gradients` of crate/distill writes; `--tiny` searches fast and
+//! `gradients` of crate/distill writes; `--tensors` lists what each tensor takes; `--tiny` searches fast and
 //! measures two windows only.
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use statepress::{
 };
 use statepress_tests::files::{gradients, open_folder};
 
-const USAGE: &str = "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--fast] [--tiny]";
+const USAGE: &str = "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--fast] [--tensors] [--tiny]";
 
 fn ids(path: &str) -> Vec<u32> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -43,7 +43,8 @@ fn followed(
         false => base.compress(recipe, Box::new(sink.clone())),
     };
     let report = run(job.unwrap(), |_| {}).unwrap();
-    (report, Checkpoint::open(sink.take(), OpenOptions::default()).unwrap())
+    let bytes = sink.take();
+    (report, Checkpoint::open(bytes, OpenOptions::default()).unwrap())
 }
 
 fn main() {
@@ -106,5 +107,9 @@ fn main() {
             card.kl.mean,
             card.perplexity_change
         );
+        for tensor in report.plan.tensors.iter().filter(|tensor| has("--tensors") && tensor.params >= 1024) {
+            let bits = 8.0 * tensor.bytes_after as f64 / tensor.params as f64;
+            println!("  {:40} {:8} bytes {bits:.2} bits", tensor.name, tensor.bytes_after);
+        }
     }
 }

@@ -83,7 +83,7 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   const coded = await search(checkpoint, { ratio: 6 }, { ...asked, coded: true, first });
   assert.deepEqual(
     coded.recipe.steps.flatMap((step) => Object.keys(step)),
-    ["prune", "center", "quantize"],
+    ["prune", "center", "basis", "quantize"],
   );
   const { rules } = coded.recipe.steps[2].quantize;
   assert.ok(rules.filter(({ precision, step }) => precision === "int8" && step > 0).length > 3, JSON.stringify(rules));

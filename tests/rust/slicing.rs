@@ -170,7 +170,7 @@ fn narrowed(base: &Checkpoint, count: usize) -> Option<Checkpoint> {
         Op::Norm { norm, x, .. } if x.value == program.hidden => Some(*norm),
         _ => None,
     });
-    let norms: Vec<_> = norms.chain([program.norm]).collect();
+    let norms: Vec<_> = norms.chain(program.head.norm).collect();
     let of_norms: Vec<String> = norms
         .iter()
         .flat_map(|norm| {
@@ -196,7 +196,7 @@ fn narrowed(base: &Checkpoint, count: usize) -> Option<Checkpoint> {
         let mut weight = vec![1.0; d];
         if let Some(key) = norm.weight.and_then(key) {
             file.change(&file.name(&key)?, |numbers, _| {
-                if *norm == program.norm && is_tied {
+                if Some(*norm) == program.head.norm && is_tied {
                     numbers.fill(0.75 / LENGTH);
                 }
                 weight.copy_from_slice(numbers);
@@ -204,7 +204,7 @@ fn narrowed(base: &Checkpoint, count: usize) -> Option<Checkpoint> {
         }
         if let NormKind::Layer { bias } = norm.kind {
             file.change(&file.name(&key(bias)?)?, |numbers, shape| {
-                let length = if *norm == program.norm && is_tied { LENGTH } else { 1.0 };
+                let length = if Some(*norm) == program.head.norm && is_tied { LENGTH } else { 1.0 };
                 numbers.iter_mut().zip(&weight).for_each(|(x, weight)| *x /= weight * length);
                 project(numbers, shape, 0, &q);
                 numbers.iter_mut().zip(&weight).for_each(|(x, weight)| *x *= weight);

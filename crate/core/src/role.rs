@@ -14,6 +14,8 @@ pub enum Role {
     Table,
     /// A row for every position.
     Positions,
+    /// The directions that the rows of the table, and of positions, are written in.
+    Basis,
     /// Makes logits, where the table does not.
     Head,
     /// Weights and biases of a norm.
@@ -54,9 +56,10 @@ pub enum Role {
 
 impl Role {
     /// Every role there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Table,
         Self::Positions,
+        Self::Basis,
         Self::Head,
         Self::Norm,
         Self::Conv,
@@ -82,6 +85,7 @@ impl Role {
         match self {
             Self::Table => "table",
             Self::Positions => "positions",
+            Self::Basis => "basis",
             Self::Head => "head",
             Self::Norm => "norm",
             Self::Conv => "conv",
@@ -108,6 +112,7 @@ impl Role {
         match self {
             Self::Table => "a row for every token of the vocabulary",
             Self::Positions => "a row for every position",
+            Self::Basis => "the directions that the rows of the table are written in",
             Self::Head => "makes the logits",
             Self::Norm => "scales what a norm has normalised",
             Self::Conv => "mixes a channel's last few inputs",

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use statepress_core::Role;
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::{Fisher, OutputFisher};
 use statepress_engine::EngineError;
 use statepress_engine::calibrate::{Sample, part, spaced};
-use statepress_kernels::program::{MatrixId, Program};
+use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use crate::interpret::{self, Batch};
 use crate::loss::Mixture;
@@ -82,9 +83,15 @@ impl TakeFisher {
         // Of the sum over tokens; the loss is a mean.
         let slope = DRAWN.loss(logits, None, labels).slope.mul_scalar(tokens as f64);
         let gradients = (slope.matmul(head).autodiff() * hidden).sum().backward();
+        let program = &self.model.program;
         for (place, gradient) in pass.sensed(gradients) {
             let (sum, square) = match place {
-                Place::LookUp => (&mut self.looked_up, gradient.clone().transpose().matmul(gradient)),
+                // Of rows in a basis: those that they stand for.
+                Place::LookUp if program.end().1.is_some() => continue,
+                Place::LookUp => (&mut self.looked_up, outer(gradient)),
+                Place::Output(id) if is_look_up(program, id) => {
+                    (&mut self.looked_up, outer(gradient.mul_scalar(program.table_scale())))
+                }
                 Place::Output(id) => (self.outputs.entry(id).or_default(), gradient.square().sum_dim(0)),
             };
             *sum = Some(match sum.take() {
@@ -124,6 +131,17 @@ impl TakeFisher {
         }
         Ok(())
     }
+}
+
+/// `sum g g^T`.
+fn outer(gradient: Tensor<2>) -> Tensor<2> {
+    gradient.clone().transpose().matmul(gradient)
+}
+
+/// Whether a matrix makes looked-up rows of what they are written in.
+fn is_look_up(program: &Program, id: MatrixId) -> bool {
+    let matrix = program.matrix(id);
+    matrix.role == Role::Basis && matrix.layout == Layout::Transposed
 }
 
 impl Job for TakeFisher {

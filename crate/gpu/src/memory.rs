@@ -44,7 +44,7 @@ pub(crate) struct Places {
     values: Vec<Rows>,
     /// `[capacity, d]`: the residual stream.
     pub hidden: u32,
-    /// `[capacity, d]`: the final norm's output.
+    /// `[capacity, k]`, and room for `[capacity, d]`: what enters the head.
     pub norm: u32,
     /// `[capacity, E]`
     pub router: u32,
@@ -91,7 +91,7 @@ impl Places {
         let place = |n: usize| Rows::whole(slots[program.slots.of(ValueId(n))], program.widths[n]);
         places.values = (0..program.widths.len()).map(place).collect();
         places.hidden = places.values[program.hidden.0].at;
-        places.norm = take(capacity * d);
+        places.norm = take(capacity * d.max(program.width(program.head.x)));
 
         let (mut experts, mut slots, mut middle) = (0, 0, 0);
         for (n, node) in program.nodes.iter().enumerate() {

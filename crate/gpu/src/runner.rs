@@ -248,7 +248,7 @@ impl Runner for GpuRunner {
     }
 
     async fn hidden(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError> {
-        let d = self.network.hidden_size;
+        let d = self.network.program.width(self.network.program.head.x);
         let sequence = self.ready()?;
         let into = sequence.read_back(rows.len() * d)?;
         let control = wgsl::Control { n: rows.len() as u32, row: rows.start as u32, ..sequence.control() };

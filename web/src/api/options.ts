@@ -18,6 +18,7 @@ import type {
   Recipe,
   Rule,
   SearchCosts,
+  TableBasis,
   TrainingPoint,
 } from "./types/statepress.js";
 
@@ -94,6 +95,7 @@ export interface RecipeDraft {
 export type StepDraft =
   | { readonly prune: PruneDraft }
   | { readonly center: Center }
+  | { readonly basis: Partial<TableBasis> }
   | { readonly quantize: QuantizeDraft };
 
 /** A prune step as it is written: ranked by `l2`, without repair, in all layers, if it says nothing else. */
@@ -157,7 +159,8 @@ export interface SearchOptions extends Running {
   fast?: boolean | undefined;
   /**
    * Entropy-code what is quantized: sizes are those of the file then, and instead of a number of bits each tensor is given a
-   * step between its levels, as far apart as its part in the predictions allows. The token table is centered first.
+   * step between its levels, as far apart as its part in the predictions allows. The token table is centered first, and written
+   * in a basis of its own where it is the head as well.
    */
   coded?: boolean | undefined;
   /** Steps of a recipe that come first, such as pruning: the search begins with what they leave. */

@@ -7,7 +7,7 @@ import type { Environment } from "./environment.js";
 import { badOption, StatepressError } from "./errors.js";
 import { fisherOf } from "./gradients.js";
 import { library } from "./library.js";
-import type { CompareOptions, CompressOptions, SearchOptions } from "./options.js";
+import type { CompareOptions, CompressOptions, SearchOptions, StepDraft } from "./options.js";
 import { type Preset, stepsBefore } from "./presets.js";
 import type { Compared } from "./second.js";
 import type {
@@ -188,7 +188,7 @@ async function costsOf(
   };
   if (!first) return measured(checkpoint);
   const left = await checkpoint.compress(first.recipe, {
-    ...(readsText(first) && { calibration: read }),
+    ...(readsText(first) && { calibration: read, gradients: fisher }),
     beside,
     ...running,
   });
@@ -204,14 +204,14 @@ async function costsOf(
   }
 }
 
-// What the steps that come first will do; what is quantized is for the search to find. The codes of a table that is
-// centered are smaller, and fewer bytes are an entropy coder's gain alone.
+// What the steps that come first will do; what is quantized is for the search to find. A table that is centered, and that is
+// written in a basis of its own, has codes of which an entropy coder makes fewer bytes; nothing else gains by either.
 async function planned(checkpoint: Checkpoint, first: unknown, coded: boolean): Promise<Plan | undefined> {
   if (!Array.isArray(first) || first.some(quantizes)) {
     const value = Array.isArray(first) ? "with a quantize step" : String(first);
     throw badOption("first", value, "a list of steps of a recipe that come before quantize");
   }
-  const steps = coded && !first.some(centers) ? [...first, { center: {} }] : first;
+  const steps = coded ? [...first, ...readied(checkpoint, first)] : first;
   return steps.length === 0 ? undefined : checkpoint.plan({ version: 1, name: "first", steps });
 }
 
@@ -238,7 +238,18 @@ function checkCosts(
     throw badOption("costs", "of a search with other options", allowed);
 }
 
-const centers = (step: unknown) => typeof step === "object" && step !== null && "center" in step;
+const isOwnHead = ({ role, tiedTo }: Checkpoint["inspection"]["tensors"][number]) => role === "head" && !tiedTo;
+
+// What an entropy coder wants of a table, as far as steps do not do it already. A head of its own rules a basis out.
+function readied({ inspection }: Checkpoint, first: readonly (StepDraft | object)[]): StepDraft[] {
+  const does = (name: string) => first.some((step) => typeof step === "object" && step !== null && name in step);
+  const isTied = inspection.spec["tie_word_embeddings"]?.value === true && !inspection.tensors.some(isOwnHead);
+  const hasBasis = inspection.tensors.some(({ role }) => role === "basis");
+  return [
+    ...(does("center") || does("basis") || hasBasis ? [] : [{ center: {} }]),
+    ...(does("basis") || hasBasis || !isTied ? [] : [{ basis: {} }]),
+  ];
+}
 
 // What no recipe is predicted to reach is an error of its option; any other error is one of the search.
 function outOfReach(error: unknown): undefined {

@@ -1,17 +1,11 @@
 // The commands: what each takes and does, and where it is. Help and shell completion are made from this table.
 
 import type { Command } from "./command.js";
-import { COMMON, type Option, type OptionName, option } from "./options.js";
+import { COMMON, MAKING, MEASURING, type Option, type OptionName, option } from "./options.js";
 import { table } from "./output.js";
 
 const OPENING: OptionName[] = ["set", "weights", "tokenizer", "build"];
-const MEASURING: OptionName[] = ["ids-type", "window", "limit", "offset", "backend"];
 const PROTOCOL: OptionName[] = ["text", "ids", ...MEASURING];
-/** What compress makes of a checkpoint. */
-const MAKING: OptionName[] = [
-  ...(["recipe", "prune", "center", "calibrate", "calibrate-ids", "ids-type", "compensate", "gradients"] as const),
-  ...(["coded", "recover", "recover-ids", "steps", "format", "gguf-type"] as const),
-];
 
 /** The shells that completion can be printed for. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -34,7 +28,7 @@ export const COMMANDS: Record<string, Command> = {
   plan: {
     operands: ["FILE..."],
     does: "predict what a recipe will do; reads no weights",
-    options: ["recipe", "prune", "center", "coded", ...OPENING],
+    options: ["recipe", "prune", "center", "basis", "coded", ...OPENING],
     run: async (run, files) => (await import("./look.js")).plan(run, files),
   },
   compress: {
@@ -57,6 +51,7 @@ export const COMMANDS: Record<string, Command> = {
         "ids-type",
         "prune",
         "center",
+        "basis",
         "gradients",
         "fast",
         "coded",

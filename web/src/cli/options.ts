@@ -121,6 +121,9 @@ export const OPTIONS = {
   center: {
     help: "move the mean row of the token table to a bias first: it predicts the same, and codes that are entropy-coded get smaller",
   },
+  basis: {
+    help: "write the rows of the token table in a basis of its own first, as a calibration text says: the same predictions, smaller once entropy-coded",
+  },
   gradients: {
     help: "round by what the loss feels as well: gradients over the calibration text, as long as training on it once",
   },
@@ -274,3 +277,12 @@ export function option(name: OptionName): Option {
 
 /** Options that every command takes. */
 export const COMMON: readonly OptionName[] = ["json", "quiet", "help"];
+
+/** Options that say what compress makes of a checkpoint. */
+export const MAKING: readonly OptionName[] = [
+  ...(["recipe", "prune", "center", "basis", "calibrate", "calibrate-ids", "ids-type", "compensate"] as const),
+  ...(["gradients", "coded", "recover", "recover-ids", "steps", "format", "gguf-type"] as const),
+];
+
+/** Options that say how a model is measured. */
+export const MEASURING: readonly OptionName[] = ["ids-type", "window", "limit", "offset", "backend"];

@@ -1,4 +1,4 @@
-// What options change of a recipe: --prune and --center put steps before its own, --coded says how codes are stored.
+// What options change of a recipe: --prune, --center and --basis put steps before its own, --coded says how codes are stored.
 
 import { coded, quantizes } from "../api/coded.js";
 import { type PruneDraft, type Recipe, type RecipeInput, recipes, type StepDraft } from "../api/node.js";
@@ -19,10 +19,12 @@ export async function changed({ args }: Run, recipe: RecipeInput, steps: readonl
   return asked ? coded(pruned as Recipe) : pruned;
 }
 
-/** The steps that --prune and --center ask for. `reads`: whether there is a text for the model to read. */
+/** The steps that --prune, --center and --basis ask for. `reads`: whether there is a text for the model to read. */
 export function firstSteps({ args }: Run, reads: boolean): StepDraft[] {
   const prunes = pruning(args, "prune", reads);
-  return args.flag("center") ? [...prunes, { center: {} }] : prunes;
+  const centers: StepDraft[] = args.flag("center") ? [{ center: {} }] : [];
+  const bases: StepDraft[] = args.flag("basis") ? [{ basis: {} }] : [];
+  return [...prunes, ...centers, ...bases];
 }
 
 /** The prune steps that an option asks for. */

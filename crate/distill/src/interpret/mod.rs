@@ -54,7 +54,7 @@ impl Batch {
 
 /// What a pass gives.
 pub(crate) struct Output {
-    /// What enters the head, `[windows * len, d]`.
+    /// What enters the head, `[windows * len, k]`.
     pub hidden: Tensor<2>,
     /// How unevenly tokens are spread over experts, summed over mixtures; `None` without any.
     pub imbalance: Option<Tensor<1>>,
@@ -68,7 +68,11 @@ pub(crate) fn forward(pass: &Pass, batch: &Batch) -> Output {
     for node in &program.nodes {
         interpreter.run(&node.op);
     }
-    let hidden = interpreter.normalise(&program.norm, interpreter.whole(program.hidden));
+    let last = interpreter.whole(program.head.x);
+    let hidden = match &program.head.norm {
+        Some(norm) => interpreter.normalise(norm, last),
+        None => last,
+    };
     Output { hidden, imbalance: interpreter.imbalance }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use statepress_core::Finding;
 use statepress_core::report::{Fisher, OutputFisher};
 use statepress_core::words::counted;
+use statepress_core::{Finding, Role};
 use statepress_kernels::program::{Layout, MatrixId, Op, Program};
 
 use super::entered;
@@ -17,7 +17,7 @@ const LEAST: f32 = 0.02;
 /// How much rows of a model's matrices matter, by gradients, where those were taken.
 #[derive(Default)]
 pub struct Graded {
-    /// `F_in`, `[d, d]`, until somebody takes it.
+    /// `F_in` of the residual stream, `[d, d]`, until somebody takes it.
     pub looked_up: Option<Vec<f32>>,
     /// How much each output of a matrix matters: 1 in the mean over all matrices of its tensor.
     outputs: BTreeMap<MatrixId, Vec<f32>>,
@@ -43,7 +43,8 @@ impl Graded {
         }
         let fits = |id: MatrixId| known(id).is_some_and(|it| it.rows.len() == program.matrix(id).rows);
         let mut unfit = BTreeSet::new();
-        if fisher.looked_up.len() != table.cols * table.cols {
+        let d = program.hidden_size();
+        if fisher.looked_up.len() != d * d {
             unfit.insert(table.key.clone());
         }
         // Of experts of which some were removed nobody knows which are left.
@@ -59,6 +60,10 @@ impl Graded {
         let mut outputs = BTreeMap::new();
         for id in entered(program).into_iter().filter(|&id| id != program.head.matrix) {
             let matrix = program.matrix(id);
+            // A basis came after them, and its rows are not told apart.
+            if matrix.role == Role::Basis {
+                continue;
+            }
             match known(id).filter(|_| fits(id) && !renumbered.contains(&id)) {
                 Some(it) => drop(outputs.insert(id, weights(&it.rows, mean(fisher, &it.key)))),
                 None => drop(unfit.insert(matrix.key.clone())),

@@ -46,7 +46,7 @@ pub(super) struct HeadSums {
 
 impl HeadSums {
     pub fn new(program: &Program, table: Option<Rc<Vec<f32>>>) -> Self {
-        let (d, vocab_size) = (program.hidden_size(), program.vocab_size);
+        let (d, vocab_size) = (program.matrix(program.head.matrix).cols, program.vocab_size);
         let means = vec![0.0; table.as_ref().map_or(0, |_| d * d)];
         Self {
             d,

@@ -11,7 +11,7 @@ use statepress_core::encoding::ScaleType;
 use statepress_core::job::{Job, Progress};
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::outer;
-use statepress_kernels::program::{Layout, MatrixId, NormKind, Program};
+use statepress_kernels::program::{Layout, Matrix, MatrixId, NormKind, Program};
 
 use crate::EngineError;
 use crate::eval::Divergence;
@@ -28,11 +28,23 @@ const WINDOWS: usize = 4;
 const MORE: f64 = 2.0;
 
 /// The substitute of a model's `F_in`, whose softmax has the covariance
-/// [`HeadStatistics::covariance`](super::HeadStatistics::covariance).
+/// [`HeadStatistics::covariance`](super::HeadStatistics::covariance). Of a table with a basis of its own both are about what
+/// its rows are written in.
 pub fn of_model(model: &Model, covariance: &[f32]) -> Vec<f32> {
-    let norm = &model.info.program.norm;
-    let gain = norm.weight.map(|id| model.network().vector(id));
-    substitute(covariance, gain, matches!(norm.kind, NormKind::Layer { .. }))
+    let (norm, basis) = model.info.program.end();
+    let gain = norm.and_then(|norm| norm.weight).map(|id| model.network().vector(id));
+    let takes_mean = norm.is_some_and(|norm| matches!(norm.kind, NormKind::Layer { .. }));
+    let Some(basis) = basis else { return substitute(covariance, gain, takes_mean) };
+    let Matrix { rows: k, cols: d, .. } = *model.info.program.matrix(basis);
+    let of_stream = outer::congruent(covariance, &rows(model, basis), [k, d]);
+    in_basis(model, substitute(&of_stream, gain, takes_mean))
+}
+
+/// What the loss feels of directions of the residual stream, `[d, d]`, as what it feels of what the table's rows are written in.
+pub fn in_basis(model: &Model, of_stream: Vec<f32>) -> Vec<f32> {
+    let Some(basis) = model.info.program.end().1 else { return of_stream };
+    let Matrix { rows: k, cols: d, .. } = *model.info.program.matrix(basis);
+    outer::congruent(&of_stream, &outer::transposed(&rows(model, basis), d), [d, k])
 }
 
 /// In place of `F_in`, up to its size: `P G S G P` with S the covariance of the softmax, `[d, d]`, G the weights of the

@@ -18,9 +18,9 @@ mod windows;
 
 pub use fisher::{Graded, part};
 pub use head::HeadStatistics;
-pub use lookup::{Probe, Probed, head_rows, of_model as lookup_substitute};
+pub use lookup::{Probe, Probed, head_rows, in_basis, of_model as lookup_substitute};
 pub use marks::Marks;
-pub use rows::RowUse;
+pub use rows::{RowUse, mirrored, used_rows};
 pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions, entered, groups};
 pub use windows::{Sample, spaced, windows};
 

@@ -2,6 +2,7 @@
 //! looked up. Steps that are chosen for an entropy coder are as large as a row can bear, and classes of rows are cut in that order.
 
 use statepress_kernels::gptq::{Prepared, Steps};
+use statepress_kernels::linear::outer;
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use super::head::HeadStatistics;
@@ -15,20 +16,19 @@ pub struct RowUse {
     /// Of the head's rows, and of the table's: 1 in the mean.
     head: Vec<f32>,
     table: Vec<f32>,
-    /// The largest step of the head's weights.
-    most: f64,
+    /// `mean x x^T` of what enters the head.
+    entering: Vec<f32>,
     /// Rows by how much they matter to the head, the most first.
     order: Vec<u32>,
 }
 
 impl RowUse {
     /// By how the head is used, and `H = mean x x^T` of what enters it.
-    pub fn new(head: &HeadStatistics, h: &[f32], damping: f64) -> Self {
-        let prepared = Prepared::new(h, h.len().isqrt(), damping, "the head");
+    pub fn new(head: &HeadStatistics, h: &[f32]) -> Self {
         let table = weights(&head.mean).into_iter().map(|weight| weight.max(LEAST)).collect();
         let mut order: Vec<u32> = (0..head.alpha.len() as u32).collect();
         order.sort_by(|&a, &b| head.alpha[b as usize].total_cmp(&head.alpha[a as usize]));
-        Self { head: weights(&head.alpha), table, most: prepared.most_for_logits(), order }
+        Self { head: weights(&head.alpha), table, entering: h.to_vec(), order }
     }
 
     /// `rows` rows of the head or the table, the most used first: those beyond the vocabulary, which nobody uses, last.
@@ -37,8 +37,14 @@ impl RowUse {
         known.chain(self.order.len() as u32..rows as u32).collect()
     }
 
-    /// Steps for the rows of a matrix, which are taken to matter alike where nothing is known.
-    pub fn steps<'a>(known: Option<&'a Self>, program: &Program, id: MatrixId, step: f64) -> Steps<'a> {
+    /// Steps for the rows of a matrix that is rounded as it was prepared, which are taken to matter alike where nothing is known.
+    pub fn steps<'a>(
+        known: Option<&'a Self>,
+        program: &Program,
+        id: MatrixId,
+        prepared: &Prepared,
+        step: f64,
+    ) -> Steps<'a> {
         let alike = Steps { step, weights: None, most: f64::INFINITY };
         // Scales of what is transposed are of its columns.
         let Some(known) = known.filter(|_| program.matrix(id).layout != Layout::Transposed) else {
@@ -46,7 +52,8 @@ impl RowUse {
         };
         match id {
             id if id == program.head.matrix => {
-                Steps { weights: Some(&known.head), most: known.most, ..alike }
+                let most = prepared.most_for_logits(&known.entering);
+                Steps { weights: Some(&known.head), most, ..alike }
             }
             id if id == program.table => Steps { weights: Some(&known.table), ..alike },
             _ => alike,
@@ -66,6 +73,33 @@ fn weights(uses: &[f32]) -> Vec<f32> {
     powers.into_iter().map(|power| (power / mean.max(f64::MIN_POSITIVE)) as f32).collect()
 }
 
+/// `sum_r use_r^0.75 e_r e_r^T` of rows e `[V, d]`: what is seldom used is badly known, and counts a little more.
+pub fn used_rows(rows: &[f32], uses: &[f32], d: usize) -> Vec<f64> {
+    let mut sums = vec![0.0f64; d * d];
+    let mut block = Vec::new();
+    for (rows, uses) in rows.chunks(d * 256).zip(uses.chunks(256)) {
+        block.clear();
+        for (row, &used) in rows.chunks_exact(d).zip(uses) {
+            let fourth = f64::from(used).max(0.0).sqrt().sqrt();
+            let root = fourth * fourth.sqrt();
+            block.extend(row.iter().map(|x| f64::from(*x) * root));
+        }
+        let x = outer::Strided { values: block.as_slice(), stride: d };
+        outer::add((&mut sums, d), x, x, block.len() / d, [d, d], outer::Area::Upper);
+    }
+    mirrored(sums, d)
+}
+
+/// Copies what lies right of the diagonal to its left.
+pub fn mirrored(mut square: Vec<f64>, d: usize) -> Vec<f64> {
+    for i in 1..d {
+        for j in 0..i {
+            square[i * d + j] = square[j * d + i];
+        }
+    }
+    square
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,8 +116,8 @@ mod tests {
             h: vec![1.0, 0.0, 0.0, 1.0],
             covariance: None,
         };
-        let rows = RowUse::new(&head, &head.h, 0.01);
+        let rows = RowUse::new(&head, &head.h);
         assert_eq!(rows.order(3), [0, 1, 2], "padding is last");
-        assert!(rows.head[1] < 1e-5 && rows.table[1] == LEAST && rows.most.is_finite());
+        assert!(rows.head[1] < 1e-5 && rows.table[1] == LEAST);
     }
 }

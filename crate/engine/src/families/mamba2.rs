@@ -28,6 +28,7 @@ pub(crate) const ENTRY: Entry = Entry {
     aliases: &[
         ("backbone.embedding.weight", "backbone.embeddings.weight"),
         ("backbone.embedding.bias", "backbone.embeddings.bias"),
+        ("backbone.embedding.basis", "backbone.embeddings.basis"),
     ],
     table: "backbone.embeddings.weight",
     fields: &[

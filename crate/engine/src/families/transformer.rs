@@ -23,7 +23,7 @@ pub(crate) const ENTRY: Entry = Entry {
 };
 
 fn declare(b: &mut Builder) -> Result<(), EngineError> {
-    let [vocab_size, d] = b.shape("embedding.weight")?;
+    let [vocab_size, d] = b.table_shape("embedding.weight")?;
     let [positions, _] = b.shape::<2>("position_embedding.weight")?;
     let n_layers = b.count("blocks.")?;
     b.fields.counted("vocab_size", vocab_size, "rows of embedding.weight");

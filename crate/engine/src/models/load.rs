@@ -114,7 +114,7 @@ impl<B: Backend> Load<B> {
             other => other.into(),
         };
         let mut whole = Some(tensor);
-        for used in uses {
+        for (n, used) in uses.iter().enumerate() {
             match *used {
                 Use::Vector(id) => {
                     if let Some(tensor) = &whole {
@@ -129,6 +129,8 @@ impl<B: Backend> Load<B> {
                             .map(|tensor| codecs::part(tensor, index, count))
                             .transpose()
                             .map_err(|error| failed(error.into()))?,
+                        // A basis is read from either side, all others once.
+                        Layout::Plain | Layout::Transposed if n + 1 < uses.len() => whole.clone(),
                         Layout::Plain | Layout::Transposed => whole.take(),
                     };
                     let transposed = self.program.matrix(id).layout == Layout::Transposed;

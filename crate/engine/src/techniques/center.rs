@@ -13,7 +13,7 @@ use statepress_kernels::codecs;
 use statepress_kernels::program::{Matrix, Op, Program, VectorSource};
 
 use super::change::Change;
-use super::derived::{Changes, Checkpoint, Derived, Fitted, decoded, program, real};
+use super::derived::{Changes, Checkpoint, Derived, Draft, Fitted, decoded, program, real};
 use crate::EngineError;
 use crate::families::ModelSpec;
 
@@ -76,6 +76,10 @@ fn derive(
             reason: "no table is looked up, so none can be centered".into(),
         });
     };
+    if program.end().1.is_some() {
+        let allowed = "tables without a basis of their own: center goes before basis";
+        return Err(EngineError::option("center", "asked for", allowed));
+    }
     let mut changes = Changes::default();
     let mut add = |key: &str, row: Vec<f32>| {
         let change = Change { added: Some(Rc::new(row)), ..Change::none(key) };
@@ -93,18 +97,19 @@ fn derive(
         VectorSource::Key(key) => Some(key),
         VectorSource::Constant(_) => None,
     });
-    let (derived, to) = match known {
+    let (draft, to) = match known {
         Some(bias) => {
             add(bias, moved);
-            (Derived::new(index, spec, len, &changes, &mut Fitted::default())?, real(spec, index, bias))
+            (Draft::new(index, spec, len, &changes, &mut Fitted::default()), real(spec, index, bias))
         }
         None => {
             let table = real(spec, index, &table.key);
             let bias = format!("{}bias", table.strip_suffix("weight").unwrap_or(&format!("{table}.")));
-            let derived = Derived::new(index, spec, len, &changes, &mut Fitted::default())?;
-            (derived.with_tensor(&bias, vec![moved.len()], Rc::new(moved))?, bias)
+            let draft = Draft::new(index, spec, len, &changes, &mut Fitted::default());
+            (draft.with_tensor(&bias, vec![moved.len()], Rc::new(moved)), bias)
         }
     };
+    let derived = draft.understood()?;
     match &derived.spec.refusal {
         None => Ok((derived, changes, to)),
         Some(reason) => Err(EngineError::option(

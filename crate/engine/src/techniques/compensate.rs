@@ -12,14 +12,14 @@ use std::rc::Rc;
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::GptqOptions;
 use statepress_core::words::counted;
-use statepress_core::{Coding, Entry, Finding, Group, Index, Tensor};
+use statepress_core::{Coding, Entry, Finding, Group, Index, Role, Tensor};
 use statepress_kernels::codecs;
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use crate::EngineError;
 use crate::calibrate::{
     Calibration, Graded, HeadStatistics, Marks, Measured, Probe, RowUse, Sample, Statistics,
-    StatisticsOptions, entered, head_rows, lookup_substitute,
+    StatisticsOptions, entered, head_rows, in_basis, lookup_substitute,
 };
 use crate::error::listed;
 use crate::families::ModelSpec;
@@ -59,6 +59,8 @@ pub(crate) struct Compensate {
 /// What a tensor that is to be coded is to the model.
 struct Wanted {
     matrices: Vec<MatrixId>,
+    /// The same numbers read the other way round.
+    copies: Vec<MatrixId>,
     use_: Use,
 }
 
@@ -104,6 +106,12 @@ impl Compensate {
         let (mut wanted, mut order) = (BTreeMap::new(), Vec::new());
         for &name in tensors {
             let Some(matrices) = inside.remove(name) else { continue };
+            // A basis is multiplied by from either side; the head, where errors count more, reads its rows.
+            let is_copy = |id: &MatrixId| {
+                let matrix = program.matrix(*id);
+                matrix.role == Role::Basis && matrix.layout == Layout::Transposed
+            };
+            let (copies, matrices): (Vec<MatrixId>, Vec<MatrixId>) = matrices.into_iter().partition(is_copy);
             let (matrices, use_) = match matrices[..] {
                 [id] if id == table && (tied || head == table) => (vec![head], Use::Both),
                 [id] if !entered.contains(&id) => (vec![id], Use::LookedUp),
@@ -114,7 +122,7 @@ impl Compensate {
                 // What they are rounded for is known once the head was measured.
                 Use::LookedUp | Use::Both => order.push(head),
             }
-            wanted.insert(name.to_string(), Wanted { matrices, use_ });
+            wanted.insert(name.to_string(), Wanted { matrices, copies, use_ });
         }
         if wanted.is_empty() {
             let allowed = "none, as the recipe codes no matrix of the model";
@@ -124,7 +132,7 @@ impl Compensate {
         order.retain(|id| seen.insert(*id));
         let looks_up = wanted.values().any(|it: &Wanted| it.use_ != Use::Multiplied);
         let mut graded = fisher.map(|fisher| Graded::new(&fisher, program)).transpose()?;
-        let lookups = graded.as_mut().and_then(|it| it.looked_up.take());
+        let lookups = graded.as_mut().and_then(|it| it.looked_up.take()).map(|f| in_basis(model, f));
         let by_gradients = lookups.is_some();
         let substituted = looks_up && !by_gradients;
         let covariance_of = substituted.then(|| head_rows(model)).flatten().map(Rc::new);
@@ -154,7 +162,7 @@ impl Compensate {
 
     /// Reads on where more has to be known of a tensor; `None` when it can be coded.
     pub async fn prepare(&mut self, tensor: &str) -> Result<Option<Progress>, EngineError> {
-        let Some(Wanted { matrices, use_ }) = self.tensors.get(tensor) else { return Ok(None) };
+        let Some(Wanted { matrices, use_, .. }) = self.tensors.get(tensor) else { return Ok(None) };
         let (head, use_) = (self.model.info.program.head.matrix, *use_);
         let known = match use_ {
             Use::LookedUp => self.lookups.is_some() && self.rows.is_some(),
@@ -165,7 +173,7 @@ impl Compensate {
             self.read = progress.is_none();
             for measured in self.statistics.take() {
                 if let Some(head) = &measured.head {
-                    self.rows = Some(RowUse::new(head, &measured.h, self.options.damping));
+                    self.rows = Some(RowUse::new(head, &measured.h));
                 }
                 let covariance = measured.head.as_ref().and_then(|head| head.covariance.as_ref());
                 if let Some(covariance) = covariance {
@@ -299,9 +307,9 @@ impl Compensate {
     pub fn replaced(&self, name: &str, tensor: Tensor) -> Result<Model, EngineError> {
         let program = &self.model.info.program;
         let mut model = self.model.clone();
-        let Some(Wanted { matrices, use_ }) = self.tensors.get(name) else { return Ok(model) };
+        let Some(Wanted { matrices, copies, use_ }) = self.tensors.get(name) else { return Ok(model) };
         let failed = |error| EngineError::Codec { tensor: name.into(), error };
-        for &id in matrices {
+        for &id in matrices.iter().chain(copies) {
             let part = match program.matrix(id).layout {
                 Layout::Part { index, count } => codecs::part(&tensor, index, count).map_err(failed)?,
                 Layout::Plain | Layout::Transposed => tensor.clone(),

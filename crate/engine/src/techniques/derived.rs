@@ -25,10 +25,17 @@ pub(super) type Changes = Pairs<String, Option<Change>>;
 /// Numbers that were fitted, by usual key.
 pub(super) type Fitted = Pairs<String, Rc<Vec<f32>>>;
 
-/// A checkpoint made of another one, until it is joined with the bytes of that.
+/// A checkpoint made of another one, understood anew, until it is joined with the bytes of that.
 pub(super) struct Derived {
     pub index: Index,
     pub spec: ModelSpec,
+    regions: Vec<Region>,
+    begin: u64,
+}
+
+/// The same while it is put together.
+pub(super) struct Draft {
+    index: Index,
     regions: Vec<Region>,
     begin: u64,
 }
@@ -70,15 +77,9 @@ fn dtype(entry: &Entry, change: &Change) -> DType {
     }
 }
 
-impl Derived {
-    /// What the changes leave, understood anew, as if it were opened. `len` are the bytes of the source.
-    pub fn new(
-        index: &Index,
-        spec: &ModelSpec,
-        len: u64,
-        changes: &Changes,
-        values: &mut Fitted,
-    ) -> Result<Self, EngineError> {
+impl Draft {
+    /// What the changes leave. `len` are the bytes of the source.
+    pub fn new(index: &Index, spec: &ModelSpec, len: u64, changes: &Changes, values: &mut Fitted) -> Self {
         let mut by_position: Vec<Option<&(String, Option<Change>)>> = vec![None; index.tensors.len()];
         let mut changed: Vec<&str> = Vec::new();
         for change in &changes.0 {
@@ -121,32 +122,33 @@ impl Derived {
             regions.push(region);
         }
         let index = Index { tensors, config: Some(config(spec)), ..index.clone() };
-        let spec = infer(&index, &Hints::default())?;
-        Ok(Self { index, spec, regions, begin: len })
+        Self { index, regions, begin: len }
     }
 
     /// Adds a tensor to it, in float32.
-    pub fn with_tensor(
-        mut self,
-        name: &str,
-        shape: Vec<usize>,
-        values: Rc<Vec<f32>>,
-    ) -> Result<Self, EngineError> {
+    pub fn with_tensor(mut self, name: &str, shape: Vec<usize>, values: Rc<Vec<f32>>) -> Self {
         let end = self.regions.last().map_or(self.begin, |region| region.begin + region.len);
         let region = Region::new(end, &shape, DType::F32, Numbers::Held(values));
         self.index.tensors.push(region.entry(name, shape));
         self.regions.push(region);
-        self.spec = infer(&self.index, &Hints::default())?;
-        Ok(self)
+        self
     }
 
     /// Sets a field that the shapes do not tell.
-    pub fn with_config(mut self, fields: Map<String, Value>) -> Result<Self, EngineError> {
+    pub fn with_config(mut self, fields: Map<String, Value>) -> Self {
         self.index.config.get_or_insert_default().extend(fields);
-        self.spec = infer(&self.index, &Hints::default())?;
-        Ok(self)
+        self
     }
 
+    /// Understands it anew, as if it were opened.
+    pub fn understood(self) -> Result<Derived, EngineError> {
+        let Self { index, regions, begin } = self;
+        let spec = infer(&index, &Hints::default())?;
+        Ok(Derived { index, spec, regions, begin })
+    }
+}
+
+impl Derived {
     /// The checkpoint, whose other bytes are those of `of`.
     pub fn over(self, of: Rc<dyn Source>) -> Checkpoint {
         let Self { index, spec, regions, begin } = self;

@@ -8,6 +8,7 @@ use statepress_core::recipe::{PruneKind, Step};
 use statepress_core::report::{CompressReport, FileReport, Fisher, Plan, Pruned};
 use statepress_core::{Finding, Index, Recipe, Sink, Source};
 
+use super::basis::{self, Basing};
 use super::center;
 use super::compress::Compress;
 use super::derived::Checkpoint;
@@ -42,6 +43,7 @@ enum Stage {
     Prune(Box<Pruning>),
     Slice(Box<Slicing>),
     Center(Checkpoint),
+    Basis(Box<Basing>),
     /// What the first steps left is loaded, as errors are made up for by what enters it.
     Load(Box<Load<Cpu>>, Checkpoint),
     Compress(Box<Compress>),
@@ -117,6 +119,10 @@ impl Follow {
                 Ok(Stage::Prune(Box::new(Pruning::new(left, &step, self.ids.as_ref(), model)?)))
             }
             Some(Step::Center(_)) => Ok(Stage::Center(left)),
+            Some(Step::Basis(step)) => {
+                let basing = Basing::new(left, step, (self.ids.as_ref(), self.fisher.clone()), model)?;
+                Ok(Stage::Basis(Box::new(basing)))
+            }
             _ if compensates(&self.recipe)? => {
                 let load = Load::new(Cpu, left.source.clone(), left.index.clone(), left.spec.clone())?;
                 Ok(Stage::Load(Box::new(load), left))
@@ -153,6 +159,11 @@ impl Follow {
                 self.findings.extend(findings);
                 self.begin(left, None)
             }
+            Stage::Basis(job) => {
+                let based = job.finish()?;
+                self.findings.extend(based.findings);
+                self.begin(based.left, None)
+            }
             Stage::Load(job, left) => self.compress(left, Some(&job.finish()?)),
             Stage::Compress(_) => Ok(ended),
         }
@@ -177,6 +188,7 @@ pub(super) fn outline(index: &Index, spec: &ModelSpec, recipe: &Recipe) -> Resul
                 (index, spec)
             }
             Step::Center(_) => center::planned(&left.index, &left.spec)?,
+            Step::Basis(_) => basis::planned(&left.index, &left.spec)?,
             Step::Quantize(_) => break,
         };
     }
@@ -192,6 +204,7 @@ impl Job for Follow {
             let progress = match &mut self.stage {
                 Some(Stage::Prune(job)) => job.step().await?,
                 Some(Stage::Slice(job)) => job.step().await?,
+                Some(Stage::Basis(job)) => job.step().await?,
                 Some(Stage::Load(job, _)) => job.step().await?,
                 Some(Stage::Compress(job)) => return job.step().await,
                 Some(Stage::Center(_)) => None,

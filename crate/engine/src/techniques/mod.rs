@@ -1,5 +1,6 @@
 //! What is done to checkpoints: recipes, the plan they stand for, and carrying it out.
 
+mod basis;
 mod builtin;
 mod center;
 mod change;

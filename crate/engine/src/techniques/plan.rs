@@ -274,7 +274,7 @@ pub(crate) fn quantize_step(recipe: &Recipe) -> Result<Option<&Quantize>, Engine
     let mut found = None;
     for step in &recipe.steps {
         match step {
-            Step::Prune(_) | Step::Center(_) => {}
+            Step::Prune(_) | Step::Center(_) | Step::Basis(_) => {}
             Step::Quantize(_) if found.is_some() => {
                 let hint = "a recipe has one quantize step; merge the rules".to_string();
                 return Err(EngineError::UnsupportedStep { step: "second quantize".into(), hint });

@@ -13,7 +13,7 @@ mod small;
 use std::rc::Rc;
 
 use statepress_kernels::backend::Moments;
-use statepress_kernels::program::{MatrixId, Node, Op, ValueId};
+use statepress_kernels::program::{Head, MatrixId, Node, Op, ValueId};
 use statepress_kernels::shaders::{self as wgsl, Kernel, Rows, THREADS};
 
 use crate::memory::Places;
@@ -133,22 +133,24 @@ impl GpuNetwork {
     /// Logits of the last token, among the kept ones.
     pub(crate) fn kept_logits(&self, places: &Places, exact: bool) -> Vec<Part> {
         let mut list = self.list(places, true, exact);
+        let Head { x, norm, .. } = &self.program.head;
         for (head, w, mapped) in self.head() {
             let params = wgsl::Matvec {
                 w,
-                norm: list.norm(&self.program.norm, self.hidden_size),
+                norm: norm.as_ref().map_or_else(Default::default, |norm| list.norm(norm, self.hidden_size)),
                 affine: self.head_affine(),
-                x: places.hidden,
+                x: places.value(*x).at,
                 y: places.kept,
                 lanes: lanes(&w),
                 rows_of: mapped.map_or(0, |mapped| mapped.rows_of),
                 wanted: self.vocab_size as u32,
                 ..wgsl::Matvec::default()
             };
-            let overrides = [&["NORM", "KEPT"], mapped_override(mapped)].concat();
+            let normed: &[&str] = if norm.is_some() { &["NORM"] } else { &[] };
+            let overrides = [normed, &["KEPT"], mapped_override(mapped)].concat();
             list.push(Kernel::Matvec, &overrides, &params, &[head], row_groups(w.rows, params.lanes, 1));
-            let vectors = list.norm_vectors(&self.program.norm, self.hidden_size);
-            list.moves(vectors, self.hidden_size + w.rows as usize);
+            let vectors = norm.as_ref().map_or(0, |norm| list.norm_vectors(norm, self.hidden_size));
+            list.moves(vectors, (w.cols + w.rows) as usize);
         }
         list.parts
     }
@@ -223,11 +225,16 @@ impl<'a> List<'a> {
         self.parts
     }
 
-    /// The final norm of many rows, and where that then is.
+    /// Has what enters the head of many rows at hand, and says where.
     fn final_norm(&mut self) -> Rows {
-        let (network, d) = (self.network, self.network.hidden_size);
-        let (from, to) = (Rows::whole(self.places.hidden, d), Rows::whole(self.places.norm, d));
-        self.norm_rows(&network.program.norm, d, from, to);
+        let head = &self.network.program.head;
+        let (from, width) = (self.places.value(head.x), self.network.program.width(head.x));
+        let to = Rows::whole(self.places.norm, width);
+        match &head.norm {
+            Some(norm) => self.norm_rows(norm, width, from, to),
+            // Which rows are wanted says `control.row`, which no product knows.
+            None => self.copy_rows(from, to, width),
+        }
         to
     }
 

@@ -158,16 +158,15 @@ impl List<'_> {
             Op::Gate { x, z, z_scale, y } => self.gate(*x, *z, self.places.value(*y), *z_scale, None),
             Op::Attention(attention) => self.attention(attention),
             Op::Experts(experts) => self.experts(at, experts),
-            Op::Copy { x, y } => {
-                let params = wgsl::CopyRows {
-                    x: self.places.rows(*x),
-                    y: self.places.rows(*y),
-                    width: x.width as u32,
-                };
-                self.push(Kernel::Copy, &[], &params, &[], [across(x.width), self.tokens(), ONE]);
-                self.moves(0, 2 * x.width);
-            }
+            Op::Copy { x, y } => self.copy_rows(self.places.rows(*x), self.places.rows(*y), x.width),
         }
+    }
+
+    /// Columns of rows, copied.
+    pub(super) fn copy_rows(&mut self, x: Rows, y: Rows, width: usize) {
+        let params = wgsl::CopyRows { x, y, width: width as u32 };
+        self.push(Kernel::Copy, &[], &params, &[], [across(width), self.tokens(), ONE]);
+        self.moves(0, 2 * width);
     }
 
     /// A norm as kernels take it.

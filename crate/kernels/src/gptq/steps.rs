@@ -76,10 +76,23 @@ impl Prepared<'_> {
         (sum / f64::from(count.max(1))).exp()
     }
 
-    /// The largest step of a weight for rows that make logits of what was prepared for.
-    pub fn most_for_logits(&self) -> f64 {
-        let Some(u) = &self.factor else { return f64::INFINITY };
-        let left = (0..self.cols).map(|at| f64::from(u[at * (self.cols + 1)]).powi(-2)).sum::<f64>();
+    /// The largest step of a weight for rows that make logits of inputs with `h = mean x x^T` `[cols, cols]`: errors that are
+    /// passed on by U are `z U` with z independent and of size `step / U_jj`, so that the noise of a logit is
+    /// `step^2 / 12 sum_j (U h U^T)_jj / U_jj^2`.
+    pub fn most_for_logits(&self, h: &[f32]) -> f64 {
+        let (Some(u), cols) = (&self.factor, self.cols) else { return f64::INFINITY };
+        let noise = |(at, row): (usize, &[f32])| {
+            let of = |i: usize| {
+                let h = &h[self.order[i] * cols..][..cols];
+                self.order[at..]
+                    .iter()
+                    .zip(&row[at..])
+                    .map(|(&j, u)| f64::from(h[j]) * f64::from(*u))
+                    .sum::<f64>()
+            };
+            (at..cols).map(|i| f64::from(row[i]) * of(i)).sum::<f64>() / f64::from(row[at]).powi(2)
+        };
+        let left: f64 = u.chunks_exact(cols.max(1)).enumerate().map(noise).sum();
         (12.0 * LOGIT_NOISE / left).sqrt()
     }
 }
@@ -135,6 +148,6 @@ mod tests {
         let usual = prepared(&h, 2).usual_step(&[1.0, -1.0, 4.0, -4.0], groups, None);
         assert!((usual - 1.0).abs() < 1e-6, "{usual}");
         // Independent inputs of size 1 and 16 rows' worth of noise: 12 * 0.8 / 2 columns.
-        assert!((prepared(&h, 2).most_for_logits() - (12.0f64 * 0.8 / 2.0).sqrt()).abs() < 1e-6);
+        assert!((prepared(&h, 2).most_for_logits(&h) - (12.0f64 * 0.8 / 2.0).sqrt()).abs() < 1e-6);
     }
 }

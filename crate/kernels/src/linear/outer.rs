@@ -127,6 +127,24 @@ pub fn add_gram(sums: &mut [f32], rows: &[f32], d: usize) {
     mirror(sums, d);
 }
 
+/// `A^T B` of A `[count, m]` and B `[count, n]`.
+pub fn product<T: Number>(a: &[T], b: &[T], [m, n]: [usize; 2]) -> Vec<T> {
+    let mut out = vec![T::default(); m * n];
+    let (a, b) = (Strided { values: a, stride: m }, Strided { values: b, stride: n });
+    add((&mut out, n), a, b, a.values.len() / m.max(1), [m, n], Area::Whole);
+    out
+}
+
+/// `A^T S A` of a symmetric S `[n, n]` and A `[n, m]`: what S says of directions, said of the columns of A.
+pub fn congruent<T: Number>(square: &[T], a: &[T], [n, m]: [usize; 2]) -> Vec<T> {
+    product(a, &product(square, a, [n, m]), [m, m])
+}
+
+/// The same with rows as columns, of `[rows, cols]`.
+pub fn transposed<T: Number>(a: &[T], cols: usize) -> Vec<T> {
+    (0..cols).flat_map(|col| a.iter().skip(col).step_by(cols).copied()).collect()
+}
+
 /// Copies what lies right of the diagonal of `[d, d]` to its left.
 pub fn mirror(square: &mut [f32], d: usize) {
     for i in 1..d {

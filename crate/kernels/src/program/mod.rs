@@ -42,9 +42,7 @@ pub struct Program {
     pub axes: Vec<Axis>,
     /// The residual stream.
     pub hidden: ValueId,
-    /// Of the residual stream after the last layer.
-    pub norm: Norm,
-    /// What makes logits of that.
+    /// What makes logits once all nodes have run.
     pub head: Head,
     /// The token table.
     pub table: MatrixId,
@@ -113,7 +111,11 @@ pub enum StateSize {
 /// What makes logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Head {
-    /// `[V, d]`.
+    /// What it reads, `[n, k]`: the residual stream after the last layer, unless the table has a basis of its own.
+    pub x: ValueId,
+    /// Of what it reads; `None`: a node has done it.
+    pub norm: Option<Norm>,
+    /// `[V, k]`.
     pub matrix: MatrixId,
     /// Logits are multiplied by it.
     pub scale: f32,
@@ -138,6 +140,25 @@ impl Program {
     /// d: the width of the residual stream.
     pub fn hidden_size(&self) -> usize {
         self.width(self.hidden)
+    }
+
+    /// The norm behind the last layer, and the basis of the table that reads it where the table has one.
+    pub fn end(&self) -> (Option<Norm>, Option<MatrixId>) {
+        let writer =
+            |value: ValueId| self.nodes.iter().rev().map(|node| &node.op).find(|op| op.writes() == value);
+        match (self.head.norm, writer(self.head.x)) {
+            (None, Some(Op::Linear(Linear { w, x, .. }))) => match writer(x.value) {
+                Some(Op::Norm { norm, .. }) => (Some(*norm), Some(*w)),
+                _ => (None, Some(*w)),
+            },
+            (norm, _) => (norm, None),
+        }
+    }
+
+    /// What rows of the table are multiplied by where they are looked up.
+    pub fn table_scale(&self) -> f32 {
+        let scale = |node: &Node| if let Op::Embed { scale, .. } = node.op { Some(scale) } else { None };
+        self.nodes.iter().find_map(scale).unwrap_or(1.0)
     }
 
     /// How many layers there are.

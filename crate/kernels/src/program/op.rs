@@ -323,6 +323,13 @@ pub struct Expert {
     pub down: MatrixId,
 }
 
+impl Linear {
+    /// `y = W x`, and nothing else.
+    pub fn new(w: MatrixId, x: View, y: ValueId) -> Self {
+        Self { w, bias: None, row_scale: None, x_scale: 1.0, y_scale: 1.0, x, y, add: false }
+    }
+}
+
 impl View {
     /// Some columns of it.
     pub fn part(self, first: usize, width: usize) -> Self {

@@ -13,8 +13,8 @@ pub struct Slots {
 
 impl Slots {
     /// Gives every value the first slot that is free from its first mention to its last. The residual
-    /// stream has one of its own.
-    pub fn new(nodes: &[Node], widths: &[usize], hidden: ValueId) -> Self {
+    /// stream has one of its own, and what the head reads is there in the end.
+    pub fn new(nodes: &[Node], widths: &[usize], hidden: ValueId, last: ValueId) -> Self {
         let mut lives: Vec<Option<(usize, usize)>> = vec![None; widths.len()];
         for (at, node) in nodes.iter().enumerate() {
             let watched = node.records.iter().filter_map(|record| match record.what {
@@ -25,6 +25,9 @@ impl Slots {
                 let life = lives[value.0].get_or_insert((at, at));
                 life.1 = at;
             }
+        }
+        if let Some(life) = &mut lives[last.0] {
+            life.1 = usize::MAX;
         }
         lives[hidden.0] = Some((0, usize::MAX));
         let mut order: Vec<usize> = (0..widths.len()).collect();
@@ -75,14 +78,14 @@ mod tests {
     #[test]
     fn values_share_slots_once_the_earlier_is_read_for_the_last_time() {
         let mut nodes = vec![copy(0, 1), copy(1, 2), copy(2, 3), copy(3, 0)];
-        let slots = Slots::new(&nodes, &[8, 4, 2, 16], ValueId(0));
+        let slots = Slots::new(&nodes, &[8, 4, 2, 16], ValueId(0), ValueId(0));
         assert_eq!(slots.of(ValueId(1)), slots.of(ValueId(3)), "1 ends where 2 is written, 3 begins after");
         assert_ne!(slots.of(ValueId(1)), slots.of(ValueId(2)), "one is read while the other is written");
         let room = [0, 1, 2, 3].map(|value| slots.widths()[slots.of(ValueId(value))]);
         assert_eq!(room, [8, 16, 2, 16], "a shared slot has room for the widest");
         assert_eq!(slots.widths().len(), 3);
         nodes.push(Node { op: Op::Activate { activation: Activation::Silu, y: ValueId(1) }, ..copy(0, 0) });
-        let slots = Slots::new(&nodes, &[8, 4, 2, 16], ValueId(0));
+        let slots = Slots::new(&nodes, &[8, 4, 2, 16], ValueId(0), ValueId(0));
         assert_ne!(slots.of(ValueId(1)), slots.of(ValueId(3)));
         assert_ne!(slots.of(ValueId(3)), slots.of(ValueId(0)), "the residual stream lives throughout");
     }

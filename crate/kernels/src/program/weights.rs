@@ -115,6 +115,8 @@ pub enum AxisName {
     Vocab,
     /// Positions.
     Position,
+    /// Directions that the rows of a table with a basis of its own are written in.
+    Basis,
     /// Channels inside an SSM block.
     Inner,
     /// States of a channel or a head.

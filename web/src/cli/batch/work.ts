@@ -7,23 +7,17 @@ import { UsageError } from "../args.js";
 import type { Run } from "../command.js";
 import { askedFor } from "../compress.js";
 import { readRecipe } from "../files.js";
-import { type OptionName, option } from "../options.js";
+import { MAKING, MEASURING, type OptionName, option } from "../options.js";
 import { isStream, nameOf } from "../streams.js";
 import { packageVersion } from "../version.js";
 import { digest, hashFile, type Input, keyOf } from "./identity.js";
 import type { Entry } from "./manifest.js";
 
-/** Options of compress that say what is made: what they name is in the key of the work. */
-const MAKING = [
-  ...(["prune", "center", "calibrate", "calibrate-ids", "ids-type", "compensate", "gradients", "coded"] as const),
-  ...(["recover", "recover-ids", "steps", "format", "gguf-type", "set", "weights"] as const),
-] as const satisfies OptionName[];
-
-/** Options of compare that say how is measured. */
-const MEASURING = ["ids-type", "window", "limit", "offset", "backend"] as const satisfies OptionName[];
+/** What is in the key of the work besides the recipe: options of compress that say what is made, and of opening what is read. */
+const KEYED: readonly OptionName[] = [...MAKING.filter((it) => it !== "recipe"), "set", "weights"];
 
 /** Options of both that change no number. */
-const RUNNING = ["tokenizer", "build", "max-memory"] as const satisfies OptionName[];
+const RUNNING: readonly OptionName[] = ["tokenizer", "build", "max-memory"];
 
 /** What all entries have in common. */
 export interface Work {
@@ -70,7 +64,7 @@ export async function workOf(run: Run): Promise<Work> {
     );
   }
   const making: [string, readonly string[]][] = [];
-  for (const name of MAKING) {
+  for (const name of KEYED) {
     const values = args.values.get(name);
     if (values === undefined) continue;
     const isFile = option(name).offers === "file";
@@ -105,7 +99,7 @@ export function keyOfEntry(work: Work, { set, weights }: Entry, recipe: object, 
 
 /** The command line that makes the result of an entry. */
 export function compressLine({ args }: Run, work: Work, entry: Entry, out: string): string[] {
-  const options = passed(args, [...MAKING, ...RUNNING, "quiet"], entry);
+  const options = passed(args, [...KEYED, ...RUNNING, "quiet"], entry);
   return ["compress", `--output=${out}`, `--recipe=${recipeName(work, entry)}`, ...options, "--", entry.path];
 }
 

@@ -214,7 +214,7 @@ impl Arch {
 
     /// What is not quite the same there.
     pub fn told(&self, program: &Program) -> Option<Finding> {
-        let eps = program.norm.eps;
+        let eps = program.head.norm?.eps;
         let other = program.nodes.iter().find_map(|node| match &node.op {
             Op::Norm { norm, .. } if norm.eps != eps => Some(norm.eps),
             Op::GatedNorm { norm: Some(norm), .. } if norm.eps != eps => Some(norm.eps),

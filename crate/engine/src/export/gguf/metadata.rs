@@ -49,11 +49,13 @@ pub(super) fn model(
     put("block_count", whole(layers).into());
     put("vocab_size", whole(program.matrix(program.table).rows).into());
     put("feed_forward_length", by_layer(feed_forward(program)));
-    let eps = match program.norm.kind {
-        NormKind::Rms => "attention.layer_norm_rms_epsilon",
-        NormKind::Layer { .. } => "attention.layer_norm_epsilon",
-    };
-    put(eps, program.norm.eps.into());
+    if let Some(norm) = program.head.norm {
+        let eps = match norm.kind {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer { .. } => "attention.layer_norm_epsilon",
+        };
+        put(eps, norm.eps.into());
+    }
 
     let attention = |of: fn(&Attention) -> usize| -> Vec<u32> {
         let mut each = vec![0; layers];

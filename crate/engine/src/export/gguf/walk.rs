@@ -57,6 +57,8 @@ impl Walked {
     /// # Errors
     /// An op that llama.cpp's architecture does not have.
     pub fn new(program: &Program, arch: &Arch, spec: &ModelSpec) -> Result<Self, EngineError> {
+        let norm =
+            program.head.norm.ok_or_else(|| arch.refused("", "has a table with a basis of its own"))?;
         let mut walk = Walk {
             program,
             arch,
@@ -80,7 +82,7 @@ impl Walked {
             walk.op(&node.op)?;
         }
         walk.block.clear();
-        walk.norm("output_norm", &program.norm)?;
+        walk.norm("output_norm", &norm)?;
         walk.rope_factors()?;
         if program.head.matrix != program.table {
             let scale = if arch.has_scales { 1.0 } else { program.head.scale };

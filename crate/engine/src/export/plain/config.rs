@@ -234,7 +234,8 @@ fn state_space(program: &Program) -> Option<(usize, usize)> {
 /// What a program does that `transformers` has no field for.
 fn beyond(spec: &ModelSpec, program: &Program) -> Option<String> {
     let pure = program.nodes.iter().any(|node| matches!(node.op, Op::SelectiveScan { .. } | Op::Ssd(_)));
-    let layer_norm = pure && matches!(program.norm.kind, NormKind::Layer { .. });
+    let layer_norm =
+        pure && program.head.norm.is_some_and(|norm| matches!(norm.kind, NormKind::Layer { .. }));
     let has = |is: fn(&Op) -> bool| program.nodes.iter().any(|node| is(&node.op));
     let attends = has(|op| matches!(op, Op::Attention(_)));
     let original = program.matrix(program.table).key.starts_with("backbone.");
@@ -244,6 +245,7 @@ fn beyond(spec: &ModelSpec, program: &Program) -> Option<String> {
     let what = match () {
         () if odd => "a state space that is no whole number of times as wide as the residual stream",
         () if layer_norm => "LayerNorm in the place of RMS norms",
+        () if program.head.norm.is_none() => "a table with a basis of its own",
         () if has(|op| matches!(op, Op::Copy { .. })) => "a gated network beside its state space",
         () if original && attends => "layers of attention",
         () => return None,

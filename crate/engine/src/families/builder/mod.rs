@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use statepress_core::{Finding, Role};
 use statepress_kernels::program::{
-    Axis, AxisId, AxisName, Head, Layout, Matrix, MatrixId, Node, Norm, Program, Record, Segment, Slots,
-    State, ValueId, Vector, View, Watched,
+    Axis, AxisId, AxisName, Head, Layout, Matrix, MatrixId, Node, Program, Record, Segment, Slots, State,
+    ValueId, Vector, View, Watched,
 };
 
 mod ops;
@@ -47,7 +47,9 @@ pub(crate) struct Builder<'a> {
     axes: Vec<Axis>,
     hidden: Option<ValueId>,
     table: Option<MatrixId>,
-    end: Option<(Norm, Head)>,
+    end: Option<Head>,
+    /// The key of the table's own basis, and its directions.
+    basis: Option<(String, Segment)>,
     vocab_size: usize,
     max_tokens: Option<usize>,
     error: Option<EngineError>,
@@ -77,6 +79,7 @@ impl<'a> Builder<'a> {
             hidden: None,
             table: None,
             end: None,
+            basis: None,
             vocab_size: 0,
             max_tokens: None,
             error: None,
@@ -131,6 +134,13 @@ impl<'a> Builder<'a> {
         Ok(shape)
     }
 
+    /// Rows of a table, and numbers of what is looked up in it.
+    pub fn table_shape(&self, table: &str) -> Result<[usize; 2], EngineError> {
+        let [rows, k] = self.shape(table)?;
+        let basis = beside(table, "basis");
+        Ok([rows, if self.has(&basis) { self.shape::<2>(&basis)?[1] } else { k }])
+    }
+
     /// The number of `PREFIX.0.`, `PREFIX.1.`, ... without a gap.
     pub fn count(&self, prefix: &str) -> Result<usize, EngineError> {
         let prefix = self.key(prefix);
@@ -150,7 +160,7 @@ impl<'a> Builder<'a> {
     /// The width of the token table, whose rows and columns are reported. Rows beyond the vocabulary of
     /// the configuration are padding.
     pub fn vocabulary(&mut self, table: &str) -> Result<usize, EngineError> {
-        let [rows, d] = self.shape(table)?;
+        let [rows, d] = self.table_shape(table)?;
         let from = format!("rows of {table}");
         let value = self.fields.optional("vocab_size");
         let claimed =
@@ -346,8 +356,8 @@ impl<'a> Builder<'a> {
         let Some(table) = self.table else { return Ok(()) };
         let matrix = if self.has(HEAD) {
             let dims = self.matrices[table.0].dims.clone();
-            let [rows, cols] = dims;
-            self.bare_matrix(HEAD, Role::Head, rows, cols, Layout::Plain)
+            let [rows, _] = dims;
+            self.bare_matrix(HEAD, Role::Head, rows, channels, Layout::Plain)
         } else {
             if let Tied::AsConfigured { default } = tied {
                 let why = "the family's default";
@@ -361,7 +371,9 @@ impl<'a> Builder<'a> {
             }
             table
         };
-        self.end = Some((norm, Head { matrix, scale }));
+        let turned = if matrix == table { self.onto_basis(norm) } else { None };
+        let norm = turned.is_none().then_some(norm);
+        self.end = Some(Head { x: turned.unwrap_or(self.hidden()).value, norm, matrix, scale });
         Ok(())
     }
 
@@ -369,8 +381,8 @@ impl<'a> Builder<'a> {
     pub fn finish(self) -> (Collector<'a>, &'static str, usize, Result<Program, EngineError>) {
         let program = match (self.error, self.end, self.table, self.hidden) {
             (Some(error), ..) => Err(error),
-            (None, Some((norm, head)), Some(table), Some(hidden)) => Ok(Program {
-                slots: Slots::new(&self.nodes, &self.widths, hidden),
+            (None, Some(head), Some(table), Some(hidden)) => Ok(Program {
+                slots: Slots::new(&self.nodes, &self.widths, hidden, head.x),
                 nodes: self.nodes,
                 widths: self.widths,
                 states: self.states,
@@ -378,7 +390,6 @@ impl<'a> Builder<'a> {
                 vectors: self.vectors,
                 axes: self.axes,
                 hidden,
-                norm,
                 head,
                 table,
                 vocab_size: self.vocab_size,
@@ -388,6 +399,11 @@ impl<'a> Builder<'a> {
         };
         (self.fields, self.family, self.offset, program)
     }
+}
+
+/// The key of what belongs to a table.
+fn beside(table: &str, what: &str) -> String {
+    format!("{}{what}", table.strip_suffix("weight").unwrap_or(table))
 }
 
 /// Kinds of norms with weights.

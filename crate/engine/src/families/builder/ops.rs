@@ -6,7 +6,7 @@ use statepress_kernels::program::{
     VectorForm, View,
 };
 
-use super::{Builder, Kind, Lin};
+use super::{Builder, HEAD, Kind, Lin, beside};
 use crate::EngineError;
 
 impl Builder<'_> {
@@ -16,16 +16,24 @@ impl Builder<'_> {
     }
 
     /// The residual stream: rows of the table times `scale`, plus those of `positions`, plus the bias of the table, which one
-    /// that was centered has.
+    /// that was centered has. Rows of either may be written in a basis of the table's own.
     pub fn embed(&mut self, table: &str, positions: Option<&str>, scale: f32) -> Result<(), EngineError> {
-        let [vocab, d] = self.shape(table)?;
+        let [vocab, k] = self.shape(table)?;
+        let [_, d] = self.table_shape(table)?;
+        let (basis, bias) = (beside(table, "basis"), beside(table, "bias"));
+        let has_basis = self.has(&basis);
+        if has_basis && self.has(HEAD) {
+            let reason =
+                format!("{HEAD} is beside a table with a basis of its own, which is the head as well");
+            return Err(EngineError::UnknownModel { reason });
+        }
         self.hidden = Some(self.value(d).value);
         if self.vocab_size == 0 || self.vocab_size > vocab {
             self.vocab_size = vocab;
         }
         let (channels, tokens) = (self.hidden_axis(), self.axis(AxisName::Vocab, vocab));
-        let bias = format!("{}bias", table.strip_suffix("weight").unwrap_or(table));
-        let table = self.bare_matrix(table, Role::Table, tokens, channels, Layout::Plain);
+        let directions = if has_basis { self.axis(AxisName::Basis, k) } else { channels };
+        let table = self.bare_matrix(table, Role::Table, tokens, directions, Layout::Plain);
         self.table = Some(table);
         let positions = match positions {
             None => None,
@@ -33,17 +41,37 @@ impl Builder<'_> {
                 let [rows, _] = self.shape(key)?;
                 self.max_tokens = Some(rows);
                 let axis = self.axis(AxisName::Position, rows);
-                Some(self.bare_matrix(key, Role::Positions, axis, channels, Layout::Plain))
+                Some(self.bare_matrix(key, Role::Positions, axis, directions, Layout::Plain))
             }
         };
         let bias = self.has(&bias).then(|| self.vector(&bias, Role::Bias, channels));
         let hidden = self.hidden();
-        self.push(Op::Embed { table, positions, bias, scale, y: hidden.value });
+        if has_basis {
+            let x = self.value(k);
+            self.push(Op::Embed { table, positions, bias: None, scale, y: x.value });
+            let w = self.bare_matrix(&basis, Role::Basis, channels, directions, Layout::Transposed);
+            self.push(Op::Linear(Linear { bias, ..Linear::new(w, x, hidden.value) }));
+            self.basis = Some((basis, directions));
+        } else {
+            self.push(Op::Embed { table, positions, bias, scale, y: hidden.value });
+        }
         self.watch("embed", hidden);
         if let Some(node) = self.nodes.last_mut() {
             node.ends_layer = true;
         }
         Ok(())
+    }
+
+    /// What enters a table with a basis of its own as the head: the product of the basis with what the final norm gives.
+    pub(super) fn onto_basis(&mut self, norm: Norm) -> Option<View> {
+        let (key, directions) = self.basis.take()?;
+        let channels = self.hidden_axis();
+        let x = self.norm(norm, self.hidden());
+        self.watch("final_norm", x);
+        let y = self.value(directions.size);
+        let w = self.bare_matrix(&key, Role::Basis, directions, channels, Layout::Plain);
+        self.push(Op::Linear(Linear::new(w, x, y.value)));
+        Some(y)
     }
 
     /// A norm over the whole of what it is given.

@@ -32,12 +32,17 @@ pub(super) fn forward(
         }
     }
     let mut hidden = std::mem::take(&mut ws.hidden);
-    let stream = &ws.slots[program.slots.of(program.hidden)];
-    hidden.resize(stream.len(), 0.0);
-    normalise(network, &program.norm, Rows::whole(stream, program.hidden_size()), &mut hidden);
+    let last = &ws.slots[program.slots.of(program.head.x)];
+    hidden.resize(last.len(), 0.0);
+    match &program.head.norm {
+        Some(norm) => normalise(network, norm, Rows::whole(last, program.hidden_size()), &mut hidden),
+        None => hidden.copy_from_slice(last),
+    }
     if let Some(observer) = observer {
-        observer.stream(None, stream);
-        observer.value(None, "final_norm", &hidden);
+        if program.head.norm.is_some() {
+            observer.stream(None, last);
+            observer.value(None, "final_norm", &hidden);
+        }
         let head = program.head.matrix;
         observer.tap(head, &program.matrix(head).key, &hidden);
     }

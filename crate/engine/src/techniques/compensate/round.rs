@@ -36,7 +36,7 @@ impl Compensate {
         How { clip, step }: How,
     ) -> Result<Compensated, EngineError> {
         let not_measured = || EngineError::Evaluation(format!("{} was not measured", entry.name));
-        let Wanted { matrices, use_ } = self.tensors.get(&entry.name).ok_or_else(not_measured)?;
+        let Wanted { matrices, use_, .. } = self.tensors.get(&entry.name).ok_or_else(not_measured)?;
         let program = &self.model.info.program;
         let numbers: usize = matrices.iter().map(|&id| program.matrix(id)).map(|it| it.rows * it.cols).sum();
         if numbers != values.len() {
@@ -50,7 +50,9 @@ impl Compensate {
             let h = self.h(id, *use_).ok_or_else(not_measured)?;
             let prepared = Prepared::new(h, groups.cols, options.damping, &entry.name);
             let rounded = match step {
-                Some(step) => prepared.round_in_steps(values, groups, self.steps(id, step), options.passes),
+                Some(step) => {
+                    prepared.round_in_steps(values, groups, self.steps(id, &prepared, step), options.passes)
+                }
                 None => gptq::round(&prepared, values, coding, groups, &options),
             };
             codes.extend(rounded.codes);
@@ -68,7 +70,7 @@ impl Compensate {
         pieces: impl Iterator<Item = (&'a [f32], Coding, Clip)>,
     ) -> Result<Vec<Compensated>, EngineError> {
         let not_measured = || EngineError::Evaluation(format!("{} was not measured", entry.name));
-        let Wanted { matrices, use_ } = self.tensors.get(&entry.name).ok_or_else(not_measured)?;
+        let Wanted { matrices, use_, .. } = self.tensors.get(&entry.name).ok_or_else(not_measured)?;
         let &[id] = matrices.as_slice() else { return Err(other_shape(&entry.name)) };
         let matrix = self.model.info.program.matrix(id);
         if matrix.layout != Layout::Plain || entry.shape != [matrix.rows, matrix.cols] {
@@ -94,11 +96,11 @@ impl Compensate {
     }
 
     /// Steps for the rows of a matrix.
-    fn steps(&self, id: MatrixId, step: f64) -> Steps<'_> {
+    fn steps(&self, id: MatrixId, prepared: &Prepared, step: f64) -> Steps<'_> {
         let program = &self.model.info.program;
         match self.graded.as_ref().and_then(|it| it.rows(program, id)) {
             Some(weights) => Steps { step, weights: Some(weights), most: f64::INFINITY },
-            None => RowUse::steps(self.rows.as_ref(), program, id, step),
+            None => RowUse::steps(self.rows.as_ref(), program, id, prepared, step),
         }
     }
 
@@ -114,11 +116,11 @@ impl Compensate {
     /// The step at which the codes of a tensor have about three bits, for [`How::step`].
     pub fn usual_step(&self, entry: &Entry, values: &[f32]) -> Option<f64> {
         let program = &self.model.info.program;
-        let Wanted { matrices, use_ } = self.tensors.get(&entry.name)?;
+        let Wanted { matrices, use_, .. } = self.tensors.get(&entry.name)?;
         let step = |&id: &MatrixId| {
             let (values, groups) = part(program.matrix(id), values, Group::Row);
             let prepared = Prepared::new(self.h(id, *use_)?, groups.cols, self.options.damping, &entry.name);
-            let Steps { weights, .. } = self.steps(id, 1.0);
+            let Steps { weights, .. } = self.steps(id, &prepared, 1.0);
             Some(prepared.usual_step(values, groups, weights).ln())
         };
         let logs: Option<Vec<f64>> = matrices.iter().map(step).collect();

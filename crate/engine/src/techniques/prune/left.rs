@@ -11,7 +11,7 @@ use super::places::{Kept, Place, places};
 use super::slice;
 use crate::EngineError;
 use crate::families::{ModelSpec, is_buffer};
-use crate::techniques::derived::{Derived, Fitted, program, real};
+use crate::techniques::derived::{Derived, Draft, Fitted, program, real};
 
 /// What a step leaves, by arithmetic alone: in place of what will be chosen goes what comes last.
 pub(crate) fn planned(
@@ -42,11 +42,11 @@ pub(super) fn smaller(
     len: u64,
     fitted: &mut Fitted,
 ) -> Result<Derived, EngineError> {
-    let mut smaller = Derived::new(index, spec, len, &cuts(program, kept), fitted)?;
+    let mut smaller = Draft::new(index, spec, len, &cuts(program, kept), fitted);
     if step.kind == PruneKind::AttentionHead {
-        smaller = smaller.with_config(heads(program, spec, kept))?;
+        smaller = smaller.with_config(heads(program, spec, kept));
     }
-    running(smaller, step)
+    running(smaller.understood()?, step)
 }
 
 /// Refuses what does not run.

@@ -1,7 +1,6 @@
 //! The directions of the residual stream that stay.
 
 use statepress_kernels::eigen;
-use statepress_kernels::linear::outer;
 
 use crate::techniques::change::Turn;
 
@@ -16,33 +15,6 @@ pub(super) struct Known {
     pub read: Vec<f64>,
     /// What the logits feel.
     pub felt: Vec<f64>,
-}
-
-/// `sum_r use_r^0.75 e_r e_r^T` of rows e `[V, d]`: what is seldom used is badly known, and counts a little more.
-pub(super) fn used_rows(rows: &[f32], uses: &[f32], d: usize) -> Vec<f64> {
-    let mut sums = vec![0.0f64; d * d];
-    let mut block = Vec::new();
-    for (rows, uses) in rows.chunks(d * 256).zip(uses.chunks(256)) {
-        block.clear();
-        for (row, &used) in rows.chunks_exact(d).zip(uses) {
-            let fourth = f64::from(used).max(0.0).sqrt().sqrt();
-            let root = fourth * fourth.sqrt();
-            block.extend(row.iter().map(|x| f64::from(*x) * root));
-        }
-        let x = outer::Strided { values: block.as_slice(), stride: d };
-        outer::add((&mut sums, d), x, x, block.len() / d, [d, d], outer::Area::Upper);
-    }
-    mirrored(sums, d)
-}
-
-/// Copies what lies right of the diagonal to its left.
-pub(super) fn mirrored(mut square: Vec<f64>, d: usize) -> Vec<f64> {
-    for i in 1..d {
-        for j in 0..i {
-            square[i * d + j] = square[j * d + i];
-        }
-    }
-    square
 }
 
 /// What directions have to suit, besides.
@@ -156,6 +128,7 @@ pub(super) fn captured(a: &[f64], p: &Turn) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calibrate::used_rows;
 
     fn known(d: usize) -> Known {
         let mut random = fastrand::Rng::with_seed(d as u64);

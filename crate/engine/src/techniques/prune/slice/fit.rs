@@ -8,7 +8,7 @@
 use statepress_kernels::linear::outer::{self, Area, Strided};
 use statepress_kernels::program::{Norm, NormKind};
 
-use super::basis::mirrored;
+use crate::calibrate::mirrored;
 use crate::techniques::change::Turn;
 use crate::techniques::prune::eliminate::{DAMPING, solve};
 
@@ -325,8 +325,9 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     use statepress_kernels::program::VectorId;
 
-    use super::super::basis::{Constraints, Known, directions, used_rows};
+    use super::super::basis::{Constraints, Known, directions};
     use super::*;
+    use crate::calibrate::used_rows;
 
     /// What is said to be lost is what is lost over the text itself; fitting loses less, and no weights nearby less still.
     #[test]

@@ -33,13 +33,14 @@ use super::{PrunedCheckpoint, WINDOW, no_text};
 use crate::EngineError;
 use crate::calibrate::{
     BUDGET, HeadStatistics, Marks, Sample, Statistics, StatisticsOptions, head_rows, lookup_substitute,
+    used_rows,
 };
 use crate::families::ModelSpec;
 use crate::models::{Cpu, CpuRunner, Load, Model, Workspace};
 use crate::techniques::change::Turn;
 use crate::techniques::derived::{Changes, Checkpoint, Fitted, decoded, program, real};
 use crate::techniques::pairs::Pairs;
-use basis::{Constraints, Known, directions, used_rows};
+use basis::{Constraints, Known, directions};
 use fit::{Energy, Moments};
 use narrow::{Narrow, changes, derived};
 use stream::{Reading, Stream};
@@ -134,7 +135,12 @@ impl Slicing {
                 program.matrix(program.table).key
             ))
         };
-        let weights = program.norm.weight.filter(|_| is_head).map(|id| wide(model.network().vector(id)));
+        let weights = program
+            .head
+            .norm
+            .and_then(|norm| norm.weight)
+            .filter(|_| is_head)
+            .map(|id| wide(model.network().vector(id)));
         let suits = Constraints { takes_mean: self.stream.takes_mean, weights: weights.as_deref() };
         let p = directions(&known, d, to, suits).ok_or_else(none)?;
         let of_table = basis::captured(&used_rows(&rows, &vec![1.0; rows.len() / d.max(1)], d), &p);

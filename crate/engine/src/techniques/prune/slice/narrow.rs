@@ -12,7 +12,7 @@ use crate::EngineError;
 use crate::families::ModelSpec;
 use crate::models::Model;
 use crate::techniques::change::{Along, Change, Turn};
-use crate::techniques::derived::{Changes, Derived, Fitted};
+use crate::techniques::derived::{Changes, Derived, Draft, Fitted};
 use crate::techniques::pairs::Pairs;
 use crate::techniques::prune::left::{heads, running};
 use crate::techniques::prune::places::{Kept, mentions};
@@ -138,9 +138,9 @@ pub(super) fn derived(
     step: &Prune,
     (changes, len, fitted): (&Changes, u64, &mut Fitted),
 ) -> Result<Derived, EngineError> {
-    let derived = Derived::new(index, spec, len, changes, fitted)?;
+    let draft = Draft::new(index, spec, len, changes, fitted);
     // How wide a head is may have followed from the width of the stream.
-    running(derived.with_config(heads(program, spec, &Kept::default()))?, step)
+    running(draft.with_config(heads(program, spec, &Kept::default())).understood()?, step)
 }
 
 /// What becomes of every weight that mentions the stream: `turns` of what reads it, of all others P.

@@ -85,12 +85,13 @@ impl Stream {
                 }
             }
         }
-        if program.norm.weight.is_none() && program.head.matrix == program.table {
+        let Some(norm) = program.head.norm else { return Err(refused("a table with a basis of its own")) };
+        if norm.weight.is_none() && program.head.matrix == program.table {
             let key = &program.matrix(program.table).key;
             return Err(refused(&format!("{key}, which is the head as well, behind a norm without weights")));
         }
         let mut norms: Vec<Reading> = norms.into_iter().map(|(_, reading)| reading).collect();
-        norms.push(Reading { node: None, norm: program.norm, readers: vec![program.head.matrix] });
+        norms.push(Reading { node: None, norm, readers: vec![program.head.matrix] });
         simple(program, axis)?;
         let takes_mean = norms.iter().any(|reading| matches!(reading.norm.kind, NormKind::Layer { .. }));
         Ok(Self { axis, norms, takes_mean })
