@@ -1,13 +1,13 @@
 //! Searches for the best recipe at several sizes, carries them out, and puts what was predicted beside what is measured.
 //!
 //! ```text
-//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--fast] [--tensors] [--tiny]
+//! cargo run --release -p statepress-tests --example search -- CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--save=FOLDER] [--fast] [--tensors] [--tiny]
 //! ```
 //!
 //! `MODEL` is a folder; the texts are token ids. The first 16,384 ids of the calibration text are read: the last quarter
 //! of them judges while searching. `STEPS` is a JSON list of recipe steps that come before; `FILE` is what the example
-//! `gradients` of crate/distill writes; `--tensors` lists what each tensor takes; `--tiny` searches fast and
-//! measures two windows only.
+//! `gradients` of crate/distill writes; `--save` leaves the compressed files in a folder, named after their ratios; `--tensors`
+//! lists what each tensor takes; `--tiny` searches fast and measures two windows only.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ use statepress::{
 };
 use statepress_tests::files::{gradients, open_folder};
 
-const USAGE: &str = "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--fast] [--tensors] [--tiny]";
+const USAGE: &str = "usage: search CALIBRATION.u16.bin TEST.u16.bin MODEL RATIO... [--first=STEPS] [--gradients=FILE] [--coded] [--save=FOLDER] [--fast] [--tensors] [--tiny]";
 
 fn ids(path: &str) -> Vec<u32> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -32,7 +32,7 @@ fn followed(
     base: &Checkpoint,
     recipe: &Recipe,
     (model, read, fisher): (&Model, &[u32], &Option<Rc<Fisher>>),
-) -> (CompressReport, Checkpoint) {
+) -> (CompressReport, Vec<u8>) {
     let sink = MemorySink::default();
     let job = match recipe.needs_calibration() {
         true => base.compress_calibrated(
@@ -43,8 +43,11 @@ fn followed(
         false => base.compress(recipe, Box::new(sink.clone())),
     };
     let report = run(job.unwrap(), |_| {}).unwrap();
-    let bytes = sink.take();
-    (report, Checkpoint::open(bytes, OpenOptions::default()).unwrap())
+    (report, sink.take())
+}
+
+fn open(bytes: Vec<u8>) -> Checkpoint {
+    Checkpoint::open(bytes, OpenOptions::default()).unwrap()
 }
 
 fn main() {
@@ -68,7 +71,7 @@ fn main() {
     let steps = options.iter().find_map(|option| option.strip_prefix("--first=")).unwrap_or("[]");
     let first = format!(r#"{{"version":1,"name":"first","steps":{steps}}}"#);
     let first = Recipe::from_json(&first).unwrap_or_else(|error| panic!("{steps}: {error}"));
-    let (_, left) = followed(&base, &first, (&model, read, &fisher));
+    let left = open(followed(&base, &first, (&model, read, &fisher)).1);
     let left_model = left.model().unwrap();
     let mut costs = run(
         left.search_costs(
@@ -91,11 +94,15 @@ fn main() {
         println!("  {:40} {}", tensor.tensor, choices.collect::<Vec<_>>().join("  "));
     }
     for ratio in ratios {
-        let ratio = ratio.parse().expect(USAGE);
+        let ratio: f64 = ratio.parse().expect(USAGE);
         let found =
             allocate(&costs, &SearchTarget { ratio: Some(ratio), ..SearchTarget::default() }).unwrap();
-        let (report, compressed) = followed(&base, &found.recipe, (&model, read, &fisher));
-        let compressed = compressed.model().unwrap();
+        let (report, bytes) = followed(&base, &found.recipe, (&model, read, &fisher));
+        if let Some(folder) = options.iter().find_map(|option| option.strip_prefix("--save=")) {
+            let path = Path::new(folder).join(format!("{ratio}x.safetensors"));
+            std::fs::write(&path, &bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+        let compressed = open(bytes).model().unwrap();
         let limit = has("--tiny").then_some(512);
         let options = CompareOptions { window: Some(256), limit, ..CompareOptions::default() };
         let card = run(Compare::new(&model, &compressed, &test, options, || 0.0).unwrap(), |_| {}).unwrap();

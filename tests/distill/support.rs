@@ -11,8 +11,10 @@ use serde_json::{Map, Value};
 use statepress_core::source::SourceError;
 use statepress_core::{Index, Recipe, Sink, Source, job};
 use statepress_distill::{Device, Trainable};
+use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_model};
 use statepress_engine::models::{Cpu, Load, Model, sequence_logits};
+use statepress_engine::techniques::Checkpoint;
 use statepress_engine::techniques::follow::Follow;
 use statepress_formats::{Choice, open_with};
 
@@ -64,11 +66,27 @@ impl Opened {
 
     /// The file that a recipe makes of it, which reads no text.
     pub fn written(&self, recipe: &Recipe) -> Vec<u8> {
+        self.written_by(recipe, None)
+    }
+
+    /// The file that a recipe makes of it, which reads a text where it needs one.
+    pub fn written_reading(&self, recipe: &Recipe, ids: &[u32]) -> Vec<u8> {
+        let model = self.engine();
+        self.written_by(recipe, recipe.needs_calibration().then(|| Calibration::new(&model, ids)))
+    }
+
+    fn written_by(&self, recipe: &Recipe, read: Option<Calibration<'_>>) -> Vec<u8> {
         let (sink, bytes) = Written::new();
         let (source, index) = (self.source.clone(), self.index.clone());
-        let follow = Follow::new(source, index, &self.spec, recipe, Box::new(sink), || 0.0, None).unwrap();
+        let follow = Follow::new(source, index, &self.spec, recipe, Box::new(sink), || 0.0, read).unwrap();
         pollster::block_on(job::run(follow, |_| ())).unwrap();
         bytes.take()
+    }
+
+    /// As a step of a recipe has it.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let Self { source, index, spec } = self.clone();
+        Checkpoint { source, index, spec }
     }
 
     /// As it can be trained.

@@ -245,7 +245,7 @@ fn a_distillation_leaves_a_file_that_says_what_was_done_and_knows_its_text() {
     };
     let distilled = |held_out: &[u32], init| {
         let (sink, bytes) = Written::new();
-        let of = (teacher.engine(), &checkpoint(&teacher));
+        let of = (Teacher::Packed(teacher.engine()), &checkpoint(&teacher));
         let job = Distill::new(
             (checkpoint(&student), init),
             of,

@@ -159,7 +159,7 @@ test("a signal that comes twice at once ends a command as one does, to a shell",
 /** Lines that are begun, and what a shell must offer for them: exactly these, or at least these. */
 const BEGUN = [
   ["statepress comp", ["compare", "completion", "compress"]],
-  ["statepress compress --rec", ["--recipe", "--recover", "--recover-ids"]],
+  ["statepress compress --rec", ["--recipe", "--recover", "--recover-ids", "--recover-weights"]],
   ["statepress plan x --recipe mix", ["mixed", "mixed-aggressive"]],
   ["statepress evaluate --backend ", ["auto", "cpu", "webgpu"]],
   ["statepress completion ", ["bash", "fish", "zsh"]],

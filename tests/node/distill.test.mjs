@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { compare, distill, gradients, open, search } from "statepress";
+import { compare, distill, gradients, open, recover, search } from "statepress";
 import { cli, fixture, scratch } from "../support/node.mjs";
 
 const folder = scratch();
@@ -120,18 +120,47 @@ test("what compressing lost is healed in part, and every code stays", async () =
   assert.deepEqual(await values(before), await values(after));
   before.dispose();
   after.dispose();
-  const usage = await cli([
-    "compress",
-    TEACHER,
-    "-o",
-    join(folder, "no.safetensors"),
-    "--recipe",
-    "int4",
-    "--steps",
-    "4",
-  ]);
-  assert.equal(usage.code, 2);
-  assert.match(usage.stderr, /--recover/);
+  for (const option of [
+    ["--steps", "4"],
+    ["--recover-weights", "all"],
+  ]) {
+    const usage = await cli(["compress", TEACHER, "-o", join(folder, "no.safetensors"), "--recipe", "int4", ...option]);
+    assert.equal(usage.code, 2);
+    assert.match(usage.stderr, /goes with --recover/);
+  }
+});
+
+test("codes that are trained heal more, in as many bytes where they are packed", async () => {
+  const teacher = await open(TEACHER);
+  const step = (coded) => ({ quantize: { rules: [], otherwise: "lm2", groups: { group: 16 }, coded } });
+  for (const coded of [false, true]) {
+    const compressed = await teacher.compress({ version: 1, name: "t", steps: [step(coded)] });
+    const asked = { text: ids, heldOut: judges, ...short, steps: 80, learningRate: 1e-2 };
+    const [vectors, all] = [
+      await recover(teacher, compressed, asked),
+      await recover(teacher, compressed, { ...asked, weights: "all" }),
+    ];
+    const { klBefore, klAfter, bytesBefore, bytesAfter, codesChanged } = all.report.recovered;
+    assert.ok(klAfter < vectors.report.recovered.klAfter && klAfter < klBefore, JSON.stringify(all.report.recovered));
+    assert.ok(codesChanged > 0 && codesChanged < 1, `${codesChanged}`);
+    assert.equal(vectors.report.recovered.codesChanged, undefined);
+    assert.equal(bytesBefore, compressed.inspection.bytes);
+    if (coded) assert.ok(Math.abs(bytesAfter / bytesBefore - 1) < 0.1, `${bytesBefore} ${bytesAfter}`);
+    else assert.equal(bytesAfter, bytesBefore);
+    const dtypes = ({ inspection }) => inspection.tensors.map(({ name, dtype }) => [name, dtype]);
+    assert.deepEqual(dtypes(all), dtypes(compressed));
+    // The best is what the teacher finds best, and the file is what was judged.
+    const { best, validation, params, trainedParams } = all.report.training;
+    assert.equal(best.kl, Math.min(...validation.map(({ kl }) => kl)));
+    assert.ok(Math.abs(klAfter / best.kl - 1) < 0.05, `${klAfter} ${best.kl}`);
+    assert.equal(trainedParams, params);
+    for (const it of [compressed, vectors, all]) it.dispose();
+  }
+  const compressed = await teacher.compress("int4");
+  const refused = recover(teacher, compressed, { text: ids, weights: "codes" });
+  await assert.rejects(refused, ({ code, message }) => code === "bad-option" && /weights is codes/.test(message));
+  compressed.dispose();
+  teacher.dispose();
 });
 
 test("what cannot be trained is refused, and nothing is left behind", async () => {

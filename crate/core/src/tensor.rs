@@ -122,6 +122,11 @@ impl ClassedRows {
         self.classes.indexes(&self.places)
     }
 
+    /// Which class each row is of.
+    pub fn of_rows(&self) -> Vec<u8> {
+        self.places.iter().map(|&place| self.classes.find(place as usize).0 as u8).collect()
+    }
+
     /// The rows of each class.
     pub fn parts(&self) -> &[Tensor] {
         &self.parts

@@ -13,7 +13,8 @@ use statepress_engine::techniques::plan::plan;
 use statepress_engine::techniques::{Checkpoint, find};
 use statepress_engine::{Clock, EngineError};
 
-use crate::{Device, Teacher, Train, TrainOptions, Trainable, Trains, trained_checkpoint};
+use crate::rounded::untrained;
+use crate::{Device, Teacher, Train, TrainOptions, Trainable, Trained, Trains, trained_checkpoint};
 
 /// Where a student's numbers come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +34,8 @@ pub struct Distill<L: Loaded = Model> {
     before: Plan,
     trains: Trains,
     marks: Option<Marks>,
-    /// What is to be said of the texts.
-    overlap: Option<Finding>,
+    /// What is to be said of the texts, and of what is not trained.
+    findings: Vec<Finding>,
     training: Option<Training>,
     sink: Option<Box<dyn Sink>>,
     clock: Clock,
@@ -61,7 +62,7 @@ impl<L: Loaded> Distill<L> {
     /// As [`Train::new`], and for a held-out text that is the text, as whole or in part.
     pub fn new(
         (student, init): (Checkpoint, Init),
-        (teacher, original): (L, &Checkpoint),
+        (teacher, original): (Teacher<L>, &Checkpoint),
         (text, held_out): (&[u32], &[u32]),
         options: TrainOptions,
         device: Device,
@@ -86,10 +87,14 @@ impl<L: Loaded> Distill<L> {
             model.begin_anew(options.seed);
         }
         let (trains, offset) = (options.trains, student.spec.offset);
-        let teacher = (options.objective.mixture.alpha > 0.0).then_some(Teacher::Packed(teacher));
+        let mut findings: Vec<_> = overlap.into_iter().collect();
+        if trains.rounds() {
+            findings.extend(untrained(&model, &student.index, &student.spec));
+        }
+        let teacher = (options.objective.mixture.alpha > 0.0).then_some(teacher);
         let train = Train::new(model, teacher, (text, held_out), offset, options, clock)?;
         let stage = Some(Stage::Train(Box::new(train)));
-        Ok(Self { stage, student, before, trains, marks, overlap, training: None, sink: Some(sink), clock })
+        Ok(Self { stage, student, before, trains, marks, findings, training: None, sink: Some(sink), clock })
     }
 
     /// Every look at the held-out text so far.
@@ -110,12 +115,13 @@ impl<L: Loaded> Distill<L> {
 
     /// Begins to write what training gave.
     async fn write(&mut self, train: Train<L>) -> Result<Compress, EngineError> {
-        let trained = train.finish()?;
+        let Trained { model, report } = train.finish()?;
+        let codes_changed = if self.trains.rounds() { model.codes_changed().await? } else { None };
         let Checkpoint { source, index, spec } = &self.student;
         let of = (source.clone(), &**index, spec);
-        let (source, mut index) = trained_checkpoint(&trained.model, self.trains, of).await?;
+        let (source, mut index) = trained_checkpoint(&model, self.trains, of).await?;
         self.marks.iter().for_each(|marks| marks.write(&mut index.metadata));
-        self.training = Some(trained.report);
+        self.training = Some(Training { codes_changed, ..report });
         let unfinished = || EngineError::Evaluation("a distillation is written once".into());
         let sink = self.sink.take().ok_or_else(unfinished)?;
         Compress::new(source, Rc::new(index), spec, &find("none")?, sink, self.clock, None)
@@ -149,7 +155,7 @@ impl<L: Loaded> Job for Distill<L> {
         };
         let mut written = write.finish()?;
         measured_against(&mut written.plan, &self.before);
-        written.plan.findings.extend(self.overlap);
+        written.plan.findings.extend(self.findings);
         Ok(Distilled { training, written })
     }
 }

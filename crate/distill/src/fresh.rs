@@ -29,7 +29,8 @@ impl Trainable {
                     (0..count).map(|_| most * (2.0 * random.f32() - 1.0)).collect()
                 }
             };
-            parameter.values = tensor(device, values, &parameter.shape);
+            let values = tensor(device, values, &parameter.shape);
+            (parameter.values, parameter.rounded) = (values, None);
         }
     }
 }

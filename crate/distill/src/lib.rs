@@ -12,6 +12,7 @@ mod gradients;
 mod interpret;
 mod loss;
 mod model;
+mod rounded;
 mod sense;
 mod train;
 
@@ -23,4 +24,5 @@ pub use gradients::{Gradients, Labelled, Objective};
 pub use interpret::Batch;
 pub use loss::Mixture;
 pub use model::{Pass, Trainable};
+pub use rounded::rounded_rate;
 pub use train::{Adam, Optimizer, Teacher, Train, TrainOptions, Trained, Trains};

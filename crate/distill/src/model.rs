@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use burn::tensor::{Gradients, Tensor, TensorData};
-use statepress_core::{Encoding, Index, Role, Source};
+use statepress_core::{Encoding, Index, Role, Source, Tensor as Stored};
 use statepress_engine::EngineError;
 use statepress_engine::families::ModelSpec;
 use statepress_engine::techniques::tying::{Tying, tying};
@@ -38,8 +38,19 @@ pub(crate) struct Parameter {
     pub reads: usize,
     /// How its numbers are stored there.
     pub encoding: Encoding,
+    /// Its codes and scales as they are stored, where it has any.
+    pub codes: Option<Stored>,
     /// Its numbers, without gradients: the first dimension by all others.
     pub values: Tensor<2>,
+    /// What passes compute with in their place, where they are rounded.
+    pub rounded: Option<Tensor<2>>,
+}
+
+impl Parameter {
+    /// What passes compute with.
+    pub fn computed(&self) -> Tensor<2> {
+        self.rounded.as_ref().unwrap_or(&self.values).clone()
+    }
 }
 
 /// Where the numbers of a vector are.
@@ -131,7 +142,8 @@ impl Trainable {
             let expected = format!("{shape:?}");
             return Err(EngineError::Shape { tensor: key.into(), found: vec![values.len()], expected });
         }
-        self.parameters[at].values = tensor(self.device, values, shape);
+        let values = tensor(self.device, values, shape);
+        (self.parameters[at].values, self.parameters[at].rounded) = (values, None);
         Ok(())
     }
 
@@ -142,14 +154,14 @@ impl Trainable {
 
     /// Weights for a pass without gradients.
     pub fn evaluate(&self) -> Pass<'_> {
-        let tensors = self.parameters.iter().map(|it| it.values.clone()).collect();
+        let tensors = self.parameters.iter().map(Parameter::computed).collect();
         Pass { model: self, tensors, device: self.device.burn(), zeros: None }
     }
 
     /// Weights for a pass of which gradients are wanted.
     pub fn train(&self, trains: Trains) -> Pass<'_> {
         let leaf = |it: &Parameter| {
-            let values = it.values.clone().autodiff();
+            let values = it.computed().autodiff();
             if trains.has(it) { values.require_grad() } else { values }
         };
         self.pass(leaf)
@@ -266,9 +278,12 @@ impl Reader<'_> {
         let stored = statepress_formats::read_tensor(self.source, entry)?;
         let values = tensor(self.device, codecs::decode(&stored), &entry.shape);
         let (shape, encoding) = (entry.shape.clone(), stored.encoding());
+        let codes = encoding.is_described().then_some(stored);
         let at = self.parameters.len();
-        self.parameters.push(Parameter { key: key.into(), shape, role, reads, encoding, values });
-        self.by_key.insert(key.into(), at);
+        let key = key.to_string();
+        self.by_key.insert(key.clone(), at);
+        let rounded = None;
+        self.parameters.push(Parameter { key, shape, role, reads, encoding, codes, values, rounded });
         Ok(at)
     }
 }

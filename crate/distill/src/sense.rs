@@ -24,7 +24,7 @@ pub(crate) struct Zeros(RefCell<Vec<(Place, Tensor<2>)>>);
 impl Trainable {
     /// Weights for a pass of which gradients inside are wanted, and none of weights.
     pub(crate) fn sense(&self) -> Pass<'_> {
-        let mut pass = self.pass(|it| it.values.clone().autodiff());
+        let mut pass = self.pass(|it| it.computed().autodiff());
         pass.zeros = Some(Zeros::default());
         pass
     }

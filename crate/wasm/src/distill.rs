@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use statepress::report::{CompressReport, Training};
 use statepress::{Job, Model as CpuModel};
 use statepress_distill::{
-    Device, Distill, Distilled, FisherOptions, Init, Mixture, Objective, TakeFisher, TrainOptions, Trainable,
-    Trains,
+    Device, Distill, Distilled, FisherOptions, Init, Mixture, Objective, TakeFisher, Teacher, TrainOptions,
+    Trainable, Trains, rounded_rate,
 };
 use wasm_bindgen::prelude::*;
 
@@ -48,13 +48,20 @@ enum JsInit {
 enum JsTrains {
     #[default]
     All,
+    Rounded,
     Vectors,
 }
 
 impl JsDistillOptions {
-    /// What is left out is as usual for a run of that length and a model with so many positions.
-    fn read(self, max_tokens: Option<usize>) -> Result<(TrainOptions, Init)> {
-        let usual = TrainOptions::default();
+    /// What is left out is as usual for a run of that length, a model with so many positions, and the learning rate of
+    /// codes where those are trained.
+    fn read(self, max_tokens: Option<usize>, rounded: f64) -> Result<(TrainOptions, Init)> {
+        let usual = match self.trains {
+            JsTrains::Rounded => {
+                TrainOptions { learning_rate: rounded, warm_up: 10, ..TrainOptions::default() }
+            }
+            JsTrains::All | JsTrains::Vectors => TrainOptions::default(),
+        };
         let steps = match (whole("steps", self.steps)?, self.seconds) {
             (Some(steps), _) => steps,
             (None, None) => usual.steps,
@@ -77,6 +84,7 @@ impl JsDistillOptions {
             objective,
             trains: match self.trains {
                 JsTrains::All => Trains::All,
+                JsTrains::Rounded => Trains::Rounded,
                 JsTrains::Vectors => Trains::Vectors,
             },
             learning_rate: self.learning_rate.unwrap_or(usual.learning_rate),
@@ -118,11 +126,12 @@ impl Checkpoint {
     ) -> Result<DistillJob> {
         let opened = self.0.opened();
         let max_tokens = opened.spec.program.as_ref().and_then(|program| program.max_tokens);
-        let (options, init) = from_js::<JsDistillOptions>("distill", options)?.read(max_tokens)?;
+        let (options, init) =
+            from_js::<JsDistillOptions>("distill", options)?.read(max_tokens, rounded_rate(&opened.index))?;
         let (ids, held_out) = (ids.to_vec(), held_out.to_vec());
         let job = Distill::new(
             (opened, init),
-            (on_cpu(teacher)?.clone(), &original.0.opened()),
+            (Teacher::Packed(on_cpu(teacher)?.clone()), &original.0.opened()),
             (&ids, &held_out),
             options,
             Device::Flex,

@@ -121,7 +121,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   },
   gradients: { ...RUNNING, calibration: "later" },
   distill: { ...TRAINING, student: "later", init: "word" },
-  recover: TRAINING,
+  recover: { ...TRAINING, weights: "word" },
   save: { ...RUNNING, format: "later", ggufType: "word", onExport: "function", force: "flag" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },
   generate: { maxTokens: "number", temperature: "number", topK: "number", seed: "number", signal: "signal" },

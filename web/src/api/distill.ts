@@ -45,12 +45,15 @@ export async function distill(
   }
 }
 
+/** What the weights that are asked for are called where they are trained. */
+const TRAINS = { vectors: "vectors", all: "rounded" } as const;
+
 /** What the library lends. */
 type Compare = (a: Checkpoint, b: Checkpoint, options: CompareOptions) => Promise<Compared>;
 
 /**
- * Trains what costs next to nothing in a compressed checkpoint, and that no codes stand for: norms, biases, and how states decay,
- * skip and step. Every code stays.
+ * Trains a compressed checkpoint to predict as the original does: what no codes stand for, which costs next to nothing and
+ * leaves every code (norms, biases, and how states decay, skip and step), or all weights as their codes can hold them.
  */
 export async function recover(
   environment: Environment,
@@ -58,16 +61,18 @@ export async function recover(
   [original, compressed]: [Checkpoint, Checkpoint],
   options: RecoverOptions,
 ): Promise<Checkpoint> {
-  const { signal, onProgress } = options;
+  const { weights = "vectors", signal, onProgress } = options;
+  const trains = Object.hasOwn(TRAINS, weights) ? TRAINS[weights] : undefined;
+  if (!trains) throw badOption("weights", String(weights), Object.keys(TRAINS).join(", "));
   const read = await textsOf(environment, original, options);
   const { host, heldOut, findings } = read;
   try {
     const { checkpoint: student } = await host.call("open", compressed.opening, { signal });
     try {
-      // Nothing is to be learned but what the original knows, and there is little to move.
-      const { alpha = 1, learningRate = 1e-3 } = options;
+      // Nothing is to be learned but what the original knows, and there is little to move; codes by the bits that they have.
+      const { alpha = 1, learningRate = trains === "vectors" ? 1e-3 : undefined } = options;
       const asked = { ...options, alpha, learningRate };
-      const { opened, report } = await train(environment, read, student, { trains: "vectors" }, asked);
+      const { opened, report } = await train(environment, read, student, { trains }, asked);
       const before = compressed.report;
       const told = [...findings, ...(before?.findings ?? []), ...report.findings];
       const recovered = compressed.made({
@@ -77,7 +82,13 @@ export async function recover(
       const kl = async (it: Checkpoint) =>
         (await compare(original, it, { ids: heldOut, backend: "cpu", signal, onProgress })).kl.mean;
       try {
-        const measured = { klBefore: await kl(compressed), klAfter: await kl(recovered) };
+        const measured = {
+          klBefore: await kl(compressed),
+          klAfter: await kl(recovered),
+          bytesBefore: compressed.inspection.bytes,
+          bytesAfter: recovered.inspection.bytes,
+          ...present(report.training, "codesChanged"),
+        };
         return recovered.reporting({ training: report.training, recovered: measured });
       } catch (error) {
         recovered.dispose();
@@ -117,7 +128,7 @@ async function train(
   environment: Environment,
   { host, original, ids, heldOut }: Read,
   student: Handle,
-  how: { init?: DistillOptions["init"]; trains: "all" | "vectors" },
+  how: { init?: DistillOptions["init"]; trains: "all" | "rounded" | "vectors" },
   options: TrainingOptions,
 ): Promise<{ opened: Produced; report: DistillReport }> {
   const { minutes, onPoint, enough, signal, onProgress } = options;

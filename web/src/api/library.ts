@@ -61,8 +61,8 @@ export interface Library {
   /** Trains a student, which is made of the teacher, to predict as it does. The student's report says how that went. */
   distill(teacher: Checkpoint, options: DistillOptions): Promise<Checkpoint>;
   /**
-   * Heals what compressing lost, as far as that goes with every code kept: norms, biases and how states decay, skip and step are
-   * trained to predict as the original does. The report has `recovered`, measured on the held-out text.
+   * Heals what compressing lost: norms, biases and how states decay, skip and step are trained to predict as the original
+   * does, and with `weights: "all"` codes too. The report has `recovered`, measured on the held-out text.
    */
   recover(original: Checkpoint, compressed: Checkpoint, options: RecoverOptions): Promise<Checkpoint>;
   /** The recipe that reaches a target by the costs that a search has measured: at once, and carried out by nobody yet. */

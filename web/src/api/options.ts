@@ -194,8 +194,16 @@ export interface DistillOptions extends TrainingOptions {
   init?: "slice" | "fresh" | undefined;
 }
 
-/** Options of `recover`: `alpha` is 1 when left out. */
-export interface RecoverOptions extends TrainingOptions {}
+/**
+ * Options of `recover`: `alpha` is 1 when left out. The learning rate of codes is then higher the fewer bits they have.
+ */
+export interface RecoverOptions extends TrainingOptions {
+  /**
+   * What is trained. `vectors` (the default): what no codes stand for, so that every code stays. `all`: codes too, with the
+   * scales that they have, so that packed files keep their size and entropy-coded ones nearly do; it heals several times as much.
+   */
+  weights?: "vectors" | "all" | undefined;
+}
 
 /** How something is trained. */
 export interface TrainingOptions extends Running {

@@ -42,6 +42,11 @@ export type Report = CompressReport & Partial<Outcome> & { training?: Training; 
 export interface Recovered {
   klBefore: number;
   klAfter: number;
+  /** Bytes of the tensors; only entropy-coded ones may change. */
+  bytesBefore: number;
+  bytesAfter: number;
+  /** The share of the codes that are others than before, where codes were trained. */
+  codesChanged?: number;
 }
 
 /** What a search found, carried out. */

@@ -76,7 +76,9 @@ export async function askedFor(run: Run): Promise<Asked> {
     throw new UsageError("--gradients are taken over a text: --calibrate TEXT or --calibrate-ids BIN");
   }
   const healing = await readTokens(run, "recover", "recover-ids");
-  if (args.flag("steps") && !healing) throw new UsageError("--steps are those of --recover TEXT or --recover-ids BIN");
+  for (const name of ["steps", "recover-weights"] as const) {
+    if (args.flag(name) && !healing) throw new UsageError(`--${name} goes with --recover TEXT or --recover-ids BIN`);
+  }
   const preset = presetOf(recipe);
   if (preset && healing) throw new UsageError(`--recover goes with a recipe, not with the search ${preset.name}`);
   if (preset && !calibration) {
@@ -137,7 +139,7 @@ async function one(
   }
 }
 
-/** Trains what no codes stand for; what was compressed is let go. */
+/** Trains what was compressed, which is let go. */
 async function healed(
   run: Run,
   original: Checkpoint,
@@ -150,6 +152,7 @@ async function healed(
       ...running(run),
       text: calibrationOf(healing, original),
       steps: run.args.number("steps"),
+      weights: run.args.one("recover-weights"),
       onPoint: (point) => run.output.note(show.look(point)),
       beside,
     });

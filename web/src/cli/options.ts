@@ -184,9 +184,14 @@ export const OPTIONS = {
     value: "FILE",
     offers: "file",
     stdin: true,
-    help: "UTF-8 text to train norms, biases and dynamics on once the rest is compressed, against the original; every code stays",
+    help: "UTF-8 text to train on once the file is compressed, so that it predicts as the original does",
   },
   "recover-ids": { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
+  "recover-weights": {
+    value: "WHICH",
+    allowed: ["vectors", "all"],
+    help: "norms, biases and dynamics alone, so that every code stays (default), or codes too, which heals more",
+  },
   steps: {
     value: "N",
     number: { from: 1, to: MOST, whole: true },
@@ -281,7 +286,7 @@ export const COMMON: readonly OptionName[] = ["json", "quiet", "help"];
 /** Options that say what compress makes of a checkpoint. */
 export const MAKING: readonly OptionName[] = [
   ...(["recipe", "prune", "center", "basis", "calibrate", "calibrate-ids", "ids-type", "compensate"] as const),
-  ...(["gradients", "coded", "recover", "recover-ids", "steps", "format", "gguf-type"] as const),
+  ...(["gradients", "coded", "recover", "recover-ids", "recover-weights", "steps", "format", "gguf-type"] as const),
 ];
 
 /** Options that say how a model is measured. */

@@ -191,9 +191,11 @@ export function found({ predicted, measured, costs }: Found, report: CompressRep
 }
 
 /** One look at the held-out text while training. */
-export function look({ step, seconds, loss, perplexity }: TrainingPoint): string {
+export function look({ step, seconds, loss, kl, perplexity }: TrainingPoint): string {
+  const away = kl === undefined ? "" : `, KL ${kl.toFixed(4)}`;
   const trained = loss === undefined ? "" : `, loss ${loss.toFixed(4)}`;
-  return `step ${grouped(step)}: held-out perplexity ${perplexity.toFixed(2)}${trained} (${seconds.toFixed(0)} s)`;
+  const held = `held-out perplexity ${perplexity.toFixed(2)}${away}`;
+  return `step ${grouped(step)}: ${held}${trained} (${seconds.toFixed(0)} s)`;
 }
 
 /** What training made. */

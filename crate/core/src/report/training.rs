@@ -29,11 +29,15 @@ pub struct Training {
     pub learning_rate: f64,
     /// What decided the order of windows, and fresh numbers.
     pub seed: u64,
+    /// The share of the codes that are others than before, where codes were trained.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub codes_changed: Option<f64>,
     /// Why it ended.
     pub stopped: TrainingStop,
     /// Every look at the held-out text.
     pub validation: Vec<TrainingPoint>,
-    /// The best of them: the weights are those of that step.
+    /// The best of them, by `kl` where there is one, else by `nll`: the weights are those of that step.
     pub best: TrainingPoint,
 }
 
@@ -54,6 +58,10 @@ pub struct TrainingPoint {
     pub nll: f64,
     /// The exponential of it.
     pub perplexity: f64,
+    /// Mean divergence from the teacher's predictions of the held-out text, nats a token, where the teacher counts alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub kl: Option<f64>,
 }
 
 /// Why a training run ended.

@@ -13,6 +13,7 @@ use statepress_core::job::{Job, Progress};
 use statepress_core::report::{Training, TrainingPoint, TrainingStop};
 use statepress_engine::models::{Loaded, Model};
 use statepress_engine::{Clock, EngineError};
+use statepress_kernels::KernelError;
 
 pub use optimize::Optimizer;
 pub use options::{Adam, TrainOptions, Trains};
@@ -20,7 +21,7 @@ pub use teacher::Teacher;
 use windows::{Order, Windows};
 
 use crate::gradients::Gradients;
-use crate::loss::{Mixture, cross_entropy};
+use crate::loss::{Mixture, cross_entropy, divergence};
 use crate::model::{Parameter, read_back};
 use crate::{Trainable, interpret};
 
@@ -50,6 +51,7 @@ pub struct Train<L: Loaded = Model> {
     looking: Option<Look>,
     /// Tokens of a whole look.
     held_out_tokens: usize,
+    /// What passes computed with at the best look.
     best: Vec<Tensor<2>>,
     curve: Vec<TrainingPoint>,
     stopped: Option<TrainingStop>,
@@ -59,7 +61,9 @@ pub struct Train<L: Loaded = Model> {
 #[derive(Default)]
 struct Look {
     windows: usize,
+    /// Sums over tokens.
     nll: f64,
+    kl: f64,
     tokens: usize,
 }
 
@@ -105,7 +109,7 @@ impl<L: Loaded> Train<L> {
             order: Order::new(options.seed),
             schedule: optimize::schedule(&options)?,
             optimizer: Optimizer::new(&student, &options.adam),
-            best: values(&student),
+            best: computed(&student),
             student,
             teacher,
             started: clock(),
@@ -118,6 +122,11 @@ impl<L: Loaded> Train<L> {
             stopped: None,
             options,
         })
+    }
+
+    /// Whether the text counts for nothing.
+    fn is_teacher_alone(&self) -> bool {
+        self.options.objective.mixture.alpha == 1.0
     }
 
     /// Ends the run before its last step: it gives what was best so far.
@@ -149,6 +158,13 @@ impl<L: Loaded> Train<L> {
         }
         let rate = self.schedule.step().base();
         self.optimizer.apply(&mut self.student, gradients, rate);
+        match self.student.round(trains).await {
+            Err(EngineError::Codec { tensor, error: KernelError::NotFinite { .. } }) => {
+                self.stopped = Some(TrainingStop::Diverged { step: self.done as u64, what: tensor });
+                return Ok(());
+            }
+            rounded => rounded?,
+        }
         self.losses.push(loss.into());
         self.done += 1;
         self.pace()?;
@@ -210,15 +226,28 @@ impl<L: Loaded> Train<L> {
 
     /// Looks at the next windows of the held-out text.
     async fn look(&mut self, mut look: Look) -> Result<(), EngineError> {
+        // What is rounded is judged as it is rounded, and first as it was read.
+        if self.curve.is_empty() && look.windows == 0 {
+            self.student.round(self.options.trains).await?;
+        }
         let next = look.windows + self.options.batch;
         let examples = self.held_out.range(look.windows, next)?;
+        let teacher = match &self.teacher {
+            Some(teacher) if self.is_teacher_alone() => {
+                Some(teacher.logits(&examples.batch, &self.student).await?)
+            }
+            _ => None,
+        };
         let pass = self.student.evaluate();
         let (hidden, _) = pass.hidden(&examples)?;
         let logits = hidden.matmul(interpret::head(&pass).transpose());
         let labels = self.student.labels(&examples)?;
-        let mean = read_back(self.student.device, cross_entropy(logits, labels)).await?;
+        let kl = teacher.map(|teacher| divergence(logits.clone(), teacher));
+        let means = std::iter::once(cross_entropy(logits, labels)).chain(kl).collect();
+        let means = read_back(self.student.device, Tensor::cat(means, 0)).await?;
         let tokens = examples.labels.len();
-        look.nll += f64::from(mean[0]) * tokens as f64;
+        look.nll += f64::from(means[0]) * tokens as f64;
+        look.kl += f64::from(*means.get(1).unwrap_or(&0.0)) * tokens as f64;
         (look.tokens, look.windows) = (look.tokens + tokens, next);
         if next < self.held_out.count() {
             self.looking = Some(look);
@@ -233,14 +262,15 @@ impl<L: Loaded> Train<L> {
             loss: (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64),
             nll,
             perplexity: nll.exp(),
+            kl: self.is_teacher_alone().then_some(look.kl / look.tokens as f64),
         };
-        if !point.nll.is_finite() {
+        if !judged(&point).is_finite() {
             let what = "the loss of the held-out text".into();
             self.stopped = Some(TrainingStop::Diverged { step: self.done as u64, what });
             return Ok(());
         }
-        if best(&self.curve).is_none_or(|best| point.nll < best.nll) {
-            self.best = values(&self.student);
+        if best(&self.curve).is_none_or(|best| judged(&point) < judged(&best)) {
+            self.best = computed(&self.student);
         }
         self.curve.push(point);
         let since =
@@ -276,7 +306,7 @@ impl<L: Loaded> Job for Train<L> {
     }
 
     fn finish(self) -> Result<Trained, EngineError> {
-        let Self { mut student, best: values, curve, stopped, done, options, held_out_tokens, .. } = self;
+        let Self { mut student, best: computed, curve, stopped, done, options, held_out_tokens, .. } = self;
         let failed = |message: String| Err(EngineError::Evaluation(message));
         let (stopped, best) = match (stopped, best(&curve)) {
             (Some(stopped), Some(best)) => (stopped, best),
@@ -287,8 +317,8 @@ impl<L: Loaded> Job for Train<L> {
             }
             _ => return failed("training was finished before its last step".into()),
         };
-        for (parameter, values) in student.parameters.iter_mut().zip(values) {
-            parameter.values = values;
+        for (parameter, computed) in student.parameters.iter_mut().zip(computed) {
+            (parameter.values, parameter.rounded) = (computed, None);
         }
         let Mixture { alpha, temperature } = options.objective.mixture;
         let count = |it: &Parameter| it.shape.iter().product::<usize>() as u64;
@@ -304,6 +334,7 @@ impl<L: Loaded> Job for Train<L> {
             temperature,
             learning_rate: options.learning_rate,
             seed: options.seed,
+            codes_changed: None,
             stopped,
             validation: curve,
             best,
@@ -312,12 +343,17 @@ impl<L: Loaded> Job for Train<L> {
     }
 }
 
-/// The point with the least loss; the first of several.
-fn best(curve: &[TrainingPoint]) -> Option<TrainingPoint> {
-    curve.iter().copied().min_by(|a, b| a.nll.total_cmp(&b.nll))
+/// What is least at the best point: who learns from a teacher alone is to predict as that does, and not the text.
+fn judged(point: &TrainingPoint) -> f64 {
+    point.kl.unwrap_or(point.nll)
 }
 
-/// The weights as they are now; numbers are shared until they are replaced.
-fn values(model: &Trainable) -> Vec<Tensor<2>> {
-    model.parameters.iter().map(|Parameter { values, .. }| values.clone()).collect()
+/// The best point; the first of several.
+fn best(curve: &[TrainingPoint]) -> Option<TrainingPoint> {
+    curve.iter().copied().min_by(|a, b| judged(a).total_cmp(&judged(b)))
+}
+
+/// What passes compute with now; numbers are shared until they are replaced.
+fn computed(model: &Trainable) -> Vec<Tensor<2>> {
+    model.parameters.iter().map(Parameter::computed).collect()
 }

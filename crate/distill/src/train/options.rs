@@ -55,8 +55,11 @@ pub struct Adam {
 /// Which weights are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trains {
-    /// All of them.
+    /// All of them, and they are numbers afterwards.
     All,
+    /// All of them as their file can hold them: those that codes stand for get other codes of the same scales, and nothing
+    /// becomes larger but what an entropy coder makes of it. See `rounded`.
+    Rounded,
     /// Those that cost next to nothing and that no codes stand for: norms, biases, and how states decay, skip and step.
     Vectors,
 }
@@ -65,12 +68,17 @@ impl Trains {
     /// Whether a weight is among them.
     pub(crate) fn has(self, weight: &Parameter) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Rounded => true,
             Self::Vectors => {
                 let coded = weight.encoding.is_described();
                 !coded && (weight.shape.len() == 1 || weight.role == Role::Dynamics)
             }
         }
+    }
+
+    /// Whether passes compute with what a file can hold.
+    pub(crate) fn rounds(self) -> bool {
+        self == Self::Rounded
     }
 }
 

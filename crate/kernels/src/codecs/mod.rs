@@ -9,6 +9,7 @@
 pub mod fit;
 pub mod grid;
 pub mod half16;
+mod like;
 mod part;
 pub mod rows;
 pub mod scales;
@@ -22,6 +23,7 @@ use crate::KernelError;
 use crate::lanes::F32x4;
 pub use fit::Clip;
 pub use grid::Scaled;
+pub use like::{clamp_like, encode_like, still};
 pub use part::part;
 
 /// A coded tensor.

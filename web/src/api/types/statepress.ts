@@ -1706,6 +1706,10 @@ learningRate: number,
  */
 seed: number,
 /**
+ * The share of the codes that are others than before, where codes were trained.
+ */
+codesChanged?: number,
+/**
  * Why it ended.
  */
 stopped: TrainingStop,
@@ -1714,7 +1718,7 @@ stopped: TrainingStop,
  */
 validation: Array<TrainingPoint>,
 /**
- * The best of them: the weights are those of that step.
+ * The best of them, by `kl` where there is one, else by `nll`: the weights are those of that step.
  */
 best: TrainingPoint, };
 
@@ -1741,7 +1745,11 @@ nll: number,
 /**
  * The exponential of it.
  */
-perplexity: number, };
+perplexity: number,
+/**
+ * Mean divergence from the teacher's predictions of the held-out text, nats a token, where the teacher counts alone.
+ */
+kl?: number, };
 
 /**
  * Why a training run ended.

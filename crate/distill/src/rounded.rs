@@ -1,0 +1,124 @@
+//! Training through rounding: passes compute with what a file can hold, and the numbers behind it are moved.
+//!
+//! Rounding has no slope, so its gradient is taken to be that of what it gives (the straight-through estimator: Bengio, Léonard
+//! and Courville 2013, section 4; fake quantization: Jacob et al. 2018). Scales stay as they are stored, and numbers
+//! stay within what codes reach with them: farther out no code would change, and they would have to find their way back.
+//!
+//! Rounding is the codec's own, so what a pass computes with is what the file will decode to, bit for bit, whatever the
+//! encoding.
+
+use statepress_core::index::Stored;
+use statepress_core::words::{counted, plural};
+use statepress_core::{Encoding, Entry, Finding, Index, Tensor as Packed};
+use statepress_engine::EngineError;
+use statepress_engine::families::{HEAD, ModelSpec};
+use statepress_kernels::codecs::{self, Clip};
+
+use crate::model::{Parameter, read_back, tensor};
+use crate::{Trainable, Trains};
+
+/// The learning rate at one bit a weight, and the most there is. A step of a grid is about as large as bits are few, and
+/// codes have to move: measured on Itera-Lite from 3 bits (2e-4) to 1.4 (7e-4).
+const RATE: (f64, f64) = (1.8e-3, 7e-4);
+
+impl Parameter {
+    /// Numbers as its file can hold them.
+    pub(crate) fn stored(&self, values: &[f32]) -> Result<Packed, EngineError> {
+        let coded = match &self.codes {
+            Some(codes) => codecs::encode_like(values, codes),
+            None => codecs::encode(values, &self.shape, self.encoding, Clip::Absmax).map(|it| it.tensor),
+        };
+        coded.map_err(|error| EngineError::Codec { tensor: self.key.clone(), error })
+    }
+}
+
+impl Trainable {
+    /// Rounds anew what is trained so, as its numbers have moved: passes compute with what its file can hold.
+    ///
+    /// # Errors
+    /// For numbers that codes are to stand for and that are not finite.
+    pub async fn round(&mut self, trains: Trains) -> Result<(), EngineError> {
+        let device = self.device;
+        let rounded =
+            |it: &&mut Parameter| trains.rounds() && trains.has(it) && it.encoding != Encoding::Fp32;
+        for parameter in self.parameters.iter_mut().filter(rounded) {
+            let mut values = read_back(device, parameter.values.clone()).await?;
+            if let Some(codes) = &parameter.codes {
+                codecs::clamp_like(&mut values, codes);
+            }
+            let stored = parameter.stored(&values)?;
+            parameter.rounded = Some(tensor(device, codecs::decode(&stored), &parameter.shape));
+            parameter.values = tensor(device, values, &parameter.shape);
+        }
+        Ok(())
+    }
+
+    /// How large a share of the codes is not what it was when the model was loaded; `None` where there is none.
+    pub(crate) async fn codes_changed(&self) -> Result<Option<f64>, EngineError> {
+        let (mut changed, mut all) = (0, 0);
+        for parameter in &self.parameters {
+            let Some(codes) = &parameter.codes else { continue };
+            let (before, now) = (codecs::decode(codes), read_back(self.device, parameter.computed()).await?);
+            changed += before.iter().zip(&now).filter(|(before, now)| before != now).count();
+            all += before.len();
+        }
+        Ok((all > 0).then(|| changed as f64 / all as f64))
+    }
+}
+
+/// Says what rounded training leaves as it is: tensors that the model does not run from, and numbers whose scale is zero.
+pub(crate) fn untrained(model: &Trainable, index: &Index, spec: &ModelSpec) -> Vec<Finding> {
+    let trained: Vec<&str> = model
+        .parameters
+        .iter()
+        .filter_map(|it| Some(spec.names.get(index, &it.key)?.name.as_str()))
+        .collect();
+    let is_trained = |name: &str| trained.contains(&name);
+    let head = spec.names.get(index, HEAD).map(|head| head.name.as_str());
+    let tied = model.program.head.matrix == model.program.table;
+    let kept = |entry: &&Entry| {
+        let copy = entry.tied_to.as_deref().is_some_and(is_trained) || (tied && head == Some(&entry.name));
+        entry.params() > 0 && !is_trained(&entry.name) && !copy
+    };
+    let kept: Vec<&Entry> = index.tensors.iter().filter(kept).collect();
+    let mut findings = Vec::new();
+    if let Some(first) = kept.first() {
+        let names: Vec<&str> = kept.iter().take(3).map(|it| it.name.as_str()).collect();
+        let message = format!(
+            "{} kept as {}, as no prediction depends on {}: {}{}",
+            counted(kept.len(), "tensor is", "tensors are"),
+            plural(&kept.len(), "it is", "they are"),
+            plural(&kept.len(), "it", "them"),
+            names.join(", "),
+            if kept.len() > names.len() { ", ..." } else { "" }
+        );
+        findings.push(Finding::info("not-trained", message).about(&first.name));
+    }
+    for parameter in &model.parameters {
+        let Some(codes) = &parameter.codes else { continue };
+        let still = codecs::still(codes);
+        if still > 0 {
+            let message = format!(
+                "{} {} 0, as the scale is and no code stands for anything else",
+                counted(still, "number of it", "numbers of it"),
+                plural(&still, "stays", "stay")
+            );
+            findings.push(Finding::info("not-trained", message).about(&parameter.key));
+        }
+    }
+    findings
+}
+
+/// The learning rate for weights that are rounded, by the bits that a weight takes where there are codes.
+pub fn rounded_rate(index: &Index) -> f64 {
+    let coded =
+        || index.tensors.iter().filter(|it| !matches!(it.stored, Stored::Strided(_) | Stored::Opaque { .. }));
+    let (bytes, params): (u64, u64) =
+        coded().fold((0, 0), |(bytes, params), it| (bytes + it.bytes(), params + it.params()));
+    let (at_one_bit, most) = RATE;
+    if params == 0 {
+        return most;
+    }
+    let bits = 8.0 * bytes as f64 / params as f64;
+    (at_one_bit / (bits * bits)).min(most)
+}
