@@ -69,16 +69,18 @@ def results(work):
 
 
 def kill_in_the_middle(work, whole_worker, running):
-    """Kills whoever makes the second result or a later one; answers of what."""
+    """Kills whoever has just begun a result, once there is another; answers of what."""
+    seen = set()
     while running.poll() is None:
-        # .NAME.KEY.safetensors.partial-HOST-PID-...
-        begun = next((work / "pressed").glob(".*.partial-*/*"), None) if (work / "pressed").exists() else None
-        if begun is not None and results(work):
-            name = begun.parent.name
+        begun = {path.name for path in (work / "pressed").glob(".*.partial-*")} if (work / "pressed").exists() else set()
+        for name in begun - seen if results(work) else ():
+            # .NAME.KEY.safetensors.partial-HOST-PID-...
             pid = int(name.split(".partial-")[1].split("-")[1])
-            if whole_worker:
-                pid = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-            os.kill(pid, signal.SIGKILL)
+            # What an engine's worker has started goes with it, as where a machine is lost.
+            parent = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            for it in [parent, pid] if whole_worker else [pid]:
+                os.kill(it, signal.SIGKILL)
             return name.split(".")[1]
+        seen |= begun
         time.sleep(0.02)
     raise AssertionError(f"it ended before anything was killed: {(work / 'log').read_text()[-3000:]}")

@@ -417,6 +417,13 @@ test("what may pass another time is 75, also where something else never will", a
   assert.equal((await cli(args)).code, 42, "the next time what never will is left");
 });
 
+test("whoever does not hear of the rest is not told that it was done", async () => {
+  const { child, done } = start(["batch", ALL, "-o", place("deaf"), "--recipe", "int8", "--quiet"]);
+  child.stdout.destroy();
+  assert.equal((await done).code, 75);
+  assert.ok(readdirSync(place("deaf")).every((name) => !name.startsWith(".")));
+});
+
 test("a manifest of a million lines is read as it is needed", async () => {
   const list = join(models, "million.txt");
   const line = `${"x".repeat(90)}.safetensors\n`;

@@ -1,12 +1,12 @@
 // The commands: what each takes and does, and where it is. Help and shell completion are made from this table.
 
 import type { Command } from "./command.js";
-import { COMMON, MAKING, type Option, type OptionName, option } from "./options.js";
+import { COMMON, MAKING, MEASURING, type Option, type OptionName, option } from "./options.js";
 import { table } from "./output.js";
 
 const OPENING: OptionName[] = ["set", "weights", "tokenizer", "build"];
-const MEASURING: OptionName[] = ["ids-type", "window", "limit", "offset", "backend"];
 const PROTOCOL: OptionName[] = ["text", "ids", ...MEASURING];
+
 /** The shells that completion can be printed for. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
@@ -34,7 +34,7 @@ export const COMMANDS: Record<string, Command> = {
   compress: {
     operands: ["FILE..."],
     does: "write the compressed checkpoint OUT, and OUT.report.json; of several files, into the folder OUT",
-    options: ["output", "recipe", ...MAKING, "report", "force", "max-memory", ...OPENING],
+    options: ["output", ...MAKING, "report", "force", "max-memory", ...OPENING],
     run: async (run, files) => (await import("./compress.js")).compress(run, files),
   },
   search: {
@@ -106,7 +106,6 @@ export const COMMANDS: Record<string, Command> = {
     does: "compress every file of a manifest, one path a line, into the folder OUT; a line of JSON on stdout for each",
     options: [
       ...(["output", "skip-existing", "shard", "shard-env", "compare", "compare-ids"] as const),
-      "recipe",
       ...MAKING,
       ...MEASURING.filter((it) => it !== "ids-type"),
       ...(["force", "max-memory"] as const),

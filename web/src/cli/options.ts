@@ -148,7 +148,7 @@ export const OPTIONS = {
     number: { from: 1, to: Number.MAX_SAFE_INTEGER, whole: true },
     help: "stop with an error where the process takes more memory than that; looked at between tensors",
   },
-  output: { value: "OUT", short: "o", offers: "file", help: "the file to write; - is stdout" },
+  output: { value: "OUT", short: "o", offers: "file", help: "the file, or the folder, to write; - is stdout" },
   report: { value: "FILE", offers: "file", help: "where the report goes (default OUT.report.json)" },
   force: { help: "replace files that exist" },
   format: {
@@ -283,8 +283,11 @@ export function option(name: OptionName): Option {
 /** Options that every command takes. */
 export const COMMON: readonly OptionName[] = ["json", "quiet", "help"];
 
-/** What compress makes of a checkpoint, beside its recipe: in the key of a batch's work. */
-export const MAKING = [
-  ...(["prune", "center", "basis", "calibrate", "calibrate-ids", "ids-type", "compensate", "gradients"] as const),
-  ...(["coded", "recover", "recover-ids", "recover-weights", "steps", "format", "gguf-type"] as const),
-] as const satisfies OptionName[];
+/** Options that say what compress makes of a checkpoint. */
+export const MAKING: readonly OptionName[] = [
+  ...(["recipe", "prune", "center", "basis", "calibrate", "calibrate-ids", "ids-type", "compensate"] as const),
+  ...(["gradients", "coded", "recover", "recover-ids", "recover-weights", "steps", "format", "gguf-type"] as const),
+];
+
+/** Options that say how a model is measured. */
+export const MEASURING: readonly OptionName[] = ["ids-type", "window", "limit", "offset", "backend"];

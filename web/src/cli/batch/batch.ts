@@ -3,6 +3,7 @@
 // A line of JSON on standard output for every file; words on stderr. What is done stays done: see result.ts.
 
 import { abortError, asStatepressError } from "../../api/errors.js";
+import { systemWords } from "../../api/io.js";
 import { STANDARD, UsageError } from "../args.js";
 import type { Run } from "../command.js";
 import { makeFolder, writeStandardOutput } from "../destinations.js";
@@ -19,6 +20,11 @@ import { type Work, workOf } from "./work.js";
 export async function batch(run: Run, manifest: string): Promise<number> {
   // Standard output has lines about files alone, whatever goes wrong.
   const output = new Output(false, run.output.quiet, run.output.messages);
+  // Whoever does not hear of the rest must not take it for done.
+  process.stdout.prependListener("error", (error) => {
+    output.say(`error: standard output cannot be written: ${systemWords(error)}`);
+    process.exit(TRANSIENT);
+  });
   try {
     return await allOf({ ...run, output }, manifest);
   } catch (thrown) {

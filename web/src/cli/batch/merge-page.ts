@@ -5,6 +5,17 @@ import type { Finding } from "../../api/types/statepress.js";
 import { COLUMNS, cells, isWhole, type Merged, summary } from "./merge.js";
 import type { Line } from "./record.js";
 
+/** What tables of many columns need beyond the style of reports: they scroll, and the page does not. */
+const STYLE = `.wide {
+  overflow-x: auto;
+}
+.wide th.number {
+  text-align: right;
+}
+.wide td.mono {
+  min-width: 9rem;
+}`;
+
 /** Findings of one kind that are shown as an example. */
 const EXAMPLES = 3;
 
@@ -21,6 +32,7 @@ export function mergePage(merged: Merged): string {
 <style>
 ${style("tokens.css")}
 ${style("report.css")}
+${STYLE}
 </style>
 </head>
 <body>
@@ -37,13 +49,14 @@ ${unread.length === 0 ? "" : `<h2>Lines that say nothing of a file</h2>\n<ul>\n$
 
 function failures(rows: readonly Line[]): string {
   if (rows.length === 0) return "";
-  const lines = rows.map(({ input, status, error }) => [
+  const lines = rows.map(({ input, recipe, status, error }) => [
     input,
+    recipe ?? "",
     status,
     error === undefined ? "again" : error.retry ? "again" : "never",
     error?.message ?? "it was stopped",
   ]);
-  return `<h2>Not done</h2>\n${table(["file", "status", "try", "why"], lines, new Set())}`;
+  return `<h2>Not done</h2>\n${table("Not done", ["file", "recipe", "status", "try", "why"], lines, new Set())}`;
 }
 
 function results(rows: readonly Line[]): string {
@@ -53,7 +66,7 @@ function results(rows: readonly Line[]): string {
   const used = COLUMNS.map((_, at) => at).filter((at) => all.some((row) => row[at] !== ""));
   const numbers = new Set(used.flatMap((at, column) => (at > 3 ? [column] : [])));
   const pick = (row: readonly string[]) => used.map((at) => row[at] ?? "");
-  return `<h2>Results</h2>\n${table(pick(COLUMNS), all.map(pick), numbers)}`;
+  return `<h2>Results</h2>\n${table("Results", pick(COLUMNS), all.map(pick), numbers)}`;
 }
 
 function findings(rows: readonly Line[]): string {
@@ -77,13 +90,26 @@ function findings(rows: readonly Line[]): string {
   return `<h2>Findings</h2>\n<ul>\n${items.join("")}</ul>`;
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[], numbers: ReadonlySet<number>): string {
+function table(
+  name: string,
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  numbers: ReadonlySet<number>,
+): string {
+  const classOf = (at: number) => (numbers.has(at) ? ' class="number"' : at === 0 ? ' class="mono"' : "");
   const row = (cells: readonly string[]) =>
-    `<tr>${cells.map((cell, at) => `<td${numbers.has(at) ? ' class="number"' : at === 0 ? ' class="mono"' : ""}>${escaped(cell)}</td>`).join("")}</tr>\n`;
+    `<tr>${cells.map((cell, at) => `<td${classOf(at)}>${escaped(cell)}</td>`).join("")}</tr>\n`;
   const heading = head
-    .map((cell, at) => `<th${numbers.has(at) ? ' class="number"' : ""}>${escaped(cell)}</th>`)
+    .map((cell, at) => `<th scope="col"${numbers.has(at) ? classOf(at) : ""}>${escaped(cell)}</th>`)
     .join("");
-  return `<table>\n<thead><tr>${heading}</tr></thead>\n<tbody>\n${rows.map(row).join("")}</tbody>\n</table>`;
+  // Focusable, so that it scrolls by keyboard.
+  return `<div class="wide" role="region" aria-label="${escaped(name)}" tabindex="0">
+<table>
+<thead><tr>${heading}</tr></thead>
+<tbody>
+${rows.map(row).join("")}</tbody>
+</table>
+</div>`;
 }
 
 /** A style sheet of the playground: the build puts it beside this file. */

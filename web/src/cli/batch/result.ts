@@ -1,5 +1,6 @@
 // The result of one entry: made in a folder of its own, then moved to its name; the record comes last and says that it is whole.
 
+import { readlinkSync } from "node:fs";
 import { mkdtemp, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -18,8 +19,16 @@ import { compareLine, compressLine, keyOfEntry, recipeOf, type Work } from "./wo
 /** Milliseconds after which what was begun and left is taken away whoever has begun it: a day. */
 const ABANDONED = 24 * 60 * 60 * 1000;
 
-/** This machine, in a few letters. */
-const HOST = digest(hostname()).slice(0, 8);
+/** This machine, in a few letters: the numbers of processes are its own, and on Linux those of a container. */
+const HOST = digest([hostname(), processSpace()]).slice(0, 8);
+
+function processSpace(): string {
+  try {
+    return readlinkSync("/proc/self/ns/pid");
+  } catch {
+    return "";
+  }
+}
 
 /** What of a line is known although it failed. */
 export type Known = Partial<Line>;
@@ -67,9 +76,9 @@ export async function resultOf(run: Run, work: Work, entry: Entry, { about, know
     const compared =
       work.measured === undefined ? undefined : await answerOf(compareLine(run, entry, out), here, signal);
     await input.checkUnchanged();
-    const findings = findingsOf(compressed, compared);
-    // The process that compresses has told its own already; that which compares is quiet, as it would tell of the original again.
-    output.findings(compared ? findings : []);
+    const measuring = [compared?.["a"], compared?.["b"]];
+    // What compresses has told of its findings; what compares is quiet, as it would tell of the original again.
+    output.findings(findingsOf(measuring));
     const record: ResultRecord = {
       status: "done",
       input: entry.input,
@@ -84,7 +93,7 @@ export async function resultOf(run: Run, work: Work, entry: Entry, { about, know
       ...(compared && qualities(compared as unknown as Comparison)),
       seconds: seconds(),
       peakBytes: Number(compressed["peakBytes"]),
-      findings,
+      findings: findingsOf([compressed["checkpoint"], compressed, compressed["exported"], ...measuring]),
       inputs: input.files,
       files: await filesOf(partial, name, signal),
       ...(work.measured !== undefined && { measured: work.measured }),
@@ -140,8 +149,9 @@ async function publish(from: string, to: string, names: readonly string[]): Prom
   for (const name of names) {
     const [made, place] = [join(from, name), join(to, name)];
     try {
-      // What takes the place of a folder must find none there; a record that is in the way is of what is replaced.
+      // A folder cannot be renamed to one that has files in it.
       if ((await stat(made)).isDirectory() && (await isThere(place))) await rename(place, join(from, `old-${name}`));
+      await synced(made);
       await rename(made, place);
       await synced(to);
     } catch (error) {
@@ -197,9 +207,8 @@ function qualities({ a, b, perplexityChange, kl, top1Agreement }: Comparison): P
   };
 }
 
-/** What was found while opening, compressing, writing for another tool and comparing, each thing once. */
-function findingsOf(compressed: Answer, compared: Answer | undefined): Finding[] {
-  const parts = [compressed["checkpoint"], compressed, compressed["exported"], compared?.["a"], compared?.["b"]];
+/** The findings of some answers, each thing once. */
+function findingsOf(parts: readonly unknown[]): Finding[] {
   const all = parts.flatMap((it) => (isRecord(it) ? ((it["findings"] as Finding[] | undefined) ?? []) : []));
   const texts = all.map((it) => JSON.stringify(it));
   return all.filter((_, at) => texts.indexOf(texts[at] ?? "") === at);

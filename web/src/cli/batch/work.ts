@@ -7,20 +7,17 @@ import { UsageError } from "../args.js";
 import type { Run } from "../command.js";
 import { askedFor } from "../compress.js";
 import { readRecipe } from "../files.js";
-import { MAKING, type OptionName, option } from "../options.js";
+import { MAKING, MEASURING, type OptionName, option } from "../options.js";
 import { isStream, nameOf } from "../streams.js";
 import { packageVersion } from "../version.js";
 import { digest, hashFile, type Input, keyOf } from "./identity.js";
 import type { Entry } from "./manifest.js";
 
-/** Options of compress whose values are in the key of the work. */
-const KEYED = [...MAKING, "set", "weights"] as const satisfies OptionName[];
-
-/** Options of compare that say how is measured. */
-const MEASURING = ["ids-type", "window", "limit", "offset", "backend"] as const satisfies OptionName[];
+/** What is in the key of the work besides the recipe: options of compress that say what is made, and of opening what is read. */
+const KEYED: readonly OptionName[] = [...MAKING.filter((it) => it !== "recipe"), "set", "weights"];
 
 /** Options of both that change no number. */
-const RUNNING = ["tokenizer", "build", "max-memory"] as const satisfies OptionName[];
+const RUNNING: readonly OptionName[] = ["tokenizer", "build", "max-memory"];
 
 /** What all entries have in common. */
 export interface Work {

@@ -11,11 +11,10 @@ export interface Elsewhere {
   ggufType: GgufType | undefined;
 }
 
-/** Something to copy, and what language it is in. */
+/** Something to copy. */
 export interface Snippet {
   label: string;
   text: string;
-  language?: string;
 }
 
 /** The formats as somebody chooses among them. */
@@ -29,12 +28,13 @@ export const FORMATS: readonly { format: Format; label: string; about: string }[
     format: "plain",
     label: "transformers",
     about:
-      "A folder that transformers loads: config.json, the tokenizer, and weights as floats, with the values that the codes stand for. It is as large as floats are.",
+      "A folder that transformers loads: config.json, the tokenizer, and weights. Codes become the floats that they stand for, so it is as large as those are.",
   },
   {
     format: "gguf",
     label: "llama.cpp (GGUF)",
-    about: "One file that llama.cpp and what is built on it load. Matrices are rounded once more, to a type of ggml.",
+    about:
+      "One file that llama.cpp and what is built on it load. Matrices are of a type of ggml: what is coded otherwise is rounded once more.",
   },
 ];
 
@@ -62,7 +62,7 @@ export function loadingOf(checkpoint: Opened, run: RecipeRun, as: Elsewhere): Sn
     const text = `from safetensors.torch import load_file
 
 weights = load_file(${JSON.stringify(`${name}/model.safetensors`)})`;
-    return { label: "Python", text, language: "python" };
+    return { label: "Python", text };
   }
   const reading = `
 tokenizer = AutoTokenizer.from_pretrained(${folder})
@@ -72,7 +72,7 @@ print(tokenizer.decode(model.generate(**tokens, max_new_tokens=64)[0]))`;
   const text = `from transformers import AutoModelForCausalLM${withText ? ", AutoTokenizer" : ""}
 
 model = AutoModelForCausalLM.from_pretrained(${folder})${withText ? reading : ""}`;
-  return { label: "Python", text, language: "python" };
+  return { label: "Python", text };
 }
 
 /** The same on the command line. */
