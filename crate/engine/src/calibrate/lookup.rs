@@ -150,7 +150,7 @@ impl Job for Probe {
 /// What a change of a table cost.
 pub struct Probed {
     /// In nats a token.
-    kl: f64,
+    pub kl: f64,
     change: Vec<f32>,
 }
 
