@@ -89,6 +89,7 @@ impl<L: Loaded> Distill<L> {
         let (trains, offset) = (options.trains, student.spec.offset);
         let mut findings: Vec<_> = overlap.into_iter().collect();
         if trains.rounds() {
+            model.begin_beside(original)?;
             findings.extend(untrained(&model, &student.index, &student.spec));
         }
         let teacher = (options.objective.mixture.alpha > 0.0).then_some(teacher);

@@ -12,6 +12,7 @@ use statepress_core::words::{counted, plural};
 use statepress_core::{Encoding, Entry, Finding, Index, Tensor as Packed};
 use statepress_engine::EngineError;
 use statepress_engine::families::{HEAD, ModelSpec};
+use statepress_engine::techniques::Checkpoint;
 use statepress_kernels::codecs::{self, Clip};
 
 use crate::model::{Parameter, read_back, tensor};
@@ -20,6 +21,11 @@ use crate::{Trainable, Trains};
 /// The learning rate at one bit a weight, and the most there is. A step of a grid is about as large as bits are few, and
 /// codes have to move: measured on Itera-Lite from 3 bits (2e-4) to 1.4 (7e-4).
 const RATE: (f64, f64) = (1.8e-3, 7e-4);
+
+/// How often the way from a code to what it stands for is halved until it ends within what the code stands for, and the share of
+/// it that is then gone.
+const HALVINGS: usize = 8;
+const WITHIN: f32 = 0.9;
 
 impl Parameter {
     /// Numbers as its file can hold them.
@@ -49,6 +55,45 @@ impl Trainable {
             let stored = parameter.stored(&values)?;
             parameter.rounded = Some(tensor(device, codecs::decode(&stored), &parameter.shape));
             parameter.values = tensor(device, values, &parameter.shape);
+        }
+        Ok(())
+    }
+
+    /// Has numbers behind codes begin where they were before they were compressed, as near as the same codes allow: those that were
+    /// nearly another code are soon there. What all rows differ by is left out, as of a centered table it is elsewhere. Tensors of
+    /// another shape, which pruning has cut, begin at their codes.
+    ///
+    /// # Errors
+    /// For tensors of the original that cannot be read, or are not finite.
+    pub fn begin_beside(&mut self, original: &Checkpoint) -> Result<(), EngineError> {
+        let device = self.device;
+        for parameter in &mut self.parameters {
+            let Some(codes) = &parameter.codes else { continue };
+            let entry = original.spec.names.get(&original.index, &parameter.key);
+            let Some(entry) = entry.filter(|it| it.shape == parameter.shape) else { continue };
+            let was = codecs::decode(&statepress_formats::read_tensor(&*original.source, entry)?);
+            let now = codecs::decode(codes);
+            let rows = parameter.shape[0].max(1);
+            let cols = (now.len() / rows).max(1);
+            let mut common = vec![0.0; cols];
+            for (was, now) in was.chunks_exact(cols).zip(now.chunks_exact(cols)) {
+                common.iter_mut().zip(was).zip(now).for_each(|((sum, was), now)| *sum += was - now);
+            }
+            let common = common.iter().map(|sum| sum / rows as f32).cycle();
+            let mut begun: Vec<f32> = was.iter().zip(common).map(|(was, common)| was - common).collect();
+            for _ in 0..HALVINGS {
+                let rounded = codecs::decode(&parameter.stored(&begun)?);
+                for ((begun, rounded), now) in begun.iter_mut().zip(rounded).zip(&now) {
+                    if rounded != *now {
+                        *begun = now + (*begun - now) / 2.0;
+                    }
+                }
+            }
+            let rounded = codecs::decode(&parameter.stored(&begun)?);
+            for ((begun, rounded), now) in begun.iter_mut().zip(rounded).zip(&now) {
+                *begun = if rounded == *now { now + WITHIN * (*begun - now) } else { *now };
+            }
+            parameter.values = tensor(device, begun, &parameter.shape);
         }
         Ok(())
     }
