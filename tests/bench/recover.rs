@@ -64,7 +64,7 @@ fn main() {
         train.truncate(4096);
         test.truncate(512);
     }
-    let held_out = number("held-out").map_or(if tiny { 257 } else { 4097 }, |count| count as usize);
+    let held_out = number("held-out").map_or(if tiny { 129 } else { 4097 }, |count| count as usize);
     let (text, held_out) = train.split_at(train.len() - held_out.min(train.len()));
     let original = Opened::folder(Path::new(folder));
     let model = original.engine();
@@ -75,8 +75,10 @@ fn main() {
         measure(&format!("{file} before"), &model, &compressed, &test, bytes_before);
         let rate = number("rate").unwrap_or_else(|| rounded_rate(&compressed.index));
         let steps = number("steps").map_or(if tiny { 10 } else { 500 }, |steps| steps as usize);
+        let usual = TrainOptions::default();
         let options = TrainOptions {
             steps,
+            window: if tiny { 64 } else { usual.window },
             objective: Objective { mixture: Mixture { alpha: 1.0, temperature: 1.0 }, balance: 0.0 },
             trains: match option("weights").unwrap_or("all") {
                 "all" => Trains::Rounded,
@@ -87,7 +89,7 @@ fn main() {
             warm_up: 10.min(steps - 1),
             validate_every: (steps / 5).max(1),
             seed: number("seed").unwrap_or(0.0) as u64,
-            ..TrainOptions::default()
+            ..usual
         };
         let (sink, written) = Written::new();
         let mut run = Distill::<Model>::new(

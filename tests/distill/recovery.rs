@@ -1,5 +1,7 @@
 //! Codes that are trained: passes compute with what the file holds, before the first step and after the last, in every encoding.
 
+use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 
 use statepress_core::index::Stored;
@@ -10,7 +12,7 @@ use statepress_distill::{
     Batch, Device, Distill, Distilled, Init, Mixture, Objective, Teacher, Train, TrainOptions, Trained,
     Trains, rounded_rate, trained_checkpoint,
 };
-use statepress_distill_tests::golden::assert_close;
+use statepress_distill_tests::golden::{Golden, assert_close};
 use statepress_distill_tests::{Opened, Written, engine_logits, fixture};
 use statepress_engine::models::Model;
 use statepress_engine::techniques::find;
@@ -291,4 +293,40 @@ fn numbers_that_are_none_end_training_at_what_was_best() {
     let trained = run(&original, &compressed, wild);
     assert!(trained.report.best.kl.unwrap().is_finite());
     assert!(trained.report.best.kl <= trained.report.validation[0].kl);
+}
+
+/// The benchmark runs; no speed and no quality is checked here.
+#[test]
+fn the_recovery_benchmark_runs() {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let said = |command: &mut Command| {
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "-q", "--manifest-path", manifest, "-p", "statepress-distill-tests", "--examples"]);
+    said(cargo.args((!cfg!(debug_assertions)).then_some("--release")));
+    let folder = std::env::temp_dir().join(format!("statepress-recover-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo/itera-tiny");
+    let ids = Golden::open(&fixture("trained/itera-tiny.safetensors")).ids("input_ids");
+    let write = |name: &str, bytes: Vec<u8>| {
+        std::fs::write(folder.join(name), bytes).unwrap();
+        folder.join(name).to_string_lossy().into_owned()
+    };
+    let words = |ids: &[u32]| ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect();
+    let (train, test) = (write("train.bin", words(&ids)), write("test.bin", words(&ids[..512])));
+    let int4 = Opened::folder(&demo).written(&find("int4").unwrap());
+    let file = write("int4.safetensors", int4);
+    let own = std::env::current_exe().unwrap();
+    let name = format!("recover{}", std::env::consts::EXE_SUFFIX);
+    let path = own.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    let said = said(Command::new(path).args([&train, &test, &*demo.to_string_lossy(), &file, "--tiny"]));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(said.contains("int4.safetensors before: ") && said.contains("of the codes changed"), "{said}");
+    let bytes: Vec<&str> =
+        said.lines().filter_map(|line| line.split(": ").nth(1)?.split(" bytes").next()).collect();
+    assert!(bytes.len() >= 2 && bytes[0] == bytes[bytes.len() - 1], "{said}");
 }
