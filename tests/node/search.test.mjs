@@ -83,7 +83,11 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   const coded = await search(checkpoint, { ratio: 6 }, { ...asked, coded: true, first });
   assert.deepEqual(
     coded.recipe.steps.flatMap((step) => Object.keys(step)),
-    ["prune", "center", "basis", "quantize"],
+    ["prune", "center", "quantize"],
+  );
+  assert.deepEqual(
+    coded.findings.filter(({ code }) => code === "no-basis").map(({ tensor }) => tensor),
+    ["lm_head.weight"],
   );
   const { rules } = coded.recipe.steps.at(-1).quantize;
   assert.ok(rules.filter(({ precision, step }) => precision === "int8" && step > 0).length > 3, JSON.stringify(rules));
@@ -96,6 +100,25 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   assert.equal(last.reached, last.measured.kl <= least);
   last.compressed.dispose();
   for (const it of [found.compressed, close.compressed, coded.compressed, checkpoint]) it.dispose();
+});
+
+test("a table that is the head is written in a basis of its own for the entropy coder, and costs can be given back", async () => {
+  const checkpoint = await open(fixture("fixtures/il_moe.tied.safetensors"));
+  const told = [];
+  const asked = { calibration: ids, coded: true, fast: true };
+  const found = await search(checkpoint, { ratio: 6 }, { ...asked, onCosts: (costs) => told.push(costs) });
+  assert.deepEqual(
+    found.recipe.steps.flatMap((step) => Object.keys(step)),
+    ["center", "basis", "quantize"],
+  );
+  const { inspection, report } = found.compressed;
+  const basis = inspection.tensors.find(({ role }) => role === "basis");
+  assert.deepEqual([basis.name, basis.shape], ["embedding.basis", [17, 16]]);
+  assert.ok(report.findings.some(({ code, tensor }) => code === "own-basis" && tensor === "embedding.weight"));
+  assert.ok(found.reached && found.measured.kl >= 0);
+  const again = await search(checkpoint, { ratio: 5 }, { ...asked, costs: told.at(-1) });
+  assert.ok(again.reached);
+  for (const it of [found.compressed, again.compressed, checkpoint]) it.dispose();
 });
 
 test("what is no target, or out of reach, is refused before anything is written", async () => {

@@ -83,7 +83,12 @@ export async function search(
   const { costs: known, first: steps = [], coded = false, gradients, signal, onProgress, beside } = options;
   const first = await planned(checkpoint, steps, coded);
   if (known) checkCosts(known, checkpoint, { coded, gradients: Boolean(gradients), first: first?.recipe.steps ?? [] });
-  const { read, judged, findings } = await host.call("searchTexts", { calibration: input, target }, options);
+  const texts = await host.call("searchTexts", { calibration: input, target }, options);
+  const { read, judged } = texts;
+  const findings = [
+    ...texts.findings,
+    ...(coded && !first?.recipe.steps.some(writesInBasis) ? withoutBasis(checkpoint) : []),
+  ];
   const running = { signal, onProgress };
   const fisher = gradients ? await fisherOf(environment, checkpoint, gradients, { ids: read }, running) : undefined;
   const costs = await costsOf(host, checkpoint, { read, judged, fisher }, first, options);
@@ -245,15 +250,29 @@ function checkCosts(
     throw badOption("costs", "of a search with other options", allowed);
 }
 
+const writesInBasis = (step: object) => "basis" in step;
+
+// The head, where it has a storage of its own; else the table is the head.
+function ownHead({ tensors }: Checkpoint["inspection"]): string | undefined {
+  return tensors.find(({ role, tiedTo }) => role === "head" && tiedTo === undefined)?.name;
+}
+
+// Says why a table is coded as it is.
+function withoutBasis({ inspection }: Checkpoint): Finding[] {
+  const head = ownHead(inspection);
+  if (head === undefined) return [];
+  const message = `stored by itself: the table is not written in a basis of its own, which takes a table that is the head as well`;
+  return [{ level: "info", code: "no-basis", message, tensor: head }];
+}
+
 // What an entropy coder wants of a table, as far as steps do not do it already. A head of its own rules a basis out.
 function readied({ inspection }: Checkpoint, first: readonly (StepDraft | object)[]): StepDraft[] {
   const does = (name: string) => first.some((step) => typeof step === "object" && step !== null && name in step);
   // Where there is no head, or it shares its storage, the table is the head.
-  const isTied = !inspection.tensors.some(({ role, tiedTo }) => role === "head" && tiedTo === undefined);
   const hasBasis = inspection.tensors.some(({ role }) => role === "basis");
   return [
     ...(does("center") || does("basis") || hasBasis ? [] : [{ center: {} }]),
-    ...(does("basis") || hasBasis || !isTied ? [] : [{ basis: {} }]),
+    ...(does("basis") || hasBasis || ownHead(inspection) ? [] : [{ basis: {} }]),
   ];
 }
 
