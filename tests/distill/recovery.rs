@@ -13,25 +13,13 @@ use statepress_distill::{
     Trains, rounded_rate, trained_checkpoint,
 };
 use statepress_distill_tests::golden::{Golden, assert_close};
-use statepress_distill_tests::{Opened, Written, engine_logits, fixture};
+use statepress_distill_tests::{Opened, Written, engine_logits, fixture, text};
 use statepress_engine::models::Model;
 use statepress_engine::techniques::find;
 use statepress_kernels::codecs::{self, scales};
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     pollster::block_on(future)
-}
-
-/// Ids of 50, such as the fixtures have: four in a row, in one of five orders.
-fn text(len: usize, seed: u64) -> Vec<u32> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut ids = Vec::new();
-    while ids.len() < len {
-        let first = 10 * random.u32(0..5);
-        ids.extend([first, first + 3, first + 1, first + 7]);
-    }
-    ids.truncate(len);
-    ids
 }
 
 fn original() -> Opened {

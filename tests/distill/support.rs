@@ -128,3 +128,15 @@ pub fn fixture(path: &str) -> PathBuf {
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
+
+/// A text that can be learned, of ids of 50, such as the fixtures have: four in a row, in one of five orders.
+pub fn text(len: usize, seed: u64) -> Vec<u32> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut ids = Vec::new();
+    while ids.len() < len {
+        let first = 10 * random.u32(0..5);
+        ids.extend([first, first + 3, first + 1, first + 7]);
+    }
+    ids.truncate(len);
+    ids
+}

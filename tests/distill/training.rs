@@ -10,7 +10,7 @@ use statepress_distill::{
     trained_checkpoint,
 };
 use statepress_distill_tests::golden::assert_close;
-use statepress_distill_tests::{Opened, Written, engine_logits, fixture};
+use statepress_distill_tests::{Opened, Written, engine_logits, fixture, text};
 use statepress_engine::calibrate::Marks;
 use statepress_engine::models::Model;
 use statepress_engine::techniques::{Checkpoint, find};
@@ -21,18 +21,6 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 
 fn opened(name: &str) -> Opened {
     Opened::file(&fixture(&format!("fixtures/{name}.safetensors")), &[])
-}
-
-/// A text that can be learned: ids of four in a row, in one of five orders.
-fn text(len: usize, seed: u64) -> Vec<u32> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut ids = Vec::new();
-    while ids.len() < len {
-        let first = 10 * random.u32(0..5);
-        ids.extend([first, first + 3, first + 1, first + 7]);
-    }
-    ids.truncate(len);
-    ids
 }
 
 fn options() -> TrainOptions {

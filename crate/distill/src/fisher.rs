@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use statepress_core::Role;
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::{Fisher, OutputFisher};
 use statepress_engine::EngineError;
 use statepress_engine::calibrate::{Sample, part, spaced};
-use statepress_kernels::program::{Layout, MatrixId, Program};
+use statepress_kernels::program::{MatrixId, Program};
 
 use crate::interpret::{self, Batch};
 use crate::loss::Mixture;
@@ -89,7 +88,7 @@ impl TakeFisher {
                 // Of rows in a basis: those that they stand for.
                 Place::LookUp if program.end().1.is_some() => continue,
                 Place::LookUp => (&mut self.looked_up, outer(gradient)),
-                Place::Output(id) if is_look_up(program, id) => {
+                Place::Output(id) if program.matrix(id).is_look_up() => {
                     (&mut self.looked_up, outer(gradient.mul_scalar(program.table_scale())))
                 }
                 Place::Output(id) => (self.outputs.entry(id).or_default(), gradient.square().sum_dim(0)),
@@ -136,12 +135,6 @@ impl TakeFisher {
 /// `sum g g^T`.
 fn outer(gradient: Tensor<2>) -> Tensor<2> {
     gradient.clone().transpose().matmul(gradient)
-}
-
-/// Whether a matrix makes looked-up rows of what they are written in.
-fn is_look_up(program: &Program, id: MatrixId) -> bool {
-    let matrix = program.matrix(id);
-    matrix.role == Role::Basis && matrix.layout == Layout::Transposed
 }
 
 impl Job for TakeFisher {

@@ -73,7 +73,7 @@ impl Trainable {
             let Some(entry) = entry.filter(|it| it.shape == parameter.shape) else { continue };
             let was = codecs::decode(&statepress_formats::read_tensor(&*original.source, entry)?);
             let now = codecs::decode(codes);
-            let rows = parameter.shape[0].max(1);
+            let rows = parameter.shape.first().copied().unwrap_or(1).max(1);
             let cols = (now.len() / rows).max(1);
             let mut common = vec![0.0; cols];
             for (was, now) in was.chunks_exact(cols).zip(now.chunks_exact(cols)) {

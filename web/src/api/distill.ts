@@ -45,13 +45,17 @@ export async function distill(
   }
 }
 
-// Of a report from before training: what codes take and lose now.
-function written(report: CompressReport, before: CompressReport | undefined): Partial<CompressReport> {
+// In place of what a report said before training: bytes as they are now, and no rounding errors of codes that were trained since.
+function written(
+  report: CompressReport,
+  before: CompressReport | undefined,
+  trains: "rounded" | "vectors",
+): Partial<CompressReport> {
   const now = new Map(report.tensors.map((it) => [it.name, it]));
   const tensors = before?.tensors.map((it) => {
-    const { error: _, ...kept } = it;
+    const { error, ...kept } = it;
     const { bytesAfter } = now.get(it.name) ?? it;
-    return bytesAfter === it.bytesAfter ? it : { ...kept, bytesAfter };
+    return { ...kept, bytesAfter, ...(error && trains === "vectors" && { error }) };
   });
   return { fileBytes: report.fileBytes, bytes: report.bytes, ...(tensors && { tensors }) };
 }
@@ -88,7 +92,7 @@ export async function recover(
       const told = [...findings, ...(before?.findings ?? []), ...report.findings];
       const recovered = compressed.made({
         ...opened,
-        report: { ...report, ...before, ...written(report, before), findings: told },
+        report: { ...report, ...before, ...written(report, before, trains), findings: told },
       });
       const kl = async (it: Checkpoint) =>
         (await compare(original, it, { ids: heldOut, backend: "cpu", signal, onProgress })).kl.mean;

@@ -261,14 +261,14 @@ function ownHead({ tensors }: Checkpoint["inspection"]): string | undefined {
 function withoutBasis({ inspection }: Checkpoint): Finding[] {
   const head = ownHead(inspection);
   if (head === undefined) return [];
-  const message = `stored by itself: the table is not written in a basis of its own, which takes a table that is the head as well`;
+  const message =
+    "stored by itself: the table is not written in a basis of its own, which takes a table that is the head as well";
   return [{ level: "info", code: "no-basis", message, tensor: head }];
 }
 
 // What an entropy coder wants of a table, as far as steps do not do it already. A head of its own rules a basis out.
 function readied({ inspection }: Checkpoint, first: readonly (StepDraft | object)[]): StepDraft[] {
   const does = (name: string) => first.some((step) => typeof step === "object" && step !== null && name in step);
-  // Where there is no head, or it shares its storage, the table is the head.
   const hasBasis = inspection.tensors.some(({ role }) => role === "basis");
   return [
     ...(does("center") || does("basis") || hasBasis ? [] : [{ center: {} }]),

@@ -31,6 +31,7 @@ mod mamba2_original;
 mod rope;
 mod transformer;
 
+pub(crate) use builder::beside;
 pub(crate) use fields::ASSUMED;
 pub use fit::fit;
 pub use infer::{Hints, ModelSpec, WeightSpec, infer};

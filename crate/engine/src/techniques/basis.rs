@@ -30,7 +30,7 @@ use crate::calibrate::{
     Graded, HeadStatistics, Marks, Probe, Sample, Statistics, StatisticsOptions, head_rows,
     lookup_substitute, used_rows,
 };
-use crate::families::{HEAD, ModelSpec};
+use crate::families::{HEAD, ModelSpec, beside};
 use crate::models::{Cpu, CpuRunner, Load, Model};
 
 /// Tokens of a window.
@@ -338,10 +338,9 @@ fn derive(
     if spec.names.get(index, HEAD).is_some() {
         changes.insert(HEAD.into(), None);
     }
-    let beside = format!("{}basis", name.strip_suffix("weight").unwrap_or(&name));
     let derived = Draft::new(index, spec, len, &changes, &mut Fitted::default())
         .with_config(Map::from_iter([("tie_word_embeddings".to_string(), Value::Bool(true))]))
-        .with_tensor(&beside, vec![turn.to, turn.from], Rc::new(basis))
+        .with_tensor(&beside(&name, "basis"), vec![turn.to, turn.from], Rc::new(basis))
         .understood()?;
     match &derived.spec.refusal {
         None => Ok((derived, changes, name)),

@@ -15,7 +15,7 @@ use statepress_kernels::program::{Matrix, Op, Program, VectorSource};
 use super::change::Change;
 use super::derived::{Changes, Checkpoint, Derived, Draft, Fitted, decoded, program, real};
 use crate::EngineError;
-use crate::families::ModelSpec;
+use crate::families::{ModelSpec, beside};
 
 /// The mean row of a matrix, and what share of the energy of all rows it is.
 struct Mean {
@@ -104,7 +104,7 @@ fn derive(
         }
         None => {
             let table = real(spec, index, &table.key);
-            let bias = format!("{}bias", table.strip_suffix("weight").unwrap_or(&format!("{table}.")));
+            let bias = beside(&table, "bias");
             let draft = Draft::new(index, spec, len, &changes, &mut Fitted::default());
             (draft.with_tensor(&bias, vec![moved.len()], Rc::new(moved)), bias)
         }

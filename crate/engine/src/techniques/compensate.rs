@@ -12,7 +12,7 @@ use std::rc::Rc;
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::GptqOptions;
 use statepress_core::words::counted;
-use statepress_core::{Coding, Entry, Finding, Group, Index, Role, Tensor};
+use statepress_core::{Coding, Entry, Finding, Group, Index, Tensor};
 use statepress_kernels::codecs;
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
@@ -105,10 +105,7 @@ impl Compensate {
         for &name in tensors {
             let Some(matrices) = inside.remove(name) else { continue };
             // A basis is multiplied by from either side; the head, where errors count more, reads its rows.
-            let is_copy = |id: &MatrixId| {
-                let matrix = program.matrix(*id);
-                matrix.role == Role::Basis && matrix.layout == Layout::Transposed
-            };
+            let is_copy = |id: &MatrixId| program.matrix(*id).is_look_up();
             let (copies, matrices): (Vec<MatrixId>, Vec<MatrixId>) = matrices.into_iter().partition(is_copy);
             let (matrices, use_) = match matrices[..] {
                 [id] if id == table && (tied || head == table) => (vec![head], Use::Both),

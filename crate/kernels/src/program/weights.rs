@@ -143,6 +143,13 @@ pub enum AxisName {
     Ffn,
 }
 
+impl Matrix {
+    /// Whether it makes looked-up rows of what they are written in: the basis of a table, from the side of the look-up.
+    pub fn is_look_up(&self) -> bool {
+        self.role == Role::Basis && self.layout == Layout::Transposed
+    }
+}
+
 /// What the indexes of one dimension of a weight mean: segments, one after the other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dim(pub Vec<Segment>);

@@ -402,7 +402,7 @@ impl<'a> Builder<'a> {
 }
 
 /// The key of what belongs to a table.
-fn beside(table: &str, what: &str) -> String {
+pub(crate) fn beside(table: &str, what: &str) -> String {
     format!("{}{what}", table.strip_suffix("weight").unwrap_or(table))
 }
 
