@@ -2,8 +2,8 @@
 //! checkpoint they are from, and what the tools cannot hold, by name. That the tools compute the same is held by `tests/interop`.
 
 use statepress::{
-    Checkpoint, ExportTarget, Exported, GgmlType, GgufOptions, MemorySink, OpenOptions, PlainOptions,
-    config_as_written, recipes, run, sequence_logits,
+    Calibration, Checkpoint, ExportTarget, Exported, GgmlType, GgufOptions, MemorySink, OpenOptions,
+    PlainOptions, Recipe, config_as_written, recipes, run, sequence_logits,
 };
 use statepress_formats::FormatError;
 use statepress_formats::export::gguf::{GgufTensor, GgufWriter, Value};
@@ -315,4 +315,24 @@ fn a_tokenizer_becomes_the_vocabulary_of_the_header() {
         assert_eq!(findings, ["no-vocabulary"]);
         assert_eq!(metadata["tokenizer.ggml.model"], "none");
     }
+}
+
+/// A table in a basis of its own is two products that other tools do not have: GGUF has no place for it, transformers does not run it.
+#[test]
+fn a_table_in_a_basis_of_its_own_is_told_of_by_what_it_is() {
+    let base = family("mamba-default");
+    let model = base.model().unwrap();
+    let ids: Vec<u32> = (0..600).map(|i| i * 7 % model.info.vocab_size as u32).collect();
+    let recipe = Recipe::from_json(r#"{"version":1,"name":"t","steps":[{"basis":{}}]}"#).unwrap();
+    let sink = MemorySink::default();
+    let job =
+        base.compress_calibrated(&recipe, Box::new(sink.clone()), Calibration::new(&model, &ids)).unwrap();
+    run(job, |_| {}).unwrap();
+    let turned = Checkpoint::open(sink.take(), OpenOptions::default()).unwrap();
+    let what = "a table with a basis of its own";
+    let error = export(&turned, &gguf(None)).err().unwrap().to_string();
+    assert!(error.contains(what), "{error}");
+    let (exported, _) = export(&turned, &ExportTarget::Plain(PlainOptions::default())).unwrap();
+    let found = exported.report.findings.iter().find(|it| it.code == "not-in-transformers").unwrap();
+    assert!(found.message.contains(what), "{found:?}");
 }
