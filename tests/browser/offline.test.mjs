@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch } from "../support/browser.mjs";
+import { launch, PATIENCE } from "../support/browser.mjs";
 import { CLI, fixture, ROOT, scratch } from "../support/node.mjs";
 
 const folder = scratch();
@@ -58,7 +58,7 @@ async function place(name) {
 /** A fresh browser profile. */
 async function profile(t, server) {
   const context = await session.browser.newContext();
-  context.setDefaultTimeout(60_000);
+  context.setDefaultTimeout(PATIENCE);
   t.after(async () => {
     await context.close();
     await server.stop();
@@ -93,7 +93,7 @@ function compute(page) {
 
 /** Waits for what a page can only say asynchronously, for which waitForFunction() does not wait. */
 async function until(page, holds, argument) {
-  const end = Date.now() + 120_000;
+  const end = Date.now() + PATIENCE;
   while (!(await page.evaluate(holds, argument))) {
     if (Date.now() > end) throw new Error(`never came true: ${holds}`);
     await new Promise((resolve) => setTimeout(resolve, 50));

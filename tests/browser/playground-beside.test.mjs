@@ -30,7 +30,6 @@ after(() => session.close());
 
 async function opened() {
   const { page, problems } = await session.open();
-  page.setDefaultTimeout(60_000);
   await page.setViewportSize({ width: 1280, height: 900 });
   await openFiles(page);
   await page.selectOption("#limit", QUICK);

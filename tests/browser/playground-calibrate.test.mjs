@@ -24,7 +24,7 @@ import {
 const folder = scratch();
 /** How little is read: enough to see that it helps, quick on a slow machine. */
 const GPTQ = { windows: 4, window: 64, passes: 0, damping: 0.01 };
-const { page, problems } = await walkthrough({ timeout: 60_000 });
+const { page, problems } = await walkthrough();
 const words = (selector) => wordsOf(page, selector);
 const switched = () => page.getByRole("switch", { name: "Make up for rounding errors" });
 const reads = (label) => page.getByRole("group", { name: "The model reads" }).getByLabel(label);

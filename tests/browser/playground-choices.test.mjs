@@ -33,7 +33,6 @@ let problems;
 before(async () => {
   session = await launch();
   ({ page, problems } = await session.open("/", { viewport: { width: 1280, height: 900 } }));
-  page.setDefaultTimeout(30_000);
 });
 after(() => session.close());
 

@@ -6,7 +6,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch } from "../support/browser.mjs";
+import { launch, PATIENCE } from "../support/browser.mjs";
 import { cli, fixture, scratch } from "../support/node.mjs";
 import {
   compress,
@@ -31,7 +31,7 @@ after(() => session.close());
 /** A page, in a browser that writes folders or in one that does not. */
 async function opened({ folders = false } = {}) {
   const context = await session.browser.newContext();
-  context.setDefaultTimeout(60_000);
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   const problems = [];
   const fetched = [];

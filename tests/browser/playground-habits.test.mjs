@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch } from "../support/browser.mjs";
+import { launch, PATIENCE } from "../support/browser.mjs";
 import { HELDOUT } from "../support/node.mjs";
 import {
   advised,
@@ -35,7 +35,7 @@ after(() => session.close());
 async function opened(options = {}) {
   const context = await session.browser.newContext(options);
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(PATIENCE);
   const problems = [];
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()));

@@ -19,7 +19,7 @@ import {
   wordsOf,
 } from "../support/playground.mjs";
 
-const { page, problems } = await walkthrough({ timeout: 120_000 });
+const { page, problems } = await walkthrough();
 const words = (selector) => wordsOf(page, selector);
 const shut = () => page.getAttribute("#find-now", "aria-disabled");
 const front = () => page.getByRole("group", { name: /^Recipes on the way/ });

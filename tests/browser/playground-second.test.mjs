@@ -18,7 +18,7 @@ import {
   wordsOf,
 } from "../support/playground.mjs";
 
-const { page, problems } = await walkthrough({ timeout: 60_000 });
+const { page, problems } = await walkthrough();
 const words = (selector) => wordsOf(page, selector);
 const shut = () => page.getAttribute("#compress-now", "aria-disabled");
 const second = page.getByRole("group", { name: "Second text to measure on" });

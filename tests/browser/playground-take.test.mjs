@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "nod
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { launch } from "../support/browser.mjs";
+import { launch, PATIENCE } from "../support/browser.mjs";
 import { CLI, HELDOUT, ROOT, scratch } from "../support/node.mjs";
 import {
   choose,
@@ -36,7 +36,7 @@ let link;
 before(async () => {
   session = await launch();
   context = await session.browser.newContext({ permissions: ["clipboard-read", "clipboard-write"] });
-  context.setDefaultTimeout(30_000);
+  context.setDefaultTimeout(PATIENCE);
 });
 after(() => session.close());
 

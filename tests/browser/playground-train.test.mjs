@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { open } from "statepress";
 import { downloaded, numberIn, openDemo, overflow, seriousIn, walkthrough, wordsOf } from "../support/playground.mjs";
 
-const { page, problems } = await walkthrough({ timeout: 240_000 });
+const { page, problems } = await walkthrough();
 const words = (selector) => wordsOf(page, selector);
 const fetched = [];
 page.on("request", (request) => fetched.push(request.url()));

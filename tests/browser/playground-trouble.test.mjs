@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch } from "../support/browser.mjs";
+import { launch, PATIENCE } from "../support/browser.mjs";
 import { fixture, scratch } from "../support/node.mjs";
 import {
   advised,
@@ -32,7 +32,6 @@ after(() => session.close());
 
 async function opened(options) {
   const { page, problems } = await session.open("/", options);
-  page.setDefaultTimeout(30_000);
   return { page, problems };
 }
 
@@ -288,7 +287,7 @@ async function watched() {
     };
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(PATIENCE);
   const problems = [];
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
@@ -400,7 +399,7 @@ test("a path on this machine that is none is told of", async () => {
 test("steps that cannot be fetched are tried again on request, and have their styles", async () => {
   const context = await session.browser.newContext({ serviceWorkers: "block" });
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(PATIENCE);
   const away = (route) => route.abort();
   await page.route(/Steps-/, away);
   await page.goto(session.url);

@@ -33,7 +33,6 @@ let problems;
 before(async () => {
   session = await launch();
   ({ page, problems } = await session.open());
-  page.setDefaultTimeout(30_000);
 });
 after(() => session.close());
 

@@ -25,7 +25,6 @@ const TITLES = [
 /** The page with the tour begun; motion reduced, so that nothing has to be waited for. */
 async function begun(options = {}) {
   const { page, problems } = await session.open("/", { reducedMotion: "reduce", ...options });
-  page.setDefaultTimeout(60_000);
   await page.click("#start-tour");
   return { page, problems };
 }

@@ -10,6 +10,9 @@ const NO_WEBGPU = ["--disable-blink-features=WebGPU"];
 // The rest keeps it from the network.
 const FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
+/** How long anything may take, in milliseconds: a machine that runs tests has other things to do. */
+export const PATIENCE = 240_000;
+
 /** Starts the server and the browser, with or without WebGPU; close() ends both. */
 export async function launch({ webgpu = true } = {}) {
   if (!process.env.CHROMIUM)
@@ -30,7 +33,7 @@ export async function launch({ webgpu = true } = {}) {
     /** A fresh page at the address, "/" as it is announced; what goes wrong in it fails the test that asks. */
     async open(path = "/", options = {}) {
       const page = await browser.newPage(options);
-      page.setDefaultTimeout(120_000);
+      page.setDefaultTimeout(PATIENCE);
       const problems = [];
       page.on("pageerror", (error) => problems.push(String(error)));
       page.on("console", (message) => message.type() === "error" && problems.push(message.text()));

@@ -14,11 +14,10 @@ export const FILES = ["model.safetensors", "config.json", "tokenizer.json"].map(
 export const QUICK = "4096";
 
 /** One page of a browser without a GPU, for a file of tests that walk through it one after the other. */
-export async function walkthrough({ timeout }) {
+export async function walkthrough() {
   const session = await launch({ webgpu: false });
   after(() => session.close());
   const { page, problems } = await session.open("/", { viewport: { width: 1280, height: 900 } });
-  page.setDefaultTimeout(timeout);
   return { page, problems };
 }
 

@@ -50,6 +50,8 @@ async function keepAll(): Promise<void> {
 }
 
 async function takeOver(): Promise<void> {
+  // From here on the version before is asked for nothing more.
+  await self.clients.claim();
   const cache = await caches.open(CACHE);
   for (const name of await caches.keys()) {
     if (!name.startsWith(OURS) || name === CACHE) continue;
@@ -60,7 +62,6 @@ async function takeOver(): Promise<void> {
     }
     await caches.delete(name);
   }
-  await self.clients.claim();
 }
 
 function isOfDemo(url: string): boolean {
@@ -93,6 +94,8 @@ async function answer(event: FetchEvent): Promise<Response> {
 }
 
 async function keep(request: Request, response: Response): Promise<void> {
+  // What this version still answered while the next one took over would make its cache anew, and nobody would delete that.
+  if (!(await caches.has(CACHE))) return;
   const cache = await caches.open(CACHE);
   await cache.put(request, response);
 }
