@@ -1,9 +1,10 @@
 //! The search for the best recipe: what each tensor costs is measured, the recipe reaches its target, and its prediction holds.
 
-use statepress::report::{SearchCosts, SearchTarget};
+use statepress::report::{SearchCosts, SearchTarget, TensorCosts};
 use statepress::{
     Calibration, Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, OpenOptions, allocate, run,
 };
+use statepress_core::Role;
 use statepress_tests::edit::Edit;
 use statepress_tests::files::{demo, fixture, open};
 use statepress_tests::golden::Golden;
@@ -74,9 +75,18 @@ fn a_coded_search_chooses_steps() {
             assert!(pair[0].step > pair[1].step && pair[0].bytes <= pair[1].bytes && pair[0].kl > pair[1].kl);
         }
     }
+    // Numbers that no product goes over take fewer bits than 16, too, and so do the small matrices of states.
+    let small = ["layers.0.ssm.conv1d.weight", "layers.0.ssm.ssm.B", "layers.0.ssm.ssm.C"];
+    assert!(small.iter().all(|name| steps.tensors.iter().any(|it| it.tensor == *name)), "{small:?}");
     let target = SearchTarget { ratio: Some(11.0), ..SearchTarget::default() };
     let found = allocate(&steps, &target).unwrap();
     let (report, divergence) = measured(&base, &found.recipe, (read, judged), steps.window);
+    for it in report.plan.tensors.iter().filter(|it| small.contains(&&*it.name)) {
+        let (step, off) = (it.step.unwrap(), it.error.unwrap().max_abs.unwrap());
+        assert!(it.bytes_after < 12 * it.params / 8, "{it:?}");
+        // What no product goes over is rounded to the nearest level; a byte stores how far apart those are.
+        assert!(off > 0.4 * step && (off < 0.55 * step || it.role != Some(Role::Conv)), "{it:?}");
+    }
     assert!(report.plan.tensors.iter().any(|it| it.rule == "embedding.weight"), "a rule for each tensor");
     assert!(report.plan.bytes.after < report.plan.bytes.memory / 2, "{:?}", report.plan.bytes);
     let (size, off) = (report.plan.bytes.ratio / 11.0, divergence / found.chosen.kl);
@@ -121,9 +131,12 @@ fn a_measurement_goes_on_where_it_stopped_and_recipes_can_be_made_of_what_is_the
     let part = job.so_far();
     assert_eq!((&part.tensors[..], part.unmeasured), (first, others.len() as u64));
     // What is not measured yet is stored as the base says, and counted in the size.
-    let nf4 =
-        others.iter().map(|it| it.choices.iter().find(|cost| cost.precision.name() == "nf4").unwrap().bytes);
-    assert_eq!(part.fixed_bytes, whole.fixed_bytes + nf4.sum::<u64>());
+    let stored = |it: &TensorCosts| match it.role {
+        Some(Role::Conv | Role::Dynamics) => 2 * it.params,
+        _ => it.choices.iter().find(|cost| cost.precision.name() == "nf4").unwrap().bytes,
+    };
+    assert!(others.iter().any(|it| it.role == Some(Role::Conv)), "numbers that no product goes over, too");
+    assert_eq!(part.fixed_bytes, whole.fixed_bytes + others.iter().map(stored).sum::<u64>());
     let small = allocate(&part, &SearchTarget { bytes: Some(1e9), ..SearchTarget::default() }).unwrap();
     assert_eq!(small.front.len(), 1 + first.iter().map(|it| it.choices.len() - 1).sum::<usize>());
     assert_eq!(run(job, |_| {}).unwrap(), whole, "as if it had been measured in one go");

@@ -165,6 +165,9 @@ impl From<Granularity> for Group {
 }
 
 impl Coding {
+    /// That of [`Encoding::stepped`].
+    pub const STEPPED: Self = Self { grid: Grid::Int8, group: Group::Row, scale: ScaleType::Log8 };
+
     /// Scales of a tensor of `shape`.
     pub fn scales(self, shape: &[usize]) -> usize {
         let (rows, cols) = shape::matrix(shape);
@@ -260,7 +263,7 @@ impl Encoding {
 
     /// INT8 whose rows have steps that somebody has chosen, stored in a byte each.
     pub const fn stepped() -> Self {
-        Self::Codes(Coding { grid: Grid::Int8, group: Group::Row, scale: ScaleType::Log8 })
+        Self::Codes(Coding::STEPPED)
     }
 
     /// INT4 in groups of so many values.

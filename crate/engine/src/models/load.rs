@@ -202,7 +202,7 @@ impl<B: Backend> Job for Load<B> {
 }
 
 /// Numbers as a program wants them.
-fn formed(values: Vec<f32>, form: VectorForm) -> Vec<f32> {
+pub(super) fn formed(values: Vec<f32>, form: VectorForm) -> Vec<f32> {
     match form {
         VectorForm::Plain => values,
         VectorForm::NegExp => values.into_iter().map(|value| -value.exp()).collect(),

@@ -1,14 +1,19 @@
 //! What rounding each tensor of a model alone costs: measured, as no proxy that does without gradients ranks as well.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use statepress_core::index::Stored;
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{GptqOptions, Quantize, Step};
 use statepress_core::report::{Cost, CostRows, SearchCosts, TensorCosts};
 use statepress_core::words::counted;
-use statepress_core::{Encoding, Entry, Form, Grid, Index, Precision, Recipe, Role, Source, Tensor, shape};
+use statepress_core::{
+    Coding, Encoding, Entry, Form, Grid, Index, Precision, Recipe, Role, Source, Tensor, shape,
+};
 use statepress_formats::Survey;
 use statepress_kernels::codecs::{self, Clip};
+use statepress_kernels::program::{Program, VectorId, VectorSource};
 
 use super::rows;
 use super::steps::{FAST_TIMES, TIMES, short, spaced};
@@ -16,6 +21,7 @@ use crate::EngineError;
 use crate::calibrate::{Calibration, Sample, windows};
 use crate::eval::Divergence;
 use crate::families::{HEAD, ModelSpec};
+use crate::models::Model;
 use crate::techniques::compensate::{Compensate, How};
 use crate::techniques::plan::{plan, quantize_step};
 use crate::techniques::rows::told_apart;
@@ -26,6 +32,9 @@ const BASE: &str = include_str!("base.json");
 
 /// The grid of the base, in place of which the search puts others.
 const CHOSEN: Grid = Grid::Nf4;
+
+/// Numbers that no product goes over are felt one by one: the first step is so much finer than that of a matrix.
+const FINER: f64 = 8.0;
 
 /// Precisions that are measured, the coarsest first.
 const MEASURED: [Grid; 3] = [Grid::Lm2, Grid::Lm3, Grid::Nf4];
@@ -61,6 +70,9 @@ pub struct Costs {
     base: Recipe,
     quantize: Quantize,
     judge: Divergence,
+    model: Model,
+    /// Tensors of numbers that no product goes over, and which vectors of the model they are.
+    vectors: BTreeMap<String, Vec<VectorId>>,
     chosen: Vec<Chosen>,
     options: CostsOptions,
     bytes_before: u64,
@@ -120,11 +132,17 @@ impl Costs {
                 spec.names.get(&index, &program.matrix(id).key).is_some_and(|entry| entry.name == name)
             })
         };
+        let encoding = match options.coded {
+            true => Encoding::stepped(),
+            false => quantize.codecs().encoding(Precision::Codes(CHOSEN)),
+        };
+        let vectors = vectors(&index, spec, program, encoding);
         let mut chosen = Vec::new();
         let mut fixed_bytes = planned.plan.bytes.after;
         for (decision, report) in planned.decisions.iter().zip(&planned.plan.tensors) {
-            let Form::Coded(Encoding::Codes(coding)) = decision.form else { continue };
-            if coding.grid == CHOSEN && is_matrix(&report.name) {
+            let Form::Coded(encoding) = decision.form else { continue };
+            let is_chosen = encoding.coding().is_some_and(|coding| coding.grid == CHOSEN);
+            if vectors.contains_key(&report.name) || (is_chosen && is_matrix(&report.name)) {
                 let (position, role, bytes) = (decision.position, report.role, report.bytes_after);
                 fixed_bytes -= bytes;
                 let entry = &index.tensors[position];
@@ -164,6 +182,8 @@ impl Costs {
         Ok(Self {
             compensate: Compensate::new(calibration, how, (spec, &index), &names, tied)?,
             judge: Divergence::new(model, windows(judged, &sample, &model.info)?)?,
+            model: model.clone(),
+            vectors,
             source,
             index,
             base,
@@ -263,7 +283,11 @@ impl Costs {
             true => statepress_formats::coded_bytes(&entry.name, &rounded)?,
             false => rounded.bytes(),
         };
-        let kl = self.judge.of(&self.compensate.replaced(&entry.name, rounded)?).await?;
+        let changed = match self.vectors.get(&entry.name) {
+            Some(ids) => ids.iter().fold(self.model.clone(), |model, &id| model.with_vector(id, &rounded)),
+            None => self.compensate.replaced(&entry.name, rounded)?,
+        };
+        let kl = self.judge.of(&changed).await?;
         Ok(Cost { precision, step, bytes, kl, measured: true })
     }
 
@@ -327,17 +351,22 @@ impl Costs {
     /// What a tensor costs at every step; at every grid, where errors cannot be made up for.
     async fn steps(&self, subject: &Subject) -> Result<Vec<Cost>, EngineError> {
         let Subject { entry, values, stored, .. } = subject;
-        let usual = self.compensate.usual_step(entry, values);
-        let (Some(usual), Some(coding)) = (usual, Encoding::stepped().coding()) else {
-            return self.grids(subject).await;
+        let is_vector = self.vectors.contains_key(&entry.name);
+        let usual = match is_vector {
+            true => Some(deviation(values) / (2.0 * FINER)).filter(|&step| step > 0.0),
+            false => self.compensate.usual_step(entry, values),
         };
+        let Some(usual) = usual else { return self.grids(subject).await };
         let mut measured = Vec::new();
         for &times in if self.options.fast { &FAST_TIMES[..] } else { &TIMES } {
             let step = short(usual * times);
             let how = How { clip: Clip::Absmax, step: Some(step) };
-            let rounded = self.compensate.rounded(entry, values, coding, how)?.tensor;
+            let rounded = match is_vector {
+                true => coding::in_steps(entry, values, step)?,
+                false => self.compensate.rounded(entry, values, Coding::STEPPED, how)?,
+            };
             let precision = Encoding::stepped().precision();
-            measured.push(self.judged(entry, rounded, precision, Some(step)).await?);
+            measured.push(self.judged(entry, rounded.tensor, precision, Some(step)).await?);
         }
         let scales = Encoding::stepped().bytes(&entry.shape) - entry.params();
         let mut choices = spaced(&measured, entry.params(), scales);
@@ -379,6 +408,33 @@ impl Costs {
         choices.sort_by_key(|cost| cost.bytes);
         choices
     }
+}
+
+/// Tensors of several rows that no product goes over, such as `A_log` of Mamba and the taps of a convolution, and which vectors of the
+/// program are made of them: those that take codes of that encoding.
+fn vectors(
+    index: &Index,
+    spec: &ModelSpec,
+    program: &Program,
+    encoding: Encoding,
+) -> BTreeMap<String, Vec<VectorId>> {
+    let mut vectors: BTreeMap<String, Vec<VectorId>> = BTreeMap::new();
+    for (n, vector) in program.vectors.iter().enumerate() {
+        let VectorSource::Key(key) = &vector.source else { continue };
+        let Some(entry) = spec.names.get(index, key) else { continue };
+        let floats = matches!(entry.stored, Stored::Strided(_));
+        let fits = encoding.refusal(&entry.shape).is_none();
+        if floats && fits && matches!(vector.role, Role::Dynamics | Role::Conv) {
+            vectors.entry(entry.name.clone()).or_default().push(VectorId(n));
+        }
+    }
+    vectors
+}
+
+/// How far numbers are from 0: the root of their mean square.
+fn deviation(values: &[f32]) -> f64 {
+    let square: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
+    (square / values.len().max(1) as f64).sqrt()
 }
 
 impl Job for Costs {

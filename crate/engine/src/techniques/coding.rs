@@ -3,10 +3,11 @@
 use statepress_core::recipe::{ClipBy, Int8Options};
 use statepress_core::report::RoundingError;
 use statepress_core::words::{counted, plural};
-use statepress_core::{Coding, Encoding, Entry, Finding, Grid, Tensor};
+use statepress_core::{Coding, Encoding, Entry, Finding, Grid, Tensor, shape};
 use statepress_formats::Survey;
 use statepress_kernels::KernelError;
 use statepress_kernels::codecs::{self, Clip};
+use statepress_kernels::gptq::{self, Rounded};
 
 use super::compensate::Compensated;
 use super::measure;
@@ -54,6 +55,18 @@ pub(crate) fn rounded(
         error => EngineError::Codec { tensor: entry.name.clone(), error },
     })?;
     Ok(Compensated { tensor, clipped, findings: Vec::new() })
+}
+
+/// Rounds the rows of a tensor of finite numbers to 8-bit codes whose levels are a step apart, plainly.
+///
+/// # Errors
+/// For a tensor that takes no codes.
+pub(crate) fn in_steps(entry: &Entry, values: &[f32], step: f64) -> Result<Compensated, EngineError> {
+    let (_, cols) = shape::matrix(&entry.shape);
+    let Rounded { codes, scales, findings, .. } = gptq::round_rows_in_steps(values, cols, step);
+    let tensor = codecs::assemble(&entry.shape, Coding::STEPPED, codes, scales)
+        .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
+    Ok(Compensated { tensor, clipped: 0, findings })
 }
 
 /// A tensor whose errors were made up for, compared with its numbers.

@@ -172,9 +172,13 @@ impl Compress {
             }
             _ => None,
         };
-        let coded = match compensated {
-            Some(coded) => coding::measured(entry, &values, coded, &found),
-            None => coding::code(entry, &values, encoding, self.clip, &found)?,
+        let coded = match (compensated, decision.step) {
+            (Some(coded), _) => coding::measured(entry, &values, coded, &found),
+            (None, Some(step)) => {
+                coding::check_finite(entry, encoding, &found)?;
+                coding::measured(entry, &values, coding::in_steps(entry, &values, step)?, &found)
+            }
+            (None, None) => coding::code(entry, &values, encoding, self.clip, &found)?,
         };
         let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + beside;
         drop(values);

@@ -35,7 +35,7 @@ pub use grid::{Integers, Quantizer, Table, round};
 pub use groups::Groups;
 use statepress_core::Finding;
 use statepress_core::recipe::GptqOptions;
-pub use steps::Steps;
+pub use steps::{Steps, round_rows_in_steps};
 
 /// Columns whose errors reach the columns beyond together.
 const BLOCK: usize = 128;

@@ -33,6 +33,14 @@ pub struct Steps<'a> {
     pub most: f64,
 }
 
+/// Rounds rows of `cols` numbers that no product goes over to 8-bit integers `step` apart, each number by itself.
+pub fn round_rows_in_steps(values: &[f32], cols: usize, step: f64) -> Rounded {
+    let h: Vec<f32> = (0..cols * cols).map(|at| if at % (cols + 1) == 0 { 1.0 } else { 0.0 }).collect();
+    let prepared = Prepared::new(&h, cols, 0.0, "");
+    let groups = Groups { rows: values.len() / cols.max(1), cols, group: cols, transposed: false };
+    prepared.round_in_steps(values, groups, Steps { step, weights: None, most: f64::INFINITY }, 0)
+}
+
 impl Prepared<'_> {
     /// Rounds to 8-bit integers of these steps, with scales as a byte stores them.
     pub fn round_in_steps(&self, values: &[f32], groups: Groups, steps: Steps<'_>, passes: usize) -> Rounded {
@@ -116,7 +124,9 @@ mod tests {
         let values = [0.5, -0.26, 1.0, 0.1];
         let all = |step, weights| Steps { step, weights, most: f64::INFINITY };
         let rounded = prepared(&h, 2).round_in_steps(&values, groups, all(0.25, None), 0);
-        assert_eq!((rounded.scales, rounded.codes), (vec![0.25; 2], vec![2, 255, 4, 0]));
+        assert_eq!((&rounded.scales, &rounded.codes), (&vec![0.25; 2], &vec![2, 255, 4, 0]));
+        // So it is where nothing is multiplied by them.
+        assert_eq!(round_rows_in_steps(&values, 2, 0.25), rounded);
         // A row that matters four times as much has half the step.
         let rounded = prepared(&h, 2).round_in_steps(&values, groups, all(0.25, Some(&[4.0, 1.0])), 0);
         assert_eq!((rounded.scales, rounded.codes), (vec![0.125, 0.25], vec![4, 254, 4, 0]));

@@ -12,13 +12,15 @@ use std::rc::Rc;
 
 use statepress_core::Tensor;
 use statepress_kernels::backend::{Backend, BackendError};
+use statepress_kernels::codecs;
 use statepress_kernels::linear::{Scratch, Weights};
 use statepress_kernels::network::Network;
 use statepress_kernels::ops::attention;
-use statepress_kernels::program::{Layout, MatrixId, Program, StateSize};
+use statepress_kernels::program::{Layout, MatrixId, Program, StateSize, VectorId};
 
 pub use runner::CpuRunner;
 
+use super::load::formed;
 use super::{Model, check_ids};
 use crate::EngineError;
 
@@ -64,6 +66,15 @@ impl Model<Cpu> {
         matrices[id.0] = Some(Cpu.matrix(&spec.key, tensor, spec.layout == Layout::Transposed)?);
         let network = Network { program: program.clone(), matrices, vectors: vectors.clone() };
         Ok(Self { network: Rc::new(network), ..self.clone() })
+    }
+
+    /// The same model with other numbers in place of a vector, as its tensor has them.
+    pub fn with_vector(&self, id: VectorId, tensor: &Tensor) -> Self {
+        let Network { program, matrices, vectors } = &*self.network;
+        let mut vectors = vectors.clone();
+        vectors[id.0] = formed(codecs::decode(tensor), program.vector(id).form);
+        let network = Network { program: program.clone(), matrices: matrices.clone(), vectors };
+        Self { network: Rc::new(network), ..self.clone() }
     }
 }
 
