@@ -291,6 +291,9 @@ fn the_readme_has_every_loss_that_was_measured() {
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(&path, format!("{before}{begin}{table}{end}{after}")).unwrap();
     } else {
-        assert_eq!(found, table, "run UPDATE_README=1 cargo test -p statepress-tests --test advise readme");
+        assert_eq!(
+            found, table,
+            "run UPDATE_README=1 cargo test -p statepress-tests --test native advise::readme"
+        );
     }
 }

@@ -127,7 +127,7 @@ fn of_a_trained_model_a_coded_table_takes_fewer_bytes_for_what_it_loses() {
         let report = run(job, |_| {}).unwrap();
         let table = report.plan.tensors.iter().find(|tensor| tensor.name == "embedding.weight").unwrap();
         let made = opened(sink.take()).model().unwrap();
-        let options = CompareOptions { window: Some(256), limit: Some(4096), ..CompareOptions::default() };
+        let options = CompareOptions { window: Some(256), limit: Some(1024), ..CompareOptions::default() };
         let card = run(Compare::new(&model, &made, judged, options, || 0.0).unwrap(), |_| {}).unwrap();
         (8.0 * table.bytes_after as f64 / 1_024_000.0, card.kl.mean)
     };

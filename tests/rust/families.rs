@@ -306,6 +306,9 @@ fn the_readme_names_every_family() {
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(&path, format!("{before}{begin}{table}{end}{after}")).unwrap();
     } else {
-        assert_eq!(found, table, "run UPDATE_README=1 cargo test -p statepress-tests --test families readme");
+        assert_eq!(
+            found, table,
+            "run UPDATE_README=1 cargo test -p statepress-tests --test native families::readme"
+        );
     }
 }

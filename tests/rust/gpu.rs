@@ -185,9 +185,9 @@ fn experts_of_several_precisions_are_those_of_the_cpu() {
 fn perplexity_of_every_recipe_is_the_cpus() {
     let gpu = open_gpu(GpuOptions::default());
     let base = demo_checkpoint();
-    let ids = &heldout_ids()[..1024];
+    let ids = &heldout_ids()[..256];
     let evaluate = |model: AnyModel| {
-        let options = EvaluateOptions { window: Some(256), ..EvaluateOptions::default() };
+        let options = EvaluateOptions { window: Some(64), ..EvaluateOptions::default() };
         run(Evaluate::new(&model, ids, &options, clock()).unwrap(), |_| {}).unwrap()
     };
     let mut checked = 0;

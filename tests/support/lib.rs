@@ -16,6 +16,7 @@ pub mod gpu;
 pub mod gpu_reference;
 pub mod ops;
 pub mod sequence_ops;
+#[cfg(not(target_family = "wasm"))]
 pub mod yardstick;
 pub mod zip;
 

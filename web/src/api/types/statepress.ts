@@ -1,4 +1,4 @@
-// What the commands answer and what a recipe is, generated from crate/core (see tests/rust/types.rs).
+// What the commands answer and what a recipe is, generated from crate/core (see tests/rust/alone/types.rs).
 // Do not edit: UPDATE_TYPES=1 cargo test -p statepress-tests --test types
 
 /**

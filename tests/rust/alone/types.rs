@@ -12,7 +12,7 @@ use statepress_core::{Precision, Role, job, recipe, report};
 use ts_rs::{Config, TS, TypeVisitor};
 
 const HEAD: &str = "\
-// What the commands answer and what a recipe is, generated from crate/core (see tests/rust/types.rs).
+// What the commands answer and what a recipe is, generated from crate/core (see tests/rust/alone/types.rs).
 // Do not edit: UPDATE_TYPES=1 cargo test -p statepress-tests --test types
 ";
 

@@ -380,7 +380,7 @@ fn softmax_quantities_equal_their_references() {
 /// output, with f32 activations.
 #[test]
 fn int8_products_are_those_of_pytorch() {
-    let golden = Golden::new(include_bytes!("../fixtures/quant/dynamic_linear.safetensors"));
+    let golden = Golden::new(include_bytes!("../../fixtures/quant/dynamic_linear.safetensors"));
     let x = golden.f32("x");
     for name in ["layers.0.ssm.in_proj", "layers.1.moe.layer.router.gate"] {
         let shape = golden.shape(&format!("{name}/q"));

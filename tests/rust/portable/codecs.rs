@@ -14,9 +14,9 @@ use statepress_tests::test;
 
 fn golden(name: &str) -> Golden {
     Golden::new(match name {
-        "half" => include_bytes!("../fixtures/quant/half.safetensors"),
-        "int8" => include_bytes!("../fixtures/quant/int8.safetensors"),
-        "nf4" => include_bytes!("../fixtures/quant/nf4.safetensors"),
+        "half" => include_bytes!("../../fixtures/quant/half.safetensors"),
+        "int8" => include_bytes!("../../fixtures/quant/int8.safetensors"),
+        "nf4" => include_bytes!("../../fixtures/quant/nf4.safetensors"),
         other => panic!("no golden {other}"),
     })
 }

@@ -1,0 +1,41 @@
+//! The tests that run natively, in one program: each program of its own would be linked with the engine and the GPU's drivers,
+//! which takes longer than most tests.
+
+mod advise;
+mod basis;
+mod calibrate;
+mod center;
+mod coded;
+mod compensation;
+mod exports;
+mod families;
+mod family_faults;
+mod floors;
+mod formats;
+mod gpu;
+mod gpu_attention;
+mod gpu_costs;
+mod gpu_families;
+mod gpu_faults;
+mod gpu_model_ops;
+mod gpu_ops;
+mod gpu_products;
+mod gpu_rows;
+mod hostile;
+mod models;
+mod parts;
+mod pickles;
+mod pruning;
+mod quality;
+mod quantized;
+mod recipes;
+mod repair;
+mod row_recipes;
+mod safetensors;
+mod search;
+mod shaders;
+mod shards;
+mod slicing;
+mod spelling;
+mod values;
+mod view;
