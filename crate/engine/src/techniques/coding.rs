@@ -7,7 +7,7 @@ use statepress_core::{Coding, Encoding, Entry, Finding, Grid, Tensor, shape};
 use statepress_formats::Survey;
 use statepress_kernels::KernelError;
 use statepress_kernels::codecs::{self, Clip};
-use statepress_kernels::gptq::{self, Rounded};
+use statepress_kernels::gptq;
 
 use super::compensate::Compensated;
 use super::measure;
@@ -63,10 +63,10 @@ pub(crate) fn rounded(
 /// For a tensor that takes no codes.
 pub(crate) fn in_steps(entry: &Entry, values: &[f32], step: f64) -> Result<Compensated, EngineError> {
     let (_, cols) = shape::matrix(&entry.shape);
-    let Rounded { codes, scales, findings, .. } = gptq::round_rows_in_steps(values, cols, step);
+    let (codes, scales) = gptq::round_rows_in_steps(values, cols, step);
     let tensor = codecs::assemble(&entry.shape, Coding::STEPPED, codes, scales)
         .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
-    Ok(Compensated { tensor, clipped: 0, findings })
+    Ok(Compensated { tensor, clipped: 0, findings: Vec::new() })
 }
 
 /// A tensor whose errors were made up for, compared with its numbers.

@@ -33,12 +33,27 @@ pub struct Steps<'a> {
     pub most: f64,
 }
 
-/// Rounds rows of `cols` numbers that no product goes over to 8-bit integers `step` apart, each number by itself.
-pub fn round_rows_in_steps(values: &[f32], cols: usize, step: f64) -> Rounded {
-    let h: Vec<f32> = (0..cols * cols).map(|at| if at % (cols + 1) == 0 { 1.0 } else { 0.0 }).collect();
-    let prepared = Prepared::new(&h, cols, 0.0, "");
-    let groups = Groups { rows: values.len() / cols.max(1), cols, group: cols, transposed: false };
-    prepared.round_in_steps(values, groups, Steps { step, weights: None, most: f64::INFINITY }, 0)
+/// Rounds rows of `cols` numbers that no product goes over, each number to the nearest of levels `step` apart: codes, and a scale
+/// for each row.
+pub fn round_rows_in_steps(values: &[f32], cols: usize, step: f64) -> (Vec<u8>, Vec<f32>) {
+    let grid = Integers::new(Grid::Int8, ScaleType::Log8);
+    let (mut codes, mut scales) = (Vec::with_capacity(values.len()), Vec::new());
+    for row in values.chunks(cols.max(1)) {
+        let scale = spacing(&grid, row, step);
+        codes.extend(row.iter().map(|x| grid.code(grid.nearest(x / scale))));
+        scales.push(scale);
+    }
+    (codes, scales)
+}
+
+/// How far apart the levels of a row are, as a byte stores it, where they are wanted that far apart.
+fn spacing(grid: &Integers, row: &[f32], wanted: f64) -> f32 {
+    let largest = f64::from(absmax(row));
+    // Of a row of zeros that is 0, and any scale will do.
+    match grid.store(wanted.min(FARTHEST * largest).max(largest / LAST) as f32) {
+        scale if scale > 0.0 && scale.is_finite() => scale,
+        _ => grid.nothing(),
+    }
 }
 
 impl Prepared<'_> {
@@ -48,14 +63,7 @@ impl Prepared<'_> {
         let innovation = self.innovation();
         let scale = |(row, values): (usize, &[f32])| {
             let weight = weight(steps.weights, row);
-            let largest = f64::from(absmax(values));
-            let wanted = (steps.step / (innovation * weight.sqrt())).min(steps.most);
-            // Of a row of zeros that is 0, and any scale will do.
-            let step = wanted.min(FARTHEST * largest).max(largest / LAST);
-            match grid.store(step as f32) {
-                scale if scale > 0.0 && scale.is_finite() => scale,
-                _ => grid.nothing(),
-            }
+            spacing(&grid, values, (steps.step / (innovation * weight.sqrt())).min(steps.most))
         };
         let scales = values.chunks(groups.group).enumerate().map(scale).collect();
         self.round_with(values, &grid, groups, scales, passes)
@@ -124,9 +132,9 @@ mod tests {
         let values = [0.5, -0.26, 1.0, 0.1];
         let all = |step, weights| Steps { step, weights, most: f64::INFINITY };
         let rounded = prepared(&h, 2).round_in_steps(&values, groups, all(0.25, None), 0);
-        assert_eq!((&rounded.scales, &rounded.codes), (&vec![0.25; 2], &vec![2, 255, 4, 0]));
+        assert_eq!((&*rounded.scales, &*rounded.codes), (&[0.25; 2][..], &[2, 255, 4, 0][..]));
         // So it is where nothing is multiplied by them.
-        assert_eq!(round_rows_in_steps(&values, 2, 0.25), rounded);
+        assert_eq!(round_rows_in_steps(&values, 2, 0.25), (rounded.codes, rounded.scales));
         // A row that matters four times as much has half the step.
         let rounded = prepared(&h, 2).round_in_steps(&values, groups, all(0.25, Some(&[4.0, 1.0])), 0);
         assert_eq!((rounded.scales, rounded.codes), (vec![0.125, 0.25], vec![4, 254, 4, 0]));
