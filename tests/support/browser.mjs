@@ -13,6 +13,10 @@ const FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-com
 /** How long anything may take, in milliseconds: a machine that runs tests has other things to do. */
 export const PATIENCE = 240_000;
 
+/** A browser whose profile is a folder: what it keeps is there when it is started again. */
+export const launchProfile = (folder) =>
+  chromium.launchPersistentContext(folder, { executablePath: process.env.CHROMIUM, args: [...FLAGS, ...NO_WEBGPU] });
+
 /** Starts the server and the browser, with or without WebGPU; close() ends both. */
 export async function launch({ webgpu = true } = {}) {
   if (!process.env.CHROMIUM)
