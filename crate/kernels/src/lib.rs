@@ -16,7 +16,6 @@ pub mod ops;
 pub mod program;
 pub mod rows;
 pub mod shaders;
-pub mod step_size;
 
 pub use error::KernelError;
 pub use rows::Rows;

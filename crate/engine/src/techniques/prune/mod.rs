@@ -14,6 +14,7 @@ mod places;
 mod repair;
 mod score;
 mod slice;
+mod step_size;
 mod weights;
 
 use std::rc::Rc;
@@ -23,7 +24,6 @@ use statepress_core::recipe::{Prune, PruneBy, PruneKind};
 use statepress_core::report::{Pruned, PrunedPlace};
 use statepress_core::{Finding, Index, Source};
 use statepress_kernels::program::{Expert, Layout, Matrix, MatrixId, Op, Program, VectorSource};
-use statepress_kernels::step_size::{self, Rows};
 
 use crate::EngineError;
 use crate::calibrate::{BUDGET, Marks, Sample, Statistics, StatisticsOptions, windows};
@@ -39,6 +39,7 @@ pub(crate) use places::prunable;
 use places::{Kept, Place, places, select};
 use score::{Entering, choose, mixtures, unmeasured};
 pub(crate) use slice::Slicing;
+use step_size::Rows;
 use weights::Weights;
 
 /// Tokens of a window of the calibration text.

@@ -5,8 +5,10 @@
 //! the squared error of dt, again and again. In place of each step's own Gauss-Newton matrix stands one for all, that of
 //! `(a, 1)`, times the mean square of the slope: what a step costs is then little more than the tokens it looks at.
 
-use crate::gptq::inverse;
-use crate::linear::outer;
+use statepress_kernels::gptq::inverse;
+use statepress_kernels::linear::outer;
+
+use super::places::ascending;
 
 /// How often every row takes a step, at the most.
 const SWEEPS: usize = 60;
@@ -18,7 +20,7 @@ const WORTH_IT: f64 = 0.01;
 const RIDGE: f64 = 1e-3;
 
 /// The rows of a step size's projection.
-pub struct Rows {
+pub(super) struct Rows {
     /// `[rows, cols]`.
     pub w: Vec<f32>,
     /// `[rows]`.
@@ -27,7 +29,7 @@ pub struct Rows {
 
 /// Rows that are fitted to those of all over `a [n, cols]`, and the share of the step sizes' squares that is lost; `None` where
 /// the text says too little to fit them.
-pub fn fit(all: &Rows, a: &[f32], count: usize) -> Option<(Rows, f64)> {
+pub(super) fn fit(all: &Rows, a: &[f32], count: usize) -> Option<(Rows, f64)> {
     let cols = all.cols();
     let dt: Vec<f64> = a.chunks_exact(cols).map(|a| all.step_size(a)).collect();
     let whole: f64 = dt.iter().map(|dt| dt * dt).sum();
@@ -78,9 +80,7 @@ fn start(all: &Rows, a: &[f32], count: usize) -> Rows {
         let product: f64 = w.iter().zip(&mean).map(|(w, mean)| f64::from(*w) * mean).sum();
         product / tokens + f64::from(all.bias[row])
     };
-    let moves: Vec<f64> = (0..rows).map(moves).collect();
-    let mut order: Vec<usize> = (0..rows).collect();
-    order.sort_unstable_by(|&a, &b| moves[a].total_cmp(&moves[b]).then(b.cmp(&a)));
+    let order = ascending(&(0..rows).map(moves).collect::<Vec<f64>>());
     let (mut w, mut bias) = (Vec::with_capacity(count * cols), Vec::with_capacity(count));
     for group in 0..count {
         let members = &order[group * rows / count..(group + 1) * rows / count];
