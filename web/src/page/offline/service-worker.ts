@@ -50,8 +50,6 @@ async function keepAll(): Promise<void> {
 }
 
 async function takeOver(): Promise<void> {
-  // From here on the version before is asked for nothing more.
-  await self.clients.claim();
   const cache = await caches.open(CACHE);
   for (const name of await caches.keys()) {
     if (!name.startsWith(OURS) || name === CACHE) continue;
@@ -62,6 +60,7 @@ async function takeOver(): Promise<void> {
     }
     await caches.delete(name);
   }
+  await self.clients.claim();
 }
 
 function isOfDemo(url: string): boolean {
