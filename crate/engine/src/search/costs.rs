@@ -21,7 +21,6 @@ use crate::EngineError;
 use crate::calibrate::{Calibration, Sample, windows};
 use crate::eval::Divergence;
 use crate::families::{HEAD, ModelSpec};
-use crate::models::Model;
 use crate::techniques::compensate::{Compensate, How};
 use crate::techniques::plan::{plan, quantize_step};
 use crate::techniques::rows::told_apart;
@@ -33,8 +32,9 @@ const BASE: &str = include_str!("base.json");
 /// The grid of the base, in place of which the search puts others.
 const CHOSEN: Grid = Grid::Nf4;
 
-/// Numbers that no product goes over are felt one by one: the first step is so much finer than that of a matrix.
-const FINER: f64 = 8.0;
+/// The first step of numbers that no product goes over, as a share of how far they are from 0. They are felt one by one, so it is an
+/// eighth of what a matrix begins with.
+const OF_DEVIATION: f64 = 1.0 / 16.0;
 
 /// Precisions that are measured, the coarsest first.
 const MEASURED: [Grid; 3] = [Grid::Lm2, Grid::Lm3, Grid::Nf4];
@@ -70,7 +70,6 @@ pub struct Costs {
     base: Recipe,
     quantize: Quantize,
     judge: Divergence,
-    model: Model,
     /// Tensors of numbers that no product goes over, and which vectors of the model they are.
     vectors: BTreeMap<String, Vec<VectorId>>,
     chosen: Vec<Chosen>,
@@ -182,7 +181,6 @@ impl Costs {
         Ok(Self {
             compensate: Compensate::new(calibration, how, (spec, &index), &names, tied)?,
             judge: Divergence::new(model, windows(judged, &sample, &model.info)?)?,
-            model: model.clone(),
             vectors,
             source,
             index,
@@ -284,7 +282,9 @@ impl Costs {
             false => rounded.bytes(),
         };
         let changed = match self.vectors.get(&entry.name) {
-            Some(ids) => ids.iter().fold(self.model.clone(), |model, &id| model.with_vector(id, &rounded)),
+            Some(ids) => {
+                ids.iter().fold(self.compensate.model().clone(), |model, &id| model.with_vector(id, &rounded))
+            }
             None => self.compensate.replaced(&entry.name, rounded)?,
         };
         let kl = self.judge.of(&changed).await?;
@@ -353,7 +353,7 @@ impl Costs {
         let Subject { entry, values, stored, .. } = subject;
         let is_vector = self.vectors.contains_key(&entry.name);
         let usual = match is_vector {
-            true => Some(deviation(values) / (2.0 * FINER)).filter(|&step| step > 0.0),
+            true => Some(OF_DEVIATION * deviation(values)).filter(|&step| step > 0.0),
             false => self.compensate.usual_step(entry, values),
         };
         let Some(usual) = usual else { return self.grids(subject).await };

@@ -290,6 +290,11 @@ impl Compensate {
         }
     }
 
+    /// The model that reads the text.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// The model with a tensor in place of its own.
     pub fn replaced(&self, name: &str, tensor: Tensor) -> Result<Model, EngineError> {
         let program = &self.model.info.program;
