@@ -15,7 +15,7 @@ let ids;
 before(async () => {
   checkpoint = await open(DEMO);
   const cpu = await checkpoint.load({ backend: "cpu" });
-  ids = cpu.encode(readFileSync(HELDOUT, "utf8")).slice(0, 64);
+  ids = cpu.encode(readFileSync(HELDOUT, "utf8")).slice(0, 256);
   cpu.dispose();
 });
 after(() => checkpoint.dispose());
