@@ -53,7 +53,7 @@ test("a target that is none cannot be searched for; a search grows as one looks,
   await page.locator("#find [role=progressbar]").waitFor();
   assert.equal(await page.getAttribute("#compress-now", "aria-disabled"), "true", "one work at a time");
   assert.equal(await page.locator("#compress [role=progressbar]").count(), 0, "and one place where it is told of");
-  const live = page.locator("#measurements").getByText(/^By the \d+ of 35 tensors/);
+  const live = page.locator("#measurements").getByText(/^By the \d+ of \d+ tensors/);
   await live.waitFor();
   const first = numberIn((await live.textContent()).slice("By the ".length));
   await page.waitForFunction(
@@ -62,7 +62,7 @@ test("a target that is none cannot be searched for; a search grows as one looks,
   );
   assert.equal(await front().getByRole("button").count(), 0, "not to be taken before it is known what will be found");
   await page.click("#find-cancel");
-  const kept = page.locator("#find").getByText(/What is measured so far is kept, and is below: \d+ of 35 tensors/);
+  const kept = page.locator("#find").getByText(/What is measured so far is kept, and is below: \d+ of \d+ tensors/);
   await kept.waitFor();
   assert.equal(await shut(), "false");
   assert.deepEqual([await page.locator("#found").count(), await page.locator("#compare").count()], [0, 0]);
