@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use statepress_core::{ClassedRows, Codes, Form, Grid, Group, Packed, Scales, Tensor};
 use statepress_formats::{TensorSpec, Writer};
 
-use crate::zip::zip;
+use statepress_tests::zip::zip;
 
 /// Folders of fixtures, and the most bytes of a file of theirs that is taken.
 const FOLDERS: [&str; 6] =

@@ -2,7 +2,7 @@
 //! entropy-coded streams.
 //!
 //! ```text
-//! cargo run -p statepress-fuzz -- [--seconds N] [--seed N] [--input N]
+//! cargo run -p statepress-tests --example fuzz -- [--seconds N] [--seed N] [--input N]
 //! ```
 //!
 //! A panic, more than [`SECONDS`] or more than the memory that a file of its size justifies ends it with exit code 1 and
@@ -11,8 +11,6 @@
 mod corpus;
 mod mutate;
 mod streams;
-#[path = "../support/zip.rs"]
-mod zip;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

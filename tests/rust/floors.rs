@@ -46,8 +46,6 @@ fn arrows_point_down_only() {
         ),
         ("statepress-wasm", vec!["statepress", "statepress-distill"]),
         ("statepress-examples", vec!["statepress"]),
-        // The readers by themselves: what they hold is measured.
-        ("statepress-fuzz", vec!["statepress-core", "statepress-formats"]),
     ]);
     for (member, allowed) in &allowed {
         let ours = dependencies[*member].iter().filter(|name| name.starts_with("statepress"));

@@ -262,11 +262,13 @@ impl Modes<'_> {
 #[test]
 fn operands_are_normalised_gated_and_convolved_while_they_are_loaded() {
     let mut rng = Rng::with_seed(22);
-    for gpu in gpus() {
+    let gpus = gpus();
+    for (turn, gpu) in gpus.iter().enumerate() {
         for (rows, cols) in [(3, 1), (5, 9), (40, 96), (13, 2100)] {
-            for (tensor, decoded) in matrices([rows, cols], &mut rng).into_iter().step_by(4) {
+            let some = matrices([rows, cols], &mut rng).into_iter().step_by(4).collect();
+            for (_, (tensor, decoded)) in in_turn(some, turn, gpus.len()) {
                 let [x, z, weight, bias] = [2.0, 2.0, 1.0, 1.0].map(|scale| random(cols, scale, &mut rng));
-                Modes { gpu: &gpu, tensor, decoded, x, z, weight, bias }.all(&mut rng);
+                Modes { gpu, tensor, decoded, x, z, weight, bias }.all(&mut rng);
             }
         }
     }
@@ -276,18 +278,18 @@ fn operands_are_normalised_gated_and_convolved_while_they_are_loaded() {
 #[test]
 fn three_products_in_one_dispatch() {
     let mut rng = Rng::with_seed(23);
-    for gpu in gpus() {
+    let gpus = gpus();
+    for (turn, gpu) in gpus.iter().enumerate() {
         for (q_rows, kv_rows, cols) in [(1, 1, 1), (9, 3, 20), (64, 16, 64), (70, 35, 2100)] {
             let sizes = [q_rows, kv_rows, kv_rows];
             let all = sizes.map(|rows| matrices([rows, cols], &mut rng));
-            for case in (0..all[0].len()).step_by(3) {
+            for (_, case) in in_turn((0..all[0].len()).step_by(3).collect(), turn, gpus.len()) {
                 let x = random(cols, 2.0, &mut rng);
                 let weight = random(cols, 1.0, &mut rng);
                 let mut one = tokens(1);
                 let chosen: Vec<&(Tensor, Vec<f32>)> =
                     all.iter().enumerate().map(|(i, all)| &all[(case + 4 * i) % all.len()]).collect();
-                let [q, k, v] =
-                    [0, 1, 2].map(|i: usize| one.matrix(&gpu, vec![chosen[i].0.clone()]).unwrap());
+                let [q, k, v] = [0, 1, 2].map(|i: usize| one.matrix(gpu, vec![chosen[i].0.clone()]).unwrap());
                 let scaled = sizes.map(|rows| Scaled::new(rows, &mut one, &mut rng));
                 let params = wgsl::Matvec3 {
                     q,
@@ -304,7 +306,7 @@ fn three_products_in_one_dispatch() {
                     lanes: lanes(&q),
                 };
                 let rows = sizes.iter().sum();
-                dispatch(&gpu, &mut one, Kernel::Matvec3, &["NORM"], &params, groups(rows, params.lanes));
+                dispatch(gpu, &mut one, Kernel::Matvec3, &["NORM"], &params, groups(rows, params.lanes));
                 let x = reference::rms(&wide(&x), Some(&weight), 1e-6, cols);
                 for (i, at) in [params.q_y, params.k_y, params.v_y].into_iter().enumerate() {
                     let exact = scaled[i].apply(&reference::linear(&chosen[i].1, &x, cols));
@@ -324,13 +326,14 @@ fn three_products_in_one_dispatch() {
 #[test]
 fn a_gated_product() {
     let mut rng = Rng::with_seed(24);
-    for gpu in gpus() {
+    let gpus = gpus();
+    for (turn, gpu) in gpus.iter().enumerate() {
         for (rows, cols) in [(1, 1), (9, 20), (64, 64), (35, 2100)] {
-            for (tensor, decoded) in matrices([2 * rows, cols], &mut rng) {
+            for (_, (tensor, decoded)) in in_turn(matrices([2 * rows, cols], &mut rng), turn, gpus.len()) {
                 let x = random(cols, 2.0, &mut rng);
                 let mut one = tokens(1);
-                let both = one.matrix(&gpu, vec![tensor.clone()]).unwrap();
-                let again = one.matrix(&gpu, vec![tensor.clone()]).unwrap();
+                let both = one.matrix(gpu, vec![tensor.clone()]).unwrap();
+                let again = one.matrix(gpu, vec![tensor.clone()]).unwrap();
                 let scaled = Scaled::new(2 * rows, &mut one, &mut rng);
                 // The first half goes up, the second is the gate.
                 let params = wgsl::MatvecGated {
@@ -346,7 +349,7 @@ fn a_gated_product() {
                     up_first: 0,
                     lanes: lanes(&both),
                 };
-                dispatch(&gpu, &mut one, Kernel::MatvecGated, &[], &params, groups(rows, params.lanes));
+                dispatch(gpu, &mut one, Kernel::MatvecGated, &[], &params, groups(rows, params.lanes));
                 let products = scaled.apply(&reference::linear(&decoded, &wide(&x), cols));
                 let (up, gate) = products.split_at(rows);
                 let exact: Vec<f64> = up.iter().zip(gate).map(|(up, gate)| up * silu(*gate)).collect();
