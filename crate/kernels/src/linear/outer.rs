@@ -4,16 +4,70 @@
 //! Every number is added up in the order of `j`, wherever it lies in a tile, and nothing is fused: the
 //! result is the same to the last bit on every machine.
 
-use std::ops::{Add, Mul, Sub};
+use std::ops::Neg;
+
+use super::product;
+use crate::lanes::{load8, store8};
 
 /// Rows of `out` in a tile.
 const DEEP: usize = 4;
 
-/// `f32` or `f64`.
-pub trait Number: Copy + Default + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {}
+/// How many `j` are taken at a time: what a tile reads of them stays in the nearest cache.
+const CHUNK: usize = 256;
 
-impl Number for f32 {}
-impl Number for f64 {}
+/// `f32` or `f64`.
+pub trait Number: Copy + Default + Neg<Output = Self> {
+    /// What [`add`] and [`subtract`] do. Not generic, so that it is compiled here, where code is fast, and not small where it is
+    /// called.
+    #[doc(hidden)]
+    fn outer(
+        sign: Sign,
+        out: (&mut [Self], usize),
+        a: Strided<Self>,
+        b: Strided<Self>,
+        count: usize,
+        shape: [usize; 2],
+        area: Area,
+    );
+}
+
+/// Whether products are added or subtracted.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    Plus,
+    Minus,
+}
+
+macro_rules! number {
+    ($number:ty, $tile:expr) => {
+        impl Number for $number {
+            fn outer(
+                sign: Sign,
+                out: (&mut [Self], usize),
+                a: Strided<Self>,
+                b: Strided<Self>,
+                count: usize,
+                shape: [usize; 2],
+                area: Area,
+            ) {
+                tiles((out, a, b), sign, count, shape, area, $tile);
+            }
+        }
+    };
+}
+
+// A tile's sums are eight vector registers of 128 bits, in either precision.
+number!(f32, |sums: &mut [[f32; 8]; DEEP], left, right| {
+    *sums = product::add_tile(right, left, sums.each_ref().map(load8)).map(store8);
+});
+number!(f64, |sums: &mut [[f64; 4]; DEEP], left, right| {
+    for (left, right) in left.iter().zip(right) {
+        for (sums, left) in sums.iter_mut().zip(left) {
+            sums.iter_mut().zip(right).for_each(|(sum, right)| *sum += left * right);
+        }
+    }
+});
 
 /// Rows of numbers in memory, `stride` apart; how many columns count, the call says.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +96,7 @@ pub fn add<T: Number>(
     shape: [usize; 2],
     area: Area,
 ) {
-    outer::<T, true>(out, a, b, count, shape, area);
+    T::outer(Sign::Plus, out, a, b, count, shape, area);
 }
 
 /// `out[k][i] -= sum_j a[j][k] b[j][i]`, likewise.
@@ -54,70 +108,65 @@ pub fn subtract<T: Number>(
     shape: [usize; 2],
     area: Area,
 ) {
-    outer::<T, false>(out, a, b, count, shape, area);
+    T::outer(Sign::Minus, out, a, b, count, shape, area);
 }
 
-fn outer<T: Number, const ADD: bool>(
-    out: (&mut [T], usize),
-    a: Strided<T>,
-    b: Strided<T>,
-    count: usize,
-    shape: [usize; 2],
-    area: Area,
-) {
-    // Eight vector registers of 128 bits are sums, in either precision.
-    match size_of::<T>() {
-        4 => tiles::<T, 8, ADD>(out, a, b, count, shape, area),
-        _ => tiles::<T, 4, ADD>(out, a, b, count, shape, area),
-    }
-}
-
-fn tiles<T: Number, const WIDE: usize, const ADD: bool>(
-    (out, stride): (&mut [T], usize),
-    a: Strided<T>,
-    b: Strided<T>,
+/// Both, tile by tile: `tile` adds `left[j][n] right[j][i]` to sums `[n][i]`.
+fn tiles<T: Number, const WIDE: usize>(
+    ((out, stride), a, b): ((&mut [T], usize), Strided<T>, Strided<T>),
+    sign: Sign,
     count: usize,
     [rows, cols]: [usize; 2],
     area: Area,
+    tile: impl Fn(&mut [[T; WIDE]; DEEP], &[[T; DEEP]], &[[T; WIDE]]),
 ) {
     // Both are laid out as tiles read them; what is missing in the last ones is zeros.
-    let mut left = vec![[T::default(); DEEP]; rows.div_ceil(DEEP) * count];
-    for (tile, left) in left.chunks_exact_mut(count.max(1)).enumerate() {
-        let first = tile * DEEP;
-        let width = DEEP.min(rows - first);
-        for (j, left) in left.iter_mut().enumerate() {
-            left[..width].copy_from_slice(&a.values[j * a.stride + first..][..width]);
-        }
-    }
-    let mut right = vec![[T::default(); WIDE]; count];
-    for i in (0..cols).step_by(WIDE) {
-        let width = WIDE.min(cols - i);
-        for (j, right) in right.iter_mut().enumerate() {
-            *right = [T::default(); WIDE];
-            right[..width].copy_from_slice(&b.values[j * b.stride + i..][..width]);
-        }
-        for (tile, left) in left.chunks_exact(count.max(1)).enumerate() {
-            let k = tile * DEEP;
-            if area == Area::Upper && i + WIDE <= k {
-                break;
-            }
-            let depth = DEEP.min(rows - k);
-            let mut sums = [[T::default(); WIDE]; DEEP];
-            for (n, sums) in sums[..depth].iter_mut().enumerate() {
-                sums[..width].copy_from_slice(&out[(k + n) * stride + i..][..width]);
-            }
-            for (left, right) in left.iter().zip(&right) {
-                for (sums, left) in sums.iter_mut().zip(left) {
-                    for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = if ADD { *sum + *left * *right } else { *sum - *left * *right };
-                    }
+    let chunk = CHUNK.min(count);
+    let mut left = vec![[T::default(); DEEP]; rows.div_ceil(DEEP) * chunk];
+    let mut right = vec![[T::default(); WIDE]; chunk];
+    for from in (0..count).step_by(CHUNK) {
+        let here = CHUNK.min(count - from);
+        for (at, left) in left.chunks_exact_mut(chunk).enumerate() {
+            for (j, left) in left[..here].iter_mut().enumerate() {
+                *left = columns(&a.values[(from + j) * a.stride..], at * DEEP, rows);
+                if sign == Sign::Minus {
+                    // To the last bit what subtracting is.
+                    *left = left.map(Neg::neg);
                 }
             }
-            for (n, sums) in sums[..depth].iter().enumerate() {
-                out[(k + n) * stride + i..][..width].copy_from_slice(&sums[..width]);
+        }
+        for i in (0..cols).step_by(WIDE) {
+            for (j, right) in right[..here].iter_mut().enumerate() {
+                *right = columns(&b.values[(from + j) * b.stride..], i, cols);
+            }
+            for (at, left) in left.chunks_exact(chunk).enumerate() {
+                let k = at * DEEP;
+                if area == Area::Upper && i + WIDE <= k {
+                    break;
+                }
+                let depth = DEEP.min(rows - k);
+                let mut sums = [[T::default(); WIDE]; DEEP];
+                for (n, sums) in sums[..depth].iter_mut().enumerate() {
+                    *sums = columns(&out[(k + n) * stride..], i, cols);
+                }
+                tile(&mut sums, &left[..here], &right[..here]);
+                let width = WIDE.min(cols - i);
+                for (n, sums) in sums[..depth].iter().enumerate() {
+                    out[(k + n) * stride + i..][..width].copy_from_slice(&sums[..width]);
+                }
             }
         }
     }
+}
+
+/// N numbers of a row from a column on; zeros where it has `cols` and no more.
+fn columns<T: Number, const N: usize>(row: &[T], from: usize, cols: usize) -> [T; N] {
+    let row = &row[from..cols];
+    row.first_chunk().copied().unwrap_or_else(|| {
+        let mut some = [T::default(); N];
+        some[..row.len()].copy_from_slice(row);
+        some
+    })
 }
 
 /// Adds `X^T X` of rows `[n, d]` to sums `[d, d]`.

@@ -61,7 +61,16 @@ fn multiply<const T: usize>(weights: &[[f32; PANEL]], x: &[f32], out: &mut [f32]
 /// One panel with `T` tokens, both column by column.
 #[inline(always)]
 pub(super) fn tile<const T: usize>(weights: &[[f32; PANEL]], x: &[[f32; T]]) -> [F32x8; T] {
-    let mut sums: [F32x8; T] = [[F32x4::ZERO; 2]; T];
+    add_tile(weights, x, [[F32x4::ZERO; 2]; T])
+}
+
+/// The same, added to sums.
+#[inline(always)]
+pub(super) fn add_tile<const T: usize>(
+    weights: &[[f32; PANEL]],
+    x: &[[f32; T]],
+    mut sums: [F32x8; T],
+) -> [F32x8; T] {
     for (w, x) in weights.iter().zip(x) {
         let [low, high] = load8(w);
         for (sum, &x) in sums.iter_mut().zip(x) {
