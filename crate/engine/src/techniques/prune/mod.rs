@@ -226,7 +226,9 @@ impl Pruning {
                 format!("what enters {} is not a number somewhere in the calibration text", matrix.key);
             return Err(EngineError::Evaluation(message));
         }
-        let (fitted, lost) = step_size::fit(&all, &seen, place.after).ok_or_else(|| singular(matrix))?;
+        let failed = |error| EngineError::Codec { tensor: self.name(place), error };
+        let fitted = step_size::fit(&all, &seen, place.after).map_err(failed)?;
+        let (fitted, lost) = fitted.ok_or_else(|| singular(matrix))?;
         place.keep(&(0..place.after).collect::<Vec<_>>(), &mut self.kept);
         self.fitted.insert(matrix.key.clone(), Rc::new(fitted.w));
         self.fitted.insert(bias.clone(), Rc::new(fitted.bias));
