@@ -103,6 +103,37 @@ fn steps_follow_one_another_and_bits_come_last() {
     assert_eq!(odd, [230; 4]);
 }
 
+/// A search follows one recipe after another that begin alike: what is told and written is that of each followed by itself.
+#[test]
+fn what_first_steps_have_left_is_gone_on_from() {
+    let file = fixture("fixtures/il_moe.safetensors");
+    let ids: Vec<u32> = (0..600u32).map(|t| (t * t * 31 + t * 7) % 50).collect();
+    let base = open(&file, &[]);
+    let follow = |of: &Checkpoint, kind: &str, bits: &str, ids: &[u32]| {
+        let quantize = json!({ "quantize": { "rules": [], "otherwise": bits, "errorCompensation": "gptq" } });
+        let recipe = recipe(json!([prune(kind, 0.5, "loss", true), { "center": {} }, quantize]));
+        let (model, sink, mut read) = (of.model().unwrap(), MemorySink::default(), 0);
+        let calibration = Calibration::new(&model, ids);
+        let job = of.compress_calibrated(&recipe, Box::new(sink.clone()), calibration).unwrap();
+        let report = run(job, |progress| read += usize::from(progress.stage == "prune")).unwrap();
+        (sink.take(), report.plan, read)
+    };
+    follow(&base, "width", "int8", &ids);
+    for (kind, ids, goes_on) in [
+        ("width", &ids[..], true),
+        ("width", &ids[..500], false),
+        ("width", &ids[..], false),
+        ("inner", &ids[..], false),
+        ("inner", &ids[..], true),
+    ] {
+        let (bytes, plan, read) = follow(&base, kind, "nf4", ids);
+        let (alone, plan_alone, read_alone) = follow(&open(&file, &[]), kind, "nf4", ids);
+        assert!(bytes == alone, "{kind}, {} ids", ids.len());
+        assert_eq!(plan, plan_alone);
+        assert!(read == if goes_on { 0 } else { read_alone }, "{kind}, {} ids: {read}", ids.len());
+    }
+}
+
 /// Also where nothing is quantized: the weights that read what went were fitted to the text.
 #[test]
 fn what_was_fitted_to_a_text_says_so_when_it_is_judged_by_it() {

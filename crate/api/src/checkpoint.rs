@@ -11,7 +11,7 @@ use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::search::{Costs, CostsOptions};
-use statepress_engine::techniques::{self, plan::plan};
+use statepress_engine::techniques::{self, follow::Begun, plan::plan};
 use statepress_engine::view::{ViewOptions, view};
 use statepress_formats::{Choice, ShardMap};
 
@@ -63,6 +63,7 @@ pub struct Checkpoint {
     files: Vec<FileReport>,
     spec: ModelSpec,
     clock: Clock,
+    begun: Begun,
 }
 
 impl Checkpoint {
@@ -89,7 +90,7 @@ impl Checkpoint {
         let hints = Hints { config: options.config, set: options.set, file_bytes: source.len() };
         let mut spec = infer(&index, &hints)?;
         spec.findings.splice(0..0, options.findings);
-        Ok(Self { source, index: Rc::new(index), files, spec, clock: options.clock })
+        Ok(Self { source, index: Rc::new(index), files, spec, clock: options.clock, begun: Begun::default() })
     }
 
     /// What the checkpoint is.
@@ -182,10 +183,8 @@ impl Checkpoint {
         sink: Box<dyn Sink>,
         calibration: Option<Calibration<'_>>,
     ) -> Result<Follow, Error> {
-        let Self { source, index, spec, clock, files } = self;
-        let (source, index) = (source.clone(), index.clone());
-        let job = Follow::new(source, index, spec, recipe, sink, clock.seconds(), calibration)?;
-        Ok(job.made_from(files.clone()))
+        let job = Follow::new(self.opened(), recipe, sink, self.clock.seconds(), calibration, &self.begun)?;
+        Ok(job.made_from(self.files.clone()))
     }
 
     /// What was opened, for whoever does more with it than this crate: training, exports.

@@ -26,7 +26,7 @@ use statepress_distill::{
 use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, fit, infer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
-use statepress_engine::techniques::follow::Follow;
+use statepress_engine::techniques::follow::{Begun, Follow};
 use statepress_engine::techniques::{Checkpoint, find};
 use statepress_formats::{Choice, open_with};
 
@@ -144,8 +144,7 @@ fn load(of: &Checkpoint) -> Result<Model> {
 fn follow(of: &Checkpoint, recipe: &Recipe, model: &Model, text: &[u32]) -> Result<Vec<u8>> {
     let read = recipe.needs_calibration().then(|| Calibration::new(model, text));
     let sink = Collected::default();
-    let (source, index) = (of.source.clone(), of.index.clone());
-    let follow = Follow::new(source, index, &of.spec, recipe, Box::new(sink.clone()), clock, read)?;
+    let follow = Follow::new(of.clone(), recipe, Box::new(sink.clone()), clock, read, &Begun::default())?;
     pollster::block_on(job::run(follow, |_| ()))?;
     Ok(sink.0.take())
 }

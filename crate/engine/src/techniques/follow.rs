@@ -1,12 +1,13 @@
 //! Following a recipe from its first step to its last: structure goes, then the rest is compressed.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{PruneKind, Step};
 use statepress_core::report::{CompressReport, FileReport, Fisher, Plan, Pruned};
-use statepress_core::{Finding, Index, Recipe, Sink, Source};
+use statepress_core::{Finding, Index, Recipe, Sink};
 
 use super::basis::{self, Basing};
 use super::center;
@@ -33,9 +34,31 @@ pub struct Follow {
     started: f64,
     /// The plan without its first steps: what was there before.
     before: Option<Plan>,
+    /// What the steps so far are to be told of.
+    told: Told,
+    begun: Begun,
+    from_files: Vec<FileReport>,
+}
+
+/// What the first steps of a recipe left of a checkpoint, for the next recipe that begins with the same steps and reads the same:
+/// a search follows several. Of the last recipe alone, with the numbers that were fitted for it and no others.
+#[derive(Clone, Default)]
+pub struct Begun(Rc<RefCell<Option<Left>>>);
+
+/// What is left, and by what.
+struct Left {
+    steps: Vec<Step>,
+    ids: Option<Rc<Vec<u32>>>,
+    fisher: Option<Rc<Fisher>>,
+    checkpoint: Checkpoint,
+    told: Told,
+}
+
+/// What a report tells of first steps.
+#[derive(Clone, Default)]
+struct Told {
     pruned: Vec<Pruned>,
     findings: Vec<Finding>,
-    from_files: Vec<FileReport>,
 }
 
 /// What is done now.
@@ -51,15 +74,14 @@ enum Stage {
 
 impl Follow {
     /// Prepares. A recipe that prunes by what a text sends through the model, or that makes up for errors, needs a
-    /// calibration.
+    /// calibration. `begun` is of this checkpoint: what recipes that were followed before have left there.
     pub fn new(
-        source: Rc<dyn Source>,
-        index: Rc<Index>,
-        spec: &ModelSpec,
+        of: Checkpoint,
         recipe: &Recipe,
         sink: Box<dyn Sink>,
         clock: Clock,
         calibration: Option<Calibration<'_>>,
+        begun: &Begun,
     ) -> Result<Self, EngineError> {
         recipe.check()?;
         let started = clock();
@@ -74,12 +96,13 @@ impl Follow {
             clock,
             started,
             before: None,
-            pruned: Vec::new(),
-            findings: Vec::new(),
+            told: Told::default(),
+            begun: begun.clone(),
             from_files: Vec::new(),
         };
         if follow.first.is_empty() {
-            let job = Compress::new(source, index, spec, recipe, sink, clock, calibration)?;
+            let Checkpoint { source, index, spec } = of;
+            let job = Compress::new(source, index, &spec, recipe, sink, clock, calibration)?;
             follow.stage = Some(Stage::Compress(Box::new(job)));
             return Ok(follow);
         }
@@ -93,14 +116,22 @@ impl Follow {
             return Err(EngineError::option("calibration", "not given", allowed));
         }
         // What plan refuses is refused before anything is computed.
-        let outlined = outline(&index, spec, recipe)?;
+        let outlined = outline(&of.index, &of.spec, recipe)?;
         plan_knowing(&outlined.index, &outlined.spec, recipe, &Known::default())?;
-        follow.before = Some(plan_knowing(&index, spec, recipe, &Known::default())?.plan);
+        follow.before = Some(plan_knowing(&of.index, &of.spec, recipe, &Known::default())?.plan);
         follow.ids = calibration.as_ref().map(|it| Rc::new(it.ids.to_vec()));
         follow.fisher = calibration.as_ref().and_then(|it| it.fisher.clone());
         follow.sink = Some(sink);
-        let model = calibration.map(|it| it.model.clone());
-        follow.stage = Some(follow.begin(Checkpoint { source, index, spec: spec.clone() }, model)?);
+        let known = begun.0.borrow().as_ref().filter(|it| follow.begins_like(it)).map(Left::taken);
+        let (checkpoint, model) = match known {
+            Some((left, told)) => {
+                follow.first.clear();
+                follow.told = told;
+                (left, None)
+            }
+            None => (of, calibration.map(|it| it.model.clone())),
+        };
+        follow.stage = Some(follow.begin(checkpoint, model)?);
         Ok(follow)
     }
 
@@ -111,6 +142,9 @@ impl Follow {
 
     /// Begins the next step with what the last one left. `model` is what that loads as, where it is known.
     fn begin(&mut self, left: Checkpoint, model: Option<Model>) -> Result<Stage, EngineError> {
+        if self.first.is_empty() {
+            self.remember(&left);
+        }
         match self.first.pop_front() {
             Some(Step::Prune(step)) if step.kind == PruneKind::Hidden => {
                 Ok(Stage::Slice(Box::new(Slicing::new(left, &step, self.ids.as_ref(), model)?)))
@@ -131,6 +165,20 @@ impl Follow {
         }
     }
 
+    fn begins_like(&self, left: &Left) -> bool {
+        self.recipe.first_steps().eq(&left.steps) && self.ids == left.ids && self.fisher == left.fisher
+    }
+
+    fn remember(&self, left: &Checkpoint) {
+        *self.begun.0.borrow_mut() = Some(Left {
+            steps: self.recipe.first_steps().cloned().collect(),
+            ids: self.ids.clone(),
+            fisher: self.fisher.clone(),
+            checkpoint: left.clone(),
+            told: self.told.clone(),
+        });
+    }
+
     fn compress(&mut self, left: Checkpoint, model: Option<&Model>) -> Result<Stage, EngineError> {
         let Checkpoint { source, index, spec } = left;
         let unfinished = || EngineError::Evaluation("a recipe is followed once".into());
@@ -144,8 +192,8 @@ impl Follow {
 
     /// Goes on with what pruning left.
     fn pruned(&mut self, by: PrunedCheckpoint) -> Result<Stage, EngineError> {
-        self.pruned.push(by.report);
-        self.findings.extend(by.findings);
+        self.told.pruned.push(by.report);
+        self.told.findings.extend(by.findings);
         self.begin(by.left, None)
     }
 
@@ -156,17 +204,23 @@ impl Follow {
             Stage::Slice(job) => self.pruned(job.finish()?),
             Stage::Center(of) => {
                 let (left, findings) = center::center(&of)?;
-                self.findings.extend(findings);
+                self.told.findings.extend(findings);
                 self.begin(left, None)
             }
             Stage::Basis(job) => {
                 let based = job.finish()?;
-                self.findings.extend(based.findings);
+                self.told.findings.extend(based.findings);
                 self.begin(based.left, None)
             }
             Stage::Load(job, left) => self.compress(left, Some(&job.finish()?)),
             Stage::Compress(_) => Ok(ended),
         }
+    }
+}
+
+impl Left {
+    fn taken(&self) -> (Checkpoint, Told) {
+        (self.checkpoint.clone(), self.told.clone())
     }
 }
 
@@ -224,8 +278,8 @@ impl Job for Follow {
         let mut report = job.made_from(self.from_files).finish()?;
         if let Some(before) = &self.before {
             report.seconds = (self.clock)() - self.started;
-            report.plan.pruned = self.pruned;
-            report.plan.findings.extend(self.findings);
+            report.plan.pruned = self.told.pruned;
+            report.plan.findings.extend(self.told.findings);
             measured_against(&mut report.plan, before);
         }
         Ok(report)
