@@ -64,7 +64,7 @@ export interface Found extends Outcome {
 }
 
 /** How often a recipe is made anew, by what was measured of the one before. */
-const TRIES = 3;
+const TRIES = 5;
 
 /** What the library lends. */
 interface Lent {
