@@ -98,6 +98,12 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 
 /** What is seriously wrong for those who cannot see, or use no pointer. */
 export async function seriousIn(page) {
+  // A colour that has just changed is on its way: what counts is where it comes to rest.
+  await page.evaluate(async () => {
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const moving = document.getAnimations().filter((it) => it instanceof CSSTransition);
+    await Promise.allSettled(moving.map((it) => it.finished));
+  });
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   return violations
