@@ -15,7 +15,7 @@ use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_model};
 use statepress_engine::models::{Cpu, Load, Model, sequence_logits};
 use statepress_engine::techniques::Checkpoint;
-use statepress_engine::techniques::follow::Follow;
+use statepress_engine::techniques::follow::{Begun, Follow};
 use statepress_formats::{Choice, open_with};
 
 /// A checkpoint in memory, and what it is.
@@ -77,8 +77,8 @@ impl Opened {
 
     fn written_by(&self, recipe: &Recipe, read: Option<Calibration<'_>>) -> Vec<u8> {
         let (sink, bytes) = Written::new();
-        let (source, index) = (self.source.clone(), self.index.clone());
-        let follow = Follow::new(source, index, &self.spec, recipe, Box::new(sink), || 0.0, read).unwrap();
+        let of = self.checkpoint();
+        let follow = Follow::new(of, recipe, Box::new(sink), || 0.0, read, &Begun::default()).unwrap();
         pollster::block_on(job::run(follow, |_| ())).unwrap();
         bytes.take()
     }

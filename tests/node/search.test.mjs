@@ -176,10 +176,12 @@ test("what is no target, or out of reach, is refused before anything is written"
 async function walked(front, losses, target) {
   const tried = [];
   const kept = new Set();
+  const keeps = [];
   const point = (at) => ({ recipe: { name: at, steps: [] }, chosen: front[at], front });
   const bad = () => Object.assign(new StatepressError("bad-option", "out of reach"), {});
   const host = {
-    async call(name, { target: { bytes, maxLoss } = {} }) {
+    async call(name, { target: { bytes, maxLoss } = {}, whether }) {
+      if (name === "keepFirstSteps") return void keeps.push(whether);
       if (name === "searchTexts") return { read: [], judged: [], findings: [] };
       if (name === "searchCosts") return { window: 4 };
       const fits = (it) => (bytes !== undefined ? it.bytes >= bytes : it.perplexityChange <= maxLoss);
@@ -209,6 +211,7 @@ async function walked(front, losses, target) {
     b: { tokens: 1, findings: [] },
   });
   const found = await searchWith({ environment: { host }, compare }, checkpoint, {}, target, {});
+  assert.deepEqual(keeps, [true, false], "what first steps leave is kept while it searches");
   assert.deepEqual([...kept], [found.compressed.name], "nothing else is left in memory");
   assert.deepEqual(found.compressed.report.target, target);
   return { tried, name: found.compressed.name, reached: found.reached };

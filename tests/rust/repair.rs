@@ -109,6 +109,7 @@ fn what_first_steps_have_left_is_gone_on_from() {
     let file = fixture("fixtures/il_moe.safetensors");
     let ids: Vec<u32> = (0..600u32).map(|t| (t * t * 31 + t * 7) % 50).collect();
     let base = open(&file, &[]);
+    base.keep_first_steps(true);
     let follow = |of: &Checkpoint, kind: &str, bits: &str, ids: &[u32]| {
         let quantize = json!({ "quantize": { "rules": [], "otherwise": bits, "errorCompensation": "gptq" } });
         let recipe = recipe(json!([prune(kind, 0.5, "loss", true), { "center": {} }, quantize]));

@@ -177,6 +177,12 @@ impl Checkpoint {
         Ok(Costs::new(self.source.clone(), self.index.clone(), &self.spec, calibration, judged, options)?)
     }
 
+    /// Whether what the first steps of a recipe leave is kept for the next one that begins alike and reads the same: for whoever
+    /// follows several, until told otherwise. It takes memory: numbers that were fitted, and a tensor as it was last read.
+    pub fn keep_first_steps(&self, whether: bool) {
+        self.begun.keep(whether);
+    }
+
     fn compress_by(
         &self,
         recipe: &Recipe,

@@ -205,6 +205,12 @@ impl Checkpoint {
         Ok(CompressJob::new(job))
     }
 
+    /// Whether what the first steps of a recipe leave is kept for the next one that begins alike.
+    #[wasm_bindgen(js_name = keepFirstSteps)]
+    pub fn keep_first_steps(&self, whether: bool) {
+        self.0.keep_first_steps(whether);
+    }
+
     /// What rounding each tensor alone costs `model`, which is this checkpoint's: it reads one text so that errors can be
     /// made up for, and is judged by another. What of it is known from an earlier measurement is not measured again.
     #[wasm_bindgen(js_name = searchCosts)]

@@ -63,7 +63,7 @@ export interface Found extends Outcome {
   findings: Finding[];
 }
 
-/** How often a recipe is made anew, by what was measured of the one before. */
+/** How many recipes are made at the most, each after the first by what was measured of the one before. */
 const TRIES = 5;
 
 /** What the library lends. */
@@ -72,12 +72,25 @@ interface Lent {
   compare: (a: Checkpoint, b: Checkpoint, options: CompareOptions) => Promise<Compared>;
 }
 
-export async function search(
+export async function search(lent: Lent, checkpoint: Checkpoint, ...asked: Asked): Promise<Found> {
+  const keep = (whether: boolean) =>
+    lent.environment.host.call("keepFirstSteps", { checkpoint: checkpoint.handle, whether });
+  // All that is tried begins alike.
+  await keep(true);
+  try {
+    return await searched(lent, checkpoint, ...asked);
+  } finally {
+    // What has crashed, or was disposed of, keeps nothing.
+    await keep(false).catch(() => {});
+  }
+}
+
+type Asked = [input: Input, target: SearchTarget, options: SearchOptions];
+
+async function searched(
   { environment, compare }: Lent,
   checkpoint: Checkpoint,
-  input: Input,
-  target: SearchTarget,
-  options: SearchOptions,
+  ...[input, target, options]: Asked
 ): Promise<Found> {
   const { host } = environment;
   const { costs: known, first: steps = [], coded = false, gradients, signal, onProgress, beside } = options;

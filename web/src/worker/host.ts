@@ -108,6 +108,12 @@ export class LocalHost implements Host {
         }
       }),
 
+    keepFirstSteps: ({ checkpoint, whether }) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => {
+        it.keepFirstSteps(whether);
+        return undefined;
+      }),
+
     searchTexts: async ({ calibration, target }) => {
       // A target that is none is refused before anything is measured.
       (await this.#module()).checkTarget(target);

@@ -83,6 +83,8 @@ export interface Requests {
     },
     { checkpoint: Handle; inspection: Inspection; report: CompressReport; data: Data },
   ];
+  /** Whether what the first steps of a recipe leave is kept for the next one that begins alike. */
+  keepFirstSteps: [{ checkpoint: Handle; whether: boolean }, undefined];
   /** Three quarters of a calibration text, which are read, and of the last one what judges. Refuses a target that is none. */
   searchTexts: [
     { calibration: Input; target: SearchTarget },

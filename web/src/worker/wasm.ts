@@ -153,6 +153,8 @@ export interface WasmCheckpoint {
   tensor(name: string, options: object): TensorView;
   advise(options: object): Advice;
   plan(recipe: object | string): Plan;
+  /** Whether what the first steps of a recipe leave is kept for the next one that begins alike. */
+  keepFirstSteps(whether: boolean): void;
   compress(recipe: object | string, sink: Sink): Job<CompressReport>;
   /** Rounding errors are made up for by what the checkpoint's model computes when it reads `ids`. */
   compressCalibrated(

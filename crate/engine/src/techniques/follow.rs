@@ -24,11 +24,12 @@ use crate::{Clock, EngineError};
 /// A recipe being followed. A step prunes in one place, centers, compresses one tensor, or reads a part of the calibration text.
 pub struct Follow {
     stage: Option<Stage>,
+    /// The checkpoint that it began with.
+    of: Rc<Index>,
     recipe: Recipe,
     /// What is done before anything is quantized, and was not begun.
     first: VecDeque<Step>,
-    ids: Option<Rc<Vec<u32>>>,
-    fisher: Option<Rc<Fisher>>,
+    read: Read,
     sink: Option<Box<dyn Sink>>,
     clock: Clock,
     started: f64,
@@ -36,22 +37,38 @@ pub struct Follow {
     before: Option<Plan>,
     /// What the steps so far are to be told of.
     told: Told,
+    /// Where what the first steps leave is kept, and may already be.
     begun: Begun,
     from_files: Vec<FileReport>,
 }
 
-/// What the first steps of a recipe left of a checkpoint, for the next recipe that begins with the same steps and reads the same:
-/// a search follows several. Of the last recipe alone, with the numbers that were fitted for it and no others.
+/// What the first steps of a recipe have left of a checkpoint, for the next recipe of it that begins with the same steps and reads
+/// the same: a search follows several. Only where it is told to [keep](Self::keep), and only the last recipe's: whole matrices may be
+/// among what is kept.
 #[derive(Clone, Default)]
-pub struct Begun(Rc<RefCell<Option<Left>>>);
+pub struct Begun(Rc<RefCell<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    keeps: bool,
+    left: Option<Left>,
+}
 
 /// What is left, and by what.
 struct Left {
+    /// Of the checkpoint that was begun with.
+    of: Rc<Index>,
     steps: Vec<Step>,
-    ids: Option<Rc<Vec<u32>>>,
-    fisher: Option<Rc<Fisher>>,
+    read: Read,
     checkpoint: Checkpoint,
     told: Told,
+}
+
+/// What a recipe depends on beside the checkpoint.
+#[derive(Clone, Default, PartialEq)]
+struct Read {
+    ids: Option<Rc<Vec<u32>>>,
+    fisher: Option<Rc<Fisher>>,
 }
 
 /// What a report tells of first steps.
@@ -74,7 +91,7 @@ enum Stage {
 
 impl Follow {
     /// Prepares. A recipe that prunes by what a text sends through the model, or that makes up for errors, needs a
-    /// calibration. `begun` is of this checkpoint: what recipes that were followed before have left there.
+    /// calibration, whose model is that of the checkpoint. In `begun` is what recipes that were followed before have left.
     pub fn new(
         of: Checkpoint,
         recipe: &Recipe,
@@ -88,10 +105,10 @@ impl Follow {
         let first: VecDeque<Step> = recipe.first_steps().cloned().collect();
         let mut follow = Self {
             stage: None,
+            of: of.index.clone(),
             recipe: recipe.clone(),
             first,
-            ids: None,
-            fisher: None,
+            read: Read::default(),
             sink: None,
             clock,
             started,
@@ -119,19 +136,16 @@ impl Follow {
         let outlined = outline(&of.index, &of.spec, recipe)?;
         plan_knowing(&outlined.index, &outlined.spec, recipe, &Known::default())?;
         follow.before = Some(plan_knowing(&of.index, &of.spec, recipe, &Known::default())?.plan);
-        follow.ids = calibration.as_ref().map(|it| Rc::new(it.ids.to_vec()));
-        follow.fisher = calibration.as_ref().and_then(|it| it.fisher.clone());
+        follow.read.ids = calibration.as_ref().map(|it| Rc::new(it.ids.to_vec()));
+        follow.read.fisher = calibration.as_ref().and_then(|it| it.fisher.clone());
         follow.sink = Some(sink);
-        let known = begun.0.borrow().as_ref().filter(|it| follow.begins_like(it)).map(Left::taken);
-        let (checkpoint, model) = match known {
+        follow.stage = Some(match follow.known() {
             Some((left, told)) => {
-                follow.first.clear();
                 follow.told = told;
-                (left, None)
+                follow.go_on_with(left)?
             }
-            None => (of, calibration.map(|it| it.model.clone())),
-        };
-        follow.stage = Some(follow.begin(checkpoint, model)?);
+            None => follow.begin(of, calibration.map(|it| it.model.clone()))?,
+        });
         Ok(follow)
     }
 
@@ -142,38 +156,52 @@ impl Follow {
 
     /// Begins the next step with what the last one left. `model` is what that loads as, where it is known.
     fn begin(&mut self, left: Checkpoint, model: Option<Model>) -> Result<Stage, EngineError> {
-        if self.first.is_empty() {
-            self.remember(&left);
-        }
         match self.first.pop_front() {
             Some(Step::Prune(step)) if step.kind == PruneKind::Hidden => {
-                Ok(Stage::Slice(Box::new(Slicing::new(left, &step, self.ids.as_ref(), model)?)))
+                Ok(Stage::Slice(Box::new(Slicing::new(left, &step, self.read.ids.as_ref(), model)?)))
             }
             Some(Step::Prune(step)) => {
-                Ok(Stage::Prune(Box::new(Pruning::new(left, &step, self.ids.as_ref(), model)?)))
+                Ok(Stage::Prune(Box::new(Pruning::new(left, &step, self.read.ids.as_ref(), model)?)))
             }
             Some(Step::Center(_)) => Ok(Stage::Center(left)),
             Some(Step::Basis(step)) => {
-                let basing = Basing::new(left, step, (self.ids.as_ref(), self.fisher.clone()), model)?;
+                let Read { ids, fisher } = &self.read;
+                let basing = Basing::new(left, step, (ids.as_ref(), fisher.clone()), model)?;
                 Ok(Stage::Basis(Box::new(basing)))
             }
-            _ if compensates(&self.recipe)? => {
-                let load = Load::new(Cpu, left.source.clone(), left.index.clone(), left.spec.clone())?;
-                Ok(Stage::Load(Box::new(load), left))
+            Some(Step::Quantize(_)) | None => {
+                self.keep(&left);
+                self.go_on_with(left)
             }
-            _ => self.compress(left, None),
         }
     }
 
-    fn begins_like(&self, left: &Left) -> bool {
-        self.recipe.first_steps().eq(&left.steps) && self.ids == left.ids && self.fisher == left.fisher
+    /// Begins to compress what the first steps left.
+    fn go_on_with(&mut self, left: Checkpoint) -> Result<Stage, EngineError> {
+        if !compensates(&self.recipe)? {
+            return self.compress(left, None);
+        }
+        let load = Load::new(Cpu, left.source.clone(), left.index.clone(), left.spec.clone())?;
+        Ok(Stage::Load(Box::new(load), left))
     }
 
-    fn remember(&self, left: &Checkpoint) {
-        *self.begun.0.borrow_mut() = Some(Left {
+    /// What the same first steps have left before. What others have left goes, before these need room.
+    fn known(&self) -> Option<(Checkpoint, Told)> {
+        let mut kept = self.begun.0.borrow_mut();
+        kept.left = kept.left.take().filter(|left| {
+            Rc::ptr_eq(&left.of, &self.of)
+                && self.recipe.first_steps().eq(&left.steps)
+                && left.read == self.read
+        });
+        kept.left.as_ref().map(|left| (left.checkpoint.clone(), left.told.clone()))
+    }
+
+    fn keep(&self, left: &Checkpoint) {
+        let mut kept = self.begun.0.borrow_mut();
+        kept.left = kept.keeps.then(|| Left {
+            of: self.of.clone(),
             steps: self.recipe.first_steps().cloned().collect(),
-            ids: self.ids.clone(),
-            fisher: self.fisher.clone(),
+            read: self.read.clone(),
             checkpoint: left.clone(),
             told: self.told.clone(),
         });
@@ -183,9 +211,10 @@ impl Follow {
         let Checkpoint { source, index, spec } = left;
         let unfinished = || EngineError::Evaluation("a recipe is followed once".into());
         let sink = self.sink.take().ok_or_else(unfinished)?;
-        let calibration = model
-            .zip(self.ids.as_ref())
-            .map(|(model, ids)| Calibration { fisher: self.fisher.clone(), ..Calibration::new(model, ids) });
+        let calibration = model.zip(self.read.ids.as_ref()).map(|(model, ids)| Calibration {
+            fisher: self.read.fisher.clone(),
+            ..Calibration::new(model, ids)
+        });
         let job = Compress::new(source, index, &spec, &self.recipe, sink, self.clock, calibration)?;
         Ok(Stage::Compress(Box::new(job)))
     }
@@ -218,9 +247,14 @@ impl Follow {
     }
 }
 
-impl Left {
-    fn taken(&self) -> (Checkpoint, Told) {
-        (self.checkpoint.clone(), self.told.clone())
+impl Begun {
+    /// Keeps from now on what first steps leave; or lets go of it, and keeps nothing, as in the beginning.
+    pub fn keep(&self, whether: bool) {
+        let mut kept = self.0.borrow_mut();
+        kept.keeps = whether;
+        if !whether {
+            kept.left = None;
+        }
     }
 }
 

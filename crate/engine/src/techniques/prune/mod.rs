@@ -221,13 +221,23 @@ impl Pruning {
             self.see(*id)?;
         }
         let seen = self.seen.0.remove(id).ok_or_else(|| unmeasured(matrix))?;
+        if let Some((key, _)) = [(&matrix.key, &all.w), (bias, &all.bias)]
+            .into_iter()
+            .find(|(_, numbers)| !numbers.iter().all(|x| x.is_finite()))
+        {
+            let message = format!(
+                "{} has numbers that are not finite: no step size can be fitted to it",
+                real(&self.spec, &self.index, key)
+            );
+            return Err(EngineError::Evaluation(message));
+        }
         if !seen.iter().all(|x| x.is_finite()) {
             let message =
                 format!("what enters {} is not a number somewhere in the calibration text", matrix.key);
             return Err(EngineError::Evaluation(message));
         }
         let failed = |error| EngineError::Codec { tensor: self.name(place), error };
-        let fitted = step_size::fit(&all, &seen, place.after).map_err(failed)?;
+        let fitted = step_size::fit(&all, seen, place.after).map_err(failed)?;
         let (fitted, lost) = fitted.ok_or_else(|| singular(matrix))?;
         place.keep(&(0..place.after).collect::<Vec<_>>(), &mut self.kept);
         self.fitted.insert(matrix.key.clone(), Rc::new(fitted.w));

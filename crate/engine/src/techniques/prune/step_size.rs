@@ -33,17 +33,19 @@ pub(super) struct Rows {
 }
 
 /// Rows that are fitted to those of all over `a [n, cols]`, and the share of the step sizes' squares that is lost; `None` where
-/// the text says too little to fit them.
-pub(super) fn fit(all: &Rows, a: &[f32], count: usize) -> Result<Option<(Rows, f64)>, KernelError> {
-    let inputs = Inputs::new(a, all.cols())?;
-    let dt = inputs.step_sizes(all)?;
+/// the text says too little to fit them, or numbers are too large.
+pub(super) fn fit(all: &Rows, a: Vec<f32>, count: usize) -> Result<Option<(Rows, f64)>, KernelError> {
+    let wide = all.cols() + 1;
+    let a = widened(a, all.cols());
+    let dt = step_sizes(all, &a)?;
     let whole: f64 = dt.iter().map(|dt| dt * dt).sum();
+    let Some(metric) = metric(&a, wide).filter(|_| whole.is_finite()) else { return Ok(None) };
+    let inputs = Inputs::new(a, wide)?;
     let mut rows = start(all, &inputs, count);
     // By row: its pre-activation for every token.
     let mut z: Vec<Vec<f64>> = rows.iter().map(|row| inputs.times(row)).collect();
     let mut errors: Vec<f64> =
         (0..dt.len()).map(|t| dt[t] - z.iter().map(|z| softplus(z[t])).sum::<f64>() / count as f64).collect();
-    let Some(metric) = inputs.metric() else { return Ok(None) };
     let squares = |errors: &[f64]| errors.iter().map(|error| error * error).sum::<f64>();
     let mut error = squares(&errors);
     for _ in 0..SWEEPS {
@@ -75,22 +77,17 @@ pub(super) fn fit(all: &Rows, a: &[f32], count: usize) -> Result<Option<(Rows, f
 
 /// What enters, token by token: each `(a, 1)`.
 struct Inputs {
-    /// `[n, wide]`.
-    a: Vec<f32>,
     wide: usize,
-    /// The same as a matrix, for products with a row.
+    /// `[n, wide]`, for products with a row.
     by_token: Weights,
     /// `[wide, n]`, for products with one number for each token.
     by_input: Weights,
 }
 
 impl Inputs {
-    fn new(a: &[f32], cols: usize) -> Result<Self, KernelError> {
-        let wide = cols + 1;
-        let a: Vec<f32> = a.chunks_exact(cols).flat_map(|a| a.iter().copied().chain([1.0])).collect();
-        let matrix = || matrix(a.clone(), wide);
-        let (by_token, by_input) = (Weights::new(matrix())?, Weights::transposed(matrix())?);
-        Ok(Self { a, wide, by_token, by_input })
+    fn new(a: Vec<f32>, wide: usize) -> Result<Self, KernelError> {
+        let by_token = Weights::new(matrix(a.clone(), wide))?;
+        Ok(Self { wide, by_token, by_input: Weights::transposed(matrix(a, wide))? })
     }
 
     /// `a row` for every token.
@@ -102,29 +99,33 @@ impl Inputs {
     fn sum(&self, x: &[f64]) -> Vec<f64> {
         product(&self.by_input, x)
     }
+}
 
-    /// By those rows, for every token.
-    fn step_sizes(&self, of: &Rows) -> Result<Vec<f64>, KernelError> {
-        let (count, w) = (of.bias.len(), Weights::new(matrix(of.wide().concat(), self.wide))?);
-        let mut scratch = Scratch::default();
-        let mut z = Vec::new();
-        let mut dt = Vec::with_capacity(self.a.len() / self.wide);
-        for a in self.a.chunks(TOKENS * self.wide) {
-            z.resize(a.len() / self.wide * count, 0.0);
-            linear(&w, a, &mut z, &mut scratch);
-            let mean =
-                |z: &[f32]| z.iter().map(|z| softplus(f64::from(*z))).sum::<f64>() / count.max(1) as f64;
-            dt.extend(z.chunks_exact(count.max(1)).map(mean));
-        }
-        Ok(dt)
-    }
+/// `(a, 1)` of every token.
+fn widened(a: Vec<f32>, cols: usize) -> Vec<f32> {
+    a.chunks_exact(cols).flat_map(|a| a.iter().copied().chain([1.0])).collect()
+}
 
-    /// The inverse of the sum of `a a^T`.
-    fn metric(&self) -> Option<Vec<f64>> {
-        let mut gram = vec![0.0; self.wide * self.wide];
-        outer::add_gram(&mut gram, &self.a, self.wide);
-        inverse(&gram, self.wide, RIDGE)
+/// By those rows, for every token.
+fn step_sizes(of: &Rows, a: &[f32]) -> Result<Vec<f64>, KernelError> {
+    let (count, wide) = (of.bias.len().max(1), of.cols() + 1);
+    let w = Weights::new(matrix(of.wide().concat(), wide))?;
+    let (mut z, mut scratch) = (Vec::new(), Scratch::default());
+    let mut dt = Vec::with_capacity(a.len() / wide);
+    for a in a.chunks(TOKENS * wide) {
+        z.resize(a.len() / wide * count, 0.0);
+        linear(&w, a, &mut z, &mut scratch);
+        let mean = |z: &[f32]| z.iter().map(|z| softplus(f64::from(*z))).sum::<f64>() / count as f64;
+        dt.extend(z.chunks_exact(count).map(mean));
     }
+    Ok(dt)
+}
+
+/// The inverse of the sum of `a a^T`.
+fn metric(a: &[f32], wide: usize) -> Option<Vec<f64>> {
+    let mut gram = vec![0.0; wide * wide];
+    outer::add_gram(&mut gram, a, wide);
+    inverse(&gram, wide, RIDGE)
 }
 
 fn matrix(values: Vec<f32>, cols: usize) -> Tensor {
@@ -141,7 +142,7 @@ fn product(w: &Weights, x: &[f64]) -> Vec<f64> {
 /// Means of groups of rows that are alike in how far they move, their biases last.
 fn start(all: &Rows, inputs: &Inputs, count: usize) -> Vec<Vec<f64>> {
     let wide = all.wide();
-    let sums = inputs.sum(&vec![1.0; inputs.a.len() / inputs.wide]);
+    let sums = inputs.sum(&vec![1.0; inputs.by_token.rows()]);
     let moves = |row: &Vec<f32>| row.iter().zip(&sums).map(|(w, sum)| f64::from(*w) * sum).sum();
     let order = ascending(&wide.iter().map(moves).collect::<Vec<f64>>());
     let group = |at: usize| {
@@ -199,17 +200,20 @@ mod tests {
         let a: Vec<f32> = (0..200 * cols).map(|_| random.f32() - 0.3).collect();
         let row: Vec<f32> = (0..cols).map(|_| random.f32() - 0.5).collect();
         let equal = Rows { w: row.repeat(rows), bias: vec![0.25; rows] };
-        let (fitted, lost) = fit(&equal, &a, 1).unwrap().unwrap();
+        let (fitted, lost) = fit(&equal, a.clone(), 1).unwrap().unwrap();
         assert!(lost < 1e-9, "{lost}");
         assert!(fitted.w.iter().zip(&row).all(|(x, y)| (x - y).abs() < 1e-4));
         let w = (0..rows * cols).map(|_| 3.0 * random.f32() - 1.5).collect();
         let unlike = Rows { w, bias: (0..rows).map(|_| random.f32() - 1.0).collect() };
-        let lost = [1, 2, 6].map(|count| fit(&unlike, &a, count).unwrap().unwrap().1);
-        let inputs = Inputs::new(&a, cols).unwrap();
-        let dt = inputs.step_sizes(&unlike).unwrap();
-        let started = inputs.step_sizes(&Rows::of(&start(&unlike, &inputs, 1))).unwrap();
+        let lost = [1, 2, 6].map(|count| fit(&unlike, a.clone(), count).unwrap().unwrap().1);
+        let wide = widened(a.clone(), cols);
+        let dt = step_sizes(&unlike, &wide).unwrap();
+        let inputs = Inputs::new(wide.clone(), cols + 1).unwrap();
+        let started = step_sizes(&Rows::of(&start(&unlike, &inputs, 1)), &wide).unwrap();
         let errors = started.iter().zip(&dt).map(|(started, dt)| (dt - started).powi(2));
         let unfitted = errors.sum::<f64>() / dt.iter().map(|dt| dt * dt).sum::<f64>();
+        let large = Rows { w: vec![f32::MAX; cols], bias: vec![0.0] };
+        assert!(fit(&large, a, 1).unwrap().is_none());
         assert!(
             lost[0] < unfitted / 2.0 && lost[1] < lost[0] && lost[2] < 1e-10,
             "{lost:?}, {unfitted} unfitted"
