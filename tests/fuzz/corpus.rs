@@ -16,7 +16,7 @@ const BYTES: u64 = 40_000;
 
 /// Files by name, always in the same order.
 pub(crate) fn load() -> Vec<(String, Vec<u8>)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let mut paths: Vec<PathBuf> = FOLDERS.iter().flat_map(|folder| files(&root.join(folder))).collect();
     paths.sort();
     let read =
