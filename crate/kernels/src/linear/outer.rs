@@ -20,15 +20,7 @@ pub trait Number: Copy + Default + Neg<Output = Self> {
     /// What [`add`] and [`subtract`] do. Not generic: what is generic is compiled with the crate that calls it, and the engine is
     /// built to be small.
     #[doc(hidden)]
-    fn outer(
-        sign: Sign,
-        out: (&mut [Self], usize),
-        a: Strided<Self>,
-        b: Strided<Self>,
-        count: usize,
-        shape: [usize; 2],
-        area: Area,
-    );
+    fn outer(sign: Sign, out: (&mut [Self], usize), of: Factors<Self>);
 }
 
 /// Whether products are added or subtracted.
@@ -39,19 +31,22 @@ pub enum Sign {
     Minus,
 }
 
+/// What is multiplied, and how much of it.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Factors<'a, T> {
+    a: Strided<'a, T>,
+    b: Strided<'a, T>,
+    count: usize,
+    shape: [usize; 2],
+    area: Area,
+}
+
 macro_rules! number {
     ($number:ty, $tile:expr) => {
         impl Number for $number {
-            fn outer(
-                sign: Sign,
-                out: (&mut [Self], usize),
-                a: Strided<Self>,
-                b: Strided<Self>,
-                count: usize,
-                shape: [usize; 2],
-                area: Area,
-            ) {
-                tiles((out, a, b), sign, count, shape, area, $tile);
+            fn outer(sign: Sign, out: (&mut [Self], usize), of: Factors<Self>) {
+                tiles(sign, out, of, $tile);
             }
         }
     };
@@ -96,7 +91,7 @@ pub fn add<T: Number>(
     shape: [usize; 2],
     area: Area,
 ) {
-    T::outer(Sign::Plus, out, a, b, count, shape, area);
+    T::outer(Sign::Plus, out, Factors { a, b, count, shape, area });
 }
 
 /// `out[k][i] -= sum_j a[j][k] b[j][i]`, likewise.
@@ -108,16 +103,14 @@ pub fn subtract<T: Number>(
     shape: [usize; 2],
     area: Area,
 ) {
-    T::outer(Sign::Minus, out, a, b, count, shape, area);
+    T::outer(Sign::Minus, out, Factors { a, b, count, shape, area });
 }
 
 /// Both, tile by tile: `tile` adds `left[j][n] right[j][i]` to sums `[n][i]`.
 fn tiles<T: Number, const WIDE: usize>(
-    ((out, stride), a, b): ((&mut [T], usize), Strided<T>, Strided<T>),
     sign: Sign,
-    count: usize,
-    [rows, cols]: [usize; 2],
-    area: Area,
+    (out, stride): (&mut [T], usize),
+    Factors { a, b, count, shape: [rows, cols], area }: Factors<T>,
     tile: impl Fn(&mut [[T; WIDE]; DEEP], &[[T; DEEP]], &[[T; WIDE]]),
 ) {
     // Both are laid out as tiles read them; what is missing in the last ones is zeros.
