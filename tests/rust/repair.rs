@@ -133,6 +133,9 @@ fn what_first_steps_have_left_is_gone_on_from() {
         assert_eq!(plan, plan_alone);
         assert!(read == if goes_on { 0 } else { read_alone }, "{kind}, {} ids: {read}", ids.len());
     }
+    base.keep_first_steps(false);
+    assert!(follow(&base, "inner", "nf4", &ids).2 > 0, "let go of");
+    assert!(follow(&base, "inner", "nf4", &ids).2 > 0, "and not kept again");
 }
 
 /// Also where nothing is quantized: the weights that read what went were fitted to the text.
@@ -166,6 +169,26 @@ fn what_is_no_number_is_not_fitted_to() {
         let error = run(job.unwrap(), |_| {}).err().unwrap().to_string();
         assert!(error.contains("is not a number somewhere in the calibration text"), "{kind}: {error}");
     }
+}
+
+/// Nothing reads what comes of the last layer's step sizes but the head.
+#[test]
+fn a_step_size_of_numbers_that_are_none_is_refused_by_name() {
+    let file = fixture("fixtures/il_moe.safetensors");
+    let names = open(&file, &[]).inspection().tensors.into_iter().map(|tensor| tensor.name);
+    let last = names.filter(|name| name.ends_with("delta_proj.weight")).max().unwrap();
+    let mut edit = Edit::file(&file);
+    edit.tensor(&last).bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let base = Checkpoint::open(edit.write(), OpenOptions::default()).unwrap();
+    let ids: Vec<u32> = (0..600u32).map(|t| (t * t * 31 + t * 7) % 50).collect();
+    let job = base.compress_calibrated(
+        &recipe(json!([prune("delta", 2.0, "loss", true)])),
+        Box::new(MemorySink::default()),
+        Calibration::new(&base.model().unwrap(), &ids),
+    );
+    let error = run(job.unwrap(), |_| {}).err().unwrap().to_string();
+    assert!(error.contains(&format!("{last} has numbers that are not finite")), "{error}");
+    assert!(error.contains("leave out pruning of kind delta"), "{error}");
 }
 
 /// Whatever is ranked by a text, and fitted to it, leaves a model that runs, in every family.

@@ -226,7 +226,7 @@ impl Pruning {
             .find(|(_, numbers)| !numbers.iter().all(|x| x.is_finite()))
         {
             let message = format!(
-                "{} has numbers that are not finite: no step size can be fitted to it",
+                "{} has numbers that are not finite, to which no step size can be fitted: leave out pruning of kind delta",
                 real(&self.spec, &self.index, key)
             );
             return Err(EngineError::Evaluation(message));
