@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use pollster::block_on;
 use statepress::program::MatrixId;
 use statepress::{
-    AnyModel, Evaluate, EvaluateOptions, Generate, GenerateOptions, Model, Observe, Workspace, recipes, run,
+    AnyModel, Evaluate, EvaluateOptions, Generate, GenerateOptions, Loaded, Model, Observe, Runner,
+    Workspace, recipes, run,
 };
 use statepress_tests::families::{Sample, existing, samples};
 use statepress_tests::files::{fixture, open, open_folder, shared};
@@ -311,4 +313,31 @@ fn the_readme_names_every_family() {
             "run UPDATE_README=1 cargo test -p statepress-tests --test native families::readme"
         );
     }
+}
+
+/// A search measures a tensor without running the layers before it.
+#[test]
+fn a_pass_that_is_given_the_residual_stream_before_a_layer_computes_what_a_whole_one_does() {
+    let mut layers = 0;
+    for sample in samples().iter().filter(|sample| sample.golden.is_some()) {
+        let model = open_folder(&sample.folder).model().unwrap();
+        let ids = sample.golden.as_ref().unwrap().ids("len40/ids");
+        let mut runner = model.runner(true).unwrap();
+        let (mut streams, mut whole, mut resumed) = (Vec::new(), Vec::new(), Vec::new());
+        block_on(runner.forward(&ids, Some(&mut streams))).unwrap();
+        block_on(runner.logits(0..ids.len(), &mut whole)).unwrap();
+        assert_eq!(model.program().begin(0), None, "{}: before the first layer is no stream", sample.name);
+        for layer in 1..=model.program().n_layers() {
+            let begin = model.program().begin(layer);
+            runner.resume(
+                begin.unwrap_or_else(|| panic!("{}: layer {layer}", sample.name)),
+                &streams[layer],
+                &ids,
+            );
+            block_on(runner.logits(0..ids.len(), &mut resumed)).unwrap();
+            assert!(resumed == whole, "{}: from layer {layer}", sample.name);
+            layers += 1;
+        }
+    }
+    assert!(layers > 80, "{layers}");
 }

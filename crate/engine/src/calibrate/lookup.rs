@@ -122,7 +122,7 @@ impl Probe {
             changed = changed.with(head, coded)?;
         }
         let some = windows.iter().step_by(windows.len().div_ceil(WINDOWS).max(1)).cloned().collect();
-        Ok(Self { judge: Divergence::new(model, some)?, changed, kl: None, change })
+        Ok(Self { judge: Divergence::new(model, some), changed, kl: None, change })
     }
 }
 

@@ -1,25 +1,41 @@
 //! How far a model's predictions are from a base's, on the same windows again and again.
 
-use statepress_kernels::backend::Runner;
+use std::rc::Rc;
+
+use statepress_kernels::backend::{Residuals, Runner};
 use statepress_kernels::ops::softmax;
+use statepress_kernels::program::{MatrixId, Program};
 
 use crate::EngineError;
-use crate::models::{CpuRunner, Loaded, Model};
+use crate::models::{CpuNetwork, Loaded, Model};
 
-/// Measures mean divergences from a base, whose logits are held.
+/// Measures mean divergences from a base, whose logits and residual streams are held: a model that differs from it in its last
+/// layer runs through no other.
 pub(crate) struct Divergence {
-    base: CpuRunner,
+    base: Model,
     windows: Vec<Vec<u32>>,
-    /// The base's logits of each window, `[tokens, V]`.
-    logits: Vec<Vec<f32>>,
-    vocab_size: usize,
+    /// What the base made of each window.
+    made: Vec<Made>,
+}
+
+/// What a base makes of a window.
+#[derive(Default)]
+struct Made {
+    /// `[tokens, V]`.
+    logits: Vec<f32>,
+    /// The residual stream after the embedding and after each layer, `[tokens, d]` each.
+    streams: Residuals,
 }
 
 impl Divergence {
     /// Prepares to judge on these windows.
-    pub fn new(base: &Model, windows: Vec<Vec<u32>>) -> Result<Self, EngineError> {
-        let (vocab_size, base) = (base.info.vocab_size, base.runner(true)?);
-        Ok(Self { base, windows, logits: Vec::new(), vocab_size })
+    pub fn new(base: &Model, windows: Vec<Vec<u32>>) -> Self {
+        Self { base: base.clone(), windows, made: Vec::new() }
+    }
+
+    /// Numbers that are held for each token.
+    pub fn held(program: &Program) -> usize {
+        program.vocab_size + (program.n_layers() + 1) * program.hidden_size()
     }
 
     /// Tokens that are judged.
@@ -34,24 +50,32 @@ impl Divergence {
 
     /// Runs the base over the next window; answers whether there was one.
     pub async fn prepare(&mut self) -> Result<bool, EngineError> {
-        let Some(ids) = self.windows.get(self.logits.len()) else { return Ok(false) };
-        let mut logits = Vec::new();
-        self.base.restart();
-        self.base.forward(ids, None).await?;
-        self.base.logits(0..ids.len(), &mut logits).await?;
-        self.logits.push(logits);
+        let Some(ids) = self.windows.get(self.made.len()) else { return Ok(false) };
+        let (mut runner, mut made) = (self.base.runner(true)?, Made::default());
+        runner.forward(ids, Some(&mut made.streams)).await?;
+        runner.logits(0..ids.len(), &mut made.logits).await?;
+        self.made.push(made);
         Ok(true)
     }
 
-    /// The mean divergence of another model's predictions, in nats a token.
+    /// The mean divergence of another model's predictions, in nats a token. It is the base but for some numbers.
     pub async fn of(&self, model: &Model) -> Result<f64, EngineError> {
+        let program = &*self.base.info.program;
+        let begin = first_change(self.base.network(), model.network()).and_then(|layer| program.begin(layer));
         let mut runner = model.runner(true)?;
         let (mut sum, mut logits) = (0.0, Vec::new());
-        for (ids, base) in self.windows.iter().zip(&self.logits) {
-            runner.restart();
-            runner.forward(ids, None).await?;
+        for (ids, base) in self.windows.iter().zip(&self.made) {
+            let ended = |begin: usize| program.nodes[..begin].iter().filter(|node| node.ends_layer).count();
+            match begin.and_then(|begin| Some((begin, base.streams.get(ended(begin).checked_sub(1)?)?))) {
+                Some((begin, stream)) => runner.resume(begin, stream, ids),
+                None => {
+                    runner.restart();
+                    runner.forward(ids, None).await?;
+                }
+            }
             runner.logits(0..ids.len(), &mut logits).await?;
-            let rows = base.chunks_exact(self.vocab_size).zip(logits.chunks_exact(self.vocab_size));
+            let rows =
+                base.logits.chunks_exact(program.vocab_size).zip(logits.chunks_exact(program.vocab_size));
             for (a, b) in rows {
                 let kl = softmax::compare(a, b, 0).kl;
                 if !kl.is_finite() {
@@ -65,4 +89,23 @@ impl Divergence {
         }
         Ok(sum / self.tokens().max(1) as f64)
     }
+}
+
+/// The first layer in which a network has other numbers than another of the same program; `None` where that is before all layers.
+/// What a head of its own has comes after all of them.
+fn first_change(a: &CpuNetwork, b: &CpuNetwork) -> Option<usize> {
+    let program = &a.program;
+    let matrices = a.matrices.iter().zip(&b.matrices).zip(&program.matrices).enumerate();
+    let matrices = matrices.filter_map(|(id, ((a, b), matrix))| {
+        let is_same = match (a, b) {
+            (Some(a), Some(b)) => Rc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let is_head = MatrixId(id) == program.head.matrix && MatrixId(id) != program.table;
+        (!is_same).then_some(if is_head { Some(program.n_layers()) } else { matrix.layer })
+    });
+    let vectors = a.vectors.iter().zip(&b.vectors).zip(&program.vectors);
+    let vectors = vectors.filter_map(|((a, b), vector)| (a != b).then_some(vector.layer));
+    // Before all layers is less than in any.
+    matrices.chain(vectors).min().unwrap_or(Some(program.n_layers()))
 }

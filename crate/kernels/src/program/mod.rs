@@ -166,6 +166,21 @@ impl Program {
         self.nodes.iter().filter_map(|node| node.layer).max().map_or(0, |last| last + 1)
     }
 
+    /// The node at which a layer begins (what follows the last one, where there are no so many layers), if all that is read from
+    /// there on of what nodes before it wrote is the residual stream.
+    pub fn begin(&self, layer: usize) -> Option<usize> {
+        let is_before = |node: &Node| node.layer.is_some_and(|at| at < layer);
+        let begin = self.nodes.iter().rposition(is_before)? + 1;
+        let mut known = vec![self.hidden];
+        for Node { op, .. } in &self.nodes[begin..] {
+            if op.reads().iter().any(|value| !known.contains(value)) {
+                return None;
+            }
+            known.push(op.writes());
+        }
+        known.contains(&self.head.x).then_some(begin)
+    }
+
     /// Whether a sequence's memory does not grow with it: there is a recurrence in the model.
     pub fn is_recurrent(&self) -> bool {
         self.states.iter().any(|state| state.name == "h")

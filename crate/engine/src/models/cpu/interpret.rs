@@ -15,11 +15,36 @@ pub(super) fn forward(
     ids: &[u32],
     state: &mut State,
     ws: &mut Workspace,
+    observer: Option<&mut dyn Observe>,
+) {
+    ws.slots.resize_with(network.program.slots.widths().len(), Vec::new);
+    from(network, 0, ids, state, ws, observer);
+}
+
+/// The same, beginning at a node that reads of all before it the residual stream alone; see [`Program::begin`].
+pub(super) fn resume(
+    network: &CpuNetwork,
+    (begin, stream): (usize, &[f32]),
+    ids: &[u32],
+    state: &mut State,
+    ws: &mut Workspace,
+) {
+    let slots = &network.program.slots;
+    ws.slots.resize_with(slots.widths().len(), Vec::new);
+    stream.clone_into(&mut ws.slots[slots.of(network.program.hidden)]);
+    from(network, begin, ids, state, ws, None);
+}
+
+fn from(
+    network: &CpuNetwork,
+    begin: usize,
+    ids: &[u32],
+    state: &mut State,
+    ws: &mut Workspace,
     mut observer: Option<&mut dyn Observe>,
 ) {
     let program = &*network.program;
-    ws.slots.resize_with(program.slots.widths().len(), Vec::new);
-    for (at, node) in program.nodes.iter().enumerate() {
+    for (at, node) in program.nodes.iter().enumerate().skip(begin) {
         if let (Op::Norm { x, .. }, Some(observer)) = (&node.op, lent(&mut observer))
             && x.value == program.hidden
         {

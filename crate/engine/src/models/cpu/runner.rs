@@ -31,6 +31,12 @@ impl CpuRunner {
         Self { network, state, workspace, logits: Vec::new(), kept: VecDeque::new() }
     }
 
+    /// A forward pass over a sequence that begins at a node of the program, given the residual stream before it.
+    pub fn resume(&mut self, begin: usize, stream: &[f32], ids: &[u32]) {
+        self.restart();
+        interpret::resume(&self.network, (begin, stream), ids, &mut self.state, &mut self.workspace);
+    }
+
     fn take_in(&mut self, ids: &[u32], observer: Option<&mut dyn Observe>) {
         interpret::forward(&self.network, ids, &mut self.state, &mut self.workspace, observer);
     }
