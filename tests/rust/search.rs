@@ -106,9 +106,15 @@ fn every_precision_that_a_tensor_takes_is_measured_or_follows() {
     assert!(!costs.tensors.is_empty());
     for tensor in &costs.tensors {
         let names: Vec<_> = tensor.choices.iter().map(|cost| cost.precision.name()).collect();
-        assert_eq!(names, ["lm2", "lm3", "nf4", "int5", "int6", "int8"], "{}", tensor.tensor);
+        let expected = ["lm2", "lm3", "nf4", "int5", "int6", "int8"];
+        // What no product goes over may also stay in the sixteen bits that all else is measured beside; a scale for each of so short
+        // rows has INT8 take no less.
+        match matches!(tensor.role, Some(Role::Conv | Role::Dynamics)) {
+            true => assert_eq!(names, [&expected[..5], &["fp16"]].concat(), "{}", tensor.tensor),
+            false => assert_eq!(names, expected, "{}", tensor.tensor),
+        }
         assert!(tensor.choices.iter().take(3).all(|cost| cost.measured), "{}", tensor.tensor);
-        for pair in tensor.choices[3..].windows(2) {
+        for pair in tensor.choices[3..].windows(2).filter(|pair| pair[1].precision.bits() <= 8) {
             let bits = pair[1].precision.bits() - pair[0].precision.bits();
             let quarter = pair[0].kl / 4f64.powi(bits as i32);
             assert!((pair[1].kl - quarter).abs() <= 1e-9 * quarter.abs(), "{tensor:?}");

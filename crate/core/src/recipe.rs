@@ -148,7 +148,8 @@ pub struct Rule {
     /// The precision of what matches.
     pub precision: Precision,
     /// Of `int8` with errors made up for: how far apart the levels of a row are, in units of what the matrix puts out, instead
-    /// of as close as 8 bits allow. Most codes are small then, and take few bits once they are entropy-coded.
+    /// of as close as 8 bits allow. Most codes are small then, and take few bits once they are entropy-coded. Numbers whose errors
+    /// cannot be made up for, as no product goes over them, have levels that far apart themselves; the report says so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub step: Option<f64>,

@@ -299,7 +299,12 @@ impl Costs {
                 measured.push(self.measure(subject, grid).await?);
             }
         }
-        Ok(self.choices(subject, &subject.entry.shape, &measured))
+        let mut choices = self.choices(subject, &subject.entry.shape, &measured);
+        if let Some(unchanged) = self.unchanged(&subject.entry) {
+            choices.retain(|cost| cost.bytes < unchanged.bytes);
+            choices.push(unchanged);
+        }
+        Ok(choices)
     }
 
     fn measured_grids(&self) -> &'static [Grid] {
@@ -371,7 +376,6 @@ impl Costs {
         let scales = Encoding::stepped().bytes(&entry.shape) - entry.params();
         let mut choices = spaced(&measured, entry.params(), scales);
         choices.extend(MEASURED.iter().chain(&FOLLOWING).filter_map(|&grid| self.kept(*stored, grid, entry)));
-        choices.sort_by_key(|cost| cost.bytes);
         Ok(choices)
     }
 
@@ -403,15 +407,19 @@ impl Costs {
             let finer = grid.bits() as f64 - nearest.precision.bits() as f64;
             Some(Cost { precision, step: None, bytes, kl: nearest.kl / 4f64.powf(finer), measured: false })
         };
-        let mut choices: Vec<Cost> = MEASURED.iter().chain(&FOLLOWING).filter_map(cost).collect();
-        // Of a few numbers the scales alone may take more than another precision takes in all.
-        choices.sort_by_key(|cost| cost.bytes);
-        choices
+        MEASURED.iter().chain(&FOLLOWING).filter_map(cost).collect()
+    }
+
+    /// What numbers that no product goes over cost as the base stores them, which is what all else is measured beside.
+    fn unchanged(&self, entry: &Entry) -> Option<Cost> {
+        let (precision, bytes) = (Precision::Fp16, Encoding::Fp16.bytes(&entry.shape));
+        let is_vector = self.vectors.contains_key(&entry.name);
+        is_vector.then_some(Cost { precision, step: None, bytes, kl: 0.0, measured: false })
     }
 }
 
-/// Tensors of several rows that no product goes over, such as `A_log` of Mamba and the taps of a convolution, and which vectors of the
-/// program are made of them: those that take codes of that encoding.
+/// Tensors that no product goes over and that take codes of that encoding, such as `A_log` of Mamba and the taps of a convolution,
+/// and which vectors of the program are made of them.
 fn vectors(
     index: &Index,
     spec: &ModelSpec,
@@ -453,11 +461,13 @@ impl Job for Costs {
             return Ok(Some(progress));
         }
         let subject = self.read(entry)?;
-        let choices = match (self.options.coded, rows) {
+        let mut choices = match (self.options.coded, rows) {
             (true, _) => self.steps(&subject).await?,
             (false, None) => self.grids(&subject).await?,
             (false, Some(rows)) => self.rows(&subject, rows).await?,
         };
+        // Of a few numbers the scales alone may take more than another precision takes in all.
+        choices.sort_by_key(|cost| cost.bytes);
         let (tensor, shape) = (subject.entry.name.clone(), &subject.entry.shape);
         let params = rows.map_or(subject.entry.params(), |it| it.count * shape::matrix(shape).1 as u64);
         self.tensors.push(TensorCosts { tensor: tensor.clone(), rows, role, params, choices });

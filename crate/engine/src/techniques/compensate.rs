@@ -51,8 +51,8 @@ pub(crate) struct Compensate {
     rows: Option<RowUse>,
     /// How many tensors errors were made up for in.
     done: u64,
-    /// Tensors that were rounded plainly, by the reason.
-    plain: BTreeMap<&'static str, Vec<String>>,
+    /// Tensors that were rounded plainly, by the reason and whether the recipe gives them a step.
+    plain: BTreeMap<(&'static str, bool), Vec<String>>,
     findings: Vec<Finding>,
 }
 
@@ -250,14 +250,14 @@ impl Compensate {
             Some(_) => None,
             None => Some(self.rounded(entry, values, coding, how)?),
         };
-        self.done_with(&entry.name, coding.group);
+        self.done_with(&entry.name, coding.group, how.step.is_some());
         Ok(coded)
     }
 
     /// Notes what was done to a tensor that is coded now, and forgets what is known of it.
-    pub fn done_with(&mut self, tensor: &str, group: Group) {
+    pub fn done_with(&mut self, tensor: &str, group: Group, has_step: bool) {
         match self.reason(tensor, group) {
-            Some(reason) => self.plain.entry(reason).or_default().push(tensor.into()),
+            Some(reason) => self.plain.entry((reason, has_step)).or_default().push(tensor.into()),
             None => {
                 self.done += 1;
                 let looked_up = self.tensors.get(tensor).is_some_and(|it| it.use_ == Use::LookedUp);
@@ -347,9 +347,10 @@ impl Compensate {
         );
         let mut findings = vec![Finding::info("compensated", message)];
         findings.extend(self.graded.iter().flat_map(|it| it.findings.clone()));
-        for (reason, names) in &self.plain {
+        for ((reason, has_step), names) in &self.plain {
             let count = counted(names.len() as u64, "tensor was", "tensors were");
-            let message = format!("{count} rounded plainly: {reason}: {}", listed(names));
+            let how = if *has_step { ", to levels a step of their own numbers apart" } else { "" };
+            let message = format!("{count} rounded plainly{how}: {reason}: {}", listed(names));
             findings.push(Finding::info("not-compensated", message).about(&names[0]));
         }
         findings.extend(self.findings.iter().cloned());

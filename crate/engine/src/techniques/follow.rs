@@ -76,6 +76,8 @@ struct Read {
 struct Told {
     pruned: Vec<Pruned>,
     findings: Vec<Finding>,
+    /// How long they took when another recipe began with them, which this one did not have to wait for.
+    seconds: f64,
 }
 
 /// What is done now.
@@ -203,7 +205,7 @@ impl Follow {
             steps: self.recipe.first_steps().cloned().collect(),
             read: self.read.clone(),
             checkpoint: left.clone(),
-            told: self.told.clone(),
+            told: Told { seconds: (self.clock)() - self.started, ..self.told.clone() },
         });
     }
 
@@ -311,7 +313,7 @@ impl Job for Follow {
         };
         let mut report = job.made_from(self.from_files).finish()?;
         if let Some(before) = &self.before {
-            report.seconds = (self.clock)() - self.started;
+            report.seconds = (self.clock)() - self.started + self.told.seconds;
             report.plan.pruned = self.told.pruned;
             report.plan.findings.extend(self.told.findings);
             measured_against(&mut report.plan, before);

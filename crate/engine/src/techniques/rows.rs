@@ -170,7 +170,7 @@ impl Work<'_> {
                     });
                     rounded = compensate.rounded_rows(entry, pieces)?;
                 }
-                compensate.done_with(&entry.name, coding.group);
+                compensate.done_with(&entry.name, coding.group, false);
             }
             (Some(compensate), None) => compensate.forget(&entry.name),
             (None, _) => {}

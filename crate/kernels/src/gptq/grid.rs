@@ -36,8 +36,8 @@ pub trait Quantizer {
     }
 }
 
-/// The scale of a group of zeros where no level is zero, until it is stored, as zero.
-const NOTHING: f32 = 1e-30;
+/// The scale of a group of zeros where no level is zero or all scales share a unit, until it is stored, as zero.
+pub(super) const NOTHING: f32 = 1e-30;
 
 /// Rounds a matrix whose numbers are `values`, in the order of its tensor, to any grid there is.
 pub fn round(
@@ -64,7 +64,7 @@ fn stored(
     options: &Options,
 ) -> Rounded {
     let mut rounded = prepared.round(values, quantizer, groups, options);
-    rounded.scales.iter_mut().filter(|scale| **scale == NOTHING).for_each(|scale| *scale = 0.0);
+    forget_nothing(&mut rounded.scales);
     if kind == ScaleType::Double {
         let (scales, _) = scales::store(rounded.scales.clone(), kind, 0.0);
         let read = scales::all(&scales).into_iter().map(|scale| if scale == 0.0 { NOTHING } else { scale });
@@ -72,6 +72,11 @@ fn stored(
         (rounded.codes, rounded.loss) = (again.codes, again.loss);
     }
     rounded
+}
+
+/// Makes zeros of the scales that stand for nothing.
+pub(super) fn forget_nothing(scales: &mut [f32]) {
+    scales.iter_mut().filter(|scale| **scale == NOTHING).for_each(|scale| *scale = 0.0);
 }
 
 /// Two's complement integers of some bits.

@@ -8,7 +8,7 @@
 use statepress_core::Grid;
 use statepress_core::encoding::ScaleType;
 
-use super::grid::{Integers, Quantizer};
+use super::grid::{Integers, NOTHING, Quantizer, forget_nothing};
 use super::groups::Groups;
 use super::{Prepared, Rounded};
 use crate::codecs::fit::absmax;
@@ -43,16 +43,16 @@ pub fn round_rows_in_steps(values: &[f32], cols: usize, step: f64) -> (Vec<u8>, 
         codes.extend(row.iter().map(|x| grid.code(grid.nearest(x / scale))));
         scales.push(scale);
     }
+    forget_nothing(&mut scales);
     (codes, scales)
 }
 
 /// How far apart the levels of a row are, as a byte stores it, where they are wanted that far apart.
 fn spacing(grid: &Integers, row: &[f32], wanted: f64) -> f32 {
     let largest = f64::from(absmax(row));
-    // Of a row of zeros that is 0, and any scale will do.
     match grid.store(wanted.min(FARTHEST * largest).max(largest / LAST) as f32) {
         scale if scale > 0.0 && scale.is_finite() => scale,
-        _ => grid.nothing(),
+        _ => NOTHING,
     }
 }
 
@@ -66,7 +66,9 @@ impl Prepared<'_> {
             spacing(&grid, values, (steps.step / (innovation * weight.sqrt())).min(steps.most))
         };
         let scales = values.chunks(groups.group).enumerate().map(scale).collect();
-        self.round_with(values, &grid, groups, scales, passes)
+        let mut rounded = self.round_with(values, &grid, groups, scales, passes);
+        forget_nothing(&mut rounded.scales);
+        rounded
     }
 
     /// The step at which codes of rows have about three bits: half of a row's deviation, in the geometric mean over rows.
@@ -156,7 +158,12 @@ mod tests {
         let far = of(1e9, f64::INFINITY);
         assert!(far.scales[0] < 3.3 && far.scales[1] < 0.9, "{:?}", far.scales);
         assert_eq!(far.codes, [0; 6]);
-        assert_eq!(of(1.0, 0.5).scales, [0.5, 0.5, 1.0]);
+        assert_eq!(
+            of(1.0, 0.5).scales,
+            [0.5, 0.5, 0.0],
+            "scales share a unit, which a row of zeros has no say in"
+        );
+        assert_eq!(round_rows_in_steps(&[0.0, 0.0, 1e-20, 0.0], 2, 1.0).1[0], 0.0);
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub(super) fn block<T: Copy>(of: &[T], n: usize, rows: &[usize], cols: &[usize])
     block
 }
 
-pub(super) fn singular(matrix: &Matrix) -> EngineError {
+fn singular(matrix: &Matrix) -> EngineError {
     let message = format!(
         "what enters {} has no inverse: the calibration text is too short or too uniform",
         matrix.key

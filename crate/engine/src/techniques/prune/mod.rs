@@ -32,7 +32,6 @@ use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
 use crate::techniques::derived::{Checkpoint, Fitted, decoded, program, real};
 use crate::techniques::keep::tell_once;
 use cut::cuts;
-use eliminate::singular;
 pub(crate) use left::{idle, planned};
 use left::{report, smaller, told};
 pub(crate) use places::prunable;
@@ -238,7 +237,7 @@ impl Pruning {
         }
         let failed = |error| EngineError::Codec { tensor: self.name(place), error };
         let fitted = step_size::fit(&all, seen, place.after).map_err(failed)?;
-        let (fitted, lost) = fitted.ok_or_else(|| singular(matrix))?;
+        let (fitted, lost) = fitted.ok_or_else(|| unfitted(matrix))?;
         place.keep(&(0..place.after).collect::<Vec<_>>(), &mut self.kept);
         self.fitted.insert(matrix.key.clone(), Rc::new(fitted.w));
         self.fitted.insert(bias.clone(), Rc::new(fitted.bias));
@@ -361,6 +360,16 @@ fn wanted(program: &Program, step: &Prune, place: &Place) -> Vec<MatrixId> {
             if by_writers { place.writers(program) } else { readers }
         }
     }
+}
+
+/// Why no rows can be fitted to a step size.
+fn unfitted(matrix: &Matrix) -> EngineError {
+    let message = format!(
+        "no rows can be fitted to the step size of {}: the calibration text is too short or too uniform, or its numbers are so \
+         large that step sizes overflow",
+        matrix.key
+    );
+    EngineError::Evaluation(message)
 }
 
 /// Takes the rows that enter some matrices.
