@@ -122,7 +122,8 @@ impl Probe {
             changed = changed.with(head, coded)?;
         }
         let some = windows.iter().step_by(windows.len().div_ceil(WINDOWS).max(1)).cloned().collect();
-        Ok(Self { judge: Divergence::new(model, some), changed, kl: None, change })
+        // The table changes, which is before all layers.
+        Ok(Self { judge: Divergence::new(model, some, 0), changed, kl: None, change })
     }
 }
 

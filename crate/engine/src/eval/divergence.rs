@@ -4,16 +4,18 @@ use std::rc::Rc;
 
 use statepress_kernels::backend::{Residuals, Runner};
 use statepress_kernels::ops::softmax;
-use statepress_kernels::program::{MatrixId, Program};
+use statepress_kernels::program::MatrixId;
 
 use crate::EngineError;
 use crate::models::{CpuNetwork, Loaded, Model};
 
-/// Measures mean divergences from a base, whose logits and residual streams are held: a model that differs from it in its last
-/// layer runs through no other.
+/// Measures mean divergences from a base, whose logits are held; and its residual streams as far as there is room: a model that
+/// differs from it in its last layer then runs through no other.
 pub(crate) struct Divergence {
     base: Model,
     windows: Vec<Vec<u32>>,
+    /// Of how many windows, from the first on, the streams are held.
+    streams: usize,
     /// What the base made of each window.
     made: Vec<Made>,
 }
@@ -23,19 +25,17 @@ pub(crate) struct Divergence {
 struct Made {
     /// `[tokens, V]`.
     logits: Vec<f32>,
-    /// The residual stream after the embedding and after each layer, `[tokens, d]` each.
+    /// The residual stream after the embedding and after each layer, `[tokens, d]` each; none where there is no room.
     streams: Residuals,
 }
 
 impl Divergence {
-    /// Prepares to judge on these windows.
-    pub fn new(base: &Model, windows: Vec<Vec<u32>>) -> Self {
-        Self { base: base.clone(), windows, made: Vec::new() }
-    }
-
-    /// Numbers that are held for each token.
-    pub fn held(program: &Program) -> usize {
-        program.vocab_size + (program.n_layers() + 1) * program.hidden_size()
+    /// Prepares to judge on these windows, with so many bytes of room for residual streams.
+    pub fn new(base: &Model, windows: Vec<Vec<u32>>, room: usize) -> Self {
+        let program = &base.info.program;
+        let window = windows.first().map_or(0, Vec::len);
+        let streams = room / (4 * (program.n_layers() + 1) * program.hidden_size() * window).max(1);
+        Self { base: base.clone(), windows, streams, made: Vec::new() }
     }
 
     /// Tokens that are judged.
@@ -52,7 +52,8 @@ impl Divergence {
     pub async fn prepare(&mut self) -> Result<bool, EngineError> {
         let Some(ids) = self.windows.get(self.made.len()) else { return Ok(false) };
         let (mut runner, mut made) = (self.base.runner(true)?, Made::default());
-        runner.forward(ids, Some(&mut made.streams)).await?;
+        let has_room = self.made.len() < self.streams;
+        runner.forward(ids, has_room.then_some(&mut made.streams)).await?;
         runner.logits(0..ids.len(), &mut made.logits).await?;
         self.made.push(made);
         Ok(true)
@@ -94,6 +95,7 @@ impl Divergence {
 /// The first layer in which a network has other numbers than another of the same program; `None` where that is before all layers.
 /// What a head of its own has comes after all of them.
 fn first_change(a: &CpuNetwork, b: &CpuNetwork) -> Option<usize> {
+    debug_assert!(Rc::ptr_eq(&a.program, &b.program));
     let program = &a.program;
     let matrices = a.matrices.iter().zip(&b.matrices).zip(&program.matrices).enumerate();
     let matrices = matrices.filter_map(|(id, ((a, b), matrix))| {

@@ -42,8 +42,11 @@ const MEASURED: [Grid; 3] = [Grid::Lm2, Grid::Lm3, Grid::Nf4];
 /// Finer ones, whose costs follow: a bit more makes a quarter of the divergence.
 const FOLLOWING: [Grid; 3] = [Grid::Int5, Grid::Int6, Grid::Int8];
 
-/// Bytes of what the base made of the text that are held.
-const HELD: usize = 256 << 20;
+/// Bytes of the base's residual streams that are held.
+const STREAMS: usize = 256 << 20;
+
+/// Bytes of the base's logits that are held.
+const LOGITS: usize = 256 << 20;
 
 /// How costs are measured.
 #[derive(Clone, Copy, Debug)]
@@ -176,11 +179,11 @@ impl Costs {
                 )));
             }
         }
-        let held = HELD / (4 * Divergence::held(&model.info.program) * how.window).max(1);
+        let held = LOGITS / (4 * model.info.vocab_size * how.window).max(1);
         let sample = Sample { windows: options.windows.min(held.max(1)), window: how.window };
         Ok(Self {
             compensate: Compensate::new(calibration, how, (spec, &index), &names, tied)?,
-            judge: Divergence::new(model, windows(judged, &sample, &model.info)?),
+            judge: Divergence::new(model, windows(judged, &sample, &model.info)?, STREAMS),
             vectors,
             source,
             index,
@@ -410,7 +413,8 @@ impl Costs {
         MEASURED.iter().chain(&FOLLOWING).filter_map(cost).collect()
     }
 
-    /// What numbers that no product goes over cost as the base stores them, which is what all else is measured beside.
+    /// What numbers that no product goes over cost as the base stores them, in sixteen bits: taken for nothing, as it is of all that
+    /// is not chosen.
     fn unchanged(&self, entry: &Entry) -> Option<Cost> {
         let (precision, bytes) = (Precision::Fp16, Encoding::Fp16.bytes(&entry.shape));
         let is_vector = self.vectors.contains_key(&entry.name);

@@ -166,8 +166,9 @@ impl Program {
         self.nodes.iter().filter_map(|node| node.layer).max().map_or(0, |last| last + 1)
     }
 
-    /// The node at which a layer begins (what follows the last one, where there are no so many layers), if all that is read from
-    /// there on of what nodes before it wrote is the residual stream.
+    /// The node at which a layer begins, or that follows the last layer, if from there on nothing that was written before it is read
+    /// but the residual stream: no value, and of states only those of the layers to come. A value counts as written once a part of
+    /// it is.
     pub fn begin(&self, layer: usize) -> Option<usize> {
         let is_before = |node: &Node| node.layer.is_some_and(|at| at < layer);
         let begin = self.nodes.iter().rposition(is_before)? + 1;

@@ -18,7 +18,7 @@ pub(super) fn forward(
     observer: Option<&mut dyn Observe>,
 ) {
     ws.slots.resize_with(network.program.slots.widths().len(), Vec::new);
-    from(network, 0, ids, state, ws, observer);
+    run_from(network, 0, ids, state, ws, observer);
 }
 
 /// The same, beginning at a node that reads of all before it the residual stream alone; see [`Program::begin`].
@@ -32,10 +32,10 @@ pub(super) fn resume(
     let slots = &network.program.slots;
     ws.slots.resize_with(slots.widths().len(), Vec::new);
     stream.clone_into(&mut ws.slots[slots.of(network.program.hidden)]);
-    from(network, begin, ids, state, ws, None);
+    run_from(network, begin, ids, state, ws, None);
 }
 
-fn from(
+fn run_from(
     network: &CpuNetwork,
     begin: usize,
     ids: &[u32],
