@@ -124,6 +124,13 @@ test("a folder goes where it was picked, and over nothing that is there", async 
   await page.locator("#take-plain[aria-disabled=false]").waitFor();
   assert.match(await page.textContent("#take-plain"), /Save the folder model-none/);
   assert.match(await copyable(page, "Python"), /AutoModelForCausalLM\.from_pretrained\("model-none"\)/);
+  // Floats are not what bitsandbytes is for.
+  await format(page, "bitsandbytes");
+  const refusal = page.locator("#formats").getByRole("alert");
+  await refusal.waitFor();
+  assert.match(await refusal.textContent(), /no linear layer of the model is one that bitsandbytes stores/);
+  await format(page, "transformers");
+  await page.locator("#take-plain[aria-disabled=false]").waitFor();
   await page.click("#take-plain");
   await page.locator("#taken").waitFor();
   const files = await page.evaluate(async () => {

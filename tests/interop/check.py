@@ -15,6 +15,8 @@ WORK = pathlib.Path(tempfile.mkdtemp(prefix="statepress-interop-"))
 FLOATS = 1e-3
 # llama.cpp looks GELU up in a table of F16.
 GELU = 4e-3
+# LLM.int8 rounds what enters a product to eight bits.
+EIGHT_BITS = 0.1
 # Beside weights of sixteen bits it rounds activations to them, which our engine does not.
 HALF = {"fp16": 5e-3, "bf16": 2e-2}
 
@@ -24,6 +26,11 @@ PLAIN = """mamba-default mamba-default.bare mamba-odd mamba-odd.sharded mamba-od
     falcon-h1-norm jamba-dense""".split()
 GGUF = """mamba-default mamba-default.bare mamba-original mamba2-one-group mamba2-original llama-gqa llama-odd llama-rope3 qwen2 qwen3
     gpt2 gpt2.hub granite-dense falcon-h1""".split()
+CODED = {
+    "nf4": {},
+    "nf4-double": {"nf4": {"block": 64, "doubleQuant": True}},
+    "int8": {"int8": {"granularity": "row", "clip": "minmax"}},
+}
 TYPES = "F16 BF16 Q8_0 Q6_K Q5_K Q5_1 Q5_0 Q4_K Q4_1 Q4_0 IQ4_NL".split()
 
 
@@ -34,7 +41,7 @@ def statepress(*args):
 
 
 def export(name, folder, form, recipe="none", *more):
-    out = WORK / f"{name}.{recipe}.{'.'.join(more)}.{form if form == 'gguf' else 'folder'}"
+    out = WORK / f"{name}.{pathlib.Path(recipe).stem}.{'.'.join(more)}.{form if form == 'gguf' else 'folder'}"
     return out, statepress("compress", folder, "-o", out, "--recipe", recipe, "--format", form, *more)
 
 
@@ -83,6 +90,23 @@ def plain_half(recipe, dtype):
     # As it is loaded where nothing is said: in sixteen bits.
     transformers(out, ids, None)
     return f"{error:.1e}"
+
+
+def packed(name, recipe, dtype, tolerance):
+    """Codes as bitsandbytes loads them, against our own run of the same codes."""
+    file = WORK / f"{recipe}.json"
+    rules = [{"match": "*", "precision": recipe.split("-")[0]}]
+    quantize = {"rules": rules, "otherwise": "fp32", **CODED[recipe]}
+    file.write_text(json.dumps({"version": 1, "name": recipe, "steps": [{"quantize": quantize}]}))
+    out, report = export(name, FAMILIES / name, "bitsandbytes", file)
+    codes = [tensor for tensor in report["exported"]["tensors"] if tensor["dtype"] == dtype]
+    assert codes, "nothing is packed"
+    ids, _ = golden(name)
+    ours = ours_logits(out, ids)
+    found = transformers(out, ids)[:, : ours.shape[1]]
+    error = distance(found, ours)
+    assert error < tolerance, error
+    return f"{len(codes)} weights, {error:.1e}"
 
 
 def ours_logits(folder, ids, *more):
@@ -200,6 +224,13 @@ for name in PLAIN:
     CHECKS[f"plain {name} in transformers"] = (plain, name)
 for recipe, dtype in [("fp16", "F16"), ("bf16", "BF16"), ("nf4", "F32")]:
     CHECKS[f"plain of {recipe} in transformers"] = (plain_half, recipe, dtype)
+for name in PLAIN:
+    # GPT-2 has no layers that bitsandbytes packs; the same weights under other names are the same.
+    if not name.startswith("gpt2") and "." not in name:
+        CHECKS[f"bitsandbytes nf4 {name} in transformers"] = (packed, name, "nf4", "nf4", FLOATS)
+for name in ("mamba-default", "mamba2-groups", "llama-gqa", "falcon-h1"):
+    CHECKS[f"bitsandbytes nf4 twice {name} in transformers"] = (packed, name, "nf4-double", "nf4", FLOATS)
+    CHECKS[f"bitsandbytes int8 {name} in transformers"] = (packed, name, "int8", "LLM.int8", EIGHT_BITS)
 for name in GGUF:
     CHECKS[f"gguf {name} in llama.cpp"] = (gguf_floats, name, GELU if name.startswith("gpt2") else FLOATS)
 CHECKS["gguf falcon-mamba with one eps in llama.cpp"] = (gguf_floats, "falcon-mamba", FLOATS, "--set", "mixer_rms_eps=0.00001")

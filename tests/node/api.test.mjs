@@ -254,7 +254,11 @@ test("compressed checkpoints are saved to a path, a Blob and a stream: the same 
 
   await refused(compressed.save(out), "exists", /--force/);
   await compressed.save(out, { force: true });
-  await refused(compressed.save(join(folder, "x"), { format: "onnx" }), "bad-option", /safetensors, plain, gguf/);
+  await refused(
+    compressed.save(join(folder, "x"), { format: "onnx" }),
+    "bad-option",
+    /safetensors, plain, bitsandbytes, gguf/,
+  );
   await refused(checkpoint.save(join(folder, "x")), "unsupported");
   assert.deepEqual(
     readdirSync(folder).filter((name) => name.includes("partial")),

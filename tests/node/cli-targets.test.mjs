@@ -106,9 +106,14 @@ test("a name that promises another format is refused, and says what is written",
   const here = scratch();
   for (const name of ["x.gguf", "x.pt", "x.onnx", "x.PTH", "x.bin", "x.npz"]) {
     const error = await refused(/would hold safetensors: name it .*x\.safetensors/, join(here, name), "--force");
-    assert.deepEqual([error.code, error.allowed], ["bad-option", ["safetensors", "plain", "gguf"]]);
+    assert.deepEqual([error.code, error.allowed], ["bad-option", ["safetensors", "plain", "bitsandbytes", "gguf"]]);
   }
-  await refused(/--format is 'onnx'; allowed: safetensors, plain, gguf/, join(here, "x.onnx"), "--format", "onnx");
+  await refused(
+    /--format is 'onnx'; allowed: safetensors, plain, bitsandbytes, gguf/,
+    join(here, "x.onnx"),
+    "--format",
+    "onnx",
+  );
   for (const name of ["plain", "x.compressed", "v1.3b"]) await wrote(join(here, name));
   assert.ok(expected.equals(readFileSync(join(here, "plain"))));
 });

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { open } from "statepress";
+import { compare, open } from "statepress";
 import { cli, DEMO, fixture, readSafetensors, scratch } from "../support/node.mjs";
 
 const folder = scratch();
@@ -64,7 +64,10 @@ test("gguf goes to standard output and through the library, too", async () => {
     code: "bad-option",
     message: /Q8_0/,
   });
-  await assert.rejects(checkpoint.save("blob", { format: "onnx" }), { code: "bad-option", message: /plain, gguf/ });
+  await assert.rejects(checkpoint.save("blob", { format: "onnx" }), {
+    code: "bad-option",
+    message: /plain, bitsandbytes, gguf/,
+  });
   await assert.rejects(checkpoint.save("blob", { format: "plain" }), { code: "bad-input", message: /folder/ });
   const signal = AbortSignal.abort();
   await assert.rejects(checkpoint.save("blob", { format: "gguf", signal }), { code: "aborted" });
@@ -102,6 +105,50 @@ test("plain is a folder with configuration and tokenizer", async () => {
   await done(model, "-o", out, "--recipe", "none", "--format", "plain", "--force");
   const gguf = await done(model, "-o", join(folder, "v.gguf"), "--recipe", "none", "--format", "gguf");
   assert.deepEqual(gguf.exported.findings.map(({ code }) => code).sort(), ["unused-tokens"]);
+});
+
+test("bitsandbytes is a folder whose linear layers keep their codes", async () => {
+  const out = join(folder, "packed");
+  const result = await done(MAMBA, "-o", out, "--recipe", "nf4", "--format", "bitsandbytes");
+  assert.equal(result.exported.format, "bitsandbytes");
+  const packed = result.exported.tensors.filter(({ dtype }) => dtype === "nf4").map(({ name }) => name);
+  assert.deepEqual(
+    packed.slice(0, 3),
+    ["in_proj", "out_proj", "x_proj"].map((it) => `backbone.layers.0.mixer.${it}.weight`),
+  );
+  const { quantization_config: says } = JSON.parse(readFileSync(join(out, "config.json")));
+  assert.deepEqual([says.quant_method, says.load_in_4bit, says.bnb_4bit_quant_type], ["bitsandbytes", true, "nf4"]);
+  // What is opened again has the codes that a file of ours has.
+  const ours = join(folder, "packed.safetensors");
+  await done(MAMBA, "-o", ours, "--recipe", "nf4");
+  const [a, b] = [await open(out), await open(ours)];
+  const compared = await compare(a, b, { ids: Array.from({ length: 300 }, (_, i) => (i * 7) % 64), backend: "cpu" });
+  assert.equal(compared.kl.max, 0);
+  a.dispose();
+  b.dispose();
+  await fails(
+    "bad-option",
+    /format is bitsandbytes.*no linear layer.*nf4 and int8/s,
+    MAMBA,
+    "-o",
+    join(folder, "x"),
+    "--recipe",
+    "none",
+    "--format",
+    "bitsandbytes",
+  );
+  await fails(
+    "unknown-model",
+    /itera-lite is none of transformers'/,
+    DEMO,
+    "-o",
+    join(folder, "x"),
+    "--recipe",
+    "nf4",
+    "--format",
+    "bitsandbytes",
+  );
+  assert.ok(!existsSync(join(folder, "x")));
 });
 
 test("several checkpoints become files and folders in one", async () => {

@@ -27,10 +27,8 @@ struct JsExportOptions {
 impl JsExportOptions {
     fn read(self) -> Result<ExportTarget> {
         match self.format.as_str() {
-            "plain" => {
-                let config = self.config.map(|text| config_as_written(&text)).transpose().map_err(fail)?;
-                Ok(ExportTarget::Plain(PlainOptions { config }))
-            }
+            "plain" => Ok(ExportTarget::Plain(self.plain()?)),
+            "bitsandbytes" => Ok(ExportTarget::Bitsandbytes(self.plain()?)),
             "gguf" => {
                 let named = |name: &str| {
                     let names = GgmlType::ALL.map(GgmlType::name).join(", ");
@@ -40,8 +38,13 @@ impl JsExportOptions {
                 let Self { tokenizer, name, .. } = self;
                 Ok(ExportTarget::Gguf(GgufOptions { kind, tokenizer, name }))
             }
-            other => Err(bad_option("format", other, "plain, gguf")),
+            other => Err(bad_option("format", other, "plain, bitsandbytes, gguf")),
         }
+    }
+
+    fn plain(self) -> Result<PlainOptions> {
+        let config = self.config.map(|text| config_as_written(&text)).transpose().map_err(fail)?;
+        Ok(PlainOptions { config })
     }
 }
 

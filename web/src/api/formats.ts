@@ -3,8 +3,8 @@
 import { shown } from "./check.js";
 import { StatepressError } from "./errors.js";
 
-/** What `save` writes: our own layout; floats for transformers, a folder; ggml's types for llama.cpp. */
-export const formats = ["safetensors", "plain", "gguf"] as const;
+/** What `save` writes: our own layout; folders for transformers, of floats or of codes as bitsandbytes has them; ggml's types for llama.cpp. */
+export const formats = ["safetensors", "plain", "bitsandbytes", "gguf"] as const;
 
 /** What `ggufType` may be: ggml's names. */
 export const GGUF_TYPES = [
@@ -22,6 +22,7 @@ export type GgufType = (typeof GGUF_TYPES)[number];
 const NAMES: Record<Format, { ending: string; promise: string } | undefined> = {
   safetensors: { ending: "safetensors", promise: "safetensors" },
   plain: undefined,
+  bitsandbytes: undefined,
   gguf: { ending: "gguf", promise: "GGUF" },
 };
 

@@ -17,7 +17,7 @@ import { type Preset, presetOf } from "../api/presets.js";
 import { type TargetOptions, writeTarget } from "../api/target.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
-import { type Destination, destinations, writeStandardOutput } from "./destinations.js";
+import { checkExportable, type Destination, destinations, writeStandardOutput } from "./destinations.js";
 import { calibrationOf, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { peakBytes } from "./memory.js";
 import { each, running, withCheckpoint } from "./opened.js";
@@ -48,7 +48,7 @@ export async function compress(run: Run, files: string[]): Promise<number> {
       run.output.findings(checkpoint.inspection.findings);
       const place = places.get(file);
       if (!place) throw new StatepressError("internal", `${file} has no destination`);
-      await checkpoint.exportable({ format, ggufType: args.one("gguf-type"), signal: run.signal });
+      await checkExportable(run, checkpoint, format);
       if (preset && calibration) {
         const steps = stepsBefore(checkpoint.inspection, first);
         const asked = { ...preset.search, first: steps, gradients: args.flag("gradients") };

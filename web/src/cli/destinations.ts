@@ -2,6 +2,7 @@
 
 import { mkdir, readdir, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import type { Checkpoint } from "../api/checkpoint.js";
 import { StatepressError } from "../api/errors.js";
 import { checkName, type Format, fileName, isFolder } from "../api/formats.js";
 import { ioError } from "../api/io.js";
@@ -71,6 +72,17 @@ export async function checkOutput(
   }
   takeStandardOutput(run);
   return "device";
+}
+
+/** Refuses before the work what another tool has no place for, whatever a recipe makes of it. */
+export async function checkExportable({ args, signal }: Run, checkpoint: Checkpoint, format: Format): Promise<void> {
+  try {
+    await checkpoint.exportable({ format, ggufType: args.one("gguf-type"), signal });
+  } catch (error) {
+    // Whether any layer is as bitsandbytes stores it is known once a recipe was followed.
+    const isLater = format === "bitsandbytes" && error instanceof StatepressError && error.code === "bad-option";
+    if (!isLater) throw error;
+  }
 }
 
 /** From now on standard output has bytes and nothing else. */

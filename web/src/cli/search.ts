@@ -13,7 +13,7 @@ import { checkTarget } from "../api/target.js";
 import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { formatOf, original, save, writeJson, written } from "./compress.js";
-import { type Destination, destinations } from "./destinations.js";
+import { checkExportable, type Destination, destinations } from "./destinations.js";
 import { calibrationOf, readTokens } from "./files.js";
 import { peakBytes } from "./memory.js";
 import { running, withCheckpoint } from "./opened.js";
@@ -44,7 +44,7 @@ export async function search(run: Run, file: string): Promise<number> {
   }
   await withCheckpoint(run, file, async (checkpoint) => {
     output.findings(checkpoint.inspection.findings);
-    await checkpoint.exportable({ format: place.format, ggufType: args.one("gguf-type"), signal });
+    await checkExportable(run, checkpoint, place.format);
     const asked = {
       target,
       calibration: calibrationOf(tokens, checkpoint),

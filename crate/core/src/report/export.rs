@@ -9,7 +9,7 @@ use crate::Finding;
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct ExportReport {
-    /// `plain` or `gguf`.
+    /// `plain`, `bitsandbytes` or `gguf`.
     pub format: String,
     /// Bytes of the file that has the weights.
     pub file_bytes: u64,
@@ -32,7 +32,7 @@ pub struct ExportedTensor {
     pub from: Option<String>,
     /// Its shape there, outermost dimension first.
     pub shape: Vec<usize>,
-    /// How its numbers are stored, in the other tool's words: `F32`, `Q8_0`, ...
+    /// How its numbers are stored, in the other tool's words: `F32`, `Q8_0`, `nf4`, ...
     pub dtype: String,
     /// Bytes of its numbers.
     pub bytes: u64,

@@ -1,8 +1,8 @@
 //! Exits: a checkpoint written as files that other tools load.
 //!
 //! What is exported is a checkpoint as it was opened, so that what was compared is what is taken away: codes are decoded to
-//! numbers, and those become what the target has. Nothing is rounded twice in silence. A step writes one tensor, and one
-//! is in memory at a time.
+//! numbers, and those become what the target has, unless it has the same codes. Nothing is rounded twice in silence. A step
+//! writes one tensor, and one is in memory at a time.
 
 mod gguf;
 mod plain;
@@ -26,6 +26,8 @@ use crate::techniques::Checkpoint;
 pub enum Target {
     /// safetensors of floats with a `config.json`, for `transformers` and whatever reads safetensors.
     Plain(PlainOptions),
+    /// The same with linear layers as bitsandbytes stores them: NF4, or LLM.int8.
+    Bitsandbytes(PlainOptions),
     /// GGUF, for llama.cpp and what is built on it.
     Gguf(GgufOptions),
 }
@@ -35,6 +37,7 @@ impl Target {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Plain(_) => "plain",
+            Self::Bitsandbytes(_) => "bitsandbytes",
             Self::Gguf(_) => "gguf",
         }
     }
@@ -71,8 +74,9 @@ impl Export {
     pub fn new(checkpoint: &Checkpoint, target: &Target, sink: Box<dyn Sink>) -> Result<Self, EngineError> {
         let mut findings = Vec::new();
         let (writing, config) = match target {
-            Target::Plain(options) => {
-                let (plain, config) = plain::Plain::new(checkpoint, options, sink, &mut findings)?;
+            Target::Plain(options) | Target::Bitsandbytes(options) => {
+                let packs = matches!(target, Target::Bitsandbytes(_));
+                let (plain, config) = plain::Plain::new(checkpoint, options, packs, sink, &mut findings)?;
                 (Writing::Plain(plain), Some(config))
             }
             Target::Gguf(options) => {

@@ -1,6 +1,7 @@
-//! Plain safetensors: floats under the keys that `transformers` has, and a `config.json` with which
-//! `AutoModelForCausalLM.from_pretrained` loads them. A family that `transformers` does not know keeps the keys it has.
+//! safetensors under the keys that `transformers` has, and a `config.json` with which `AutoModelForCausalLM.from_pretrained`
+//! loads them: floats, or codes as bitsandbytes has them. A family that `transformers` does not know keeps the keys it has.
 
+mod bitsandbytes;
 mod config;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use statepress_core::index::Stored;
 use statepress_core::report::ExportedTensor;
 use statepress_core::words::counted;
 use statepress_core::{Encoding, Entry, Finding, Form, Packed, Sink, Source, Tensor};
+use statepress_formats::export::bitsandbytes::Packing;
 use statepress_formats::{TensorSpec, Writer};
 use statepress_kernels::codecs;
 
@@ -28,23 +30,38 @@ pub struct PlainOptions {
 /// The file of weights being written.
 pub(super) struct Plain {
     source: Rc<dyn Source>,
-    /// Every tensor under its name in the file, with its key.
-    tensors: Vec<(Entry, String)>,
+    tensors: Vec<Planned>,
     writer: Writer<Box<dyn Sink>>,
 }
 
+/// A tensor of the file.
+struct Planned {
+    /// As it is read, under its name in the file.
+    entry: Entry,
+    /// Its key in the checkpoint.
+    key: String,
+    /// Its codes stay, as bitsandbytes stores them.
+    packing: Option<Packing>,
+}
+
 impl Plain {
-    /// Plans every tensor and writes the header; gives the text of the `config.json` as well.
+    /// Plans every tensor and writes the header; gives the text of the `config.json` as well. `packs`: codes that bitsandbytes
+    /// stores as well stay codes.
     pub fn new(
         checkpoint: &Checkpoint,
         options: &PlainOptions,
+        packs: bool,
         sink: Box<dyn Sink>,
         findings: &mut Vec<Finding>,
     ) -> Result<(Self, String), EngineError> {
         let Checkpoint { source, index, spec } = checkpoint;
         let (model_type, strange) = config::model_type(spec);
+        if let (true, Some(why)) = (packs, &strange) {
+            let reason = format!("{}: transformers is what loads weights of bitsandbytes", why.message);
+            return Err(EngineError::UnknownModel { reason });
+        }
         findings.extend(strange);
-        let (mut tensors, mut renamed, mut coded) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tensors, mut renamed) = (Vec::new(), Vec::new());
         for (entry, usual) in index.tensors.iter().zip(spec.names.usual()) {
             let weight = spec.weights.contains_key(&entry.name);
             // What the model does not read is none of its weights, and `transformers` would warn of it.
@@ -57,28 +74,28 @@ impl Plain {
             if name != entry.name {
                 renamed.push(entry.name.as_str());
             }
-            if weight && is_coded(entry) {
-                coded.push(entry.name.as_str());
-            }
-            tensors.push((Entry { name: name.into(), ..entry.clone() }, entry.name.clone()));
+            let key = entry.name.clone();
+            tensors.push(Planned { entry: Entry { name: name.into(), ..entry.clone() }, key, packing: None });
         }
         if let Some(first) = renamed.first() {
             let keys = counted(renamed.len(), "key is", "keys are");
             let message = format!("{keys} spelled as transformers spells them");
             findings.push(Finding::info("renamed", message).about(*first));
         }
+        let quantization = match packs {
+            true => Some(bitsandbytes::pack(&mut tensors, (spec, index), findings)?),
+            false => None,
+        };
+        let is_floats =
+            |it: &&Planned| it.packing.is_none() && spec.weights.contains_key(&it.key) && is_coded(&it.entry);
+        let coded: Vec<&str> = tensors.iter().filter(is_floats).map(|it| it.key.as_str()).collect();
         findings.extend(told_coded(
             &coded,
             "written as the float32 numbers that they stand for, which take more room",
         ));
-        let config = config::config(spec, model_type, options.config.as_ref(), &tensors, findings);
-        let specs: Vec<TensorSpec> = tensors
-            .iter()
-            .map(|(entry, _)| {
-                let (name, shape) = (entry.name.clone(), entry.shape.clone());
-                TensorSpec { name, shape, form: form(entry), coded: false }
-            })
-            .collect();
+        let config =
+            config::config(spec, (model_type, quantization), options.config.as_ref(), &tensors, findings);
+        let specs: Vec<TensorSpec> = tensors.iter().flat_map(Planned::specs).collect();
         let writer = Writer::new(sink, &specs, &BTreeMap::new())?;
         Ok((Self { source: source.clone(), tensors, writer }, config))
     }
@@ -90,15 +107,27 @@ impl Plain {
 
     /// Writes the tensor at that position; `None` behind the last.
     pub fn write(&mut self, at: usize) -> Result<Option<ExportedTensor>, EngineError> {
-        let Some((entry, key)) = self.tensors.get(at) else { return Ok(None) };
-        let form = form(entry);
-        match form {
-            Form::Kept(_) => self.writer.copy(&*self.source, entry)?,
-            Form::Coded(encoding) => {
-                let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
-                let tensor = match tensor.encoding() == encoding {
-                    true => tensor,
-                    false => Tensor { data: Packed::F32(codecs::decode(&tensor)), shape: tensor.shape },
+        let Some(planned) = self.tensors.get(at) else { return Ok(None) };
+        let Planned { entry, key, packing } = planned;
+        let specs = planned.specs();
+        let read = || statepress_formats::read_tensor(&*self.source, entry);
+        match (form(entry), packing) {
+            (_, Some(packing)) => {
+                let tensor = read()?;
+                let scales = match &tensor.data {
+                    Packed::Codes(codes) => codecs::scales::all(&codes.scales),
+                    _ => Vec::new(),
+                };
+                let arrays = packing.bytes(&entry.name, &tensor, &scales)?;
+                for (spec, bytes) in specs.iter().zip(&arrays) {
+                    self.writer.write_bytes(&spec.name, &spec.shape, bytes)?;
+                }
+            }
+            (Form::Kept(_), None) => self.writer.copy(&*self.source, entry)?,
+            (Form::Coded(encoding), None) => {
+                let tensor = match read()? {
+                    tensor if tensor.encoding() == encoding => tensor,
+                    tensor => Tensor { data: Packed::F32(codecs::decode(&tensor)), shape: tensor.shape },
                 };
                 self.writer.write(&entry.name, &tensor)?;
             }
@@ -107,14 +136,26 @@ impl Plain {
             name: entry.name.clone(),
             from: Some(key.clone()),
             shape: entry.shape.clone(),
-            dtype: dtype(form).into(),
-            bytes: form.bytes(&entry.shape),
+            dtype: packing.map_or(dtype(form(entry)), Packing::name).into(),
+            bytes: specs.iter().map(|spec| spec.form.bytes(&spec.shape)).sum(),
         }))
     }
 
     /// Bytes of the file.
     pub fn finish(self) -> Result<u64, EngineError> {
         Ok(self.writer.finish()?.1)
+    }
+}
+
+impl Planned {
+    /// Its arrays.
+    fn specs(&self) -> Vec<TensorSpec> {
+        let Self { entry, packing, .. } = self;
+        let (name, shape) = (entry.name.clone(), entry.shape.clone());
+        match packing {
+            Some(packing) => packing.specs(&name, &shape),
+            None => vec![TensorSpec { name, shape, form: form(entry), coded: false }],
+        }
     }
 }
 

@@ -262,6 +262,22 @@ impl<S: Sink> Writer<S> {
         Ok(())
     }
 
+    /// Writes the next tensor from its bytes in row-major order, little-endian.
+    pub fn write_bytes(&mut self, name: &str, shape: &[usize], bytes: &[u8]) -> Result<(), FormatError> {
+        let spec = self.next(name, shape)?;
+        let expected = spec.form.bytes(&spec.shape);
+        if bytes.len() as u64 != expected {
+            let why = format!("it has {} bytes, the layout says {expected}", bytes.len());
+            return Err(FormatError::write(name, why));
+        }
+        match &mut self.held {
+            None => self.sink.write(bytes)?,
+            Some(held) => held.push(reserve(name, bytes.len())?, None).extend_from_slice(bytes),
+        }
+        self.next += 1;
+        Ok(())
+    }
+
     /// What the layout has next, if that is its name and shape.
     fn next(&self, name: &str, shape: &[usize]) -> Result<&TensorSpec, FormatError> {
         let Some(spec) = self.layout.tensors.get(self.next) else {

@@ -428,7 +428,7 @@ findings: Array<Finding>, };
  */
 export type ExportReport = {
 /**
- * `plain` or `gguf`.
+ * `plain`, `bitsandbytes` or `gguf`.
  */
 format: string,
 /**
@@ -461,7 +461,7 @@ from?: string,
  */
 shape: Array<number>,
 /**
- * How its numbers are stored, in the other tool's words: `F32`, `Q8_0`, ...
+ * How its numbers are stored, in the other tool's words: `F32`, `Q8_0`, `nf4`, ...
  */
 dtype: string,
 /**
@@ -1275,7 +1275,8 @@ match: string,
 precision: Precision,
 /**
  * Of `int8` with errors made up for: how far apart the levels of a row are, in units of what the matrix puts out, instead
- * of as close as 8 bits allow. Most codes are small then, and take few bits once they are entropy-coded.
+ * of as close as 8 bits allow. Most codes are small then, and take few bits once they are entropy-coded. Numbers whose errors
+ * cannot be made up for, as no product goes over them, have levels that far apart themselves; the report says so.
  */
 step?: number,
 /**

@@ -2,7 +2,7 @@
 
 import { formats } from "statepress";
 import { expect, test } from "vitest";
-import { FORMATS, loadingOf, makingOf, nameElsewhere } from "./elsewhere.js";
+import { FORMATS, isFolder, loadingOf, makingOf, nameElsewhere } from "./elsewhere.js";
 import { initial, type Opened, type RecipeRun } from "./state.js";
 
 const recipe = { version: 1, name: "nf4", steps: [] };
@@ -27,8 +27,15 @@ test("every format of the package is offered, our own first", () => {
 });
 
 test("a folder and a file of another tool have names of their own", () => {
-  const names = [as("safetensors"), as("plain"), as("gguf"), as("gguf", "Q4_K")].map((it) => nameElsewhere(run, it));
-  expect(names).toEqual(["model-nf4.safetensors", "model-nf4", "model-nf4.gguf", "model-nf4-Q4_K.gguf"]);
+  const named = (...asked: Parameters<typeof as>) => nameElsewhere(run, as(...asked));
+  expect(formats.map((format) => named(format))).toEqual([
+    "model-nf4.safetensors",
+    "model-nf4",
+    "model-nf4-bitsandbytes",
+    "model-nf4.gguf",
+  ]);
+  expect(named("gguf", "Q4_K")).toBe("model-nf4-Q4_K.gguf");
+  expect(formats.filter(isFolder)).toEqual(["plain", "bitsandbytes"]);
 });
 
 test("what loads it is shown for each, and no prompt does harm in it", () => {
@@ -38,6 +45,9 @@ test("what loads it is shown for each, and no prompt does harm in it", () => {
   const plain = loadingOf(mamba, run, as("plain")).text;
   expect(plain).toContain('AutoModelForCausalLM.from_pretrained("model-nf4")');
   expect(plain).toContain(`tokenizer("it's \\"so\\"", return_tensors="pt")`);
+  expect(loadingOf(mamba, run, as("bitsandbytes")).text).toMatch(
+    /^# pip install accelerate bitsandbytes\n[\s\S]*from_pretrained\("model-nf4-bitsandbytes"\)/,
+  );
   expect(loadingOf(checkpoint("mamba", undefined), run, as("plain")).text).toContain("from_pretrained");
   const silent = { ...mamba, tokenizer: undefined };
   expect(loadingOf(silent, run, as("plain")).text).not.toContain("AutoTokenizer");

@@ -31,12 +31,23 @@ export const FORMATS: readonly { format: Format; label: string; about: string }[
       "A folder that transformers loads: config.json, the tokenizer, and weights. Codes become the floats that they stand for, so it is as large as those are.",
   },
   {
+    format: "bitsandbytes",
+    label: "bitsandbytes",
+    about:
+      "A folder that transformers loads with bitsandbytes: linear layers keep their NF4 or INT8 codes bit for bit, everything else is floats.",
+  },
+  {
     format: "gguf",
     label: "llama.cpp (GGUF)",
     about:
       "One file that llama.cpp and what is built on it load. Matrices are of a type of ggml: what is coded otherwise is rounded once more.",
   },
 ];
+
+/** Whether a format is a folder of files. */
+export function isFolder(format: Format): boolean {
+  return format === "plain" || format === "bitsandbytes";
+}
 
 /** Families of the research that this comes from: no other tool has a model for them. */
 const OURS = ["itera-lite", "transformer"];
@@ -45,7 +56,7 @@ const OURS = ["itera-lite", "transformer"];
 export function nameElsewhere({ file }: RecipeRun, { format, ggufType }: Elsewhere): string {
   const base = file.name.replace(/\.safetensors$/, "");
   if (format === "safetensors") return file.name;
-  if (format === "plain") return base;
+  if (isFolder(format)) return format === "plain" ? base : `${base}-${format}`;
   return `${base}${ggufType === undefined ? "" : `-${ggufType}`}.gguf`;
 }
 
@@ -69,7 +80,8 @@ tokenizer = AutoTokenizer.from_pretrained(${folder})
 tokens = tokenizer(${JSON.stringify(prompt)}, return_tensors="pt")
 print(tokenizer.decode(model.generate(**tokens, max_new_tokens=64)[0]))`;
   const withText = checkpoint.tokenizer !== undefined;
-  const text = `from transformers import AutoModelForCausalLM${withText ? ", AutoTokenizer" : ""}
+  const needs = as.format === "bitsandbytes" ? "# pip install accelerate bitsandbytes\n" : "";
+  const text = `${needs}from transformers import AutoModelForCausalLM${withText ? ", AutoTokenizer" : ""}
 
 model = AutoModelForCausalLM.from_pretrained(${folder})${withText ? reading : ""}`;
   return { label: "Python", text };

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use statepress_core::{Entry, Finding};
+use statepress_core::Finding;
 use statepress_kernels::program::{NormKind, Op, Program};
 
-use super::{dtype, form};
+use super::{Planned, dtype, form};
 use crate::families::{HEAD, ModelSpec};
 
 /// Families that `transformers` knows: ours, its `model_type`, and the class that has the head.
@@ -64,16 +64,16 @@ pub(super) fn model_type(spec: &ModelSpec) -> (Option<(&'static str, &'static st
     (taken.map(|(_, model_type, class)| (*model_type, *class)), None)
 }
 
-/// The text of the file.
+/// The text of the file; `quantization` says what of the weights is not floats.
 pub(super) fn config(
     spec: &ModelSpec,
-    known: Option<(&str, &str)>,
+    (known, quantization): (Option<(&str, &str)>, Option<Value>),
     base: Option<&Map<String, Value>>,
-    tensors: &[(Entry, String)],
+    tensors: &[Planned],
     findings: &mut Vec<Finding>,
 ) -> String {
     let mut config = base.cloned().unwrap_or_default();
-    // Every number is a float now.
+    // What the original says is of how its own weights are stored.
     config.remove("quantization_config");
     match known {
         Some(known) => known_config(spec, known, base, tensors, &mut config, findings),
@@ -82,6 +82,7 @@ pub(super) fn config(
         }
         None => {}
     }
+    config.extend(quantization.map(|it| ("quantization_config".to_string(), it)));
     let text = serde_json::to_string_pretty(&Value::Object(config)).unwrap_or_default();
     format!("{text}\n")
 }
@@ -91,7 +92,7 @@ fn known_config(
     spec: &ModelSpec,
     (model_type, class): (&str, &str),
     base: Option<&Map<String, Value>>,
-    tensors: &[(Entry, String)],
+    tensors: &[Planned],
     config: &mut Map<String, Value>,
     findings: &mut Vec<Finding>,
 ) {
@@ -113,11 +114,11 @@ fn known_config(
     if let Some(table) = spec
         .names
         .family()
-        .and_then(|family| tensors.iter().map(|(entry, _)| entry).find(|entry| entry.name == family.table))
+        .and_then(|family| tensors.iter().map(|it| &it.entry).find(|entry| entry.name == family.table))
     {
         // Rows that pad it are there.
         config.insert("vocab_size".into(), json!(table.shape.first()));
-        let head = tensors.iter().any(|(entry, _)| entry.name == HEAD);
+        let head = tensors.iter().any(|it| it.entry.name == HEAD);
         if !head {
             config.insert("tie_word_embeddings".into(), true.into());
         }
@@ -194,9 +195,9 @@ fn rope(spec: &ModelSpec, base: Option<&Map<String, Value>>, config: &mut Map<St
 }
 
 /// The type that most numbers have is what `transformers` loads all of them as.
-fn dtypes(tensors: &[(Entry, String)], config: &mut Map<String, Value>, findings: &mut Vec<Finding>) {
+fn dtypes(tensors: &[Planned], config: &mut Map<String, Value>, findings: &mut Vec<Finding>) {
     let mut numbers: BTreeMap<&str, u64> = BTreeMap::new();
-    for (entry, _) in tensors {
+    for Planned { entry, .. } in tensors.iter().filter(|it| it.packing.is_none()) {
         *numbers.entry(dtype(form(entry))).or_default() += entry.params();
     }
     let torch = |name: &str| match name {
