@@ -327,13 +327,10 @@ fn a_pass_that_is_given_the_residual_stream_before_a_layer_computes_what_a_whole
         block_on(runner.forward(&ids, Some(&mut streams))).unwrap();
         block_on(runner.logits(0..ids.len(), &mut whole)).unwrap();
         assert_eq!(model.program().begin(0), None, "{}: before the first layer is no stream", sample.name);
-        for layer in 1..=model.program().n_layers() {
+        assert_eq!(streams.len(), model.program().n_layers() + 1, "{}", sample.name);
+        for (layer, stream) in streams.iter().enumerate().skip(1) {
             let begin = model.program().begin(layer);
-            runner.resume(
-                begin.unwrap_or_else(|| panic!("{}: layer {layer}", sample.name)),
-                &streams[layer],
-                &ids,
-            );
+            runner.resume(begin.unwrap_or_else(|| panic!("{}: layer {layer}", sample.name)), stream, &ids);
             block_on(runner.logits(0..ids.len(), &mut resumed)).unwrap();
             assert!(resumed == whole, "{}: from layer {layer}", sample.name);
             layers += 1;
