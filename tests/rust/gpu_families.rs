@@ -88,9 +88,10 @@ fn thirty_two_greedy_tokens_are_the_cpus_packed_or_not() {
             let checkpoint = compressed(&base, &recipes::find(recipe).unwrap());
             let cpu = checkpoint.model().unwrap();
             // Texts may part where two tokens are equally likely; logits may not.
-            let ids = greedy(&on(&gpu, &checkpoint), &prompt, count);
+            let model = on(&gpu, &checkpoint);
+            let ids = greedy(&model, &prompt, count);
             let exact = logits_in_steps(&cpu, &ids, ids.len());
-            let found = logits_in_steps(&on(&gpu, &checkpoint), &ids, ids.len());
+            let found = logits_in_steps(&model, &ids, ids.len());
             assert_close(&format!("{} {recipe}", sample.name), &found, &exact, TOLERANCE);
             if recipe == "none" {
                 assert_eq!(ids, greedy(&cpu, &prompt, count), "{}", sample.name);
