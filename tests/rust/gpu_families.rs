@@ -68,8 +68,9 @@ fn pruned_models_give_the_cpus_logits() {
         let pruned = compressed(&base, &whole);
         let ids = sample.golden.as_ref().unwrap().ids("len7/ids");
         let exact = logits_in_steps(&pruned.model().unwrap(), &ids, 7);
+        let model = on(&gpu, &pruned);
         for step in [7, 1] {
-            let found = logits_in_steps(&on(&gpu, &pruned), &ids, step);
+            let found = logits_in_steps(&model, &ids, step);
             assert_close(&format!("{} pruned, in steps of {step}", sample.name), &found, &exact, TOLERANCE);
         }
         checked += 1;
@@ -165,8 +166,9 @@ fn unusual_widths_run_or_are_refused_by_what_is_too_wide() {
     });
     let ids: Vec<u32> = (0..20).map(|i| i * 29 % 48).collect();
     let cpu = logits_in_steps(&checkpoint.model().unwrap(), &ids, 20);
+    let model = on(&gpu, &checkpoint);
     for step in [1, 7, 20] {
-        assert_close("37 states", &logits_in_steps(&on(&gpu, &checkpoint), &ids, step), &cpu, TOLERANCE);
+        assert_close("37 states", &logits_in_steps(&model, &ids, step), &cpu, TOLERANCE);
     }
     let checkpoint = edited("mamba2-groups", &|file| {
         for stored in &mut file.0 {
