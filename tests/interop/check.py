@@ -39,7 +39,7 @@ def statepress(*args):
 
 
 def export(name, folder, form, recipe="none", *more):
-    out = WORK / f"{name}.{pathlib.Path(recipe).stem}.{'.'.join(more)}.{form if form == 'gguf' else 'folder'}"
+    out = WORK / f"{name}.{pathlib.Path(recipe).stem}.{'.'.join(more)}.{form}"
     return out, statepress("compress", folder, "-o", out, "--recipe", recipe, "--format", form, *more)
 
 
