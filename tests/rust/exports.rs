@@ -357,7 +357,7 @@ fn what_is_written_for_bitsandbytes_computes_the_same() {
                     let told = [
                         "transformers is what loads",
                         "no linear layer of the model is one that bitsandbytes stores",
-                        "no layer of this model that bitsandbytes packs",
+                        "its layers are stored the other way round",
                     ];
                     let gpt2 = sample.name.starts_with("gpt2");
                     let why = told.iter().position(|told| error.contains(told));

@@ -107,8 +107,8 @@ fn every_precision_that_a_tensor_takes_is_measured_or_follows() {
     for tensor in &costs.tensors {
         let names: Vec<_> = tensor.choices.iter().map(|cost| cost.precision.name()).collect();
         let expected = ["lm2", "lm3", "nf4", "int5", "int6", "int8"];
-        // What no product goes over may also stay in the sixteen bits that all else is measured beside; a scale for each of so short
-        // rows has INT8 take no less.
+        // What no product goes over may also stay in sixteen bits, as the base has it; a scale for each of so short rows has INT8
+        // take no less.
         match matches!(tensor.role, Some(Role::Conv | Role::Dynamics)) {
             true => assert_eq!(names, [&expected[..5], &["fp16"]].concat(), "{}", tensor.tensor),
             false => assert_eq!(names, expected, "{}", tensor.tensor),

@@ -170,6 +170,15 @@ impl Entry {
         }
     }
 
+    /// How its codes are coded, where it is stored as any; of what another tool quantized, where we have the same codes.
+    pub fn encoding(&self) -> Option<Encoding> {
+        match &self.stored {
+            Stored::Packed { encoding, .. } => Some(*encoding),
+            Stored::Coded(coded) => Some(coded.encoding),
+            Stored::Strided(_) | Stored::Affine { .. } | Stored::Opaque { .. } => None,
+        }
+    }
+
     /// The dtype as people call it: `F32`, `QI8`, `NF4`, `nf4 (bitsandbytes)`, `INT6+NF4` of classes of rows, ...
     pub fn dtype_name(&self) -> String {
         match &self.stored {

@@ -62,12 +62,12 @@ impl Divergence {
     /// The mean divergence of another model's predictions, in nats a token. It is the base but for some numbers.
     pub async fn of(&self, model: &Model) -> Result<f64, EngineError> {
         let program = &*self.base.info.program;
-        let begin = first_change(self.base.network(), model.network()).and_then(|layer| program.begin(layer));
+        let layer = first_change(self.base.network(), model.network());
+        let from = layer.and_then(|layer| Some((layer, program.begin(layer)?)));
         let mut runner = model.runner(true)?;
         let (mut sum, mut logits) = (0.0, Vec::new());
         for (ids, base) in self.windows.iter().zip(&self.made) {
-            let ended = |begin: usize| program.nodes[..begin].iter().filter(|node| node.ends_layer).count();
-            match begin.and_then(|begin| Some((begin, base.streams.get(ended(begin).checked_sub(1)?)?))) {
+            match from.and_then(|(layer, begin)| Some((begin, base.streams.get(layer)?))) {
                 Some((begin, stream)) => runner.resume(begin, stream, ids),
                 None => {
                     runner.restart();

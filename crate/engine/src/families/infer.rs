@@ -50,6 +50,17 @@ pub struct ModelSpec {
 }
 
 impl ModelSpec {
+    /// The program of a model that can be run.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn runs(&self) -> Result<&Rc<Program>, EngineError> {
+        self.program.as_ref().ok_or_else(|| {
+            let reason = self.refusal.clone().unwrap_or_else(|| "the model is not known".into());
+            EngineError::UnknownModel { reason }
+        })
+    }
+
     /// Whether a state space or another recurrence is in it, also where it cannot be run.
     pub fn is_recurrent(&self) -> bool {
         self.weights.values().any(|weight| weight.role == Role::Dynamics)

@@ -53,11 +53,7 @@ impl<B: Backend> Load<B> {
         index: Rc<Index>,
         spec: ModelSpec,
     ) -> Result<Self, EngineError> {
-        let Some(program) = &spec.program else {
-            let reason = spec.refusal.clone().unwrap_or_else(|| "the model is not known".into());
-            return Err(EngineError::UnknownModel { reason });
-        };
-        let mut program = (**program).clone();
+        let mut program = (**spec.runs()?).clone();
         let tying = tying::tying(&*source, &index, &spec.names)?;
         let head = &program.matrix(program.head.matrix).key;
         let findings = tying::finding(tying, head, &program.matrix(program.table).key).into_iter().collect();

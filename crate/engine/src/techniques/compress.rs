@@ -87,7 +87,9 @@ impl Compress {
             (Some(options), Some(calibration)) => {
                 let coded = planned.decisions.iter().filter(|decision| match decision.form {
                     Form::Coded(encoding @ (Encoding::Codes(_) | Encoding::Rows(_))) => {
-                        !is_stored_as(&index.tensors[decision.position], encoding) || decision.step.is_some()
+                        // What has these very codes already, as far as its file says, keeps them.
+                        index.tensors[decision.position].encoding() != Some(encoding)
+                            || decision.step.is_some()
                     }
                     _ => false,
                 });
@@ -247,15 +249,6 @@ impl Job for Compress {
             seconds: (self.clock)() - self.started,
             peak_memory: self.peak_memory,
         })
-    }
-}
-
-/// Whether a tensor has these very codes already, as far as its file says.
-fn is_stored_as(entry: &Entry, encoding: Encoding) -> bool {
-    match &entry.stored {
-        Stored::Packed { encoding: stored, .. } => *stored == encoding,
-        Stored::Coded(coded) => coded.encoding == encoding,
-        Stored::Strided(_) | Stored::Affine { .. } | Stored::Opaque { .. } => false,
     }
 }
 

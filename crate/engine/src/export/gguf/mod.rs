@@ -54,11 +54,7 @@ impl Gguf {
     ) -> Result<Self, EngineError> {
         let Checkpoint { source, index, spec } = checkpoint;
         let arch = Arch::of(spec)?;
-        let Some(program) = &spec.program else {
-            let reason = spec.refusal.clone().unwrap_or_else(|| "the model is not known".into());
-            return Err(EngineError::UnknownModel { reason });
-        };
-        let mut program = (**program).clone();
+        let mut program = (**spec.runs()?).clone();
         if matches!(tying::tying(&**source, index, &spec.names)?, Tying::Shared | Tying::Copy) {
             program.tie_head();
         }

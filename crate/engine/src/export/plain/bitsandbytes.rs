@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use statepress_core::index::Stored;
 use statepress_core::words::counted;
-use statepress_core::{Encoding, Entry, Finding, Index, Role};
+use statepress_core::{Finding, Index, Role};
 use statepress_formats::export::bitsandbytes::Packing;
 use statepress_kernels::program::{Layout, MatrixId, Op, Program};
 
@@ -29,10 +28,7 @@ pub(super) fn pack(
     (spec, index): (&ModelSpec, &Index),
     findings: &mut Vec<Finding>,
 ) -> Result<Value, EngineError> {
-    let Some(program) = spec.program.as_deref() else {
-        let reason = spec.refusal.clone().unwrap_or_else(|| "the model is not known".into());
-        return Err(EngineError::UnknownModel { reason });
-    };
+    let program = spec.runs()?;
     let modules = linear_modules(program).filter_map(|(id, packs)| {
         Some((spec.names.get(index, &program.matrix(id).key)?.name.as_str(), packs))
     });
@@ -40,7 +36,12 @@ pub(super) fn pack(
     let modules: BTreeMap<&str, bool> = modules.collect();
     for it in &mut *tensors {
         let packs = modules.get(it.key.as_str()).is_some_and(|packs| *packs);
-        it.packing = encoding(&it.entry).filter(|_| packs).and_then(|of| Packing::of(of, &it.entry.shape));
+        it.packing = it.entry.encoding().filter(|_| packs).and_then(|of| Packing::of(of, &it.entry.shape));
+    }
+    if !modules.values().any(|packs| *packs) {
+        let reason = "its layers are stored the other way round (`[in, out]`), and bitsandbytes has codes of rows: no folder for \
+                      bitsandbytes is written of it; plain is one of floats";
+        return Err(EngineError::UnknownModel { reason: reason.into() });
     }
     let params = |four: bool| -> u64 {
         let has = |it: &&Planned| it.packing.is_some_and(|packing| is_four(packing) == four);
@@ -48,13 +49,9 @@ pub(super) fn pack(
     };
     let (of_four, of_eight) = (params(true), params(false));
     if of_four + of_eight == 0 {
-        let allowed = match modules.values().any(|packs| *packs) {
-            true => {
-                "plain, as no linear layer of the model is one that bitsandbytes stores, NF4 in blocks of 64 to 4096 or INT8: \
-                 compress it by a recipe that makes such, as nf4 and int8 do"
-            }
-            false => "plain, as transformers has no layer of this model that bitsandbytes packs",
-        };
+        // The one refusal that another recipe would change.
+        let allowed = "plain, as no linear layer of the model is one that bitsandbytes stores, NF4 in blocks of 64 to 4096 or INT8: \
+                       compress it by a recipe that makes such, as nf4 and int8 do";
         return Err(EngineError::option("format", "bitsandbytes", allowed));
     }
     let four = of_four >= of_eight;
@@ -97,15 +94,6 @@ pub(super) fn pack(
 
 fn is_four(packing: Packing) -> bool {
     matches!(packing, Packing::Nf4 { .. })
-}
-
-/// How a tensor is coded in the file that it is read from.
-fn encoding(entry: &Entry) -> Option<Encoding> {
-    match &entry.stored {
-        Stored::Packed { encoding, .. } => Some(*encoding),
-        Stored::Coded(coded) => Some(coded.encoding),
-        Stored::Strided(_) | Stored::Affine { .. } | Stored::Opaque { .. } => None,
-    }
 }
 
 /// What `transformers` has as linear modules, and as those of GPT-2 that lie the other way round; and whether bitsandbytes packs them:
