@@ -6,6 +6,9 @@ import { StatepressError } from "./errors.js";
 /** What `save` writes: our own layout; folders for transformers, of floats or of codes as bitsandbytes has them; ggml's types for llama.cpp. */
 export const formats = ["safetensors", "plain", "bitsandbytes", "gguf"] as const;
 
+/** Formats that are a folder of files. */
+export const FOLDERS: readonly (typeof formats)[number][] = ["plain", "bitsandbytes"];
+
 /** What `ggufType` may be: ggml's names. */
 export const GGUF_TYPES = [
   ...(["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0"] as const),
@@ -19,10 +22,8 @@ export type Format = (typeof formats)[number];
 export type GgufType = (typeof GGUF_TYPES)[number];
 
 /** What a file of each format is called by its ending, and in words; none where it is a folder. */
-const NAMES: Record<Format, { ending: string; promise: string } | undefined> = {
+const NAMES: { [format in Format]?: { ending: string; promise: string } } = {
   safetensors: { ending: "safetensors", promise: "safetensors" },
-  plain: undefined,
-  bitsandbytes: undefined,
   gguf: { ending: "gguf", promise: "GGUF" },
 };
 
@@ -77,7 +78,7 @@ export function checkName(path: string, format: Format): void {
 
 /** Whether a format is a folder of files. */
 export function isFolder(format: Format): boolean {
-  return NAMES[format] === undefined;
+  return FOLDERS.includes(format);
 }
 
 /** What a file of the format is called, without its folder. */

@@ -2,7 +2,7 @@
 
 import { formats } from "statepress";
 import { expect, test } from "vitest";
-import { FORMATS, isFolder, loadingOf, makingOf, nameElsewhere } from "./elsewhere.js";
+import { FORMATS, loadingOf, makingOf, nameElsewhere } from "./elsewhere.js";
 import { initial, type Opened, type RecipeRun } from "./state.js";
 
 const recipe = { version: 1, name: "nf4", steps: [] };
@@ -35,7 +35,6 @@ test("a folder and a file of another tool have names of their own", () => {
     "model-nf4.gguf",
   ]);
   expect(named("gguf", "Q4_K")).toBe("model-nf4-Q4_K.gguf");
-  expect(formats.filter(isFolder)).toEqual(["plain", "bitsandbytes"]);
 });
 
 test("what loads it is shown for each, and no prompt does harm in it", () => {

@@ -1,6 +1,6 @@
 // A produced file in the format of another tool: what it is called, and what loads it there.
 
-import type { Format, GgufType } from "statepress";
+import { FOLDERS, type Format, type GgufType } from "statepress";
 import { exportLine, loadCommand } from "./commands.js";
 import type { Opened, RecipeRun, State } from "./state.js";
 
@@ -44,11 +44,6 @@ export const FORMATS: readonly { format: Format; label: string; about: string }[
   },
 ];
 
-/** Whether a format is a folder of files. */
-export function isFolder(format: Format): boolean {
-  return format === "plain" || format === "bitsandbytes";
-}
-
 /** Families of the research that this comes from: no other tool has a model for them. */
 const OURS = ["itera-lite", "transformer"];
 
@@ -56,7 +51,8 @@ const OURS = ["itera-lite", "transformer"];
 export function nameElsewhere({ file }: RecipeRun, { format, ggufType }: Elsewhere): string {
   const base = file.name.replace(/\.safetensors$/, "");
   if (format === "safetensors") return file.name;
-  if (isFolder(format)) return format === "plain" ? base : `${base}-${format}`;
+  if (format === "plain") return base;
+  if (FOLDERS.includes(format)) return `${base}-${format}`;
   return `${base}${ggufType === undefined ? "" : `-${ggufType}`}.gguf`;
 }
 

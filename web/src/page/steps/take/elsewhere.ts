@@ -1,7 +1,7 @@
 // Writes a produced checkpoint for another tool: into a folder that the user picks, or as a download.
 
-import { type Checkpoint, StatepressError, type Written } from "statepress";
-import { type Elsewhere, isFolder } from "../../state/elsewhere.js";
+import { type Checkpoint, FOLDERS, StatepressError, type Written } from "statepress";
+import type { Elsewhere } from "../../state/elsewhere.js";
 import { download } from "./download.js";
 
 /** What came of it; undefined where the user picked no folder. */
@@ -40,7 +40,7 @@ export async function takeElsewhere(
     if (!written) throw new StatepressError("internal", "nothing was written");
     return { written, name: as };
   };
-  if (!isFolder(format)) {
+  if (!FOLDERS.includes(format)) {
     download(await produced.save("blob", options), name);
     return taken(name);
   }
