@@ -104,12 +104,7 @@ def packed(name, recipe, dtype):
     out, report = export(name, FAMILIES / name, "bitsandbytes", file)
     codes = [tensor for tensor in report["exported"]["tensors"] if tensor["dtype"] == dtype]
     assert codes, "nothing is packed"
-    import bitsandbytes.backends.cpu.ops
-    import bitsandbytes.nn.modules
-
-    # With AVX512-BF16 it multiplies in sixteen bits, and takes no layer whose rows are no multiple of 32.
-    for module in (bitsandbytes.backends.cpu.ops, bitsandbytes.nn.modules):
-        module.has_avx512bf16 = lambda: False
+    float32_whatever_the_cpu_has()
     ids, _ = golden(name)
     ours = ours_logits(out, ids)
     found = transformers(out, ids)[:, : ours.shape[1]]
@@ -117,6 +112,30 @@ def packed(name, recipe, dtype):
     # LLM.int8 rounds what enters a product to eight bits as well.
     assert like > 0.98 if dtype == "LLM.int8" else error < FLOATS, (error, like)
     return f"{len(codes)} weights, {error:.1e}, cosine of logits {like:.5f}"
+
+
+def by_who_chose():
+    """The table of perplexities on a model that nobody trained: rounded plainly, codes are bitsandbytes' own."""
+    import numpy as np
+    from perplexity import table
+
+    float32_whatever_the_cpu_has()
+    ids = np.random.default_rng(3).integers(0, 8000, 5120).astype("<u2")
+    read, test = WORK / "read.bin", WORK / "test.bin"
+    ids[:4096].tofile(read)
+    ids[4096:].tofile(test)
+    whole, own, plain, compensated = table(STATEPRESS, wide(), read, test, WORK).values()
+    assert abs(plain / own - 1) < 1e-5 and compensated != plain, (whole, own, plain, compensated)
+    return f"{whole:.2f}, bitsandbytes {own:.2f}, plain {plain:.2f}, compensated {compensated:.2f}"
+
+
+def float32_whatever_the_cpu_has():
+    """With AVX512-BF16 bitsandbytes multiplies in sixteen bits, and takes no layer whose rows are no multiple of 32."""
+    import bitsandbytes.backends.cpu.ops
+    import bitsandbytes.nn.modules
+
+    for module in (bitsandbytes.backends.cpu.ops, bitsandbytes.nn.modules):
+        module.has_avx512bf16 = lambda: False
 
 
 def ours_logits(folder, ids, *more):
@@ -235,12 +254,13 @@ for name in PLAIN:
 for recipe, dtype in [("fp16", "F16"), ("bf16", "BF16"), ("nf4", "F32")]:
     CHECKS[f"plain of {recipe} in transformers"] = (plain_half, recipe, dtype)
 for name in PLAIN:
-    # GPT-2 has no layers that bitsandbytes packs; the same weights under other names are the same.
+    # The layers of GPT-2 lie the other way round; the same weights under other names are the same.
     if not name.startswith("gpt2") and "." not in name:
         CHECKS[f"bitsandbytes nf4 {name} in transformers"] = (packed, name, "nf4", "nf4")
 for name in ("mamba-default", "mamba2-groups", "llama-gqa", "falcon-h1"):
     CHECKS[f"bitsandbytes nf4 twice {name} in transformers"] = (packed, name, "nf4-double", "nf4")
     CHECKS[f"bitsandbytes int8 {name} in transformers"] = (packed, name, "int8", "LLM.int8")
+CHECKS["bitsandbytes by who chose the codes"] = (by_who_chose,)
 for name in GGUF:
     CHECKS[f"gguf {name} in llama.cpp"] = (gguf_floats, name, GELU if name.startswith("gpt2") else FLOATS)
 CHECKS["gguf falcon-mamba with one eps in llama.cpp"] = (gguf_floats, "falcon-mamba", FLOATS, "--set", "mixer_rms_eps=0.00001")
