@@ -1,13 +1,13 @@
 //! Calibration: eigenvectors against LAPACK's, GPTQ+ against a second one, written in PyTorch from the definition, and against plain
 //! loops where scales are shared in other ways; statistics against what the model's own taps add up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use statepress::program::MatrixId;
+use statepress::program::{MatrixId, Op};
 use statepress::{Loaded, Observe, Workspace, run};
 use statepress_core::encoding::ScaleType;
 use statepress_core::{Grid, tables};
-use statepress_engine::calibrate::{Sample, Statistics, StatisticsOptions, groups};
+use statepress_engine::calibrate::{Group, Sample, Statistics, StatisticsOptions, entered, groups, plan};
 use statepress_kernels::eigen;
 use statepress_kernels::gptq::{Fit, Groups, Integers, Options, Prepared, Quantizer, Table, fitted};
 use statepress_kernels::linear::outer;
@@ -200,14 +200,21 @@ fn statistics_of_every_family_are_means_of_what_enters() {
         let program = model.info().program.clone();
         let ids = sample.golden.as_ref().unwrap().ids("len40/ids");
         let wanted: Vec<MatrixId> = program.used_matrices().collect();
-        let take = |budget: usize| {
+        let take = |wanted: &[MatrixId], budget: usize| {
             let read = Sample { windows: 2, window: 16 };
             let options = StatisticsOptions { sample: read, budget, covariance_of: None };
-            run(Statistics::new(&model, &ids, &wanted, &options).unwrap(), |_| {}).unwrap()
+            run(Statistics::new(&model, &ids, wanted, &options).unwrap(), |_| {}).unwrap()
         };
-        let found = take(usize::MAX);
-        assert_eq!(found, take(1), "{}", sample.name);
+        let found = take(&wanted, usize::MAX);
+        // Without room for any stream, and with some, forwards and backwards.
+        assert_eq!(found, take(&wanted, 1), "{}", sample.name);
         assert!(!groups(&program, &wanted, 1).iter().any(|group| group.len() > 1));
+        let some = 4 * 32 * program.hidden_size();
+        assert_eq!(found, take(&wanted, some), "{}", sample.name);
+        let backwards: Vec<MatrixId> = wanted.iter().copied().rev().collect();
+        let mut turned = take(&backwards, 3 * some);
+        turned.reverse();
+        assert_eq!(found, turned, "{}", sample.name);
 
         let mut taps = Taps::default();
         let mut alpha = vec![0.0; program.vocab_size];
@@ -243,6 +250,77 @@ fn statistics_of_every_family_are_means_of_what_enters() {
                 assert!((total - 1.0).abs() < 1e-4, "{what}: {total}");
             }
         }
+    }
+}
+
+/// Passes run every product that is wanted once, begin where there is a stream, and none of their nodes a second time where there
+/// is room.
+#[test]
+fn passes_go_on_where_others_ended() {
+    for sample in samples().into_iter().filter(|sample| sample.golden.is_some()) {
+        let program = open_folder(&sample.folder).model().unwrap().info().program.clone();
+        let wanted = entered(&program);
+        let (end, stops) = (program.nodes.len(), program.stops());
+        let by_name = {
+            let mut ids = wanted.clone();
+            ids.sort_by_key(|id| &program.matrix(*id).key);
+            ids
+        };
+        let nodes_of = |id: MatrixId| {
+            let reads = program.nodes.iter().map(|node| products(&node.op).contains(&id));
+            let reads = reads.enumerate().filter(|(_, reads)| *reads).map(|(at, _)| at);
+            reads.chain((id == program.head.matrix).then_some(end)).collect::<Vec<_>>()
+        };
+        let mut runs = Vec::new();
+        for order in [wanted.clone(), by_name] {
+            for room in [0, 1, usize::MAX] {
+                let groups: Vec<Vec<MatrixId>> = order.chunks(3).map(<[MatrixId]>::to_vec).collect();
+                let (mut held, mut run) = (BTreeSet::new(), 0);
+                for Group { matrices, stretches, held: after } in plan(&program, groups, room) {
+                    let mut ended = 0;
+                    for stretch in &stretches {
+                        let what = format!("{} {room} {stretch:?} after {ended}, {held:?}", sample.name);
+                        let known = [0, ended].contains(&stretch.start) || held.contains(&stretch.start);
+                        assert!(known && stops.contains(&stretch.start), "{what}");
+                        assert!(stretch.end == end || stops.contains(&stretch.end), "{what}");
+                        run += stretch.len();
+                        ended = stretch.end;
+                        if after.contains(&ended) {
+                            held.insert(ended);
+                        }
+                    }
+                    for node in matrices.iter().flat_map(|id| nodes_of(*id)) {
+                        let is_run = |it: &&std::ops::Range<usize>| {
+                            it.contains(&node) || (node == end && it.end == end)
+                        };
+                        assert_eq!(stretches.iter().filter(is_run).count(), 1, "{} {node}", sample.name);
+                    }
+                    assert!(after.is_subset(&held) && after.len() <= room, "{}", sample.name);
+                    held = after;
+                }
+                runs.push(run);
+            }
+        }
+        let [none, _, all, none_by_name, _, all_by_name] = runs[..] else { unreachable!() };
+        assert!(all < none && all_by_name < none_by_name, "{}: {runs:?}", sample.name);
+        // Groups that are whole layers: every node once.
+        let layer = |id: &MatrixId| program.matrix(*id).layer;
+        let layers = wanted.chunk_by(|a, b| layer(a) == layer(b)).map(<[MatrixId]>::to_vec).collect();
+        let run: usize =
+            plan(&program, layers, 2).iter().flat_map(|it| &it.stretches).map(|it| it.len()).sum();
+        assert_eq!(run, end, "{}", sample.name);
+    }
+}
+
+/// Matrices that an op multiplies by.
+fn products(op: &Op) -> Vec<MatrixId> {
+    match op {
+        Op::Linear(linear) => vec![linear.w],
+        Op::Experts(op) => {
+            let all = op.experts.iter().flat_map(|it| [it.up, it.down]).chain([op.router]);
+            all.collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ use statepress::{
 };
 use statepress_core::Role;
 use statepress_engine::calibrate::entered;
+use statepress_kernels::backend::Stretch;
 use statepress_kernels::program::MatrixId;
 use statepress_tests::edit::Edit;
 use statepress_tests::families::{Sample, existing, samples};
@@ -210,9 +211,16 @@ fn taps_of_every_family_are_the_cpus() {
             let zeros = |id: &MatrixId| vec![0.0; moments.len(program.matrix(*id).cols)];
             let mut exact: Vec<_> = matrices.iter().map(zeros).collect();
             let mut found = exact.clone();
-            for _ in 0..2 {
-                block_on(cpu.runner(true).unwrap().moments(&ids, &matrices, moments, &mut exact)).unwrap();
-                block_on(gpu.runner(true).unwrap().moments(&ids, &matrices, moments, &mut found)).unwrap();
+            let mut streams = (Vec::new(), Vec::new());
+            // As a whole, and from stop to stop.
+            let (stops, end) = (program.stops(), program.nodes.len());
+            let halves = stops[stops.len() / 2];
+            for nodes in [0..end, 0..halves, halves..end].into_iter().filter(|nodes| nodes.end > 0) {
+                let stretch = |stream| Stretch { nodes: nodes.clone(), stream };
+                let (mut cpu, mut gpu) = (cpu.runner(true).unwrap(), gpu.runner(true).unwrap());
+                block_on(cpu.moments(&ids, stretch(&mut streams.0), &matrices, moments, &mut exact)).unwrap();
+                block_on(gpu.moments(&ids, stretch(&mut streams.1), &matrices, moments, &mut found)).unwrap();
+                assert_close(&sample.name, &streams.1, &streams.0, TOLERANCE);
             }
             for (id, (found, exact)) in matrices.iter().zip(found.iter().zip(&exact)) {
                 let what = format!("{} {moments:?} {}", sample.name, program.matrix(*id).key);

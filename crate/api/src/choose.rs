@@ -6,7 +6,7 @@ use std::rc::Rc;
 use statepress_core::Finding;
 use statepress_engine::models::{Cpu, CpuRunner, Info, Loaded, Model};
 use statepress_gpu::{Gpu, GpuOptions, GpuRunner};
-use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling};
+use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling, Stretch};
 use statepress_kernels::program::MatrixId;
 
 /// What a caller wants to compute with.
@@ -155,11 +155,12 @@ impl Runner for AnyRunner {
     async fn moments(
         &mut self,
         ids: &[u32],
+        stretch: Stretch<'_>,
         matrices: &[MatrixId],
         moments: Moments,
         sums: &mut [Vec<f32>],
     ) -> Result<(), BackendError> {
-        each!(self, runner => runner.moments(ids, matrices, moments, sums).await)
+        each!(self, runner => runner.moments(ids, stretch, matrices, moments, sums).await)
     }
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {

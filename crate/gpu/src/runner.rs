@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use statepress_kernels::backend::{self, BackendError, Moments, Runner, Sampled, Sampling};
+use statepress_kernels::backend::{self, BackendError, Moments, Runner, Sampled, Sampling, Stretch};
 use statepress_kernels::program::{MatrixId, Op};
 use statepress_kernels::shaders::{self as wgsl, Block as _, Kernel, LABEL_SETS};
 use wgpu::BufferUsages;
@@ -264,12 +264,14 @@ impl Runner for GpuRunner {
     async fn moments(
         &mut self,
         ids: &[u32],
+        Stretch { nodes, stream }: Stretch<'_>,
         matrices: &[MatrixId],
         moments: Moments,
         sums: &mut [Vec<f32>],
     ) -> Result<(), BackendError> {
         let network = self.network.clone();
         let (gpu, program) = (&network.gpu, &network.program);
+        let (begins, is_last) = (nodes.start == 0, nodes.end == program.nodes.len());
         gpu.check()?;
         self.restart();
         // Scales of inputs, where there are some, are for the sums.
@@ -291,7 +293,7 @@ impl Runner for GpuRunner {
         let control = gpu.buffer("control", 4 * control_words as u64, storage)?;
         let buffers = Buffers { memory: &memory, control: &control, constants: &network.constants };
         let places_of: Vec<(MatrixId, u32)> = taps.iter().map(|(id, at, ..)| (*id, *at)).collect();
-        let list = Program::new(gpu, network.tapped(&places, &places_of, moments), &buffers)?;
+        let list = Program::new(gpu, network.tapped(&places, nodes, &places_of, moments), &buffers)?;
         let header = wgsl::Control {
             n: ids.len() as u32,
             capacity: places.capacity as u32,
@@ -302,27 +304,44 @@ impl Runner for GpuRunner {
         words.extend_from_slice(ids);
         gpu.0.queue.write_buffer(&control, 0, bytemuck::cast_slice(&words));
         let total = taps.iter().map(|(_, _, len, _)| len).sum::<usize>();
-        let into = gpu.buffer("results", 4 * total as u64, READ_BACK)?;
-        let mut encoder = gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.clear_buffer(&memory, 0, None);
+        let words = ids.len() * network.hidden_size;
+        let into = gpu.buffer("results", 4 * (words + total) as u64, READ_BACK)?;
+        let encoder = || gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut clear = encoder();
+        clear.clear_buffer(&memory, 0, None);
+        gpu.0.queue.submit([clear.finish()]);
+        let hidden = 4 * u64::from(places.hidden);
+        if !begins {
+            gpu.0.queue.write_buffer(&memory, hidden, bytemuck::cast_slice(stream));
+        }
+        let mut encoder = encoder();
         list.encode(&mut encoder, ids.len(), None);
+        encoder.copy_buffer_to_buffer(&memory, hidden, &into, 0, 4 * words as u64);
         // The sums lie one behind the other.
         if let Some((_, first, ..)) = taps.first() {
-            encoder.copy_buffer_to_buffer(&memory, 4 * u64::from(*first), &into, 0, 4 * total as u64);
+            let at = 4 * u64::from(*first);
+            encoder.copy_buffer_to_buffer(&memory, at, &into, 4 * words as u64, 4 * total as u64);
         }
         gpu.0.queue.submit([encoder.finish()]);
-        let all = floats(gpu.read(into, total).await?);
+        let mut all = floats(gpu.read(into, words + total).await?);
+        let sums_of_all = all.split_off(words);
+        *stream = all;
         let mut pool = gpu.0.pool.borrow_mut();
         pool.give(memory);
         pool.give(control);
         drop(pool);
-        let mut found = all.as_slice();
+        let mut found = sums_of_all.as_slice();
         for ((_, _, len, scale), sums) in taps.into_iter().zip(sums) {
             let (these, rest) = found.split_at(len);
             sums.iter_mut().zip(these).for_each(|(sum, found)| *sum += scale * found);
             found = rest;
         }
-        Ok(())
+        // What the final norm gives stays in a sequence's own memory.
+        if is_last && matrices.contains(&program.head.matrix) {
+            self.forward(ids, None).await
+        } else {
+            Ok(())
+        }
     }
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {

@@ -139,6 +139,17 @@ impl Moments {
     }
 }
 
+/// A part of a pass, from one [stop](crate::program::Program::stops) to another or to the end, with which come the
+/// final norm and the head.
+#[derive(Debug)]
+pub struct Stretch<'a> {
+    /// Nodes of the program.
+    pub nodes: Range<usize>,
+    /// The residual stream `[n, d]` before them, of which the first node needs nothing; after them, once the
+    /// pass is over.
+    pub stream: &'a mut Vec<f32>,
+}
+
 /// How the next token is taken from logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
@@ -189,12 +200,14 @@ pub trait Runner {
     /// What enters the head for rows of the last forward pass: `[rows, d]` of what the final norm gives.
     async fn hidden(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError>;
 
-    /// What enters products: takes `ids` in from an empty state, and adds to the sums of every matrix
-    /// named what [`Moments`] says of the rows `[n, in]` that entered the product with it; the head is one
-    /// of them, and look-ups are none. Whoever runs a sequence begins it anew afterwards.
+    /// What enters products: takes `ids` in from an empty state, through a stretch of the program, and adds
+    /// to the sums of every matrix named what [`Moments`] says of the rows `[n, in]` that entered the product
+    /// with it there; the head is one of them, and look-ups are none. What the final norm gives stays until
+    /// the next call, if the head is among them. Whoever runs a sequence begins it anew afterwards.
     async fn moments(
         &mut self,
         ids: &[u32],
+        stretch: Stretch<'_>,
         matrices: &[MatrixId],
         moments: Moments,
         sums: &mut [Vec<f32>],

@@ -12,6 +12,7 @@ mod fisher;
 mod head;
 mod lookup;
 mod marks;
+mod passes;
 mod rows;
 mod statistics;
 mod windows;
@@ -20,8 +21,9 @@ pub use fisher::{Graded, part};
 pub use head::HeadStatistics;
 pub use lookup::{Probe, Probed, SUBSTITUTE, head_rows, in_basis, of_model as lookup_substitute};
 pub use marks::Marks;
+pub use passes::{Group, entered, groups, plan};
 pub use rows::{RowUse, mirrored, used_rows};
-pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions, entered, groups};
+pub use statistics::{BUDGET, Measured, Statistics, StatisticsOptions};
 pub use windows::{Sample, spaced, windows};
 
 use std::rc::Rc;

@@ -1,13 +1,14 @@
 //! What enters the products of a model while it reads a text.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
-use statepress_kernels::backend::{Moments, Runner};
-use statepress_kernels::program::{MatrixId, Op, Program};
+use statepress_kernels::backend::{Moments, Runner, Stretch};
+use statepress_kernels::program::MatrixId;
 
 use super::head::{HeadStatistics, HeadSums};
+use super::passes::{self, Group, entered, groups};
 use super::windows::{Sample, windows};
 use crate::EngineError;
 use crate::models::{Info, Loaded};
@@ -21,7 +22,8 @@ pub struct StatisticsOptions {
     /// Of how much text.
     pub sample: Sample,
     /// Bytes of sums held at a time: matrices that do not fit together are taken one group after the other,
-    /// each with its own pass over the windows. A matrix that is larger by itself is a group of its own.
+    /// each with its own pass over the windows. A matrix that is larger by itself is a group of its own. As
+    /// many bytes again may hold residual streams, with which a pass goes on where another one ended.
     pub budget: usize,
     /// Numbers of the table `[V, d]`, where [`HeadStatistics::covariance`] is wanted.
     pub covariance_of: Option<Rc<Vec<f32>>>,
@@ -53,12 +55,14 @@ pub struct Statistics<R: Runner> {
     runner: R,
     info: Rc<Info>,
     windows: Vec<Vec<u32>>,
-    groups: VecDeque<Vec<MatrixId>>,
+    groups: VecDeque<Group>,
     passes: usize,
     covariance_of: Option<Rc<Vec<f32>>>,
     /// Of the group at work.
     sums: Vec<Vec<f32>>,
     head: Option<HeadSums>,
+    /// The residual streams of the windows, where later groups begin.
+    streams: BTreeMap<usize, Vec<Vec<f32>>>,
     next: usize,
     ready: Vec<Measured>,
 }
@@ -76,7 +80,9 @@ impl<R: Runner> Statistics<R> {
         let windows = windows(ids, &options.sample, &info)?;
         let entered = entered(&info.program);
         let wanted: Vec<MatrixId> = wanted.iter().copied().filter(|id| entered.contains(id)).collect();
-        let groups = groups(&info.program, &wanted, options.budget);
+        let tokens: usize = windows.iter().map(Vec::len).sum();
+        let room = options.budget / (4 * tokens * info.program.hidden_size()).max(1);
+        let groups = passes::plan(&info.program, groups(&info.program, &wanted, options.budget), room);
         let passes = groups.len();
         let runner = model.runner(true)?;
         Ok(Self {
@@ -88,6 +94,7 @@ impl<R: Runner> Statistics<R> {
             covariance_of: options.covariance_of.clone(),
             sums: Vec::new(),
             head: None,
+            streams: BTreeMap::new(),
             next: 0,
             ready: Vec::new(),
         })
@@ -103,9 +110,10 @@ impl<R: Runner> Statistics<R> {
         self.windows.iter().map(Vec::len).sum()
     }
 
-    /// Bytes of the sums at work.
+    /// Bytes of the sums at work, and of the streams that are held.
     pub fn bytes(&self) -> u64 {
-        4 * self.sums.iter().map(Vec::len).sum::<usize>() as u64
+        let numbers = self.sums.iter().chain(self.streams.values().flatten()).map(Vec::len);
+        4 * numbers.sum::<usize>() as u64
     }
 
     /// What is ready, and was not taken before.
@@ -115,31 +123,45 @@ impl<R: Runner> Statistics<R> {
 
     /// Empty sums for the next group.
     fn begin(&mut self) {
-        let Some(group) = self.groups.front() else { return };
+        let Some(Group { matrices, .. }) = self.groups.front() else { return };
         let program = &self.info.program;
         let zeros = |id: &MatrixId| vec![0.0; Moments::Gram.len(program.matrix(*id).cols)];
-        self.sums = group.iter().map(zeros).collect();
-        let is_here = group.contains(&program.head.matrix);
-        // The numbers of the head are held as long as it takes, no longer.
-        let covariance_of = is_here.then(|| self.covariance_of.take()).flatten();
-        self.head = group.contains(&program.head.matrix).then(|| HeadSums::new(program, covariance_of));
+        self.sums = matrices.iter().map(zeros).collect();
+        if matrices.contains(&program.head.matrix) {
+            // The numbers of the head are held as long as it takes, no longer.
+            self.head = Some(HeadSums::new(program, self.covariance_of.take()));
+        }
     }
 
-    async fn window(&mut self, group: &[MatrixId]) -> Result<(), EngineError> {
+    async fn window(&mut self, group: &Group) -> Result<(), EngineError> {
         let ids = &self.windows[self.next];
-        self.runner.moments(ids, group, Moments::Gram, &mut self.sums).await?;
+        let (mut stream, mut ended) = (Vec::new(), 0);
+        for nodes in group.stretches.iter().cloned() {
+            let (begin, end) = (nodes.start, nodes.end);
+            if begin != ended
+                && let Some(held) = self.streams.get(&begin)
+            {
+                stream.clone_from(&held[self.next]);
+            }
+            let stretch = Stretch { nodes, stream: &mut stream };
+            self.runner.moments(ids, stretch, &group.matrices, Moments::Gram, &mut self.sums).await?;
+            let held = group.held.contains(&end).then(|| self.streams.entry(end).or_default());
+            if let Some(held) = held.filter(|held| held.len() == self.next) {
+                held.push(stream.clone());
+            }
+            ended = end;
+        }
         if let Some(head) = &mut self.head {
-            self.runner.restart();
-            self.runner.forward(ids, None).await?;
             head.add(&mut self.runner, ids.len()).await?;
         }
         Ok(())
     }
 
     /// Makes means of the sums of a group.
-    fn end(&mut self, group: &[MatrixId]) -> Result<(), EngineError> {
+    fn end(&mut self, group: &Group) -> Result<(), EngineError> {
+        self.streams.retain(|stop, _| group.held.contains(stop));
         let share = 1.0 / self.tokens() as f32;
-        for (&matrix, mut h) in group.iter().zip(std::mem::take(&mut self.sums)) {
+        for (&matrix, mut h) in group.matrices.iter().zip(std::mem::take(&mut self.sums)) {
             h.iter_mut().for_each(|sum| *sum *= share);
             if !h.iter().all(|x| x.is_finite()) {
                 let key = &self.info.program.matrix(matrix).key;
@@ -191,33 +213,4 @@ impl<R: Runner> Job for Statistics<R> {
         }
         Ok(self.ready)
     }
-}
-
-/// Matrices that something enters: all but those that are only looked up.
-pub fn entered(program: &Program) -> Vec<MatrixId> {
-    let products = program.nodes.iter().flat_map(|node| match &node.op {
-        Op::Linear(linear) => vec![linear.w],
-        Op::Experts(op) => {
-            let both = op.experts.iter().flat_map(|expert| [expert.up, expert.down]);
-            both.chain([op.router]).collect()
-        }
-        _ => Vec::new(),
-    });
-    products.chain([program.head.matrix]).collect()
-}
-
-/// Cuts matrices into groups whose sums fit a budget of bytes, in their order.
-pub fn groups(program: &Program, wanted: &[MatrixId], budget: usize) -> Vec<Vec<MatrixId>> {
-    let mut groups: Vec<Vec<MatrixId>> = Vec::new();
-    let mut held = 0;
-    for &id in wanted {
-        let bytes = 4 * Moments::Gram.len(program.matrix(id).cols);
-        if held + bytes > budget || groups.is_empty() {
-            groups.push(Vec::new());
-            held = 0;
-        }
-        held += bytes;
-        groups.last_mut().into_iter().for_each(|group| group.push(id));
-    }
-    groups
 }

@@ -10,6 +10,7 @@ mod fuse;
 mod op;
 mod small;
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use statepress_kernels::backend::Moments;
@@ -109,6 +110,7 @@ impl GpuNetwork {
     pub(crate) fn tapped<'a>(
         &'a self,
         places: &'a Places,
+        nodes: Range<usize>,
         taps: &'a [(MatrixId, u32)],
         moments: Moments,
     ) -> Vec<Part> {
@@ -116,14 +118,15 @@ impl GpuNetwork {
         list.fuses = false;
         list.taps = taps;
         list.moments = moments;
-        for at in 0..list.nodes.len() {
+        let is_last = nodes.end == list.nodes.len();
+        for at in nodes {
             if let Op::Linear(linear) = &list.nodes[at].op {
                 list.accumulate(linear.w, places.rows(linear.x), None);
             }
             list.op(at);
         }
         let head = self.program.head.matrix;
-        if taps.iter().any(|(id, _)| *id == head) {
+        if is_last && taps.iter().any(|(id, _)| *id == head) {
             let rows = list.final_norm();
             list.accumulate(head, rows, None);
         }

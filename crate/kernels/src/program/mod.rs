@@ -182,6 +182,15 @@ impl Program {
         known.contains(&self.head.x).then_some(begin)
     }
 
+    /// Nodes before which a pass can stop, and go on with the residual stream alone: the first, and those of [`Self::begin`], of
+    /// which the last may be behind all nodes, where the final norm follows.
+    pub fn stops(&self) -> Vec<usize> {
+        let between = (1..=self.n_layers()).filter_map(|layer| self.begin(layer));
+        let mut stops: Vec<usize> = [0].into_iter().chain(between).collect();
+        stops.dedup();
+        stops
+    }
+
     /// Whether a sequence's memory does not grow with it: there is a recurrence in the model.
     pub fn is_recurrent(&self) -> bool {
         self.states.iter().any(|state| state.name == "h")

@@ -1,5 +1,7 @@
 //! Running a program: one op after the other, over slots.
 
+use std::ops::Range;
+
 use statepress_kernels::Rows;
 use statepress_kernels::linear::{Scratch, linear};
 use statepress_kernels::ops::{attention, conv1d, gate, norm, scan, selective_scan, ssd};
@@ -17,34 +19,26 @@ pub(super) fn forward(
     ws: &mut Workspace,
     observer: Option<&mut dyn Observe>,
 ) {
-    ws.slots.resize_with(network.program.slots.widths().len(), Vec::new);
-    run_from(network, 0, ids, state, ws, observer);
+    stretch(network, 0..network.program.nodes.len(), &[], ids, state, ws, observer);
 }
 
-/// The same, beginning at a node that reads of all before it the residual stream alone; see [`Program::begin`].
-pub(super) fn resume(
+/// The same from one of [`Program::stops`] to another, given the residual stream before the first.
+pub(super) fn stretch(
     network: &CpuNetwork,
-    (begin, stream): (usize, &[f32]),
-    ids: &[u32],
-    state: &mut State,
-    ws: &mut Workspace,
-) {
-    let slots = &network.program.slots;
-    ws.slots.resize_with(slots.widths().len(), Vec::new);
-    stream.clone_into(&mut ws.slots[slots.of(network.program.hidden)]);
-    run_from(network, begin, ids, state, ws, None);
-}
-
-fn run_from(
-    network: &CpuNetwork,
-    begin: usize,
+    nodes: Range<usize>,
+    stream: &[f32],
     ids: &[u32],
     state: &mut State,
     ws: &mut Workspace,
     mut observer: Option<&mut dyn Observe>,
 ) {
     let program = &*network.program;
-    for (at, node) in program.nodes.iter().enumerate().skip(begin) {
+    ws.slots.resize_with(program.slots.widths().len(), Vec::new);
+    if nodes.start > 0 {
+        stream.clone_into(&mut ws.slots[program.slots.of(program.hidden)]);
+    }
+    let is_last = nodes.end == program.nodes.len();
+    for (at, node) in program.nodes.iter().enumerate().take(nodes.end).skip(nodes.start) {
         if let (Op::Norm { x, .. }, Some(observer)) = (&node.op, lent(&mut observer))
             && x.value == program.hidden
         {
@@ -55,6 +49,9 @@ fn run_from(
         if let Some(observer) = lent(&mut observer) {
             watch(program, node, ws, observer);
         }
+    }
+    if !is_last {
+        return;
     }
     let mut hidden = std::mem::take(&mut ws.hidden);
     let last = &ws.slots[program.slots.of(program.head.x)];

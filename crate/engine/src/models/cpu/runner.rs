@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
-use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling};
+use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling, Stretch};
 use statepress_kernels::linear::outer;
 use statepress_kernels::ops::softmax;
-use statepress_kernels::program::MatrixId;
+use statepress_kernels::program::{MatrixId, Program};
 
 use super::{CpuNetwork, Observe, State, Workspace, interpret};
 
@@ -34,7 +34,8 @@ impl CpuRunner {
     /// A forward pass over a sequence that begins at a node of the program, given the residual stream before it.
     pub fn resume(&mut self, begin: usize, stream: &[f32], ids: &[u32]) {
         self.restart();
-        interpret::resume(&self.network, (begin, stream), ids, &mut self.state, &mut self.workspace);
+        let nodes = begin..self.network.program.nodes.len();
+        interpret::stretch(&self.network, nodes, stream, ids, &mut self.state, &mut self.workspace, None);
     }
 
     fn take_in(&mut self, ids: &[u32], observer: Option<&mut dyn Observe>) {
@@ -93,12 +94,17 @@ impl Runner for CpuRunner {
     async fn moments(
         &mut self,
         ids: &[u32],
+        Stretch { nodes, stream }: Stretch<'_>,
         matrices: &[MatrixId],
         moments: Moments,
         sums: &mut [Vec<f32>],
     ) -> Result<(), BackendError> {
         self.restart();
-        self.take_in(ids, Some(&mut Sums { moments, matrices, sums }));
+        let Self { network, state, workspace, .. } = self;
+        let observer = &mut Sums { moments, matrices, sums };
+        interpret::stretch(network, nodes, stream, ids, state, workspace, Some(observer));
+        let Program { slots, hidden, .. } = &*network.program;
+        workspace.slots[slots.of(*hidden)].clone_into(stream);
         self.restart();
         Ok(())
     }
