@@ -225,7 +225,7 @@ impl Checkpoint {
         known: JsValue,
         fisher: JsValue,
     ) -> Result<SearchCostsJob> {
-        let options = CostsOptions { fast, coded, ..CostsOptions::default() };
+        let options = CostsOptions::new(fast, coded);
         let (read, judged) = (read.to_vec(), judged.to_vec());
         let calibration =
             Calibration { fisher: gradients(fisher)?, ..Calibration::new(on_cpu(model)?, &read) };

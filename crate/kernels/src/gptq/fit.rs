@@ -25,6 +25,9 @@ const TRIES: usize = 36;
 /// Sums of a search, so that additions are vector code and always in the same order.
 const LANES: usize = 8;
 
+/// After so many values the search looks whether it goes on with them.
+const LOOK: usize = 16;
+
 impl Fit {
     /// The scale of a group, as it is stored. `weights` are those of [`Self::Weighted`], one for each
     /// value. A group of zeros, or one whose scale cannot be stored, has scale 1 and rounds to 0; where no level is 0 it has next to none.
@@ -50,30 +53,52 @@ fn search(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>) -> f32
     let whole = absmax(values) / grid.largest();
     let (least, most) = SHARES;
     let share = |i: usize| least + (most - least) * (i as f32 / (TRIES - 1) as f32);
-    let (mut best, mut lowest) = (grid.nothing(), f32::INFINITY);
-    for share in [1.0].into_iter().chain((0..TRIES).map(share)) {
-        for sign in [1.0, -1.0] {
+    let (mut best, mut lowest, mut first) = (grid.nothing(), f32::INFINITY, 0);
+    // The largest before the smaller ones, which soon are seen to be worse. Of equals that counts which is first the other way round.
+    let shares = (0..TRIES).rev().map(|i| (1 + i, share(i)));
+    for (place, share) in [(0, 1.0)].into_iter().chain(shares) {
+        for (turn, sign) in [1.0, -1.0].into_iter().enumerate() {
             let scale = grid.store(sign * share * whole);
             if scale == 0.0 || (sign < 0.0 && !grid.is_signed()) {
                 continue;
             }
-            let error = error(grid, values, weights, scale);
-            if error < lowest {
-                (best, lowest) = (scale, error);
+            let (error, place) = (error(grid, values, weights, scale, lowest), 2 * place + turn);
+            if error < lowest || (error == lowest && place < first) {
+                (best, lowest, first) = (scale, error, place);
             }
         }
     }
     best
 }
 
-/// `sum_j v_j (x_j - x_hat_j)^2`.
-fn error(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>, scale: f32) -> f32 {
+/// `sum_j v_j (x_j - x_hat_j)^2`, or infinity as soon as that is seen to be more than `most`.
+fn error(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>, scale: f32, most: f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    for (n, values) in values.chunks(LOOK).enumerate() {
+        let weights = weights.map(|weights| &weights[n * LOOK..][..values.len()]);
+        add_error(grid, values, weights, scale, &mut sums);
+        // No error is less than 0, and no sum of them less than one of fewer.
+        if sums.iter().sum::<f32>() > most {
+            return f32::INFINITY;
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Adds the errors of some values.
+#[inline(always)]
+fn add_error(
+    grid: &impl Quantizer,
+    values: &[f32],
+    weights: Option<&[f32]>,
+    scale: f32,
+    sums: &mut [f32; LANES],
+) {
     let inverse = 1.0 / scale;
     let square = |x: f32, weight: f32| {
         let off = x - grid.nearest(x * inverse) * scale;
         weight * (off * off)
     };
-    let mut sums = [0.0; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     match weights {
         None => {
@@ -93,7 +118,6 @@ fn error(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>, scale: 
     for (n, &x) in rest.iter().enumerate() {
         sums[n] += square(x, weights.map_or(1.0, |weights| weights[from + n]));
     }
-    sums.iter().sum()
 }
 
 #[cfg(test)]
@@ -111,7 +135,7 @@ mod tests {
     fn an_outlier_is_clipped_where_that_costs_less() {
         let grid = Integers::new(Grid::Int3, ScaleType::Fp32);
         assert_eq!(Fit::Absmax.scale(&grid, &VALUES, &[]), 1.0);
-        let cost = |scale| error(&grid, &VALUES, None, scale);
+        let cost = |scale| error(&grid, &VALUES, None, scale, f32::INFINITY);
         let found = Fit::Mse.scale(&grid, &VALUES, &[]);
         assert!(cost(found) < cost(1.0) && found < 1.0);
         // Nothing meets the outlier, so it may go.
@@ -120,6 +144,38 @@ mod tests {
         let weighted = Fit::Weighted.scale(&grid, &VALUES, &weights);
         assert!(weighted <= 0.36 && weighted < found, "{weighted} {found}");
         assert_eq!(Fit::Weighted.scale(&grid, &VALUES, &[0.0; 11]), found);
+    }
+
+    #[test]
+    fn a_search_finds_the_first_of_the_least_of_all_errors() {
+        let mut random = 7u32;
+        let mut numbers = |n: usize| -> Vec<f32> {
+            let next = |random: &mut u32| {
+                *random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (*random >> 8) as f32 / 8_388_608.0 - 1.0
+            };
+            (0..n).map(|_| next(&mut random)).collect()
+        };
+        // Of coarse numbers many scales have the same error.
+        let coarse = |values: Vec<f32>| values.iter().map(|x| (x * 4.0).round() / 4.0).collect::<Vec<_>>();
+        let grid = Table::new(&tables::NF4, ScaleType::Fp16);
+        for n in [1, 7, 16, 40, 64, 100] {
+            for (values, weights) in [(numbers(n), numbers(n)), (coarse(numbers(n)), vec![1.0; n])] {
+                let weights: Vec<f32> = weights.iter().map(|x| x.abs()).collect();
+                let whole = absmax(&values);
+                let shares =
+                    (0..TRIES).map(|i| SHARES.0 + (SHARES.1 - SHARES.0) * (i as f32 / (TRIES - 1) as f32));
+                let (mut best, mut lowest) = (grid.nothing(), f32::INFINITY);
+                for share in [1.0].into_iter().chain(shares) {
+                    let scale = grid.store(share * whole);
+                    let error = error(&grid, &values, Some(&weights), scale, f32::INFINITY);
+                    if scale != 0.0 && error < lowest {
+                        (best, lowest) = (scale, error);
+                    }
+                }
+                assert_eq!(search(&grid, &values, Some(&weights)), best, "{values:?}");
+            }
+        }
     }
 
     /// `torch.quantile(VALUES.abs(), q)` in float32.

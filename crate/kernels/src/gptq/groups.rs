@@ -40,6 +40,23 @@ impl Groups {
         self.place(row, col) / self.group
     }
 
+    /// The scales of a column, row after row, without a division for each.
+    pub fn of_column(&self, row: usize, col: usize) -> impl Iterator<Item = usize> + use<> {
+        let (group, stride) = (self.group, self.place(1, 0));
+        let (scales, rest) = (stride / group, stride % group);
+        let (mut scale, mut within) = (self.of(row, col), self.place(row, col) % group);
+        std::iter::repeat_with(move || {
+            let here = scale;
+            scale += scales;
+            within += rest;
+            if within >= group {
+                within -= group;
+                scale += 1;
+            }
+            here
+        })
+    }
+
     /// Whether every scale belongs to one column of inputs.
     pub(super) fn is_by_column(&self) -> bool {
         self.transposed && self.rows.is_multiple_of(self.group)
@@ -91,6 +108,12 @@ mod tests {
                     }
                 }
                 assert_eq!(seen, cols);
+            }
+            for groups in [groups, Groups { transposed: true, ..groups }] {
+                for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
+                    let exact = (row..rows).map(|row| groups.of(row, col));
+                    assert!(groups.of_column(row, col).take(rows - row).eq(exact), "{groups:?} {row} {col}");
+                }
             }
         }
         let turned = Groups { rows: 12, cols: 5, group: 4, transposed: true };

@@ -262,9 +262,9 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
 
     /// Scales of a column, of every row.
     fn scales_of(&mut self, col: usize, scales: &[f32]) {
-        let (groups, first) = (self.groups, self.first);
+        let groups = self.groups.of_column(self.first, col).take(self.rows);
         self.work.scales.clear();
-        self.work.scales.extend((0..self.rows).map(|n| scales[groups.of(first + n, col)]));
+        self.work.scales.extend(groups.map(|group| scales[group]));
     }
 
     /// Rounds column by column, passing errors on.
@@ -417,15 +417,14 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
                 refitted.fill(*scale);
             }
         }
-        let mut change = 0.0;
-        for n in 0..rows {
-            let (best, was) = (moved[n], levels[n] * old[n]);
-            levels[n] = grid.nearest(best * (1.0 / refitted[n]));
-            let step = levels[n] * refitted[n] - was;
-            errors[n] -= step;
-            moved[n] = step;
-            change += f64::from(step * (h * step - 2.0 * pushed[n]));
+        // By itself, as vector code.
+        for (((moved, level), old), new) in moved.iter_mut().zip(levels).zip(&*old).zip(&*refitted) {
+            let was = *level * old;
+            *level = grid.nearest(*moved * (1.0 / new));
+            *moved = *level * new - was;
         }
-        change
+        errors.iter_mut().zip(&*moved).for_each(|(error, step)| *error -= step);
+        let change = |(step, pushed): (&f32, &f32)| f64::from(step * (h * step - 2.0 * pushed));
+        moved.iter().zip(pushed).map(change).sum()
     }
 }

@@ -68,28 +68,30 @@ fn products<G: Quantizer>(
         every(&chunk.work.errors, col, &mut errors);
     }
     let parts = groups.parts(phase);
-    let mut through = vec![0.0; cols * n];
+    let (mut through, mut sums) = (vec![0.0; cols * n], vec![0.0; n]);
     for &(g, from, to) in &parts {
         // q_g^T H of every row.
         through.fill(0.0);
         let h = Strided { values: &chunk.h()[from * cols..], stride: cols };
         let q = Strided { values: &levels[from * n..], stride: n };
         add((&mut through, n), h, q, to - from, [cols, n], Area::Whole);
-        for col in 0..cols {
-            let (through, errors) = (&through[col * n..][..n], &errors[col * n..][..n]);
-            for ((b, x), y) in b.chunks_exact_mut(count).zip(through).zip(errors) {
-                b[g] += f64::from(x * y);
-            }
-        }
+        add_columns(b.iter_mut().skip(g).step_by(count), &through, &errors, &mut sums);
         for &(h, from, to) in &parts {
-            for col in from..to {
-                let (through, levels) = (&through[col * n..][..n], &levels[col * n..][..n]);
-                for ((a, x), y) in a.chunks_exact_mut(count * count).zip(through).zip(levels) {
-                    a[g * count + h] += f64::from(x * y);
-                }
-            }
+            let cols = from * n..to * n;
+            let a = a.iter_mut().skip(g * count + h).step_by(count * count);
+            add_columns(a, &through[cols.clone()], &levels[cols], &mut sums);
         }
     }
+}
+
+/// Adds what two lists of columns make together to numbers that are far apart: in the meantime they lie side by side in `sums`.
+fn add_columns<'a>(to: impl Iterator<Item = &'a mut f64>, x: &[f32], y: &[f32], sums: &mut [f64]) {
+    let mut to: Vec<&mut f64> = to.take(sums.len()).collect();
+    sums.iter_mut().zip(&to).for_each(|(sum, to)| *sum = **to);
+    for (x, y) in x.chunks_exact(sums.len()).zip(y.chunks_exact(sums.len())) {
+        sums.iter_mut().zip(x).zip(y).for_each(|((sum, x), y)| *sum += f64::from(x * y));
+    }
+    to.iter_mut().zip(sums).for_each(|(to, sum)| **to = *sum);
 }
 
 /// Solves `A x = b` for symmetric A, with a little on its diagonal; `None` where that is not positive
