@@ -63,11 +63,7 @@ fn main() {
     let model = base.model().unwrap();
 
     let started = Instant::now();
-    let how = CostsOptions {
-        fast: has("--fast") || has("--tiny"),
-        coded: has("--coded"),
-        ..CostsOptions::default()
-    };
+    let how = CostsOptions::new(has("--fast") || has("--tiny"), has("--coded"));
     let steps = options.iter().find_map(|option| option.strip_prefix("--first=")).unwrap_or("[]");
     let first = format!(r#"{{"version":1,"name":"first","steps":{steps}}}"#);
     let first = Recipe::from_json(&first).unwrap_or_else(|error| panic!("{steps}: {error}"));

@@ -20,6 +20,7 @@ import {
 } from "../support/playground.mjs";
 
 const folder = scratch();
+const READER = fixture("../../examples/python/reader.py");
 const MAMBA = ["model.safetensors", "config.json"].map((name) => fixture(`families/mamba-default/${name}`));
 
 let session;
@@ -54,7 +55,12 @@ test("what no other tool has a place for is refused in words, and nothing of it 
   await page.selectOption("#limit", QUICK);
   await compress(page, "int8");
   assert.match(await page.textContent("#download"), /Download itera-tiny-int8\.safetensors/);
-  assert.match(await copyable(page, "Python"), /load_file\('itera-tiny-int8\.safetensors'\)/);
+  assert.match(await copyable(page, "Python"), /reader\.load\("itera-tiny-int8\.safetensors"\)/);
+  const reader = await downloaded(page, "#reader");
+  assert.equal(reader.name, "reader.py");
+  assert.equal(reader.bytes.toString(), readFileSync(READER, "utf8"));
+  await page.getByText("Read reader.py").click();
+  assert.match(await copyable(page, "reader.py"), /^def load\(path\):$/m);
   const writers = () => fetched.filter((path) => path.includes("/distill/"));
   assert.deepEqual(writers(), []);
 

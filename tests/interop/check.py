@@ -90,6 +90,28 @@ def plain_half(recipe, dtype):
     return f"{error:.1e}"
 
 
+def by_reader(name, *how):
+    """A file of our own layout as the state of a model of transformers, by the reader that is published with it."""
+    sys.path.insert(0, str(ROOT / "examples/python"))
+    import reader
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    out = WORK / f"{name}.{'.'.join(how)}.safetensors"
+    statepress("compress", FAMILIES / name, "-o", out, "--recipe", *how)
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(FAMILIES / name), attn_implementation="eager").eval()
+    left = model.load_state_dict(reader.state_dict(out), strict=False)
+    # A head that is the table is none of its own.
+    assert not left.unexpected_keys and set(left.missing_keys) <= {"lm_head.weight"}, left
+    model.tie_weights()
+    ids, _ = golden(name)
+    with torch.no_grad():
+        found = model(torch.tensor([[int(i) for i in ids]])).logits[0].numpy()
+    error = distance(found, ours_logits(out, ids))
+    assert error < FLOATS, error
+    return f"{error:.1e}"
+
+
 def likeness(found, expected):
     """The cosine of all logits."""
     return float((found * expected).sum() / ((found**2).sum() * (expected**2).sum()) ** 0.5)
@@ -260,6 +282,8 @@ for name in PLAIN:
 for name in ("mamba-default", "mamba2-groups", "llama-gqa", "falcon-h1"):
     CHECKS[f"bitsandbytes nf4 twice {name} in transformers"] = (packed, name, "nf4-double", "nf4")
     CHECKS[f"bitsandbytes int8 {name} in transformers"] = (packed, name, "int8", "LLM.int8")
+for name, *how in (("mamba-default", "nf4"), ("mamba-default", "int8", "--coded"), ("mamba2-groups", "int8"), ("llama-gqa", "nf4")):
+    CHECKS[f"our own layout {' '.join(how)} {name} by reader.py in transformers"] = (by_reader, name, *how)
 CHECKS["bitsandbytes by who chose the codes"] = (by_who_chose,)
 for name in GGUF:
     CHECKS[f"gguf {name} in llama.cpp"] = (gguf_floats, name, GELU if name.startswith("gpt2") else FLOATS)

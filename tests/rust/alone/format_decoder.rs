@@ -1,4 +1,4 @@
-//! The decoders in Python that `FORMAT.md` shows, run on what we write: the same numbers to the last bit, for
+//! The reader in Python that the layout is published with, run on what we write: the same numbers to the last bit, for
 //! every encoding, and the same codes of every stream. Needs a Python with numpy: `STATEPRESS_PYTHON`, else
 //! `python3` where it has one.
 
@@ -18,7 +18,7 @@ use statepress_tests::yardstick::recipe;
 
 /// Reads paths, writes every tensor of each as float32: a line with its name and shape, then the numbers.
 const MAIN: &str = r#"
-import sys
+from reader import *
 np.seterr(over="ignore")  # float64 beyond float32
 for path in sys.stdin.read().splitlines():
     with open(path + ".numbers", "wb") as out:
@@ -36,14 +36,6 @@ fn python() -> Option<PathBuf> {
     numpy.is_ok_and(|status| status.success()).then(|| "python3".into())
 }
 
-/// The Python of a section of `FORMAT.md`.
-fn decoder(section: &str) -> String {
-    let text = std::fs::read_to_string(fixture("../../crate/formats/FORMAT.md")).unwrap();
-    let (_, rest) = text.split_once(&format!("\n## {section}\n")).unwrap();
-    let (_, rest) = rest.split_once("```python\n").unwrap();
-    rest.split_once("```").unwrap().0.to_string()
-}
-
 /// A folder for the files of one test.
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
@@ -52,8 +44,11 @@ fn folder(name: &str) -> PathBuf {
 }
 
 /// Runs a program that reads lines.
-fn run_python(python: &Path, program: String, lines: &[String]) {
-    let mut child = Command::new(python).arg("-c").arg(program).stdin(Stdio::piped()).spawn().unwrap();
+fn run_python(python: &Path, program: &str, lines: &[String]) {
+    let reader = fixture("../../examples/python");
+    let mut command = Command::new(python);
+    command.env("PYTHONPATH", reader).env("PYTHONDONTWRITEBYTECODE", "1").args(["-c", program]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
     assert!(child.wait().unwrap().success(), "{}: the decoder failed", python.display());
 }
@@ -196,7 +191,7 @@ fn python_reads_what_we_write_to_the_last_bit() {
     assert!(in_classes > 5, "{in_classes} tensors with classes of rows");
     assert!(coded(&folder.join("stepped.safetensors")) > 2, "steps are worth coding");
     let paths: Vec<_> = files.iter().map(|(_, path)| path.display().to_string()).collect();
-    run_python(&python, decoder("A decoder in Python") + &decoder("Entropy-coded codes") + MAIN, &paths);
+    run_python(&python, MAIN, &paths);
     let compared: usize = files.iter().map(|(what, path)| compare(what, path)).sum();
     let coded: usize = files.iter().map(|(_, path)| coded(path)).sum();
     std::fs::remove_dir_all(&folder).unwrap();
@@ -250,7 +245,7 @@ fn compare(what: &str, path: &Path) -> usize {
 
 /// Reads paths with rows and columns, writes the codes of each stream; those that are damaged have to be refused.
 const MAIN_OF_STREAMS: &str = r#"
-import sys
+from reader import *
 for line in sys.stdin.read().splitlines():
     rows, columns, path = line.split(" ", 2)
     stream = open(path, "rb").read()
@@ -287,7 +282,7 @@ fn python_reads_entropy_coded_codes() {
         std::fs::write(&path, encode(codes, *rows, *cols).unwrap()).unwrap();
         lines.push(format!("{rows} {cols} {}", path.display()));
     }
-    run_python(&python, decoder("Entropy-coded codes") + MAIN_OF_STREAMS, &lines);
+    run_python(&python, MAIN_OF_STREAMS, &lines);
     for (at, (rows, cols, codes)) in matrices.iter().enumerate() {
         let found = std::fs::read(folder.join(format!("{at}.codes"))).unwrap();
         let expected: Vec<u8> = codes.iter().flat_map(|code| code.to_le_bytes()).collect();

@@ -179,8 +179,9 @@ function offsetOf(checkpoint: Opened, { comparison, byText, other }: Run): numbe
 
 /** How Python reads the file. NumPy has no bfloat16, PyTorch has. */
 export function loadCommand(run: RecipeRun): string {
-  const library = run.report.precisions.some(({ precision }) => precision === "bf16") ? "torch" : "numpy";
-  return `python -c "from safetensors.${library} import load_file; print({k: v.shape for k, v in load_file('${run.file.name}').items()})"`;
+  return `import reader
+
+weights = reader.load(${JSON.stringify(run.file.name)})  # arrays of numpy by their names; reader.state_dict for PyTorch`;
 }
 
 function pathOf({ place, path, weights }: Source): string {

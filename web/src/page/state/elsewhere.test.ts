@@ -54,7 +54,7 @@ test("what loads it is shown for each, and no prompt does harm in it", () => {
   expect(loadingOf(checkpoint("itera-lite"), run, as("plain")).text).toContain(
     'load_file("model-nf4/model.safetensors")',
   );
-  expect(loadingOf(mamba, run, as("safetensors")).text).toContain("load_file('model-nf4.safetensors')");
+  expect(loadingOf(mamba, run, as("safetensors")).text).toContain('reader.load("model-nf4.safetensors")');
 });
 
 test("the command line writes that format by the same recipe", () => {

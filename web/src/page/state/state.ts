@@ -187,7 +187,7 @@ export interface Work {
 /** What a search is for: a size, or a loss in percent. */
 export interface Wanted {
   target: { ratio: number } | { maxLoss: number };
-  /** A third of the time, and less exact. */
+  /** A fraction of the passes over the text, and less exact. */
   fast: boolean;
   /** Codes are entropy-coded in the file. */
   coded: boolean;
