@@ -221,6 +221,13 @@ fn taps_of_every_family_are_the_cpus() {
                 block_on(cpu.moments(&ids, stretch(&mut streams.0), &matrices, moments, &mut exact)).unwrap();
                 block_on(gpu.moments(&ids, stretch(&mut streams.1), &matrices, moments, &mut found)).unwrap();
                 assert_close(&sample.name, &streams.1, &streams.0, TOLERANCE);
+                // What the final norm gives stays.
+                if nodes.end == end {
+                    let mut hidden = (Vec::new(), Vec::new());
+                    block_on(cpu.hidden(0..ids.len(), &mut hidden.0)).unwrap();
+                    block_on(gpu.hidden(0..ids.len(), &mut hidden.1)).unwrap();
+                    assert_close(&sample.name, &hidden.1, &hidden.0, TOLERANCE);
+                }
             }
             for (id, (found, exact)) in matrices.iter().zip(found.iter().zip(&exact)) {
                 let what = format!("{} {moments:?} {}", sample.name, program.matrix(*id).key);
