@@ -420,6 +420,174 @@ fn what_bitsandbytes_cannot_hold_is_told_by_name() {
     assert!(!skipped.iter().any(|name| name.as_str().unwrap().contains("in_proj")), "{skipped:?}");
 }
 
+fn compressed_tensors(checkpoint: &Checkpoint) -> Result<(Exported, Vec<u8>), statepress::Error> {
+    export(checkpoint, &ExportTarget::CompressedTensors(PlainOptions::default()))
+}
+
+/// The `quantization_config` of a `config.json`.
+fn quantization(config: &str) -> serde_json::Value {
+    serde_json::from_str::<serde_json::Value>(config).unwrap()["quantization_config"].take()
+}
+
+/// What `transformers` wrote itself, with compressed-tensors: opened and written again it has the same keys and bytes.
+#[test]
+fn weights_of_compressed_tensors_are_written_as_transformers_writes_them() {
+    let names = |patterns: &[&str]| serde_json::json!(patterns);
+    let mamba = ["lm_head", r"re:.*\.dt_proj$", r"re:.*\.out_proj$"];
+    for (name, schemes, ignore, findings) in [
+        ("llama_packed", 3, &["lm_head"][..], &["several-schemes"][..]),
+        ("llama_shifted", 1, &["lm_head"], &["zero-points"]),
+        ("mamba_packed", 1, &mamba, &[]),
+    ] {
+        let folder = fixture(&format!("cases/quantized/{name}"));
+        let (exported, bytes) = compressed_tensors(&open_folder(&folder)).unwrap();
+        assert_eq!(exported.report.file_bytes, bytes.len() as u64);
+        assert_eq!(told(&exported), findings, "{name}");
+        let (found, expected) = (Golden::new(&bytes), Golden::open(&folder.join("model.safetensors")));
+        let sorted = |golden: &Golden| {
+            let mut names = golden.names();
+            names.sort();
+            names
+        };
+        assert_eq!(sorted(&found), sorted(&expected), "{name}");
+        for key in sorted(&expected) {
+            assert_eq!(found.shape(&key), expected.shape(&key), "{name}: {key}");
+            assert_eq!(found.bytes(&key), expected.bytes(&key), "{name}: {key}");
+        }
+        let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let [found, expected] = [&exported.config.unwrap(), &text].map(|text| quantization(text));
+        for field in ["quant_method", "format", "quantization_status"] {
+            assert_eq!(found[field], expected[field], "{name}: {field}");
+        }
+        assert_eq!(found["ignore"], names(ignore), "{name}");
+        let groups = |config: &serde_json::Value| {
+            let groups = config["config_groups"].as_object().unwrap().values();
+            let mut weights: Vec<String> = groups.map(|group| group["weights"].to_string()).collect();
+            weights.sort();
+            weights
+        };
+        assert_eq!((groups(&found), groups(&found).len()), (groups(&expected), schemes), "{name}");
+    }
+}
+
+/// Every family that `transformers` knows: opened again, the file computes what it was made of does, to the bit.
+#[test]
+fn what_is_written_for_compressed_tensors_computes_the_same() {
+    let recipe = |rules: &str, more: &str| {
+        let json = format!(
+            r#"{{"version":1,"name":"t","steps":[{{"quantize":{{"rules":[{rules}],"otherwise":"fp32"{more}}}}}]}}"#
+        );
+        Recipe::from_json(&json).unwrap()
+    };
+    let all = |precision: &str| format!(r#"{{"match":"*","precision":"{precision}"}}"#);
+    let groups = |scale: &str| format!(r#","groups":{{"group":16,"scale":"{scale}"}}"#);
+    let recipes = [
+        (recipe(&all("int4"), r#","int4":{"group":16}"#), 4),
+        (recipe(&all("int4"), r#","int4":{"group":32,"scale":"fp32"}"#), 4),
+        (recipe(&all("int8"), r#","int8":{"granularity":"row","clip":"minmax"}"#), 8),
+        (recipe(&all("int8"), r#","int8":{"granularity":"tensor","clip":"minmax"}"#), 8),
+        (recipe(&all("int6"), &groups("fp16")), 6),
+        (recipe(&all("int5"), &groups("log8")), 5),
+        (recipe(&all("int3"), &groups("fp32")), 3),
+        (recipe(&all("int2"), &groups("fp16")), 2),
+        (
+            recipe(
+                r#"{"match":"*in_proj*","precision":"int3"},{"match":"*q_proj*","precision":"int3"},{"match":"*","precision":"int8"}"#,
+                &groups("fp16"),
+            ),
+            8,
+        ),
+    ];
+    let (mut packed, mut families) = (vec![0; recipes.len()], std::collections::BTreeSet::new());
+    for sample in samples().iter().filter(|sample| sample.golden.is_some()) {
+        let base = open_folder(&sample.folder);
+        for (at, (recipe, bits)) in recipes.iter().enumerate() {
+            let compressed = compressed(&base, recipe);
+            let (exported, bytes) = match compressed_tensors(&compressed) {
+                Ok(written) => written,
+                Err(error) => {
+                    let error = error.to_string();
+                    let told = [
+                        "transformers is what loads",
+                        "no linear layer of the model is one that compressed-tensors stores",
+                        "its layers are stored the other way round",
+                    ];
+                    let gpt2 = sample.name.starts_with("gpt2");
+                    let why = told.iter().position(|told| error.contains(told));
+                    assert!(why.is_some_and(|why| (why == 2) == gpt2), "{}: {error}", sample.name);
+                    continue;
+                }
+            };
+            let config = exported.config.unwrap();
+            let again = Checkpoint::open(bytes, OpenOptions::default().config_text(&config)).unwrap();
+            let tensors = &exported.report.tensors;
+            packed[at] += tensors.iter().filter(|it| it.dtype == format!("int{bits}")).count();
+            let is_float =
+                |name: &str| name.contains("router") || name.contains("dt_proj") || name.contains("head");
+            assert!(tensors.iter().all(|it| !is_float(&it.name) || it.dtype == "F32"), "{}", sample.name);
+            families.insert(base.inspection().family.name().to_string());
+            let ids: Vec<u32> = (0..9).map(|at| at * 5 % sample.vocab as u32).collect();
+            let logits = |of: &Checkpoint| {
+                let model = of.model().unwrap_or_else(|error| panic!("{}: {error}", sample.name));
+                let all = pollster::block_on(sequence_logits(&model, &ids)).unwrap();
+                let rows = all.chunks(all.len() / ids.len());
+                rows.flat_map(|row| row[..sample.vocab].to_vec()).collect::<Vec<f32>>()
+            };
+            assert_close(&format!("{}, {at}", sample.name), &logits(&again), &logits(&compressed), 0.0);
+        }
+    }
+    assert!(packed.iter().all(|&count| count > 30) && families.len() >= 10, "{packed:?}, {families:?}");
+}
+
+#[test]
+fn what_compressed_tensors_cannot_hold_is_told_by_name() {
+    let refusal = |of: &Checkpoint| compressed_tensors(of).err().unwrap().to_string();
+    let base = family("mamba-default");
+    let error = refusal(&base);
+    assert!(error.contains("compress it by a recipe that makes such, as int4 and int8 do"), "{error}");
+    let error = refusal(&compressed(&base, &recipes::find("nf4").unwrap()));
+    let first =
+        "backbone.layers.0.mixer.in_proj.weight: nf4 is codes of a table, and whole numbers are packed";
+    assert!(error.contains(first), "{error}");
+    let unknown = Checkpoint::open_path(demo(), OpenOptions::default()).unwrap();
+    assert!(refusal(&unknown).contains("the family itera-lite is none of transformers'"));
+
+    // Each layer in its own width; of what has to be floats, why.
+    let mixed = r#"{"version":1,"name":"t","steps":[{"quantize":{"rules":[{"match":"*.0.*in_proj*","precision":"int4"},
+        {"match":"*in_proj*","precision":"int8"},{"match":"*.0.*x_proj*","precision":"nf4"},
+        {"match":"*.1.*x_proj*","precision":"int3"},{"match":"*out_proj*","precision":"int8"},
+        {"match":"*embeddings*","precision":"int8"}],"otherwise":"fp32","groups":{"group":128}}}]}"#;
+    let (exported, bytes) =
+        compressed_tensors(&compressed(&base, &Recipe::from_json(mixed).unwrap())).unwrap();
+    let floats: Vec<&str> = exported
+        .report
+        .findings
+        .iter()
+        .filter(|it| it.code == "coded-before")
+        .map(|it| it.message.as_str())
+        .collect();
+    for (why, name) in [
+        ("as transformers initializes them as it loads", "backbone.layers.2.mixer.out_proj.weight"),
+        ("as nf4 is codes of a table", "backbone.layers.0.mixer.x_proj.weight"),
+        ("as compressed-tensors packs linear layers alone", "backbone.embeddings.weight"),
+    ] {
+        let is_told = |message: &&&str| message.contains(why) && message.contains(name);
+        assert_eq!(floats.iter().filter(is_told).count(), 1, "{why}: {floats:#?}");
+        assert_eq!(Golden::new(&bytes).shape(name).len(), 2);
+    }
+    let told = quantization(&exported.config.unwrap());
+    let targets: Vec<&serde_json::Value> =
+        told["config_groups"].as_object().unwrap().values().map(|group| &group["targets"]).collect();
+    let mixer = |layer: u32, name: &str| format!("backbone.layers.{layer}.mixer.{name}");
+    let eights = [mixer(1, "in_proj"), mixer(2, "in_proj")];
+    for expected in [vec![mixer(1, "x_proj")], vec![mixer(0, "in_proj")], eights.to_vec()] {
+        assert!(targets.contains(&&serde_json::json!(expected)), "{expected:?}: {targets:?}");
+    }
+    let [zero, two] = [0, 2].map(|layer| mixer(layer, "x_proj"));
+    let ignore = serde_json::json!(["lm_head", r"re:.*\.dt_proj$", r"re:.*\.out_proj$", zero, two]);
+    assert_eq!(told["ignore"], ignore);
+}
+
 #[test]
 fn a_tokenizer_becomes_the_vocabulary_of_the_header() {
     let tokenizer = |pre: &str| {
