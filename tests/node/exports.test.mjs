@@ -1,5 +1,5 @@
 // Files for other tools, as the command line and the library write them: what is there, what is refused, what is left behind.
-// What is in them is held by tests/rust/exports.rs, and that the tools compute the same by tests/interop.
+// What is in them is held by tests/rust/exports.rs and packed_exports.rs, and that the tools compute the same by tests/interop.
 
 import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
