@@ -29,6 +29,26 @@ CODED = {
     "nf4-double": {"nf4": {"block": 64, "doubleQuant": True}},
     "int8": {"int8": {"granularity": "row", "clip": "minmax"}},
 }
+# Whole numbers: layers alike, and each in its own width.
+EIGHT = {"int8": ([("*", "int8")], {"int8": {"granularity": "row", "clip": "minmax"}})}
+WHOLE = EIGHT | {
+    "int4": ([("*", "int4")], {"int4": {"group": 16}}),
+    "int3": ([("*", "int3")], {"groups": {"group": 16}}),
+    "mixed": (
+        [("*.0.*", "int8"), ("*in_proj*", "int5"), ("*o_proj*", "int6"), ("*_proj*", "int4"), ("*_linear*", "int4")],
+        {"int4": {"group": 16}, "groups": {"group": 16, "scale": "log8"}},
+    ),
+}
+# Families of which a fixture has rows of whole groups, and sizes that have such for the others.
+GROUPED = "mamba-default mamba-original falcon-mamba llama-gqa granite-dense bamba jamba-dense".split()
+LAYERS = {"vocab_size": 64, "hidden_size": 64, "num_hidden_layers": 2, "initializer_range": 0.2}
+HEADS = {"intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
+MADE = {
+    "mamba2.made": {"num_heads": 8, "head_dim": 16, "n_groups": 2, "state_size": 16},
+    "qwen2.made": HEADS,
+    "qwen3.made": HEADS | {"head_dim": 16},
+    "falcon_h1.made": HEADS | {"mamba_d_ssm": 128, "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "head_dim": 16},
+}
 TYPES = "F16 BF16 Q8_0 Q6_K Q5_K Q5_1 Q5_0 Q4_K Q4_1 Q4_0 IQ4_NL".split()
 
 
@@ -55,14 +75,14 @@ def distance(a, b):
     return float((abs(a - b) / (1 + abs(b))).max())
 
 
-def transformers(folder, ids, dtype="float32"):
+def transformers(folder, ids, dtype="float32", **loading):
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(1)
     kind = getattr(torch, dtype) if dtype else None
     model, told = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=kind, attn_implementation="eager", output_loading_info=True
+        folder, dtype=kind, attn_implementation="eager", output_loading_info=True, **loading
     )
     odd = {what: keys for what, keys in told.items() if keys}
     assert not odd, f"transformers says {odd}"
@@ -134,6 +154,47 @@ def packed(name, recipe, dtype):
     # LLM.int8 rounds what enters a product to eight bits as well.
     assert like > 0.98 if dtype == "LLM.int8" else error < FLOATS, (error, like)
     return f"{len(codes)} weights, {error:.1e}, cosine of logits {like:.5f}"
+
+
+def whole(name, recipes):
+    """Codes as compressed-tensors loads them, against our own run of the same codes. They become floats in the first forward pass (what
+    `run_compressed=True` is, too); `dequantize=True` is only right where all layers are packed alike."""
+    from transformers import CompressedTensorsConfig
+
+    folder, ids = (made(name), range(3, 43)) if name in MADE else (FAMILIES / name, golden(name)[0])
+    told = []
+    for recipe in recipes:
+        file = WORK / f"whole-{recipe}.json"
+        rules, more = WHOLE[recipe]
+        quantize = {"rules": [{"match": match, "precision": precision} for match, precision in rules], "otherwise": "fp32", **more}
+        file.write_text(json.dumps({"version": 1, "name": recipe, "steps": [{"quantize": quantize}]}))
+        out, report = export(name, folder, "compressed-tensors", file)
+        codes = [tensor["dtype"] for tensor in report["exported"]["tensors"] if tensor["dtype"].startswith("int")]
+        assert recipe in codes or recipe == "mixed", codes
+        ways = len(json.loads((out / "config.json").read_text())["quantization_config"]["config_groups"])
+        assert ways > 1 or recipe != "mixed", ways
+        ours = ours_logits(out, ids)
+        error = distance(transformers(out, ids)[:, : ours.shape[1]], ours)
+        assert error < FLOATS, (recipe, error)
+        told.append(f"{recipe} {len(codes)} weights {error:.1e}")
+        if ways == 1:
+            dequantized = transformers(out, ids, quantization_config=CompressedTensorsConfig(dequantize=True))
+            # In the type of the scales, which may be of sixteen bits.
+            like = likeness(dequantized[:, : ours.shape[1]], ours)
+            assert like > 0.999, (recipe, like)
+            told.append(f"dequantized cosine {like:.6f}")
+    return ", ".join(told)
+
+
+def made(name):
+    """A model that nobody trained, with rows of whole groups."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(6)
+    folder = WORK / name
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(name.removesuffix(".made"), **LAYERS, **MADE[name])).save_pretrained(folder)
+    return folder
 
 
 def by_who_chose():
@@ -284,6 +345,8 @@ for name in ("mamba-default", "mamba2-groups", "llama-gqa", "falcon-h1"):
     CHECKS[f"bitsandbytes int8 {name} in transformers"] = (packed, name, "int8", "LLM.int8")
 for name, *how in (("mamba-default", "nf4"), ("mamba-default", "int8", "--coded"), ("mamba2-groups", "int8"), ("llama-gqa", "nf4")):
     CHECKS[f"our own layout {' '.join(how)} {name} by reader.py in transformers"] = (by_reader, name, *how)
+for name in [name for name in PLAIN if not name.startswith("gpt2") and "." not in name] + list(MADE):
+    CHECKS[f"compressed-tensors {name} in transformers"] = (whole, name, WHOLE if name in [*GROUPED, *MADE] else EIGHT)
 CHECKS["bitsandbytes by who chose the codes"] = (by_who_chose,)
 for name in GGUF:
     CHECKS[f"gguf {name} in llama.cpp"] = (gguf_floats, name, GELU if name.startswith("gpt2") else FLOATS)

@@ -257,7 +257,7 @@ test("compressed checkpoints are saved to a path, a Blob and a stream: the same 
   await refused(
     compressed.save(join(folder, "x"), { format: "onnx" }),
     "bad-option",
-    /safetensors, plain, bitsandbytes, gguf/,
+    /safetensors, plain, bitsandbytes, compressed-tensors, gguf/,
   );
   await refused(checkpoint.save(join(folder, "x")), "unsupported");
   assert.deepEqual(

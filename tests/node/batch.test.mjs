@@ -233,7 +233,7 @@ test("wrong usage is 2, before anything is done", async () => {
     [/either --shard or --shard-env/, "--shard", "0/1", "--shard-env", "X"],
     [/--limit needs --compare/, "--limit", "3"],
     [/either --compare or --compare-ids/, "--compare", HELDOUT, "--compare-ids", HELDOUT],
-    [/--format is safetensors, plain or bitsandbytes/, "--format", "gguf", "--compare", HELDOUT],
+    [/--format is safetensors, plain, bitsandbytes or compressed-tensors/, "--format", "gguf", "--compare", HELDOUT],
     [/--compare is read for every file, and standard input can be read once/, "--compare", "-"],
     [/--calibrate is read for every file/, "--calibrate", "-"],
     [/--gguf-type goes with --format gguf/, "--gguf-type", "Q8_0"],

@@ -106,10 +106,13 @@ test("a name that promises another format is refused, and says what is written",
   const here = scratch();
   for (const name of ["x.gguf", "x.pt", "x.onnx", "x.PTH", "x.bin", "x.npz"]) {
     const error = await refused(/would hold safetensors: name it .*x\.safetensors/, join(here, name), "--force");
-    assert.deepEqual([error.code, error.allowed], ["bad-option", ["safetensors", "plain", "bitsandbytes", "gguf"]]);
+    assert.deepEqual(
+      [error.code, error.allowed],
+      ["bad-option", ["safetensors", "plain", "bitsandbytes", "compressed-tensors", "gguf"]],
+    );
   }
   await refused(
-    /--format is 'onnx'; allowed: safetensors, plain, bitsandbytes, gguf/,
+    /--format is 'onnx'; allowed: safetensors, plain, bitsandbytes, compressed-tensors, gguf/,
     join(here, "x.onnx"),
     "--format",
     "onnx",

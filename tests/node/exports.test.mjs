@@ -1,5 +1,5 @@
 // Files for other tools, as the command line and the library write them: what is there, what is refused, what is left behind.
-// What is in them is held by tests/rust/exports.rs, and that the tools compute the same by tests/interop.
+// What is in them is held by tests/rust/exports.rs and packed_exports.rs, and that the tools compute the same by tests/interop.
 
 import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -66,7 +66,7 @@ test("gguf goes to standard output and through the library, too", async () => {
   });
   await assert.rejects(checkpoint.save("blob", { format: "onnx" }), {
     code: "bad-option",
-    message: /plain, bitsandbytes, gguf/,
+    message: /plain, bitsandbytes, compressed-tensors, gguf/,
   });
   await assert.rejects(checkpoint.save("blob", { format: "plain" }), { code: "bad-input", message: /folder/ });
   const signal = AbortSignal.abort();
@@ -148,6 +148,50 @@ test("bitsandbytes is a folder whose linear layers keep their codes", async () =
     "--format",
     "bitsandbytes",
   );
+  assert.ok(!existsSync(join(folder, "x")));
+});
+
+test("compressed-tensors is a folder whose layers keep their codes, each in its own width", async () => {
+  const out = join(folder, "whole");
+  const recipe = join(folder, "mixed.json");
+  const rules = [
+    { match: "*in_proj*", precision: "int4" },
+    { match: "*_proj*", precision: "int8" },
+  ];
+  writeFileSync(
+    recipe,
+    JSON.stringify({ version: 1, name: "mixed", steps: [{ quantize: { rules, otherwise: "fp32" } }] }),
+  );
+  const result = await done(MAMBA, "-o", out, "--recipe", recipe, "--format", "compressed-tensors");
+  assert.equal(result.exported.format, "compressed-tensors");
+  const types = Object.fromEntries(result.exported.tensors.map(({ name, dtype }) => [name, dtype]));
+  assert.deepEqual(
+    ["in_proj", "x_proj", "out_proj"].map((it) => types[`backbone.layers.0.mixer.${it}.weight`]),
+    ["int4", "int8", "F32"],
+  );
+  const kept = result.exported.findings.filter(({ code }) => code === "coded-before").map(({ message }) => message);
+  assert.match(kept.join("\n"), /as transformers initializes them as it loads.*layers\.0\.mixer\.out_proj/);
+  const { quantization_config: says } = JSON.parse(readFileSync(join(out, "config.json")));
+  const targets = Object.values(says.config_groups).map((group) => [group.weights.num_bits, ...group.targets]);
+  assert.deepEqual(targets, [
+    [4, "re:.*\\.in_proj$"],
+    [8, "re:.*\\.x_proj$"],
+  ]);
+  // What is opened again has the codes that a file of ours has.
+  const ours = join(folder, "whole.safetensors");
+  await done(MAMBA, "-o", ours, "--recipe", recipe);
+  const [a, b] = [await open(out), await open(ours)];
+  const compared = await compare(a, b, { ids: Array.from({ length: 300 }, (_, i) => (i * 7) % 64), backend: "cpu" });
+  assert.equal(compared.kl.max, 0);
+  a.dispose();
+  b.dispose();
+  for (const [model, asked, code, words] of [
+    [MAMBA, "nf4", "bad-option", /in_proj\.weight: nf4 is codes of a table.*int4 and int8/s],
+    [DEMO, "int4", "unknown-model", /itera-lite is none of transformers'/],
+    [fixture("families/gpt2"), "int4", "unknown-model", /stored the other way round/],
+  ]) {
+    await fails(code, words, model, "-o", join(folder, "x"), "--recipe", asked, "--format", "compressed-tensors");
+  }
   assert.ok(!existsSync(join(folder, "x")));
 });
 

@@ -11,9 +11,11 @@ use statepress_tests::families::samples;
 use statepress_tests::files::{demo, fixture, open_folder};
 use statepress_tests::gguf::Gguf;
 use statepress_tests::golden::{Golden, assert_close};
-use statepress_tests::gpu::compressed;
 
-fn export(checkpoint: &Checkpoint, target: &ExportTarget) -> Result<(Exported, Vec<u8>), statepress::Error> {
+pub(crate) fn export(
+    checkpoint: &Checkpoint,
+    target: &ExportTarget,
+) -> Result<(Exported, Vec<u8>), statepress::Error> {
     let sink = MemorySink::default();
     let exported = run(checkpoint.export(target, Box::new(sink.clone()))?, |_| {})?;
     Ok((exported, sink.take()))
@@ -24,7 +26,7 @@ fn gguf(kind: Option<GgmlType>) -> ExportTarget {
 }
 
 /// A family's checkpoint.
-fn family(name: &str) -> Checkpoint {
+pub(crate) fn family(name: &str) -> Checkpoint {
     open_folder(&fixture(&format!("families/{name}")))
 }
 
@@ -33,7 +35,7 @@ fn refusal(name: &str) -> String {
 }
 
 /// The codes of the findings of an export.
-fn told(exported: &Exported) -> Vec<&str> {
+pub(crate) fn told(exported: &Exported) -> Vec<&str> {
     exported.report.findings.iter().map(|finding| finding.code.as_str()).collect()
 }
 
@@ -271,153 +273,6 @@ fn plain_files_of_codes_are_the_floats_that_they_stand_for() {
             }]
         );
     }
-}
-
-fn bitsandbytes(checkpoint: &Checkpoint) -> Result<(Exported, Vec<u8>), statepress::Error> {
-    export(checkpoint, &ExportTarget::Bitsandbytes(PlainOptions::default()))
-}
-
-/// What `transformers` wrote itself, with bitsandbytes: opened and written again it is the same file.
-#[test]
-fn weights_of_bitsandbytes_are_written_as_transformers_writes_them() {
-    for (name, skipped) in [
-        ("mamba_nf4", &["dt_proj", "lm_head"][..]),
-        ("llama_int8", &["lm_head"]),
-        ("llama_nf4", &["lm_head"]),
-    ] {
-        let folder = fixture(&format!("cases/quantized/{name}"));
-        let (exported, bytes) = bitsandbytes(&open_folder(&folder)).unwrap();
-        assert_eq!(exported.report.file_bytes, bytes.len() as u64);
-        let (found, expected) = (Golden::new(&bytes), Golden::open(&folder.join("model.safetensors")));
-        // Maxima that are codes of another table than ours are read as numbers, and written so.
-        let double = name == "llama_nf4";
-        let sorted = |golden: &Golden| {
-            let mut names = golden.names();
-            names.retain(|name| !(double && name.contains(".nested_")));
-            names.sort();
-            names
-        };
-        assert_eq!(sorted(&found), sorted(&expected), "{name}");
-        for key in sorted(&expected) {
-            if key.ends_with(".quant_state.bitsandbytes__nf4") {
-                let state = |golden: &Golden| -> serde_json::Value {
-                    serde_json::from_slice(&golden.bytes(&key)).unwrap()
-                };
-                let (found, expected) = (state(&found), state(&expected));
-                for (field, value) in found.as_object().unwrap() {
-                    assert_eq!(expected[field], *value, "{name}: {key}: {field}");
-                }
-                assert!(double || found == expected, "{name}: {key}");
-                continue;
-            }
-            assert_eq!(found.shape(&key), expected.shape(&key), "{name}: {key}");
-            if key.ends_with(".SCB") {
-                let pairs = found.f32(&key).into_iter().zip(expected.f32(&key));
-                pairs.for_each(|(a, b)| assert!((a - b).abs() <= 1e-6 * b, "{name}: {key}: {a}, {b}"));
-            } else if !(double && key.ends_with(".absmax")) {
-                assert_eq!(found.bytes(&key), expected.bytes(&key), "{name}: {key}");
-            }
-        }
-        let config = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
-        let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
-        let [found, expected] =
-            [&exported.config.unwrap(), &text].map(|text| config(text)["quantization_config"].take());
-        assert_eq!(found["llm_int8_skip_modules"], serde_json::json!(skipped), "{name}");
-        for (field, value) in found.as_object().unwrap() {
-            let own = field == "llm_int8_skip_modules" || (double && field == "bnb_4bit_use_double_quant");
-            assert!(own || expected[field] == *value, "{name}: {field} is {value}");
-        }
-    }
-}
-
-/// Every family that `transformers` knows: opened again, the file computes what it was made of does, to the bit.
-#[test]
-fn what_is_written_for_bitsandbytes_computes_the_same() {
-    let one = |precision: &str, more: &str| {
-        let json = format!(
-            r#"{{"version":1,"name":"t","steps":[{{"quantize":{{"rules":[{{"match":"*","precision":"{precision}"}}],"otherwise":"fp32"{more}}}}}]}}"#
-        );
-        Recipe::from_json(&json).unwrap()
-    };
-    let recipes = [
-        one("nf4", ""),
-        one("nf4", r#","nf4":{"block":128,"doubleQuant":true}"#),
-        one("int8", r#","int8":{"granularity":"row","clip":"minmax"}"#),
-        one("int8", r#","int8":{"granularity":"tensor","clip":"minmax"}"#),
-    ];
-    let (mut packed, mut families) = ([0; 4], std::collections::BTreeSet::new());
-    for sample in samples().iter().filter(|sample| sample.golden.is_some()) {
-        let base = open_folder(&sample.folder);
-        for (at, recipe) in recipes.iter().enumerate() {
-            let compressed = compressed(&base, recipe);
-            let (exported, bytes) = match bitsandbytes(&compressed) {
-                Ok(written) => written,
-                Err(error) => {
-                    let error = error.to_string();
-                    let told = [
-                        "transformers is what loads",
-                        "no linear layer of the model is one that bitsandbytes stores",
-                        "its layers are stored the other way round",
-                    ];
-                    let gpt2 = sample.name.starts_with("gpt2");
-                    let why = told.iter().position(|told| error.contains(told));
-                    assert!(why.is_some_and(|why| (why == 2) == gpt2), "{}: {error}", sample.name);
-                    continue;
-                }
-            };
-            let again =
-                Checkpoint::open(bytes, OpenOptions::default().config_text(&exported.config.unwrap()))
-                    .unwrap();
-            let names = ["nf4", "nf4", "LLM.int8", "LLM.int8"];
-            packed[at] += exported.report.tensors.iter().filter(|it| it.dtype == names[at]).count();
-            let is_router = |name: &str| name.contains("router");
-            assert!(
-                exported.report.tensors.iter().all(|it| !is_router(&it.name) || it.dtype == "F32"),
-                "{}",
-                sample.name
-            );
-            families.insert(base.inspection().family.name().to_string());
-            let ids: Vec<u32> = (0..9).map(|at| at * 5 % sample.vocab as u32).collect();
-            let logits = |of: &Checkpoint| {
-                let model = of.model().unwrap_or_else(|error| panic!("{}: {error}", sample.name));
-                let all = pollster::block_on(sequence_logits(&model, &ids)).unwrap();
-                let rows = all.chunks(all.len() / ids.len());
-                rows.flat_map(|row| row[..sample.vocab].to_vec()).collect::<Vec<f32>>()
-            };
-            // Scales of LLM.int8 are stored times 127.
-            let tolerance = if at < 2 { 0.0 } else { 1e-4 };
-            assert_close(&format!("{}, {at}", sample.name), &logits(&again), &logits(&compressed), tolerance);
-        }
-    }
-    assert!(packed.iter().all(|&count| count > 100) && families.len() >= 9, "{packed:?}, {families:?}");
-}
-
-#[test]
-fn what_bitsandbytes_cannot_hold_is_told_by_name() {
-    let refusal = |of: &Checkpoint| bitsandbytes(of).err().unwrap().to_string();
-    assert!(
-        refusal(&family("mamba-default"))
-            .contains("compress it by a recipe that makes such, as nf4 and int8 do")
-    );
-    let unknown = Checkpoint::open_path(demo(), OpenOptions::default()).unwrap();
-    assert!(
-        refusal(&unknown).contains("the family itera-lite is none of transformers'"),
-        "{}",
-        refusal(&unknown)
-    );
-    // One width for a model: what has the other is floats, and said.
-    let mixed = r#"{"version":1,"name":"t","steps":[{"quantize":{"rules":[{"match":"*in_proj*","precision":"nf4"},
-        {"match":"*out_proj*","precision":"int8"}],"otherwise":"fp32"}}]}"#;
-    let (exported, bytes) =
-        bitsandbytes(&compressed(&family("mamba-default"), &Recipe::from_json(mixed).unwrap())).unwrap();
-    assert_eq!(told(&exported), ["one-width", "coded-before"]);
-    let config: serde_json::Value = serde_json::from_str(&exported.config.unwrap()).unwrap();
-    let skipped = config["quantization_config"]["llm_int8_skip_modules"].as_array().unwrap();
-    for name in ["out_proj", "x_proj", "dt_proj"] {
-        assert!(skipped.contains(&name.into()), "{name}: {skipped:?}");
-        assert_eq!(Golden::new(&bytes).shape(&format!("backbone.layers.2.mixer.{name}.weight")).len(), 2);
-    }
-    assert!(!skipped.iter().any(|name| name.as_str().unwrap().contains("in_proj")), "{skipped:?}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod gpu_products;
 mod gpu_rows;
 mod hostile;
 mod models;
+mod packed_exports;
 mod parts;
 mod pickles;
 mod pruning;

@@ -7,6 +7,8 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use statepress::report::{CompressReport, Inspection};
 use statepress::{Checkpoint, Finding, OpenOptions, Recipe, StoredAs, recipes, run, sequence_logits};
+use statepress_formats::export::compressed_tensors::Packing;
+use statepress_formats::{Choice, Writer};
 use statepress_tests::files::{fixture, open_folder};
 use statepress_tests::yardstick::recipe;
 
@@ -100,6 +102,7 @@ fn what_changes_nothing_keeps_codes_where_a_precision_has_them() {
         ("gptq_v2", &["even"], "int4"),
         ("compressed_tensors", &["four", "brain", "channel"], "int4"),
         ("compressed_tensors", &["eight", "int"], "int8"),
+        ("compressed_tensors", &["three"], "int3"),
     ];
     for name in DECODED {
         let checkpoint = folder(name);
@@ -125,6 +128,59 @@ fn what_changes_nothing_keeps_codes_where_a_precision_has_them() {
             "{name}: {left:?}"
         );
     }
+}
+
+/// Codes of every tool that has whole numbers, zero points and all, in the layout of compressed-tensors: those of its own bit for bit.
+#[test]
+fn whole_numbers_of_any_tool_are_packed_as_they_are() {
+    let mut packed = BTreeMap::new();
+    for name in DECODED {
+        let path = fixture(&format!("cases/quantized/{name}/model.safetensors"));
+        let (source, original) = (std::fs::read(&path).unwrap(), std::fs::read(&path).unwrap());
+        let original = SafeTensors::deserialize(&original).unwrap();
+        let text = std::fs::read_to_string(path.with_file_name("config.json")).unwrap_or("{}".into());
+        let config = serde_json::from_str(&text).unwrap();
+        let choice = Choice { config: Some(&config), ..Choice::default() };
+        let index = statepress_formats::open_with(&source, &choice).unwrap();
+        let (mut specs, mut arrays, mut refused) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for entry in index.tensors.iter().filter(|entry| entry.shape.len() > 1) {
+            let module = entry.name.strip_suffix(".weight").unwrap();
+            match Packing::of(entry) {
+                Ok(packing) => {
+                    specs.extend(packing.specs(&entry.name, &entry.shape));
+                    arrays.extend(packing.bytes(&source, entry, |_| unreachable!()).unwrap());
+                }
+                Err(why) => drop(refused.insert(module.to_string(), why)),
+            }
+        }
+        let mut writer = Writer::new(Vec::new(), &specs, &BTreeMap::new()).unwrap();
+        for (spec, bytes) in specs.iter().zip(&arrays) {
+            writer.write_bytes(&spec.name, &spec.shape, bytes).unwrap();
+            // The arrays that it has already; `int` has its codes one by one.
+            if let Ok(array) = original.tensor(&spec.name).as_ref()
+                && !spec.name.starts_with("int.")
+            {
+                assert_eq!((array.shape(), array.data()), (&spec.shape[..], &bytes[..]), "{}", spec.name);
+            }
+        }
+        let again = Checkpoint::open(writer.finish().unwrap().0, OpenOptions::default()).unwrap();
+        let (_, written) = compressed(&again, &recipe(&[("*", "fp32")], ""));
+        let (found, expected) = (numbers(&written), expected(name));
+        for (weight, tensor) in &found {
+            assert!(off(&tensor.1, &expected[weight].1) <= 2e-7, "{name}: {weight}");
+        }
+        for (module, word) in
+            [("order", "g_idx"), ("nf4", "a table"), ("block", "F8_E4M3"), ("three", "zero points")]
+        {
+            let expected = (name, module) != ("compressed_tensors", "three");
+            if let Some(why) = refused.get(module).filter(|_| expected) {
+                assert!(why.contains(word), "{name}: {module}: {why}");
+            }
+        }
+        packed.insert(name, found.len());
+    }
+    let expected = [("bitsandbytes", 1), ("gptq", 2), ("gptq_v2", 2), ("awq", 1), ("compressed_tensors", 8)];
+    assert_eq!(packed, expected.into());
 }
 
 #[test]
@@ -194,6 +250,9 @@ fn whole_models_run() {
         ("llama_int8", "llama", "int8 (bitsandbytes)"),
         ("mamba_nf4", "mamba", "nf4 (bitsandbytes)"),
         ("llama_gptq", "llama", "int4 (GPTQ)"),
+        ("llama_packed", "llama", "int3 (compressed-tensors)"),
+        ("llama_shifted", "llama", "int4 (compressed-tensors)"),
+        ("mamba_packed", "mamba", "int4 (compressed-tensors)"),
     ] {
         let checkpoint = folder(name);
         let inspection = checkpoint.inspection();

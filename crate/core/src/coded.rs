@@ -119,6 +119,21 @@ pub struct Array {
     pub view: Strided,
 }
 
+impl Grid {
+    /// What makes codes as they are stored ones that are counted from the least: packed ones are, others have a sign.
+    pub fn from_least(&self) -> i32 {
+        if self.codes.packed.is_some() { 0 } else { 128 }
+    }
+
+    /// The type that scales have as they multiply codes.
+    pub fn scale_type(&self) -> DType {
+        match self.scales.dtype() {
+            half @ (DType::F16 | DType::Bf16) if self.unit == 1.0 => half,
+            _ => DType::F32,
+        }
+    }
+}
+
 impl Coded {
     /// Every range of the file that it names.
     pub(crate) fn extents_mut(&mut self) -> Vec<&mut Extent> {

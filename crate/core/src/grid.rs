@@ -69,6 +69,11 @@ pub enum Levels {
 }
 
 impl Grid {
+    /// Whether codes stand for integers.
+    pub const fn is_whole(self) -> bool {
+        matches!(self.levels(), Levels::Integers)
+    }
+
     /// The largest level. A group's scale is its largest magnitude over this.
     pub const fn most(self) -> f32 {
         match self.levels() {

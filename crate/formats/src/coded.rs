@@ -4,10 +4,13 @@
 
 use statepress_core::coded::{Array, BlockMax, Coded, Codes, Grid, Packed as Words, Rule, Table, Zeros};
 use statepress_core::encoding::{Coding, Granularity, ScaleType};
-use statepress_core::{DType, Encoding, Entry, Group, Packed, Scales, Source, shape, tensor as packed};
+use statepress_core::{
+    DType, Encoding, Entry, Grid as Levels, Group, Packed, Scales, Source, shape, tensor as packed,
+};
 
 use crate::FormatError;
 use crate::cursor::reserve;
+use crate::streamed;
 use crate::tensor::{read_f32, read_run};
 use crate::view::read_view;
 
@@ -19,6 +22,26 @@ pub(crate) fn read(source: &dyn Source, entry: &Entry, coded: &Coded) -> Result<
         Rule::Table(table) => from.table(table, coded.encoding, n),
         Rule::Grid(grid) => from.grid(grid, coded.encoding, shape::matrix(&entry.shape)),
     }
+}
+
+/// A weight as the arrays that layouts of whole numbers have in common, in the order of rows `[out, in]`.
+pub(crate) struct Whole {
+    /// Codes, counted from the least one.
+    pub codes: Vec<u8>,
+    /// The bytes of the scales of each row, one for each of its groups, in the type that they are stored in.
+    pub scales: Vec<u8>,
+    /// A zero point for each scale, counted like codes; none where all are the middle.
+    pub zeros: Option<Vec<u8>>,
+}
+
+/// The arrays of a weight on a grid whose groups are of neighbours, and whose zero points are among its codes.
+pub(crate) fn whole(source: &dyn Source, entry: &Entry, grid: &Grid) -> Result<Whole, FormatError> {
+    From { source, name: &entry.name }.whole(grid, shape::matrix(&entry.shape))
+}
+
+/// The code of zero where there are no zero points, counted from the least one.
+pub(crate) const fn middle(bits: u32) -> i32 {
+    1 << (bits - 1)
 }
 
 /// A source, and the weight that errors speak of.
@@ -98,12 +121,9 @@ impl From<'_> {
         };
         let codes = match (coding.grid.bits(), &grid.codes.packed) {
             (8, None) if *zero == 0 => self.all(&grid.codes.array, u8::from_le_bytes)?,
-            (bits, _) => {
-                let codes = self.each(grid, rows, cols, |code| (code - *zero as f32) as i8 as u8)?;
-                match bits {
-                    8 => codes,
-                    _ => codes.as_chunks::<2>().0.iter().map(|&[a, b]| a << 4 | b & 15).collect(),
-                }
+            _ => {
+                let numbers = self.each(grid, rows, cols, |code| code as i16 - *zero as i16)?;
+                streamed::pack(self.name, coding.grid, &numbers)?
             }
         };
         let groups = match coding.group {
@@ -137,10 +157,7 @@ impl From<'_> {
         };
         for (row, values) in values.chunks_mut(cols.max(1)).enumerate() {
             for (value, &group) in values.iter_mut().zip(&groups) {
-                let (r, c, width) = match grid.transposed {
-                    true => (group, row / per_row, down),
-                    false => (row / per_row, group, across),
-                };
+                let [r, c, width] = place(grid, [down, across], row, group);
                 let zero = match (&zeros, &grid.zeros) {
                     (Some((digits, plus)), _) => digits.get(r, c) + plus,
                     (None, Zeros::Same(zero)) => *zero as f32,
@@ -150,6 +167,34 @@ impl From<'_> {
             }
         }
         Ok(values)
+    }
+
+    fn whole(&self, grid: &Grid, (rows, cols): (usize, usize)) -> Result<Whole, FormatError> {
+        let plus = grid.from_least();
+        let codes = self.each(grid, rows, cols, |code| (code as i32 + plus) as u8)?;
+        let count = [rows.div_ceil(grid.per[0]), cols.div_ceil(grid.per[1])];
+        let places =
+            || (0..rows).flat_map(|row| (0..count[1]).map(move |group| place(grid, count, row, group)));
+        let scales = match grid.scale_type() {
+            DType::F32 => {
+                let scales = self.scales(grid)?;
+                places().flat_map(|[r, c, width]| scales[r * width + c].to_le_bytes()).collect()
+            }
+            _ => {
+                let halves = self.all(&grid.scales, |half: [u8; 2]| half)?;
+                places().flat_map(|[r, c, width]| halves[r * width + c]).collect()
+            }
+        };
+        let bits = grid.codes.packed.map_or(8, |packed| packed.bits);
+        let zeros = match &grid.zeros {
+            Zeros::Same(zero) if zero + plus == middle(bits) => None,
+            Zeros::Same(zero) => Some(places().map(|_| (zero + plus) as u8).collect()),
+            Zeros::Each(zeros, more) => {
+                let digits = self.digits(zeros)?;
+                Some(places().map(|[r, c, _]| (digits.get(r, c) as i32 + more + plus) as u8).collect())
+            }
+        };
+        Ok(Whole { codes, scales, zeros })
     }
 
     /// What is made of the codes, as `[out, in]`.
@@ -192,6 +237,14 @@ impl From<'_> {
             }
             None => Ok(groups.into_iter().map(|group| group as usize).collect()),
         }
+    }
+}
+
+/// Where the scale of a group of a row is: its row and column, and how wide such a row is. There are scales of so many down and across.
+fn place(grid: &Grid, [down, across]: [usize; 2], row: usize, group: usize) -> [usize; 3] {
+    match grid.transposed {
+        true => [group, row / grid.per[0], down],
+        false => [row / grid.per[0], group, across],
     }
 }
 
@@ -259,17 +312,18 @@ pub(crate) fn encoding(grid: &Grid, shape: &[usize]) -> Encoding {
         None if grid.codes.array.dtype() == DType::I8 => 8,
         None => return Encoding::Fp32,
     };
-    let centred = matches!(grid.zeros, Zeros::Same(zero) if zero == if grid.codes.packed.is_some() { 1 << (bits - 1) } else { 0 });
-    let found = match (bits, grid.per) {
-        (8, [1, per]) if per >= cols => Encoding::int8(Granularity::Row),
-        (8, per) if per == [rows, cols] => Encoding::int8(Granularity::Tensor),
-        (4, [1, per]) => {
+    let symmetric = matches!(grid.zeros, Zeros::Same(zero) if zero + grid.from_least() == middle(bits));
+    let integers = Levels::ALL.iter().find(|it| it.is_whole() && it.bits() == bits as usize);
+    let found = match (integers, grid.per) {
+        (Some(Levels::Int8), [1, per]) if per >= cols => Encoding::int8(Granularity::Row),
+        (Some(Levels::Int8), per) if per == [rows, cols] => Encoding::int8(Granularity::Tensor),
+        (Some(&levels), [1, per]) if levels != Levels::Int8 => {
             let half = grid.scales.dtype() == DType::F16 && grid.unit == 1.0;
             let scale = if half { ScaleType::Fp16 } else { ScaleType::Fp32 };
-            Encoding::int4(per.min(cols), scale)
+            Encoding::grouped(levels, per.min(cols), scale)
         }
         _ => return Encoding::Fp32,
     };
     let whole = found.refusal(shape).is_none() && cols.is_multiple_of(grid.per[1].min(cols));
-    if centred && whole && grid.groups.is_none() { found } else { Encoding::Fp32 }
+    if symmetric && whole && grid.groups.is_none() { found } else { Encoding::Fp32 }
 }

@@ -85,6 +85,19 @@ pub(crate) fn read(
     Ok(packer.finish())
 }
 
+/// The numbers of packed codes: levels of integers, and those of tables counted from their middle.
+pub(crate) fn numbers(codes: &Codes, n: usize) -> impl Iterator<Item = i16> {
+    Numbers { codes, at: 0, n }
+}
+
+/// Packs codes by their numbers.
+pub(crate) fn pack(name: &str, grid: Grid, numbers: &[i16]) -> Result<Vec<u8>, FormatError> {
+    let mut packer = Packer::new(name, grid, numbers.len())?;
+    let refused = |number| FormatError::tensor(name, format!("{} has no code for {number}", grid.name()));
+    packer.row(numbers).map_err(refused)?;
+    Ok(packer.finish())
+}
+
 /// What a code of a table and its number differ in, seen as bits: the highest.
 const fn flipped(grid: Grid) -> u8 {
     match grid.levels() {

@@ -29,6 +29,7 @@ impl JsExportOptions {
         match self.format.as_str() {
             "plain" => Ok(ExportTarget::Plain(self.plain()?)),
             "bitsandbytes" => Ok(ExportTarget::Bitsandbytes(self.plain()?)),
+            "compressed-tensors" => Ok(ExportTarget::CompressedTensors(self.plain()?)),
             "gguf" => {
                 let named = |name: &str| {
                     let names = GgmlType::ALL.map(GgmlType::name).join(", ");
@@ -38,7 +39,7 @@ impl JsExportOptions {
                 let Self { tokenizer, name, .. } = self;
                 Ok(ExportTarget::Gguf(GgufOptions { kind, tokenizer, name }))
             }
-            other => Err(bad_option("format", other, "plain, bitsandbytes, gguf")),
+            other => Err(bad_option("format", other, "plain, bitsandbytes, compressed-tensors, gguf")),
         }
     }
 

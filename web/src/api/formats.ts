@@ -3,11 +3,11 @@
 import { shown } from "./check.js";
 import { StatepressError } from "./errors.js";
 
-/** What `save` writes: our own layout; folders for transformers, of floats or of codes as bitsandbytes has them; ggml's types for llama.cpp. */
-export const formats = ["safetensors", "plain", "bitsandbytes", "gguf"] as const;
+/** What `save` writes: our own layout; folders for transformers, of floats or of codes as a tool has them that it loads; ggml's types for llama.cpp. */
+export const formats = ["safetensors", "plain", "bitsandbytes", "compressed-tensors", "gguf"] as const;
 
 /** Formats that are a folder of files. */
-export const FOLDERS: readonly (typeof formats)[number][] = ["plain", "bitsandbytes"];
+export const FOLDERS: readonly (typeof formats)[number][] = ["plain", "bitsandbytes", "compressed-tensors"];
 
 /** What `ggufType` may be: ggml's names. */
 export const GGUF_TYPES = [

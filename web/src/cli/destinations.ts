@@ -79,8 +79,8 @@ export async function checkExportable({ args, signal }: Run, checkpoint: Checkpo
   try {
     await checkpoint.exportable({ format, ggufType: args.one("gguf-type"), signal });
   } catch (error) {
-    // Whether any layer is as bitsandbytes stores it is known once a recipe was followed.
-    const isLater = format === "bitsandbytes" && error instanceof StatepressError && error.code === "bad-option";
+    // Whether any layer is of codes that the folder is for is known once a recipe was followed.
+    const isLater = isFolder(format) && error instanceof StatepressError && error.code === "bad-option";
     if (!isLater) throw error;
   }
 }

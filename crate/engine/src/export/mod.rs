@@ -28,6 +28,8 @@ pub enum Target {
     Plain(PlainOptions),
     /// The same with linear layers as bitsandbytes stores them: NF4, or LLM.int8.
     Bitsandbytes(PlainOptions),
+    /// The same with linear layers as compressed-tensors packs them: whole numbers of 2 to 8 bits, each layer as it is.
+    CompressedTensors(PlainOptions),
     /// GGUF, for llama.cpp and what is built on it.
     Gguf(GgufOptions),
 }
@@ -38,7 +40,17 @@ impl Target {
         match self {
             Self::Plain(_) => "plain",
             Self::Bitsandbytes(_) => "bitsandbytes",
+            Self::CompressedTensors(_) => "compressed-tensors",
             Self::Gguf(_) => "gguf",
+        }
+    }
+
+    /// Whose layout codes keep in a folder for transformers, where they do.
+    fn tool(&self) -> Option<&'static dyn plain::Tool> {
+        match self {
+            Self::Bitsandbytes(_) => Some(&plain::Bitsandbytes),
+            Self::CompressedTensors(_) => Some(&plain::CompressedTensors),
+            Self::Plain(_) | Self::Gguf(_) => None,
         }
     }
 }
@@ -74,9 +86,9 @@ impl Export {
     pub fn new(checkpoint: &Checkpoint, target: &Target, sink: Box<dyn Sink>) -> Result<Self, EngineError> {
         let mut findings = Vec::new();
         let (writing, config) = match target {
-            Target::Plain(options) | Target::Bitsandbytes(options) => {
-                let packs = matches!(target, Target::Bitsandbytes(_));
-                let (plain, config) = plain::Plain::new(checkpoint, options, packs, sink, &mut findings)?;
+            Target::Plain(options) | Target::Bitsandbytes(options) | Target::CompressedTensors(options) => {
+                let (plain, config) =
+                    plain::Plain::new(checkpoint, options, target.tool(), sink, &mut findings)?;
                 (Writing::Plain(plain), Some(config))
             }
             Target::Gguf(options) => {
@@ -126,8 +138,8 @@ fn is_coded(entry: &Entry) -> bool {
 }
 
 /// Says of how many tensors that their codes were made floats of again, or rounded once more; of which, the first.
-fn told_coded(coded: &[&str], what: &str) -> Option<Finding> {
+fn told_coded(coded: &[impl AsRef<str>], what: &str) -> Option<Finding> {
     let first = coded.first()?;
     let tensors = counted(coded.len(), "tensor is", "tensors are");
-    Some(Finding::info("coded-before", format!("{tensors} stored as codes: {what}")).about(*first))
+    Some(Finding::info("coded-before", format!("{tensors} stored as codes: {what}")).about(first.as_ref()))
 }

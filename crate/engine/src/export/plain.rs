@@ -1,8 +1,11 @@
 //! safetensors under the keys that `transformers` has, and a `config.json` with which `AutoModelForCausalLM.from_pretrained`
-//! loads them: floats, or codes as bitsandbytes has them. A family that `transformers` does not know keeps the keys it has.
+//! loads them: floats, or codes in the layout of a tool that it loads them with. A family that `transformers` does not know keeps the
+//! keys it has.
 
 mod bitsandbytes;
+mod compressed_tensors;
 mod config;
+mod pack;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,12 +15,17 @@ use statepress_core::index::Stored;
 use statepress_core::report::ExportedTensor;
 use statepress_core::words::counted;
 use statepress_core::{Encoding, Entry, Finding, Form, Packed, Sink, Source, Tensor};
-use statepress_formats::export::bitsandbytes::Packing;
+use statepress_formats::export::Packing;
 use statepress_formats::{TensorSpec, Writer};
 use statepress_kernels::codecs;
 
+pub(super) use bitsandbytes::Bitsandbytes;
+pub(super) use compressed_tensors::CompressedTensors;
+pub(super) use pack::Tool;
+
 use super::{is_coded, told_coded};
 use crate::EngineError;
+use crate::error::listed;
 use crate::techniques::Checkpoint;
 
 /// What is known beside the checkpoint.
@@ -35,29 +43,33 @@ pub(super) struct Plain {
 }
 
 /// A tensor of the file.
-struct Planned {
+pub(super) struct Planned {
     /// As it is read, under its name in the file.
     entry: Entry,
     /// Its key in the checkpoint.
     key: String,
-    /// Its codes stay, as bitsandbytes stores them.
+    /// The linear module that it is the weight of, where a tool may pack some.
+    module: Option<String>,
+    /// Its codes stay, as the tool stores them.
     packing: Option<Packing>,
+    /// Why its codes do not stay, where a tool stores others.
+    refused: Option<String>,
 }
 
 impl Plain {
-    /// Plans every tensor and writes the header; gives the text of the `config.json` as well. `packs`: codes that bitsandbytes
-    /// stores as well stay codes.
+    /// Plans every tensor and writes the header; gives the text of the `config.json` as well. Codes that `tool` stores as well stay
+    /// codes.
     pub fn new(
         checkpoint: &Checkpoint,
         options: &PlainOptions,
-        packs: bool,
+        tool: Option<&dyn Tool>,
         sink: Box<dyn Sink>,
         findings: &mut Vec<Finding>,
     ) -> Result<(Self, String), EngineError> {
         let Checkpoint { source, index, spec } = checkpoint;
         let (model_type, strange) = config::model_type(spec);
-        if let (true, Some(why)) = (packs, &strange) {
-            let reason = format!("{}: transformers is what loads weights of bitsandbytes", why.message);
+        if let (Some(tool), Some(why)) = (tool, &strange) {
+            let reason = format!("{}: transformers is what loads weights of {}", why.message, tool.name());
             return Err(EngineError::UnknownModel { reason });
         }
         findings.extend(strange);
@@ -74,25 +86,31 @@ impl Plain {
             if name != entry.name {
                 renamed.push(entry.name.as_str());
             }
-            let key = entry.name.clone();
-            tensors.push(Planned { entry: Entry { name: name.into(), ..entry.clone() }, key, packing: None });
+            let (key, entry) = (entry.name.clone(), Entry { name: name.into(), ..entry.clone() });
+            tensors.push(Planned { entry, key, module: None, packing: None, refused: None });
         }
         if let Some(first) = renamed.first() {
             let keys = counted(renamed.len(), "key is", "keys are");
             let message = format!("{keys} spelled as transformers spells them");
             findings.push(Finding::info("renamed", message).about(*first));
         }
-        let quantization = match packs {
-            true => Some(bitsandbytes::pack(&mut tensors, (spec, index), findings)?),
-            false => None,
+        let quantization = match (tool, model_type) {
+            (Some(tool), Some((model_type, _))) => {
+                Some(pack::pack(tool, &mut tensors, (spec, index, model_type), findings)?)
+            }
+            _ => None,
         };
-        let is_floats =
-            |it: &&Planned| it.packing.is_none() && spec.weights.contains_key(&it.key) && is_coded(&it.entry);
-        let coded: Vec<&str> = tensors.iter().filter(is_floats).map(|it| it.key.as_str()).collect();
-        findings.extend(told_coded(
-            &coded,
-            "written as the float32 numbers that they stand for, which take more room",
-        ));
+        let mut coded: BTreeMap<Option<&str>, Vec<String>> = BTreeMap::new();
+        for it in &tensors {
+            if it.packing.is_none() && spec.weights.contains_key(&it.key) && is_coded(&it.entry) {
+                coded.entry(it.refused.as_deref()).or_default().push(it.key.clone());
+            }
+        }
+        findings.extend(coded.iter().filter_map(|(why, keys)| {
+            let floats = "written as the float32 numbers that they stand for, which take more room";
+            let why = why.map(|why| format!(", as {why}: {}", listed(keys))).unwrap_or_default();
+            told_coded(keys, &format!("{floats}{why}"))
+        }));
         let config =
             config::config(spec, (model_type, quantization), options.config.as_ref(), &tensors, findings);
         let specs: Vec<TensorSpec> = tensors.iter().flat_map(Planned::specs).collect();
@@ -108,24 +126,18 @@ impl Plain {
     /// Writes the tensor at that position; `None` behind the last.
     pub fn write(&mut self, at: usize) -> Result<Option<ExportedTensor>, EngineError> {
         let Some(planned) = self.tensors.get(at) else { return Ok(None) };
-        let Planned { entry, key, packing } = planned;
+        let Planned { entry, key, packing, .. } = planned;
         let specs = planned.specs();
-        let read = || statepress_formats::read_tensor(&*self.source, entry);
         match (form(entry), packing) {
             (_, Some(packing)) => {
-                let tensor = read()?;
-                let scales = match &tensor.data {
-                    Packed::Codes(codes) => codecs::scales::all(&codes.scales),
-                    _ => Vec::new(),
-                };
-                let arrays = packing.bytes(&entry.name, &tensor, &scales)?;
+                let arrays = packing.bytes(&*self.source, entry, codecs::scales::all)?;
                 for (spec, bytes) in specs.iter().zip(&arrays) {
                     self.writer.write_bytes(&spec.name, &spec.shape, bytes)?;
                 }
             }
             (Form::Kept(_), None) => self.writer.copy(&*self.source, entry)?,
             (Form::Coded(encoding), None) => {
-                let tensor = match read()? {
+                let tensor = match statepress_formats::read_tensor(&*self.source, entry)? {
                     tensor if tensor.encoding() == encoding => tensor,
                     tensor => Tensor { data: Packed::F32(codecs::decode(&tensor)), shape: tensor.shape },
                 };
@@ -136,7 +148,7 @@ impl Plain {
             name: entry.name.clone(),
             from: Some(key.clone()),
             shape: entry.shape.clone(),
-            dtype: packing.map_or(dtype(form(entry)), Packing::name).into(),
+            dtype: packing.map_or_else(|| dtype(form(entry)).into(), Packing::name),
             bytes: specs.iter().map(|spec| spec.form.bytes(&spec.shape)).sum(),
         }))
     }

@@ -95,12 +95,16 @@ impl Packing {
         arrays
     }
 
-    /// The bytes of the arrays of a weight, which has the encoding that this is [`Self::of`]; `scales` are what those of its groups
-    /// stand for.
+    /// The bytes of the arrays of a weight, which has the encoding that this is [`Self::of`]; `widened` are the numbers of its scales.
     ///
     /// # Errors
     /// For a weight of another encoding.
-    pub fn bytes(self, name: &str, weight: &Tensor, scales: &[f32]) -> Result<Vec<Vec<u8>>, FormatError> {
+    pub fn bytes(
+        self,
+        name: &str,
+        weight: &Tensor,
+        widened: impl Fn(&Scales) -> Vec<f32>,
+    ) -> Result<Vec<Vec<u8>>, FormatError> {
         let shape = &weight.shape;
         let is_so = Self::of(weight.encoding(), shape) == Some(self);
         let (Packed::Codes(codes), true) = (&weight.data, is_so) else {
@@ -109,7 +113,7 @@ impl Packing {
                 format!("it is {}, not {}", weight.encoding().name(), self.name()),
             ));
         };
-        let packed = codes.codes.clone();
+        let (packed, scales) = (codes.codes.clone(), widened(&codes.scales));
         let Self::Nf4 { block, .. } = self else {
             let rows = shape::matrix(shape).0;
             // A scale for the whole matrix is that of every row.
@@ -126,7 +130,7 @@ impl Packing {
                 table,
                 state(shape, block, Some(*offset)),
             ],
-            _ => vec![packed, floats(scales), table, state(shape, block, None)],
+            _ => vec![packed, floats(&scales), table, state(shape, block, None)],
         })
     }
 }

@@ -2,4 +2,52 @@
 //! type it gets, is said by whoever knows the model.
 
 pub mod bitsandbytes;
+pub mod compressed_tensors;
 pub mod gguf;
+
+use statepress_core::{Entry, Scales, Source};
+
+use crate::{FormatError, TensorSpec, read_tensor};
+
+/// How another tool stores the codes of a weight, as several arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// As bitsandbytes does.
+    Bitsandbytes(bitsandbytes::Packing),
+    /// As compressed-tensors does.
+    CompressedTensors(compressed_tensors::Packing),
+}
+
+impl Packing {
+    /// What the tool calls it.
+    pub fn name(self) -> String {
+        match self {
+            Self::Bitsandbytes(packing) => packing.name().into(),
+            Self::CompressedTensors(packing) => format!("int{}", packing.scheme.bits),
+        }
+    }
+
+    /// The arrays of a weight, in the order of [`Self::bytes`].
+    pub fn specs(self, name: &str, shape: &[usize]) -> Vec<TensorSpec> {
+        match self {
+            Self::Bitsandbytes(packing) => packing.specs(name, shape),
+            Self::CompressedTensors(packing) => packing.specs(name, shape),
+        }
+    }
+
+    /// Reads a weight that is stored so that this fits, and gives the bytes of its arrays; `widened` are the numbers of its scales.
+    ///
+    /// # Errors
+    /// Where it cannot be read, and for a weight of another encoding.
+    pub fn bytes(
+        self,
+        source: &dyn Source,
+        entry: &Entry,
+        widened: impl Fn(&Scales) -> Vec<f32>,
+    ) -> Result<Vec<Vec<u8>>, FormatError> {
+        match self {
+            Self::Bitsandbytes(packing) => packing.bytes(&entry.name, &read_tensor(source, entry)?, widened),
+            Self::CompressedTensors(packing) => packing.bytes(source, entry, widened),
+        }
+    }
+}

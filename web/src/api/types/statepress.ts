@@ -428,7 +428,7 @@ findings: Array<Finding>, };
  */
 export type ExportReport = {
 /**
- * `plain`, `bitsandbytes` or `gguf`.
+ * `plain`, `bitsandbytes`, `compressed-tensors` or `gguf`.
  */
 format: string,
 /**

@@ -60,7 +60,7 @@ export async function workOf(run: Run): Promise<Work> {
   }
   if (judge !== undefined && format === "gguf") {
     throw new UsageError(
-      "--compare opens what was written, and GGUF is not opened: with it --format is safetensors, plain or bitsandbytes",
+      "--compare opens what was written, and GGUF is not opened: with it --format is safetensors, plain, bitsandbytes or compressed-tensors",
     );
   }
   const making: [string, readonly string[]][] = [];

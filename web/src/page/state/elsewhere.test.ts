@@ -32,6 +32,7 @@ test("a folder and a file of another tool have names of their own", () => {
     "model-nf4.safetensors",
     "model-nf4",
     "model-nf4-bitsandbytes",
+    "model-nf4-compressed-tensors",
     "model-nf4.gguf",
   ]);
   expect(named("gguf", "Q4_K")).toBe("model-nf4-Q4_K.gguf");
@@ -46,6 +47,9 @@ test("what loads it is shown for each, and no prompt does harm in it", () => {
   expect(plain).toContain(`tokenizer("it's \\"so\\"", return_tensors="pt")`);
   expect(loadingOf(mamba, run, as("bitsandbytes")).text).toMatch(
     /^# pip install accelerate bitsandbytes\n[\s\S]*from_pretrained\("model-nf4-bitsandbytes"\)/,
+  );
+  expect(loadingOf(mamba, run, as("compressed-tensors")).text).toMatch(
+    /^# pip install compressed-tensors\n[\s\S]*from_pretrained\("model-nf4-compressed-tensors"\)/,
   );
   expect(loadingOf(checkpoint("mamba", undefined), run, as("plain")).text).toContain("from_pretrained");
   const silent = { ...mamba, tokenizer: undefined };

@@ -37,12 +37,24 @@ export const FORMATS: readonly { format: Format; label: string; about: string }[
       "A folder that transformers loads with bitsandbytes: linear layers keep their NF4 or INT8 codes bit for bit, everything else is floats.",
   },
   {
+    format: "compressed-tensors",
+    label: "compressed-tensors",
+    about:
+      "A folder that transformers loads with compressed-tensors: linear layers keep their whole-number codes of 2 to 8 bits bit for bit, each in its own width; everything else is floats.",
+  },
+  {
     format: "gguf",
     label: "llama.cpp (GGUF)",
     about:
       "One file that llama.cpp and what is built on it load. Matrices are of a type of ggml: what is coded otherwise is rounded once more.",
   },
 ];
+
+/** What transformers has to find installed beside itself. */
+const NEEDED: { [format in Format]?: string } = {
+  bitsandbytes: "accelerate bitsandbytes",
+  "compressed-tensors": "compressed-tensors",
+};
 
 /** Families of the research that this comes from: no other tool has a model for them. */
 const OURS = ["itera-lite", "transformer"];
@@ -76,7 +88,8 @@ tokenizer = AutoTokenizer.from_pretrained(${folder})
 tokens = tokenizer(${JSON.stringify(prompt)}, return_tensors="pt")
 print(tokenizer.decode(model.generate(**tokens, max_new_tokens=64)[0]))`;
   const withText = checkpoint.tokenizer !== undefined;
-  const needs = as.format === "bitsandbytes" ? "# pip install accelerate bitsandbytes\n" : "";
+  const needed = NEEDED[as.format];
+  const needs = needed === undefined ? "" : `# pip install ${needed}\n`;
   const text = `${needs}from transformers import AutoModelForCausalLM${withText ? ", AutoTokenizer" : ""}
 
 model = AutoModelForCausalLM.from_pretrained(${folder})${withText ? reading : ""}`;
