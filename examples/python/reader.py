@@ -2,7 +2,8 @@
 
     python reader.py FILE                 lists the tensors
     reader.load(FILE)                     name -> numpy array; what was packed as float32, to the last bit what statepress reads
-    model.load_state_dict(reader.state_dict(FILE))          the same as tensors of PyTorch
+    reader.state_dict(FILE)               the same as tensors of PyTorch, for model.load_state_dict: with strict=False, and
+                                          model.tie_weights() behind it, where the head is the table
 
 Types that numpy does not have come as float32 (BF16) or as raw bytes (8-bit floats). The layout is documented in FORMAT.md of
 statepress. Licensed under MIT or Apache-2.0, at your choice.
@@ -171,5 +172,7 @@ def state_dict(path):
     return {name: torch.from_numpy(np.array(array)) for name, array in load(path).items()}
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python reader.py FILE")
     for name, array in load(sys.argv[1]).items():
         print(name, list(array.shape), array.dtype)

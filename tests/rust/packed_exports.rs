@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use statepress::{
     Checkpoint, ExportTarget, Exported, OpenOptions, PlainOptions, Recipe, recipes, sequence_logits,
 };
+use statepress_tests::edit::Edit;
 use statepress_tests::families::samples;
 use statepress_tests::files::{demo, fixture, open_folder};
 use statepress_tests::golden::{Golden, assert_close};
@@ -219,6 +220,46 @@ fn weights_of_compressed_tensors_are_written_as_transformers_writes_them() {
     }
 }
 
+/// Our reader takes any zero point; what is packed beside codes has to be one of them.
+#[test]
+fn zero_points_that_are_no_codes_are_refused() {
+    let folder = fixture("cases/quantized/llama_shifted");
+    let mut edit = Edit::read(&std::fs::read(folder.join("model.safetensors")).unwrap());
+    let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    let name = "model.layers.0.mlp.up_proj.weight";
+    let shape = edit.tensor(&format!("{name}_scale")).shape.clone();
+    let zeros = edit.tensor(&format!("{name}_zero_point"));
+    (zeros.dtype, zeros.bytes, zeros.shape) = ("I8".into(), vec![0; shape.iter().product()], shape);
+    let mut written = |zero: u8| {
+        edit.tensor(&format!("{name}_zero_point")).bytes[0] = zero;
+        let options = OpenOptions::default().config_text(&config);
+        compressed_tensors(&Checkpoint::open(edit.write(), options).unwrap())
+    };
+    assert!(written(7).is_ok() && written(0xf8).is_ok());
+    for (zero, said) in [(8, 16), (100, 108), (0xf7, -1)] {
+        let error = written(zero).err().unwrap().to_string();
+        let why = format!("its zero point {said} is none of its codes, 0 to 15");
+        assert!(error.contains(name) && error.contains(&why), "{error}");
+    }
+}
+
+/// Layers with zero points and others cannot be loaded together: the former become floats.
+#[test]
+fn zero_points_beside_other_schemes_become_floats() {
+    let folder = fixture("cases/quantized/llama_shifted");
+    let mut edit = Edit::read(&std::fs::read(folder.join("model.safetensors")).unwrap());
+    let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    // One layer without zero points is packed another way.
+    let name = "model.layers.0.mlp.up_proj.weight";
+    edit.0.retain(|tensor| tensor.name != format!("{name}_zero_point"));
+    let options = OpenOptions::default().config_text(&config);
+    let (exported, bytes) = compressed_tensors(&Checkpoint::open(edit.write(), options).unwrap()).unwrap();
+    assert_eq!(told(&exported), ["coded-before"]);
+    let names = Golden::new(&bytes).names();
+    assert_eq!(names.iter().filter(|name| name.ends_with("_packed")).count(), 1, "{names:?}");
+    assert!(names.contains(&format!("{name}_packed")));
+}
+
 #[test]
 fn what_is_written_for_compressed_tensors_computes_the_same() {
     let groups = |scale: &str| format!(r#","groups":{{"group":16,"scale":"{scale}"}}"#);
@@ -249,7 +290,7 @@ fn what_compressed_tensors_cannot_hold_is_told_by_name() {
     let refusal = |of: &Checkpoint| compressed_tensors(of).err().unwrap().to_string();
     let base = family("mamba-default");
     let error = refusal(&base);
-    assert!(error.contains("compress it by a recipe that makes such, as int4 and int8 do"), "{error}");
+    assert!(error.contains("compress floats by a recipe that makes such, as int4 and int8 do"), "{error}");
     let error = refusal(&compressed(&base, &recipes::find("nf4").unwrap()));
     let first =
         "backbone.layers.0.mixer.in_proj.weight: nf4 is codes of a table, and whole numbers are packed";

@@ -12,7 +12,7 @@ use crate::files::{open, open_folder};
 pub struct Stored {
     /// Its key.
     pub name: String,
-    /// `F32`, `F16`, `BF16` or `I64`.
+    /// `F32`, `F16`, `BF16`, `I64`, `I32` or `I8`.
     pub dtype: String,
     /// Its shape.
     pub shape: Vec<usize>,
@@ -68,7 +68,8 @@ impl Edit {
         for Stored { name, dtype, shape, bytes } in &self.0 {
             let size = match dtype.as_str() {
                 "I64" => 8,
-                "F32" => 4,
+                "F32" | "I32" => 4,
+                "I8" => 1,
                 _ => 2,
             };
             let wanted = shape.iter().product::<usize>() * size;

@@ -191,7 +191,14 @@ impl From<'_> {
             Zeros::Same(zero) => Some(places().map(|_| (zero + plus) as u8).collect()),
             Zeros::Each(zeros, more) => {
                 let digits = self.digits(zeros)?;
-                Some(places().map(|[r, c, _]| (digits.get(r, c) as i32 + more + plus) as u8).collect())
+                let zero = |[r, c, _]: [usize; 3]| {
+                    let zero = digits.get(r, c) as i32 + more + plus;
+                    let why =
+                        || format!("its zero point {zero} is none of its codes, 0 to {}", (1 << bits) - 1);
+                    let fits = (0..1 << bits).contains(&zero);
+                    fits.then_some(zero as u8).ok_or_else(|| FormatError::tensor(self.name, why()))
+                };
+                Some(places().map(zero).collect::<Result<_, _>>()?)
             }
         };
         Ok(Whole { codes, scales, zeros })

@@ -326,10 +326,7 @@ impl Runner for GpuRunner {
         let mut all = floats(gpu.read(into, words + total).await?);
         let sums_of_all = all.split_off(words);
         *stream = all;
-        let mut pool = gpu.0.pool.borrow_mut();
-        pool.give(memory);
-        pool.give(control);
-        drop(pool);
+        [memory, control].into_iter().for_each(|buffer| gpu.0.pool.borrow_mut().give(buffer));
         let mut found = sums_of_all.as_slice();
         for ((_, _, len, scale), sums) in taps.into_iter().zip(sums) {
             let (these, rest) = found.split_at(len);

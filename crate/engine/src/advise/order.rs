@@ -21,28 +21,26 @@ pub fn order(recommended: &mut [Piece], options: &AdviseOptions, runs: bool) -> 
     let has_speeds = options.target.is_some_and(|target| has_speeds(recommended, target, options));
     let limited = options.max_loss.is_some() || options.max_size.is_some();
     let known = recommended.iter().all(|(it, _)| it.kl.is_some());
-    // Sorting is stable: what comes last here counts most.
-    recommended.sort_by_key(|(_, judged)| judged.rank());
-    recommended.sort_by(|(a, _), (b, _)| by_harm(a, b));
-    let mut by = if has_speeds {
-        recommended.sort_by(|(a, _), (b, _)| larger(a.tokens_per_second, b.tokens_per_second));
-        "the fastest first of what the limits allow, as measured on this device"
+    let (first, by): (fn(&Piece, &Piece) -> Ordering, &str) = if has_speeds {
+        let by = "the fastest first of what the limits allow, as measured on this device";
+        (|(a, _), (b, _)| larger(a.tokens_per_second, b.tokens_per_second), by)
     } else if limited && known {
-        recommended.sort_by(|(a, _), (b, _)| smaller(a, b));
-        "the smallest first of what the limits allow"
+        (|(a, _), (b, _)| smaller(a, b), "the smallest first of what the limits allow")
     } else if known && options.target.is_some() {
-        // What was measured counts more than what is wanted for a target.
-        recommended.sort_by_key(|(it, judged)| {
-            let harm = (it.kl.unwrap_or(0.0) / NOTICED) as u64;
-            (harm, judged.place_by_target())
-        });
-        "the least harm first; of what does as much, what the findings document of Itera-Lite wants for the target"
+        let by = "the least harm first; of what does as much, what the findings document of Itera-Lite wants for the target";
+        (by_target, by)
     } else if known {
-        "the least harm first; what does no harm that could be noticed, the smallest of it first"
+        let by = "the least harm first; what does no harm that could be noticed, the smallest of it first";
+        (|_, _| Ordering::Equal, by)
     } else {
-        "what is known to do no harm first, then by the rules: quality limit, size class, architecture, target"
-    }
-    .to_string();
+        let by = "what is known to do no harm first, then by the rules: quality limit, size class, architecture, target";
+        (|_, _| Ordering::Equal, by)
+    };
+    recommended.sort_by(|a, b| {
+        let harm = || by_harm(&a.0, &b.0);
+        first(a, b).then_with(harm).then_with(|| a.1.rank().cmp(&b.1.rank()))
+    });
+    let mut by = by.to_string();
     if let (Some(target), false) = (options.target, has_speeds) {
         let name = target.name();
         by += &match target.backend() {
@@ -68,6 +66,12 @@ fn has_speeds(recommended: &[Piece], target: Target, options: &AdviseOptions) ->
         last.is_some_and(|it| it.tokens_per_second.is_some() && it.backend.as_deref() == Some(backend))
     };
     !recommended.is_empty() && recommended.iter().all(|(it, _)| timed(&it.recipe))
+}
+
+/// What was measured counts more than what is wanted for a target.
+fn by_target((a, a_judged): &Piece, (b, b_judged): &Piece) -> Ordering {
+    let harm = |it: &Recommendation| (it.kl.unwrap_or(0.0) / NOTICED) as u64;
+    (harm(a), a_judged.place_by_target()).cmp(&(harm(b), b_judged.place_by_target()))
 }
 
 /// What does no harm comes first, the smallest of it; then the least harm; then what nobody knows.

@@ -1,6 +1,5 @@
 //! Which stretches of a program are run for which sums: a pass goes on from where an earlier one left the residual stream.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use statepress_kernels::backend::Moments;
@@ -14,22 +13,23 @@ pub struct Group {
     /// Nodes, one stretch after the other. Each begins at the first node, where the one before ended, or where a stream is held.
     pub stretches: Vec<Range<usize>>,
     /// Stops whose streams are held once that is done: groups to come begin there.
-    pub held: BTreeSet<usize>,
+    pub held: Vec<usize>,
 }
 
 /// Plans passes for groups of matrices, with room for the residual streams at so many stops: two are enough for layers in their order.
 pub fn plan(program: &Program, groups: Vec<Vec<MatrixId>>, room: usize) -> Vec<Group> {
-    let runs: Vec<Vec<Range<usize>>> = groups.iter().map(|group| runs(program, group)).collect();
-    let mut held = BTreeSet::new();
+    let (stops, mut held) = (program.stops(), Vec::<usize>::new());
+    let runs: Vec<Vec<Range<usize>>> = groups.iter().map(|group| runs(program, &stops, group)).collect();
     let plan = groups.into_iter().enumerate().map(|(n, matrices)| {
-        let later: BTreeSet<usize> = runs[n + 1..].iter().flatten().map(|run| run.start).collect();
+        let begins_later = |stop: &usize| runs[n + 1..].iter().flatten().any(|run| run.start == *stop);
         let mut stretches: Vec<Range<usize>> = Vec::new();
         for run in &runs[n] {
             let before = stretches.last().map(|stretch| stretch.end);
-            let begin = held.range(..=run.start).next_back().copied().max(before).unwrap_or(0);
-            let mut from = begin;
-            for &stop in later.iter().filter(|&&stop| begin < stop && stop <= run.end) {
-                if held.len() < room && held.insert(stop) {
+            let mut from =
+                held.iter().copied().filter(|&stop| stop <= run.start).max().max(before).unwrap_or(0);
+            for &stop in stops.iter().filter(|stop| begins_later(stop)) {
+                if from < stop && stop <= run.end && held.len() < room && !held.contains(&stop) {
+                    held.push(stop);
                     stretches.push(from..stop);
                     from = stop;
                 }
@@ -39,15 +39,15 @@ pub fn plan(program: &Program, groups: Vec<Vec<MatrixId>>, room: usize) -> Vec<G
                 stretches.push(from..run.end);
             }
         }
-        held.retain(|stop| later.contains(stop));
+        held.retain(begins_later);
         Group { matrices, stretches, held: held.clone() }
     });
     plan.collect()
 }
 
 /// The nodes that have to be run for the sums of a group, from stop to stop.
-fn runs(program: &Program, group: &[MatrixId]) -> Vec<Range<usize>> {
-    let (stops, end) = (program.stops(), program.nodes.len());
+fn runs(program: &Program, stops: &[usize], group: &[MatrixId]) -> Vec<Range<usize>> {
+    let end = program.nodes.len();
     let is_wanted = |op: &Op| products(op).iter().any(|id| group.contains(id));
     let nodes = program.nodes.iter().enumerate().filter(|(_, node)| is_wanted(&node.op)).map(|(at, _)| at);
     let mut runs: Vec<Range<usize>> = Vec::new();

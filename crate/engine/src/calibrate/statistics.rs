@@ -1,6 +1,6 @@
 //! What enters the products of a model while it reads a text.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
@@ -61,8 +61,8 @@ pub struct Statistics<R: Runner> {
     /// Of the group at work.
     sums: Vec<Vec<f32>>,
     head: Option<HeadSums>,
-    /// The residual streams of the windows, where later groups begin.
-    streams: BTreeMap<usize, Vec<Vec<f32>>>,
+    /// The residual streams of the windows at stops where later groups begin.
+    streams: Vec<(usize, Vec<Vec<f32>>)>,
     next: usize,
     ready: Vec<Measured>,
 }
@@ -81,7 +81,7 @@ impl<R: Runner> Statistics<R> {
         let entered = entered(&info.program);
         let wanted: Vec<MatrixId> = wanted.iter().copied().filter(|id| entered.contains(id)).collect();
         let tokens: usize = windows.iter().map(Vec::len).sum();
-        let room = options.budget / (4 * tokens * info.program.hidden_size()).max(1);
+        let room = options.budget / tokens.saturating_mul(4 * info.program.hidden_size()).max(1);
         let groups = passes::plan(&info.program, groups(&info.program, &wanted, options.budget), room);
         let passes = groups.len();
         let runner = model.runner(true)?;
@@ -94,7 +94,7 @@ impl<R: Runner> Statistics<R> {
             covariance_of: options.covariance_of.clone(),
             sums: Vec::new(),
             head: None,
-            streams: BTreeMap::new(),
+            streams: Vec::new(),
             next: 0,
             ready: Vec::new(),
         })
@@ -112,7 +112,8 @@ impl<R: Runner> Statistics<R> {
 
     /// Bytes of the sums at work, and of the streams that are held.
     pub fn bytes(&self) -> u64 {
-        let numbers = self.sums.iter().chain(self.streams.values().flatten()).map(Vec::len);
+        let numbers =
+            self.sums.iter().chain(self.streams.iter().flat_map(|(_, streams)| streams)).map(Vec::len);
         4 * numbers.sum::<usize>() as u64
     }
 
@@ -138,16 +139,16 @@ impl<R: Runner> Statistics<R> {
         let (mut stream, mut ended) = (Vec::new(), 0);
         for nodes in group.stretches.iter().cloned() {
             let (begin, end) = (nodes.start, nodes.end);
-            if begin != ended
-                && let Some(held) = self.streams.get(&begin)
-            {
-                stream.clone_from(&held[self.next]);
+            if begin != ended {
+                let held = self.streams.iter().find(|(stop, _)| *stop == begin);
+                let unknown =
+                    || EngineError::Evaluation(format!("no residual stream is held before node {begin}"));
+                stream.clone_from(&held.ok_or_else(unknown)?.1[self.next]);
             }
             let stretch = Stretch { nodes, stream: &mut stream };
             self.runner.moments(ids, stretch, &group.matrices, Moments::Gram, &mut self.sums).await?;
-            let held = group.held.contains(&end).then(|| self.streams.entry(end).or_default());
-            if let Some(held) = held.filter(|held| held.len() == self.next) {
-                held.push(stream.clone());
+            if group.held.contains(&end) {
+                hold(&mut self.streams, end, self.next, &stream);
             }
             ended = end;
         }
@@ -159,7 +160,7 @@ impl<R: Runner> Statistics<R> {
 
     /// Makes means of the sums of a group.
     fn end(&mut self, group: &Group) -> Result<(), EngineError> {
-        self.streams.retain(|stop, _| group.held.contains(stop));
+        self.streams.retain(|(stop, _)| group.held.contains(stop));
         let share = 1.0 / self.tokens() as f32;
         for (&matrix, mut h) in group.matrices.iter().zip(std::mem::take(&mut self.sums)) {
             h.iter_mut().for_each(|sum| *sum *= share);
@@ -175,6 +176,15 @@ impl<R: Runner> Statistics<R> {
             self.ready.push(Measured { matrix, h, head });
         }
         Ok(())
+    }
+}
+
+/// Holds the stream of the `n`th window at a stop, unless an earlier group has left it there.
+fn hold(streams: &mut Vec<(usize, Vec<Vec<f32>>)>, stop: usize, n: usize, stream: &[f32]) {
+    match streams.iter_mut().find(|(held, _)| *held == stop) {
+        Some((_, windows)) if windows.len() > n => {}
+        Some((_, windows)) => windows.push(stream.into()),
+        None => streams.push((stop, vec![stream.into()])),
     }
 }
 

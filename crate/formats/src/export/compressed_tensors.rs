@@ -27,7 +27,7 @@ pub struct Packing {
     /// What a scheme of `config_groups` says of it.
     pub scheme: Scheme,
     /// The type of its scales.
-    scale: DType,
+    pub scale: DType,
 }
 
 /// What weights that are in one of the `config_groups` have in common.
@@ -208,6 +208,7 @@ impl Packing {
 fn stream(codes: impl Iterator<Item = u8>, bits: u32, into: &mut Vec<u8>) {
     let (mut pending, mut held) = (0u64, 0);
     for code in codes {
+        debug_assert!(u64::from(code) >> bits == 0, "a code of more bits than it has");
         pending |= u64::from(code) << held;
         held += bits;
         if held >= 32 {

@@ -5,7 +5,7 @@ pub mod bitsandbytes;
 pub mod compressed_tensors;
 pub mod gguf;
 
-use statepress_core::{Entry, Scales, Source};
+use statepress_core::{DType, Entry, Scales, Source};
 
 use crate::{FormatError, TensorSpec, read_tensor};
 
@@ -24,6 +24,14 @@ impl Packing {
         match self {
             Self::Bitsandbytes(packing) => packing.name().into(),
             Self::CompressedTensors(packing) => format!("int{}", packing.scheme.bits),
+        }
+    }
+
+    /// The type of its scales, where they are weights of the module, which whoever loads a model in another type rounds.
+    pub fn scale_type(self) -> Option<DType> {
+        match self {
+            Self::Bitsandbytes(_) => None,
+            Self::CompressedTensors(packing) => Some(packing.scale),
         }
     }
 

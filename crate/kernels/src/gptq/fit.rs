@@ -54,7 +54,10 @@ fn search(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>) -> f32
     let (least, most) = SHARES;
     let share = |i: usize| least + (most - least) * (i as f32 / (TRIES - 1) as f32);
     let (mut best, mut lowest, mut first) = (grid.nothing(), f32::INFINITY, 0);
-    // The largest before the smaller ones, which soon are seen to be worse. Of equals that counts which is first the other way round.
+    // A scale is left as soon as it is seen to be worse, which the largest ones make sure of for the smaller ones. A weight below 0,
+    // which rounding can leave of a statistic that is a difference, says nothing of the rest. Among equal errors the one counts that
+    // shares from the least on would meet first.
+    let leaves = weights.is_none_or(|weights| weights.iter().all(|&weight| weight >= 0.0));
     let shares = (0..TRIES).rev().map(|i| (1 + i, share(i)));
     for (place, share) in [(0, 1.0)].into_iter().chain(shares) {
         for (turn, sign) in [1.0, -1.0].into_iter().enumerate() {
@@ -62,7 +65,10 @@ fn search(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>) -> f32
             if scale == 0.0 || (sign < 0.0 && !grid.is_signed()) {
                 continue;
             }
-            let (error, place) = (error(grid, values, weights, scale, lowest), 2 * place + turn);
+            let (error, place) = (
+                error(grid, values, weights, scale, if leaves { lowest } else { f32::INFINITY }),
+                2 * place + turn,
+            );
             if error < lowest || (error == lowest && place < first) {
                 (best, lowest, first) = (scale, error, place);
             }
@@ -77,7 +83,7 @@ fn error(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>, scale: 
     for (n, values) in values.chunks(LOOK).enumerate() {
         let weights = weights.map(|weights| &weights[n * LOOK..][..values.len()]);
         add_error(grid, values, weights, scale, &mut sums);
-        // No error is less than 0, and no sum of them less than one of fewer.
+        // A sum of errors is no less than one of fewer.
         if sums.iter().sum::<f32>() > most {
             return f32::INFINITY;
         }
@@ -158,23 +164,33 @@ mod tests {
         };
         // Of coarse numbers many scales have the same error.
         let coarse = |values: Vec<f32>| values.iter().map(|x| (x * 4.0).round() / 4.0).collect::<Vec<_>>();
-        let grid = Table::new(&tables::NF4, ScaleType::Fp16);
+        let (table, signed) =
+            (Table::new(&tables::NF4, ScaleType::Fp16), Integers::new(Grid::Int2, ScaleType::Fp32).signed());
         for n in [1, 7, 16, 40, 64, 100] {
-            for (values, weights) in [(numbers(n), numbers(n)), (coarse(numbers(n)), vec![1.0; n])] {
-                let weights: Vec<f32> = weights.iter().map(|x| x.abs()).collect();
-                let whole = absmax(&values);
-                let shares =
-                    (0..TRIES).map(|i| SHARES.0 + (SHARES.1 - SHARES.0) * (i as f32 / (TRIES - 1) as f32));
-                let (mut best, mut lowest) = (grid.nothing(), f32::INFINITY);
-                for share in [1.0].into_iter().chain(shares) {
-                    let scale = grid.store(share * whole);
-                    let error = error(&grid, &values, Some(&weights), scale, f32::INFINITY);
+            let positive = |values: Vec<f32>| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
+            let (some, others) = (positive(numbers(n)), numbers(n));
+            for (values, weights) in
+                [(numbers(n), some), (coarse(numbers(n)), vec![1.0; n]), (numbers(n), others)]
+            {
+                check(&table, &values, &weights);
+                check(&signed, &values, &weights);
+            }
+        }
+        fn check(grid: &impl Quantizer, values: &[f32], weights: &[f32]) {
+            let whole = absmax(values) / grid.largest();
+            let shares =
+                (0..TRIES).map(|i| SHARES.0 + (SHARES.1 - SHARES.0) * (i as f32 / (TRIES - 1) as f32));
+            let (mut best, mut lowest) = (grid.nothing(), f32::INFINITY);
+            for share in [1.0].into_iter().chain(shares) {
+                for sign in if grid.is_signed() { &[1.0, -1.0][..] } else { &[1.0] } {
+                    let scale = grid.store(sign * share * whole);
+                    let error = error(grid, values, Some(weights), scale, f32::INFINITY);
                     if scale != 0.0 && error < lowest {
                         (best, lowest) = (scale, error);
                     }
                 }
-                assert_eq!(search(&grid, &values, Some(&weights)), best, "{values:?}");
             }
+            assert_eq!(search(grid, values, Some(weights)), best, "{values:?}");
         }
     }
 

@@ -177,7 +177,7 @@ function offsetOf(checkpoint: Opened, { comparison, byText, other }: Run): numbe
   return hasOffset(checkpoint) ? comparison?.a.offset : undefined;
 }
 
-/** How Python reads the file. NumPy has no bfloat16, PyTorch has. */
+/** How Python reads the file, with the reader beside it. */
 export function loadCommand(run: RecipeRun): string {
   return `import reader
 

@@ -27,8 +27,8 @@ impl Tool for CompressedTensors {
     }
 
     fn stores(&self) -> &'static str {
-        "whole numbers of 2 to 8 bits with a scale for each row or for groups within a row: compress it by a recipe that makes such, as \
-         int4 and int8 do"
+        "whole numbers of 2 to 8 bits with a scale for each row or for groups within a row: compress floats by a recipe that makes such, \
+         as int4 and int8 do"
     }
 
     fn packing(&self, entry: &Entry) -> Result<Packing, String> {
@@ -38,6 +38,21 @@ impl Tool for CompressedTensors {
     fn keeps(&self, role: Role, model_type: &str) -> Option<&'static str> {
         let initialized = role == Role::OutProj && INITIALIZED.contains(&model_type);
         initialized.then_some("transformers initializes them as it loads, and finds no packed ones")
+    }
+
+    /// Layers with zero points become floats where others are packed otherwise: transformers 5.23 loads zero points with
+    /// `dequantize=True` alone, which then reads all layers as the first.
+    fn settle(&self, tensors: &mut [Planned]) {
+        let mut schemes = tensors.iter().filter_map(scheme);
+        let first = schemes.next();
+        if schemes.all(|it| Some(it) == first) {
+            return;
+        }
+        for it in tensors.iter_mut().filter(|it| scheme(it).is_some_and(|scheme| !scheme.symmetric)) {
+            it.packing = None;
+            it.refused =
+                Some("transformers loads layers with zero points only where all are packed alike".into());
+        }
     }
 
     fn config(&self, tensors: &mut [Planned], findings: &mut Vec<Finding>) -> Value {
@@ -90,8 +105,7 @@ fn told(tensors: &[Planned], schemes: usize) -> Vec<Finding> {
     let shifted: Vec<String> = tensors.iter().filter(is_shifted).map(|it| it.key.clone()).collect();
     if let Some(first) = shifted.first() {
         let message = format!(
-            "{} zero points, which transformers 5.23 reads with `CompressedTensorsConfig(dequantize=True)` alone, and only where all \
-             layers are packed alike: {}",
+            "{} zero points, which transformers 5.23 reads with `CompressedTensorsConfig(dequantize=True)` alone: {}",
             counted(shifted.len(), "matrix has", "matrices have"),
             listed(&shifted)
         );

@@ -194,7 +194,7 @@ fn rope(spec: &ModelSpec, base: Option<&Map<String, Value>>, config: &mut Map<St
     }
 }
 
-/// The type that most numbers have is what `transformers` loads all of them as.
+/// The type that most numbers have is what `transformers` loads all of them as, unless it would round the scales of codes.
 fn dtypes(tensors: &[Planned], config: &mut Map<String, Value>, findings: &mut Vec<Finding>) {
     let mut numbers: BTreeMap<&str, u64> = BTreeMap::new();
     for Planned { entry, .. } in tensors.iter().filter(|it| it.packing.is_none()) {
@@ -210,8 +210,15 @@ fn dtypes(tensors: &[Planned], config: &mut Map<String, Value>, findings: &mut V
     let mut floats: Vec<(&str, u64)> =
         numbers.iter().filter_map(|(name, count)| Some((torch(name)?, *count))).collect();
     floats.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let Some((most, _)) = floats.first() else { return };
-    config.insert("dtype".into(), (*most).into());
+    let Some(&(mut most, _)) = floats.first() else { return };
+    let mut scales = tensors.iter().filter_map(|it| it.packing?.scale_type());
+    if scales.any(|scale| torch(scale.name()) != Some(most)) && !["float32", "float64"].contains(&most) {
+        most = "float32";
+        let message =
+            "transformers loads all weights as float32: another dtype would round the scales of codes";
+        findings.push(Finding::info("scales-as-they-are", message));
+    }
+    config.insert("dtype".into(), most.into());
     if floats.len() > 1 {
         let all: Vec<_> = floats.iter().map(|(name, _)| *name).collect();
         let message = format!(

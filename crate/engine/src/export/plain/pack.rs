@@ -35,6 +35,9 @@ pub(in super::super) trait Tool {
         None
     }
 
+    /// Makes floats of what it cannot hold beside the others.
+    fn settle(&self, _tensors: &mut [Planned]) {}
+
     /// The `quantization_config`; what it has no place for becomes floats once more.
     fn config(&self, tensors: &mut [Planned], findings: &mut Vec<Finding>) -> Value;
 }
@@ -70,13 +73,15 @@ pub(super) fn pack(
             Err(why) => it.refused = Some(why),
         }
     }
-    if linear.values().all(Option::is_some) {
+    let mut layers = linear_modules(spec.runs()?).filter(|matrix| matrix.role != Role::Head);
+    if layers.all(|matrix| matrix.layout != Layout::Plain) {
         let reason = format!(
             "its layers are stored the other way round (`[in, out]`), and {name} has codes of rows: no folder for {name} is written \
              of it; plain is one of floats"
         );
         return Err(EngineError::UnknownModel { reason });
     }
+    tool.settle(tensors);
     if tensors.iter().all(|it| it.packing.is_none()) {
         // The one refusal that another recipe would change.
         let could = |it: &&Planned| is_coded(&it.entry) && linear.get(it.key.as_str()) == Some(&None);
