@@ -1,7 +1,7 @@
 //! How much single rows matter: of a head by how often what they make is predicted, of a table by how often they are likely to be
 //! looked up. Steps that are chosen for an entropy coder are as large as a row can bear, and classes of rows are cut in that order.
 
-use statepress_kernels::gptq::{Prepared, Steps};
+use statepress_kernels::gptq::{Prepared, Steps, descending};
 use statepress_kernels::linear::outer;
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
@@ -26,8 +26,7 @@ impl RowUse {
     /// By how the head is used, and `H = mean x x^T` of what enters it.
     pub fn new(head: &HeadStatistics, h: &[f32]) -> Self {
         let table = weights(&head.mean).into_iter().map(|weight| weight.max(LEAST)).collect();
-        let mut order: Vec<u32> = (0..head.alpha.len() as u32).collect();
-        order.sort_by(|&a, &b| head.alpha[b as usize].total_cmp(&head.alpha[a as usize]));
+        let order = descending(&head.alpha).into_iter().map(|row| row as u32).collect();
         Self { head: weights(&head.alpha), table, entering: h.to_vec(), order }
     }
 

@@ -124,9 +124,8 @@ impl Places {
         });
         let mut rank = vec![0; all.len()];
         order.iter().enumerate().for_each(|(at, &place)| rank[place] = at);
-        let mut places: Vec<_> = all.into_iter().zip(&rank).collect();
-        places.sort_by_key(|(_, rank)| **rank);
-        let all = places.into_iter().map(|(place, _)| place).collect();
+        let mut all: Vec<Option<_>> = all.into_iter().map(Some).collect();
+        let all = order.iter().filter_map(|&place| all[place].take()).collect();
         Self { all, whose: whose.into_iter().map(|owner| owner.map(|owner| rank[owner])).collect() }
     }
 }

@@ -25,8 +25,8 @@ const TRIES: usize = 36;
 /// Sums of a search, so that additions are vector code and always in the same order.
 const LANES: usize = 8;
 
-/// After so many values the search looks whether it goes on with them.
-const LOOK: usize = 16;
+/// After so many times as many values the search looks whether it goes on with them.
+const LOOK: usize = 2;
 
 impl Fit {
     /// The scale of a group, as it is stored. `weights` are those of [`Self::Weighted`], one for each
@@ -41,15 +41,14 @@ impl Fit {
             Self::Percentile(percentile) => {
                 stored(limit(values, Clip::Percentile(percentile), &mut Vec::new()))
             }
-            Self::Mse => search(grid, values, None),
+            Self::Weighted if weights.iter().any(|&weight| weight != 0.0) => search(grid, values, weights),
             // A group that nothing meets has no better judge than its own error.
-            Self::Weighted if weights.iter().all(|&weight| weight == 0.0) => search(grid, values, None),
-            Self::Weighted => search(grid, values, Some(weights)),
+            Self::Mse | Self::Weighted => search(grid, values, &vec![1.0; values.len()]),
         }
     }
 }
 
-fn search(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>) -> f32 {
+fn search(grid: &impl Quantizer, values: &[f32], weights: &[f32]) -> f32 {
     let whole = absmax(values) / grid.largest();
     let (least, most) = SHARES;
     let share = |i: usize| least + (most - least) * (i as f32 / (TRIES - 1) as f32);
@@ -57,7 +56,7 @@ fn search(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>) -> f32
     // A scale is left as soon as it is seen to be worse, which the largest ones make sure of for the smaller ones. A weight below 0,
     // which rounding can leave of a statistic that is a difference, says nothing of the rest. Among equal errors the one counts that
     // shares from the least on would meet first.
-    let leaves = weights.is_none_or(|weights| weights.iter().all(|&weight| weight >= 0.0));
+    let leaves = weights.iter().all(|&weight| weight >= 0.0);
     let shares = (0..TRIES).rev().map(|i| (1 + i, share(i)));
     for (place, share) in [(0, 1.0)].into_iter().chain(shares) {
         for (turn, sign) in [1.0, -1.0].into_iter().enumerate() {
@@ -78,52 +77,30 @@ fn search(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>) -> f32
 }
 
 /// `sum_j v_j (x_j - x_hat_j)^2`, or infinity as soon as that is seen to be more than `most`.
-fn error(grid: &impl Quantizer, values: &[f32], weights: Option<&[f32]>, scale: f32, most: f32) -> f32 {
-    let mut sums = [0.0; LANES];
-    for (n, values) in values.chunks(LOOK).enumerate() {
-        let weights = weights.map(|weights| &weights[n * LOOK..][..values.len()]);
-        add_error(grid, values, weights, scale, &mut sums);
-        // A sum of errors is no less than one of fewer.
-        if sums.iter().sum::<f32>() > most {
-            return f32::INFINITY;
-        }
-    }
-    sums.iter().sum()
-}
-
-/// Adds the errors of some values.
-#[inline(always)]
-fn add_error(
-    grid: &impl Quantizer,
-    values: &[f32],
-    weights: Option<&[f32]>,
-    scale: f32,
-    sums: &mut [f32; LANES],
-) {
+fn error(grid: &impl Quantizer, values: &[f32], weights: &[f32], scale: f32, most: f32) -> f32 {
     let inverse = 1.0 / scale;
     let square = |x: f32, weight: f32| {
         let off = x - grid.nearest(x * inverse) * scale;
         weight * (off * off)
     };
+    let mut sums = [0.0; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
-    match weights {
-        None => {
-            for chunk in chunks {
-                sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum += square(x, 1.0));
+    let (of_chunks, of_rest) = weights.as_chunks::<LANES>();
+    for (chunks, weights) in chunks.chunks(LOOK).zip(of_chunks.chunks(LOOK)) {
+        for (chunk, weights) in chunks.iter().zip(weights) {
+            for ((sum, &x), &weight) in sums.iter_mut().zip(chunk).zip(weights) {
+                *sum += square(x, weight);
             }
         }
-        Some(weights) => {
-            for (chunk, weights) in chunks.iter().zip(weights.as_chunks::<LANES>().0) {
-                for ((sum, &x), &weight) in sums.iter_mut().zip(chunk).zip(weights) {
-                    *sum += square(x, weight);
-                }
-            }
+        // A sum of errors is no less than one of fewer.
+        if sums.iter().sum::<f32>() > most {
+            return f32::INFINITY;
         }
     }
-    let from = values.len() - rest.len();
-    for (n, &x) in rest.iter().enumerate() {
-        sums[n] += square(x, weights.map_or(1.0, |weights| weights[from + n]));
+    for ((sum, &x), &weight) in sums.iter_mut().zip(rest).zip(of_rest) {
+        *sum += square(x, weight);
     }
+    sums.iter().sum()
 }
 
 #[cfg(test)]
@@ -141,7 +118,7 @@ mod tests {
     fn an_outlier_is_clipped_where_that_costs_less() {
         let grid = Integers::new(Grid::Int3, ScaleType::Fp32);
         assert_eq!(Fit::Absmax.scale(&grid, &VALUES, &[]), 1.0);
-        let cost = |scale| error(&grid, &VALUES, None, scale, f32::INFINITY);
+        let cost = |scale| error(&grid, &VALUES, &[1.0; 11], scale, f32::INFINITY);
         let found = Fit::Mse.scale(&grid, &VALUES, &[]);
         assert!(cost(found) < cost(1.0) && found < 1.0);
         // Nothing meets the outlier, so it may go.
@@ -184,13 +161,13 @@ mod tests {
             for share in [1.0].into_iter().chain(shares) {
                 for sign in if grid.is_signed() { &[1.0, -1.0][..] } else { &[1.0] } {
                     let scale = grid.store(sign * share * whole);
-                    let error = error(grid, values, Some(weights), scale, f32::INFINITY);
+                    let error = error(grid, values, weights, scale, f32::INFINITY);
                     if scale != 0.0 && error < lowest {
                         (best, lowest) = (scale, error);
                     }
                 }
             }
-            assert_eq!(search(grid, values, Some(weights)), best, "{values:?}");
+            assert_eq!(search(grid, values, weights), best, "{values:?}");
         }
     }
 

@@ -109,8 +109,7 @@ impl<'a> Prepared<'a> {
         debug_assert_eq!(h.len(), cols * cols);
         let diagonal: Vec<f32> = (0..cols).map(|i| h[i * cols + i]).collect();
         let mut findings = Vec::new();
-        let mut order: Vec<usize> = (0..cols).collect();
-        order.sort_by(|&i, &j| diagonal[j].total_cmp(&diagonal[i]));
+        let order = descending(&diagonal);
         let mut places = vec![0; cols];
         order.iter().enumerate().for_each(|(at, &col)| places[col] = at);
         let mut sorted = Vec::with_capacity(cols * cols);
@@ -207,6 +206,13 @@ impl<'a> Prepared<'a> {
         }
         Rounded { codes, scales, loss, findings: self.findings.clone() }
     }
+}
+
+/// Where numbers stand, the largest first; of equals the first.
+pub fn descending(numbers: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..numbers.len()).collect();
+    order.sort_by(|&i, &j| numbers[j].total_cmp(&numbers[i]));
+    order
 }
 
 /// The scales of all groups, each fitted to its own weights.
