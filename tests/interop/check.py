@@ -33,7 +33,8 @@ CODED = {
 EIGHT = {"int8": ([("*", "int8")], {"int8": {"granularity": "row", "clip": "minmax"}})}
 WHOLE = EIGHT | {
     "int4": ([("*", "int4")], {"int4": {"group": 16}}),
-    "int3": ([("*", "int3")], {"groups": {"group": 16}}),
+    # Beside a table of BF16, which would have most models loaded as that, and scales of F16 rounded.
+    "int3": ([("*embed*", "bf16"), ("*", "int3")], {"groups": {"group": 16}}),
     "mixed": (
         [("*.0.*", "int8"), ("*in_proj*", "int5"), ("*o_proj*", "int6"), ("*_proj*", "int4"), ("*_linear*", "int4")],
         {"int4": {"group": 16}, "groups": {"group": 16, "scale": "log8"}},
@@ -80,7 +81,8 @@ def transformers(folder, ids, dtype="float32", **loading):
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(1)
-    kind = getattr(torch, dtype) if dtype else None
+    # None would be the type of the first weight; what `config.json` says is what is loaded where nothing is said.
+    kind = getattr(torch, dtype) if dtype else "auto"
     model, told = AutoModelForCausalLM.from_pretrained(
         folder, dtype=kind, attn_implementation="eager", output_loading_info=True, **loading
     )

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use statepress::program::{MatrixId, Op};
+use statepress::program::MatrixId;
 use statepress::{Loaded, Observe, Workspace, run};
 use statepress_core::encoding::ScaleType;
 use statepress_core::{Grid, tables};
-use statepress_engine::calibrate::passes::{Group, groups, plan};
+use statepress_engine::calibrate::passes::{Group, groups, plan, products};
 use statepress_engine::calibrate::{Sample, Statistics, StatisticsOptions, entered};
 use statepress_kernels::eigen;
 use statepress_kernels::gptq::{Fit, Groups, Integers, Options, Prepared, Quantizer, Table, fitted};
@@ -314,18 +314,6 @@ fn passes_go_on_where_others_ended() {
         let run: usize =
             plan(&program, layers, 2).iter().flat_map(|it| &it.stretches).map(|it| it.len()).sum();
         assert_eq!(run, end, "{}", sample.name);
-    }
-}
-
-/// Matrices that an op multiplies by.
-fn products(op: &Op) -> Vec<MatrixId> {
-    match op {
-        Op::Linear(linear) => vec![linear.w],
-        Op::Experts(op) => {
-            let all = op.experts.iter().flat_map(|it| [it.up, it.down]).chain([op.router]);
-            all.collect()
-        }
-        _ => Vec::new(),
     }
 }
 

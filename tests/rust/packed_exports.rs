@@ -243,6 +243,26 @@ fn zero_points_that_are_no_codes_are_refused() {
     }
 }
 
+/// Loaded as `config.json` says, scales are what they were.
+#[test]
+fn scales_are_not_rounded_by_the_dtype_of_the_others() {
+    let written = |scale: &str, otherwise: &str| {
+        let rules = format!(
+            r#"{{"match":"*in_proj*","precision":"int4"}},{{"match":"*","precision":"{otherwise}"}}"#
+        );
+        let options = format!(r#","int4":{{"group":16,"scale":"{scale}"}}"#);
+        let checkpoint = compressed(&family("mamba-default"), &recipe(&rules, &options));
+        let (exported, _) = compressed_tensors(&checkpoint).unwrap();
+        let config: serde_json::Value = serde_json::from_str(exported.config.as_ref().unwrap()).unwrap();
+        (config["dtype"].clone(), told(&exported).contains(&"scales-as-they-are"))
+    };
+    assert_eq!(written("fp16", "fp16"), ("float16".into(), false));
+    assert_eq!(written("fp16", "fp32"), ("float32".into(), false));
+    for (scale, otherwise) in [("fp32", "fp16"), ("fp32", "bf16"), ("fp16", "bf16")] {
+        assert_eq!(written(scale, otherwise), ("float32".into(), true), "{scale} beside {otherwise}");
+    }
+}
+
 /// Layers with zero points and others cannot be loaded together: the former become floats.
 #[test]
 fn zero_points_beside_other_schemes_become_floats() {

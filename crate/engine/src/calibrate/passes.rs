@@ -85,7 +85,7 @@ pub fn entered(program: &Program) -> Vec<MatrixId> {
 }
 
 /// Matrices that an op multiplies by.
-fn products(op: &Op) -> Vec<MatrixId> {
+pub fn products(op: &Op) -> Vec<MatrixId> {
     match op {
         Op::Linear(linear) => vec![linear.w],
         Op::Experts(op) => {

@@ -53,9 +53,9 @@ fn search(grid: &impl Quantizer, values: &[f32], weights: &[f32]) -> f32 {
     let (least, most) = SHARES;
     let share = |i: usize| least + (most - least) * (i as f32 / (TRIES - 1) as f32);
     let (mut best, mut lowest, mut first) = (grid.nothing(), f32::INFINITY, 0);
-    // A scale is left as soon as it is seen to be worse, which the largest ones make sure of for the smaller ones. A weight below 0,
-    // which rounding can leave of a statistic that is a difference, says nothing of the rest. Among equal errors the one counts that
-    // shares from the least on would meet first.
+    // The best scale is mostly one of the largest: with those first, the others are left after a few values. Not where a weight is
+    // below 0, which rounding can leave of a statistic that is a difference: more values may then make an error less. Among equal
+    // errors the one counts that shares from the least on would meet first.
     let leaves = weights.iter().all(|&weight| weight >= 0.0);
     let shares = (0..TRIES).rev().map(|i| (1 + i, share(i)));
     for (place, share) in [(0, 1.0)].into_iter().chain(shares) {

@@ -28,7 +28,8 @@ impl Tool for Bitsandbytes {
         packing.map(Packing::Bitsandbytes).ok_or_else(why)
     }
 
-    fn config(&self, tensors: &mut [Planned], findings: &mut Vec<Finding>) -> Value {
+    /// A model is loaded with weights of one width: those of which there are fewer become floats.
+    fn settle(&self, tensors: &mut [Planned], findings: &mut Vec<Finding>) {
         let params = |four: bool| -> u64 {
             let has = |it: &&Planned| is_four(it).is_some_and(|is| is == four);
             tensors.iter().filter(has).map(|it| it.entry.params()).sum()
@@ -48,6 +49,10 @@ impl Tool for Bitsandbytes {
             );
             findings.push(Finding::warning("one-width", message).about(first));
         }
+    }
+
+    fn config(&self, tensors: &[Planned], _: &mut Vec<Finding>) -> Value {
+        let four = tensors.iter().any(|it| is_four(it) == Some(true));
         let [packed, floats] = modules(tensors);
         let mut skipped = briefly(&floats, &packed);
         skipped.retain(|name| *name != HEAD_MODULE);

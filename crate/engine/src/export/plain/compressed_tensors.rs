@@ -42,7 +42,7 @@ impl Tool for CompressedTensors {
 
     /// Layers with zero points become floats where others are packed otherwise: transformers 5.23 loads zero points with
     /// `dequantize=True` alone, which then reads all layers as the first.
-    fn settle(&self, tensors: &mut [Planned]) {
+    fn settle(&self, tensors: &mut [Planned], _: &mut Vec<Finding>) {
         let mut schemes = tensors.iter().filter_map(scheme);
         let first = schemes.next();
         if schemes.all(|it| Some(it) == first) {
@@ -55,10 +55,10 @@ impl Tool for CompressedTensors {
         }
     }
 
-    fn config(&self, tensors: &mut [Planned], findings: &mut Vec<Finding>) -> Value {
+    fn config(&self, tensors: &[Planned], findings: &mut Vec<Finding>) -> Value {
         let [packed, floats] = modules(tensors);
         let mut schemes: BTreeMap<Scheme, Vec<&str>> = BTreeMap::new();
-        for it in &*tensors {
+        for it in tensors {
             if let (Some(scheme), Some(module)) = (scheme(it), &it.module) {
                 schemes.entry(scheme).or_default().push(module);
             }

@@ -36,10 +36,10 @@ pub(in super::super) trait Tool {
     }
 
     /// Makes floats of what it cannot hold beside the others.
-    fn settle(&self, _tensors: &mut [Planned]) {}
+    fn settle(&self, tensors: &mut [Planned], findings: &mut Vec<Finding>);
 
-    /// The `quantization_config`; what it has no place for becomes floats once more.
-    fn config(&self, tensors: &mut [Planned], findings: &mut Vec<Finding>) -> Value;
+    /// The `quantization_config` of what is packed then.
+    fn config(&self, tensors: &[Planned], findings: &mut Vec<Finding>) -> Value;
 }
 
 /// Chooses what is packed, and gives the `quantization_config`.
@@ -81,7 +81,7 @@ pub(super) fn pack(
         );
         return Err(EngineError::UnknownModel { reason });
     }
-    tool.settle(tensors);
+    tool.settle(tensors, findings);
     if tensors.iter().all(|it| it.packing.is_none()) {
         // The one refusal that another recipe would change.
         let could = |it: &&Planned| is_coded(&it.entry) && linear.get(it.key.as_str()) == Some(&None);
