@@ -74,6 +74,7 @@ fn main() {
             Calibration { fisher: fisher.clone(), ..Calibration::new(&left_model, read) },
             judged,
             &how,
+            Vec::new(),
         )
         .unwrap(),
         |_| {},

@@ -143,14 +143,38 @@ test("a page saves for other tools: a folder of its own file system, and a file"
   assert.deepEqual(saved, { magic: "GGUF", names, family: "mamba", path: "bad-input" });
 });
 
+test("workers that share the rounding are ended with it, and give the bytes of one", async () => {
+  const { one, two, told } = await page.evaluate(async () => {
+    const checkpoint = await lib.open(files);
+    const digest = async (workers) => {
+      const compressed = await checkpoint.compress("nf4", { calibration: text, workers });
+      const blob = await compressed.save("blob");
+      const told = compressed.report.findings.find(({ code }) => code === "workers")?.message;
+      compressed.dispose();
+      const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer()));
+      return { bytes: hash.join(), told };
+    };
+    const [one, two] = [await digest(1), await digest(2)];
+    checkpoint.dispose();
+    return { one: one.bytes, two: two.bytes, told: two.told };
+  });
+  assert.equal(two, one);
+  assert.match(told, /^2 workers /);
+  // A page is told of the end of its workers a little later.
+  for (let tries = 0; page.workers().length > 2 && tries < 50; tries++)
+    await new Promise((done) => setTimeout(done, 100));
+  assert.ok(page.workers().length <= 2, "the library's own, and the one that exports");
+});
+
 test("a worker that dies fails every pending call, and the next call starts another", async () => {
   const outcome = await page.evaluate(async () => {
     // A library of its own, whose worker's script cannot be loaded: the first life ends at once.
     const { WorkerHost } = await import("/statepress/dist/worker/client.js");
+    const { webThread } = await import("/statepress/dist/worker/thread.js");
     let lives = 0;
     const host = new WorkerHost(() => {
       const script = lives++ === 0 ? "/statepress/dist/worker/missing.js" : "/statepress/dist/worker/worker.js";
-      return new Worker(script, { type: "module" });
+      return webThread(() => new Worker(script, { type: "module" }));
     });
     const pending = await Promise.all([refused(host.call("recipes", {})), refused(host.call("recipes", {}))]);
     const recipes = await host.call("recipes", {});

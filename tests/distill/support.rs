@@ -16,6 +16,7 @@ use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_model};
 use statepress_engine::models::{Cpu, Load, Model, sequence_logits};
 use statepress_engine::techniques::Checkpoint;
 use statepress_engine::techniques::follow::{Begun, Follow};
+use statepress_engine::techniques::shares::Work;
 use statepress_formats::{Choice, open_with};
 
 /// A checkpoint in memory, and what it is.
@@ -78,7 +79,8 @@ impl Opened {
     fn written_by(&self, recipe: &Recipe, read: Option<Calibration<'_>>) -> Vec<u8> {
         let (sink, bytes) = Written::new();
         let of = self.checkpoint();
-        let follow = Follow::new(of, recipe, Box::new(sink), || 0.0, read, &Begun::default()).unwrap();
+        let follow =
+            Follow::new(of, recipe, Box::new(sink), || 0.0, read, &Begun::default(), Work::Whole).unwrap();
         pollster::block_on(job::run(follow, |_| ())).unwrap();
         bytes.take()
     }

@@ -57,10 +57,14 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   assert.deepEqual(resumed.costs.tensors.at(-1), costs.tensors.at(-1), "the rest is measured");
   assert.deepEqual([resumed.costs.tensors.length, resumed.costs.unmeasured], [costs.tensors.length, 0]);
   resumed.compressed.dispose();
-  // One that is stopped has told of all that is there.
+  // One that is stopped has told of all that is there. A fast one may be through before anybody is told of its first tensor.
   const stop = new AbortController();
   const stopping = ({ stage, item }) => stage === "search" && item !== undefined && stop.abort();
-  const stopped = search(checkpoint, { ratio: 6 }, { ...asked, signal: stop.signal, onProgress: stopping });
+  const stopped = search(
+    checkpoint,
+    { ratio: 6 },
+    { ...asked, fast: false, signal: stop.signal, onProgress: stopping },
+  );
   await assert.rejects(stopped, { code: "aborted" });
   const { tensors, unmeasured } = told.at(-1);
   assert.ok(tensors.length > 0 && unmeasured > 0, `${tensors.length} and ${unmeasured}`);
@@ -68,11 +72,6 @@ test("a size is kept, and what was measured stands beside what was predicted", a
   await assert.rejects(search(checkpoint, { ratio: 6 }, { ...asked, costs: others }), {
     code: "bad-option",
     message: /option costs is of of\.another/,
-  });
-  const swapped = { ...part, tensors: part.tensors.slice(1) };
-  await assert.rejects(search(checkpoint, { ratio: 6 }, { ...asked, costs: swapped }), {
-    code: "bad-option",
-    message: /option costs/,
   });
   // For a coded file steps are measured, which are no numbers of bits.
   await assert.rejects(search(checkpoint, { ratio: 6 }, { ...known, coded: true }), {

@@ -36,6 +36,7 @@ mod safetensors;
 mod search;
 mod shaders;
 mod shards;
+mod shares;
 mod slicing;
 mod spelling;
 mod values;

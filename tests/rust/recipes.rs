@@ -7,8 +7,9 @@ use statepress_core::encoding::Granularity;
 use statepress_core::index::{AffineScales, Extent, Stored, Strided};
 use statepress_core::{DType, Encoding, Index, Source, StoredAs, Tensor};
 use statepress_engine::families::{Hints, infer};
-use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::plan::plan;
+use statepress_engine::techniques::shares::Work;
+use statepress_engine::techniques::{self, compress::Compress};
 use statepress_formats::read_tensor;
 use statepress_tests::files::{demo, fixture, open, shared};
 use statepress_tests::yardstick::{recipe, yardstick};
@@ -144,9 +145,9 @@ fn a_recipe_that_cannot_be_followed_is_refused_by_name() {
 /// Compresses by an index that a test has changed.
 fn compress(bytes: &[u8], index: &Index, recipe: &Recipe) -> (report::CompressReport, Vec<u8>) {
     let spec = infer(index, &Hints::default()).unwrap();
-    let (source, index, sink) = (Rc::new(bytes.to_vec()), Rc::new(index.clone()), MemorySink::default());
-    let clock = Clock::default().seconds();
-    let job = Compress::new(source, index, &spec, recipe, Box::new(sink.clone()), clock, None).unwrap();
+    let of = techniques::Checkpoint { source: Rc::new(bytes.to_vec()), index: Rc::new(index.clone()), spec };
+    let (sink, clock) = (MemorySink::default(), Clock::default().seconds());
+    let job = Compress::new(of, recipe, Box::new(sink.clone()), clock, None, Work::Whole).unwrap();
     (run(job, |_| {}).unwrap(), sink.take())
 }
 

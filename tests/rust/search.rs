@@ -12,7 +12,8 @@ use statepress_tests::yardstick::recipe;
 
 fn costs(base: &Checkpoint, texts: (&[u32], &[u32]), options: &CostsOptions) -> SearchCosts {
     let model = base.model().unwrap();
-    run(base.search_costs(Calibration::new(&model, texts.0), texts.1, options).unwrap(), |_| {}).unwrap()
+    let calibration = Calibration::new(&model, texts.0);
+    run(base.search_costs(calibration, texts.1, options, Vec::new()).unwrap(), |_| {}).unwrap()
 }
 
 #[test]
@@ -20,7 +21,7 @@ fn a_budget_is_kept_and_the_prediction_holds() {
     let base = open(&demo().join("model.safetensors"), &[]);
     let ids = Golden::open(&fixture("trained/itera-tiny.safetensors")).ids("input_ids");
     let (read, judged) = ids.split_at(ids.len() / 2);
-    let costs = costs(&base, (read, judged), &CostsOptions { windows: 1, fast: true, coded: false });
+    let costs = costs(&base, (read, judged), &CostsOptions::new(true, false));
     for tensor in &costs.tensors {
         let pairs = tensor.choices.windows(2);
         assert!(pairs.clone().all(|pair| pair[0].bytes < pair[1].bytes), "{tensor:?}");
@@ -67,7 +68,7 @@ fn a_coded_search_chooses_steps() {
     let base = open(&demo().join("model.safetensors"), &[]);
     let ids = Golden::open(&fixture("trained/itera-tiny.safetensors")).ids("input_ids");
     let (read, judged) = ids.split_at(ids.len() / 2);
-    let options = CostsOptions { windows: 1, fast: true, coded: true };
+    let options = CostsOptions::new(true, true);
     let steps = costs(&base, (read, judged), &options);
     for tensor in &steps.tensors {
         assert!(tensor.choices.iter().all(|cost| cost.step.is_some()), "{tensor:?}");
@@ -126,12 +127,10 @@ fn every_precision_that_a_tensor_takes_is_measured_or_follows() {
 fn a_measurement_goes_on_where_it_stopped_and_recipes_can_be_made_of_what_is_there() {
     let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
     let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
-    let (texts, options) = (ids.split_at(48), CostsOptions { windows: 1, fast: true, coded: false });
+    let (texts, options) = (ids.split_at(48), CostsOptions::new(true, false));
     let whole = costs(&base, texts, &options);
     let model = base.model().unwrap();
-    let resumed = |known| {
-        base.search_costs(Calibration::new(&model, texts.0), texts.1, &options).unwrap().resumed(known)
-    };
+    let resumed = |known| base.search_costs(Calibration::new(&model, texts.0), texts.1, &options, known);
     let (first, others) = whole.tensors.split_at(2);
     let job = resumed(first.to_vec()).unwrap();
     let part = job.so_far();
@@ -148,15 +147,18 @@ fn a_measurement_goes_on_where_it_stopped_and_recipes_can_be_made_of_what_is_the
     assert_eq!(run(job, |_| {}).unwrap(), whole, "as if it had been measured in one go");
     assert_eq!(run(resumed(whole.tensors.clone()).unwrap(), |_| {}).unwrap(), whole);
 
-    let odd = resumed(others.to_vec()).err().unwrap().to_string();
-    assert!(odd.contains(&others[0].tensor) && odd.contains(&first[0].tensor), "{odd}");
+    // Whichever are known, the others are measured; what is not of this model is refused by name.
+    assert_eq!(run(resumed(others.to_vec()).unwrap(), |_| {}).unwrap(), whole);
+    let foreign = TensorCosts { tensor: "of.another".into(), ..first[0].clone() };
+    let odd = resumed(vec![foreign]).err().unwrap().to_string();
+    assert!(odd.contains("option costs is of.another"), "{odd}");
 }
 
 #[test]
 fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
     let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);
     let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
-    let costs = costs(&base, ids.split_at(48), &CostsOptions { windows: 1, fast: true, coded: false });
+    let costs = costs(&base, ids.split_at(48), &CostsOptions::new(true, false));
     let refused = |target: SearchTarget| allocate(&costs, &target).unwrap_err().to_string();
     let none = SearchTarget::default();
     assert!(refused(none).contains("one of ratio, bytes, maxKl and maxLoss"), "{}", refused(none));
@@ -175,14 +177,18 @@ fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
     let model = base.model().unwrap();
     let options = CostsOptions { windows: 0, ..CostsOptions::default() };
     let error = base
-        .search_costs(Calibration::new(&model, &ids[..48]), &ids[48..], &options)
+        .search_costs(Calibration::new(&model, &ids[..48]), &ids[48..], &options, Vec::new())
         .err()
         .unwrap()
         .to_string();
     assert!(error.contains("windows is 0; allowed: 1 to 64"), "{error}");
     for (at, part) in [(20, "is read has 20 tokens"), (73, "judges has 23 tokens")] {
-        let short =
-            base.search_costs(Calibration::new(&model, &ids[..at]), &ids[at..], &CostsOptions::default());
+        let short = base.search_costs(
+            Calibration::new(&model, &ids[..at]),
+            &ids[at..],
+            &CostsOptions::default(),
+            Vec::new(),
+        );
         let error = short.err().unwrap().to_string();
         assert!(error.contains(part) && error.contains("fewer than a window of 24"), "{error}");
         assert!(error.contains("at least 96 tokens"), "{error}");
@@ -198,7 +204,11 @@ fn codes_that_a_tensor_has_already_cost_nothing_and_are_kept() {
     let quantized = Checkpoint::open(bytes.take(), OpenOptions::default()).unwrap();
     let ids: Vec<u32> = (0..96).map(|i| (i * 37 + 11) % 50).collect();
     for fast in [true, false] {
-        let costs = costs(&quantized, ids.split_at(48), &CostsOptions { windows: 1, fast, coded: false });
+        let costs = costs(
+            &quantized,
+            ids.split_at(48),
+            &CostsOptions { windows: 1, ..CostsOptions::new(fast, false) },
+        );
         for tensor in &costs.tensors {
             let of = |name| tensor.choices.iter().find(|cost| cost.precision.name() == name).unwrap();
             assert!(of("nf4").measured && of("nf4").kl == 0.0, "{tensor:?}");
@@ -233,8 +243,8 @@ fn numbers_that_are_none_are_refused_and_not_taken_for_no_cost() {
     let base = with_nan(7);
     let model = base.model().unwrap();
     let refused = |read: &[u32], judged: &[u32]| {
-        let options = CostsOptions { windows: 1, fast: true, coded: false };
-        run(base.search_costs(Calibration::new(&model, read), judged, &options).unwrap(), |_| {})
+        let options = CostsOptions::new(true, false);
+        run(base.search_costs(Calibration::new(&model, read), judged, &options, Vec::new()).unwrap(), |_| {})
             .unwrap_err()
             .to_string()
     };

@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 use statepress_core::joined::Part;
-use statepress_core::report::{Advice, FileReport, Inspection, Plan, TensorReport, TensorView};
+use statepress_core::report::{Advice, FileReport, Inspection, Plan, TensorCosts, TensorReport, TensorView};
 use statepress_core::{Finding, Index, Joined, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::search::{Costs, CostsOptions};
-use statepress_engine::techniques::{self, follow::Begun, plan::plan};
+use statepress_engine::techniques::{self, follow::Begun, plan::plan, shares::Work};
 use statepress_engine::view::{ViewOptions, view};
 use statepress_formats::{Choice, ShardMap};
 
@@ -152,7 +152,7 @@ impl Checkpoint {
 
     /// Compresses into a sink, one tensor a step. The sink is dropped when the job is.
     pub fn compress(&self, recipe: &Recipe, sink: Box<dyn Sink>) -> Result<Follow, Error> {
-        self.compress_by(recipe, sink, None)
+        self.compress_by(recipe, sink, None, Work::Whole)
     }
 
     /// The same with errors made up for, as usual where the recipe does not say how, by what the model computes that
@@ -163,18 +163,31 @@ impl Checkpoint {
         sink: Box<dyn Sink>,
         calibration: Calibration<'_>,
     ) -> Result<Follow, Error> {
-        self.compress_by(&recipe.clone().compensated(), sink, Some(calibration))
+        self.compress_shared(recipe, sink, calibration, Work::Whole)
+    }
+
+    /// The same, of which several may do their share: each rounds some tensors, and who joins them writes the file.
+    pub fn compress_shared(
+        &self,
+        recipe: &Recipe,
+        sink: Box<dyn Sink>,
+        calibration: Calibration<'_>,
+        work: Work,
+    ) -> Result<Follow, Error> {
+        self.compress_by(&recipe.clone().compensated(), sink, Some(calibration), work)
     }
 
     /// Measures what rounding each matrix alone costs, for [`allocate`](crate::allocate) to choose by: the model
     /// is what [`Self::load`] made of this checkpoint; it reads one text so that errors can be made up for, and is judged by another.
+    /// What is `known` from an earlier measurement by the same texts is not measured again.
     pub fn search_costs(
         &self,
         calibration: Calibration<'_>,
         judged: &[u32],
         options: &CostsOptions,
+        known: Vec<TensorCosts>,
     ) -> Result<Costs, Error> {
-        Ok(Costs::new(self.source.clone(), self.index.clone(), &self.spec, calibration, judged, options)?)
+        Ok(Costs::new(self.opened(), calibration, judged, options, known)?)
     }
 
     /// Whether what the first steps of a recipe leave is kept for the next one that begins alike and reads the same: for whoever
@@ -188,8 +201,10 @@ impl Checkpoint {
         recipe: &Recipe,
         sink: Box<dyn Sink>,
         calibration: Option<Calibration<'_>>,
+        work: Work,
     ) -> Result<Follow, Error> {
-        let job = Follow::new(self.opened(), recipe, sink, self.clock.seconds(), calibration, &self.begun)?;
+        let clock = self.clock.seconds();
+        let job = Follow::new(self.opened(), recipe, sink, clock, calibration, &self.begun, work)?;
         Ok(job.made_from(self.files.clone()))
     }
 

@@ -47,6 +47,7 @@ pub use statepress_engine::models::{
 };
 pub use statepress_engine::search::{Costs, CostsOptions, allocate, check_target};
 pub use statepress_engine::techniques::follow::Follow;
+pub use statepress_engine::techniques::shares::{Share, ShareReport, Shares, Work};
 pub use statepress_engine::view::ViewOptions;
 pub use statepress_formats::ShardMap;
 pub use statepress_gpu::{Adapter, Explained, Gpu, GpuNetwork, GpuOptions, explain};

@@ -27,6 +27,7 @@ use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, fit, infer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::techniques::follow::{Begun, Follow};
+use statepress_engine::techniques::shares::Work;
 use statepress_engine::techniques::{Checkpoint, find};
 use statepress_formats::{Choice, open_with};
 
@@ -144,7 +145,8 @@ fn load(of: &Checkpoint) -> Result<Model> {
 fn follow(of: &Checkpoint, recipe: &Recipe, model: &Model, text: &[u32]) -> Result<Vec<u8>> {
     let read = recipe.needs_calibration().then(|| Calibration::new(model, text));
     let sink = Collected::default();
-    let follow = Follow::new(of.clone(), recipe, Box::new(sink.clone()), clock, read, &Begun::default())?;
+    let follow =
+        Follow::new(of.clone(), recipe, Box::new(sink.clone()), clock, read, &Begun::default(), Work::Whole)?;
     pollster::block_on(job::run(follow, |_| ()))?;
     Ok(sink.0.take())
 }

@@ -10,6 +10,7 @@ use statepress_engine::models::{Loaded, Model};
 use statepress_engine::techniques::compress::Compress;
 use statepress_engine::techniques::follow::measured_against;
 use statepress_engine::techniques::plan::plan;
+use statepress_engine::techniques::shares::Work;
 use statepress_engine::techniques::{Checkpoint, find};
 use statepress_engine::{Clock, EngineError};
 
@@ -125,7 +126,8 @@ impl<L: Loaded> Distill<L> {
         self.training = Some(Training { codes_changed, ..report });
         let unfinished = || EngineError::Evaluation("a distillation is written once".into());
         let sink = self.sink.take().ok_or_else(unfinished)?;
-        Compress::new(source, Rc::new(index), spec, &find("none")?, sink, self.clock, None)
+        let trained = Checkpoint { source, index: Rc::new(index), spec: spec.clone() };
+        Compress::new(trained, &find("none")?, sink, self.clock, None, Work::Whole)
     }
 }
 

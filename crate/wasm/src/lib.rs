@@ -7,6 +7,8 @@ mod distill;
 mod export;
 mod jobs;
 mod later;
+#[cfg(feature = "shares")]
+mod shares;
 mod streams;
 
 use std::rc::Rc;
@@ -225,18 +227,30 @@ impl Checkpoint {
         known: JsValue,
         fisher: JsValue,
     ) -> Result<SearchCostsJob> {
-        let options = CostsOptions::new(fast, coded);
-        let (read, judged) = (read.to_vec(), judged.to_vec());
-        let calibration =
-            Calibration { fisher: gradients(fisher)?, ..Calibration::new(on_cpu(model)?, &read) };
-        let job = self.0.search_costs(calibration, &judged, &options).map_err(fail)?;
-        let known = convert::given("costs", &known)?;
-        Ok(SearchCostsJob::new(job.resumed(known).map_err(fail)?))
+        self.costs(model, &read, &judged, &CostsOptions::new(fast, coded), known, fisher)
     }
 
     /// Loads the model, one tensor a step; a GPU is then checked against the CPU for what the model needs.
     pub fn load(&self, backend: &Backend) -> Result<LoadJob> {
         LoadJob::new(&self.0, backend.0.gpu.as_ref())
+    }
+}
+
+impl Checkpoint {
+    fn costs(
+        &self,
+        model: &Model,
+        read: &Uint32Array,
+        judged: &Uint32Array,
+        options: &CostsOptions,
+        known: JsValue,
+        fisher: JsValue,
+    ) -> Result<SearchCostsJob> {
+        let (read, judged) = (read.to_vec(), judged.to_vec());
+        let calibration =
+            Calibration { fisher: gradients(fisher)?, ..Calibration::new(on_cpu(model)?, &read) };
+        let known = convert::given("costs", &known)?;
+        Ok(SearchCostsJob::new(self.0.search_costs(calibration, &judged, options, known).map_err(fail)?))
     }
 }
 

@@ -8,7 +8,8 @@ use statepress::{
     SourceError, recipes, run,
 };
 use statepress_engine::families::{Hints, infer};
-use statepress_engine::techniques::compress::Compress;
+use statepress_engine::techniques::shares::Work;
+use statepress_engine::techniques::{self, compress::Compress};
 use statepress_tests::files::demo;
 
 #[global_allocator]
@@ -99,9 +100,8 @@ fn compressing_needs_less_than_two_tensors_of_memory() {
     let (recipe, clock) = (recipes::find("int8").unwrap(), Clock::default().seconds());
     ALLOCATOR.reset_peak_usage();
     let before = ALLOCATOR.current_usage();
-    let job =
-        Compress::new(Rc::new(source), Rc::new(index), &spec, &recipe, Box::new(Counter(0)), clock, None)
-            .unwrap();
+    let of = techniques::Checkpoint { source: Rc::new(source), index: Rc::new(index), spec };
+    let job = Compress::new(of, &recipe, Box::new(Counter(0)), clock, None, Work::Whole).unwrap();
     let peak = ALLOCATOR.peak_usage() - before;
     assert!(peak < LARGEST / 2 + BLOCK, "comparing: {peak} bytes");
     let report = run(job, |_| {}).unwrap();

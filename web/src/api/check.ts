@@ -107,7 +107,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     measure: "object",
     backend: "word",
   },
-  compress: { ...RUNNING, beside: "word", calibration: "later", gradients: "gradients" },
+  compress: { ...RUNNING, beside: "word", calibration: "later", gradients: "gradients", workers: "number" },
   search: {
     ...RUNNING,
     calibration: "later",
@@ -116,6 +116,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     coded: "flag",
     first: "later",
     beside: "word",
+    workers: "number",
     costs: "object",
     onCosts: "function",
   },

@@ -23,6 +23,7 @@ import { presetOf, refusePreset } from "./presets.js";
 import type { Report } from "./search.js";
 import type { TokenizerChoice } from "./tokenizers.js";
 import type { Advice, Inspection, MeasuredRecipe, Plan, TensorView } from "./types/statepress.js";
+import { startWorkers, type Workers } from "./workers.js";
 
 /** An opened checkpoint. Only its headers were read. */
 export class Checkpoint {
@@ -114,6 +115,11 @@ export class Checkpoint {
 
   /** Compresses it; the result is opened from the produced bytes, like any file. */
   async compress(recipe: RecipeInput, options: CompressOptions = {}): Promise<Checkpoint> {
+    return this.compressBy(recipe, options);
+  }
+
+  /** @internal The same, by workers that are there already. */
+  async compressBy(recipe: RecipeInput, options: CompressOptions, given?: Workers): Promise<Checkpoint> {
     checkRecipe(recipe);
     checkOptions("compress", options);
     const preset = presetOf(recipe);
@@ -135,15 +141,23 @@ export class Checkpoint {
       gradients && input
         ? await (await import("./gradients.js")).fisherOf(this.#environment, this, gradients, input, options)
         : undefined;
-    const request = {
-      checkpoint: this.#handle,
-      recipe,
-      ...(beside !== undefined && { beside }),
-      ...(input && { calibration: input }),
-      ...(fisher && { fisher }),
-    };
-    const opened = await this.#environment.host.call("compress", request, options);
-    return this.made(opened);
+    const request = { recipe, ...(beside !== undefined && { beside }), ...(fisher && { fisher }) };
+    const start = () => startWorkers(this.#environment, this.inspection, options.workers, input !== undefined);
+    const { team, findings } = given ?? (await start());
+    try {
+      const opened =
+        team && input
+          ? await team.compress(this, { ...request, calibration: input }, options)
+          : await this.#environment.host.call(
+              "compress",
+              { checkpoint: this.#handle, ...request, ...(input && { calibration: input }) },
+              options,
+            );
+      const { report } = opened;
+      return this.made({ ...opened, report: { ...report, findings: [...report.findings, ...findings] } });
+    } finally {
+      if (!given) team?.close();
+    }
   }
 
   /** @internal What was made of it, by whatever made it. */

@@ -26,11 +26,20 @@ export interface Subfolder {
   names: string[];
 }
 
+/** A host that can be ended. */
+export interface ClosableHost extends Host {
+  close(): void;
+}
+
 /** A page, a worker, or Node. */
 export interface Environment {
   readonly host: Host;
   /** Who trains and exports: a host of its own, as its module is large, and whoever trains wants to do other things meanwhile. */
   trainer(): Host;
+  /** A host in a thread of its own, whose module shares work: whoever starts it closes it. */
+  worker(): ClosableHost;
+  /** Threads that can run at once. */
+  readonly cores: number;
   gather(input: Input): Promise<Gathered>;
   /** The files of a tokenizer: of a path also those that belong to it, or those in the folder. */
   tokenizer(input: string | Blob): Promise<NamedFile[]>;

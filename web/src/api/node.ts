@@ -4,10 +4,13 @@
 
 import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { Readable } from "node:stream";
+import { WorkerHost } from "../worker/client.js";
 import { LocalHost } from "../worker/host.js";
 import { nodePlatform } from "../worker/platform-node.js";
 import type { Host } from "../worker/protocol.js";
+import { nodeThread } from "../worker/thread-node.js";
 import type { Environment, NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { gatherPath, pathFile, tokenizerAt } from "./gather-node.js";
@@ -42,6 +45,9 @@ const environment: Environment = {
     trainer ??= new LocalHost(nodePlatform, "distill");
     return trainer;
   },
+
+  worker: () => new WorkerHost(nodeThread, "distill"),
+  cores: availableParallelism(),
 
   async gather(input) {
     if (typeof input === "string") return gatherPath(input);

@@ -146,6 +146,12 @@ export interface CompressOptions extends Running {
    * as long as training on the text once; the module that trains is loaded for it. Or what a call of `gradients` took.
    */
   gradients?: boolean | Fisher | undefined;
+  /**
+   * How many workers share the rounding that a calibration text is read for: each opens the checkpoint and loads the model by
+   * itself. The result is the same, to the byte. From 16 million parameters on as many as the machine has cores, and as have
+   * room for their models in 2 GiB; of smaller models, one.
+   */
+  workers?: number | undefined;
 }
 
 /** Options of `search`. */
@@ -178,6 +184,8 @@ export interface SearchOptions extends Running {
   gradients?: boolean | Fisher | undefined;
   /** As for `compress`. */
   beside?: string | undefined;
+  /** As for `compress`: they share measuring what each tensor costs as well. */
+  workers?: number | undefined;
 }
 
 /** Options of `gradients`. */

@@ -10,6 +10,7 @@ import { library } from "./library.js";
 import type { CompareOptions, CompressOptions, SearchOptions, StepDraft } from "./options.js";
 import { type Preset, stepsBefore } from "./presets.js";
 import type { Compared } from "./second.js";
+import type { Team } from "./team.js";
 import type {
   Bytes,
   CompressReport,
@@ -23,6 +24,7 @@ import type {
   SearchTarget,
   Training,
 } from "./types/statepress.js";
+import { startWorkers, type Workers } from "./workers.js";
 
 /** What a search was for, and what came of it. */
 export interface Outcome {
@@ -73,12 +75,18 @@ interface Lent {
 }
 
 export async function search(lent: Lent, checkpoint: Checkpoint, ...asked: Asked): Promise<Found> {
-  const keep = (whether: boolean) =>
-    lent.environment.host.call("keepFirstSteps", { checkpoint: checkpoint.handle, whether });
+  const { host } = lent.environment;
+  const keep = (whether: boolean) => host.call("keepFirstSteps", { checkpoint: checkpoint.handle, whether });
+  const [, , options] = asked;
   // All that is tried begins alike.
   await keep(true);
   try {
-    return await searched(lent, checkpoint, ...asked);
+    const workers = await startWorkers(lent.environment, checkpoint.inspection, options.workers);
+    try {
+      return await searched({ ...lent, workers }, checkpoint, ...asked);
+    } finally {
+      workers.team?.close();
+    }
   } finally {
     // What has crashed, or was disposed of, keeps nothing.
     await keep(false).catch(() => {});
@@ -88,7 +96,7 @@ export async function search(lent: Lent, checkpoint: Checkpoint, ...asked: Asked
 type Asked = [input: Input, target: SearchTarget, options: SearchOptions];
 
 async function searched(
-  { environment, compare }: Lent,
+  { environment, compare, workers }: Lent & { workers: Workers },
   checkpoint: Checkpoint,
   ...[input, target, options]: Asked
 ): Promise<Found> {
@@ -100,21 +108,17 @@ async function searched(
   const { read, judged } = texts;
   const findings = [
     ...texts.findings,
+    ...workers.findings,
     ...(coded && !first?.recipe.steps.some(writesInBasis) ? withoutBasis(checkpoint) : []),
   ];
   const running = { signal, onProgress };
   const fisher = gradients ? await fisherOf(environment, checkpoint, gradients, { ids: read }, running) : undefined;
-  const costs = await costsOf(host, checkpoint, { read, judged, fisher }, first, options);
+  const costs = await costsOf({ host, team: workers.team }, checkpoint, { read, judged, fisher }, first, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });
   const attempt = async ({ recipe, chosen: predicted, front }: SearchResult): Promise<[Found, number]> => {
-    const compressed = await checkpoint.compress(recipe, {
-      calibration: read,
-      gradients: fisher,
-      beside,
-      signal,
-      onProgress,
-    });
+    const rounding = { calibration: read, gradients: fisher, beside, signal, onProgress };
+    const compressed = await checkpoint.compressBy(recipe, rounding, { ...workers, findings: [] });
     try {
       const card = await compare(checkpoint, compressed, how);
       const measured = { kl: card.kl.mean, perplexityChange: card.perplexityChange, tokens: card.b.tokens };
@@ -178,21 +182,21 @@ export async function searchPreset(
   environment: Environment,
   checkpoint: Checkpoint,
   { name, search: { target, coded } }: Preset,
-  { calibration, gradients, beside, signal, onProgress }: CompressOptions,
+  { calibration, gradients, beside, workers, signal, onProgress }: CompressOptions,
 ): Promise<Checkpoint> {
   if (calibration === undefined) {
     const message = `${name} is searched for while the model reads a text: give it as option calibration`;
     throw new StatepressError("bad-option", message, { option: "calibration", allowed: "a text, or ids" });
   }
   const first = stepsBefore(checkpoint.inspection);
-  const asked = { calibration, gradients, coded, first, beside, signal, onProgress };
+  const asked = { calibration, gradients, coded, first, beside, workers, signal, onProgress };
   const { compressed, findings } = await library(environment).search(checkpoint, target, asked);
   return compressed.reporting({ findings: [...findings, ...(compressed.report?.findings ?? [])] });
 }
 
 // What each tensor costs: of the checkpoint, or of what the steps that come first leave of it.
 async function costsOf(
-  host: Host,
+  { host, team }: { host: Host; team: Team | undefined },
   checkpoint: Checkpoint,
   { read, judged, fisher }: { read: Uint32Array; judged: Uint32Array; fisher: Fisher | undefined },
   first: Plan | undefined,
@@ -202,17 +206,18 @@ async function costsOf(
   if (known?.unmeasured === 0) return known;
   const running = { signal, onProgress };
   const measured = (of: Checkpoint, whole = (costs: SearchCosts) => costs) => {
-    const request = {
-      ...{ checkpoint: of.handle, read, judged, fast, coded, known: known?.tensors ?? [] },
-      ...(fisher && { fisher }),
-    };
+    const request = { read, judged, fast, coded, known: known?.tensors ?? [], ...(fisher && { fisher }) };
     const context = { ...running, ...(onCosts && { onCosts: (costs: SearchCosts) => onCosts(whole(costs)) }) };
-    return host.call("searchCosts", request, context).then(whole);
+    const asked = team
+      ? team.costs(of, request, context)
+      : host.call("searchCosts", { checkpoint: of.handle, ...request }, context);
+    return asked.then(whole);
   };
   if (!first) return measured(checkpoint);
   const left = await checkpoint.compress(first.recipe, {
     ...(readsText(first) && { calibration: read, gradients: fisher }),
     beside,
+    workers: 1,
     ...running,
   });
   try {

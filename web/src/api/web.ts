@@ -7,6 +7,7 @@ import { WorkerHost } from "../worker/client.js";
 import { LocalHost } from "../worker/host.js";
 import { webPlatform } from "../worker/platform-web.js";
 import type { Host } from "../worker/protocol.js";
+import { webThread } from "../worker/thread.js";
 import type { Environment, NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { library } from "./library.js";
@@ -16,7 +17,7 @@ export * from "./index.js";
 
 function host(build: string | undefined): Host {
   if ("FileReaderSync" in globalThis) return new LocalHost(webPlatform, build);
-  return new WorkerHost(() => new Worker(new URL("../worker/worker.js", import.meta.url), { type: "module" }), build);
+  return new WorkerHost(webThread, build);
 }
 
 function namedFile(blob: Blob): NamedFile {
@@ -37,6 +38,9 @@ const environment: Environment = {
     trainer ??= host("distill");
     return trainer;
   },
+
+  worker: () => new WorkerHost(webThread, "distill"),
+  cores: navigator.hardwareConcurrency,
 
   async gather(input) {
     if (typeof input === "string") noPaths(input);

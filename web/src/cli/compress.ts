@@ -51,7 +51,12 @@ export async function compress(run: Run, files: string[]): Promise<number> {
       await checkExportable(run, checkpoint, format);
       if (preset && calibration) {
         const steps = stepsBefore(checkpoint.inspection, first);
-        const asked = { ...preset.search, first: steps, gradients: args.flag("gradients") };
+        const asked = {
+          ...preset.search,
+          first: steps,
+          gradients: args.flag("gradients"),
+          workers: args.number("workers"),
+        };
         await find(run, checkpoint, { ...asked, calibration: calibrationOf(calibration, checkpoint) }, place);
         return;
       }
@@ -117,6 +122,7 @@ async function one(
       beside,
       calibration: calibration && calibrationOf(calibration, checkpoint),
       gradients: args.flag("gradients"),
+      workers: args.number("workers"),
     }),
   );
   const compressed = healing ? await healed(run, checkpoint, produced, healing, beside) : produced;

@@ -54,6 +54,7 @@ export const COMMANDS: Record<string, Command> = {
         "basis",
         "gradients",
         "fast",
+        "workers",
         "coded",
       ] as const),
       ...(["recipe-out", "format", "gguf-type", "report", "force"] as const),

@@ -127,6 +127,11 @@ export const OPTIONS = {
   gradients: {
     help: "round by what the loss feels as well: gradients over the calibration text, as long as training on it once",
   },
+  workers: {
+    value: "N",
+    number: { from: 1, to: 64, whole: true },
+    help: "workers that share what a calibration text is read for, each with a model of its own: the same file (default: as the machine and the size of the model suggest)",
+  },
   compensate: { help: "make up for rounding errors (GPTQ) whatever the recipe says, as a calibration text implies" },
   budget: { value: "SIZE", help: "8x: an eighth of the bytes; a number above 1000: bytes of weights and scales" },
   "max-kl": { value: "NATS", number: { above: 0 }, help: "divergence that may be lost, in nats a token" },
@@ -285,7 +290,17 @@ export const COMMON: readonly OptionName[] = ["json", "quiet", "help"];
 
 /** Options that say what compress makes of a checkpoint. */
 export const MAKING: readonly OptionName[] = [
-  ...(["recipe", "prune", "center", "basis", "calibrate", "calibrate-ids", "ids-type", "compensate"] as const),
+  ...([
+    "recipe",
+    "prune",
+    "center",
+    "basis",
+    "calibrate",
+    "calibrate-ids",
+    "ids-type",
+    "compensate",
+    "workers",
+  ] as const),
   ...(["gradients", "coded", "recover", "recover-ids", "recover-weights", "steps", "format", "gguf-type"] as const),
 ];
 

@@ -52,6 +52,7 @@ export async function search(run: Run, file: string): Promise<number> {
       coded: args.flag("coded"),
       gradients: args.flag("gradients"),
       first: firstSteps(run, true),
+      workers: args.number("workers"),
     };
     const recipe = await find(run, checkpoint, asked, place);
     if (recipeOut !== undefined) await writeJson(recipeOut, recipe, how);
@@ -60,7 +61,7 @@ export async function search(run: Run, file: string): Promise<number> {
 }
 
 /** What is searched for, and how. */
-interface Sought extends Pick<SearchOptions, "calibration" | "gradients" | "fast" | "coded" | "first"> {
+interface Sought extends Pick<SearchOptions, "calibration" | "gradients" | "fast" | "coded" | "first" | "workers"> {
   target: SearchTarget;
 }
 

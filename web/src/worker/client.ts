@@ -1,7 +1,8 @@
-// The page's end of the worker: starts it at the first call, and turns messages into promises.
+// The end of a worker of whoever started it: starts it at the first call, and turns messages into promises.
 
 import { codes, type ErrorCode, StatepressError, throwIfAborted } from "../api/errors.js";
-import type { Context, FromWorker, Host, Requests, ToWorker } from "./protocol.js";
+import type { Context, FromWorker, Host, Requests } from "./protocol.js";
+import type { Thread } from "./thread.js";
 
 interface Pending {
   resolve(answer: unknown): void;
@@ -11,14 +12,14 @@ interface Pending {
 
 /** A host in a worker of its own. */
 export class WorkerHost implements Host {
-  readonly #start: () => Worker;
+  readonly #start: () => Thread;
   readonly #build: string | undefined;
-  #worker: Worker | undefined;
+  #thread: Thread | undefined;
   #started = 0;
   #next = 1;
   readonly #pending = new Map<number, Pending>();
 
-  constructor(start: () => Worker, build?: string) {
+  constructor(start: () => Thread, build?: string) {
     this.#start = start;
     this.#build = build;
   }
@@ -26,10 +27,10 @@ export class WorkerHost implements Host {
   call<K extends keyof Requests>(name: K, request: Requests[K][0], context: Context = {}): Promise<Requests[K][1]> {
     return new Promise((resolve, reject) => {
       throwIfAborted(context.signal);
-      const worker = this.#running();
+      const thread = this.#running();
       const id = this.#next++;
-      const abort = () => this.#post(worker, { type: "abort", id });
-      const enough = () => this.#post(worker, { type: "enough", id });
+      const abort = () => thread.post({ type: "abort", id });
+      const enough = () => thread.post({ type: "enough", id });
       const settle = () => {
         context.signal?.removeEventListener("abort", abort);
         context.enough?.removeEventListener("abort", enough);
@@ -53,7 +54,7 @@ export class WorkerHost implements Host {
           costs: context.onCosts !== undefined,
           points: context.onPoint !== undefined,
         };
-        this.#post(worker, { type: "call", id, name, request, told });
+        thread.post({ type: "call", id, name, request, told });
         if (context.enough?.aborted) enough();
       } catch (error) {
         this.#pending.delete(id);
@@ -65,24 +66,23 @@ export class WorkerHost implements Host {
     });
   }
 
-  #post(worker: Worker, message: ToWorker): void {
-    worker.postMessage(message);
+  /** Ends the worker and whatever it does; the next call starts a new one. */
+  close(): void {
+    this.#fail("the worker was closed");
   }
 
-  #running(): Worker {
-    if (this.#worker) return this.#worker;
-    const worker = this.#start();
-    worker.onmessage = (event: MessageEvent<FromWorker>) => this.#receive(event.data);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.#fail(`the worker stopped: ${event.message || "its script could not be loaded"}`);
-    };
-    worker.onmessageerror = () => this.#fail("the worker sent something that cannot be read");
+  #running(): Thread {
+    if (this.#thread) return this.#thread;
+    const thread = this.#start();
+    thread.listen(
+      (message) => this.#receive(message),
+      (words) => this.#fail(words),
+    );
     // Handles of a worker that has crashed must not name anything in the next one.
-    this.#post(worker, { type: "start", build: this.#build, firstHandle: 1 + this.#started * 2 ** 32 });
+    thread.post({ type: "start", build: this.#build, firstHandle: 1 + this.#started * 2 ** 32 });
     this.#started += 1;
-    this.#worker = worker;
-    return worker;
+    this.#thread = thread;
+    return thread;
   }
 
   #receive(message: FromWorker): void {
@@ -120,8 +120,8 @@ export class WorkerHost implements Host {
 
   // Everything that the worker held is lost; the next call starts a new one.
   #fail(words: string): void {
-    this.#worker?.terminate();
-    this.#worker = undefined;
+    this.#thread?.terminate();
+    this.#thread = undefined;
     const lost = [...this.#pending.values()];
     this.#pending.clear();
     for (const pending of lost) pending.reject(new StatepressError("crashed", words));

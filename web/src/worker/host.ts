@@ -12,15 +12,7 @@ import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
 import type { Platform } from "./platform.js";
 import type { Context, Generation, Handle, Host, Input, Requests, TokenizerFile, WeightsData } from "./protocol.js";
-import {
-  chooseModule,
-  type Job,
-  type Sink,
-  type Wasm,
-  type WasmBackend,
-  type WasmCheckpoint,
-  type WasmModel,
-} from "./wasm.js";
+import { chooseModule, type Sink, type Wasm, type WasmBackend, type WasmCheckpoint, type WasmModel } from "./wasm.js";
 
 /** The most tokens that judge a search. */
 const JUDGED = 4096;
@@ -108,6 +100,24 @@ export class LocalHost implements Host {
         }
       }),
 
+    compressShare: ({ checkpoint, recipe, calibration, fisher, share }, context) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => {
+        // Nobody loads it who shares no work.
+        const { rounded } = await import("./sharing.js");
+        const followed = { recipe, ids: this.#tokens(calibration).ids, fisher };
+        return this.#withModel(it, context, (model) => rounded(this.#platform, it, model, followed, share, context));
+      }),
+
+    compressJoined: ({ checkpoint, recipe, calibration, fisher, ...parts }, context) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => {
+        const { joined } = await import("./sharing.js");
+        const { ids, findings } = this.#tokens(calibration);
+        const { data, report } = await this.#withModel(it, context, (model) =>
+          joined(this.#platform, it, model, { recipe, ids, fisher }, { beside: undefined, ...parts }, context),
+        );
+        return { data, report: { ...report, findings: [...findings, ...report.findings] } };
+      }),
+
     keepFirstSteps: ({ checkpoint, whether }) =>
       this.#with(this.#checkpoints, checkpoint, async (it) => {
         it.keepFirstSteps(whether);
@@ -123,13 +133,20 @@ export class LocalHost implements Host {
       return { read, judged, findings };
     },
 
-    searchCosts: ({ checkpoint, read, judged, fast, coded, known, fisher }, context) =>
-      this.#with(this.#checkpoints, checkpoint, (it) =>
-        this.#onCpu(it, context, (model) => {
-          const job = it.searchCosts(model, read, judged, fast, coded, known, fisher);
-          return context.onCosts ? telling(job, context.onCosts) : job;
-        }),
-      ),
+    searchCosts: ({ checkpoint, share, ...asked }, context) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => {
+        const shared = share && (await import("./sharing.js")).costs;
+        return this.#withModel(it, context, (model) => {
+          const { read, judged, fast, coded, known, fisher } = asked;
+          const job = shared
+            ? shared(it, model, asked, share)
+            : it.searchCosts(model, read, judged, fast, coded, known, fisher);
+          // Whoever merges what shares measure has to know what there was before.
+          if (share) context.onCosts?.(job.costs());
+          const told = context.onCosts ? telling(job, context.onCosts) : job;
+          return run(told, context, this.#platform.breathe);
+        });
+      }),
 
     trainingTexts: async ({ text, heldOut }) => {
       const { parted } = await import("./training.js");
@@ -280,17 +297,19 @@ export class LocalHost implements Host {
     { ids, findings, fisher }: { ids: Uint32Array; findings: Finding[]; fisher: Fisher | undefined },
     context: Context,
   ): Promise<CompressReport> {
-    const job = (model: WasmModel) => checkpoint.compressCalibrated(recipe, sink, model, ids, fisher);
-    const report = await this.#onCpu(checkpoint, context, job);
+    const report = await this.#withModel(checkpoint, context, (model) => {
+      const job = checkpoint.compressCalibrated(recipe, sink, model, ids, fisher);
+      return run(job, context, this.#platform.breathe);
+    });
     return { ...report, findings: [...findings, ...report.findings] };
   }
 
-  /** Does a job with the model of a checkpoint on the CPU. */
-  async #onCpu<T>(checkpoint: WasmCheckpoint, context: Context, job: (model: WasmModel) => Job<T>): Promise<T> {
+  /** Does something with the model of a checkpoint on the CPU. */
+  async #withModel<T>(checkpoint: WasmCheckpoint, context: Context, use: (model: WasmModel) => Promise<T>): Promise<T> {
     const backend = await this.#backends.choose("cpu");
     const model = await run(checkpoint.load(backend), context, this.#platform.breathe);
     try {
-      return await run(job(model), context, this.#platform.breathe);
+      return await use(model);
     } finally {
       release(model);
     }

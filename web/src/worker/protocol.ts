@@ -31,6 +31,7 @@ import type {
   Explained,
   Exported,
   ModelInfo,
+  ShareReport,
 } from "./wasm.js";
 
 /** Bytes somewhere: in a page a Blob, in Node a path or memory. */
@@ -52,6 +53,26 @@ export type Handle = number;
 
 /** What is put through a model: ids, or a text for the host to encode. */
 export type Input = { ids: Uint32Array } | { text: string; tokenizer: TokenizerFile };
+
+/** One of so many shares of some work, counted from 0. */
+export interface Share {
+  index: number;
+  of: number;
+}
+
+/** A file that was produced, which whoever asked for it has to discard, and what is to be told of it. */
+export interface Made<T> {
+  report: T;
+  data: Data;
+}
+
+/** A recipe with what it is followed by. */
+interface Calibrated {
+  checkpoint: Handle;
+  recipe: object | string;
+  calibration: Input;
+  fisher?: Fisher;
+}
 
 /** What each request takes and answers. */
 export interface Requests {
@@ -83,6 +104,10 @@ export interface Requests {
     },
     { checkpoint: Handle; inspection: Inspection; report: CompressReport; data: Data },
   ];
+  /** Rounds a share of what `compress` would; only a host of the module that shares work can. */
+  compressShare: [Calibrated & { share: Share }, Made<ShareReport>];
+  /** Writes what all shares are together: what `compress` would; likewise. */
+  compressJoined: [Calibrated & { shares: Made<ShareReport>[]; beside?: string }, Made<CompressReport>];
   /** Whether what the first steps of a recipe leave is kept for the next one that begins alike. */
   keepFirstSteps: [{ checkpoint: Handle; whether: boolean }, undefined];
   /** Three quarters of a calibration text, which are read, and of the last one what judges. Refuses a target that is none. */
@@ -101,6 +126,8 @@ export interface Requests {
       coded: boolean;
       known: TensorCosts[];
       fisher?: Fisher;
+      /** Only a share of what is not known; only a host of the module that shares work can. */
+      share?: Share;
     },
     SearchCosts,
   ];

@@ -4,6 +4,8 @@ import { rmSync } from "node:fs";
 
 const kept = new Set<string>();
 
+let announce: (path: string) => void = () => {};
+
 process.on("exit", () => {
   for (const path of kept) rmSync(path, { recursive: true, force: true });
 });
@@ -11,6 +13,12 @@ process.on("exit", () => {
 /** From now on that file or folder is temporary. */
 export function temporary(path: string): void {
   kept.add(path);
+  announce(path);
+}
+
+/** From now on somebody is told of what is temporary here, to remove it as well: a thread that is ended does not. */
+export function announced(to: (path: string) => void): void {
+  announce = to;
 }
 
 /** It has become something else: it is not temporary any more. */

@@ -60,6 +60,9 @@ export interface WasmCosts extends Job<SearchCosts> {
 /** What training did, and what was written of it. */
 export type DistillReport = CompressReport & { training: Training };
 
+/** What came of a share of the rounding; for whoever joins the shares. */
+export type ShareReport = { peakMemory: number };
+
 /** What was written for another tool, and the text of a `config.json` that goes beside it. */
 export interface Exported {
   report: ExportReport;
@@ -164,6 +167,38 @@ export interface WasmCheckpoint {
     ids: Uint32Array,
     fisher: Fisher | undefined,
   ): Job<CompressReport>;
+  /** Rounds one of `of` shares of the tensors; only in the module that shares work. */
+  compressShare?(
+    recipe: object | string,
+    sink: Sink,
+    model: WasmModel,
+    ids: Uint32Array,
+    fisher: Fisher | undefined,
+    index: number,
+    of: number,
+  ): Job<ShareReport>;
+  /** Writes what all shares are together: what `compressCalibrated` would; likewise. */
+  compressJoined?(
+    recipe: object | string,
+    sink: Sink,
+    model: WasmModel,
+    ids: Uint32Array,
+    fisher: Fisher | undefined,
+    parts: Source[],
+    reports: ShareReport[],
+  ): Job<CompressReport>;
+  /** `searchCosts` of one of `of` shares of the tensors, and of those that are known; likewise. */
+  searchCostsShare?(
+    model: WasmModel,
+    read: Uint32Array,
+    judged: Uint32Array,
+    fast: boolean,
+    coded: boolean,
+    known: TensorCosts[],
+    fisher: Fisher | undefined,
+    index: number,
+    of: number,
+  ): WasmCosts;
   /** What rounding each tensor alone costs the model that reads one text and is judged by another; `known` begins it. */
   searchCosts(
     model: WasmModel,

@@ -21,9 +21,11 @@ use crate::EngineError;
 use crate::calibrate::{Calibration, Sample, windows};
 use crate::eval::Divergence;
 use crate::families::{HEAD, ModelSpec};
+use crate::techniques::Checkpoint;
 use crate::techniques::compensate::{Compensate, How};
 use crate::techniques::plan::{plan, quantize_step};
 use crate::techniques::rows::told_apart;
+use crate::techniques::shares::{Share, work};
 use crate::techniques::{coding, measure, tying};
 
 /// What is stored how where the search does not choose; it chooses where this says NF4.
@@ -57,12 +59,14 @@ pub struct CostsOptions {
     pub fast: bool,
     /// Whether codes will be entropy-coded: steps are chosen instead of numbers of bits.
     pub coded: bool,
+    /// Of the tensors that are not known yet, which are measured here.
+    pub share: Share,
 }
 
 impl CostsOptions {
     /// On four windows, or, fast, on one: what tensors cost beside each other it says nearly as well.
     pub fn new(fast: bool, coded: bool) -> Self {
-        Self { windows: if fast { 1 } else { 4 }, fast, coded }
+        Self { windows: if fast { 1 } else { 4 }, fast, coded, share: Share::default() }
     }
 }
 
@@ -86,7 +90,10 @@ pub struct Costs {
     options: CostsOptions,
     bytes_before: u64,
     fixed_bytes: u64,
-    tensors: Vec<TensorCosts>,
+    /// What is measured, of each that is chosen about.
+    measured: Vec<Option<TensorCosts>>,
+    /// Which of them are measured here.
+    here: Vec<bool>,
 }
 
 /// A tensor that is chosen about, or a class of its rows.
@@ -112,15 +119,19 @@ struct Subject {
 
 impl Costs {
     /// Prepares to measure the tensors of a model, which is what the checkpoint loads as: errors are made up for by what
-    /// enters it while it reads one text, and judged by another, as what was fitted to a text looks better on it than it is.
+    /// enters it while it reads one text, and judged by another, as what was fitted to a text looks better on it than it is. What is
+    /// `known` from an earlier measurement by the same texts is not measured again.
+    ///
+    /// # Errors
+    /// Also for known costs that are not of this model.
     pub fn new(
-        source: Rc<dyn Source>,
-        index: Rc<Index>,
-        spec: &ModelSpec,
+        Checkpoint { source, index, spec }: Checkpoint,
         calibration: Calibration<'_>,
         judged: &[u32],
         options: &CostsOptions,
+        known: Vec<TensorCosts>,
     ) -> Result<Self, EngineError> {
+        let spec = &spec;
         let Calibration { model, ids: read, .. } = calibration;
         if !(1..=64).contains(&options.windows) {
             return Err(EngineError::option("windows", options.windows, "1 to 64"));
@@ -173,7 +184,7 @@ impl Costs {
             let why = "the model has no matrix that groups of 64 fit, so there is nothing to choose";
             return Err(EngineError::Evaluation(why.into()));
         }
-        let names: Vec<&str> = chosen.iter().map(|it| index.tensors[it.position].name.as_str()).collect();
+        let measured = measured(&chosen, &index, known)?;
         let how = GptqOptions::default();
         let window = how.window.min(model.info.max_tokens.unwrap_or(usize::MAX));
         for (does, ids) in [("is read", read), ("judges", judged)] {
@@ -188,8 +199,22 @@ impl Costs {
         }
         let held = LOGITS / (4 * model.info.vocab_size * how.window).max(1);
         let sample = Sample { windows: options.windows.min(held.max(1)), window: how.window };
+        let mut left: Vec<&Entry> = Vec::new();
+        for (it, _) in chosen.iter().zip(&measured).filter(|(_, measured)| measured.is_none()) {
+            let entry = &index.tensors[it.position];
+            // The classes of a tensor are measured together.
+            if left.last().is_none_or(|last| last.name != entry.name) {
+                left.push(entry);
+            }
+        }
+        let mine = options.share.chosen(left.iter().map(|entry| work(entry, read.len())));
+        let mine: Vec<&str> =
+            left.iter().zip(mine).filter(|(_, mine)| *mine).map(|(it, _)| it.name.as_str()).collect();
+        let named = chosen.iter().map(|it| index.tensors[it.position].name.as_str());
+        let tensors: Vec<_> = named.map(|name| (name, mine.contains(&name))).collect();
+        let here = tensors.iter().map(|(_, here)| *here).collect();
         Ok(Self {
-            compensate: Compensate::new(calibration, how, (spec, &index), &names, tied)?,
+            compensate: Compensate::new(calibration, how, (spec, &index), &tensors, tied)?,
             judge: Divergence::new(model, windows(judged, &sample, &model.info)?, STREAMS),
             vectors,
             source,
@@ -200,55 +225,52 @@ impl Costs {
             options: *options,
             bytes_before: planned.plan.bytes.before,
             fixed_bytes,
-            tensors: Vec::new(),
+            measured,
+            here,
         })
     }
 
-    /// Goes on where an earlier measurement by the same texts stopped.
-    ///
-    /// # Errors
-    /// For costs that are not those of the first tensors that this one would measure.
-    pub fn resumed(mut self, known: Vec<TensorCosts>) -> Result<Self, EngineError> {
-        for (at, it) in known.iter().enumerate() {
-            let expected = self.chosen.get(at);
-            let name = expected.map_or("no more", |it| &self.index.tensors[it.position].name);
-            if it.tensor != name || expected.is_some_and(|expected| expected.rows != it.rows) {
-                return Err(EngineError::option("costs", &it.tensor, format!("those of this model: {name}")));
-            }
-        }
-        self.tensors = known;
-        self.tensors.truncate(self.complete());
-        self.tensors.iter().for_each(|it| self.compensate.forget(&it.tensor));
-        Ok(self)
+    /// The next that is measured here.
+    fn next(&self) -> Option<usize> {
+        self.here.iter().zip(&self.measured).position(|(here, measured)| *here && measured.is_none())
     }
 
-    /// How many of the costs are of tensors of which all classes of rows are measured.
-    fn complete(&self) -> usize {
-        let position = |at: usize| self.chosen.get(at).map(|it| it.position);
-        let mut measured = (0..=self.tensors.len()).rev();
-        measured.find(|&at| at == 0 || position(at - 1) != position(at)).unwrap_or(0)
+    /// Whether all classes of rows are measured of the tensor of one of them: a recipe says something of all its rows.
+    fn is_complete(&self, at: usize) -> bool {
+        is_complete(&self.chosen, &self.measured, at)
     }
 
     /// What is measured so far.
     pub fn so_far(&self) -> SearchCosts {
-        // A recipe says something of all rows of a tensor.
-        let (measured, left) = self.chosen.split_at(self.complete().min(self.chosen.len()));
-        SearchCosts {
+        let mut costs = SearchCosts {
             base: self.base.clone(),
             bytes_before: self.bytes_before,
-            fixed_bytes: self.fixed_bytes
-                + left.iter().map(|it| it.bytes).sum::<u64>()
-                + measured.iter().map(|it| it.index_bytes).sum::<u64>(),
-            tensors: self.tensors[..measured.len()].to_vec(),
-            unmeasured: left.len() as u64,
+            fixed_bytes: self.fixed_bytes,
+            tensors: Vec::new(),
+            unmeasured: 0,
             gradients: self.compensate.is_graded(),
             tokens: self.judge.tokens() as u64,
             window: self.judge.window() as u64,
+        };
+        for (at, (it, measured)) in self.chosen.iter().zip(&self.measured).enumerate() {
+            match measured {
+                Some(measured) if self.is_complete(at) => {
+                    costs.tensors.push(measured.clone());
+                    costs.fixed_bytes += it.index_bytes;
+                }
+                _ => {
+                    costs.unmeasured += 1;
+                    costs.fixed_bytes += it.bytes;
+                }
+            }
         }
+        costs
     }
 
     fn progress(&self, item: Option<String>) -> Progress {
-        let (done, total) = (self.tensors.len() as f64, self.chosen.len() as f64);
+        let done = self.measured.iter().flatten().count();
+        let left = self.here.iter().zip(&self.measured).filter(|(here, it)| **here && it.is_none()).count();
+        let (done, total) = (done as f64, (done + left) as f64);
         Progress { stage: "search".into(), done, total, unit: "tensors".into(), item }
     }
 
@@ -429,6 +451,31 @@ impl Costs {
     }
 }
 
+/// Known costs in their places. Of a tensor of which not all classes are known none is: they are measured together.
+fn measured(
+    chosen: &[Chosen],
+    index: &Index,
+    known: Vec<TensorCosts>,
+) -> Result<Vec<Option<TensorCosts>>, EngineError> {
+    let mut measured: Vec<Option<TensorCosts>> = chosen.iter().map(|_| None).collect();
+    for costs in known {
+        let is_of = |it: &Chosen| index.tensors[it.position].name == costs.tensor && it.rows == costs.rows;
+        let Some(at) = chosen.iter().position(is_of) else {
+            return Err(EngineError::option("costs", &costs.tensor, "those of a search of this model"));
+        };
+        measured[at] = Some(costs);
+    }
+    let complete: Vec<bool> = (0..chosen.len()).map(|at| is_complete(chosen, &measured, at)).collect();
+    measured.iter_mut().zip(complete).filter(|(_, complete)| !complete).for_each(|(it, _)| *it = None);
+    Ok(measured)
+}
+
+/// Whether all are measured that are classes of the same tensor as one of them is.
+fn is_complete(chosen: &[Chosen], measured: &[Option<TensorCosts>], at: usize) -> bool {
+    let mut classes = chosen.iter().zip(measured).filter(|(it, _)| it.position == chosen[at].position);
+    classes.all(|(_, measured)| measured.is_some())
+}
+
 /// Tensors that no product goes over and that take codes of that encoding, such as `A_log` of Mamba and the taps of a convolution,
 /// and which vectors of the program are made of them.
 fn vectors(
@@ -461,12 +508,11 @@ impl Job for Costs {
     type Error = EngineError;
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
+        let Some(next) = self.next() else { return Ok(None) };
         if self.judge.prepare().await? {
             return Ok(Some(self.progress(None)));
         }
-        let Some(&Chosen { position, rows, role, .. }) = self.chosen.get(self.tensors.len()) else {
-            return Ok(None);
-        };
+        let Chosen { position, rows, role, .. } = self.chosen[next];
         let entry = self.index.tensors[position].clone();
         if let Some(progress) = self.compensate.prepare(&entry.name).await? {
             return Ok(Some(progress));
@@ -481,18 +527,17 @@ impl Job for Costs {
         choices.sort_by_key(|cost| cost.bytes);
         let (tensor, shape) = (subject.entry.name.clone(), &subject.entry.shape);
         let params = rows.map_or(subject.entry.params(), |it| it.count * shape::matrix(shape).1 as u64);
-        self.tensors.push(TensorCosts { tensor: tensor.clone(), rows, role, params, choices });
-        if self.complete() == self.tensors.len() {
+        self.measured[next] = Some(TensorCosts { tensor: tensor.clone(), rows, role, params, choices });
+        if self.is_complete(next) {
             self.compensate.forget(&tensor);
         }
         Ok(Some(self.progress(Some(tensor))))
     }
 
     fn finish(self) -> Result<SearchCosts, EngineError> {
-        let costs = self.so_far();
-        if costs.unmeasured > 0 {
-            return Err(EngineError::Evaluation("costs were finished before all were measured".into()));
+        match self.next() {
+            Some(_) => Err(EngineError::Evaluation("costs were finished before all were measured".into())),
+            None => Ok(self.so_far()),
         }
-        Ok(costs)
     }
 }

@@ -6,7 +6,7 @@
 
 mod round;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
@@ -16,6 +16,8 @@ use statepress_core::{Coding, Entry, Finding, Group, Index, Tensor};
 use statepress_kernels::codecs;
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
+use super::pairs::Pairs;
+use super::shares::{Plain, Told};
 use crate::EngineError;
 use crate::calibrate::{
     Calibration, Graded, HeadStatistics, Marks, Measured, Probe, RowUse, SUBSTITUTE, Sample, Statistics,
@@ -32,9 +34,9 @@ pub(crate) struct Compensate {
     statistics: Statistics<CpuRunner>,
     options: GptqOptions,
     /// The tensors that are to be coded, by name.
-    tensors: BTreeMap<String, Wanted>,
+    tensors: Pairs<String, Wanted>,
     /// What is known of those that come next.
-    measured: BTreeMap<MatrixId, Measured>,
+    measured: Vec<Measured>,
     /// The text was read as often as it takes.
     read: bool,
     /// What gradients say, where they were taken.
@@ -49,10 +51,9 @@ pub(crate) struct Compensate {
     table: Option<Vec<f32>>,
     /// How much single rows matter, once the head was measured.
     rows: Option<RowUse>,
-    /// How many tensors errors were made up for in.
-    done: u64,
-    /// Tensors that were rounded plainly, by the reason and whether the recipe gives them a step.
-    plain: BTreeMap<(&'static str, bool), Vec<String>>,
+    /// How each tensor was rounded that is done with.
+    told: Vec<Told>,
+    /// What there is to know of the tensor at work.
     findings: Vec<Finding>,
 }
 
@@ -81,7 +82,8 @@ const NO_HEAD: &str =
 const SHARED: &str = "one scale covers parts that meet different inputs";
 
 impl Compensate {
-    /// Prepares to code `tensors`, in that order, for a model that reads a text. `tied`: the table is written for the head too.
+    /// Prepares to code `tensors`, in that order, for a model that reads a text: those that are said to be coded here. `tied`: the
+    /// table is written for the head too.
     ///
     /// # Errors
     /// Where there is no tensor whose errors can be made up for, and for ids that fill no window or are none.
@@ -89,43 +91,43 @@ impl Compensate {
         Calibration { model, ids, fisher }: Calibration<'_>,
         options: GptqOptions,
         (spec, index): (&ModelSpec, &Index),
-        tensors: &[&str],
+        tensors: &[(&str, bool)],
         tied: bool,
     ) -> Result<Self, EngineError> {
         let program: &Program = &model.info.program;
         let (head, table) = (program.head.matrix, program.table);
-        let mut inside: BTreeMap<&str, Vec<MatrixId>> = BTreeMap::new();
-        for id in program.used_matrices() {
-            if let Some(entry) = spec.names.get(index, &program.matrix(id).key) {
-                inside.entry(&entry.name).or_default().push(id);
-            }
-        }
+        let inside = |id| Some((spec.names.get(index, &program.matrix(id).key)?.name.as_str(), id));
+        let inside: Vec<(&str, MatrixId)> = program.used_matrices().filter_map(inside).collect();
         let entered = entered(program);
-        let (mut wanted, mut order) = (BTreeMap::new(), Vec::new());
-        for &name in tensors {
-            let Some(matrices) = inside.remove(name) else { continue };
+        let (mut wanted, mut order, mut any) = (Pairs::default(), Vec::new(), false);
+        for &(name, here) in tensors {
+            let of_tensor = || inside.iter().filter(|(of, _)| *of == name).map(|(_, id)| *id);
+            any |= of_tensor().next().is_some();
+            if !here || wanted.has(name) || of_tensor().next().is_none() {
+                continue;
+            }
             // A basis is multiplied by from either side; the head, where errors count more, reads its rows.
             let is_copy = |id: &MatrixId| program.matrix(*id).is_look_up();
-            let (copies, matrices): (Vec<MatrixId>, Vec<MatrixId>) = matrices.into_iter().partition(is_copy);
+            let (copies, matrices): (Vec<MatrixId>, Vec<MatrixId>) = of_tensor().partition(is_copy);
             let (matrices, use_) = match matrices[..] {
                 [id] if id == table && (tied || head == table) => (vec![head], Use::Both),
                 [id] if !entered.contains(&id) => (vec![id], Use::LookedUp),
                 _ => (matrices, Use::Multiplied),
             };
-            match use_ {
-                Use::Multiplied => order.extend(&matrices),
-                // What they are rounded for is known once the head was measured.
-                Use::LookedUp | Use::Both => order.push(head),
+            // What is looked up is rounded for what is known once the head was measured.
+            let measured = if use_ == Use::Multiplied { matrices.as_slice() } else { &[head] };
+            for &id in measured {
+                if !order.contains(&id) {
+                    order.push(id);
+                }
             }
             wanted.insert(name.to_string(), Wanted { matrices, copies, use_ });
         }
-        if wanted.is_empty() {
+        if !any {
             let allowed = "none, as the recipe codes no matrix of the model";
             return Err(EngineError::option("calibration", "given", allowed));
         }
-        let mut seen = BTreeSet::new();
-        order.retain(|id| seen.insert(*id));
-        let looks_up = wanted.values().any(|it: &Wanted| it.use_ != Use::Multiplied);
+        let looks_up = wanted.0.iter().any(|(_, it): &(String, Wanted)| it.use_ != Use::Multiplied);
         let mut graded = fisher.map(|fisher| Graded::new(&fisher, program)).transpose()?;
         let lookups = graded.as_mut().and_then(|it| it.looked_up.take()).map(|f| in_basis(model, f));
         let by_gradients = lookups.is_some();
@@ -141,7 +143,7 @@ impl Compensate {
             statistics: Statistics::new(model, ids, &order, &how)?,
             options,
             tensors: wanted,
-            measured: BTreeMap::new(),
+            measured: Vec::new(),
             read: false,
             lookups,
             by_gradients,
@@ -149,8 +151,7 @@ impl Compensate {
             probe: None,
             table: None,
             rows: None,
-            done: 0,
-            plain: BTreeMap::new(),
+            told: Vec::new(),
             findings: Vec::new(),
         })
     }
@@ -161,7 +162,7 @@ impl Compensate {
         let (head, use_) = (self.model.info.program.head.matrix, *use_);
         let known = match use_ {
             Use::LookedUp => self.lookups.is_some() && self.rows.is_some(),
-            _ => matrices.iter().all(|id| self.measured.contains_key(id)),
+            _ => matrices.iter().all(|id| of_matrix(&self.measured, *id).is_some()),
         };
         if !self.read && !known {
             let progress = self.statistics.step().await?;
@@ -175,7 +176,7 @@ impl Compensate {
                     self.lookups = Some(lookup_substitute(&self.model, covariance));
                 }
                 if self.is_wanted(measured.matrix) {
-                    self.measured.insert(measured.matrix, measured);
+                    self.measured.push(measured);
                 }
             }
             return Ok(progress);
@@ -190,12 +191,12 @@ impl Compensate {
     fn is_wanted(&self, id: MatrixId) -> bool {
         let head = self.model.info.program.head.matrix;
         let wants = |it: &Wanted| it.matrices.contains(&id) || (id == head && it.use_ != Use::Multiplied);
-        self.tensors.values().any(wants)
+        self.tensors.0.iter().any(|(_, it)| wants(it))
     }
 
     /// H of a table that is the head as well: by gradients, or by measuring how much of a change of its rows gets to the logits.
     async fn both(&mut self, tensor: &str, head: MatrixId) -> Result<Option<Progress>, EngineError> {
-        let statistics = self.measured.get(&head).and_then(|measured| measured.head.as_ref());
+        let statistics = of_matrix(&self.measured, head).and_then(|measured| measured.head.as_ref());
         let (Some(HeadStatistics { alpha, h, .. }), Some(f)) = (statistics, &self.lookups) else {
             return Ok(None);
         };
@@ -223,7 +224,7 @@ impl Compensate {
         let program = &self.model.info.program;
         let of_head = |head: &HeadStatistics| head.h.len() + head.covariance.as_ref().map_or(0, Vec::len);
         let measured =
-            self.measured.values().map(|it| it.h.len() + it.head.as_ref().map_or(0, of_head)).sum::<usize>();
+            self.measured.iter().map(|it| it.h.len() + it.head.as_ref().map_or(0, of_head)).sum::<usize>();
         let looked_up = [&self.lookups, &self.table].into_iter().flatten().map(Vec::len).sum::<usize>();
         let matrices = self.tensors.get(tensor).map_or(&[][..], |wanted| &wanted.matrices);
         let cols = matrices.iter().map(|&id| program.matrix(id).cols).max().unwrap_or(0);
@@ -234,7 +235,7 @@ impl Compensate {
     /// Forgets what is known of a tensor.
     pub fn forget(&mut self, tensor: &str) {
         if let Some(wanted) = self.tensors.remove(tensor) {
-            wanted.matrices.iter().for_each(|id| drop(self.measured.remove(id)));
+            self.measured.retain(|it| !wanted.matrices.contains(&it.matrix));
         }
     }
 
@@ -256,18 +257,25 @@ impl Compensate {
 
     /// Notes what was done to a tensor that is coded now, and forgets what is known of it.
     pub fn done_with(&mut self, tensor: &str, group: Group, has_step: bool) {
-        match self.reason(tensor, group) {
-            Some(reason) => self.plain.entry((reason, has_step)).or_default().push(tensor.into()),
-            None => {
-                self.done += 1;
-                let looked_up = self.tensors.get(tensor).is_some_and(|it| it.use_ == Use::LookedUp);
-                if looked_up && !self.by_gradients {
-                    let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
-                    self.findings.push(Finding::info("lookup-substitute", message).about(tensor));
-                }
-            }
+        let plain = self.reason(tensor, group).map(|reason| Plain { reason: reason.into(), has_step });
+        let looked_up = self.tensors.get(tensor).is_some_and(|it| it.use_ == Use::LookedUp);
+        if plain.is_none() && looked_up && !self.by_gradients {
+            let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
+            self.findings.push(Finding::info("lookup-substitute", message).about(tensor));
         }
+        let findings = mem::take(&mut self.findings);
+        self.told.push(Told { tensor: tensor.into(), plain, findings });
         self.forget(tensor);
+    }
+
+    /// Notes what was done to tensors elsewhere.
+    pub fn note(&mut self, told: Vec<Told>) {
+        self.told.extend(told);
+    }
+
+    /// Gives away what is to be told of the tensors so far.
+    pub fn take_told(&mut self) -> Vec<Told> {
+        mem::take(&mut self.told)
     }
 
     /// So many rows of the head or the table, the most used first.
@@ -317,7 +325,7 @@ impl Compensate {
     /// H of a matrix.
     fn h(&self, id: MatrixId, use_: Use) -> Option<&[f32]> {
         let of_products = || {
-            let Measured { h, head, .. } = self.measured.get(&id)?;
+            let Measured { h, head, .. } = of_matrix(&self.measured, id)?;
             Some(head.as_ref().map_or(h, |head| &head.h).as_slice())
         };
         match use_ {
@@ -339,21 +347,38 @@ impl Compensate {
 
     /// What is to be said in the end.
     pub fn findings(&self) -> Vec<Finding> {
+        let mut plain: Vec<(&Plain, Vec<String>)> = Vec::new();
+        let mut done = 0;
+        for Told { tensor, plain: why, .. } in &self.told {
+            let Some(why) = why else {
+                done += 1;
+                continue;
+            };
+            match plain.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, names)) => names.push(tensor.clone()),
+                None => plain.push((why, vec![tensor.clone()])),
+            }
+        }
         let message = format!(
             "errors of rounding {} were made up for by what enters them while the model reads {} of the calibration \
              text; scales are those of the least error there, which may clip",
-            counted(self.done, "tensor", "tensors"),
+            counted(done, "tensor", "tensors"),
             counted(self.statistics.tokens() as u64, "token", "tokens")
         );
         let mut findings = vec![Finding::info("compensated", message)];
         findings.extend(self.graded.iter().flat_map(|it| it.findings.clone()));
-        for ((reason, has_step), names) in &self.plain {
+        for (Plain { reason, has_step }, names) in plain {
             let count = counted(names.len() as u64, "tensor was", "tensors were");
             let how = if *has_step { ", to levels a step of their own numbers apart" } else { "" };
-            let message = format!("{count} rounded plainly{how}: {reason}: {}", listed(names));
+            let message = format!("{count} rounded plainly{how}: {reason}: {}", listed(&names));
             findings.push(Finding::info("not-compensated", message).about(&names[0]));
         }
-        findings.extend(self.findings.iter().cloned());
+        findings.extend(self.told.iter().flat_map(|told| told.findings.iter().cloned()));
         findings
     }
+}
+
+/// What enters a matrix, where that is known.
+fn of_matrix(measured: &[Measured], id: MatrixId) -> Option<&Measured> {
+    measured.iter().find(|it| it.matrix == id)
 }

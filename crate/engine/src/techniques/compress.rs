@@ -1,6 +1,7 @@
 //! Carrying a plan out: one tensor at a time, from the source to the sink.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
@@ -12,14 +13,16 @@ use statepress_core::{Encoding, Entry, Finding, Form, Index, Packed, Recipe, Sin
 use statepress_formats::{Survey, TensorSpec, Writer};
 use statepress_kernels::codecs::{self, Clip};
 
+use super::Checkpoint;
 use super::coding::{self, Clipped};
 use super::compensate::{Compensate, How};
 use super::measure;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::rows;
+use super::shares::{Rounded, RoundedTensor, ShareReport, Work};
 use super::tying::{self, Tying};
 use crate::calibrate::{Calibration, Marks};
-use crate::families::{ASSUMED, HEAD, ModelSpec};
+use crate::families::{ASSUMED, HEAD};
 use crate::{Clock, EngineError};
 
 /// A compression under way. Each step reads, codes, measures and writes one tensor, or reads a part of the calibration
@@ -30,6 +33,9 @@ pub struct Compress {
     planned: Planned,
     clip: Clip,
     compensate: Option<Compensate>,
+    work: Work,
+    /// Of a share: what is to be told of its tensors.
+    shared: Vec<RoundedTensor>,
     /// What was clipped because the recipe asks for it.
     clipped: Vec<Clipped>,
     writer: Writer<Box<dyn Sink>>,
@@ -45,19 +51,18 @@ impl Compress {
     /// Plans, and writes the header of the produced file. A recipe that asks for error compensation needs a
     /// calibration.
     pub fn new(
-        source: Rc<dyn Source>,
-        index: Rc<Index>,
-        spec: &ModelSpec,
+        Checkpoint { source, index, spec }: Checkpoint,
         recipe: &Recipe,
         sink: Box<dyn Sink>,
         clock: Clock,
         calibration: Option<Calibration<'_>>,
+        work: Work,
     ) -> Result<Self, EngineError> {
         let started = clock();
         let mut tied = Vec::new();
         let mut findings = Vec::new();
         let tying = tying::tying(&*source, &index, &spec.names)?;
-        let no_head = tying::leaves_head_out(tying, spec);
+        let no_head = tying::leaves_head_out(tying, &spec);
         if no_head
             && matches!(tying, Tying::Copy | Tying::Rounding)
             && let Some(head) = spec.names.get(&index, HEAD)
@@ -69,19 +74,11 @@ impl Compress {
             tied.push(head.name.clone());
         }
         let shifted = shifted(&*source, &index)?;
-        let mut planned = plan_knowing(&index, spec, recipe, &Known { tied: &tied, shifted: &shifted })?;
+        let mut planned = plan_knowing(&index, &spec, recipe, &Known { tied: &tied, shifted: &shifted })?;
         planned.plan.findings.extend(findings);
-        let specs: Vec<TensorSpec> = planned
-            .decisions
-            .iter()
-            .map(|decision| {
-                let entry = &index.tensors[decision.position];
-                let (name, shape) = (entry.name.clone(), entry.shape.clone());
-                TensorSpec { name, shape, form: decision.form, coded: decision.coded }
-            })
-            .collect();
         let quantize = quantize_step(recipe)?;
         let clip = quantize.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
+        let mut shared = Vec::new();
         let compensate = match (quantize.and_then(|quantize| quantize.compensation()), calibration) {
             (None, None) => None,
             (Some(options), Some(calibration)) => {
@@ -93,8 +90,12 @@ impl Compress {
                     }
                     _ => false,
                 });
-                let tensors: Vec<_> = coded.map(|it| index.tensors[it.position].name.as_str()).collect();
-                Some(Compensate::new(calibration, options, (spec, &index), &tensors, no_head)?)
+                let entries: Vec<_> = coded.map(|it| &index.tensors[it.position]).collect();
+                let here = work.here(&entries, options.windows * options.window);
+                let tensors: Vec<_> = entries.iter().map(|it| it.name.as_str()).zip(here).collect();
+                let compensate = Compensate::new(calibration, options, (&spec, &index), &tensors, no_head)?;
+                shared.extend(tensors.iter().filter(|(_, here)| *here).map(|(name, _)| name.to_string()));
+                Some(compensate)
             }
             (Some(_), None) => {
                 let allowed = "a text for the model to read, as the recipe says errorCompensation gptq";
@@ -105,6 +106,9 @@ impl Compress {
                 return Err(EngineError::option("calibration", "given", allowed));
             }
         };
+        if let Work::Share(_) = work {
+            planned.keep_share(&shared);
+        }
         let mut metadata = metadata(recipe, &spec.fields, no_head)?;
         // What was fitted to a text before stays so.
         let marks = match &compensate {
@@ -112,6 +116,15 @@ impl Compress {
             None => Marks::read(&index.metadata),
         };
         marks.iter().for_each(|marks| marks.write(&mut metadata));
+        let specs: Vec<TensorSpec> = planned
+            .decisions
+            .iter()
+            .map(|decision| {
+                let entry = &index.tensors[decision.position];
+                let (name, shape) = (entry.name.clone(), entry.shape.clone());
+                TensorSpec { name, shape, form: decision.form, coded: decision.coded }
+            })
+            .collect();
         let writer = Writer::new(sink, &specs, &metadata)?;
         let from_files = Vec::new();
         Ok(Self {
@@ -120,6 +133,8 @@ impl Compress {
             planned,
             clip,
             compensate,
+            work,
+            shared: Vec::new(),
             clipped: Vec::new(),
             writer,
             next: 0,
@@ -148,6 +163,20 @@ impl Compress {
             *report = Some(RoundingError { non_finite: found.nan + found.infinite, ..measure::KEPT });
             return Ok(());
         };
+        if let Work::Join(elsewhere) = &self.work
+            && let Some(Rounded { tensor, report: rounded }) = elsewhere.read(&entry.name)?
+        {
+            *report = Some(rounded.error);
+            findings.extend(rounded.findings);
+            let count = rounded.error.clipped;
+            if count > 0 && coding::percentile(encoding, self.clip).is_some() {
+                self.clipped.push(Clipped { tensor: entry.name.clone(), count });
+            }
+            if let Some(compensate) = &mut self.compensate {
+                compensate.note(rounded.compensated);
+            }
+            return self.write(decision, &tensor, 0);
+        }
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
         let found = measure::survey(&*self.source, entry, &tensor)?;
         findings.extend(measure::told(entry, &found));
@@ -195,6 +224,26 @@ impl Compress {
         self.write(decision, &coded.tensor, held)
     }
 
+    /// Notes what is to be told of the tensor that was written just now, if it is of a share.
+    fn share(&mut self) {
+        let Work::Share(_) = self.work else { return };
+        let plan = &mut self.planned.plan;
+        let findings = mem::take(&mut plan.findings);
+        let tensor = &plan.tensors[self.next];
+        self.shared.push(RoundedTensor {
+            tensor: tensor.name.clone(),
+            error: tensor.error.unwrap_or_default(),
+            findings,
+            compensated: self.compensate.as_mut().map(Compensate::take_told).unwrap_or_default(),
+        });
+    }
+
+    /// What came of a share, in place of [`Job::finish`].
+    pub fn finish_share(self) -> Result<ShareReport, EngineError> {
+        self.writer.finish()?;
+        Ok(ShareReport { tensors: self.shared, peak_memory: self.peak_memory })
+    }
+
     /// Writes a tensor that took so many bytes of buffers to make.
     fn write(&mut self, decision: &Decision, tensor: &Tensor, making: u64) -> Result<(), EngineError> {
         let entry = &self.index.tensors[decision.position];
@@ -223,6 +272,7 @@ impl Job for Compress {
             }
         }
         self.press(&decision)?;
+        self.share();
         self.next += 1;
         Ok(Some(Progress {
             stage: "compress".into(),

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::mem;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
@@ -15,6 +16,7 @@ use super::compress::Compress;
 use super::derived::Checkpoint;
 use super::plan::{Known, plan_knowing, quantize_step, ratio};
 use super::prune::{self, PrunedCheckpoint, Pruning, Slicing};
+use super::shares::{ShareReport, Work};
 
 use crate::calibrate::Calibration;
 use crate::families::ModelSpec;
@@ -31,6 +33,8 @@ pub struct Follow {
     first: VecDeque<Step>,
     read: Read,
     sink: Option<Box<dyn Sink>>,
+    /// What of the last step is done here.
+    work: Work,
     clock: Clock,
     started: f64,
     /// The plan without its first steps: what was there before.
@@ -93,7 +97,8 @@ enum Stage {
 
 impl Follow {
     /// Prepares. A recipe that prunes by what a text sends through the model, or that makes up for errors, needs a
-    /// calibration, whose model is that of the checkpoint. In `begun` is what recipes that were followed before have left.
+    /// calibration, whose model is that of the checkpoint. In `begun` is what recipes that were followed before have left. The last
+    /// step may be done by several, who all do the others.
     pub fn new(
         of: Checkpoint,
         recipe: &Recipe,
@@ -101,6 +106,7 @@ impl Follow {
         clock: Clock,
         calibration: Option<Calibration<'_>>,
         begun: &Begun,
+        work: Work,
     ) -> Result<Self, EngineError> {
         recipe.check()?;
         let started = clock();
@@ -112,6 +118,7 @@ impl Follow {
             first,
             read: Read::default(),
             sink: None,
+            work: Work::Whole,
             clock,
             started,
             before: None,
@@ -120,8 +127,7 @@ impl Follow {
             from_files: Vec::new(),
         };
         if follow.first.is_empty() {
-            let Checkpoint { source, index, spec } = of;
-            let job = Compress::new(source, index, &spec, recipe, sink, clock, calibration)?;
+            let job = Compress::new(of, recipe, sink, clock, calibration, work)?;
             follow.stage = Some(Stage::Compress(Box::new(job)));
             return Ok(follow);
         }
@@ -140,7 +146,7 @@ impl Follow {
         follow.before = Some(plan_knowing(&of.index, &of.spec, recipe, &Known::default())?.plan);
         follow.read.ids = calibration.as_ref().map(|it| Rc::new(it.ids.to_vec()));
         follow.read.fisher = calibration.as_ref().and_then(|it| it.fisher.clone());
-        follow.sink = Some(sink);
+        (follow.sink, follow.work) = (Some(sink), work);
         follow.stage = Some(match follow.known() {
             Some((left, told)) => {
                 follow.told = told;
@@ -210,14 +216,14 @@ impl Follow {
     }
 
     fn compress(&mut self, left: Checkpoint, model: Option<&Model>) -> Result<Stage, EngineError> {
-        let Checkpoint { source, index, spec } = left;
         let unfinished = || EngineError::Evaluation("a recipe is followed once".into());
         let sink = self.sink.take().ok_or_else(unfinished)?;
         let calibration = model.zip(self.read.ids.as_ref()).map(|(model, ids)| Calibration {
             fisher: self.read.fisher.clone(),
             ..Calibration::new(model, ids)
         });
-        let job = Compress::new(source, index, &spec, &self.recipe, sink, self.clock, calibration)?;
+        let work = mem::take(&mut self.work);
+        let job = Compress::new(left, &self.recipe, sink, self.clock, calibration, work)?;
         Ok(Stage::Compress(Box::new(job)))
     }
 
@@ -246,6 +252,20 @@ impl Follow {
             Stage::Load(job, left) => self.compress(left, Some(&job.finish()?)),
             Stage::Compress(_) => Ok(ended),
         }
+    }
+}
+
+impl Follow {
+    /// What came of a share of the last step, in place of [`Job::finish`].
+    pub fn finish_share(self) -> Result<ShareReport, EngineError> {
+        compressed(self.stage)?.finish_share()
+    }
+}
+
+fn compressed(stage: Option<Stage>) -> Result<Compress, EngineError> {
+    match stage {
+        Some(Stage::Compress(job)) => Ok(*job),
+        _ => Err(EngineError::Evaluation("a recipe was finished before its last step".into())),
     }
 }
 
@@ -308,14 +328,12 @@ impl Job for Follow {
     }
 
     fn finish(self) -> Result<CompressReport, EngineError> {
-        let Some(Stage::Compress(job)) = self.stage else {
-            return Err(EngineError::Evaluation("a recipe was finished before its last step".into()));
-        };
-        let mut report = job.made_from(self.from_files).finish()?;
-        if let Some(before) = &self.before {
-            report.seconds = (self.clock)() - self.started + self.told.seconds;
-            report.plan.pruned = self.told.pruned;
-            report.plan.findings.extend(self.told.findings);
+        let Self { from_files, before, told, clock, started, stage, .. } = self;
+        let mut report = compressed(stage)?.made_from(from_files).finish()?;
+        if let Some(before) = &before {
+            report.seconds = clock() - started + told.seconds;
+            report.plan.pruned = told.pruned;
+            report.plan.findings.extend(told.findings);
             measured_against(&mut report.plan, before);
         }
         Ok(report)

@@ -15,6 +15,7 @@ mod pairs;
 pub mod plan;
 pub(crate) mod prune;
 pub(crate) mod rows;
+pub mod shares;
 mod stored;
 pub mod tying;
 

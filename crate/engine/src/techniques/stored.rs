@@ -29,6 +29,15 @@ pub(super) fn grows(bytes: &Bytes) -> Option<Finding> {
 }
 
 impl Planned {
+    /// Leaves the tensors of a share, packed, of which alone is told.
+    pub(super) fn keep_share(&mut self, tensors: &[String]) {
+        self.plan.findings.clear();
+        let mut mine = self.plan.tensors.iter().map(|tensor| tensors.contains(&tensor.name));
+        self.decisions.retain(|_| mine.next().unwrap_or(false));
+        self.decisions.iter_mut().for_each(|decision| decision.coded = false);
+        self.plan.tensors.retain(|tensor| tensors.contains(&tensor.name));
+    }
+
     /// Puts the bytes that a tensor takes in the file in place of those that were planned.
     pub(super) fn stored(&mut self, at: usize, entry: &Entry, bytes: u64) {
         let Plan { tensors, bytes: sum, precisions, .. } = &mut self.plan;

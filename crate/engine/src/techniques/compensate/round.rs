@@ -36,7 +36,7 @@ impl Compensate {
         How { clip, step }: How,
     ) -> Result<Compensated, EngineError> {
         let not_measured = || EngineError::Evaluation(format!("{} was not measured", entry.name));
-        let Wanted { matrices, use_, .. } = self.tensors.get(&entry.name).ok_or_else(not_measured)?;
+        let Wanted { matrices, use_, .. } = self.tensors.get(entry.name.as_str()).ok_or_else(not_measured)?;
         let program = &self.model.info.program;
         let numbers: usize = matrices.iter().map(|&id| program.matrix(id)).map(|it| it.rows * it.cols).sum();
         if numbers != values.len() {
@@ -73,7 +73,7 @@ impl Compensate {
         pieces: impl Iterator<Item = (&'a [f32], Coding, Clip)>,
     ) -> Result<Vec<Compensated>, EngineError> {
         let not_measured = || EngineError::Evaluation(format!("{} was not measured", entry.name));
-        let Wanted { matrices, use_, .. } = self.tensors.get(&entry.name).ok_or_else(not_measured)?;
+        let Wanted { matrices, use_, .. } = self.tensors.get(entry.name.as_str()).ok_or_else(not_measured)?;
         let &[id] = matrices.as_slice() else { return Err(other_shape(&entry.name)) };
         let matrix = self.model.info.program.matrix(id);
         if matrix.layout != Layout::Plain || entry.shape != [matrix.rows, matrix.cols] {
@@ -119,7 +119,7 @@ impl Compensate {
     /// The step at which the codes of a tensor have about three bits, for [`How::step`].
     pub fn usual_step(&self, entry: &Entry, values: &[f32]) -> Option<f64> {
         let program = &self.model.info.program;
-        let Wanted { matrices, use_, .. } = self.tensors.get(&entry.name)?;
+        let Wanted { matrices, use_, .. } = self.tensors.get(entry.name.as_str())?;
         let step = |&id: &MatrixId| {
             let (values, groups) = part(program.matrix(id), values, Group::Row);
             let prepared = Prepared::new(self.h(id, *use_)?, groups.cols, self.options.damping, &entry.name);

@@ -1,0 +1,120 @@
+// Workers that share what a calibration text is read for: the same result as of one, errors and cancelling included.
+
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { open, search } from "statepress";
+import { cli, DEMO, fixture, HELDOUT, scratch } from "../support/node.mjs";
+
+const folder = scratch();
+const SMALL = fixture("fixtures/il_moe.safetensors");
+const ids = Uint16Array.from({ length: 2048 }, (_, i) => (i * 37 + ((i * i) % 11)) % 50);
+const bin = join(folder, "ids.bin");
+writeFileSync(bin, ids);
+
+const bytesOf = async (compressed) => Buffer.from(await (await compressed.save("blob")).arrayBuffer());
+
+/** What does not depend on who did the work. */
+function same({ seconds, peakMemory, findings, ...report }) {
+  return { ...report, findings: findings.filter(({ code }) => code !== "workers") };
+}
+
+test("two workers compress to the bytes of one, and say that they were two", async () => {
+  const checkpoint = await open(DEMO);
+  const calibration = readFileSync(HELDOUT, "utf8");
+  const rules = [{ match: "*", precision: "int8", step: 0.3 }];
+  const quantize = { rules, otherwise: "fp32", coded: true, errorCompensation: "gptq" };
+  const coded = { version: 1, name: "coded", steps: [{ center: {} }, { basis: {} }, { quantize }] };
+  for (const recipe of ["nf4", coded]) {
+    const one = await checkpoint.compress(recipe, { calibration });
+    const stages = new Map();
+    const onProgress = ({ stage, done, total }) => {
+      assert.ok(done <= total, `${stage}: ${done} of ${total}`);
+      stages.set(stage, total);
+    };
+    const two = await checkpoint.compress(recipe, { calibration, workers: 2, onProgress });
+    assert.ok((await bytesOf(two)).equals(await bytesOf(one)), "the same bytes");
+    assert.deepEqual(same(two.report), same(one.report));
+    assert.ok(!one.report.findings.some(({ code }) => code === "workers"), "of a small model one is enough");
+    assert.match(two.report.findings.find(({ code }) => code === "workers").message, /^2 workers /);
+    for (const stage of ["calibrate", "compress"]) assert.ok(stages.has(stage), [...stages.keys()].join());
+    for (const it of [one, two]) it.dispose();
+  }
+  checkpoint.dispose();
+});
+
+test("workers search as one does: the same costs, told of all the while, and the same file", async () => {
+  const checkpoint = await open(SMALL);
+  for (const coded of [false, true]) {
+    const asked = { calibration: ids, fast: true, coded };
+    const one = await search(checkpoint, { ratio: 5 }, asked);
+    const told = [];
+    const two = await search(checkpoint, { ratio: 5 }, { ...asked, workers: 3, onCosts: (costs) => told.push(costs) });
+    assert.deepEqual(two.costs, one.costs);
+    assert.deepEqual(told.at(-1), one.costs);
+    assert.deepEqual([two.recipe, two.measured, two.front], [one.recipe, one.measured, one.front]);
+    assert.ok((await bytesOf(two.compressed)).equals(await bytesOf(one.compressed)), "the same bytes");
+    const all = one.costs.tensors.length;
+    for (const { tensors, unmeasured } of told) assert.equal(tensors.length + unmeasured, all);
+    const [first] = told;
+    assert.ok(first.unmeasured > 0 && first.fixedBytes > one.costs.fixedBytes, "what is not measured is in the size");
+    // What is known is not measured again, whoever measures the rest.
+    const known = { ...one.costs, tensors: one.costs.tensors.slice(3), unmeasured: 3 };
+    const rest = await search(checkpoint, { ratio: 5 }, { ...asked, workers: 2, costs: known });
+    assert.deepEqual(rest.recipe, one.recipe);
+    for (const it of [one, two, rest]) it.compressed.dispose();
+  }
+  checkpoint.dispose();
+});
+
+test("on the command line too, and nothing is left behind", async () => {
+  const temporary = join(folder, "temporary");
+  mkdirSync(temporary);
+  const env = { ...process.env, TMPDIR: temporary };
+  const made = async (name, ...more) => {
+    const out = join(folder, name);
+    const args = ["compress", SMALL, "-o", out, "--recipe", "int4", "--calibrate-ids", bin, "--json", ...more];
+    const said = await cli(args, { env });
+    assert.equal(said.code, 0, said.stderr);
+    return readFileSync(out);
+  };
+  assert.ok((await made("two.safetensors", "--workers", "2")).equals(await made("one.safetensors", "--workers", "1")));
+  const out = join(folder, "found.safetensors");
+  const args = ["search", SMALL, "-o", out, "--budget", "5x", "--fast", "--calibrate-ids", bin, "--json"];
+  const found = await cli([...args, "--workers", "2"], { env });
+  assert.equal(found.code, 0, found.stderr);
+  assert.deepEqual(readdirSync(temporary), []);
+  const refused = await cli([...args, "--force", "--workers", "none"], { env });
+  assert.equal(refused.code, 2);
+  assert.match(refused.stderr, /--workers/);
+});
+
+test("what fails in a worker fails as it does without, and a stopped search stops the workers", async () => {
+  const bytes = readFileSync(SMALL);
+  const data = 8 + Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.subarray(8, data).toString("utf8"));
+  const name = Object.keys(header).find((it) => it.endsWith("in_proj.weight"));
+  bytes.writeFloatLE(Number.NaN, data + header[name].data_offsets[0]);
+  const broken = await open(new Uint8Array(bytes));
+  const failing = (workers) => broken.compress("nf4", { calibration: ids, workers }).catch((error) => error);
+  const [one, two] = [await failing(1), await failing(2)];
+  assert.equal(one.code, "evaluation-failed");
+  assert.deepEqual([two.code, two.message], [one.code, one.message]);
+
+  const checkpoint = await open(SMALL);
+  const stop = new AbortController();
+  const onProgress = ({ stage }) => stage === "search" && stop.abort(new Error("enough"));
+  const asked = { calibration: ids, workers: 2, signal: stop.signal, onProgress };
+  await assert.rejects(search(checkpoint, { ratio: 5 }, asked), ({ code, cause }) => {
+    assert.deepEqual([code, cause.message], ["aborted", "enough"]);
+    return true;
+  });
+  for (const workers of [0, 1.5, 65, Number.NaN]) {
+    await assert.rejects(checkpoint.compress("nf4", { calibration: ids, workers }), {
+      code: "bad-option",
+      message: /option workers is .*; allowed: a whole number from 1 to 64/,
+    });
+  }
+  await assert.rejects(checkpoint.compress("nf4", { workers: "two" }), { code: "bad-option", message: /workers/ });
+});

@@ -1,0 +1,176 @@
+// Workers beside the host of the library: each opens the checkpoint by itself, and does its share of what is calibrated.
+
+import type { Data, Handle, Made, Requests } from "../worker/protocol.js";
+import type { ShareReport } from "../worker/wasm.js";
+import type { Checkpoint } from "./checkpoint.js";
+import type { ClosableHost, Environment } from "./environment.js";
+import { StatepressError } from "./errors.js";
+import type { Running } from "./options.js";
+import type { Finding, Progress, SearchCosts, TensorCosts } from "./types/statepress.js";
+
+type Produced = Omit<Requests["compressJoined"][0], "checkpoint" | "shares">;
+type Measured = Omit<Requests["searchCosts"][0], "checkpoint" | "share">;
+
+/** Workers that share work until they are closed. */
+export class Team {
+  readonly #hosts: ClosableHost[];
+  readonly #environment: Environment;
+  /** What each has opened. */
+  readonly #opened = new Map<Checkpoint, Promise<Handle[]>>();
+
+  constructor(environment: Environment, workers: number) {
+    this.#environment = environment;
+    this.#hosts = Array.from({ length: workers }, () => environment.worker());
+  }
+
+  get workers(): number {
+    return this.#hosts.length;
+  }
+
+  /** Waits until all have loaded the module. */
+  async ready(): Promise<void> {
+    await Promise.all(this.#hosts.map((host) => host.call("recipes", {})));
+  }
+
+  /** What `compress` would make, to the byte: each rounds its share, and one writes the file. */
+  async compress(checkpoint: Checkpoint, request: Produced, running: Running): Promise<Requests["compress"][1]> {
+    const began = performance.now();
+    const { beside, ...followed } = request;
+    const shares: Made<ShareReport>[] = [];
+    /** Files that are of no use when this ends. */
+    const passing: Data[] = [];
+    try {
+      await this.#each(checkpoint, running, async (host, handle, index, context) => {
+        const share = { index, of: this.workers };
+        const made = await host.call("compressShare", { checkpoint: handle, ...followed, share }, context);
+        shares[index] = made;
+        passing.push(made.data);
+      });
+      const [host] = this.#hosts;
+      const [handle] = await this.#open(checkpoint, running);
+      if (!host || handle === undefined) throw new StatepressError("internal", "there is no worker");
+      const request = { checkpoint: handle, ...followed, shares, ...(beside !== undefined && { beside }) };
+      const { data, report } = await host.call("compressJoined", request, running);
+      passing.push(data);
+      const opened = await this.#environment.host.call("open", { data, produced: true }, running);
+      passing.pop();
+      const seconds = (performance.now() - began) / 1000;
+      const held = shares.reduce((sum, share) => sum + share.report.peakMemory, 0);
+      const message = `${this.workers} workers have each rounded a share: the file is the one that a single worker makes`;
+      const findings: Finding[] = [...report.findings, { level: "info", code: "workers", message }];
+      const whole = { ...report, seconds, peakMemory: Math.max(report.peakMemory, held), findings };
+      return { ...opened, data, report: whole };
+    } finally {
+      const { host } = this.#environment;
+      await Promise.all(passing.map((data) => host.call("discard", { data }).catch(() => {})));
+    }
+  }
+
+  /** What `searchCosts` would measure; told of what there is all the while. */
+  async costs(
+    checkpoint: Checkpoint,
+    request: Measured,
+    running: Running & { onCosts?: ((costs: SearchCosts) => void) | undefined },
+  ): Promise<SearchCosts> {
+    const costs = new Costs(checkpoint);
+    let all: SearchCosts | undefined;
+    await this.#each(checkpoint, running, async (host, handle, index, context) => {
+      const onCosts = (told: SearchCosts) => {
+        all = costs.put(index, told);
+        running.onCosts?.(all);
+      };
+      const share = { index, of: this.workers };
+      onCosts(await host.call("searchCosts", { checkpoint: handle, ...request, share }, { ...context, onCosts }));
+    });
+    if (!all) throw new StatepressError("internal", "there is no worker");
+    return all;
+  }
+
+  /** Ends all of them, whatever they do. */
+  close(): void {
+    for (const host of this.#hosts) host.close();
+  }
+
+  /** Has all do something at once. The first that fails stops the others. */
+  async #each(
+    checkpoint: Checkpoint,
+    { signal, onProgress }: Running,
+    work: (host: ClosableHost, handle: Handle, index: number, context: Running) => Promise<void>,
+  ): Promise<void> {
+    const handles = await this.#open(checkpoint, { signal });
+    const stop = new AbortController();
+    const aborted = () => stop.abort(signal?.reason);
+    signal?.addEventListener("abort", aborted);
+    const progress = onProgress && together(onProgress);
+    const errors: unknown[] = [];
+    const one = async (host: ClosableHost, index: number) => {
+      const onProgress = progress && ((it: Progress) => progress(index, it));
+      try {
+        await work(host, handles[index] as Handle, index, { signal: stop.signal, onProgress });
+      } catch (error) {
+        errors.push(error);
+        stop.abort();
+      }
+    };
+    await Promise.all(this.#hosts.map(one));
+    signal?.removeEventListener("abort", aborted);
+    // Those that are stopped by the first fail as well.
+    if (errors.length > 0) throw errors[0];
+  }
+
+  #open(checkpoint: Checkpoint, { signal }: Running): Promise<Handle[]> {
+    const open = async (host: ClosableHost) => {
+      const { checkpoint: handle } = await host.call("open", checkpoint.opening, { signal });
+      // What the first steps leave serves the share and whoever joins the shares, and the next recipe of a search.
+      await host.call("keepFirstSteps", { checkpoint: handle, whether: true });
+      return handle;
+    };
+    const opened = this.#opened.get(checkpoint) ?? Promise.all(this.#hosts.map(open));
+    this.#opened.set(checkpoint, opened);
+    return opened;
+  }
+}
+
+/** Progress of several that do the same kind of work, as one: of those at the same stage, all that is done. */
+function together(onProgress: (progress: Progress) => void): (index: number, progress: Progress) => void {
+  const last: Progress[] = [];
+  return (index, progress) => {
+    last[index] = progress;
+    const alike = last.filter(({ stage, unit }) => stage === progress.stage && unit === progress.unit);
+    const sum = (of: "done" | "total") => alike.reduce((sum, it) => sum + it[of], 0);
+    onProgress({ ...progress, done: sum("done"), total: sum("total") });
+  };
+}
+
+/** What several measure of a search: each counts what the others measure as not measured. */
+class Costs {
+  readonly #order: Map<string, number>;
+  /** Before anything was measured. */
+  #before: SearchCosts | undefined;
+  readonly #shares: SearchCosts[] = [];
+
+  constructor({ inspection }: Checkpoint) {
+    this.#order = new Map(inspection.tensors.map(({ name }, at) => [name, at]));
+  }
+
+  /** What a share has told: at first of nothing that is not known to all. Answers with what is there in all. */
+  put(index: number, told: SearchCosts): SearchCosts {
+    this.#before ??= told;
+    this.#shares[index] = told;
+    const before = this.#before;
+    // Shares that have told nothing yet are holes, which are left out.
+    const change = (of: "fixedBytes" | "unmeasured") =>
+      this.#shares.reduce((sum, it) => sum + it[of] - before[of], before[of]);
+    const measured = new Map(this.#shares.flatMap(({ tensors }) => tensors.map((it) => [this.#place(it).join(), it])));
+    const tensors = [...measured.values()].sort((a, b) => {
+      const [ofA, ofB] = [this.#place(a), this.#place(b)];
+      return ofA[0] - ofB[0] || ofA[1] - ofB[1];
+    });
+    return { ...told, fixedBytes: change("fixedBytes"), unmeasured: change("unmeasured"), tensors };
+  }
+
+  // Tensors as the file has them, and the rows of each from the most used.
+  #place({ tensor, rows }: TensorCosts): [number, number] {
+    return [this.#order.get(tensor) ?? 0, rows?.after ?? 0];
+  }
+}

@@ -1,0 +1,81 @@
+// Work that several hosts share: each rounds its tensors, or measures them, and one joins what the shares have made.
+
+import { StatepressError } from "../api/errors.js";
+import type { CompressReport, Fisher } from "../api/types/statepress.js";
+import { run } from "./jobs.js";
+import type { OpenFile, Platform } from "./platform.js";
+import type { Context, Made, Requests, Share } from "./protocol.js";
+import type { Job, ShareReport, Sink, WasmCheckpoint, WasmCosts, WasmModel } from "./wasm.js";
+
+/** What a recipe is followed by. */
+export interface Followed {
+  recipe: object | string;
+  ids: Uint32Array;
+  fisher: Fisher | undefined;
+}
+
+/** Rounds a share. */
+export function rounded(
+  platform: Platform,
+  checkpoint: WasmCheckpoint,
+  model: WasmModel,
+  { recipe, ids, fisher }: Followed,
+  { index, of }: Share,
+  context: Context,
+): Promise<Made<ShareReport>> {
+  return produced(platform, undefined, context, (sink) =>
+    checkpoint.compressShare?.(recipe, sink, model, ids, fisher, index, of),
+  );
+}
+
+/** Writes what all shares are together. */
+export async function joined(
+  platform: Platform,
+  checkpoint: WasmCheckpoint,
+  model: WasmModel,
+  { recipe, ids, fisher }: Followed,
+  { shares, beside }: { shares: Made<ShareReport>[]; beside: string | undefined },
+  context: Context,
+): Promise<Made<CompressReport>> {
+  const files: OpenFile[] = [];
+  try {
+    for (const { data } of shares) files.push(platform.open(data));
+    const reports = shares.map(({ report }) => report);
+    return await produced(platform, beside, context, (sink) =>
+      checkpoint.compressJoined?.(recipe, sink, model, ids, fisher, files, reports),
+    );
+  } finally {
+    for (const file of files) file.close();
+  }
+}
+
+/** Measures a share of what a search measures. */
+export function costs(
+  checkpoint: WasmCheckpoint,
+  model: WasmModel,
+  { read, judged, fast, coded, known, fisher }: Omit<Requests["searchCosts"][0], "checkpoint" | "share">,
+  { index, of }: Share,
+): WasmCosts {
+  return begun(checkpoint.searchCostsShare?.(model, read, judged, fast, coded, known, fisher, index, of));
+}
+
+async function produced<T>(
+  platform: Platform,
+  beside: string | undefined,
+  context: Context,
+  job: (sink: Sink) => Job<T> | undefined,
+): Promise<Made<T>> {
+  const scratch = platform.scratch(beside);
+  try {
+    const report = await run(begun(job(scratch)), context, platform.breathe);
+    return { report, data: scratch.finish() };
+  } catch (error) {
+    scratch.discard();
+    throw error;
+  }
+}
+
+function begun<T>(job: T | undefined): T {
+  if (!job) throw new StatepressError("internal", "this module shares no work");
+  return job;
+}
