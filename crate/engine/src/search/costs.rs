@@ -199,17 +199,18 @@ impl Costs {
         }
         let held = LOGITS / (4 * model.info.vocab_size * how.window).max(1);
         let sample = Sample { windows: options.windows.min(held.max(1)), window: how.window };
-        let mut left: Vec<&Entry> = Vec::new();
+        let mut left: Vec<(&Entry, Option<Role>)> = Vec::new();
         for (it, _) in chosen.iter().zip(&measured).filter(|(_, measured)| measured.is_none()) {
             let entry = &index.tensors[it.position];
             // The classes of a tensor are measured together.
-            if left.last().is_none_or(|last| last.name != entry.name) {
-                left.push(entry);
+            if left.last().is_none_or(|(last, _)| last.name != entry.name) {
+                left.push((entry, it.role));
             }
         }
-        let mine = options.share.chosen(left.iter().map(|entry| work(entry, read.len())));
+        let tokens = read.len().min(how.windows * how.window);
+        let mine = options.share.chosen(left.iter().map(|(entry, role)| work(entry, *role, tokens)));
         let mine: Vec<&str> =
-            left.iter().zip(mine).filter(|(_, mine)| *mine).map(|(it, _)| it.name.as_str()).collect();
+            left.iter().zip(mine).filter(|(_, mine)| *mine).map(|((it, _), _)| it.name.as_str()).collect();
         let named = chosen.iter().map(|it| index.tensors[it.position].name.as_str());
         let tensors: Vec<_> = named.map(|name| (name, mine.contains(&name))).collect();
         let here = tensors.iter().map(|(_, here)| *here).collect();

@@ -90,9 +90,11 @@ impl Compress {
                     }
                     _ => false,
                 });
-                let entries: Vec<_> = coded.map(|it| &index.tensors[it.position]).collect();
-                let here = work.here(&entries, options.windows * options.window);
-                let tensors: Vec<_> = entries.iter().map(|it| it.name.as_str()).zip(here).collect();
+                let role = |entry: &Entry| spec.weights.get(&entry.name).map(|weight| weight.role);
+                let entries = coded.map(|it| &index.tensors[it.position]).map(|entry| (entry, role(entry)));
+                let entries: Vec<_> = entries.collect();
+                let here = work.here(&entries, calibration.ids.len().min(options.windows * options.window));
+                let tensors: Vec<_> = entries.iter().map(|(it, _)| it.name.as_str()).zip(here).collect();
                 let compensate = Compensate::new(calibration, options, (&spec, &index), &tensors, no_head)?;
                 shared.extend(tensors.iter().filter(|(_, here)| *here).map(|(name, _)| name.to_string()));
                 Some(compensate)
