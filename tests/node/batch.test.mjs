@@ -332,6 +332,9 @@ test("what does not fit in the memory that is allowed is refused, and its result
   assert.match(stderr, /it does not fit: \d+ bytes of memory are taken.*--max-memory allows 20000000/);
   assert.deepEqual(readdirSync(out), []);
   assert.equal((await batch(manifest("demo.txt", [DEMO]), out, ["--max-memory", "2000000000"])).code, 0);
+  // Nor do workers change what a result is, so that it is found again.
+  const again = await batch(manifest("demo.txt", [DEMO]), out, ["--workers", "2", "--skip-existing"]);
+  assert.deepEqual(statuses(again.lines), ["skipped"]);
 });
 
 /** A batch in the middle of a long piece of work, which is to let a model read a text. */

@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { open, search } from "statepress";
-import { cli, DEMO, fixture, HELDOUT, scratch } from "../support/node.mjs";
+import { cli, DEMO, fixture, HELDOUT, scratch, start } from "../support/node.mjs";
 
 const folder = scratch();
 const SMALL = fixture("fixtures/il_moe.safetensors");
@@ -90,6 +91,57 @@ test("on the command line too, and nothing is left behind", async () => {
   assert.match(refused.stderr, /--workers/);
 });
 
+test("a signal ends the workers, and a second one does not leave their files behind", async () => {
+  for (const again of [false, true]) {
+    const [temporary, made] = [join(folder, `signalled-${again}`), join(folder, `made-${again}`)];
+    mkdirSync(temporary);
+    mkdirSync(made);
+    const args = ["compress", DEMO, "-o", join(made, "out.safetensors"), "--recipe", "nf4", "--calibrate", HELDOUT];
+    const { child, done } = start([...args, "--workers", "2", "--quiet"], {
+      env: { ...process.env, TMPDIR: temporary },
+    });
+    // Each worker writes a file of its own.
+    for (let tries = 0; readdirSync(temporary).length < 2; tries += 1) {
+      assert.ok(tries < 1200, "the work begins");
+      await sleep(25);
+    }
+    child.kill("SIGINT");
+    if (again) {
+      await sleep(400);
+      child.kill("SIGINT");
+    }
+    assert.equal((await done).code, 130);
+    assert.deepEqual([readdirSync(temporary), readdirSync(made)], [[], []]);
+  }
+});
+
+test("where no worker can be started one does it all and says so, unless a number was asked for", async () => {
+  const { Workers } = await import("../../web/dist/api/workers.js");
+  const host = { call: () => Promise.reject(new Error("no threads here")), close: () => {} };
+  const environment = { cores: 16, worker: () => host };
+  const large = { params: 130e6 };
+  const usual = new Workers(environment, large, undefined);
+  assert.equal(await usual.team(), undefined);
+  assert.match(usual.findings[0].message, /^one worker does what 2 .*no threads here/);
+  assert.equal(usual.findings[0].code, "alone");
+  await assert.rejects(new Workers(environment, large, 2).team(), /no threads here/);
+  // What is small, and what is so large that it has room once, is for one.
+  for (const params of [15e6, 2e9]) {
+    const one = new Workers(environment, { params }, undefined);
+    assert.deepEqual([await one.team(), one.findings], [undefined, []]);
+  }
+});
+
+test("nothing is shared where nothing is quantized, and what is disposed of stays so", async () => {
+  const checkpoint = await open(SMALL);
+  const recipe = { version: 1, name: "pruned", steps: [{ prune: { kind: "width", keep: 0.5, by: "activation" } }] };
+  const pruned = await checkpoint.compress(recipe, { calibration: ids, workers: 2 });
+  assert.ok(!pruned.report.findings.some(({ code }) => code === "workers"));
+  pruned.dispose();
+  await checkpoint.released();
+  await assert.rejects(checkpoint.compress("nf4", { calibration: ids, workers: 2 }), { code: "disposed" });
+});
+
 test("what fails in a worker fails as it does without, and a stopped search stops the workers", async () => {
   const bytes = readFileSync(SMALL);
   const data = 8 + Number(bytes.readBigUInt64LE(0));
@@ -110,6 +162,16 @@ test("what fails in a worker fails as it does without, and a stopped search stop
     assert.deepEqual([code, cause.message], ["aborted", "enough"]);
     return true;
   });
+  // What a function of one's own throws fails the call.
+  const told = () => {
+    throw new Error("no more of this");
+  };
+  for (const workers of [1, 2]) {
+    await assert.rejects(
+      checkpoint.compress("nf4", { calibration: ids, workers, onProgress: told }),
+      /no more of this/,
+    );
+  }
   for (const workers of [0, 1.5, 65, Number.NaN]) {
     await assert.rejects(checkpoint.compress("nf4", { calibration: ids, workers }), {
       code: "bad-option",

@@ -14,7 +14,7 @@ use crate::{Checkpoint, CostsOptions, Model, Result, gradients, on_cpu};
 
 #[wasm_bindgen]
 impl Checkpoint {
-    /// Rounds the tensors of one of `of` shares into a sink, as `compressCalibrated` will have them.
+    /// Rounds the tensors of one of `count` shares into a sink, as `compressCalibrated` will have them.
     #[wasm_bindgen(js_name = compressShare)]
     #[allow(clippy::too_many_arguments, reason = "JavaScript calls it, and only our own")]
     pub fn compress_share(
@@ -25,9 +25,9 @@ impl Checkpoint {
         ids: Uint32Array,
         fisher: JsValue,
         index: usize,
-        of: usize,
+        count: usize,
     ) -> Result<ShareJob> {
-        let work = Work::Share(Share { index, of });
+        let work = Work::Share(Share { index, count });
         Ok(ShareJob(Slot::new(self.shared(wanted, sink, model, &ids, fisher, work)?)))
     }
 
@@ -53,7 +53,7 @@ impl Checkpoint {
         Ok(CompressJob::new(self.shared(wanted, sink, model, &ids, fisher, work)?))
     }
 
-    /// `searchCosts` of the tensors of one of `of` shares, and of those that are known.
+    /// `searchCosts` of the tensors of one of `count` shares, and of those that are known.
     #[wasm_bindgen(js_name = searchCostsShare)]
     #[allow(clippy::too_many_arguments, reason = "JavaScript calls it, and only our own")]
     pub fn search_costs_share(
@@ -66,9 +66,9 @@ impl Checkpoint {
         known: JsValue,
         fisher: JsValue,
         index: usize,
-        of: usize,
+        count: usize,
     ) -> Result<SearchCostsJob> {
-        let options = CostsOptions { share: Share { index, of }, ..CostsOptions::new(fast, coded) };
+        let options = CostsOptions { share: Share { index, count }, ..CostsOptions::new(fast, coded) };
         self.costs(model, &read, &judged, &options, known, fisher)
     }
 }

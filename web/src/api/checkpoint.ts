@@ -4,6 +4,7 @@
 
 import type { Data, Handle, Requests } from "../worker/protocol.js";
 import { checkOptions, checkText, shown } from "./check.js";
+import { quantizes } from "./coded.js";
 import { makeDisposable } from "./disposable.js";
 import type { Environment } from "./environment.js";
 import { asStatepressError, badOption, StatepressError, throwIfAborted } from "./errors.js";
@@ -23,7 +24,7 @@ import { presetOf, refusePreset } from "./presets.js";
 import type { Report } from "./search.js";
 import type { TokenizerChoice } from "./tokenizers.js";
 import type { Advice, Inspection, MeasuredRecipe, Plan, TensorView } from "./types/statepress.js";
-import { startWorkers, type Workers } from "./workers.js";
+import { Workers } from "./workers.js";
 
 /** An opened checkpoint. Only its headers were read. */
 export class Checkpoint {
@@ -118,7 +119,7 @@ export class Checkpoint {
     return this.compressBy(recipe, options);
   }
 
-  /** @internal The same, by workers that are there already. */
+  /** @internal The same, by workers that are there for other things as well. */
   async compressBy(recipe: RecipeInput, options: CompressOptions, given?: Workers): Promise<Checkpoint> {
     checkRecipe(recipe);
     checkOptions("compress", options);
@@ -133,6 +134,7 @@ export class Checkpoint {
     if (gradients && calibration === undefined) {
       throw badOption("gradients", "given without a text", "with option calibration: the text to take them over");
     }
+    const workers = given ?? new Workers(this.#environment, this.inspection, options.workers);
     const input = calibration === undefined ? undefined : this.tokenizer.input(calibration);
     // What the recipe is refused for should not be heard after a minute.
     if (gradients) await this.plan(recipe);
@@ -142,21 +144,19 @@ export class Checkpoint {
         ? await (await import("./gradients.js")).fisherOf(this.#environment, this, gradients, input, options)
         : undefined;
     const request = { recipe, ...(beside !== undefined && { beside }), ...(fisher && { fisher }) };
-    const start = () => startWorkers(this.#environment, this.inspection, options.workers, input !== undefined);
-    const { team, findings } = given ?? (await start());
     try {
+      // What nothing is quantized of has nothing to share. A plan also refuses what should not be heard of by so many.
+      const isShared = input && (await this.plan(recipe)).recipe.steps.some(quantizes);
+      const team = isShared ? await workers.team(options.signal) : undefined;
+      const asked = { checkpoint: this.#handle, ...request, ...(input && { calibration: input }) };
       const opened =
         team && input
           ? await team.compress(this, { ...request, calibration: input }, options)
-          : await this.#environment.host.call(
-              "compress",
-              { checkpoint: this.#handle, ...request, ...(input && { calibration: input }) },
-              options,
-            );
+          : await this.#environment.host.call("compress", asked, options);
       const { report } = opened;
-      return this.made({ ...opened, report: { ...report, findings: [...report.findings, ...findings] } });
+      return this.made({ ...opened, report: { ...report, findings: [...report.findings, ...workers.findings] } });
     } finally {
-      if (!given) team?.close();
+      if (!given) await workers.close();
     }
   }
 

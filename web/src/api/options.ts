@@ -149,7 +149,7 @@ export interface CompressOptions extends Running {
   /**
    * How many workers share the rounding that a calibration text is read for: each opens the checkpoint and loads the model by
    * itself. The result is the same, to the byte. From 16 million parameters on as many as the machine has cores, and as have
-   * room for their models in 2 GiB; of smaller models, one.
+   * room for their models in 2 GiB, at most 8; of smaller models, one.
    */
   workers?: number | undefined;
 }

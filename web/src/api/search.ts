@@ -10,7 +10,6 @@ import { library } from "./library.js";
 import type { CompareOptions, CompressOptions, SearchOptions, StepDraft } from "./options.js";
 import { type Preset, stepsBefore } from "./presets.js";
 import type { Compared } from "./second.js";
-import type { Team } from "./team.js";
 import type {
   Bytes,
   CompressReport,
@@ -24,7 +23,7 @@ import type {
   SearchTarget,
   Training,
 } from "./types/statepress.js";
-import { startWorkers, type Workers } from "./workers.js";
+import { Workers } from "./workers.js";
 
 /** What a search was for, and what came of it. */
 export interface Outcome {
@@ -81,11 +80,11 @@ export async function search(lent: Lent, checkpoint: Checkpoint, ...asked: Asked
   // All that is tried begins alike.
   await keep(true);
   try {
-    const workers = await startWorkers(lent.environment, checkpoint.inspection, options.workers);
+    const workers = new Workers(lent.environment, checkpoint.inspection, options.workers);
     try {
       return await searched({ ...lent, workers }, checkpoint, ...asked);
     } finally {
-      workers.team?.close();
+      await workers.close();
     }
   } finally {
     // What has crashed, or was disposed of, keeps nothing.
@@ -108,17 +107,16 @@ async function searched(
   const { read, judged } = texts;
   const findings = [
     ...texts.findings,
-    ...workers.findings,
     ...(coded && !first?.recipe.steps.some(writesInBasis) ? withoutBasis(checkpoint) : []),
   ];
   const running = { signal, onProgress };
   const fisher = gradients ? await fisherOf(environment, checkpoint, gradients, { ids: read }, running) : undefined;
-  const costs = await costsOf({ host, team: workers.team }, checkpoint, { read, judged, fisher }, first, options);
+  const costs = await costsOf({ host, workers }, checkpoint, { read, judged, fisher }, first, options);
   const how = { ids: judged, window: costs.window, backend: "cpu" as const, signal, onProgress };
   const allocated = (wanted: SearchTarget) => host.call("allocate", { costs, target: wanted });
   const attempt = async ({ recipe, chosen: predicted, front }: SearchResult): Promise<[Found, number]> => {
     const rounding = { calibration: read, gradients: fisher, beside, signal, onProgress };
-    const compressed = await checkpoint.compressBy(recipe, rounding, { ...workers, findings: [] });
+    const compressed = await checkpoint.compressBy(recipe, rounding, workers);
     try {
       const card = await compare(checkpoint, compressed, how);
       const measured = { kl: card.kl.mean, perplexityChange: card.perplexityChange, tokens: card.b.tokens };
@@ -196,7 +194,7 @@ export async function searchPreset(
 
 // What each tensor costs: of the checkpoint, or of what the steps that come first leave of it.
 async function costsOf(
-  { host, team }: { host: Host; team: Team | undefined },
+  { host, workers }: { host: Host; workers: Workers },
   checkpoint: Checkpoint,
   { read, judged, fisher }: { read: Uint32Array; judged: Uint32Array; fisher: Fisher | undefined },
   first: Plan | undefined,
@@ -205,19 +203,19 @@ async function costsOf(
   // Where all is known, no model is needed.
   if (known?.unmeasured === 0) return known;
   const running = { signal, onProgress };
-  const measured = (of: Checkpoint, whole = (costs: SearchCosts) => costs) => {
+  const measured = async (of: Checkpoint, whole = (costs: SearchCosts) => costs) => {
+    const team = await workers.team(signal);
     const request = { read, judged, fast, coded, known: known?.tensors ?? [], ...(fisher && { fisher }) };
     const context = { ...running, ...(onCosts && { onCosts: (costs: SearchCosts) => onCosts(whole(costs)) }) };
-    const asked = team
-      ? team.costs(of, request, context)
-      : host.call("searchCosts", { checkpoint: of.handle, ...request }, context);
-    return asked.then(whole);
+    const costs = team
+      ? await team.costs(of, request, context)
+      : await host.call("searchCosts", { checkpoint: of.handle, ...request }, context);
+    return whole(costs);
   };
   if (!first) return measured(checkpoint);
   const left = await checkpoint.compress(first.recipe, {
     ...(readsText(first) && { calibration: read, gradients: fisher }),
     beside,
-    workers: 1,
     ...running,
   });
   try {

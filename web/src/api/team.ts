@@ -4,7 +4,7 @@ import type { Data, Handle, Made, Requests } from "../worker/protocol.js";
 import type { ShareReport } from "../worker/wasm.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { ClosableHost, Environment } from "./environment.js";
-import { StatepressError } from "./errors.js";
+import { StatepressError, throwIfAborted } from "./errors.js";
 import type { Running } from "./options.js";
 import type { Finding, Progress, SearchCosts, TensorCosts } from "./types/statepress.js";
 
@@ -28,8 +28,8 @@ export class Team {
   }
 
   /** Waits until all have loaded the module. */
-  async ready(): Promise<void> {
-    await Promise.all(this.#hosts.map((host) => host.call("recipes", {})));
+  async ready(signal: AbortSignal | undefined): Promise<void> {
+    await Promise.all(this.#hosts.map((host) => host.call("recipes", {}, { signal })));
   }
 
   /** What `compress` would make, to the byte: each rounds its share, and one writes the file. */
@@ -41,7 +41,7 @@ export class Team {
     const passing: Data[] = [];
     try {
       await this.#each(checkpoint, running, async (host, handle, index, context) => {
-        const share = { index, of: this.workers };
+        const share = { index, count: this.workers };
         const made = await host.call("compressShare", { checkpoint: handle, ...followed, share }, context);
         shares[index] = made;
         passing.push(made.data);
@@ -79,10 +79,12 @@ export class Team {
         all = costs.put(index, told);
         running.onCosts?.(all);
       };
-      const share = { index, of: this.workers };
+      const share = { index, count: this.workers };
       onCosts(await host.call("searchCosts", { checkpoint: handle, ...request, share }, { ...context, onCosts }));
     });
     if (!all) throw new StatepressError("internal", "there is no worker");
+    // What is measured is often a file that only serves to be measured, and goes.
+    await this.#release(checkpoint);
     return all;
   }
 
@@ -98,6 +100,7 @@ export class Team {
     work: (host: ClosableHost, handle: Handle, index: number, context: Running) => Promise<void>,
   ): Promise<void> {
     const handles = await this.#open(checkpoint, { signal });
+    throwIfAborted(signal);
     const stop = new AbortController();
     const aborted = () => stop.abort(signal?.reason);
     signal?.addEventListener("abort", aborted);
@@ -118,9 +121,19 @@ export class Team {
     if (errors.length > 0) throw errors[0];
   }
 
+  async #release(checkpoint: Checkpoint): Promise<void> {
+    const handles = await this.#opened.get(checkpoint);
+    this.#opened.delete(checkpoint);
+    await Promise.all(this.#hosts.map((host, at) => host.call("release", { handle: handles?.[at] ?? 0 })));
+  }
+
   #open(checkpoint: Checkpoint, { signal }: Running): Promise<Handle[]> {
     const open = async (host: ClosableHost) => {
-      const { checkpoint: handle } = await host.call("open", checkpoint.opening, { signal });
+      const { checkpoint: handle, inspection } = await host.call("open", checkpoint.opening, { signal });
+      if (inspection.fileBytes !== checkpoint.inspection.fileBytes) {
+        const message = `${checkpoint.weightsName} was changed since it was opened`;
+        throw new StatepressError("io", message, { path: checkpoint.weightsName, system: "changed" });
+      }
       // What the first steps leave serves the share and whoever joins the shares, and the next recipe of a search.
       await host.call("keepFirstSteps", { checkpoint: handle, whether: true });
       return handle;
@@ -161,16 +174,13 @@ class Costs {
     // Shares that have told nothing yet are holes, which are left out.
     const change = (of: "fixedBytes" | "unmeasured") =>
       this.#shares.reduce((sum, it) => sum + it[of] - before[of], before[of]);
-    const measured = new Map(this.#shares.flatMap(({ tensors }) => tensors.map((it) => [this.#place(it).join(), it])));
-    const tensors = [...measured.values()].sort((a, b) => {
-      const [ofA, ofB] = [this.#place(a), this.#place(b)];
-      return ofA[0] - ofB[0] || ofA[1] - ofB[1];
-    });
+    const named = ({ tensor, rows }: TensorCosts) => `${rows?.after ?? 0} ${tensor}`;
+    const measured = new Map(this.#shares.flatMap(({ tensors }) => tensors.map((it) => [named(it), it])));
+    // As the file has them, and the rows of each from the most used.
+    const place = ({ tensor }: TensorCosts) => this.#order.get(tensor) ?? 0;
+    const tensors = [...measured.values()].sort(
+      (a, b) => place(a) - place(b) || (a.rows?.after ?? 0) - (b.rows?.after ?? 0),
+    );
     return { ...told, fixedBytes: change("fixedBytes"), unmeasured: change("unmeasured"), tensors };
-  }
-
-  // Tensors as the file has them, and the rows of each from the most used.
-  #place({ tensor, rows }: TensorCosts): [number, number] {
-    return [this.#order.get(tensor) ?? 0, rows?.after ?? 0];
   }
 }

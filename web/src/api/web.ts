@@ -40,7 +40,8 @@ const environment: Environment = {
   },
 
   worker: () => new WorkerHost(webThread, "distill"),
-  cores: navigator.hardwareConcurrency,
+  // Where pages are made, on a server, there is no navigator.
+  cores: globalThis.navigator?.hardwareConcurrency ?? 1,
 
   async gather(input) {
     if (typeof input === "string") noPaths(input);

@@ -1,58 +1,78 @@
-// How many workers share what is calibrated, and starting them.
+// How many workers share what is calibrated, and starting them when there is something to share.
 
 import { shown } from "./check.js";
 import type { Environment } from "./environment.js";
-import { badOption, StatepressError } from "./errors.js";
+import { asStatepressError, badOption } from "./errors.js";
 import type { Team } from "./team.js";
 import type { Finding, Inspection } from "./types/statepress.js";
+
+/** More than anybody has use for. */
+export const MOST_WORKERS = 64;
 
 /** Parameters from which on workers take less time than they save. */
 const MANY = 16e6;
 
-/** Bytes that the models of all workers may take together where nobody says how many there are to be. */
+/** The most workers where nobody says how many. */
+const USUAL = 8;
+
+/** Bytes that all of these may take together. */
 const ROOM = 2 ** 31;
 
-/** More than anybody has use for. */
-const MOST = 64;
+/** Bytes that each takes beside its model, for sums and what a search holds. */
+const EACH = 2 ** 29;
 
-/** Workers, which whoever asked for them closes; none where one host does the work. */
-export interface Workers {
-  team?: Team;
-  /** What there is to know of that. */
-  findings: Finding[];
-}
+/** The workers of one job; none where one host does all of it. */
+export class Workers {
+  /** What there is to know of them once they were asked for. */
+  readonly findings: Finding[] = [];
+  readonly #environment: Environment;
+  readonly #count: number;
+  readonly #isAsked: boolean;
+  #team: Promise<Team | undefined> | undefined;
 
-/**
- * Starts as many workers as are asked for, else as many as the machine and the size of the model suggest; none where there is
- * nothing to share.
- */
-export async function startWorkers(
-  environment: Environment,
-  inspection: Inspection,
-  asked: number | undefined,
-  isShared = true,
-): Promise<Workers> {
-  const workers = howMany(environment, inspection, asked);
-  if (workers === 1 || !isShared) return { findings: [] };
-  // Few pages have models that are large enough: the others do without its code.
-  const { Team } = await import("./team.js");
-  const team = new Team(environment, workers);
-  try {
-    await team.ready();
-    return { team, findings: [] };
-  } catch (error) {
-    team.close();
-    const isMissing = error instanceof StatepressError && error.code === "unsupported";
-    if (asked !== undefined || !isMissing) throw error;
-    const message = `one worker did what ${workers} would have shared: ${error.message}`;
-    return { findings: [{ level: "info", code: "alone", message }] };
+  /** As many as are asked for, else as many as the machine and the size of the model suggest. None is started yet. */
+  constructor(environment: Environment, inspection: Inspection, asked: number | undefined) {
+    this.#environment = environment;
+    this.#isAsked = asked !== undefined;
+    this.#count = howMany(environment, inspection, asked);
+  }
+
+  /** Starts them at the first call. Undefined where there are none, and where those that nobody has asked for cannot be started. */
+  team(signal?: AbortSignal): Promise<Team | undefined> {
+    this.#team ??= this.#start(signal);
+    return this.#team;
+  }
+
+  async #start(signal: AbortSignal | undefined): Promise<Team | undefined> {
+    if (this.#count === 1) return undefined;
+    // Few pages have models that are large enough: the others do without its code.
+    const { Team } = await import("./team.js");
+    const team = new Team(this.#environment, this.#count);
+    try {
+      await team.ready(signal);
+      return team;
+    } catch (thrown) {
+      team.close();
+      const error = asStatepressError(thrown, signal);
+      if (this.#isAsked || error.code === "aborted") throw error;
+      const message = `one worker does what ${this.#count} would have shared, which cannot be started: ${error.message}`;
+      this.findings.push({ level: "info", code: "alone", message });
+      return undefined;
+    }
+  }
+
+  /** Ends them. */
+  async close(): Promise<void> {
+    const team = await this.#team?.catch(() => undefined);
+    team?.close();
   }
 }
 
 function howMany({ cores }: Environment, { params }: Inspection, asked: number | undefined): number {
   if (asked === undefined) {
-    return params < MANY ? 1 : Math.max(1, Math.min(cores, Math.floor(ROOM / (4 * params))));
+    const room = Math.floor(ROOM / (4 * params + EACH));
+    return params < MANY ? 1 : Math.max(1, Math.min(cores, room, USUAL));
   }
-  if (Number.isSafeInteger(asked) && asked >= 1 && asked <= MOST) return asked;
-  throw badOption("workers", shown(asked), `a whole number from 1 to ${MOST}`);
+  if (Number.isSafeInteger(asked) && asked >= 1 && asked <= MOST_WORKERS) return asked;
+  throw badOption("workers", shown(asked), `a whole number from 1 to ${MOST_WORKERS}`);
 }

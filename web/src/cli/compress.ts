@@ -55,7 +55,7 @@ export async function compress(run: Run, files: string[]): Promise<number> {
           ...preset.search,
           first: steps,
           gradients: args.flag("gradients"),
-          workers: args.number("workers"),
+          workers: workersOf(args),
         };
         await find(run, checkpoint, { ...asked, calibration: calibrationOf(calibration, checkpoint) }, place);
         return;
@@ -99,6 +99,11 @@ export async function askedFor(run: Run): Promise<Asked> {
   return { format, recipe, preset, first, calibration, healing };
 }
 
+// Where memory is limited, models are not held several times unless somebody says so.
+function workersOf(args: Run["args"]): number | undefined {
+  return args.number("workers") ?? (args.flag("max-memory") ? 1 : undefined);
+}
+
 /** The format that is asked for. */
 export function formatOf({ args }: Run): Format {
   const format = checkFormat(args.one("format"));
@@ -122,7 +127,7 @@ async function one(
       beside,
       calibration: calibration && calibrationOf(calibration, checkpoint),
       gradients: args.flag("gradients"),
-      workers: args.number("workers"),
+      workers: workersOf(args),
     }),
   );
   const compressed = healing ? await healed(run, checkpoint, produced, healing, beside) : produced;

@@ -34,7 +34,7 @@ export const COMMANDS: Record<string, Command> = {
   compress: {
     operands: ["FILE..."],
     does: "write the compressed checkpoint OUT, and OUT.report.json; of several files, into the folder OUT",
-    options: ["output", ...MAKING, "report", "force", "max-memory", ...OPENING],
+    options: ["output", ...MAKING, "workers", "report", "force", "max-memory", ...OPENING],
     run: async (run, files) => (await import("./compress.js")).compress(run, files),
   },
   search: {
@@ -109,7 +109,7 @@ export const COMMANDS: Record<string, Command> = {
       ...(["output", "skip-existing", "shard", "shard-env", "compare", "compare-ids"] as const),
       ...MAKING,
       ...MEASURING.filter((it) => it !== "ids-type"),
-      ...(["force", "max-memory"] as const),
+      ...(["workers", "force", "max-memory"] as const),
       ...OPENING,
     ],
     run: async (run, [manifest = ""]) => (await import("./batch/batch.js")).batch(run, manifest),

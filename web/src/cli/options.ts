@@ -2,6 +2,7 @@
 
 import { formats, GGUF_TYPES } from "../api/formats.js";
 import { PRECISIONS } from "../api/types/statepress.js";
+import { MOST_WORKERS } from "../api/workers.js";
 
 /** One option. */
 export interface Option {
@@ -129,7 +130,7 @@ export const OPTIONS = {
   },
   workers: {
     value: "N",
-    number: { from: 1, to: 64, whole: true },
+    number: { from: 1, to: MOST_WORKERS, whole: true },
     help: "workers that share what a calibration text is read for, each with a model of its own: the same file (default: as the machine and the size of the model suggest)",
   },
   compensate: { help: "make up for rounding errors (GPTQ) whatever the recipe says, as a calibration text implies" },
@@ -290,17 +291,7 @@ export const COMMON: readonly OptionName[] = ["json", "quiet", "help"];
 
 /** Options that say what compress makes of a checkpoint. */
 export const MAKING: readonly OptionName[] = [
-  ...([
-    "recipe",
-    "prune",
-    "center",
-    "basis",
-    "calibrate",
-    "calibrate-ids",
-    "ids-type",
-    "compensate",
-    "workers",
-  ] as const),
+  ...(["recipe", "prune", "center", "basis", "calibrate", "calibrate-ids", "ids-type", "compensate"] as const),
   ...(["gradients", "coded", "recover", "recover-ids", "recover-weights", "steps", "format", "gguf-type"] as const),
 ];
 

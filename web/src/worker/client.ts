@@ -1,6 +1,6 @@
 // The end of a worker of whoever started it: starts it at the first call, and turns messages into promises.
 
-import { codes, type ErrorCode, StatepressError, throwIfAborted } from "../api/errors.js";
+import { asStatepressError, codes, type ErrorCode, StatepressError, throwIfAborted } from "../api/errors.js";
 import type { Context, FromWorker, Host, Requests } from "./protocol.js";
 import type { Thread } from "./thread.js";
 
@@ -8,6 +8,8 @@ interface Pending {
   resolve(answer: unknown): void;
   reject(error: StatepressError): void;
   context: Context;
+  /** What a function of the caller has thrown that was told of something: the call fails with it. */
+  thrown?: { error: unknown };
 }
 
 /** A host in a worker of its own. */
@@ -73,10 +75,11 @@ export class WorkerHost implements Host {
 
   #running(): Thread {
     if (this.#thread) return this.#thread;
-    const thread = this.#start();
+    const thread = this.#begun();
     thread.listen(
       (message) => this.#receive(message),
-      (words) => this.#fail(words),
+      // One that was ended says so when another may be there already.
+      (words) => this.#thread === thread && this.#fail(words),
     );
     // Handles of a worker that has crashed must not name anything in the next one.
     thread.post({ type: "start", build: this.#build, firstHandle: 1 + this.#started * 2 ** 32 });
@@ -90,20 +93,21 @@ export class WorkerHost implements Host {
     if (!pending) return;
     switch (message.type) {
       case "progress":
-        pending.context.onProgress?.(message.progress);
+        this.#tell(message.id, pending, () => pending.context.onProgress?.(message.progress));
         break;
       case "tokens":
-        pending.context.onTokens?.(message.tokens);
+        this.#tell(message.id, pending, () => pending.context.onTokens?.(message.tokens));
         break;
       case "costs":
-        pending.context.onCosts?.(message.costs);
+        this.#tell(message.id, pending, () => pending.context.onCosts?.(message.costs));
         break;
       case "point":
-        pending.context.onPoint?.(message.point);
+        this.#tell(message.id, pending, () => pending.context.onPoint?.(message.point));
         break;
       case "answer":
         this.#pending.delete(message.id);
-        pending.resolve(message.answer);
+        if (pending.thrown) pending.reject(asStatepressError(pending.thrown.error));
+        else pending.resolve(message.answer);
         break;
       case "error": {
         this.#pending.delete(message.id);
@@ -111,10 +115,30 @@ export class WorkerHost implements Host {
         const known = codes.includes(code as ErrorCode) ? (code as ErrorCode) : "internal";
         // The signal's reason is on this side of the worker.
         const cause = known === "aborted" ? pending.context.signal?.reason : undefined;
-        pending.reject(new StatepressError(known, words, facts, cause));
+        const error = new StatepressError(known, words, facts, cause);
+        pending.reject(pending.thrown ? asStatepressError(pending.thrown.error) : error);
         if (known === "crashed") this.#fail(words);
         break;
       }
+    }
+  }
+
+  #begun(): Thread {
+    try {
+      return this.#start();
+    } catch (error) {
+      throw new StatepressError("unsupported", `no worker can be started: ${(error as Error).message}`, {}, error);
+    }
+  }
+
+  // What the caller's function throws fails the call, as it does where there is no worker between the two.
+  #tell(id: number, pending: Pending, tell: () => void): void {
+    if (pending.thrown) return;
+    try {
+      tell();
+    } catch (error) {
+      pending.thrown = { error };
+      this.#thread?.post({ type: "abort", id });
     }
   }
 

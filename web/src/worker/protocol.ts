@@ -57,7 +57,7 @@ export type Input = { ids: Uint32Array } | { text: string; tokenizer: TokenizerF
 /** One of so many shares of some work, counted from 0. */
 export interface Share {
   index: number;
-  of: number;
+  count: number;
 }
 
 /** A file that was produced, which whoever asked for it has to discard, and what is to be told of it. */

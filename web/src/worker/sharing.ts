@@ -20,11 +20,11 @@ export function rounded(
   checkpoint: WasmCheckpoint,
   model: WasmModel,
   { recipe, ids, fisher }: Followed,
-  { index, of }: Share,
+  { index, count }: Share,
   context: Context,
 ): Promise<Made<ShareReport>> {
   return produced(platform, undefined, context, (sink) =>
-    checkpoint.compressShare?.(recipe, sink, model, ids, fisher, index, of),
+    checkpoint.compressShare?.(recipe, sink, model, ids, fisher, index, count),
   );
 }
 
@@ -54,9 +54,9 @@ export function costs(
   checkpoint: WasmCheckpoint,
   model: WasmModel,
   { read, judged, fast, coded, known, fisher }: Omit<Requests["searchCosts"][0], "checkpoint" | "share">,
-  { index, of }: Share,
+  { index, count }: Share,
 ): WasmCosts {
-  return begun(checkpoint.searchCostsShare?.(model, read, judged, fast, coded, known, fisher, index, of));
+  return begun(checkpoint.searchCostsShare?.(model, read, judged, fast, coded, known, fisher, index, count));
 }
 
 async function produced<T>(

@@ -7,7 +7,13 @@ const kept = new Set<string>();
 let announce: (path: string) => void = () => {};
 
 process.on("exit", () => {
-  for (const path of kept) rmSync(path, { recursive: true, force: true });
+  for (const path of kept) {
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch {
+      // A thread may be writing there still: what else there is, goes all the same.
+    }
+  }
 });
 
 /** From now on that file or folder is temporary. */

@@ -10,7 +10,8 @@ export type FromThread = FromWorker | { type: "temporary"; path: string };
 
 /** A worker thread. It keeps the process running until it is terminated. */
 export function nodeThread(): Thread {
-  const worker = new Worker(new URL("./worker-node.js", import.meta.url));
+  // What the program was started with says how to read its own script, not this one.
+  const worker = new Worker(new URL("./worker-node.js", import.meta.url), { execArgv: [] });
   return {
     post: (message: ToWorker) => worker.postMessage(message),
     listen(receive, stopped) {
@@ -19,6 +20,7 @@ export function nodeThread(): Thread {
         else receive(message);
       });
       worker.on("error", (error: Error) => stopped(`the worker stopped: ${error.message}`));
+      worker.on("exit", () => stopped("the worker ended"));
       worker.on("messageerror", () => stopped("the worker sent something that cannot be read"));
     },
     terminate: () => void worker.terminate(),

@@ -167,7 +167,7 @@ export interface WasmCheckpoint {
     ids: Uint32Array,
     fisher: Fisher | undefined,
   ): Job<CompressReport>;
-  /** Rounds one of `of` shares of the tensors; only in the module that shares work. */
+  /** Rounds one of `count` shares of the tensors; only in the module that shares work. */
   compressShare?(
     recipe: object | string,
     sink: Sink,
@@ -175,7 +175,7 @@ export interface WasmCheckpoint {
     ids: Uint32Array,
     fisher: Fisher | undefined,
     index: number,
-    of: number,
+    count: number,
   ): Job<ShareReport>;
   /** Writes what all shares are together: what `compressCalibrated` would; likewise. */
   compressJoined?(
@@ -187,7 +187,7 @@ export interface WasmCheckpoint {
     parts: Source[],
     reports: ShareReport[],
   ): Job<CompressReport>;
-  /** `searchCosts` of one of `of` shares of the tensors, and of those that are known; likewise. */
+  /** `searchCosts` of one of `count` shares of the tensors, and of those that are known; likewise. */
   searchCostsShare?(
     model: WasmModel,
     read: Uint32Array,
@@ -197,7 +197,7 @@ export interface WasmCheckpoint {
     known: TensorCosts[],
     fisher: Fisher | undefined,
     index: number,
-    of: number,
+    count: number,
   ): WasmCosts;
   /** What rounding each tensor alone costs the model that reads one text and is judged by another; `known` begins it. */
   searchCosts(
@@ -291,7 +291,7 @@ export function chooseModule(name: string | undefined): ModuleName {
     if (bestBuild() !== "base") return name;
     throw new StatepressError(
       "unsupported",
-      "training and exports need an engine with WebAssembly SIMD, which this one has not",
+      "training, exports and workers need an engine with WebAssembly SIMD, which this one has not",
     );
   }
   if (name === "base" || name === "simd" || name === "relaxed") return name;
@@ -314,7 +314,7 @@ export async function loadWasm(
   } catch (error) {
     const what =
       build === "distill"
-        ? "the module that trains and takes gradients, which is fetched when it is first asked for, cannot be loaded (is there a network?)"
+        ? "the module that trains, exports and shares work, which is fetched when it is first asked for, cannot be loaded (is there a network?)"
         : `the ${build} build of the wasm module cannot be loaded`;
     throw new StatepressError("unsupported", `${what}: ${(error as Error).message}`, { build }, error);
   }

@@ -25,7 +25,7 @@ use crate::techniques::Checkpoint;
 use crate::techniques::compensate::{Compensate, How};
 use crate::techniques::plan::{plan, quantize_step};
 use crate::techniques::rows::told_apart;
-use crate::techniques::shares::{Share, work};
+use crate::techniques::shares::Share;
 use crate::techniques::{coding, measure, tying};
 
 /// What is stored how where the search does not choose; it chooses where this says NF4.
@@ -208,7 +208,7 @@ impl Costs {
             }
         }
         let tokens = read.len().min(how.windows * how.window);
-        let mine = options.share.chosen(left.iter().map(|(entry, role)| work(entry, *role, tokens)));
+        let mine = options.share.of(&left, tokens);
         let mine: Vec<&str> =
             left.iter().zip(mine).filter(|(_, mine)| *mine).map(|((it, _), _)| it.name.as_str()).collect();
         let named = chosen.iter().map(|it| index.tensors[it.position].name.as_str());

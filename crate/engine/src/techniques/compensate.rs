@@ -17,7 +17,7 @@ use statepress_kernels::codecs;
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use super::pairs::Pairs;
-use super::shares::{Plain, Told};
+use super::shares::{Outcome, Plain};
 use crate::EngineError;
 use crate::calibrate::{
     Calibration, Graded, HeadStatistics, Marks, Measured, Probe, RowUse, SUBSTITUTE, Sample, Statistics,
@@ -52,7 +52,7 @@ pub(crate) struct Compensate {
     /// How much single rows matter, once the head was measured.
     rows: Option<RowUse>,
     /// How each tensor was rounded that is done with.
-    told: Vec<Told>,
+    outcomes: Vec<Outcome>,
     /// What there is to know of the tensor at work.
     findings: Vec<Finding>,
 }
@@ -151,7 +151,7 @@ impl Compensate {
             probe: None,
             table: None,
             rows: None,
-            told: Vec::new(),
+            outcomes: Vec::new(),
             findings: Vec::new(),
         })
     }
@@ -264,18 +264,18 @@ impl Compensate {
             self.findings.push(Finding::info("lookup-substitute", message).about(tensor));
         }
         let findings = mem::take(&mut self.findings);
-        self.told.push(Told { tensor: tensor.into(), plain, findings });
+        self.outcomes.push(Outcome { tensor: tensor.into(), plain, findings });
         self.forget(tensor);
     }
 
     /// Notes what was done to tensors elsewhere.
-    pub fn note(&mut self, told: Vec<Told>) {
-        self.told.extend(told);
+    pub fn note(&mut self, outcomes: Vec<Outcome>) {
+        self.outcomes.extend(outcomes);
     }
 
-    /// Gives away what is to be told of the tensors so far.
-    pub fn take_told(&mut self) -> Vec<Told> {
-        mem::take(&mut self.told)
+    /// Gives away what came of the tensors so far.
+    pub fn take_outcomes(&mut self) -> Vec<Outcome> {
+        mem::take(&mut self.outcomes)
     }
 
     /// So many rows of the head or the table, the most used first.
@@ -349,7 +349,7 @@ impl Compensate {
     pub fn findings(&self) -> Vec<Finding> {
         let mut plain: Vec<(&Plain, Vec<String>)> = Vec::new();
         let mut done = 0;
-        for Told { tensor, plain: why, .. } in &self.told {
+        for Outcome { tensor, plain: why, .. } in &self.outcomes {
             let Some(why) = why else {
                 done += 1;
                 continue;
@@ -373,7 +373,9 @@ impl Compensate {
             let message = format!("{count} rounded plainly{how}: {reason}: {}", listed(&names));
             findings.push(Finding::info("not-compensated", message).about(&names[0]));
         }
-        findings.extend(self.told.iter().flat_map(|told| told.findings.iter().cloned()));
+        // Of a tensor that was read for and then kept nothing came, but what was found is told.
+        let found = self.outcomes.iter().map(|outcome| &outcome.findings).chain([&self.findings]);
+        findings.extend(found.flatten().cloned());
         findings
     }
 }

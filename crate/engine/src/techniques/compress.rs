@@ -25,6 +25,8 @@ use crate::calibrate::{Calibration, Marks};
 use crate::families::{ASSUMED, HEAD};
 use crate::{Clock, EngineError};
 
+const NO_SHARE: &str = "a share was finished as if it were the whole, or the whole as if it were a share";
+
 /// A compression under way. Each step reads, codes, measures and writes one tensor, or reads a part of the calibration
 /// text that the next tensor needs.
 pub struct Compress {
@@ -78,7 +80,7 @@ impl Compress {
         planned.plan.findings.extend(findings);
         let quantize = quantize_step(recipe)?;
         let clip = quantize.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
-        let mut shared = Vec::new();
+        let mut mine = Vec::new();
         let compensate = match (quantize.and_then(|quantize| quantize.compensation()), calibration) {
             (None, None) => None,
             (Some(options), Some(calibration)) => {
@@ -96,7 +98,7 @@ impl Compress {
                 let here = work.here(&entries, calibration.ids.len().min(options.windows * options.window));
                 let tensors: Vec<_> = entries.iter().map(|(it, _)| it.name.as_str()).zip(here).collect();
                 let compensate = Compensate::new(calibration, options, (&spec, &index), &tensors, no_head)?;
-                shared.extend(tensors.iter().filter(|(_, here)| *here).map(|(name, _)| name.to_string()));
+                mine.extend(tensors.iter().filter(|(_, here)| *here).map(|(name, _)| name.to_string()));
                 Some(compensate)
             }
             (Some(_), None) => {
@@ -109,7 +111,7 @@ impl Compress {
             }
         };
         if let Work::Share(_) = work {
-            planned.keep_share(&shared);
+            planned.keep_share(&mine);
         }
         let mut metadata = metadata(recipe, &spec.fields, no_head)?;
         // What was fitted to a text before stays so.
@@ -175,7 +177,7 @@ impl Compress {
                 self.clipped.push(Clipped { tensor: entry.name.clone(), count });
             }
             if let Some(compensate) = &mut self.compensate {
-                compensate.note(rounded.compensated);
+                compensate.note(rounded.outcomes);
             }
             return self.write(decision, &tensor, 0);
         }
@@ -227,7 +229,7 @@ impl Compress {
     }
 
     /// Notes what is to be told of the tensor that was written just now, if it is of a share.
-    fn share(&mut self) {
+    fn note_share(&mut self) {
         let Work::Share(_) = self.work else { return };
         let plan = &mut self.planned.plan;
         let findings = mem::take(&mut plan.findings);
@@ -236,12 +238,13 @@ impl Compress {
             tensor: tensor.name.clone(),
             error: tensor.error.unwrap_or_default(),
             findings,
-            compensated: self.compensate.as_mut().map(Compensate::take_told).unwrap_or_default(),
+            outcomes: self.compensate.as_mut().map(Compensate::take_outcomes).unwrap_or_default(),
         });
     }
 
     /// What came of a share, in place of [`Job::finish`].
     pub fn finish_share(self) -> Result<ShareReport, EngineError> {
+        let Work::Share(_) = self.work else { return Err(EngineError::Evaluation(NO_SHARE.into())) };
         self.writer.finish()?;
         Ok(ShareReport { tensors: self.shared, peak_memory: self.peak_memory })
     }
@@ -274,7 +277,7 @@ impl Job for Compress {
             }
         }
         self.press(&decision)?;
-        self.share();
+        self.note_share();
         self.next += 1;
         Ok(Some(Progress {
             stage: "compress".into(),
@@ -286,6 +289,9 @@ impl Job for Compress {
     }
 
     fn finish(mut self) -> Result<CompressReport, EngineError> {
+        if let Work::Share(_) = self.work {
+            return Err(EngineError::Evaluation(NO_SHARE.into()));
+        }
         if let Clip::Percentile(percentile) = self.clip {
             self.planned.plan.findings.extend(coding::clipped_on_purpose(percentile, &self.clipped));
         }

@@ -162,6 +162,11 @@ impl Follow {
         Self { from_files, ..self }
     }
 
+    /// What came of a share of the last step, in place of [`Job::finish`].
+    pub fn finish_share(self) -> Result<ShareReport, EngineError> {
+        compressed(self.stage)?.finish_share()
+    }
+
     /// Begins the next step with what the last one left. `model` is what that loads as, where it is known.
     fn begin(&mut self, left: Checkpoint, model: Option<Model>) -> Result<Stage, EngineError> {
         match self.first.pop_front() {
@@ -252,13 +257,6 @@ impl Follow {
             Stage::Load(job, left) => self.compress(left, Some(&job.finish()?)),
             Stage::Compress(_) => Ok(ended),
         }
-    }
-}
-
-impl Follow {
-    /// What came of a share of the last step, in place of [`Job::finish`].
-    pub fn finish_share(self) -> Result<ShareReport, EngineError> {
-        compressed(self.stage)?.finish_share()
     }
 }
 

@@ -32,10 +32,10 @@ pub struct Share {
     /// Which, from 0.
     pub index: usize,
     /// Of how many: 1 or more.
-    pub of: usize,
+    pub count: usize,
 }
 
-/// Tensors that were rounded elsewhere.
+/// Tensors that were rounded elsewhere: [`Shares`], behind a trait so that a module without workers is built without them.
 pub trait Elsewhere {
     /// Whether that tensor was.
     fn has(&self, tensor: &str) -> bool;
@@ -73,13 +73,13 @@ pub struct RoundedTensor {
     /// Of the tensor itself.
     pub findings: Vec<Finding>,
     /// How errors were made up for in it, for what is said of all tensors.
-    pub compensated: Vec<Told>,
+    pub outcomes: Vec<Outcome>,
 }
 
-/// How a tensor was rounded whose errors were to be made up for.
+/// What came of making up for errors in a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Told {
+pub struct Outcome {
     /// Its name.
     pub tensor: String,
     /// Why it was rounded plainly after all, if it was.
@@ -101,31 +101,30 @@ pub struct Plain {
 impl Default for Share {
     /// All of it.
     fn default() -> Self {
-        Self { index: 0, of: 1 }
+        Self { index: 0, count: 1 }
     }
 }
 
 impl Work {
-    /// Which of these tensors are rounded here, after a text of so many tokens.
-    pub(super) fn here(&self, entries: &[(&Entry, Option<Role>)], tokens: usize) -> Vec<bool> {
+    /// Which of these matrices are rounded here, by a model that reads so many tokens.
+    pub(super) fn here(&self, matrices: &[(&Entry, Option<Role>)], tokens: usize) -> Vec<bool> {
         match self {
-            Self::Whole => vec![true; entries.len()],
-            Self::Share(share) => {
-                share.chosen(entries.iter().map(|(entry, role)| work(entry, *role, tokens)))
-            }
-            Self::Join(elsewhere) => entries.iter().map(|(entry, _)| !elsewhere.has(&entry.name)).collect(),
+            Self::Whole => vec![true; matrices.len()],
+            Self::Share(share) => share.of(matrices, tokens),
+            Self::Join(elsewhere) => matrices.iter().map(|(entry, _)| !elsewhere.has(&entry.name)).collect(),
         }
     }
 }
 
 impl Share {
-    /// Which pieces of work are of this share: the largest first, each piece goes to the share with the least to do so far. Every
-    /// share of the same pieces comes to the same answer.
-    pub(crate) fn chosen(self, work: impl Iterator<Item = u64>) -> Vec<bool> {
+    /// Which of these matrices are of this share, where a model reads so many tokens for them: the one that takes the most work first,
+    /// each goes to the share with the least to do so far. Every share of the same matrices comes to the same answer.
+    pub(crate) fn of(self, matrices: &[(&Entry, Option<Role>)], tokens: usize) -> Vec<bool> {
         // What is hardly any work is dealt out, too.
-        let mut left: Vec<u64> = work.map(|work| work.max(1)).collect();
-        let mut loads = vec![0u64; self.of.max(1)];
-        let mut chosen = vec![false; left.len()];
+        let mut left: Vec<u64> =
+            matrices.iter().map(|(entry, role)| work(entry, *role, tokens).max(1)).collect();
+        let mut loads = vec![0u64; self.count.max(1)];
+        let mut mine = vec![false; left.len()];
         for _ in 0..left.len() {
             let mut largest = 0;
             for (at, &work) in left.iter().enumerate() {
@@ -140,20 +139,20 @@ impl Share {
                 }
             }
             loads[least] = loads[least].saturating_add(mem::take(&mut left[largest]));
-            chosen[largest] = least == self.index;
+            mine[largest] = least == self.index;
         }
-        chosen
+        mine
     }
 }
 
 /// About how much work it is to round a matrix of a model that reads so many tokens for it: multiplications, more or less. Sums of
 /// what enters it are of its columns squared for each token, and its rows are gone over several times. Of a vocabulary it is also seen
 /// what logits feel of a change of its rows, token by token and by a probe. Measured on a Mamba of 130 million parameters.
-pub(crate) fn work(entry: &Entry, role: Option<Role>, tokens: usize) -> u64 {
+fn work(entry: &Entry, role: Option<Role>, tokens: usize) -> u64 {
     let (rows, cols) = shape::matrix(&entry.shape);
     let (rows, cols, tokens) = (rows as u64, cols as u64, tokens as u64);
     let of_vocabulary = matches!(role, Some(Role::Table | Role::Head));
-    let felt = if of_vocabulary { 2 * rows * cols * tokens } else { 0 };
+    let felt = if of_vocabulary { 3 * rows * cols * tokens } else { 0 };
     (cols * cols).saturating_mul(tokens + 8 * rows).saturating_add(felt)
 }
 

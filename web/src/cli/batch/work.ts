@@ -100,7 +100,9 @@ export function keyOfEntry(work: Work, { set, weights }: Entry, recipe: object, 
 /** The command line that makes the result of an entry. */
 export function compressLine({ args }: Run, work: Work, entry: Entry, out: string): string[] {
   const options = passed(args, [...KEYED, ...RUNNING, "quiet"], entry);
-  return ["compress", `--output=${out}`, `--recipe=${recipeName(work, entry)}`, ...options, "--", entry.path];
+  // Whoever starts batches has others running beside this one.
+  const workers = `--workers=${args.text("workers") ?? 1}`;
+  return ["compress", `--output=${out}`, `--recipe=${recipeName(work, entry)}`, workers, ...options, "--", entry.path];
 }
 
 /** The command line that compares it with its original. */
