@@ -2,11 +2,13 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { fixture, ROOT } from "../support/node.mjs";
+import { fixture, ROOT, scratch } from "../support/node.mjs";
 
+const folder = scratch();
 const run = promisify(execFile);
 const BENCH = join(ROOT, "tests/bench/peers.mjs");
 const bench = (...args) => run(process.execPath, [BENCH, "--tiny", ...args]);
@@ -60,4 +62,19 @@ test("the benchmark takes any checkpoint, several at once, and fails where one o
     assert.match(stdout, /^statepress nothing +not measured: no recipe is named/m);
     return /^statepress none +\d/m.test(stdout);
   });
+});
+
+test("the benchmark of workers writes the same bytes with one and with several", async () => {
+  const ids = join(folder, "ids.bin");
+  writeFileSync(
+    ids,
+    Uint16Array.from({ length: 1024 }, (_, i) => (i * 37 + ((i * i) % 11)) % 50),
+  );
+  const asked = [fixture("fixtures/il_moe.safetensors"), "--ids", ids];
+  const workers = (...args) => run(process.execPath, [join(ROOT, "tests/bench/workers.mjs"), ...asked, ...args]);
+  const { one, several, ofOne } = JSON.parse((await workers("--recipe", "int4", "--json")).stdout);
+  assert.deepEqual([one.workers, several.workers, several.sha256], [1, 2, one.sha256]);
+  assert.ok(one.seconds > 0 && several.seconds > 0 && ofOne > 0);
+  const { stdout } = await workers("--search", "5", "--coded");
+  assert.match(stdout, /search 5x, 1024 ids\)\n1 workers +[\d.]+ s +x1.00 .*\n2 workers +[\d.]+ s +x[\d.]+ /);
 });

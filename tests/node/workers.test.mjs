@@ -23,7 +23,7 @@ function same({ seconds, peakMemory, findings, ...report }) {
 
 test("two workers compress to the bytes of one, and say that they were two", async () => {
   const checkpoint = await open(DEMO);
-  const calibration = readFileSync(HELDOUT, "utf8");
+  const calibration = readFileSync(HELDOUT, "utf8").slice(0, 8000);
   const rules = [{ match: "*", precision: "int8", step: 0.3 }];
   const quantize = { rules, otherwise: "fp32", coded: true, errorCompensation: "gptq" };
   const coded = { version: 1, name: "coded", steps: [{ center: {} }, { basis: {} }, { quantize }] };
