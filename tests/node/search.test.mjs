@@ -190,7 +190,8 @@ async function walked(front, losses, target) {
     },
   };
   const checkpoint = {
-    async compress({ name }) {
+    inspection: { params: 1 },
+    async compressBy({ name }) {
       tried.push(name);
       kept.add(name);
       const report = { bytes: { after: front[name].bytes } };

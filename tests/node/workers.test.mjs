@@ -152,7 +152,9 @@ test("what fails in a worker fails as it does without, and a stopped search stop
   const failing = (workers) => broken.compress("nf4", { calibration: ids, workers }).catch((error) => error);
   const [one, two] = [await failing(1), await failing(2)];
   assert.equal(one.code, "evaluation-failed");
-  assert.deepEqual([two.code, two.message], [one.code, one.message]);
+  // Whichever worker comes first to what it makes of that names its own tensor.
+  assert.equal(two.code, one.code);
+  for (const { message } of [one, two]) assert.match(message, /: what enters \S+ is not a number somewhere in the calib/);
 
   const checkpoint = await open(SMALL);
   const stop = new AbortController();
