@@ -154,7 +154,8 @@ test("what fails in a worker fails as it does without, and a stopped search stop
   assert.equal(one.code, "evaluation-failed");
   // Whichever worker comes first to what it makes of that names its own tensor.
   assert.equal(two.code, one.code);
-  for (const { message } of [one, two]) assert.match(message, /: what enters \S+ is not a number somewhere in the calib/);
+  for (const { message } of [one, two])
+    assert.match(message, /: what enters \S+ is not a number somewhere in the calib/);
 
   const checkpoint = await open(SMALL);
   const stop = new AbortController();
