@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use statepress_core::index::Stored;
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{GptqOptions, Quantize, Step};
 use statepress_core::report::{Cost, CostRows, SearchCosts, TensorCosts};
@@ -13,14 +12,15 @@ use statepress_core::{
 };
 use statepress_formats::Survey;
 use statepress_kernels::codecs::{self, Clip};
-use statepress_kernels::program::{Program, VectorId, VectorSource};
+use statepress_kernels::program::VectorId;
 
+use super::chosen::{Chosen, in_places, is_complete, vectors};
 use super::rows;
 use super::steps::{FAST_TIMES, TIMES, short, spaced};
 use crate::EngineError;
 use crate::calibrate::{Calibration, Sample, windows};
 use crate::eval::Divergence;
-use crate::families::{HEAD, ModelSpec};
+use crate::families::HEAD;
 use crate::techniques::Checkpoint;
 use crate::techniques::compensate::{Compensate, How};
 use crate::techniques::plan::{plan, quantize_step};
@@ -94,18 +94,6 @@ pub struct Costs {
     measured: Vec<Option<TensorCosts>>,
     /// Which of them are measured here.
     here: Vec<bool>,
-}
-
-/// A tensor that is chosen about, or a class of its rows.
-struct Chosen {
-    /// Where it is in the index.
-    position: usize,
-    rows: Option<CostRows>,
-    role: Option<Role>,
-    /// What its tensor takes as the base says; of the classes of a tensor the first has it.
-    bytes: u64,
-    /// What says which class a row of its tensor is of; likewise.
-    index_bytes: u64,
 }
 
 /// The tensor at work.
@@ -184,7 +172,7 @@ impl Costs {
             let why = "the model has no matrix that groups of 64 fit, so there is nothing to choose";
             return Err(EngineError::Evaluation(why.into()));
         }
-        let measured = measured(&chosen, &index, known)?;
+        let measured = in_places(&chosen, &index, known)?;
         let how = GptqOptions::default();
         let window = how.window.min(model.info.max_tokens.unwrap_or(usize::MAX));
         for (does, ids) in [("is read", read), ("judges", judged)] {
@@ -450,52 +438,6 @@ impl Costs {
         let is_vector = self.vectors.contains_key(&entry.name);
         is_vector.then_some(Cost { precision, step: None, bytes, kl: 0.0, measured: false })
     }
-}
-
-/// Known costs in their places. Of a tensor of which not all classes are known none is: they are measured together.
-fn measured(
-    chosen: &[Chosen],
-    index: &Index,
-    known: Vec<TensorCosts>,
-) -> Result<Vec<Option<TensorCosts>>, EngineError> {
-    let mut measured: Vec<Option<TensorCosts>> = chosen.iter().map(|_| None).collect();
-    for costs in known {
-        let is_of = |it: &Chosen| index.tensors[it.position].name == costs.tensor && it.rows == costs.rows;
-        let Some(at) = chosen.iter().position(is_of) else {
-            return Err(EngineError::option("costs", &costs.tensor, "those of a search of this model"));
-        };
-        measured[at] = Some(costs);
-    }
-    let complete: Vec<bool> = (0..chosen.len()).map(|at| is_complete(chosen, &measured, at)).collect();
-    measured.iter_mut().zip(complete).filter(|(_, complete)| !complete).for_each(|(it, _)| *it = None);
-    Ok(measured)
-}
-
-/// Whether all are measured that are classes of the same tensor as one of them is.
-fn is_complete(chosen: &[Chosen], measured: &[Option<TensorCosts>], at: usize) -> bool {
-    let mut classes = chosen.iter().zip(measured).filter(|(it, _)| it.position == chosen[at].position);
-    classes.all(|(_, measured)| measured.is_some())
-}
-
-/// Tensors that no product goes over and that take codes of that encoding, such as `A_log` of Mamba and the taps of a convolution,
-/// and which vectors of the program are made of them.
-fn vectors(
-    index: &Index,
-    spec: &ModelSpec,
-    program: &Program,
-    encoding: Encoding,
-) -> BTreeMap<String, Vec<VectorId>> {
-    let mut vectors: BTreeMap<String, Vec<VectorId>> = BTreeMap::new();
-    for (n, vector) in program.vectors.iter().enumerate() {
-        let VectorSource::Key(key) = &vector.source else { continue };
-        let Some(entry) = spec.names.get(index, key) else { continue };
-        let floats = matches!(entry.stored, Stored::Strided(_));
-        let fits = encoding.refusal(&entry.shape).is_none();
-        if floats && fits && matches!(vector.role, Role::Dynamics | Role::Conv) {
-            vectors.entry(entry.name.clone()).or_default().push(VectorId(n));
-        }
-    }
-    vectors
 }
 
 /// How far numbers are from 0: the root of their mean square.

@@ -4,6 +4,7 @@
 //! where a byte saves most of it. Sums of single costs predict the whole: divergences of small errors add up.
 
 mod allocate;
+mod chosen;
 mod costs;
 mod rows;
 mod steps;
