@@ -101,14 +101,15 @@ impl Compensate {
         let entered = entered(program);
         let (mut wanted, mut order, mut any) = (Pairs::default(), Vec::new(), false);
         for &(name, here) in tensors {
-            let of_tensor = || inside.iter().filter(|(of, _)| *of == name).map(|(_, id)| *id);
-            any |= of_tensor().next().is_some();
-            if !here || wanted.has(name) || of_tensor().next().is_none() {
+            let of_tensor: Vec<MatrixId> =
+                inside.iter().filter(|(of, _)| *of == name).map(|(_, id)| *id).collect();
+            any |= !of_tensor.is_empty();
+            if !here || wanted.has(name) || of_tensor.is_empty() {
                 continue;
             }
             // A basis is multiplied by from either side; the head, where errors count more, reads its rows.
             let is_copy = |id: &MatrixId| program.matrix(*id).is_look_up();
-            let (copies, matrices): (Vec<MatrixId>, Vec<MatrixId>) = of_tensor().partition(is_copy);
+            let (copies, matrices): (Vec<MatrixId>, Vec<MatrixId>) = of_tensor.into_iter().partition(is_copy);
             let (matrices, use_) = match matrices[..] {
                 [id] if id == table && (tied || head == table) => (vec![head], Use::Both),
                 [id] if !entered.contains(&id) => (vec![id], Use::LookedUp),
