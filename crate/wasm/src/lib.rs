@@ -17,8 +17,8 @@ use js_sys::{Object, Uint32Array};
 use serde::Deserialize;
 use statepress::report::Fisher;
 use statepress::{
-    AdviseOptions, Calibration, CompareOptions, CostsOptions, EvaluateOptions, GenerateOptions, GpuOptions,
-    Joined, Offset, OpenOptions, Precision, ShardMap, Source, Target, ViewOptions, Wanted,
+    AdviseOptions, Calibration, CompareOptions, CostsOptions, EvaluateOptions, Follow, GenerateOptions,
+    GpuOptions, Joined, Offset, OpenOptions, Precision, ShardMap, Source, Target, ViewOptions, Wanted, Work,
 };
 use wasm_bindgen::prelude::*;
 
@@ -199,12 +199,7 @@ impl Checkpoint {
         ids: Uint32Array,
         fisher: JsValue,
     ) -> Result<CompressJob> {
-        let (recipe, sink) = (recipe(wanted)?, Box::new(JsSink(sink)));
-        let ids = ids.to_vec();
-        let calibration =
-            Calibration { fisher: gradients(fisher)?, ..Calibration::new(on_cpu(model)?, &ids) };
-        let job = self.0.compress_calibrated(&recipe, sink, calibration).map_err(fail)?;
-        Ok(CompressJob::new(job))
+        Ok(CompressJob::new(self.calibrated(wanted, sink, model, &ids, fisher, Work::Whole)?))
     }
 
     /// Whether what the first steps of a recipe leave is kept for the next one that begins alike.
@@ -237,6 +232,21 @@ impl Checkpoint {
 }
 
 impl Checkpoint {
+    fn calibrated(
+        &self,
+        wanted: JsValue,
+        sink: SinkObject,
+        model: &Model,
+        ids: &Uint32Array,
+        fisher: JsValue,
+        work: Work,
+    ) -> Result<Follow> {
+        let (recipe, ids) = (recipe(wanted)?, ids.to_vec());
+        let calibration =
+            Calibration { fisher: gradients(fisher)?, ..Calibration::new(on_cpu(model)?, &ids) };
+        self.0.compress_shared(&recipe, Box::new(JsSink(sink)), calibration, work).map_err(fail)
+    }
+
     fn costs(
         &self,
         model: &Model,

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use js_sys::Uint32Array;
-use statepress::{Calibration, Follow, Share, ShareReport, Shares, Work};
+use statepress::{Follow, Share, ShareReport, Shares, Work};
 use wasm_bindgen::prelude::*;
 
-use crate::convert::{fail, given, recipe, to_js};
+use crate::convert::{fail, given, to_js};
 use crate::jobs::{CompressJob, SearchCostsJob, step};
 use crate::later::Slot;
-use crate::streams::{JsSink, JsSource, SinkObject, SourceObject};
-use crate::{Checkpoint, CostsOptions, Model, Result, gradients, on_cpu};
+use crate::streams::{JsSource, SinkObject, SourceObject};
+use crate::{Checkpoint, CostsOptions, Model, Result};
 
 #[wasm_bindgen]
 impl Checkpoint {
@@ -28,7 +28,7 @@ impl Checkpoint {
         count: usize,
     ) -> Result<ShareJob> {
         let work = Work::Share(Share { index, count });
-        Ok(ShareJob(Slot::new(self.shared(wanted, sink, model, &ids, fisher, work)?)))
+        Ok(ShareJob(Slot::new(self.calibrated(wanted, sink, model, &ids, fisher, work)?)))
     }
 
     /// Writes what all shares make together: what `compressCalibrated` writes by itself. `reports` are those of `parts`.
@@ -50,7 +50,7 @@ impl Checkpoint {
             shares.add(Rc::new(JsSource::new(part)), report).map_err(fail)?;
         }
         let work = Work::Join(Box::new(shares));
-        Ok(CompressJob::new(self.shared(wanted, sink, model, &ids, fisher, work)?))
+        Ok(CompressJob::new(self.calibrated(wanted, sink, model, &ids, fisher, work)?))
     }
 
     /// `searchCosts` of the tensors of one of `count` shares, and of those that are known.
@@ -70,23 +70,6 @@ impl Checkpoint {
     ) -> Result<SearchCostsJob> {
         let options = CostsOptions { share: Share { index, count }, ..CostsOptions::new(fast, coded) };
         self.costs(model, &read, &judged, &options, known, fisher)
-    }
-}
-
-impl Checkpoint {
-    fn shared(
-        &self,
-        wanted: JsValue,
-        sink: SinkObject,
-        model: &Model,
-        ids: &Uint32Array,
-        fisher: JsValue,
-        work: Work,
-    ) -> Result<Follow> {
-        let (recipe, ids) = (recipe(wanted)?, ids.to_vec());
-        let calibration =
-            Calibration { fisher: gradients(fisher)?, ..Calibration::new(on_cpu(model)?, &ids) };
-        self.0.compress_shared(&recipe, Box::new(JsSink(sink)), calibration, work).map_err(fail)
     }
 }
 
