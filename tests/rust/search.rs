@@ -175,13 +175,16 @@ fn a_target_that_is_none_or_out_of_reach_is_refused_with_what_can_be_had() {
         assert!(refused(target).contains(why), "{}", refused(target));
     }
     let model = base.model().unwrap();
-    let options = CostsOptions { windows: 0, ..CostsOptions::default() };
-    let error = base
-        .search_costs(Calibration::new(&model, &ids[..48]), &ids[48..], &options, Vec::new())
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(error.contains("windows is 0; allowed: 1 to 64"), "{error}");
+    let whole = CostsOptions::default();
+    for (options, why) in [
+        (CostsOptions { windows: 0, ..whole }, "windows is 0; allowed: 1 to 64"),
+        (CostsOptions { tokens: 0, ..whole }, "tokens is 0; allowed: 1 and more"),
+    ] {
+        let calibration = Calibration::new(&model, &ids[..48]);
+        let error =
+            base.search_costs(calibration, &ids[48..], &options, Vec::new()).err().unwrap().to_string();
+        assert!(error.contains(why), "{error}");
+    }
     for (at, part) in [(20, "is read has 20 tokens"), (73, "judges has 23 tokens")] {
         let short = base.search_costs(
             Calibration::new(&model, &ids[..at]),

@@ -161,7 +161,10 @@ export interface SearchOptions extends Running {
    * quarter at most 4,096 tokens to judge by. 16,384 tokens are enough; like what the model will be used on.
    */
   calibration: string | ArrayLike<number>;
-  /** Measure every tensor once, at about three bits and on one window instead of four, and let the rest follow. */
+  /**
+   * Measure every tensor once, at about three bits, by GPTQ alone and on 64 tokens of the text instead of four windows, and let
+   * the rest follow.
+   */
   fast?: boolean | undefined;
   /**
    * Entropy-code what is quantized: sizes are those of the file then, and instead of a number of bits each tensor is given a

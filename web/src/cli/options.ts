@@ -136,7 +136,7 @@ export const OPTIONS = {
   compensate: { help: "make up for rounding errors (GPTQ) whatever the recipe says, as a calibration text implies" },
   budget: { value: "SIZE", help: "8x: an eighth of the bytes; a number above 1000: bytes of weights and scales" },
   "max-kl": { value: "NATS", number: { above: 0 }, help: "divergence that may be lost, in nats a token" },
-  fast: { help: "measure each tensor once, at about three bits, on one window of the text instead of four" },
+  fast: { help: "measure each tensor once, at about three bits, on 64 tokens of the text instead of four windows" },
   "recipe-out": { value: "FILE", offers: "file", help: "where the recipe that was found goes" },
   coded: { help: "store codes entropy-coded, whatever the recipe says: a smaller file of the same numbers" },
   "skip-existing": {

@@ -43,11 +43,6 @@ impl Divergence {
         self.windows.iter().map(Vec::len).sum()
     }
 
-    /// Tokens of a window.
-    pub fn window(&self) -> usize {
-        self.windows.first().map_or(0, Vec::len)
-    }
-
     /// Runs the base over the next window; answers whether there was one.
     pub async fn prepare(&mut self) -> Result<bool, EngineError> {
         let Some(ids) = self.windows.get(self.made.len()) else { return Ok(false) };

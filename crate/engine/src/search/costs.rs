@@ -55,7 +55,9 @@ const LOGITS: usize = 256 << 20;
 pub struct CostsOptions {
     /// How many windows of the text divergences are measured on: 1 to 64, and no more than the text has.
     pub windows: usize,
-    /// Measure each tensor once, at about three bits, and let all else follow.
+    /// On how many tokens of each, from its first on: at least 1, and no more than it has.
+    pub tokens: usize,
+    /// Measure each tensor once, at about three bits and rounded by GPTQ alone, and let all else follow.
     pub fast: bool,
     /// Whether codes will be entropy-coded: steps are chosen instead of numbers of bits.
     pub coded: bool,
@@ -64,9 +66,17 @@ pub struct CostsOptions {
 }
 
 impl CostsOptions {
-    /// On four windows, or, fast, on one: what tensors cost beside each other it says nearly as well.
+    /// On four windows, or, fast, on the beginning of one: what tensors cost beside each other it says nearly as well.
     pub fn new(fast: bool, coded: bool) -> Self {
-        Self { windows: if fast { 1 } else { 4 }, fast, coded, share: Share::default() }
+        let (windows, tokens) = if fast { (1, 64) } else { (4, GptqOptions::default().window) };
+        Self { windows, tokens, fast, coded, share: Share::default() }
+    }
+
+    /// How errors are made up for while costs are measured: fast, without moving codes once they are rounded, which takes most
+    /// of the time. All costs are a little higher for it.
+    fn how(&self) -> GptqOptions {
+        let how = GptqOptions::default();
+        if self.fast { GptqOptions { passes: 0, ..how } } else { how }
     }
 }
 
@@ -84,6 +94,8 @@ pub struct Costs {
     base: Recipe,
     quantize: Quantize,
     judge: Divergence,
+    /// Tokens of a window of the text.
+    window: u64,
     /// Tensors of numbers that no product goes over, and which vectors of the model they are.
     vectors: BTreeMap<String, Vec<VectorId>>,
     chosen: Vec<Chosen>,
@@ -123,6 +135,9 @@ impl Costs {
         let Calibration { model, ids: read, .. } = calibration;
         if !(1..=64).contains(&options.windows) {
             return Err(EngineError::option("windows", options.windows, "1 to 64"));
+        }
+        if options.tokens == 0 {
+            return Err(EngineError::option("tokens", options.tokens, "1 and more"));
         }
         let mut base = Recipe::from_json(BASE).map_err(|error| EngineError::Evaluation(error.to_string()))?;
         for step in &mut base.steps {
@@ -173,7 +188,7 @@ impl Costs {
             return Err(EngineError::Evaluation(why.into()));
         }
         let measured = in_places(&chosen, &index, known)?;
-        let how = GptqOptions::default();
+        let how = options.how();
         let window = how.window.min(model.info.max_tokens.unwrap_or(usize::MAX));
         for (does, ids) in [("is read", read), ("judges", judged)] {
             if ids.len() < window {
@@ -185,7 +200,7 @@ impl Costs {
                 )));
             }
         }
-        let held = LOGITS / (4 * model.info.vocab_size * how.window).max(1);
+        let held = LOGITS / (4 * model.info.vocab_size * options.tokens.min(window)).max(1);
         let sample = Sample { windows: options.windows.min(held.max(1)), window: how.window };
         let mut left: Vec<(&Entry, Option<Role>)> = Vec::new();
         for (it, _) in chosen.iter().zip(&measured).filter(|(_, measured)| measured.is_none()) {
@@ -202,9 +217,12 @@ impl Costs {
         let named = chosen.iter().map(|it| index.tensors[it.position].name.as_str());
         let tensors: Vec<_> = named.map(|name| (name, mine.contains(&name))).collect();
         let here = tensors.iter().map(|(_, here)| *here).collect();
+        let mut judging = windows(judged, &sample, &model.info)?;
+        judging.iter_mut().for_each(|window| window.truncate(options.tokens));
         Ok(Self {
             compensate: Compensate::new(calibration, how, (spec, &index), &tensors, tied)?,
-            judge: Divergence::new(model, windows(judged, &sample, &model.info)?, STREAMS),
+            judge: Divergence::new(model, judging, STREAMS),
+            window: window as u64,
             vectors,
             source,
             index,
@@ -239,7 +257,7 @@ impl Costs {
             unmeasured: 0,
             gradients: self.compensate.is_graded(),
             tokens: self.judge.tokens() as u64,
-            window: self.judge.window() as u64,
+            window: self.window,
         };
         for (at, (it, measured)) in self.chosen.iter().zip(&self.measured).enumerate() {
             match measured {
