@@ -151,7 +151,7 @@ test("another point of the front is another recipe, planned at once; undoing goe
   assert.ok((await points.count()) > 5, `${await points.count()} points`);
   assert.match(
     await chosenPoint().getAttribute("aria-label"),
-    /^[78]\.\d\dx, \d+ kB: KL /,
+    /^[78]\.\d\dx, [\d.]+ [kM]B: KL /,
     "what was found is among them",
   );
   assert.match(
