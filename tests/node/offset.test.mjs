@@ -15,7 +15,10 @@ function asked(family, spec) {
     },
   };
   const tokenizer = { input: (ids) => ({ ids }), known: true };
-  return { model: new Model(host, { model: 1, info: {}, backend: {} }, tokenizer, { family, spec }), requests };
+  return {
+    model: new Model(host, { model: 1, info: {}, backend: {} }, { tokenizer, inspection: { family, spec } }),
+    requests,
+  };
 }
 
 test("of a family without the field nothing is looked for", async () => {

@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { open, search } from "statepress";
+import { compare, open, search } from "statepress";
 import { cli, DEMO, fixture, HELDOUT, scratch, start } from "../support/node.mjs";
 
 const folder = scratch();
@@ -69,6 +69,49 @@ test("workers search as one does: the same costs, told of all the while, and the
   checkpoint.dispose();
 });
 
+/** A card without what depends on who measured. */
+function card({ a, b, second, ...rest }) {
+  const of = ({ seconds, tokensPerSecond, findings, ...it }) => ({
+    ...it,
+    findings: findings.filter(({ code }) => code !== "workers"),
+  });
+  return { ...rest, a: of(a), b: of(b), ...(second && { second: card(second) }) };
+}
+
+test("workers compare as one does, to the last digit, checkpoints and models alike", async () => {
+  const checkpoint = await open(DEMO);
+  const compressed = await checkpoint.compress("int4");
+  const text = readFileSync(HELDOUT, "utf8");
+  const second = { text: text.slice(-6000) };
+  const asked = { text: text.slice(0, 12000), second, backend: "cpu", offset: "detect" };
+  const one = await compare(checkpoint, compressed, asked);
+  assert.ok(one.a.windows > 4 && one.second, "there is something to share");
+  const stages = new Set();
+  const onProgress = ({ stage, done, total }) => {
+    assert.ok(done <= total, `${stage}: ${done} of ${total}`);
+    stages.add(stage);
+  };
+  const two = await compare(checkpoint, compressed, { ...asked, workers: 2, onProgress });
+  assert.deepEqual(card(two), card(one));
+  assert.ok(stages.has("compare") && stages.has("compare second"), [...stages].join());
+  assert.ok(!one.a.findings.some(({ code }) => code === "workers"), "of small models one is enough");
+  assert.match(two.a.findings.find(({ code }) => code === "workers").message, /^2 workers /);
+  // Models that are loaded stay so, and workers load their own; not where the file of one is gone.
+  const models = [await checkpoint.load({ backend: "cpu" }), await compressed.load({ backend: "cpu" })];
+  const three = await compare(...models, { ...asked, workers: 3 });
+  assert.deepEqual(card(three), card(one));
+  assert.match(three.a.findings.find(({ code }) => code === "workers").message, /^3 workers /);
+  await compressed.released();
+  const alone = await compare(...models, { ...asked, workers: 3 });
+  assert.deepEqual(card(alone), card(one));
+  assert.match(alone.a.findings.find(({ code }) => code === "alone").message, /disposed/);
+  // What fails fails as it does without.
+  const short = compare(checkpoint, checkpoint, { text: "a", backend: "cpu", workers: 2 });
+  await assert.rejects(short, { code: "bad-ids" });
+  for (const it of models) it.dispose();
+  checkpoint.dispose();
+});
+
 test("on the command line too, and nothing is left behind", async () => {
   const temporary = join(folder, "temporary");
   mkdirSync(temporary);
@@ -81,6 +124,13 @@ test("on the command line too, and nothing is left behind", async () => {
     return readFileSync(out);
   };
   assert.ok((await made("two.safetensors", "--workers", "2")).equals(await made("one.safetensors", "--workers", "1")));
+  const judged = async (...more) => {
+    const args = ["compare", SMALL, join(folder, "two.safetensors"), "--ids", bin, "--backend", "cpu", "--json"];
+    const said = await cli([...args, ...more], { env });
+    assert.equal(said.code, 0, said.stderr);
+    return card(JSON.parse(said.stdout));
+  };
+  assert.deepEqual(await judged("--workers", "2"), await judged());
   const out = join(folder, "found.safetensors");
   const args = ["search", SMALL, "-o", out, "--budget", "5x", "--fast", "--calibrate-ids", bin, "--json"];
   const found = await cli([...args, "--workers", "2"], { env });
@@ -119,7 +169,7 @@ test("where no worker can be started one does it all and says so, unless a numbe
   const { Workers } = await import("../../web/dist/api/workers.js");
   const host = { call: () => Promise.reject(new Error("no threads here")), close: () => {} };
   const environment = { cores: 16, worker: () => host };
-  const large = { params: 130e6 };
+  const large = 130e6;
   const usual = new Workers(environment, large, undefined);
   assert.equal(await usual.team(), undefined);
   assert.match(usual.findings[0].message, /^one worker does what 2 .*no threads here/);
@@ -127,7 +177,7 @@ test("where no worker can be started one does it all and says so, unless a numbe
   await assert.rejects(new Workers(environment, large, 2).team(), /no threads here/);
   // What is small, and what is so large that it has room once, is for one.
   for (const params of [15e6, 2e9]) {
-    const one = new Workers(environment, { params }, undefined);
+    const one = new Workers(environment, params, undefined);
     assert.deepEqual([await one.team(), one.findings], [undefined, []]);
   }
 });

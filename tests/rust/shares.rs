@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use pollster::block_on;
 use statepress::recipe::Step;
 use statepress::report::{CompressReport, SearchCosts, TensorCosts};
 use statepress::{
-    Calibration, Checkpoint, CostsOptions, MemorySink, Recipe, Share, ShareReport, Shares, Work, run,
+    Calibration, Checkpoint, Compare, CompareOptions, ComparedShare, CostsOptions, MemorySink, OpenOptions,
+    Recipe, Share, ShareReport, Shares, Work, recipes, run,
 };
 use statepress_core::recipe::{ErrorCompensation, GptqOptions};
 use statepress_tests::families::samples;
@@ -24,7 +26,7 @@ fn shares(checkpoint: &Checkpoint, recipe: &Recipe, ids: &[u32], of: usize) -> V
         let (model, sink) = (checkpoint.model().unwrap(), MemorySink::default());
         let (calibration, work) = (Calibration::new(&model, ids), Work::Share(Share { index, count: of }));
         let mut job = checkpoint.compress_shared(recipe, Box::new(sink.clone()), calibration, work).unwrap();
-        while pollster::block_on(statepress::Job::step(&mut job)).unwrap().is_some() {}
+        while block_on(statepress::Job::step(&mut job)).unwrap().is_some() {}
         let json = serde_json::to_string(&job.finish_share().unwrap()).unwrap();
         (serde_json::from_str(&json).unwrap(), sink.take())
     };
@@ -180,4 +182,40 @@ fn costs_are_measured_by_several_as_by_one() {
             }
         }
     }
+}
+
+#[test]
+fn models_compared_in_shares_have_the_card_of_one_comparison() {
+    let base = open(&demo().join("model.safetensors"), &[]);
+    let (job, sink) = base.compress_to_memory(&recipes::find("nf4").unwrap()).unwrap();
+    run(job, |_| {}).unwrap();
+    let nf4 = Checkpoint::open(sink.take(), OpenOptions::default()).unwrap().model().unwrap();
+    let base = base.model().unwrap();
+    let ids: Vec<u32> = (0..640).map(|i| (i * 37 + i * i % 11) % 50).collect();
+    let options = CompareOptions { window: Some(128), ..CompareOptions::default() };
+    let compare = |ids: &[u32]| Compare::new(&base, &nf4, ids, options.clone(), || 0.0).unwrap();
+    let whole = run(compare(&ids), |_| {}).unwrap();
+    assert!(whole.kl.mean > 0.0 && whole.noise_floor > 0.0 && whole.a.windows == 5);
+    for count in [1, 2, 7] {
+        let share = |index| {
+            let mut job = compare(&ids).share(Share { index, count });
+            let mut last = None;
+            while let Some(progress) = block_on(statepress::Job::step(&mut job)).unwrap() {
+                last = Some(progress);
+            }
+            assert!(last.is_none_or(|it| it.done == it.total), "a share counts its own windows");
+            job.finish_share().unwrap()
+        };
+        let shares: Vec<ComparedShare> = (0..count).map(share).collect();
+        let joined = shares.iter().cloned().try_fold(compare(&ids), Compare::join).unwrap();
+        assert_eq!(run(joined, |_| {}).unwrap(), whole, "{count} shares");
+        // Windows that nobody has measured are measured by whoever joins the shares.
+        let rest = shares.iter().skip(1).cloned().try_fold(compare(&ids), Compare::join).unwrap();
+        assert_eq!(run(rest, |_| {}).unwrap(), whole, "{count} shares without the first");
+        // A share of another text has windows that this one has not.
+        let less = shares.iter().cloned().try_fold(compare(&ids[..512]), Compare::join).err().unwrap();
+        assert!(less.to_string().contains("window 4 was measured elsewhere, of 4"), "{less}");
+    }
+    let early = compare(&ids).share(Share { index: 1, count: 2 }).finish_share().unwrap_err();
+    assert!(early.to_string().contains("finished after 0 of 2 windows"), "{early}");
 }

@@ -36,7 +36,9 @@ pub use statepress_core::{
 };
 pub use statepress_engine::advise::{AdviseOptions, Target, losses};
 pub use statepress_engine::calibrate::Calibration;
-pub use statepress_engine::eval::{Compare, CompareOptions, Evaluate, EvaluateOptions, Offset};
+pub use statepress_engine::eval::{
+    Compare, CompareOptions, ComparedShare, Evaluate, EvaluateOptions, Offset,
+};
 pub use statepress_engine::export::{
     Export, Exported, GgmlType, GgufOptions, PlainOptions, Target as ExportTarget,
 };

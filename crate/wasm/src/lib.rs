@@ -17,8 +17,9 @@ use js_sys::{Object, Uint32Array};
 use serde::Deserialize;
 use statepress::report::Fisher;
 use statepress::{
-    AdviseOptions, Calibration, CompareOptions, CostsOptions, EvaluateOptions, Follow, GenerateOptions,
-    GpuOptions, Joined, Offset, OpenOptions, Precision, ShardMap, Source, Target, ViewOptions, Wanted, Work,
+    AdviseOptions, AnyRunner, Calibration, Compare, CompareOptions, CostsOptions, EvaluateOptions, Follow,
+    GenerateOptions, GpuOptions, Joined, Offset, OpenOptions, Precision, ShardMap, Source, Target,
+    ViewOptions, Wanted, Work,
 };
 use wasm_bindgen::prelude::*;
 
@@ -409,18 +410,7 @@ impl Model {
 
     /// The quality card of `other` against this model; a step is a window.
     pub fn compare(&self, other: &Model, ids: Uint32Array, options: JsValue) -> Result<CompareJob> {
-        let given: JsCompareOptions = from_js("compare", options)?;
-        let usual = CompareOptions::default();
-        let options = CompareOptions {
-            window: whole("window", given.window)?,
-            limit: whole("limit", given.limit)?,
-            offset: whole("offset", given.offset)?,
-            ratio_target: given.ratio_target.unwrap_or(usual.ratio_target),
-            loss_target: given.loss_target.unwrap_or(usual.loss_target),
-        };
-        let job = statepress::Compare::new(&self.0, &other.0, &ids.to_vec(), options, convert::now)
-            .map_err(fail)?;
-        Ok(CompareJob::new(job))
+        Ok(CompareJob::new(self.comparison(other, &ids, options)?))
     }
 
     /// Continues a prompt; a step is a token.
@@ -444,5 +434,25 @@ impl Model {
             let logits = statepress::sequence_logits(&model, &ids).await.map_err(fail)?;
             Ok(js_sys::Float32Array::from(logits.as_slice()).into())
         })
+    }
+}
+
+impl Model {
+    fn comparison(
+        &self,
+        other: &Model,
+        ids: &Uint32Array,
+        options: JsValue,
+    ) -> Result<Compare<AnyRunner, AnyRunner>> {
+        let given: JsCompareOptions = from_js("compare", options)?;
+        let usual = CompareOptions::default();
+        let options = CompareOptions {
+            window: whole("window", given.window)?,
+            limit: whole("limit", given.limit)?,
+            offset: whole("offset", given.offset)?,
+            ratio_target: given.ratio_target.unwrap_or(usual.ratio_target),
+            loss_target: given.loss_target.unwrap_or(usual.loss_target),
+        };
+        Compare::new(&self.0, &other.0, &ids.to_vec(), options, convert::now).map_err(fail)
     }
 }

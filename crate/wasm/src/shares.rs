@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use js_sys::Uint32Array;
-use statepress::{Follow, Share, ShareReport, Shares, Work};
+use statepress::{AnyRunner, Compare, ComparedShare, Follow, Share, ShareReport, Shares, Work};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{fail, given, to_js};
-use crate::jobs::{CompressJob, SearchCostsJob, step};
+use crate::jobs::{CompareJob, CompressJob, SearchCostsJob, step};
 use crate::later::Slot;
 use crate::streams::{JsSource, SinkObject, SourceObject};
 use crate::{Checkpoint, CostsOptions, Model, Result};
@@ -73,19 +73,63 @@ impl Checkpoint {
     }
 }
 
-/// Rounds a share; a step is a tensor, or a window of the calibration text.
 #[wasm_bindgen]
-pub struct ShareJob(Slot<Follow>);
-
-#[wasm_bindgen]
-impl ShareJob {
-    /// Does the next piece of work; `undefined` when nothing is left.
-    pub fn step(&self) -> Result<JsValue> {
-        self.0.work(async |job| step(job).await)
+impl Model {
+    /// `compare` of one of `count` shares of the windows.
+    #[wasm_bindgen(js_name = compareShare)]
+    pub fn compare_share(
+        &self,
+        other: &Model,
+        ids: Uint32Array,
+        options: JsValue,
+        index: usize,
+        count: usize,
+    ) -> Result<CompareShareJob> {
+        let job = self.comparison(other, &ids, options)?.share(Share { index, count });
+        Ok(CompareShareJob(Slot::new(job)))
     }
 
-    /// What is to be told of its tensors.
-    pub fn finish(self) -> Result<JsValue> {
-        to_js(&self.0.take()?.finish_share().map_err(fail)?)
+    /// What `compare` gives, by all shares.
+    #[wasm_bindgen(js_name = compareJoined)]
+    pub fn compare_joined(
+        &self,
+        other: &Model,
+        ids: Uint32Array,
+        options: JsValue,
+        shares: JsValue,
+    ) -> Result<CompareJob> {
+        let shares: Vec<ComparedShare> = given("shares", &shares)?;
+        let job = self.comparison(other, &ids, options)?;
+        Ok(CompareJob::new(shares.into_iter().try_fold(job, Compare::join).map_err(fail)?))
     }
+}
+
+macro_rules! share_class {
+    ($(#[$docs:meta])* $class:ident($job:ty)) => {
+        $(#[$docs])*
+        #[wasm_bindgen]
+        pub struct $class(Slot<$job>);
+
+        #[wasm_bindgen]
+        impl $class {
+            /// Does the next piece of work; `undefined` when nothing is left.
+            pub fn step(&self) -> Result<JsValue> {
+                self.0.work(async |job| step(job).await)
+            }
+
+            /// What came of the share.
+            pub fn finish(self) -> Result<JsValue> {
+                to_js(&self.0.take()?.finish_share().map_err(fail)?)
+            }
+        }
+    };
+}
+
+share_class! {
+    /// Rounds a share; a step is a tensor, or a window of the calibration text.
+    ShareJob(Follow)
+}
+share_class! {
+    /// Compares a share; a step is a window.
+    CompareShareJob(Compare<AnyRunner, AnyRunner>)
 }

@@ -54,6 +54,7 @@ const COMPARE: Kinds<CompareOptions> = {
   backendB: "word",
   ratioTarget: "ratio",
   lossTarget: "loss",
+  workers: "number",
 };
 
 const TRAINING: Kinds<TrainingOptions> = {

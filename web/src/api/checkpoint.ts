@@ -38,6 +38,8 @@ export class Checkpoint {
   readonly tokenizer: TokenizerChoice;
   /** @internal How it is opened again, by another host. */
   readonly opening: Requests["open"][0];
+  /** @internal Whether it cannot be opened again: a produced file is gone. */
+  isDisposed = false;
   /** @internal The text of the configuration beside the weights; of a produced one, of those it was made from. */
   readonly config: string | undefined;
   readonly #environment: Environment;
@@ -134,7 +136,7 @@ export class Checkpoint {
     if (gradients && calibration === undefined) {
       throw badOption("gradients", "given without a text", "with option calibration: the text to take them over");
     }
-    const workers = given ?? new Workers(this.#environment, this.inspection, options.workers);
+    const workers = given ?? new Workers(this.#environment, this.inspection.params, options.workers);
     const input = calibration === undefined ? undefined : this.tokenizer.input(calibration);
     // What the recipe is refused for should not be heard after a minute.
     if (gradients) await this.plan(recipe);
@@ -221,7 +223,7 @@ export class Checkpoint {
       ...(options.backendOptions && { backendOptions: options.backendOptions }),
     };
     const loaded = await this.#environment.host.call("load", request, options);
-    return new Model(this.#environment.host, loaded, this.tokenizer, this.inspection);
+    return new Model(this.#environment.host, loaded, this);
   }
 
   /** Closes the file, and deletes a produced one that was not saved. Models loaded from it live on. */
@@ -231,6 +233,7 @@ export class Checkpoint {
 
   /** @internal Disposes of it, and waits until that is done. */
   async released(): Promise<void> {
+    this.isDisposed = true;
     // The host may have crashed, and its memory with it: there is nothing left to free then.
     await this.#environment.host.call("release", { handle: this.#handle }).catch(() => {});
   }

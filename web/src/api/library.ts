@@ -1,41 +1,32 @@
 // The library over an environment: open, compare, compareByText, search, gradients, distill, recover, allocate, recipes.
 
-import type { Input as Tokens, WeightsData } from "../worker/protocol.js";
+import type { WeightsData } from "../worker/protocol.js";
 import { beginning, checkPair, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
 import { checkFields, checkInput, checkOptions, checkText, checkTokenizer, isTokenizer } from "./check.js";
 import { Checkpoint } from "./checkpoint.js";
+import { compareBy, detect, withBoth, withDetection } from "./compare.js";
 import type { Environment } from "./environment.js";
-import { StatepressError, throwIfAborted } from "./errors.js";
+import { throwIfAborted } from "./errors.js";
 import { fit } from "./fit.js";
 import { type CheckpointFiles, sortFiles } from "./gather.js";
-import { Model } from "./model.js";
+import type { Model } from "./model.js";
 import { withOffset } from "./offset.js";
 import {
   type CompareByTextOptions,
   type CompareOptions,
   type DistillOptions,
-  type EvaluateOptions,
   type GradientsOptions,
   type Input,
   type OpenOptions,
   present,
   type RecoverOptions,
-  type Running,
   type SearchOptions,
 } from "./options.js";
 import type { Found } from "./search.js";
-import { type Compared, secondInput, secondOf } from "./second.js";
+import type { Compared } from "./second.js";
 import { withoutMark } from "./text.js";
 import { TokenizerChoice } from "./tokenizers.js";
-import type {
-  Evaluation,
-  Fisher,
-  Progress,
-  Recipe,
-  SearchCosts,
-  SearchResult,
-  SearchTarget,
-} from "./types/statepress.js";
+import type { Fisher, Progress, Recipe, SearchCosts, SearchResult, SearchTarget } from "./types/statepress.js";
 
 /** What a page and Node share. */
 export interface Library {
@@ -98,33 +89,7 @@ export function library(environment: Environment): Library {
       return new Checkpoint(environment, opened, request, files.weights.name, tokenizer);
     },
 
-    async compare(a, b, given) {
-      checkPair("compare", a, b);
-      checkOptions("compare", given);
-      const options = withOffset(a.inspection, given);
-      const input = options.text ?? options.ids;
-      if (input === undefined)
-        throw new StatepressError("bad-option", "compare needs a text or ids", { option: "text" });
-      // The base's tokenizer, unless only the other one has any.
-      const { tokenizer } = a.tokenizer.known ? a : b;
-      const tokens = tokenizer.input(input);
-      const second = options.second && secondInput(tokenizer, options.second, tokens, options.limit);
-      return withBoth(a, b, options, async (base, other) => {
-        const detected = options.offset === "detect" ? await detect(environment, base, tokens, options) : undefined;
-        const offset = detected ? detected.offset : options.offset;
-        // The base's offset is that of both: a model that predicts the next token cannot follow another.
-        withOffset(b.inspection, { offset: offset ?? base.info.offset });
-        const asked = present({ ...options, offset }, "window", "limit", "offset", "ratioTarget", "lossTarget");
-        const on = (input: Tokens, running: Running) =>
-          environment.host.call("compare", { a: base.handle, b: other.handle, input, options: asked }, running);
-        const first = await on(tokens, options);
-        const comparison = detected ? { ...first, a: withDetection(first.a, detected) } : first;
-        if (second === undefined) return comparison;
-        const told = options.onProgress;
-        const onProgress = told && ((it: Progress) => told({ ...it, stage: `${it.stage} second` }));
-        return { ...comparison, second: secondOf(await on(second, { signal: options.signal, onProgress })) };
-      });
-    },
+    compare: (a, b, options) => compareBy(environment, a, b, options),
 
     async compareByText(a, b, options) {
       checkPair("compareByText", a, b);
@@ -169,10 +134,9 @@ export function library(environment: Environment): Library {
     async search(checkpoint, target, options) {
       checkOptions("search", options);
       const input = checkpoint.tokenizer.input(options.calibration);
-      const lent = { environment, compare: made.compare };
       // Few pages search: the others do without its code.
       const { search } = await import("./search.js");
-      return search(lent, checkpoint, input, target, options);
+      return search(environment, checkpoint, input, target, options);
     },
 
     async gradients(checkpoint, options) {
@@ -199,48 +163,6 @@ export function library(environment: Environment): Library {
     recipes: () => environment.host.call("recipes", {}),
   };
   return made;
-}
-
-/** Uses both as models: those that were checkpoints are loaded for it, and given back. */
-async function withBoth<T>(
-  a: Checkpoint | Model,
-  b: Checkpoint | Model,
-  options: CompareByTextOptions | CompareOptions,
-  use: (base: Model, other: Model) => Promise<T>,
-): Promise<T> {
-  const mine: Model[] = [];
-  const model = async (it: Checkpoint | Model, backend: CompareOptions["backend"]) => {
-    if (it instanceof Model) return it;
-    const { signal, onProgress } = options;
-    const loaded = await it.load({ signal, onProgress, backend });
-    mine.push(loaded);
-    return loaded;
-  };
-  try {
-    return await use(await model(a, options.backend), await model(b, options.backendB ?? options.backend));
-  } finally {
-    for (const loaded of mine) loaded.dispose();
-  }
-}
-
-/** Tokens on which the prediction offset is looked for: wrong offsets are worse by far than any noise. */
-const DETECTION = 4096;
-
-async function detect(
-  environment: Environment,
-  base: Model,
-  tokens: Tokens,
-  options: EvaluateOptions,
-): Promise<Evaluation> {
-  const limit = Math.min(options.limit ?? DETECTION, DETECTION);
-  const asked = present({ ...options, limit, offset: "detect" }, "window", "limit", "offset");
-  return environment.host.call("evaluate", { model: base.handle, input: tokens, options: asked }, options);
-}
-
-// What was found odd about the offset is part of what was measured with it.
-function withDetection(evaluation: Evaluation, { nllByOffset, findings }: Evaluation): Evaluation {
-  const odd = findings.filter((finding) => finding.level === "warning");
-  return { ...evaluation, ...(nllByOffset && { nllByOffset }), findings: [...evaluation.findings, ...odd] };
 }
 
 /** The weights for the host: shards are opened together. */

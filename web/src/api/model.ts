@@ -6,6 +6,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BenchOptions, BenchResult, Generation, Handle, Host } from "../worker/protocol.js";
 import type { BackendInfo, ModelInfo } from "../worker/wasm.js";
 import { checkOptions, checkText } from "./check.js";
+import type { Checkpoint } from "./checkpoint.js";
 import { makeDisposable } from "./disposable.js";
 import { throwIfAborted } from "./errors.js";
 import { withOffset } from "./offset.js";
@@ -26,20 +27,18 @@ export class Model {
   readonly tokenizer: TokenizerChoice;
   /** @internal What the checkpoint is that it was loaded from. */
   readonly inspection: Inspection;
+  /** @internal That checkpoint, which may be disposed of by now. */
+  readonly checkpoint: Checkpoint;
   readonly #host: Host;
 
   /** @internal */
-  constructor(
-    host: Host,
-    loaded: { model: Handle; info: ModelInfo; backend: BackendInfo },
-    tokenizer: TokenizerChoice,
-    inspection: Inspection,
-  ) {
+  constructor(host: Host, loaded: { model: Handle; info: ModelInfo; backend: BackendInfo }, checkpoint: Checkpoint) {
     this.#host = host;
-    this.inspection = inspection;
+    this.checkpoint = checkpoint;
+    this.inspection = checkpoint.inspection;
     this.handle = loaded.model;
     this.info = loaded.info;
-    this.tokenizer = tokenizer;
+    this.tokenizer = checkpoint.tokenizer;
     this.backend = loaded.backend;
   }
 

@@ -299,6 +299,11 @@ export interface CompareOptions extends EvaluateOptions {
   ratioTarget?: number | undefined;
   /** The perplexity change in percent that is allowed. */
   lossTarget?: number | undefined;
+  /**
+   * How many workers share the windows, where the CPU computes both: each loads both. The numbers are the
+   * same, to the last digit. As many as for `compress` when left out, by the parameters of both.
+   */
+  workers?: number | undefined;
 }
 
 /** What both read, and how. */

@@ -3,13 +3,13 @@
 import type { Host, Input } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { isCoded, quantizes, readsText } from "./coded.js";
+import { compareBy } from "./compare.js";
 import type { Environment } from "./environment.js";
 import { badOption, StatepressError } from "./errors.js";
 import { fisherOf } from "./gradients.js";
 import { library } from "./library.js";
-import type { CompareOptions, CompressOptions, SearchOptions, StepDraft } from "./options.js";
+import type { CompressOptions, SearchOptions, StepDraft } from "./options.js";
 import { type Preset, stepsBefore } from "./presets.js";
-import type { Compared } from "./second.js";
 import type {
   Bytes,
   CompressReport,
@@ -67,22 +67,16 @@ export interface Found extends Outcome {
 /** How many recipes are made at the most, each after the first by what was measured of the one before. */
 const TRIES = 5;
 
-/** What the library lends. */
-interface Lent {
-  environment: Environment;
-  compare: (a: Checkpoint, b: Checkpoint, options: CompareOptions) => Promise<Compared>;
-}
-
-export async function search(lent: Lent, checkpoint: Checkpoint, ...asked: Asked): Promise<Found> {
-  const { host } = lent.environment;
+export async function search(environment: Environment, checkpoint: Checkpoint, ...asked: Asked): Promise<Found> {
+  const { host } = environment;
   const keep = (whether: boolean) => host.call("keepFirstSteps", { checkpoint: checkpoint.handle, whether });
   const [, , options] = asked;
   // All that is tried begins alike.
   await keep(true);
   try {
-    const workers = new Workers(lent.environment, checkpoint.inspection, options.workers);
+    const workers = new Workers(environment, checkpoint.inspection.params, options.workers);
     try {
-      return await searched({ ...lent, workers }, checkpoint, ...asked);
+      return await searched({ environment, workers }, checkpoint, ...asked);
     } finally {
       await workers.close();
     }
@@ -95,7 +89,7 @@ export async function search(lent: Lent, checkpoint: Checkpoint, ...asked: Asked
 type Asked = [input: Input, target: SearchTarget, options: SearchOptions];
 
 async function searched(
-  { environment, compare, workers }: Lent & { workers: Workers },
+  { environment, workers }: { environment: Environment; workers: Workers },
   checkpoint: Checkpoint,
   ...[input, target, options]: Asked
 ): Promise<Found> {
@@ -118,7 +112,7 @@ async function searched(
     const rounding = { calibration: read, gradients: fisher, beside, signal, onProgress };
     const compressed = await checkpoint.compressBy(recipe, rounding, workers);
     try {
-      const card = await compare(checkpoint, compressed, how);
+      const card = await compareBy(environment, checkpoint, compressed, how, workers);
       const measured = { kl: card.kl.mean, perplexityChange: card.perplexityChange, tokens: card.b.tokens };
       const over = excess(target, measured, compressed.report?.bytes);
       const told = [...findings, ...card.b.findings];

@@ -1,12 +1,12 @@
-// Workers beside the host of the library: each opens the checkpoint by itself, and does its share of what is calibrated.
+// Workers beside the host of the library: each opens the checkpoints by itself, and does its share of what takes long.
 
-import type { Data, Handle, Made, Requests } from "../worker/protocol.js";
-import type { ShareReport } from "../worker/wasm.js";
+import type { Data, Handle, Made, Pair, Requests } from "../worker/protocol.js";
+import type { SharedWindow, ShareReport } from "../worker/wasm.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { ClosableHost, Environment } from "./environment.js";
 import { StatepressError, throwIfAborted } from "./errors.js";
 import type { Running } from "./options.js";
-import type { Finding, Progress, SearchCosts, TensorCosts } from "./types/statepress.js";
+import type { Comparison, Finding, Progress, SearchCosts, TensorCosts } from "./types/statepress.js";
 
 type Produced = Omit<Requests["compressJoined"][0], "checkpoint" | "shares">;
 type Measured = Omit<Requests["searchCosts"][0], "checkpoint" | "share">;
@@ -40,7 +40,7 @@ export class Team {
     /** Files that are of no use when this ends. */
     const passing: Data[] = [];
     try {
-      await this.#each(checkpoint, running, async (host, handle, index, context) => {
+      await this.#each([checkpoint], running, async (host, [handle], index, context) => {
         const share = { index, count: this.workers };
         const made = await host.call("compressShare", { checkpoint: handle, ...followed, share }, context);
         shares[index] = made;
@@ -74,7 +74,7 @@ export class Team {
   ): Promise<SearchCosts> {
     const costs = new Costs(checkpoint);
     let all: SearchCosts | undefined;
-    await this.#each(checkpoint, running, async (host, handle, index, context) => {
+    await this.#each([checkpoint], running, async (host, [handle], index, context) => {
       const onCosts = (told: SearchCosts) => {
         all = costs.put(index, told);
         running.onCosts?.(all);
@@ -88,18 +88,50 @@ export class Team {
     return all;
   }
 
+  /** The card that `compare` would give: each compares on a share of the windows. */
+  async compare(
+    both: readonly [Checkpoint, Checkpoint],
+    request: Omit<Pair, "a" | "b">,
+    running: Running,
+  ): Promise<Comparison> {
+    const shares: SharedWindow[][] = [];
+    const models: Pick<Pair, "a" | "b">[] = [];
+    await this.#each(both, running, async (host, [first, second], index, context) => {
+      const load = async (checkpoint: Handle) =>
+        (await host.call("load", { checkpoint, backend: "cpu" }, context)).model;
+      const pair = { a: await load(first), b: await load(second) };
+      models[index] = pair;
+      const share = { index, count: this.workers };
+      shares[index] = await host.call("compareShare", { ...pair, ...request, share }, context);
+    });
+    const [host] = this.#hosts;
+    const [pair] = models;
+    if (!host || !pair) throw new StatepressError("internal", "there is no worker");
+    const card = await host.call("compareJoined", { ...pair, ...request, shares }, running);
+    const loaded = models.flatMap(({ a, b }, at) =>
+      [a, b].map((handle) => this.#hosts[at]?.call("release", { handle })),
+    );
+    await Promise.all(loaded);
+    // What is compared is often a file that only serves to be measured, and goes.
+    await this.#release(both[1]);
+    const message = `${this.workers} workers have each compared on a share of the windows: the numbers are those of a single one, speeds those of one beside the others`;
+    const findings: Finding[] = [...card.a.findings, { level: "info", code: "workers", message }];
+    return { ...card, a: { ...card.a, findings } };
+  }
+
   /** Ends all of them, whatever they do. */
   close(): void {
     for (const host of this.#hosts) host.close();
   }
 
   /** Has all do something at once. The first that fails stops the others. */
-  async #each(
-    checkpoint: Checkpoint,
+  async #each<const C extends readonly Checkpoint[]>(
+    checkpoints: C,
     { signal, onProgress }: Running,
-    work: (host: ClosableHost, handle: Handle, index: number, context: Running) => Promise<void>,
+    work: (host: ClosableHost, handles: { [N in keyof C]: Handle }, index: number, context: Running) => Promise<void>,
   ): Promise<void> {
-    const handles = await this.#open(checkpoint, { signal });
+    const handles: Handle[][] = [];
+    for (const checkpoint of checkpoints) handles.push(await this.#open(checkpoint, { signal }));
     throwIfAborted(signal);
     const stop = new AbortController();
     const aborted = () => stop.abort(signal?.reason);
@@ -109,7 +141,8 @@ export class Team {
     const one = async (host: ClosableHost, index: number) => {
       const onProgress = progress && ((it: Progress) => progress(index, it));
       try {
-        await work(host, handles[index] as Handle, index, { signal: stop.signal, onProgress });
+        const mine = handles.map((of) => of[index]) as { [N in keyof C]: Handle };
+        await work(host, mine, index, { signal: stop.signal, onProgress });
       } catch (error) {
         errors.push(error);
         stop.abort();

@@ -1,10 +1,10 @@
-// How many workers share what is calibrated, and starting them when there is something to share.
+// How many workers share what takes long, and starting them when there is something to share.
 
 import { shown } from "./check.js";
 import type { Environment } from "./environment.js";
 import { asStatepressError, badOption } from "./errors.js";
 import type { Team } from "./team.js";
-import type { Finding, Inspection } from "./types/statepress.js";
+import type { Finding } from "./types/statepress.js";
 
 /** More than anybody has use for. */
 export const MOST_WORKERS = 64;
@@ -30,17 +30,24 @@ export class Workers {
   readonly #isAsked: boolean;
   #team: Promise<Team | undefined> | undefined;
 
-  /** As many as are asked for, else as many as the machine and the size of the model suggest. None is started yet. */
-  constructor(environment: Environment, inspection: Inspection, asked: number | undefined) {
+  /** As many as are asked for, else as many as the machine and the parameters of its models suggest. None is started yet. */
+  constructor(environment: Environment, params: number, asked: number | undefined) {
     this.#environment = environment;
     this.#isAsked = asked !== undefined;
-    this.#count = howMany(environment, inspection, asked);
+    this.#count = howMany(environment, params, asked);
   }
 
   /** Starts them at the first call. Undefined where there are none, and where those that nobody has asked for cannot be started. */
   team(signal?: AbortSignal): Promise<Team | undefined> {
     this.#team ??= this.#start(signal);
     return this.#team;
+  }
+
+  /** There are none for that reason, which whoever has asked for several is told. */
+  alone(why: string): undefined {
+    if (!this.#isAsked || this.#count === 1) return;
+    const message = `one worker does what ${this.#count} would have shared: ${why}`;
+    this.findings.push({ level: "info", code: "alone", message });
   }
 
   async #start(signal: AbortSignal | undefined): Promise<Team | undefined> {
@@ -68,7 +75,7 @@ export class Workers {
   }
 }
 
-function howMany({ cores }: Environment, { params }: Inspection, asked: number | undefined): number {
+function howMany({ cores }: Environment, params: number, asked: number | undefined): number {
   if (asked === undefined) {
     const room = Math.floor(ROOM / (4 * params + EACH));
     return params < MANY ? 1 : Math.max(1, Math.min(cores, room, USUAL));

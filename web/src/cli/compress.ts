@@ -20,7 +20,7 @@ import type { Run } from "./command.js";
 import { checkExportable, type Destination, destinations, writeStandardOutput } from "./destinations.js";
 import { calibrationOf, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { peakBytes } from "./memory.js";
-import { each, running, withCheckpoint } from "./opened.js";
+import { each, running, withCheckpoint, workersOf } from "./opened.js";
 import { changed, firstSteps, needsText } from "./recipes.js";
 import { find } from "./search.js";
 import * as show from "./show.js";
@@ -97,11 +97,6 @@ export async function askedFor(run: Run): Promise<Asked> {
     throw new UsageError(`${fits} needs a text to fit to: --calibrate TEXT or --calibrate-ids BIN`);
   }
   return { format, recipe, preset, first, calibration, healing };
-}
-
-// Where memory is limited, models are not held several times unless somebody says so.
-function workersOf(args: Run["args"]): number | undefined {
-  return args.number("workers") ?? (args.flag("max-memory") ? 1 : undefined);
 }
 
 /** The format that is asked for. */

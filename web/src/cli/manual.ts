@@ -96,7 +96,7 @@ export const COMMANDS: Record<string, Command> = {
     options: [
       ...PROTOCOL,
       ...(["second-text", "second-ids", "backend-b", "tokenizer-b", "weights-b"] as const),
-      ...(["ratio-target", "loss-target", "check", "max-memory"] as const),
+      ...(["ratio-target", "loss-target", "check", "workers", "max-memory"] as const),
       ...OPENING,
     ],
     computes: () => true,

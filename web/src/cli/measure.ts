@@ -17,7 +17,7 @@ import { refusePreset } from "../api/presets.js";
 import { type Args, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
-import { about, load, protocol, running, withCheckpoint } from "./opened.js";
+import { about, load, protocol, running, withCheckpoint, workersOf } from "./opened.js";
 import * as show from "./show.js";
 
 /** Exit code of `compare --check` where the verdict is not success. */
@@ -79,7 +79,7 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
     const comparison =
       "text" in input && why !== undefined
         ? await compareByText(model, compressed, { ...asked, ...input, why })
-        : await compare(model, compressed, { ...asked, ...input, second });
+        : await compare(model, compressed, { ...asked, ...input, second, workers: workersOf(args) });
     const ofSecond = "second" in comparison ? (comparison.second?.findings ?? []) : [];
     output.findings([...comparison.a.findings, ...comparison.b.findings, ...ofSecond]);
     const columns = show.columns(

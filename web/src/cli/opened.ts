@@ -103,3 +103,8 @@ export async function each(
   output.note(`${files.length - failed} of ${files.length} done${failed > 0 ? `, ${failed} failed` : ""}`);
   return failed > 0 ? 1 : 0;
 }
+
+/** How many workers share the work. Where memory is limited, models are not held several times unless somebody says so. */
+export function workersOf(args: Args): number | undefined {
+  return args.number("workers") ?? (args.flag("max-memory") ? 1 : undefined);
+}

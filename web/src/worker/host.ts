@@ -3,7 +3,7 @@
 // In a page it lives in a worker; in Node and in a user's own worker the library calls it directly.
 
 import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
-import type { CompressReport, Finding, Fisher, GeneratedToken } from "../api/types/statepress.js";
+import type { Comparison, CompressReport, Finding, Fisher, GeneratedToken } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
 import { telling } from "./costs.js";
@@ -11,7 +11,17 @@ import { Batch, Pace, release, run } from "./jobs.js";
 import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
 import type { Platform } from "./platform.js";
-import type { Context, Generation, Handle, Host, Input, Requests, TokenizerFile, WeightsData } from "./protocol.js";
+import type {
+  Context,
+  Generation,
+  Handle,
+  Host,
+  Input,
+  Pair,
+  Requests,
+  TokenizerFile,
+  WeightsData,
+} from "./protocol.js";
 import { chooseModule, type Sink, type Wasm, type WasmBackend, type WasmCheckpoint, type WasmModel } from "./wasm.js";
 
 /** The most tokens that judge a search. */
@@ -214,20 +224,24 @@ export class LocalHost implements Host {
         return { ...evaluation, findings: [...findings, ...it.findings, ...evaluation.findings] };
       }),
 
-    compare: ({ a, b, input, options }, context) =>
-      this.#with(this.#models, a, (base) =>
-        this.#with(this.#models, b, async (other) => {
-          const { ids, findings } = this.#tokens(input);
-          const card = await base.use((onA) =>
-            other.use((onB) => run(onA.compare(onB, ids, options), context, this.#platform.breathe)),
-          );
-          return {
-            ...card,
-            a: { ...card.a, findings: [...findings, ...base.findings, ...card.a.findings] },
-            b: { ...card.b, findings: [...other.findings, ...card.b.findings] },
-          };
-        }),
-      ),
+    compare: (pair, context) =>
+      this.#card(pair, (a, b, ids) => run(a.compare(b, ids, pair.options), context, this.#platform.breathe)),
+
+    compareShare: async ({ share, ...pair }, context) => {
+      // Nobody loads it who shares no work.
+      const { compared } = await import("./sharing.js");
+      const { result } = await this.#onBoth(pair, (a, b, ids) =>
+        run(compared([a, b], ids, pair.options, share), context, this.#platform.breathe),
+      );
+      return result;
+    },
+
+    compareJoined: async ({ shares, ...pair }, context) => {
+      const { comparedBy } = await import("./sharing.js");
+      return this.#card(pair, (a, b, ids) =>
+        run(comparedBy([a, b], ids, pair.options, shares), context, this.#platform.breathe),
+      );
+    },
 
     generate: ({ model, ids, options }, context) =>
       this.#with(this.#models, model, (it) => this.#generate(it, ids, options, context)),
@@ -302,6 +316,32 @@ export class LocalHost implements Host {
       return run(job, context, this.#platform.breathe);
     });
     return { ...report, findings: [...findings, ...report.findings] };
+  }
+
+  /** Does something with two models and what both read. */
+  async #onBoth<T>(
+    { a, b, input }: Pair,
+    use: (a: WasmModel, b: WasmModel, ids: Uint32Array) => Promise<T>,
+  ): Promise<{ result: T; findings: { a: Finding[]; b: Finding[] } }> {
+    return this.#with(this.#models, a, (base) =>
+      this.#with(this.#models, b, async (other) => {
+        const { ids, findings } = this.#tokens(input);
+        const result = await base.use((onA) => other.use((onB) => use(onA, onB, ids)));
+        return { result, findings: { a: [...findings, ...base.findings], b: [...other.findings] } };
+      }),
+    );
+  }
+
+  async #card(
+    pair: Pair,
+    compare: (a: WasmModel, b: WasmModel, ids: Uint32Array) => Promise<Comparison>,
+  ): Promise<Comparison> {
+    const { result: card, findings } = await this.#onBoth(pair, compare);
+    return {
+      ...card,
+      a: { ...card.a, findings: [...findings.a, ...card.a.findings] },
+      b: { ...card.b, findings: [...findings.b, ...card.b.findings] },
+    };
   }
 
   /** Does something with the model of a checkpoint on the CPU. */

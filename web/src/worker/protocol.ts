@@ -31,6 +31,7 @@ import type {
   Explained,
   Exported,
   ModelInfo,
+  SharedWindow,
   ShareReport,
 } from "./wasm.js";
 
@@ -72,6 +73,14 @@ interface Calibrated {
   recipe: object | string;
   calibration: Input;
   fisher?: Fisher;
+}
+
+/** Two models and what both read. */
+export interface Pair {
+  a: Handle;
+  b: Handle;
+  input: Input;
+  options: object;
 }
 
 /** What each request takes and answers. */
@@ -163,7 +172,11 @@ export interface Requests {
   /** How many tokens an input is. */
   count: [{ input: Input }, { tokens: number }];
   evaluate: [{ model: Handle; input: Input; options: object }, Evaluation];
-  compare: [{ a: Handle; b: Handle; input: Input; options: object }, Comparison];
+  compare: [Pair, Comparison];
+  /** Compares on a share of the windows; only a host of the module that shares work can. */
+  compareShare: [Pair & { share: Share }, SharedWindow[]];
+  /** The card of all shares: what `compare` would give; likewise. */
+  compareJoined: [Pair & { shares: SharedWindow[][] }, Comparison];
   generate: [{ model: Handle; ids: Uint32Array; options: object }, Generation];
   logits: [{ model: Handle; ids: Uint32Array }, Float32Array];
   bench: [{ model: Handle; options: BenchOptions }, BenchResult];

@@ -1,11 +1,11 @@
 // Work that several hosts share: each rounds its tensors, or measures them, and one joins what the shares have made.
 
 import { StatepressError } from "../api/errors.js";
-import type { CompressReport, Fisher } from "../api/types/statepress.js";
+import type { Comparison, CompressReport, Fisher } from "../api/types/statepress.js";
 import { run } from "./jobs.js";
 import type { OpenFile, Platform } from "./platform.js";
 import type { Context, Made, Requests, Share } from "./protocol.js";
-import type { Job, ShareReport, Sink, WasmCheckpoint, WasmCosts, WasmModel } from "./wasm.js";
+import type { Job, SharedWindow, ShareReport, Sink, WasmCheckpoint, WasmCosts, WasmModel } from "./wasm.js";
 
 /** What a recipe is followed by. */
 export interface Followed {
@@ -57,6 +57,26 @@ export function costs(
   { index, count }: Share,
 ): WasmCosts {
   return begun(checkpoint.searchCostsShare?.(model, read, judged, fast, coded, known, fisher, index, count));
+}
+
+/** Compares on a share of the windows. */
+export function compared(
+  [a, b]: [WasmModel, WasmModel],
+  ids: Uint32Array,
+  options: object,
+  { index, count }: Share,
+): Job<SharedWindow[]> {
+  return begun(a.compareShare?.(b, ids, options, index, count));
+}
+
+/** The card of what all shares have measured. */
+export function comparedBy(
+  [a, b]: [WasmModel, WasmModel],
+  ids: Uint32Array,
+  options: object,
+  shares: SharedWindow[][],
+): Job<Comparison> {
+  return begun(a.compareJoined?.(b, ids, options, shares));
 }
 
 async function produced<T>(

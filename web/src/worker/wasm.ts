@@ -63,6 +63,9 @@ export type DistillReport = CompressReport & { training: Training };
 /** What came of a share of the rounding; for whoever joins the shares. */
 export type ShareReport = { peakMemory: number };
 
+/** What came of a window; for whoever joins the shares. */
+export type SharedWindow = { window: number };
+
 /** What was written for another tool, and the text of a `config.json` that goes beside it. */
 export interface Exported {
   report: ExportReport;
@@ -231,6 +234,10 @@ export interface WasmModel {
   info(): ModelInfo;
   evaluate(ids: Uint32Array, options: object): Job<Evaluation>;
   compare(other: WasmModel, ids: Uint32Array, options: object): Job<Comparison>;
+  /** `compare` of one of `count` shares of the windows; only in the module that shares work. */
+  compareShare?(other: WasmModel, ids: Uint32Array, options: object, index: number, count: number): Job<SharedWindow[]>;
+  /** What `compare` gives, by all shares; likewise. */
+  compareJoined?(other: WasmModel, ids: Uint32Array, options: object, shares: SharedWindow[][]): Job<Comparison>;
   generate(ids: Uint32Array, options: object): WasmGenerator;
   logits(ids: Uint32Array): Later<Float32Array>;
   /** Undefined on the CPU. */

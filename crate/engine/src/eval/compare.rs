@@ -1,19 +1,21 @@
 //! The quality card: two models on the same tokens.
 
-use statepress_core::words::counted;
 use std::ops::Range;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
 use statepress_core::Finding;
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::{
     ComparedBytes, Comparison, DeltaP, Distribution, LayerDrift, PositionDrift, Verdict,
 };
+use statepress_core::words::counted;
 use statepress_kernels::backend::{Residuals, Runner};
 use statepress_kernels::ops::softmax;
 
-use super::windows::{Sums, Windows};
+use super::windows::{OfWindow, PerWindow, Sums, Windows};
 use crate::models::{Info, Loaded, check_ids};
+use crate::techniques::shares::Share;
 use crate::{Clock, EngineError};
 
 /// Stretches that the window is divided into for the drift by position.
@@ -61,17 +63,33 @@ pub struct Compare<A: Runner, B: Runner> {
     windows: Windows,
     options: CompareOptions,
     offset: usize,
-    next: usize,
-    kl: Vec<f32>,
-    delta_p: Vec<f32>,
-    agree: u64,
-    /// Sum and sum of squares of `nll_b - nll_a` over positions.
-    difference: (f64, f64),
-    stretches: Vec<Stretch>,
-    layers: Vec<LayerSums>,
-    noise_floor: f64,
+    measured: PerWindow<Compared>,
     clock: Clock,
 }
+
+/// What the models made of a window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compared {
+    /// Negative log-likelihoods of every position, by the base.
+    nll_a: Vec<f32>,
+    /// By the other.
+    nll_b: Vec<f32>,
+    kl: Vec<f32>,
+    /// At how many positions both take the same token for the likeliest.
+    agree: u64,
+    /// How far the residual streams are apart.
+    layers: Vec<LayerSums>,
+    /// Of the first window: of the base, token by token.
+    noise_floor: f64,
+    /// Time spent in the base.
+    seconds_a: f64,
+    /// In the other.
+    seconds_b: f64,
+}
+
+/// What came of a share of the windows.
+pub type ComparedShare = Vec<OfWindow<Compared>>;
 
 /// One of the two models with its buffers.
 struct Side<R> {
@@ -79,7 +97,8 @@ struct Side<R> {
     info: Rc<Info>,
     logits: Vec<f32>,
     residuals: Residuals,
-    sums: Sums,
+    /// Time spent in the window.
+    seconds: f64,
 }
 
 #[derive(Clone, Default)]
@@ -89,7 +108,7 @@ struct Stretch {
     nll_change: f64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct LayerSums {
     difference: f64,
     norm: f64,
@@ -102,7 +121,7 @@ impl<R: Runner> Side<R> {
             info: model.info().clone(),
             logits: Vec::new(),
             residuals: Residuals::new(),
-            sums: Sums::default(),
+            seconds: 0.0,
         })
     }
 
@@ -111,15 +130,14 @@ impl<R: Runner> Side<R> {
         let started = clock();
         self.runner.restart();
         self.runner.forward(ids, Some(&mut self.residuals)).await?;
-        self.sums.seconds += clock() - started;
-        self.sums.tokens_in += ids.len() as u64;
+        self.seconds = clock() - started;
         Ok(())
     }
 
     async fn logits(&mut self, rows: Range<usize>, clock: Clock) -> Result<(), EngineError> {
         let started = clock();
         self.runner.logits(rows, &mut self.logits).await?;
-        self.sums.seconds += clock() - started;
+        self.seconds += clock() - started;
         Ok(())
     }
 }
@@ -153,26 +171,43 @@ impl<A: Runner, B: Runner> Compare<A, B> {
             a: Side::new(a)?,
             b: Side::new(b)?,
             single: a.runner(false)?,
-            stretches: vec![Stretch::default(); STRETCHES.min(windows.window)],
+            measured: PerWindow::new(&windows),
             windows,
             options,
             offset,
-            next: 0,
-            kl: Vec::new(),
-            delta_p: Vec::new(),
-            agree: 0,
-            difference: (0.0, 0.0),
-            layers: Vec::new(),
-            noise_floor: 0.0,
             clock,
         })
     }
 
-    async fn window(&mut self) -> Result<(), EngineError> {
-        let ids = self.windows.get(self.next);
+    /// Only the windows of one share are measured here: [`Self::finish_share`] gives what came of them.
+    pub fn share(mut self, share: Share) -> Self {
+        self.measured.share = share;
+        self
+    }
+
+    /// Takes what others have measured.
+    ///
+    /// # Errors
+    /// For windows that there are not.
+    pub fn join(mut self, others: ComparedShare) -> Result<Self, EngineError> {
+        self.measured.join(others)?;
+        Ok(self)
+    }
+
+    /// What came of a share.
+    ///
+    /// # Errors
+    /// Before all of its windows were measured.
+    pub fn finish_share(self) -> Result<ComparedShare, EngineError> {
+        self.measured.shared()
+    }
+
+    async fn window(&mut self, n: usize) -> Result<Compared, EngineError> {
+        let ids = self.windows.get(n);
         self.a.forward(ids, self.clock).await?;
         self.b.forward(ids, self.clock).await?;
-        add_drift(&mut self.layers, &self.a.residuals, &self.b.residuals);
+        let layers = drift(&self.a.residuals, &self.b.residuals);
+        let mut measured = Compared { layers, ..Compared::default() };
         let (vocab_size, window) = (self.a.info.vocab_size, self.windows.window);
         let scored = window - self.offset;
         for from in (0..scored).step_by(LOGIT_ROWS) {
@@ -185,30 +220,21 @@ impl<A: Runner, B: Runner> Compare<A, B> {
                 let pair = softmax::compare(row_a, row_b, label);
                 if !(pair.kl.is_finite() && pair.nll_a.is_finite() && pair.nll_b.is_finite()) {
                     return Err(EngineError::Evaluation(format!(
-                        "window {}, position {t}: the logits are not numbers",
-                        self.next
+                        "window {n}, position {t}: the logits are not numbers"
                     )));
                 }
-                self.a.sums.add(pair.nll_a);
-                self.b.sums.add(pair.nll_b);
+                measured.nll_a.push(pair.nll_a);
+                measured.nll_b.push(pair.nll_b);
                 // Rounding can leave a divergence of equal distributions just below zero.
-                let kl = pair.kl.max(0.0);
-                self.kl.push(kl);
-                self.delta_p.push((-pair.nll_b).exp() - (-pair.nll_a).exp());
-                self.agree += u64::from(pair.argmax_a == pair.argmax_b);
-                let stretch = &mut self.stretches[t * STRETCHES.min(window) / window];
-                stretch.count += 1;
-                stretch.kl += f64::from(kl);
-                let change = f64::from(pair.nll_b - pair.nll_a);
-                stretch.nll_change += change;
-                self.difference.0 += change;
-                self.difference.1 += change * change;
+                measured.kl.push(pair.kl.max(0.0));
+                measured.agree += u64::from(pair.argmax_a == pair.argmax_b);
             }
         }
-        if self.next == 0 {
-            self.noise_floor = self.noise_floor().await?;
+        (measured.seconds_a, measured.seconds_b) = (self.a.seconds, self.b.seconds);
+        if n == 0 {
+            measured.noise_floor = self.noise_floor().await?;
         }
-        Ok(())
+        Ok(measured)
     }
 
     /// Runs the base token by token over the start of the first window, and takes the mean KL
@@ -239,30 +265,55 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
     type Error = EngineError;
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
-        if self.next == self.windows.count {
-            return Ok(None);
-        }
-        self.window().await?;
-        self.next += 1;
-        Ok(Some(Progress {
-            stage: "compare".into(),
-            done: (self.next * self.windows.window) as f64,
-            total: (self.windows.count * self.windows.window) as f64,
-            unit: "tokens".into(),
-            item: None,
-        }))
+        let Some(n) = self.measured.next() else { return Ok(None) };
+        let measured = self.window(n).await?;
+        self.measured.put(n, measured);
+        Ok(Some(self.measured.progress("compare", self.windows.window)))
     }
 
     fn finish(self) -> Result<Comparison, EngineError> {
-        self.windows.check_all_done(self.next)?;
-        let Self { a, b, windows, options, offset, kl, delta_p, agree, difference, .. } = self;
-        let (stretches, layers, noise_floor) = (self.stretches, self.layers, self.noise_floor);
+        let Self { a, b, windows, options, offset, measured, .. } = self;
+        let window = windows.window;
+        let (mut sums_a, mut sums_b) = (Sums::default(), Sums::default());
+        let (mut kl, mut delta_p) = (Vec::new(), Vec::new());
+        let (mut agree, mut noise_floor) = (0, 0.0);
+        // Sum and sum of squares of `nll_b - nll_a` over positions.
+        let mut difference = (0.0, 0.0);
+        let mut stretches = vec![Stretch::default(); STRETCHES.min(window)];
+        let mut layers: Vec<LayerSums> = Vec::new();
+        for it in measured.all()? {
+            let positions = it.nll_a.iter().zip(&it.nll_b).zip(&it.kl);
+            for (t, ((&nll_a, &nll_b), &kl)) in positions.enumerate() {
+                sums_a.add(nll_a);
+                sums_b.add(nll_b);
+                delta_p.push((-nll_b).exp() - (-nll_a).exp());
+                let change = f64::from(nll_b - nll_a);
+                let stretch = &mut stretches[t * STRETCHES.min(window) / window];
+                stretch.count += 1;
+                stretch.kl += f64::from(kl);
+                stretch.nll_change += change;
+                difference.0 += change;
+                difference.1 += change * change;
+            }
+            kl.extend(it.kl);
+            agree += it.agree;
+            noise_floor += it.noise_floor;
+            layers.resize(it.layers.len(), LayerSums::default());
+            for (sums, of_window) in layers.iter_mut().zip(&it.layers) {
+                sums.difference += of_window.difference;
+                sums.norm += of_window.norm;
+            }
+            for (sums, seconds) in [(&mut sums_a, it.seconds_a), (&mut sums_b, it.seconds_b)] {
+                sums.seconds += seconds;
+                sums.tokens_in += window as u64;
+            }
+        }
         let (info_a, info_b) = (a.info, b.info);
         let n = kl.len().max(1) as f64;
         let variance = difference.1 / n - (difference.0 / n).powi(2);
         let nll_difference_stderr = (variance.max(0.0) / n).sqrt();
-        let a = a.sums.finish(&windows, offset, &info_a, &a.runner)?;
-        let mut b = b.sums.finish(&windows, offset, &info_b, &b.runner)?;
+        let a = sums_a.finish(&windows, offset, &info_a, &a.runner)?;
+        let mut b = sums_b.finish(&windows, offset, &info_b, &b.runner)?;
         if info_b.offset != info_a.offset {
             let message = format!(
                 "its positions predict {} ahead, those of the base {}; both were judged at {offset}",
@@ -320,19 +371,22 @@ impl<A: Runner, B: Runner> Job for Compare<A, B> {
     }
 }
 
-fn add_drift(layers: &mut Vec<LayerSums>, a: &Residuals, b: &Residuals) {
+/// How far the residual streams of a window are apart, after every layer.
+fn drift(a: &Residuals, b: &Residuals) -> Vec<LayerSums> {
     // Models of unequal depth or width have no layers to compare.
     let comparable = a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.len() == b.len());
     if !comparable {
-        return;
+        return Vec::new();
     }
-    layers.resize(a.len(), LayerSums::default());
-    for ((sums, x), y) in layers.iter_mut().zip(a).zip(b) {
-        for (x, y) in x.iter().zip(y) {
+    let of_layer = |(a, b): (&Vec<f32>, &Vec<f32>)| {
+        let mut sums = LayerSums::default();
+        for (x, y) in a.iter().zip(b) {
             sums.difference += f64::from(y - x) * f64::from(y - x);
             sums.norm += f64::from(*x) * f64::from(*x);
         }
-    }
+        sums
+    };
+    a.iter().zip(b).map(of_layer).collect()
 }
 
 fn sorted(mut values: Vec<f32>) -> Vec<f32> {

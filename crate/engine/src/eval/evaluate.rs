@@ -1,14 +1,14 @@
 //! Perplexity of one model.
 
-use statepress_core::words::counted;
 use std::rc::Rc;
 
 use statepress_core::Finding;
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::Evaluation;
+use statepress_core::words::counted;
 use statepress_kernels::backend::Runner;
 
-use super::windows::{Sums, Windows};
+use super::windows::{PerWindow, Sums, Windows};
 use crate::models::{Info, Loaded, check_ids};
 use crate::{Clock, EngineError};
 
@@ -44,9 +44,16 @@ pub struct Evaluate<R: Runner> {
     info: Rc<Info>,
     windows: Windows,
     offsets: Vec<usize>,
-    sums: Vec<Sums>,
-    next: usize,
+    measured: PerWindow<Evaluated>,
     clock: Clock,
+}
+
+/// What a model made of a window.
+struct Evaluated {
+    /// Negative log-likelihoods, of every position for each offset.
+    nll: Vec<Vec<f32>>,
+    /// Time spent in the model.
+    seconds: f64,
 }
 
 impl<R: Runner> Evaluate<R> {
@@ -67,25 +74,22 @@ impl<R: Runner> Evaluate<R> {
         Ok(Self {
             runner: model.runner(true)?,
             info: model.info().clone(),
+            measured: PerWindow::new(&windows),
             windows,
-            sums: vec![Sums::default(); offsets.len()],
             offsets,
-            next: 0,
             clock,
         })
     }
 
-    async fn window(&mut self) -> Result<(), EngineError> {
-        let ids = self.windows.get(self.next);
+    async fn window(&mut self, n: usize) -> Result<Evaluated, EngineError> {
+        let ids = self.windows.get(n);
         check_ids(&self.info, ids, 0)?;
+        let started = (self.clock)();
         self.runner.restart();
         self.runner.forward(ids, None).await?;
         let labels: Vec<&[u32]> = self.offsets.iter().map(|&offset| &ids[offset..]).collect();
         let nll = self.runner.nll(&labels).await?;
-        for (nll, sums) in nll.into_iter().zip(&mut self.sums) {
-            nll.into_iter().for_each(|nll| sums.add(nll));
-        }
-        Ok(())
+        Ok(Evaluated { nll, seconds: (self.clock)() - started })
     }
 }
 
@@ -94,29 +98,22 @@ impl<R: Runner> Job for Evaluate<R> {
     type Error = EngineError;
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
-        if self.next == self.windows.count {
-            return Ok(None);
-        }
-        let started = (self.clock)();
-        self.window().await?;
-        let seconds = (self.clock)() - started;
-        for sums in &mut self.sums {
-            sums.seconds += seconds;
-            sums.tokens_in += self.windows.window as u64;
-        }
-        self.next += 1;
-        Ok(Some(Progress {
-            stage: "evaluate".into(),
-            done: (self.next * self.windows.window) as f64,
-            total: (self.windows.count * self.windows.window) as f64,
-            unit: "tokens".into(),
-            item: None,
-        }))
+        let Some(n) = self.measured.next() else { return Ok(None) };
+        let measured = self.window(n).await?;
+        self.measured.put(n, measured);
+        Ok(Some(self.measured.progress("evaluate", self.windows.window)))
     }
 
     fn finish(self) -> Result<Evaluation, EngineError> {
-        self.windows.check_all_done(self.next)?;
-        let means: Vec<f64> = self.sums.iter().map(Sums::mean).collect();
+        let mut sums = vec![Sums::default(); self.offsets.len()];
+        for Evaluated { nll, seconds } in self.measured.all()? {
+            for (nll, sums) in nll.into_iter().zip(&mut sums) {
+                nll.into_iter().for_each(|nll| sums.add(nll));
+                sums.seconds += seconds;
+                sums.tokens_in += self.windows.window as u64;
+            }
+        }
+        let means: Vec<f64> = sums.iter().map(Sums::mean).collect();
         let lowest = (0..means.len()).min_by(|&a, &b| means[a].total_cmp(&means[b])).unwrap_or(0);
         // The lowest of four numbers that are all worse than guessing tells nothing.
         let guessing = (self.info.vocab_size as f64).ln();
@@ -124,7 +121,7 @@ impl<R: Runner> Job for Evaluate<R> {
         let best = if means[lowest] < guessing { lowest } else { own.unwrap_or(lowest) };
         let offset = self.offsets[best];
         let mut evaluation =
-            self.sums[best].clone().finish(&self.windows, offset, &self.info, &self.runner)?;
+            sums.swap_remove(best).finish(&self.windows, offset, &self.info, &self.runner)?;
         if self.offsets.len() > 1 {
             if offset != self.info.offset {
                 let message = format!(

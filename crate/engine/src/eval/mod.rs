@@ -9,6 +9,6 @@ pub mod divergence;
 mod evaluate;
 mod windows;
 
-pub use compare::{Compare, CompareOptions};
+pub use compare::{Compare, CompareOptions, ComparedShare};
 pub(crate) use divergence::Divergence;
 pub use evaluate::{Evaluate, EvaluateOptions, Offset};

@@ -1,13 +1,15 @@
 //! Cutting a text into windows, and the running sums over them.
 
+use serde::{Deserialize, Serialize};
 use statepress_core::Finding;
+use statepress_core::job::Progress;
 use statepress_core::report::Evaluation;
 use statepress_core::words::counted;
-
 use statepress_kernels::backend::Runner;
 
 use crate::EngineError;
 use crate::models::Info;
+use crate::techniques::shares::Share;
 
 /// The window of a model that sets no limit.
 const UNLIMITED_WINDOW: usize = 256;
@@ -63,18 +65,90 @@ impl Windows {
         Ok(Self { ids: ids[..count * window].to_vec(), window, count, dropped })
     }
 
-    /// Fails unless all windows were evaluated: a part of a text is not what was asked about.
-    pub fn check_all_done(&self, done: usize) -> Result<(), EngineError> {
-        if done == self.count {
-            return Ok(());
-        }
-        Err(EngineError::Evaluation(format!("finished after {done} of {} windows", self.count)))
-    }
-
     /// The tokens of window `n`.
     pub fn get(&self, n: usize) -> &[u32] {
         &self.ids[n * self.window..][..self.window]
     }
+}
+
+/// What is measured of each window of a text: here, or by others who have a share of them.
+pub(super) struct PerWindow<W> {
+    measured: Vec<Option<W>>,
+    pub share: Share,
+}
+
+impl<W> PerWindow<W> {
+    pub fn new(windows: &Windows) -> Self {
+        Self { measured: (0..windows.count).map(|_| None).collect(), share: Share::default() }
+    }
+
+    /// Those that are measured here.
+    fn here(&self) -> impl Iterator<Item = usize> {
+        (self.share.index..self.measured.len()).step_by(self.share.count)
+    }
+
+    /// The next of them.
+    pub fn next(&self) -> Option<usize> {
+        self.here().find(|&n| self.measured[n].is_none())
+    }
+
+    pub fn put(&mut self, n: usize, measured: W) {
+        self.measured[n] = Some(measured);
+    }
+
+    /// Takes what others have measured of their windows.
+    pub fn join(&mut self, others: Vec<OfWindow<W>>) -> Result<(), EngineError> {
+        for OfWindow { window, measured } in others {
+            let count = self.measured.len();
+            let place = self.measured.get_mut(window).ok_or_else(|| {
+                EngineError::Evaluation(format!("window {window} was measured elsewhere, of {count}"))
+            })?;
+            *place = Some(measured);
+        }
+        Ok(())
+    }
+
+    pub fn progress(&self, stage: &str, window: usize) -> Progress {
+        let done = self.here().filter(|&n| self.measured[n].is_some()).count();
+        let tokens = |windows: usize| (windows * window) as f64;
+        Progress {
+            stage: stage.into(),
+            done: tokens(done),
+            total: tokens(self.here().count()),
+            unit: "tokens".into(),
+            item: None,
+        }
+    }
+
+    /// What was measured of the share, for whoever has all shares.
+    pub fn shared(self) -> Result<Vec<OfWindow<W>>, EngineError> {
+        self.check(self.here().collect())?;
+        let measured = self.measured.into_iter().enumerate();
+        Ok(measured.filter_map(|(window, it)| Some(OfWindow { window, measured: it? })).collect())
+    }
+
+    /// What was measured of all windows: a part of a text is not what was asked about.
+    pub fn all(self) -> Result<Vec<W>, EngineError> {
+        self.check((0..self.measured.len()).collect())?;
+        Ok(self.measured.into_iter().flatten().collect())
+    }
+
+    /// Fails unless all of these were measured.
+    fn check(&self, windows: Vec<usize>) -> Result<(), EngineError> {
+        let done = windows.iter().filter(|&&n| self.measured[n].is_some()).count();
+        if done == windows.len() {
+            return Ok(());
+        }
+        Err(EngineError::Evaluation(format!("finished after {done} of {} windows", windows.len())))
+    }
+}
+
+/// What was measured of one window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OfWindow<W> {
+    /// Which, from 0.
+    window: usize,
+    measured: W,
 }
 
 /// Sums of negative log-likelihoods.

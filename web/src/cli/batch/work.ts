@@ -100,9 +100,8 @@ export function keyOfEntry(work: Work, { set, weights }: Entry, recipe: object, 
 /** The command line that makes the result of an entry. */
 export function compressLine({ args }: Run, work: Work, entry: Entry, out: string): string[] {
   const options = passed(args, [...KEYED, ...RUNNING, "quiet"], entry);
-  // Whoever starts batches has others running beside this one.
-  const workers = `--workers=${args.text("workers") ?? 1}`;
-  return ["compress", `--output=${out}`, `--recipe=${recipeName(work, entry)}`, workers, ...options, "--", entry.path];
+  const recipe = `--recipe=${recipeName(work, entry)}`;
+  return ["compress", `--output=${out}`, recipe, workersLine(args), ...options, "--", entry.path];
 }
 
 /** The command line that compares it with its original. */
@@ -110,7 +109,12 @@ export function compareLine({ args }: Run, entry: Entry, out: string): string[] 
   const options = passed(args, [...MEASURING, ...RUNNING, "set", "weights"], entry);
   const [text, ids] = [args.text("compare"), args.text("compare-ids")];
   const judge = text === undefined ? `--ids=${ids}` : `--text=${text}`;
-  return ["compare", judge, "--quiet", ...options, "--", entry.path, out];
+  return ["compare", judge, "--quiet", workersLine(args), ...options, "--", entry.path, out];
+}
+
+// Whoever starts batches has others running beside this one.
+function workersLine(args: Run["args"]): string {
+  return `--workers=${args.text("workers") ?? 1}`;
 }
 
 function recipeName(work: Work, entry: Entry): string {
