@@ -57,12 +57,16 @@ test("the command trains a student that is smaller, and says what was trained on
   assert.ok(Math.abs(judged.json.perplexity / best.perplexity - 1) < 0.05, `${judged.json.perplexity}`);
   const small = join(folder, "small.safetensors");
   assert.equal((await cli(["compress", out, "-o", small, "--recipe", "int8", "--json"])).code, 0);
-  // What it was trained on flatters it, which whoever measures on that is told.
-  const flattered = await cli(["evaluate", out, "--ids", train, "--window", "24", "--json"]);
+  // What it was trained on flatters it, which whoever measures on a part of that is told; on all of it nothing is measured.
+  const part = bin("part.bin", ids.slice(0, 2048));
+  const flattered = await cli(["evaluate", out, "--ids", part, "--window", "24", "--json"]);
   assert.ok(
     flattered.json.findings.some(({ code }) => code === "calibration-text"),
     JSON.stringify(flattered.json.findings),
   );
+  const refused = await cli(["evaluate", out, "--ids", train, "--window", "24", "--json"]);
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /fitted to this very text, .* judge it by another text/);
 });
 
 test("the library tells of every look, gives the same for the same seed, and keeps the best when it is enough", async () => {

@@ -85,14 +85,18 @@ test("the Node example does what it says", async () => {
 });
 
 test("the table of bits has every precision, plainly and with errors made up for, of a model of any family", async () => {
-  const ids = join(scratch(), "ids.bin");
-  writeFileSync(
-    ids,
-    Uint16Array.from({ length: 2048 }, (_, i) => (i * 37 + ((i * i) % 11)) % 48),
-  );
+  const [ids, read] = ["ids.bin", "read.bin"].map((name) => join(scratch(), name));
+  for (const [path, factor] of [
+    [ids, 37],
+    [read, 31],
+  ])
+    writeFileSync(
+      path,
+      Uint16Array.from({ length: 2048 }, (_, i) => (i * factor + ((i * i) % 11)) % 48),
+    );
   const example = join(ROOT, "examples/node/bits.mjs");
   const model = fixture("families/mamba-default");
-  const asked = [model, "--ids", ids, "--limit", "512", "--calibrate-ids", ids];
+  const asked = [model, "--ids", ids, "--limit", "512", "--calibrate-ids", read];
   const { family, rows } = JSON.parse((await run(process.execPath, [example, ...asked, "--json"])).stdout);
   assert.equal(family, "mamba");
   assert.equal(rows.length, 19);

@@ -12,8 +12,9 @@ const SMALL = fixture("fixtures/il_moe.safetensors");
 const made = (of) => Uint16Array.from({ length: 1024 }, (_, i) => of(i) % 50);
 const ids = made((i) => i * 37 + ((i * i) % 11));
 const others = made((i) => i * 13 + 7 * Math.floor(i / 3));
-const [bin, second, again] = ["ids.bin", "others.bin", "again.bin"].map((name) => join(folder, name));
+const [bin, second, again, read] = ["ids.bin", "others.bin", "again.bin", "read.bin"].map((name) => join(folder, name));
 writeFileSync(bin, ids);
+writeFileSync(read, ids.slice(0, 960));
 writeFileSync(second, others);
 writeFileSync(again, ids);
 const packed = join(folder, "nf4.safetensors");
@@ -22,7 +23,7 @@ const packed = join(folder, "nf4.safetensors");
 const MEASURES = ["kl", "top1Agreement", "perplexityChange", "perplexityChangeStderr"];
 
 test("a second text is measured like a first one, and is on the card", async () => {
-  const calibrated = ["--recipe", "nf4", "--calibrate-ids", bin];
+  const calibrated = ["--recipe", "nf4", "--calibrate-ids", read];
   assert.equal((await cli(["compress", SMALL, "-o", packed, ...calibrated])).code, 0);
   const comparing = ["compare", SMALL, packed, "--backend", "cpu"];
   const [both, alone, first] = await Promise.all(
@@ -55,6 +56,15 @@ test("a second text is measured like a first one, and is on the card", async () 
   assert.ok(!warned(swapped.json.b));
   assert.match(warned(swapped.json.second).message, /^second text: /);
   assert.match(swapped.stderr, /warning: second text: .* \(calibration-text\)/);
+  // By the very text it read nothing is judged, whichever of the two it is.
+  for (const tokens of [
+    ["--ids", read],
+    ["--ids", second, "--second-ids", read],
+  ]) {
+    const refused = await cli([...comparing, ...tokens, "--json"]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /fitted to this very text, .* judge it by another text/);
+  }
 });
 
 test("in JavaScript both are run over models that are loaded once", async () => {

@@ -99,7 +99,15 @@ fn whoever_judges_by_the_text_that_was_read_is_told() {
         of(&evaluation.findings)
     };
     for bytes in [&bytes, &again] {
-        assert!(told(bytes, &read).unwrap().contains("it has 10 of the 10 stretches"));
+        let longer = [&read[..], &other].concat();
+        assert!(told(bytes, &longer).unwrap().contains("it has 10 of the 10 stretches"));
+        // By the very text nothing is judged.
+        let (model, options) = (reopen(bytes.clone()).model().unwrap(), CompareOptions::default());
+        let alone = Evaluate::new(&model, &read, &EvaluateOptions::default(), now).err().unwrap();
+        let beside = Compare::new(&base.model().unwrap(), &model, &read, options, now).err().unwrap();
+        for error in [alone, beside] {
+            assert!(error.to_string().contains("judge it by another text"), "{error}");
+        }
         let part = [&other[..100], &read[..60]].concat();
         assert!(told(bytes, &part).is_some(), "a part of it, elsewhere");
         assert_eq!(told(bytes, &other), None);

@@ -72,7 +72,7 @@ impl<L: Loaded> Distill<L> {
     ) -> Result<Self, EngineError> {
         let before = plan(&original.index, &original.spec, &find("none")?, &[])?.plan;
         let windows: Vec<Vec<u32>> = text.chunks_exact(options.window.max(1)).map(<[u32]>::to_vec).collect();
-        let marks = Marks::of(&windows);
+        let marks = Marks::of(&windows, text);
         if !held_out.is_empty() && text.windows(held_out.len()).any(|part| part == held_out) {
             let message = "the held-out text is among the text that is trained on, so it would judge nothing: hold out \
                            another one";

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use statepress_core::Finding;
 use statepress_core::words::counted;
 
+use crate::EngineError;
+
 /// The metadata key.
 const KEY: &str = "calibration";
 
@@ -34,21 +36,36 @@ pub struct Marks {
     tokens: usize,
     /// In order.
     marks: Vec<u64>,
+    /// A hash of the whole text; files of before have none.
+    #[serde(default)]
+    text: Option<u64>,
 }
 
 impl Marks {
-    /// Of windows of equal length; nothing where they are too short to be known again.
-    pub fn of(windows: &[Vec<u32>]) -> Option<Self> {
+    /// Of windows of equal length of a text; nothing where they are too short to be known again.
+    pub fn of(windows: &[Vec<u32>], text: &[u32]) -> Option<Self> {
         let tokens = windows.first().map_or(0, Vec::len).min(TOKENS);
         if tokens < LEAST {
             return None;
         }
         let step = windows.len().div_ceil(MOST).max(1);
         let begins = windows.iter().step_by(step).map(|window| &window[..tokens]);
-        let mut marks: Vec<u64> = begins.map(|ids| shortened(ids.iter().fold(0, extended))).collect();
+        let mut marks: Vec<u64> = begins.map(hash).collect();
         marks.sort_unstable();
         marks.dedup();
-        Some(Self { tokens, marks })
+        Some(Self { tokens, marks, text: Some(hash(text)) })
+    }
+
+    /// Refuses the text itself to judge by.
+    ///
+    /// # Errors
+    /// Where `ids` are all of the text and no more.
+    pub fn check_other(&self, ids: &[u32]) -> Result<(), EngineError> {
+        if self.text != Some(hash(ids)) {
+            return Ok(());
+        }
+        let message = "the weights were fitted to this very text, on which the model looks better than it is: judge it by another text";
+        Err(EngineError::Ids(message.into()))
     }
 
     /// What a file says of it; nothing if that is no mark of ours, as the key is free.
@@ -67,7 +84,7 @@ impl Marks {
     pub fn told(&self, ids: &[u32]) -> Option<Finding> {
         let found = self.found(ids);
         let message = format!(
-            "the weights were fitted to this very text: it has {found} of the {} that were marked, and on it \
+            "the weights were fitted to passages of this text: it has {found} of the {} that were marked, and on it \
              the model looks better than it is; judge it on another text",
             counted(self.marks.len(), "stretch", "stretches")
         );
@@ -107,6 +124,10 @@ fn shortened(hash: u64) -> u64 {
     hash >> (u64::BITS - BITS)
 }
 
+fn hash(ids: &[u32]) -> u64 {
+    shortened(ids.iter().fold(0, extended))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,8 +141,13 @@ mod tests {
     fn windows_are_found_wherever_they_begin_and_in_no_other_text() {
         let read = text(4000, 3);
         let windows: Vec<Vec<u32>> = read.chunks_exact(200).map(<[u32]>::to_vec).collect();
-        let marks = Marks::of(&windows).unwrap();
+        let marks = Marks::of(&windows, &read).unwrap();
         assert_eq!((marks.tokens, marks.marks.len()), (64, 20));
+        let refused = marks.check_other(&read).unwrap_err().to_string();
+        assert!(refused.contains("judge it by another text"), "{refused}");
+        for other in [&read[1..], &read[..3999], &text(4000, 5), &[]] {
+            marks.check_other(other).unwrap();
+        }
         assert_eq!(marks.found(&read), 20);
         assert_eq!(marks.found(&read[1..]), 19);
         assert_eq!(marks.found(&read[3800..3864]), 1, "just one");
@@ -135,13 +161,17 @@ mod tests {
 
     #[test]
     fn a_file_says_them_in_a_few_bytes_that_every_reader_of_json_reads() {
-        let windows: Vec<Vec<u32>> = text(16000, 3).chunks_exact(16).map(<[u32]>::to_vec).collect();
-        let marks = Marks::of(&windows).unwrap();
+        let text = text(16000, 3);
+        let windows: Vec<Vec<u32>> = text.chunks_exact(16).map(<[u32]>::to_vec).collect();
+        let marks = Marks::of(&windows, &text).unwrap();
         assert!(marks.tokens == 16 && marks.marks.len() <= MOST, "{marks:?}");
-        assert!(marks.marks.iter().all(|mark| *mark < 1 << 53));
+        assert!(marks.marks.iter().chain(&marks.text).all(|mark| *mark < 1 << 53));
         let mut metadata = BTreeMap::new();
         marks.write(&mut metadata);
         assert_eq!(Marks::read(&metadata), Some(marks));
+        // Files of before do not know the whole text, which refuses nothing.
+        metadata.insert(KEY.into(), r#"{"tokens":16,"marks":[1,2]}"#.into());
+        Marks::read(&metadata).unwrap().check_other(&text).unwrap();
         for other in ["{}", "", r#"{"tokens":-1,"marks":[]}"#, r#"{"tokens":1,"marks":[1]}"#, r#""wikitext""#]
         {
             let metadata = BTreeMap::from([(KEY.to_string(), other.to_string())]);
@@ -151,7 +181,7 @@ mod tests {
 
     #[test]
     fn stretches_that_stand_in_many_texts_are_no_marks() {
-        assert_eq!(Marks::of(&[vec![1; 15]]), None);
-        assert_eq!(Marks::of(&[]), None);
+        assert_eq!(Marks::of(&[vec![1; 15]], &[1; 15]), None);
+        assert_eq!(Marks::of(&[], &[]), None);
     }
 }

@@ -163,6 +163,7 @@ impl<A: Runner, B: Runner> Compare<A, B> {
                 info_a.vocab_size, info_b.vocab_size
             )));
         }
+        [info_a, info_b].iter().try_for_each(|info| info.check_other(ids))?;
         let most = |info: &Info| info.max_tokens.unwrap_or(usize::MAX);
         let smaller = if most(info_a) <= most(info_b) { info_a } else { info_b };
         let offset = options.offset.unwrap_or(info_a.offset);

@@ -69,6 +69,7 @@ impl<R: Runner> Evaluate<R> {
             Offset::Given(offset) => vec![offset],
             Offset::Detect => (0..=MAX_OFFSET).collect(),
         };
+        model.info().check_other(ids)?;
         let largest = offsets.iter().copied().max().unwrap_or(1);
         let windows = Windows::new(ids, options.window, options.limit, largest, model.info())?;
         Ok(Self {

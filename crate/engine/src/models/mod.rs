@@ -56,6 +56,13 @@ pub struct Info {
     pub calibration: Option<Marks>,
 }
 
+impl Info {
+    /// Refuses the very text that the weights were fitted to, to judge by.
+    pub(crate) fn check_other(&self, ids: &[u32]) -> Result<(), EngineError> {
+        self.calibration.as_ref().map_or(Ok(()), |marks| marks.check_other(ids))
+    }
+}
+
 /// A model in memory, whichever backend holds it: what evaluating, comparing and generating ask.
 pub trait Loaded {
     /// Runs it.

@@ -212,7 +212,7 @@ impl Job for Basing {
         let d = turn.from;
         let numbers = basis.iter().map(|x| *x as f32).collect();
         let (mut derived, changes, table) = derive(index, spec, source.len(), Rc::new(turn), numbers)?;
-        if let Some(marks) = Marks::of(&self.windows) {
+        if let Some(marks) = Marks::of(&self.windows, &self.ids) {
             marks.write(&mut derived.index.metadata);
         }
         let mut findings: Vec<Finding> = decoded(index, spec, &changes).into_iter().collect();

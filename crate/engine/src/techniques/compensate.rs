@@ -51,6 +51,8 @@ pub(crate) struct Compensate {
     table: Option<Vec<f32>>,
     /// How much single rows matter, once the head was measured.
     rows: Option<RowUse>,
+    /// What the text can be known by.
+    marks: Option<Marks>,
     /// How each tensor was rounded that is done with.
     outcomes: Vec<Outcome>,
     /// What there is to know of the tensor at work.
@@ -139,9 +141,11 @@ impl Compensate {
             covariance_of,
             ..StatisticsOptions::default()
         };
+        let statistics = Statistics::new(model, ids, &order, &how)?;
         Ok(Self {
             model: model.clone(),
-            statistics: Statistics::new(model, ids, &order, &how)?,
+            marks: Marks::of(statistics.windows(), ids),
+            statistics,
             options,
             tensors: wanted,
             measured: Vec::new(),
@@ -342,8 +346,8 @@ impl Compensate {
     }
 
     /// What the text that is read can be known by, if by anything.
-    pub fn marks(&self) -> Option<Marks> {
-        Marks::of(self.statistics.windows())
+    pub fn marks(&self) -> Option<&Marks> {
+        self.marks.as_ref()
     }
 
     /// What is to be said in the end.

@@ -116,7 +116,7 @@ impl Compress {
         let mut metadata = metadata(recipe, &spec.fields, no_head)?;
         // What was fitted to a text before stays so.
         let marks = match &compensate {
-            Some(compensate) => compensate.marks(),
+            Some(compensate) => compensate.marks().cloned(),
             None => Marks::read(&index.metadata),
         };
         marks.iter().for_each(|marks| marks.write(&mut metadata));

@@ -274,7 +274,7 @@ impl Pruning {
     fn marks(&self) -> Option<Marks> {
         let TextReader { ids, model, .. } = self.reader.as_ref()?;
         let read = windows(ids, &self.sample(), &model.as_ref()?.info).ok()?;
-        Marks::of(&read)
+        Marks::of(&read, ids)
     }
 
     /// How much of the text is read.

@@ -329,7 +329,7 @@ impl Job for Slicing {
             findings.push(self.summary(narrow));
             done.push(told(&program, &of.spec, &of.index, place, Vec::new(), Some(narrow.lost)));
         }
-        let marks = Marks::of(&self.windows);
+        let marks = Marks::of(&self.windows, &self.ids);
         if let (Some(marks), Some(index)) = (marks, Rc::get_mut(&mut left.index)) {
             marks.write(&mut index.metadata);
         }
