@@ -239,6 +239,10 @@ impl Pruning {
         let fitted = step_size::fit(&all, seen, place.after).map_err(failed)?;
         let (fitted, lost) = fitted.ok_or_else(|| unfitted(matrix))?;
         place.keep(&(0..place.after).collect::<Vec<_>>(), &mut self.kept);
+        let message =
+            "an approximation: step sizes were the mean of more rows, to which those that stay are fitted";
+        let finding = Finding::info("fitted", message).about(self.name(place));
+        tell_once(&mut self.findings, finding);
         self.fitted.insert(matrix.key.clone(), Rc::new(fitted.w));
         self.fitted.insert(bias.clone(), Rc::new(fitted.bias));
         self.tell(place, &(0..place.size).collect::<Vec<_>>(), Some(lost));
