@@ -79,7 +79,7 @@ export function advice(it: Advice): string {
   const others = it.techniques.flatMap((technique) => [
     `also: ${technique.technique}`,
     `    ${technique.why}`,
-    ...(technique.command === undefined ? [] : [`    ${technique.command}`]),
+    `    ${technique.command}`,
     by(technique),
   ]);
   const rules = [...it.recommended, ...it.avoid, ...it.techniques].flatMap((piece) => piece.rules);

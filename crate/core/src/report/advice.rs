@@ -90,10 +90,8 @@ pub struct TechniqueAdvice {
     pub technique: String,
     /// What it does, and what is known of it.
     pub why: String,
-    /// The command that does it; absent where this version cannot.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[cfg_attr(feature = "types", ts(optional))]
-    pub command: Option<String>,
+    /// The command that does it.
+    pub command: String,
     /// Where it comes from, and the rules that recommend it.
     pub rules: Vec<RuleReport>,
 }

@@ -140,7 +140,6 @@ pub fn advise(index: &Index, spec: &ModelSpec, options: &AdviseOptions) -> Resul
         let by: Vec<_> = judged.iter().flat_map(Judged::recommended_by).collect();
         match judged.as_ref().and_then(Judged::avoided_by) {
             Some(rule) => avoid.push(against(beyond.name, rule)),
-            None if judged.is_some() && by.is_empty() && beyond.source.is_none() => {}
             None => techniques.extend(beyond.advice(asked.family, spec, &by)),
         }
         findings.extend(judged.and_then(|judged| judged.gave_way()));

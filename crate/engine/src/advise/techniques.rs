@@ -1,4 +1,4 @@
-//! What can be done beyond a recipe by itself: the command where this version has one, and what is known of it.
+//! What can be done beyond a recipe by itself: the command that does it, and what is known of it.
 
 use statepress_core::recipe::PruneKind;
 use statepress_core::report::TechniqueAdvice;
@@ -18,53 +18,53 @@ pub struct Beyond {
     /// Whether the model has to run for it.
     runs: bool,
     why: &'static str,
-    /// The command that does it; none where this version cannot.
-    command: Option<&'static str>,
+    /// The command that does it. `KIND` is what the model has that can be removed.
+    command: &'static str,
     /// The rule that says where it is from.
-    pub source: Option<&'static str>,
+    pub source: &'static str,
 }
 
-/// All of it: a technique that this version learns is a command here.
+/// All of it.
 pub const BEYOND: &[Beyond] = &[
     Beyond {
         name: "calibration",
         technique: None,
         runs: true,
         why: "makes up for errors of rounding while the model reads a text, at the same size",
-        command: Some("statepress compress FILE -o OUT --recipe nf4 --calibrate TEXT"),
-        source: Some("gptq"),
+        command: "statepress compress FILE -o OUT --recipe nf4 --calibrate TEXT",
+        source: "gptq",
     },
     Beyond {
         name: "search",
         technique: None,
         runs: true,
         why: "measures what rounding each tensor alone costs and spends the bits where they matter, for a size or for a loss",
-        command: Some("statepress search FILE -o OUT --max-loss PERCENT --calibrate TEXT"),
-        source: Some("sensitivity"),
+        command: "statepress search FILE -o OUT --max-loss PERCENT --calibrate TEXT",
+        source: "sensitivity",
     },
     Beyond {
         name: "entropy coding",
         technique: None,
         runs: false,
         why: "stores the same codes in fewer bytes and loses nothing more: 8 % off NF4 and INT8, 12 % off INT4 (itera-tiny); a search with --coded saves far more",
-        command: Some("statepress compress FILE -o OUT --recipe RECIPE --coded"),
-        source: Some("entropy-coding"),
+        command: "statepress compress FILE -o OUT --recipe RECIPE --coded",
+        source: "entropy-coding",
     },
     Beyond {
         name: "pruning",
         technique: Some(Technique::Pruning),
         runs: true,
         why: "leaves out what matters least of channels, heads or widths, and fits the rest to do without",
-        command: Some("statepress compress FILE -o OUT --recipe RECIPE --prune KIND=0.75 --calibrate TEXT"),
-        source: Some("pruning-costs"),
+        command: "statepress compress FILE -o OUT --recipe RECIPE --prune KIND=0.75 --calibrate TEXT",
+        source: "pruning-costs",
     },
     Beyond {
         name: "distillation",
         technique: Some(Technique::Distillation),
         runs: true,
-        why: "a smaller model learns from this one; the findings document of Itera-Lite has 3.8x at unchanged perplexity, on a templated text",
-        command: None,
-        source: None,
+        why: "a smaller model is made of what matters most in this one, and learns to predict as it does: training that may take an hour",
+        command: "statepress distill FILE -o OUT --student KIND=0.5 --text TEXT",
+        source: "extreme",
     },
 ];
 
@@ -80,7 +80,7 @@ impl Beyond {
             return None;
         }
         let mut why = self.why.to_string();
-        if let (Some("gptq"), Some(measured)) = (self.source, measured) {
+        if let ("gptq", Some(measured)) = (self.source, measured) {
             for recipe in ["nf4", "int4"] {
                 if let (Some(plain), Some(better)) =
                     (measured.loss(recipe, false), measured.loss(recipe, true))
@@ -93,21 +93,17 @@ impl Beyond {
                 }
             }
         }
-        if self.command.is_none() {
-            why += "; this version cannot do it yet";
-        }
-        let rules =
-            self.source.and_then(rule).into_iter().chain(by.iter().copied()).map(Rule::report).collect();
+        let rules = rule(self.source).into_iter().chain(by.iter().copied()).map(Rule::report).collect();
         // Of what families have, what pruning costs least is tried first.
         let kind = match self.technique {
-            Some(Technique::Pruning) => {
+            Some(Technique::Pruning | Technique::Distillation) => {
                 let there = spec.program.as_deref().map(prunable).unwrap_or_default();
                 let first = [PruneKind::Width, PruneKind::Inner, PruneKind::Head, PruneKind::AttentionHead];
                 first.into_iter().find(|kind| there.contains(kind))?.name()
             }
             _ => "",
         };
-        let command = self.command.map(|command| command.replace("KIND", kind));
+        let command = self.command.replace("KIND", kind);
         Some(TechniqueAdvice { technique: self.name.into(), why, command, rules })
     }
 }

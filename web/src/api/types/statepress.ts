@@ -1493,9 +1493,9 @@ technique: string,
  */
 why: string,
 /**
- * The command that does it; absent where this version cannot.
+ * The command that does it.
  */
-command?: string,
+command: string,
 /**
  * Where it comes from, and the rules that recommend it.
  */
