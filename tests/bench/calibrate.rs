@@ -21,7 +21,9 @@ use statepress_core::{Grid, Role, tables};
 use statepress_engine::calibrate::{
     Measured, Probe, Sample, Statistics, StatisticsOptions, head_rows, lookup_substitute,
 };
-use statepress_kernels::gptq::{Fit, Groups, Integers, Options, Prepared, Quantizer, Table, fitted};
+use statepress_kernels::codecs::Clip;
+use statepress_kernels::codecs::levels::{Integers, Quantizer, Table};
+use statepress_kernels::gptq::{Groups, Options, Prepared, fitted};
 use statepress_tests::edit::Edit;
 use statepress_tests::files::open_folder;
 
@@ -30,7 +32,7 @@ const BLOCK: usize = 64;
 /// How matrices are rounded.
 #[derive(Clone, Copy, Debug)]
 enum Method {
-    Scales(Fit),
+    Scales(Clip),
     Compensated(usize),
 }
 
@@ -91,7 +93,7 @@ impl Bench {
             let groups = Groups { rows, cols, group, transposed };
             total += if eight { values.len() } else { values.len().div_ceil(2) } + 2 * groups.count();
             let values = if eight {
-                plain(&values, &Integers::new(Grid::Int8, ScaleType::Fp16), &groups, Fit::Absmax, &[])
+                plain(&values, &Integers::new(Grid::Int8, ScaleType::Fp16), &groups, Clip::Absmax, &[])
             } else {
                 self.matrix(id, &values, &grid, &groups, method)
             };
@@ -109,7 +111,7 @@ impl Bench {
                 let groups = Groups { rows: k, cols: channels, group: channels, transposed: false };
                 let taps: Vec<f32> = (0..k).flat_map(|j| values.iter().skip(j).step_by(k).copied()).collect();
                 let taps =
-                    plain(&taps, &Integers::new(Grid::Int8, ScaleType::Fp16), &groups, Fit::Absmax, &[]);
+                    plain(&taps, &Integers::new(Grid::Int8, ScaleType::Fp16), &groups, Clip::Absmax, &[]);
                 for (at, value) in values.iter_mut().enumerate() {
                     *value = taps[at % k * channels + at / k];
                 }
@@ -150,14 +152,14 @@ impl Bench {
                 }
                 rounded.values(grid, groups.group)
             }
-            (Method::Scales(fit), None) if fit != Fit::Weighted => plain(values, grid, groups, fit, &[]),
-            (_, None) => plain(values, grid, groups, Fit::Absmax, &[]),
+            (Method::Scales(clip), None) if clip != Clip::Weighted => plain(values, grid, groups, clip, &[]),
+            (_, None) => plain(values, grid, groups, Clip::Absmax, &[]),
         }
     }
 }
 
 /// Rounds every weight by itself.
-fn plain(values: &[f32], grid: &impl Quantizer, groups: &Groups, fit: Fit, h: &[f32]) -> Vec<f32> {
+fn plain(values: &[f32], grid: &impl Quantizer, groups: &Groups, fit: Clip, h: &[f32]) -> Vec<f32> {
     let scales = fitted(values, grid, groups, h, fit);
     let round = |(at, value): (usize, &f32)| {
         let scale = scales[at / groups.group];
@@ -227,9 +229,9 @@ fn main() {
         let seconds = started.elapsed().as_secs_f64();
         compare(bench, &format!("{name} ({seconds:.1} s)"), &checkpoint, bytes, limit);
     };
-    go(&bench, "absmax", Method::Scales(Fit::Absmax));
-    go(&bench, "mse", Method::Scales(Fit::Mse));
-    go(&bench, "weighted", Method::Scales(Fit::Weighted));
+    go(&bench, "absmax", Method::Scales(Clip::Absmax));
+    go(&bench, "mse", Method::Scales(Clip::Mse));
+    go(&bench, "weighted", Method::Scales(Clip::Weighted));
     go(&bench, "gptq E[hh^T]", Method::Compensated(0));
     go(&bench, "gptq+ E[hh^T]", Method::Compensated(2));
     bench.lookups.insert(program.table, head.h.clone());

@@ -9,8 +9,10 @@ use statepress_core::encoding::ScaleType;
 use statepress_core::{Grid, tables};
 use statepress_engine::calibrate::passes::{Group, groups, plan, products};
 use statepress_engine::calibrate::{Sample, Statistics, StatisticsOptions, entered};
+use statepress_kernels::codecs::Clip;
+use statepress_kernels::codecs::levels::{Integers, Quantizer, Table};
 use statepress_kernels::eigen;
-use statepress_kernels::gptq::{Fit, Groups, Integers, Options, Prepared, Quantizer, Table, fitted};
+use statepress_kernels::gptq::{Groups, Options, Prepared, fitted};
 use statepress_kernels::linear::outer;
 use statepress_tests::families::samples;
 use statepress_tests::files::{fixture, open_folder};
@@ -137,7 +139,7 @@ fn whoever_shares_a_scale_compensation_helps() {
             assert!(found.findings.is_empty() && found.scales.len() == groups.count());
             plainly
         });
-        let scales = fitted(&w, &grid, &groups, &h, Fit::Weighted);
+        let scales = fitted(&w, &grid, &groups, &h, Clip::Weighted);
         let rounded: Vec<f32> = w
             .iter()
             .enumerate()

@@ -76,6 +76,52 @@ fn divergence_falls_at_the_same_size() {
     }
 }
 
+/// Nothing is made up for then, though a text is read.
+#[test]
+fn scales_clip_by_what_enters_where_the_recipe_asks_for_that_alone() {
+    let base = open(&demo().join("model.safetensors"), &[]);
+    let ids = Golden::open(&fixture("trained/itera-tiny.safetensors")).ids("input_ids");
+    let (read, judged) = ids.split_at(ids.len() / 2);
+    let rules = [("role:norm", "fp16"), ("*in_proj*", "int8"), ("*", "int3")];
+    let by = |clip: &str| recipe(&rules, &format!(r#","groups":{{"clip":"{clip}"}}"#));
+    let (before, rounded) = plain(&base, &by("minmax"));
+    let (after, clipped) = calibrated(&base, &by("activation"), read).unwrap();
+    assert_eq!(before.plan.bytes, after.plan.bytes);
+    let (worse, better) =
+        (divergence(&base, rounded.clone(), judged), divergence(&base, clipped.clone(), judged));
+    assert!(better < 0.8 * worse, "{better} by activations, {worse} without");
+    let told = |code: &str| after.plan.findings.iter().find(|finding| finding.code == code);
+    assert!(told("clipped-by-text").is_some() && told("compensated").is_none());
+    assert!(told("clipped").unwrap().message.contains("the limit of the least error of activations"));
+    assert!(told("not-by-text").unwrap().message.contains("with scales of the least squared error"));
+    let step = |report: &report::CompressReport| match report.plan.recipe.steps[..] {
+        [statepress::recipe::Step::Quantize(ref quantize)] => quantize.clone(),
+        _ => panic!("one step"),
+    };
+    assert_eq!(step(&after).error_compensation, ErrorCompensation::None, "the report says how");
+    // What does not clip so is as it was.
+    let numbers =
+        |bytes: Vec<u8>, name: &str| reopen(bytes).tensor(name, &Default::default()).unwrap().statistics;
+    let untouched = "layers.1.ssm.in_proj.weight";
+    assert_eq!(numbers(rounded, untouched), numbers(clipped, untouched));
+    let needs = base.plan(&by("activation")).unwrap().findings;
+    assert!(needs.iter().any(|finding| finding.code == "needs-calibration"), "{needs:?}");
+    let error = base.compress_to_memory(&by("activation")).map(drop).unwrap_err().to_string();
+    assert!(error.contains("calibration is not given; allowed: a text"), "{error}");
+    // Scales by activations are what errors are made up for with anyway, unless a recipe says otherwise.
+    let both = |clip: &str| {
+        let options = format!(
+            r#","groups":{{"clip":"{clip}"}},"errorCompensation":"gptq","gptq":{{"windows":1,"window":64}}"#
+        );
+        numbers(
+            calibrated(&base, &recipe(&rules, &options), &read[..64]).unwrap().1,
+            "layers.1.ssm.out_proj.weight",
+        )
+    };
+    assert_eq!(both("activation"), both("minmax"));
+    assert_ne!(both("mse"), both("minmax"));
+}
+
 #[test]
 fn whoever_judges_by_the_text_that_was_read_is_told() {
     let base = open(&fixture("fixtures/il_moe.safetensors"), &[]);

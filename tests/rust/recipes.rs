@@ -422,4 +422,47 @@ fn a_percentile_is_asked_of_int8_alone() {
         });
         assert!(bytes[0] == bytes[1], "{grid}");
     }
+    for codec in ["int4", "nf4", "groups"] {
+        let json = format!(
+            r#"{{"version":1,"name":"t","steps":[{{"quantize":{{"rules":[],"otherwise":"nf4","{codec}":{{"clip":"percentile"}}}}}}]}}"#
+        );
+        let error = Recipe::from_json(&json).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("{codec}.clip is percentile; allowed: minmax, mse, activation")),
+            "{error}"
+        );
+    }
+}
+
+/// A search of scales is asked of each codec by itself, and loses less of every tensor at the same size.
+#[test]
+fn scales_of_every_codec_clip_where_the_squared_error_is_least() {
+    let checkpoint = open(&demo().join("model.safetensors"), &[]);
+    for (codec, grid) in
+        [("int8", "int8"), ("int4", "int4"), ("nf4", "nf4"), ("groups", "int3"), ("groups", "lm2")]
+    {
+        let compress = |options: &str| {
+            let (job, sink) = checkpoint.compress_to_memory(&recipe(&[("*", grid)], options)).unwrap();
+            (run(job, |_| {}).unwrap(), sink.take())
+        };
+        let (plain, searched) = (compress("").0, compress(&format!(r#","{codec}":{{"clip":"mse"}}"#)).0);
+        assert_eq!(plain.plan.bytes, searched.plan.bytes, "{grid}");
+        let errors = |report: &report::CompressReport| -> Vec<f64> {
+            report.plan.tensors.iter().filter_map(|it| it.error?.mse).collect()
+        };
+        let (before, after) = (errors(&plain), errors(&searched));
+        assert!(before.len() > 40 && before.iter().zip(&after).all(|(a, b)| *b <= a * 1.001), "{grid}");
+        let total = |errors: &[f64]| errors.iter().sum::<f64>();
+        // Scales of 8 bits have hardly anything to gain.
+        let gains = if grid == "int8" { 1.0 } else { 0.97 };
+        assert!(total(&after) < gains * total(&before), "{grid}: {} of {}", total(&after), total(&before));
+        let told: Vec<_> = searched.plan.findings.iter().filter(|it| it.code == "clipped").collect();
+        assert!(
+            told.len() == 1 && told[0].message.contains("the limit of the least squared error"),
+            "{told:?}"
+        );
+        let other = if codec == "nf4" { "int4" } else { "nf4" };
+        let untouched = compress(&format!(r#","{other}":{{"clip":"mse"}}"#)).0;
+        assert_eq!(errors(&untouched), before, "{grid}: what {other} does is no matter of it");
+    }
 }

@@ -118,6 +118,8 @@ fn recipes_of_every_kind_are_followed_by_several_as_by_one() {
     let rows = r#"{"match":"role:table","precision":"lm3","rows":[{"count":3,"precision":"fp16"}]},{"match":"*","precision":"nf4"}"#;
     let clipped =
         rules(r#"{"match":"*","precision":"int8"}"#, r#","int8":{"granularity":"row","percentile":99.5}"#);
+    let by_activations = r#"{"version":1,"name":"t","steps":[{"quantize":{"rules":[{"match":"*in_proj*","precision":"nf4"}],
+        "otherwise":"int8","nf4":{"clip":"activation"},"gptq":{"windows":2,"window":64}}}]}"#;
     let cases = [
         ("coded", &base, stepped.clone(), 500),
         ("in a basis", &base, based, 500),
@@ -126,6 +128,7 @@ fn recipes_of_every_kind_are_followed_by_several_as_by_one() {
         ("rows of a table alone", &untied, rules(rows, ""), 50),
         ("coded, untied", &untied, stepped, 50),
         ("clipped", &untied, clipped, 50),
+        ("clipped by activations", &untied, by_activations.into(), 50),
     ];
     for (what, checkpoint, recipe, vocab) in cases {
         check(what, checkpoint, &Recipe::from_json(&recipe).unwrap(), &ids(vocab, 300), &[1, 3]);

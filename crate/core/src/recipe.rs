@@ -261,11 +261,14 @@ impl Recipe {
         self.steps.iter().any(Step::needs_calibration)
     }
 
-    /// The same with errors of rounding made up for, as usual where it does not say how.
+    /// The same with errors of rounding made up for, as usual where it does not say how; but where it says itself that a text
+    /// is for scales alone, it is.
     pub fn compensated(mut self) -> Self {
         for step in &mut self.steps {
             if let Step::Quantize(quantize) = step {
-                quantize.error_compensation = ErrorCompensation::Gptq;
+                if !quantize.needs_calibration() {
+                    quantize.error_compensation = ErrorCompensation::Gptq;
+                }
                 quantize.gptq.get_or_insert_default();
             }
         }
@@ -290,7 +293,7 @@ impl Step {
             Self::Prune(prune) => prune.needs_calibration(),
             Self::Center(_) => false,
             Self::Basis(_) => true,
-            Self::Quantize(quantize) => quantize.compensation().is_some(),
+            Self::Quantize(quantize) => quantize.needs_calibration(),
         }
     }
 }
@@ -320,6 +323,19 @@ impl Quantize {
             ErrorCompensation::None => None,
             ErrorCompensation::Gptq => Some(self.gptq.unwrap_or_default()),
         }
+    }
+
+    /// Whether it has to be known of any tensor what enters it: errors are made up for, or scales clip by it.
+    pub fn needs_calibration(&self) -> bool {
+        self.compensation().is_some() || Grid::ALL.iter().any(|&grid| self.clips_by_activation(grid))
+    }
+
+    /// Whether a rule asks for codes of a grid whose scales clip by what enters a tensor.
+    fn clips_by_activation(&self, grid: Grid) -> bool {
+        let asked = |precision| precision == Precision::Codes(grid);
+        let rows = |rule: &Rule| rule.rows.iter().any(|row| asked(row.precision));
+        let any = asked(self.otherwise) || self.rules.iter().any(|rule| asked(rule.precision) || rows(rule));
+        any && self.codecs().clip(grid) == ClipBy::Activation
     }
 
     /// How its precisions are done.

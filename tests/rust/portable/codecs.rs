@@ -1,7 +1,7 @@
 //! Codecs bit for bit against PyTorch and bitsandbytes. The same body runs natively, in wasm
 //! without SIMD and in wasm with it.
 
-use statepress_core::encoding::{Granularity, ScaleType};
+use statepress_core::encoding::{Coding, Granularity, Group, ScaleType};
 
 use std::collections::BTreeMap;
 
@@ -363,4 +363,64 @@ fn the_bytes_are_the_same_in_every_build() {
         }
     }
     assert_eq!(hash, 0x9db0_2f89_4eb9_e359, "{hash:#x}");
+}
+
+/// A search loses no more than the largest magnitude does, in any group; and groups clip where somebody else says.
+#[test]
+fn a_searched_limit_has_the_least_error() {
+    let values: Vec<f32> = (0..6144).map(|i| ((i * 37 + i * i % 101) % 211) as f32 / 105.0 - 1.0).collect();
+    // A heavy tail, as weights have.
+    let values: Vec<f32> = values.iter().map(|x| x.powi(5) + 0.05 * x).collect();
+    let shape = [64, 96];
+    for &grid in Grid::ALL {
+        for scale in [ScaleType::Fp32, ScaleType::Fp16, ScaleType::Log8] {
+            let coding = Coding { grid, group: Group::Values(32), scale };
+            if Encoding::Codes(coding).refusal(&shape).is_some() {
+                continue;
+            }
+            let lost = |tensor: &Tensor| -> Vec<f32> {
+                let off: Vec<f32> = codecs::decode(tensor).iter().zip(&values).map(|(a, b)| a - b).collect();
+                off.chunks(32).map(|off| off.iter().map(|x| x * x).sum()).collect()
+            };
+            let encode = |clip| codecs::encode(&values, &shape, Encoding::Codes(coding), clip).unwrap();
+            let (whole, searched) = (encode(Clip::Absmax), encode(Clip::Mse));
+            let (before, after) = (lost(&whole.tensor), lost(&searched.tensor));
+            let pairs = || before.iter().zip(&after);
+            let worse = pairs().position(|(before, after)| *after > before * 1.0001 + 1e-12);
+            assert_eq!(worse, None, "{coding:?}: {:?}", worse.map(|at| (before[at], after[at])));
+            let better = pairs().filter(|(before, after)| **after < 0.95 * **before).count();
+            assert!(better > 20 || grid.bits() > 5, "{grid:?}: {better} of 192 groups are better");
+            assert!(searched.clipped > 0 || grid.bits() > 5, "{grid:?}");
+            // Nothing is known of what meets the numbers.
+            assert_eq!(encode(Clip::Weighted), searched);
+            let largest = |values: &[f32]| values.iter().fold(0f32, |most, x| most.max(x.abs()));
+            let mut scales: Vec<f32> =
+                values.chunks(32).map(|values| largest(values) / grid.most()).collect();
+            let given = |scales: &[f32]| codecs::encode_scaled(&values, &shape, coding, scales.to_vec());
+            assert_eq!(given(&scales).unwrap().tensor, whole.tensor);
+            scales[5] /= 2.0;
+            let beyond = values[160..192].iter().filter(|x| x.abs() > scales[5] * grid.most()).count();
+            assert!(beyond > 0 && given(&scales).unwrap().clipped >= beyond as u64);
+            let error = given(&scales[1..]).unwrap_err();
+            assert!(error.to_string().contains("scales"), "{error}");
+        }
+    }
+}
+
+/// Zeros have no scale that others would have to share 8 bits with.
+#[test]
+fn a_group_of_zeros_is_zeros_however_its_scale_is_found() {
+    let mut values: Vec<f32> = (0..256).map(|i| (i as f32 - 128.0) * 1e-3).collect();
+    values[64..128].fill(0.0);
+    for encoding in [
+        Encoding::nf4(64, ScaleType::Double),
+        Encoding::grouped(Grid::Int3, 64, ScaleType::Log8),
+        Encoding::int4(64, ScaleType::Fp16),
+    ] {
+        let tensor = codecs::encode(&values, &[4, 64], encoding, Clip::Mse).unwrap().tensor;
+        let read = codecs::decode(&tensor);
+        assert!(read[64..128].iter().all(|&x| x == 0.0), "{encoding:?}");
+        let off = read.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 0.05, "{encoding:?}: {off}");
+    }
 }

@@ -47,7 +47,25 @@ impl Codecs {
                 return Err(RecipeError::option(option, scale.name(), &allowed.join(", ")));
             }
         }
+        for (option, clip) in [("int4.clip", int4.clip), ("nf4.clip", nf4.clip), ("groups.clip", groups.clip)]
+        {
+            if clip == ClipBy::Percentile {
+                let allowed =
+                    "minmax, mse, activation; percentiles are int8's, whose scales are of many numbers";
+                return Err(RecipeError::option(option, "percentile", allowed));
+            }
+        }
         Ok(())
+    }
+
+    /// Where the scales of a grid clip.
+    pub fn clip(&self, grid: Grid) -> ClipBy {
+        match grid {
+            Grid::Int8 => self.int8.clip,
+            Grid::Int4 => self.int4.clip,
+            Grid::Nf4 => self.nf4.clip,
+            Grid::Int6 | Grid::Int5 | Grid::Int3 | Grid::Int2 | Grid::Lm3 | Grid::Lm2 => self.groups.clip,
+        }
     }
 
     /// The encoding that a precision stands for under these options.
@@ -69,30 +87,41 @@ impl Codecs {
         }
     }
 }
-/// INT8: `scale = c / 127` with `c` the largest or a high percentile of the magnitudes.
+
+/// INT8: `scale = c / 127` with `c` where magnitudes are clipped, as a rule the largest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Int8Options {
     /// What one scale covers.
     pub granularity: Granularity,
-    /// How the clipping point is found.
+    /// Where a scale clips.
     #[serde(alias = "calibration")]
     pub clip: ClipBy,
     /// With `percentile`: which one, above 0 and at most 100.
     pub percentile: f64,
 }
 
-/// How the INT8 clipping point is found.
+/// Where the numbers that share a scale are clipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum ClipBy {
-    /// The largest magnitude.
+    /// At the largest magnitude: nowhere. With errors made up for, at the least error of what the numbers are multiplied with.
     #[default]
     Minmax,
-    /// A percentile of the magnitudes; larger ones are clipped.
+    /// At a percentile of the magnitudes.
     Percentile,
+    /// Where their squared error is least.
+    Mse,
+    /// Where the squared error is least of what they are multiplied with while the model reads a calibration text.
+    Activation,
+}
+
+impl ClipBy {
+    fn is_minmax(&self) -> bool {
+        *self == Self::Minmax
+    }
 }
 
 impl Default for Int8Options {
@@ -110,6 +139,10 @@ pub struct Int4Options {
     pub group: usize,
     /// The type of the scales.
     pub scale: ScaleType,
+    /// Where a scale clips: anything but `percentile`. `minmax` when left out.
+    #[serde(skip_serializing_if = "ClipBy::is_minmax")]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<ClipBy>"))]
+    pub clip: ClipBy,
 }
 
 impl Int4Options {
@@ -121,7 +154,7 @@ impl Int4Options {
 
 impl Default for Int4Options {
     fn default() -> Self {
-        Self { group: 32, scale: ScaleType::Fp16 }
+        Self { group: 32, scale: ScaleType::Fp16, clip: ClipBy::Minmax }
     }
 }
 
@@ -134,6 +167,10 @@ pub struct GroupOptions {
     pub group: usize,
     /// The type of the scales: `log8`, `fp16` or `fp32`.
     pub scale: ScaleType,
+    /// Where a scale clips: anything but `percentile`. `minmax` when left out.
+    #[serde(skip_serializing_if = "ClipBy::is_minmax")]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<ClipBy>"))]
+    pub clip: ClipBy,
 }
 
 impl GroupOptions {
@@ -145,7 +182,7 @@ impl GroupOptions {
 
 impl Default for GroupOptions {
     fn default() -> Self {
-        Self { group: 64, scale: ScaleType::Fp16 }
+        Self { group: 64, scale: ScaleType::Fp16, clip: ClipBy::Minmax }
     }
 }
 
@@ -160,6 +197,10 @@ pub struct Nf4Options {
     pub double_quant: bool,
     /// The type of the absmax values when they are not.
     pub absmax: ScaleType,
+    /// Where a scale clips: anything but `percentile`. `minmax` when left out.
+    #[serde(skip_serializing_if = "ClipBy::is_minmax")]
+    #[cfg_attr(feature = "types", ts(optional, as = "Option<ClipBy>"))]
+    pub clip: ClipBy,
 }
 
 impl Nf4Options {
@@ -171,6 +212,6 @@ impl Nf4Options {
 
 impl Default for Nf4Options {
     fn default() -> Self {
-        Self { block: 64, double_quant: true, absmax: ScaleType::Fp32 }
+        Self { block: 64, double_quant: true, absmax: ScaleType::Fp32, clip: ClipBy::Minmax }
     }
 }

@@ -1,9 +1,9 @@
 //! One tensor into one encoding.
 
-use statepress_core::recipe::{ClipBy, Int8Options};
+use statepress_core::recipe::{ClipBy, Codecs};
 use statepress_core::report::RoundingError;
 use statepress_core::words::{counted, plural};
-use statepress_core::{Coding, Encoding, Entry, Finding, Grid, Tensor, shape};
+use statepress_core::{Coding, Encoding, Entry, Finding, Tensor, shape};
 use statepress_formats::Survey;
 use statepress_kernels::KernelError;
 use statepress_kernels::codecs::{self, Clip};
@@ -49,7 +49,7 @@ pub(crate) fn rounded(
     clip: Clip,
     found: &Survey,
 ) -> Result<Compensated, EngineError> {
-    let coded = codecs::encode(values, shape, encoding, clip_of(encoding, clip));
+    let coded = codecs::encode(values, shape, encoding, clip);
     let codecs::Encoded { tensor, clipped } = coded.map_err(|error| match error {
         KernelError::NotFinite { .. } => not_finite(entry, encoding, found),
         error => EngineError::Codec { tensor: entry.name.clone(), error },
@@ -99,38 +99,57 @@ fn not_finite(entry: &Entry, encoding: Encoding, found: &Survey) -> EngineError 
     EngineError::NotFinite { tensor: entry.name.clone(), index, number, precision, keeps }
 }
 
-/// How INT8 clips.
-pub(crate) fn clip(options: &Int8Options) -> Clip {
-    match options.clip {
-        ClipBy::Minmax => Clip::Absmax,
-        ClipBy::Percentile => Clip::Percentile(options.percentile),
+/// How the scales of an encoding clip under a recipe; of classes of rows as those do that clip, if any does.
+pub(crate) fn clip_of(codecs: &Codecs, encoding: Encoding) -> Clip {
+    let of = |encoding: Encoding| match encoding.coding().map(|coding| codecs.clip(coding.grid)) {
+        None | Some(ClipBy::Minmax) => Clip::Absmax,
+        Some(ClipBy::Percentile) => Clip::Percentile(codecs.int8.percentile),
+        Some(ClipBy::Mse) => Clip::Mse,
+        Some(ClipBy::Activation) => Clip::Weighted,
+    };
+    match encoding {
+        Encoding::Rows(classes) => {
+            let mut clips = classes.all().iter().map(|class| of(class.encoding()));
+            clips.find(|clip| *clip != Clip::Absmax).unwrap_or(Clip::Absmax)
+        }
+        plain => of(plain),
     }
-}
-
-/// How an encoding clips under a recipe: only INT8 is asked about.
-pub(crate) fn clip_of(encoding: Encoding, clip: Clip) -> Clip {
-    percentile(encoding, clip).map_or(Clip::Absmax, Clip::Percentile)
 }
 
 /// Values of a tensor that were clipped because the recipe asks for it.
 pub(crate) struct Clipped {
     pub tensor: String,
     pub count: u64,
+    pub clip: Clip,
 }
 
-/// Says that values were clipped, in one sentence where the recipe asks for it.
-pub(crate) fn clipped_on_purpose(percentile: f64, clipped: &[Clipped]) -> Option<Finding> {
-    let first = clipped.first()?;
-    let total: u64 = clipped.iter().map(|it| it.count).sum();
-    let each: Vec<_> = clipped.iter().map(|it| format!("{} ({})", it.tensor, it.count)).collect();
-    let message = format!(
-        "{} of {} beyond the {percentile}th percentile {} clipped to it, as the recipe asks: {}",
-        counted(total, "value", "values"),
-        counted(clipped.len(), "tensor", "tensors"),
-        plural(&total, "was", "were"),
-        listed(&each)
-    );
-    Some(Finding::info("clipped", message).about(&first.tensor))
+/// Says that values were clipped, in one sentence for each way to clip that the recipe asks for.
+pub(crate) fn clipped_on_purpose(clipped: &[Clipped]) -> Vec<Finding> {
+    let mut ways: Vec<(Clip, Vec<&Clipped>)> = Vec::new();
+    for it in clipped {
+        match ways.iter_mut().find(|(clip, _)| *clip == it.clip) {
+            Some((_, alike)) => alike.push(it),
+            None => ways.push((it.clip, vec![it])),
+        }
+    }
+    let told = |(clip, clipped): (Clip, Vec<&Clipped>)| {
+        let total: u64 = clipped.iter().map(|it| it.count).sum();
+        let each: Vec<_> = clipped.iter().map(|it| format!("{} ({})", it.tensor, it.count)).collect();
+        let limit = match clip {
+            Clip::Percentile(percentile) => format!("the {percentile}th percentile"),
+            Clip::Weighted => "the limit of the least error of activations".into(),
+            Clip::Absmax | Clip::Mse => "the limit of the least squared error".into(),
+        };
+        let message = format!(
+            "{} of {} beyond {limit} {} clipped to it, as the recipe asks: {}",
+            counted(total, "value", "values"),
+            counted(clipped.len(), "tensor", "tensors"),
+            plural(&total, "was", "were"),
+            listed(&each)
+        );
+        Finding::info("clipped", message).about(&clipped[0].tensor)
+    };
+    ways.into_iter().map(told).collect()
 }
 
 /// Says that values were clipped where nobody asked for it.
@@ -144,17 +163,4 @@ pub(crate) fn clipped(entry: &Entry, encoding: Encoding, error: &RoundingError) 
         plural(&error.clipped, "was", "were")
     );
     (error.clipped > 0).then(|| Finding::warning("clipped", message).about(&entry.name))
-}
-
-/// The percentile by which an encoding clips on purpose.
-pub(crate) fn percentile(encoding: Encoding, clip: Clip) -> Option<f64> {
-    let is_int8 = |encoding: Encoding| matches!(encoding, Encoding::Codes(Coding { grid: Grid::Int8, .. }));
-    let asked = match encoding {
-        Encoding::Rows(classes) => classes.all().iter().any(|class| is_int8(class.encoding())),
-        plain => is_int8(plain),
-    };
-    match clip {
-        Clip::Percentile(percentile) if asked => Some(percentile),
-        _ => None,
-    }
 }

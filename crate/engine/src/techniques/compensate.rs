@@ -33,6 +33,8 @@ pub(crate) struct Compensate {
     model: Model,
     statistics: Statistics<CpuRunner>,
     options: GptqOptions,
+    /// Nothing is made up for: what enters a tensor only says where its scales clip.
+    pub clips_only: bool,
     /// The tensors that are to be coded, by name.
     tensors: Pairs<String, Wanted>,
     /// What is known of those that come next.
@@ -147,6 +149,7 @@ impl Compensate {
             marks: Marks::of(statistics.windows(), ids),
             statistics,
             options,
+            clips_only: false,
             tensors: wanted,
             measured: Vec::new(),
             read: false,
@@ -364,19 +367,36 @@ impl Compensate {
                 None => plain.push((why, vec![tensor.clone()])),
             }
         }
-        let message = format!(
-            "errors of rounding {} were made up for by what enters them while the model reads {} of the calibration \
-             text; scales are those of the least error there, which may clip",
-            counted(done, "tensor", "tensors"),
-            counted(self.statistics.tokens() as u64, "token", "tokens")
-        );
-        let mut findings = vec![Finding::info("compensated", message)];
+        let (tensors, tokens) =
+            (counted(done, "tensor", "tensors"), counted(self.statistics.tokens() as u64, "token", "tokens"));
+        let (code, message) = match self.clips_only {
+            false => (
+                "compensated",
+                format!(
+                    "errors of rounding {tensors} were made up for by what enters them while the model reads {tokens} of the \
+                     calibration text; scales are those of the least error there, which may clip"
+                ),
+            ),
+            true => (
+                "clipped-by-text",
+                format!(
+                    "scales of {tensors} clip where the error is least of what enters them while the model reads {tokens} of \
+                     the calibration text"
+                ),
+            ),
+        };
+        let mut findings = vec![Finding::info(code, message)];
         findings.extend(self.graded.iter().flat_map(|it| it.findings.clone()));
         for (Plain { reason, has_step }, names) in plain {
             let count = counted(names.len() as u64, "tensor was", "tensors were");
-            let how = if *has_step { ", to levels a step of their own numbers apart" } else { "" };
+            let how = match (has_step, self.clips_only) {
+                (true, _) => ", to levels a step of their own numbers apart",
+                (false, true) => ", with scales of the least squared error",
+                (false, false) => "",
+            };
             let message = format!("{count} rounded plainly{how}: {reason}: {}", listed(&names));
-            findings.push(Finding::info("not-compensated", message).about(&names[0]));
+            let code = if self.clips_only { "not-by-text" } else { "not-compensated" };
+            findings.push(Finding::info(code, message).about(&names[0]));
         }
         // Of a tensor that was read for and then kept nothing came, but what was found is told.
         let found = self.outcomes.iter().map(|outcome| &outcome.findings).chain([&self.findings]);

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 use statepress_core::index::{AffineScales, Stored};
 use statepress_core::job::{Job, Progress};
+use statepress_core::recipe::{Codecs, Quantize};
 use statepress_core::report::{CompressReport, FileReport, RoundingError};
 use statepress_core::spec::{Fields, Origin};
 use statepress_core::{Encoding, Entry, Finding, Form, Index, Packed, Recipe, Sink, Source, Tensor};
@@ -33,7 +34,7 @@ pub struct Compress {
     source: Rc<dyn Source>,
     index: Rc<Index>,
     planned: Planned,
-    clip: Clip,
+    codecs: Codecs,
     compensate: Option<Compensate>,
     work: Work,
     /// Of a share: what is to be told of its tensors.
@@ -79,16 +80,19 @@ impl Compress {
         let mut planned = plan_knowing(&index, &spec, recipe, &Known { tied: &tied, shifted: &shifted })?;
         planned.plan.findings.extend(findings);
         let quantize = quantize_step(recipe)?;
-        let clip = quantize.map_or(Clip::Absmax, |quantize| coding::clip(&quantize.int8));
+        let codecs = quantize.map(Quantize::codecs).unwrap_or_default();
         let mut mine = Vec::new();
-        let compensate = match (quantize.and_then(|quantize| quantize.compensation()), calibration) {
+        let compensate = match (quantize.filter(|it| it.needs_calibration()), calibration) {
             (None, None) => None,
-            (Some(options), Some(calibration)) => {
+            (Some(quantize), Some(calibration)) => {
+                let options = quantize.gptq.unwrap_or_default();
+                let clips_only = quantize.compensation().is_none();
                 let coded = planned.decisions.iter().filter(|decision| match decision.form {
                     Form::Coded(encoding @ (Encoding::Codes(_) | Encoding::Rows(_))) => {
                         // What has these very codes already, as far as its file says, keeps them.
-                        index.tensors[decision.position].encoding() != Some(encoding)
-                            || decision.step.is_some()
+                        let is_new = index.tensors[decision.position].encoding() != Some(encoding)
+                            || decision.step.is_some();
+                        is_new && (!clips_only || coding::clip_of(&codecs, encoding) == Clip::Weighted)
                     }
                     _ => false,
                 });
@@ -97,16 +101,19 @@ impl Compress {
                 let entries: Vec<_> = entries.collect();
                 let here = work.here(&entries, calibration.ids.len().min(options.windows * options.window));
                 let tensors: Vec<_> = entries.iter().map(|(it, _)| it.name.as_str()).zip(here).collect();
-                let compensate = Compensate::new(calibration, options, (&spec, &index), &tensors, no_head)?;
+                let mut compensate =
+                    Compensate::new(calibration, options, (&spec, &index), &tensors, no_head)?;
+                compensate.clips_only = clips_only;
                 mine.extend(tensors.iter().filter(|(_, here)| *here).map(|(name, _)| name.to_string()));
                 Some(compensate)
             }
             (Some(_), None) => {
-                let allowed = "a text for the model to read, as the recipe says errorCompensation gptq";
+                let allowed = "a text for the model to read, as the recipe says errorCompensation gptq, or clip activation";
                 return Err(EngineError::option("calibration", "not given", allowed));
             }
             (None, Some(_)) => {
-                let allowed = "none, as the recipe quantizes nothing with errorCompensation gptq";
+                let allowed =
+                    "none, as the recipe quantizes nothing with errorCompensation gptq, or clip activation";
                 return Err(EngineError::option("calibration", "given", allowed));
             }
         };
@@ -135,7 +142,7 @@ impl Compress {
             source,
             index,
             planned,
-            clip,
+            codecs,
             compensate,
             work,
             shared: Vec::new(),
@@ -172,9 +179,9 @@ impl Compress {
         {
             *report = Some(rounded.error);
             findings.extend(rounded.findings);
-            let count = rounded.error.clipped;
-            if count > 0 && coding::percentile(encoding, self.clip).is_some() {
-                self.clipped.push(Clipped { tensor: entry.name.clone(), count });
+            let (count, clip) = (rounded.error.clipped, coding::clip_of(&self.codecs, encoding));
+            if count > 0 && clip != Clip::Absmax {
+                self.clipped.push(Clipped { tensor: entry.name.clone(), count, clip });
             }
             if let Some(compensate) = &mut self.compensate {
                 compensate.note(rounded.outcomes);
@@ -196,13 +203,14 @@ impl Compress {
         let (values, while_decoding) = numbers(tensor);
         // Numbers that are not finite are refused by what rounds plainly.
         let compensate = self.compensate.as_mut().filter(|_| found.nan + found.infinite + found.beyond == 0);
+        let clip = coding::clip_of(&self.codecs, encoding);
         let compensated = match (compensate, encoding) {
             (compensate, Encoding::Rows(classes)) => {
-                let work = rows::Work { entry, values: &values, found: &found, clip: self.clip };
+                let work = rows::Work { entry, values: &values, found: &found, how: &self.codecs };
                 Some(work.code(&classes, decision.rows.as_ref(), compensate)?)
             }
             (Some(compensate), Encoding::Codes(coding)) => {
-                let how = How { clip: coding::clip_of(encoding, self.clip), step: decision.step };
+                let how = How { clip, step: decision.step };
                 compensate.code(entry, &values, coding, how)?
             }
             _ => None,
@@ -213,16 +221,16 @@ impl Compress {
                 coding::check_finite(entry, encoding, &found)?;
                 coding::measured(entry, &values, coding::in_steps(entry, &values, step)?, &found)
             }
-            (None, None) => coding::code(entry, &values, encoding, self.clip, &found)?,
+            (None, None) => coding::code(entry, &values, encoding, clip, &found)?,
         };
         let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + beside;
         drop(values);
         findings.extend(coded.findings);
         let count = coded.error.clipped;
-        match coding::percentile(encoding, self.clip) {
-            Some(_) if count > 0 => self.clipped.push(Clipped { tensor: entry.name.clone(), count }),
-            Some(_) => {}
-            None => findings.extend(coding::clipped(entry, encoding, &coded.error)),
+        match clip {
+            Clip::Absmax => findings.extend(coding::clipped(entry, encoding, &coded.error)),
+            _ if count > 0 => self.clipped.push(Clipped { tensor: entry.name.clone(), count, clip }),
+            _ => {}
         }
         *report = Some(coded.error);
         self.write(decision, &coded.tensor, held)
@@ -292,9 +300,7 @@ impl Job for Compress {
         if let Work::Share(_) = self.work {
             return Err(EngineError::Evaluation(NO_SHARE.into()));
         }
-        if let Clip::Percentile(percentile) = self.clip {
-            self.planned.plan.findings.extend(coding::clipped_on_purpose(percentile, &self.clipped));
-        }
+        self.planned.plan.findings.extend(coding::clipped_on_purpose(&self.clipped));
         if let Some(compensate) = &self.compensate {
             self.planned.plan.findings.extend(compensate.findings());
         }

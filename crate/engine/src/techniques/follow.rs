@@ -191,7 +191,7 @@ impl Follow {
 
     /// Begins to compress what the first steps left.
     fn go_on_with(&mut self, left: Checkpoint) -> Result<Stage, EngineError> {
-        if !compensates(&self.recipe)? {
+        if !rounds_by_text(&self.recipe)? {
             return self.compress(left, None);
         }
         let load = Load::new(Cpu, left.source.clone(), left.index.clone(), left.spec.clone())?;
@@ -338,9 +338,9 @@ impl Job for Follow {
     }
 }
 
-/// Whether errors of rounding are made up for.
-fn compensates(recipe: &Recipe) -> Result<bool, EngineError> {
-    Ok(quantize_step(recipe)?.is_some_and(|quantize| quantize.compensation().is_some()))
+/// Whether codes depend on what the model reads.
+fn rounds_by_text(recipe: &Recipe) -> Result<bool, EngineError> {
+    Ok(quantize_step(recipe)?.is_some_and(|quantize| quantize.needs_calibration()))
 }
 
 /// Has a plan of what was made of a checkpoint count what was there before.

@@ -89,8 +89,8 @@ fn plan_decided(
     tied: &[String],
 ) -> Result<Planned, EngineError> {
     let mut planned = plan_knowing(index, spec, recipe, &Known { tied, ..Known::default() })?;
-    if quantize_step(recipe)?.is_some_and(|quantize| quantize.compensation().is_some()) {
-        let message = "the recipe makes up for rounding errors: compressing needs a calibration text, and its sizes are these";
+    if quantize_step(recipe)?.is_some_and(|quantize| quantize.needs_calibration()) {
+        let message = "codes depend on what the model computes: compressing needs a calibration text, and its sizes are these";
         planned.plan.findings.push(Finding::info("needs-calibration", message));
     }
     planned.plan.findings.extend(to_be_coded(&planned.decisions));

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use statepress_core::encoding::{RowClass, RowClasses};
-use statepress_core::recipe::{RowRule, Rule};
+use statepress_core::recipe::{Codecs, RowRule, Rule};
 use statepress_core::report::RowsPlan;
 use statepress_core::words::counted;
 use statepress_core::{Encoding, Entry, Finding, Index, Role};
 use statepress_formats::Survey;
-use statepress_kernels::codecs::{self, Clip};
+use statepress_kernels::codecs;
 use statepress_kernels::program::Layout;
 
 use super::coding;
@@ -131,7 +131,8 @@ pub(super) struct Work<'a> {
     pub values: &'a [f32],
     /// What in them is not finite.
     pub found: &'a Survey,
-    pub clip: Clip,
+    /// How precisions are done.
+    pub how: &'a Codecs,
 }
 
 impl Work<'_> {
@@ -142,7 +143,7 @@ impl Work<'_> {
         by: Option<&By>,
         compensate: Option<&mut Compensate>,
     ) -> Result<Compensated, EngineError> {
-        let Self { entry, values, found, clip } = *self;
+        let Self { entry, values, found, how } = *self;
         let of_rows: Rc<[u8]> = match (by, &compensate) {
             (Some(By::Label(of_rows)), _) => of_rows.clone(),
             (Some(By::Use), Some(compensate)) => {
@@ -166,7 +167,7 @@ impl Work<'_> {
             (Some(compensate), Some(coding)) => {
                 if codings().all(|coding| compensate.reason(&entry.name, coding.group).is_none()) {
                     let pieces = pieces().filter_map(|(values, encoding)| {
-                        Some((values.as_slice(), encoding.coding()?, coding::clip_of(encoding, clip)))
+                        Some((values.as_slice(), encoding.coding()?, coding::clip_of(how, encoding)))
                     });
                     rounded = compensate.rounded_rows(entry, pieces)?;
                 }
@@ -185,7 +186,7 @@ impl Work<'_> {
                     values,
                     &[values.len() / cols(entry), cols(entry)],
                     encoding,
-                    clip,
+                    coding::clip_of(how, encoding),
                     found,
                 )?,
             };

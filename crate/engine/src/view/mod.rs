@@ -15,7 +15,7 @@ use statepress_core::recipe::{Codecs, RecipeError};
 use statepress_core::report::{CodedView, TensorView};
 use statepress_core::{DType, Entry, Finding, Form, Index, Packed, Precision, Source, Tensor};
 use statepress_formats::Survey;
-use statepress_kernels::codecs;
+use statepress_kernels::codecs::{self, Clip};
 
 use crate::EngineError;
 use crate::techniques::coding::{self, Clipped};
@@ -111,16 +111,17 @@ impl Read<'_> {
         let form = plan::decide_alone(entry, codecs, precision, &mut findings);
         let (coded, error) = match form {
             Form::Coded(encoding) if tensor.encoding() != encoding => {
-                let clip = coding::clip(&codecs.int8);
+                let clip = coding::clip_of(codecs, encoding);
                 let coded = coding::code(entry, values, encoding, clip, &self.found)?;
                 findings.extend(coded.findings);
                 let (tensor, count) = (entry.name.clone(), coded.error.clipped);
-                findings.extend(match coding::percentile(encoding, clip) {
-                    Some(percentile) if count > 0 => {
-                        coding::clipped_on_purpose(percentile, &[Clipped { tensor, count }])
+                match clip {
+                    Clip::Absmax => findings.extend(coding::clipped(entry, encoding, &coded.error)),
+                    _ if count > 0 => {
+                        findings.extend(coding::clipped_on_purpose(&[Clipped { tensor, count, clip }]))
                     }
-                    _ => coding::clipped(entry, encoding, &coded.error),
-                });
+                    _ => {}
+                }
                 (Cow::Owned(coded.tensor), coded.error)
             }
             _ => (Cow::Borrowed(tensor), measure::kept(&self.found)),

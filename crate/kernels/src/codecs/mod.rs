@@ -9,6 +9,7 @@
 pub mod fit;
 pub mod grid;
 pub mod half16;
+pub mod levels;
 mod like;
 mod part;
 pub mod rows;
@@ -48,11 +49,8 @@ pub fn encode(
     if let Some(reason) = encoding.refusal(shape) {
         return Err(KernelError::Shape(reason));
     }
-    if encoding.coding().is_some()
-        && !all_finite(values)
-        && let Some(index) = values.iter().position(|value| !value.is_finite())
-    {
-        return Err(KernelError::NotFinite { index, value: values[index] });
+    if encoding.coding().is_some() {
+        check_finite(values)?;
     }
     if let Clip::Percentile(percentile) = clip
         && !(0.0..=100.0).contains(&percentile)
@@ -72,26 +70,68 @@ pub fn encode(
     Ok(Encoded { tensor: Tensor { shape: shape.to_vec(), data }, clipped })
 }
 
+/// The same for numbers of which somebody has chosen the scale of each group, and with it where that clips.
+///
+/// # Errors
+/// For numbers that are not finite, and if there are not as many of both as the shape needs.
+pub fn encode_scaled(
+    values: &[f32],
+    shape: &[usize],
+    coding: Coding,
+    scales: Vec<f32>,
+) -> Result<Encoded, KernelError> {
+    check_length("values", values.len(), shape::elements(shape).unwrap_or(usize::MAX))?;
+    check_length("scales", scales.len(), values.len().div_ceil(coding.group.size(shape)))?;
+    check_finite(values)?;
+    let (codes, clipped) = round_scaled(values, shape, coding, scales);
+    Ok(Encoded { tensor: Tensor { shape: shape.to_vec(), data: Packed::Codes(codes) }, clipped })
+}
+
 /// Plain rounding: every group gets its scale, every number the code nearest to it. Also counts what was clipped.
 fn round(values: &[f32], shape: &[usize], coding: Coding, clip: Clip) -> (Codes, u64) {
+    let size = coding.group.size(shape);
+    let mut sorted = Vec::new();
+    let limit = |values| match clip {
+        Clip::Percentile(percentile) => fit::quantile(values, percentile, &mut sorted),
+        _ => fit::absmax(values),
+    };
+    if matches!(clip, Clip::Mse | Clip::Weighted) {
+        return round_scaled(values, shape, coding, fit::searched(values, coding, size));
+    }
+    let limits: Vec<f32> = values.chunks(size).map(limit).collect();
+    let scales = limits.iter().map(|limit| limit / coding.grid.most()).collect();
+    round_to(values, shape, coding, scales, (clip != Clip::Absmax).then_some(limits))
+}
+
+fn round_scaled(values: &[f32], shape: &[usize], coding: Coding, scales: Vec<f32>) -> (Codes, u64) {
+    let limits = scales.iter().map(|scale| scale * coding.grid.most()).collect();
+    round_to(values, shape, coding, scales, Some(limits))
+}
+
+/// Rounds to scales that are wanted. Where groups clip on purpose, what is beyond their limits is counted; else what a scale as
+/// it is stored does not reach.
+fn round_to(
+    values: &[f32],
+    shape: &[usize],
+    coding: Coding,
+    wanted: Vec<f32>,
+    limits: Option<Vec<f32>>,
+) -> (Codes, u64) {
     let Coding { grid, group, scale } = coding;
     let size = group.size(shape);
-    let mut sorted = Vec::new();
-    let limits: Vec<f32> = values.chunks(size).map(|values| fit::limit(values, clip, &mut sorted)).collect();
-    let wanted = limits.iter().map(|limit| limit / grid.most()).collect();
     // Whole numbers are divided by their scale, which therefore is not zero: such a group has codes 0.
     let instead = if grid.levels() == Levels::Integers { 1.0 } else { 0.0 };
     let (scales, used) = scales::store(wanted, scale, instead);
     let mut codes = Vec::with_capacity(values.len());
     let mut clipped = 0;
-    for ((values, &limit), &used) in values.chunks(size).zip(&limits).zip(&used) {
+    for (at, (values, &used)) in values.chunks(size).zip(&used).enumerate() {
         let beyond = Scaled::new(grid, used).round(values, &mut codes);
-        clipped += match (clip, scale) {
-            (Clip::Percentile(_), _) => count(values, limit),
-            (Clip::Absmax, ScaleType::Fp16) if grid.levels() == Levels::Integers => beyond,
-            (Clip::Absmax, ScaleType::Fp16) => count(values, f16::MAX.to_f32()),
+        clipped += match scale {
+            _ if limits.is_some() => limits.as_ref().map_or(0, |limits| count(values, limits[at])),
+            ScaleType::Fp16 if grid.levels() == Levels::Integers => beyond,
+            ScaleType::Fp16 => count(values, f16::MAX.to_f32()),
             // A scale that is stored exactly, or rounded up, reaches every number of its group.
-            (Clip::Absmax, ScaleType::Fp32 | ScaleType::Log8 | ScaleType::Double) => 0,
+            ScaleType::Fp32 | ScaleType::Log8 | ScaleType::Double => 0,
         };
     }
     (Codes { grid, group, codes: packed(codes, grid), scales }, clipped)
@@ -126,6 +166,15 @@ fn packed(codes: Vec<u8>, grid: Grid) -> Vec<u8> {
 
 fn count(values: &[f32], limit: f32) -> u64 {
     values.iter().filter(|value| value.abs() > limit).count() as u64
+}
+
+fn check_finite(values: &[f32]) -> Result<(), KernelError> {
+    if !all_finite(values)
+        && let Some(index) = values.iter().position(|value| !value.is_finite())
+    {
+        return Err(KernelError::NotFinite { index, value: values[index] });
+    }
+    Ok(())
 }
 
 /// Whether no number is NaN or infinite: those times zero are NaN, and so is every sum with them.

@@ -21,18 +21,18 @@
 //! that IEEE 754 rounds correctly, in a fixed order: the same codes on every machine.
 
 mod cholesky;
-mod fit;
-mod grid;
 mod groups;
 mod refit;
+mod round;
 mod steps;
 
+use crate::codecs::Clip;
+use crate::codecs::levels::Quantizer;
 use crate::linear::outer::{Area, Strided, add, subtract};
 pub use cholesky::inverse;
 use cholesky::inverse_factor;
-pub use fit::Fit;
-pub use grid::{Integers, Quantizer, Table, round};
 pub use groups::Groups;
+pub use round::{round, scales};
 use statepress_core::Finding;
 use statepress_core::recipe::GptqOptions;
 pub use steps::{Steps, round_rows_in_steps};
@@ -50,7 +50,7 @@ const REFIT: usize = 4 << 20;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// How scales are found beforehand.
-    pub fit: Fit,
+    pub clip: Clip,
     /// Added to the diagonal of H before it is inverted, as a share of the mean of the diagonal.
     pub damping: f64,
     /// How often scales are refitted and codes descend: 0 is GPTQ, 2 is GPTQ+.
@@ -60,7 +60,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let GptqOptions { damping, passes, .. } = GptqOptions::default();
-        Self { fit: Fit::Weighted, damping, passes }
+        Self { clip: Clip::Weighted, damping, passes }
     }
 }
 
@@ -154,7 +154,7 @@ impl<'a> Prepared<'a> {
     /// Rounds a matrix whose numbers are `values`, in the order of its tensor.
     pub fn round(&self, values: &[f32], grid: &impl Quantizer, groups: Groups, options: &Options) -> Rounded {
         debug_assert!(groups.cols == self.cols && values.len() == groups.rows * groups.cols);
-        let scales = fitted(values, grid, &groups, self.h, options.fit);
+        let scales = fitted(values, grid, &groups, self.h, options.clip);
         self.rounded(values, grid, groups, scales, options.passes, true)
     }
 
@@ -216,15 +216,15 @@ pub fn descending(numbers: &[f32]) -> Vec<usize> {
 }
 
 /// The scales of all groups, each fitted to its own weights.
-pub fn fitted(values: &[f32], grid: &impl Quantizer, groups: &Groups, h: &[f32], fit: Fit) -> Vec<f32> {
+pub fn fitted(values: &[f32], grid: &impl Quantizer, groups: &Groups, h: &[f32], clip: Clip) -> Vec<f32> {
     let mut weights = Vec::new();
     let scales = values.chunks(groups.group).enumerate().map(|(n, values)| {
-        if fit == Fit::Weighted {
+        if clip == Clip::Weighted {
             weights.clear();
             let places = n * groups.group..n * groups.group + values.len();
             weights.extend(places.map(|place| h[groups.col(place) * (groups.cols + 1)]));
         }
-        fit.scale(grid, values, &weights)
+        clip.scale(grid, values, &weights)
     });
     scales.collect()
 }

@@ -1,9 +1,9 @@
 //! The scales that are best for codes that are there.
 
+use crate::codecs::levels::Quantizer;
 use crate::linear::outer::{Area, Strided, add};
 
 use super::Chunk;
-use super::grid::Quantizer;
 
 /// Added to the diagonal of what is solved for scales, as a share of its mean: groups whose columns
 /// always come together have no scales of their own.

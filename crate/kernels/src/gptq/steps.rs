@@ -8,10 +8,11 @@
 use statepress_core::Grid;
 use statepress_core::encoding::ScaleType;
 
-use super::grid::{Integers, NOTHING, Quantizer, forget_nothing};
 use super::groups::Groups;
+use super::round::forget_nothing;
 use super::{Prepared, Rounded};
 use crate::codecs::fit::absmax;
+use crate::codecs::levels::{Integers, NOTHING, Quantizer};
 
 /// Levels are no closer than what puts the largest number of a row on this one, so that none is clipped.
 const LAST: f64 = 120.0;

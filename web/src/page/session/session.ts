@@ -10,7 +10,7 @@ import {
   type SearchPoint,
   StatepressError,
 } from "statepress";
-import { compensates, compensating, keepsCompensating } from "../state/recipes.js";
+import { compensating, keepsCompensating, readsText } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
 import type { Asked, Wanted, WantedStudent } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
@@ -211,7 +211,7 @@ export class Session {
     const { text } = asked;
     if (keepsCompensating(asked.recipe, recipes)) return this.askRecipe(compensating(recipe, true, recipes));
     // The last articles were taken for a recipe that brought its compensation along, and go with it.
-    if (text === "last" && compensates(asked.recipe))
+    if (text === "last" && readsText(asked.recipe))
       this.#page.tell({ type: "asked", change: { recipe, text: "demo" } });
     await this.askRecipe(recipe);
   }

@@ -3,7 +3,7 @@
 
 import type { Plan, StoredAs } from "statepress";
 import { type Overlap, overlapOf } from "./overlap.js";
-import { compensates, quantizeOf } from "./recipes.js";
+import { compensates, quantizeOf, readsText } from "./recipes.js";
 import { refusalOf } from "./run.js";
 import type { Asked, Opened, Source } from "./state.js";
 
@@ -42,12 +42,12 @@ export function splitText(text: string): [string, string] {
 
 /** Whether the held-out text is taken for both, so that it has to be parted. */
 export function parted({ recipe, calibration }: Asked): boolean {
-  return compensates(recipe) && calibration.from === "demo";
+  return readsText(recipe) && calibration.from === "demo";
 }
 
 /** The settings with nothing judged by what was read, as far as this page can see to it. */
 export function settled(asked: Asked): Asked {
-  return compensates(asked.recipe) ? withTextsApart(asked) : asked;
+  return readsText(asked.recipe) ? withTextsApart(asked) : asked;
 }
 
 /** The same settings, measured on the rest of the held-out text where its first articles are read. */
@@ -108,12 +108,14 @@ export function objectionTo(
   heldout: string | undefined,
   plan?: Plan | undefined,
 ): Objection | undefined {
-  if (!compensates(asked.recipe)) return undefined;
+  if (!readsText(asked.recipe)) return undefined;
   const why = unreadable(checkpoint);
-  if (why !== undefined)
-    return error(
-      `Rounding errors cannot be made up for, because ${why}. Without that it can be compressed: switch it off in step 3.`,
-    );
+  if (why !== undefined) {
+    const what = compensates(asked.recipe)
+      ? "Rounding errors cannot be made up for"
+      : "Scales cannot clip by what the model computes";
+    return error(`${what}, because ${why}. Without that it can be compressed: switch it off in step 3.`);
+  }
   if (plan && !rounds(plan)) {
     return error(
       "This recipe rounds nothing to codes, so that there is nothing to make up for: switch that off in step 3.",

@@ -2,7 +2,7 @@
 
 import type { Recipe } from "statepress";
 import { hasOffset } from "./fields.js";
-import { compensates } from "./recipes.js";
+import { readsText } from "./recipes.js";
 import type { Opened, OtherRun, RecipeRun, Run, Source, Wanted } from "./state.js";
 
 /** The command line of a checkout: the package is in no registry. */
@@ -214,9 +214,9 @@ function secondInScript(run: Run): [reading: string, option: string] {
   return [reading, ", second"];
 }
 
-/** The file that a run has read to make up for rounding errors, as `textFileOf`; undefined where it has read none. */
+/** The file that a run has read while it was compressed, as `textFileOf`; undefined where it has read none. */
 export function calibrationFileOf({ asked, report }: Run): string | undefined {
-  if (!report || !compensates(report.recipe)) return undefined;
+  if (!report || !readsText(report.recipe)) return undefined;
   const { from, own } = asked.calibration;
   if (from === "demo") return "heldout-first.txt";
   return from === "own" && own ? own.name : "calibration.txt";

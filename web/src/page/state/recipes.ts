@@ -1,6 +1,6 @@
 // Recipes as the page edits them.
 
-import { type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "statepress";
+import { type ClipBy, type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "statepress";
 
 /** The step that quantizes, with what it leaves to the package's defaults. */
 export function quantizeOf(recipe: Recipe): Quantize | undefined {
@@ -56,6 +56,23 @@ export function isCoded(recipe: Recipe): boolean {
 /** Whether a recipe makes up for rounding errors, for which the model has to read a text. */
 export function compensates(recipe: Recipe): boolean {
   return quantizeOf(recipe)?.errorCompensation === "gptq";
+}
+
+/** Whether the model has to read a text for a recipe: errors are made up for, or scales clip by what it computes. */
+export function readsText(recipe: Recipe): boolean {
+  const quantize = quantizeOf(recipe);
+  return quantize !== undefined && (compensates(recipe) || precisionsOf(quantize).some((it) => byText(quantize, it)));
+}
+
+function precisionsOf({ rules, otherwise }: Quantize): Precision[] {
+  return [otherwise, ...rules.flatMap(({ precision, rows }) => [precision, ...(rows ?? []).map((row) => row.precision)])];
+}
+
+function byText({ int8, int4, nf4, groups }: Quantize, precision: Precision): boolean {
+  const floats = { fp32: undefined, fp16: undefined, bf16: undefined };
+  const grouped = { int6: groups, int5: groups, int3: groups, int2: groups, lm3: groups, lm2: groups };
+  const codecs: Record<Precision, { clip?: ClipBy } | undefined> = { ...floats, int8, int4, nf4, ...grouped };
+  return codecs[precision]?.clip === "activation";
 }
 
 /** What a recipe is called where it stands among others. */

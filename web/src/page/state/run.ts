@@ -2,7 +2,7 @@
 
 import type { PrecisionShare } from "statepress";
 import { hasOffset } from "./fields.js";
-import { compensates, labelOf } from "./recipes.js";
+import { labelOf, readsText } from "./recipes.js";
 import { secondText } from "./second.js";
 import type { Asked, Calibration, Opened, Run, Source } from "./state.js";
 
@@ -100,7 +100,7 @@ function readsOther(a: Asked, b: Asked): boolean {
 
 // A text that nothing is calibrated with makes no difference; nor does one of another recipe, which is said by itself.
 function calibratedOtherwise({ recipe, calibration: a }: Asked, { calibration: b }: Asked): boolean {
-  return compensates(recipe) && !sameCalibration(a, b);
+  return readsText(recipe) && !sameCalibration(a, b);
 }
 
 /** Whether two settings have the model read the same, and in the same way. */

@@ -3,7 +3,7 @@
 
 import { judgedText, type NamedText, type Objection, readText } from "./calibration.js";
 import { type Overlap, overlapOf } from "./overlap.js";
-import { compensates } from "./recipes.js";
+import { readsText } from "./recipes.js";
 import type { Asked } from "./state.js";
 
 /** The second text; undefined where none is asked for. */
@@ -22,7 +22,7 @@ export function objectionToSecond(asked: Asked, heldout = ""): Objection | undef
   if (plain(second.text) === plain(judgedText(asked, heldout).text)) {
     return { level: "error", message: "The second text is the one that is measured on already: take another one." };
   }
-  if (!compensates(asked.recipe) || !overlap(readText(asked, heldout).text, second.text)) return undefined;
+  if (!readsText(asked.recipe) || !overlap(readText(asked, heldout).text, second.text)) return undefined;
   const message =
     "Something of the second text is in the text that the model reads to make up for rounding errors: on it, it may look better " +
     "than it is. Better take two texts that have nothing in common.";

@@ -1,8 +1,9 @@
 //! Rounding a tensor, or rows of one, once everything is known of what enters it.
 
-use statepress_core::{Coding, Entry, Finding, Group, Tensor};
-use statepress_kernels::codecs::{self, Clip};
-use statepress_kernels::gptq::{self, Fit, Groups, Options, Prepared, Steps};
+use statepress_core::{Coding, Encoding, Entry, Finding, Group, Tensor};
+use statepress_kernels::KernelError;
+use statepress_kernels::codecs::{self, Clip, Encoded};
+use statepress_kernels::gptq::{self, Groups, Options, Prepared, Steps};
 use statepress_kernels::program::{Layout, Matrix, MatrixId};
 
 use super::{Compensate, Wanted};
@@ -42,6 +43,15 @@ impl Compensate {
         if numbers != values.len() {
             return Err(other_shape(&entry.name));
         }
+        if self.clips_only {
+            let mut scales = Vec::new();
+            for &id in matrices {
+                let (values, groups) = part(program.matrix(id), values, coding.group);
+                let h = self.h(id, *use_).ok_or_else(not_measured)?;
+                scales.extend(gptq::scales(values, coding, groups, h));
+            }
+            return encoded(entry, codecs::encode_scaled(values, &entry.shape, coding, scales));
+        }
         let options = self.rounding(clip);
         let (mut codes, mut scales, mut findings) =
             (Vec::with_capacity(values.len()), Vec::new(), Vec::new());
@@ -80,6 +90,21 @@ impl Compensate {
             return Err(other_shape(&entry.name));
         }
         let h = self.h(id, *use_).ok_or_else(not_measured)?;
+        if self.clips_only {
+            let piece = |(values, coding, clip): (&[f32], Coding, Clip)| {
+                let shape = [values.len() / matrix.cols.max(1), matrix.cols];
+                let (_, groups) = part(&Matrix { rows: shape[0], ..matrix.clone() }, values, coding.group);
+                let coded = match clip {
+                    Clip::Weighted => {
+                        let scales = gptq::scales(values, coding, groups, h);
+                        codecs::encode_scaled(values, &shape, coding, scales)
+                    }
+                    clip => codecs::encode(values, &shape, Encoding::Codes(coding), clip),
+                };
+                encoded(entry, coded)
+            };
+            return pieces.map(piece).collect();
+        }
         let prepared = Prepared::new(h, matrix.cols, self.options.damping, &entry.name);
         let piece = |(values, coding, clip): (&[f32], Coding, Clip)| {
             let rows = values.len() / matrix.cols.max(1);
@@ -109,11 +134,9 @@ impl Compensate {
 
     /// How matrices are rounded.
     fn rounding(&self, clip: Clip) -> Options {
-        let fit = match clip {
-            Clip::Absmax => Fit::Weighted,
-            Clip::Percentile(percentile) => Fit::Percentile(percentile),
-        };
-        Options { fit, damping: self.options.damping, passes: self.options.passes }
+        // Where a recipe says nothing of it, scales serve what is made up for.
+        let clip = if clip == Clip::Absmax { Clip::Weighted } else { clip };
+        Options { clip, damping: self.options.damping, passes: self.options.passes }
     }
 
     /// The step at which the codes of a tensor have about three bits, for [`How::step`].
@@ -132,6 +155,13 @@ impl Compensate {
     }
 }
 
+/// What was rounded plainly.
+fn encoded(entry: &Entry, coded: Result<Encoded, KernelError>) -> Result<Compensated, EngineError> {
+    let Encoded { tensor, clipped } =
+        coded.map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
+    Ok(Compensated { tensor, clipped, findings: Vec::new() })
+}
+
 /// Codes and scales as a tensor.
 fn compensated(
     entry: &Entry,
@@ -143,7 +173,7 @@ fn compensated(
 ) -> Result<Compensated, EngineError> {
     let clipped = match clip {
         Clip::Absmax => 0,
-        Clip::Percentile(_) => beyond(values, coding.group.size(shape), &scales, coding.grid.most()),
+        _ => beyond(values, coding.group.size(shape), &scales, coding.grid.most()),
     };
     let tensor = codecs::assemble(shape, coding, codes, scales)
         .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;

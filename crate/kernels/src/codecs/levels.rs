@@ -1,12 +1,10 @@
 //! Levels as loops over many weights want them: the nearest level without a branch, and how a scale is stored. What plain
-//! rounding needs instead, agreement with other libraries in every tie, is in `kernels/codecs/grid`.
+//! rounding needs instead, agreement with other libraries in every tie, is in [`super::grid`].
 
-use crate::codecs::scales;
-use statepress_core::encoding::{Coding, ScaleType};
+use statepress_core::encoding::ScaleType;
 use statepress_core::{Grid, Levels};
 
-use super::groups::Groups;
-use super::{Options, Prepared, Rounded};
+use super::scales;
 
 /// Levels that codes stand for, times a scale for each group of weights.
 pub trait Quantizer {
@@ -37,47 +35,7 @@ pub trait Quantizer {
 }
 
 /// The scale of a group of zeros where no level is zero or all scales share a unit, until it is stored, as zero.
-pub(super) const NOTHING: f32 = 1e-30;
-
-/// Rounds a matrix whose numbers are `values`, in the order of its tensor, to any grid there is.
-pub fn round(
-    prepared: &Prepared,
-    values: &[f32],
-    coding: Coding,
-    groups: Groups,
-    options: &Options,
-) -> Rounded {
-    let Coding { grid, scale, .. } = coding;
-    match grid.levels() {
-        Levels::Integers => stored(prepared, values, &Integers::new(grid, scale), scale, groups, options),
-        Levels::Table(it) => stored(prepared, values, &Table::new(it, scale), scale, groups, options),
-    }
-}
-
-/// The same, with codes for the scales that a reader will have: double quantization rounds them all together in the end.
-fn stored(
-    prepared: &Prepared,
-    values: &[f32],
-    quantizer: &impl Quantizer,
-    kind: ScaleType,
-    groups: Groups,
-    options: &Options,
-) -> Rounded {
-    let mut rounded = prepared.round(values, quantizer, groups, options);
-    forget_nothing(&mut rounded.scales);
-    if kind == ScaleType::Double {
-        let (scales, _) = scales::store(rounded.scales.clone(), kind, 0.0);
-        let read = scales::all(&scales).into_iter().map(|scale| if scale == 0.0 { NOTHING } else { scale });
-        let again = prepared.round_with(values, quantizer, groups, read.collect(), options.passes);
-        (rounded.codes, rounded.loss) = (again.codes, again.loss);
-    }
-    rounded
-}
-
-/// Makes zeros of the scales that stand for nothing.
-pub(super) fn forget_nothing(scales: &mut [f32]) {
-    scales.iter_mut().filter(|scale| **scale == NOTHING).for_each(|scale| *scale = 0.0);
-}
+pub(crate) const NOTHING: f32 = 1e-30;
 
 /// Two's complement integers of some bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
