@@ -1,4 +1,4 @@
-//! Removing structure: channels, heads, states, experts, in every weight that has them.
+//! Removing structure: channels, heads, states, experts, in every weight that has them; or whole layers.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::RecipeError;
 pub struct Prune {
     /// What is removed.
     pub kind: PruneKind,
-    /// What stays of it in every layer. At most 1: the share, rounded down, though one stays, and 1 is all; a whole number from
+    /// What stays of it in every layer, or of all layers. At most 1: the share, rounded down, though one stays, and 1 is all; a whole number from
     /// 2: how many.
     pub keep: f64,
     /// How candidates are ranked. `l2` when left out.
@@ -22,7 +22,7 @@ pub struct Prune {
     #[serde(default)]
     pub repair: bool,
     /// Windows of 256 tokens of the calibration text that are read, evenly spaced, 1 to 4096; of a shorter text as many as it
-    /// has. 32 when left out: fitting takes more than rounding does.
+    /// has. 32 when left out: fitting takes more than rounding does. Of kind layers no more than 4, as whole models are run over them.
     #[serde(default = "usual_windows")]
     pub windows: usize,
     /// The layers it is done in, counted from 0; all that have such structure when left out.
@@ -58,6 +58,9 @@ pub enum PruneKind {
     /// Directions of the residual stream, through all layers. Those that stay are combinations of all channels, which is no cut
     /// but an approximation: it needs `by` loss. Training is meant to follow.
     Hidden,
+    /// Whole layers, one after the other: each time the one without which predictions on a text change least, so that it needs
+    /// `by` loss. Nothing makes up for them: it is an approximation, too.
+    Layers,
 }
 
 /// How a prune step ranks candidates. All but the first two need a calibration text.
@@ -80,7 +83,7 @@ pub enum PruneBy {
 
 impl PruneKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Inner,
         Self::State,
         Self::Head,
@@ -89,6 +92,7 @@ impl PruneKind {
         Self::Experts,
         Self::Delta,
         Self::Hidden,
+        Self::Layers,
     ];
 
     /// Its name in recipes and reports.
@@ -102,6 +106,7 @@ impl PruneKind {
             Self::Experts => "experts",
             Self::Delta => "delta",
             Self::Hidden => "hidden",
+            Self::Layers => "layers",
         }
     }
 
@@ -116,6 +121,7 @@ impl PruneKind {
             Self::Experts => "experts",
             Self::Delta => "rows of a step size's projection",
             Self::Hidden => "directions of the residual stream",
+            Self::Layers => "whole layers",
         }
     }
 }
@@ -149,6 +155,7 @@ impl Prune {
         let by_text = match kind {
             PruneKind::Delta => Some(fitted),
             PruneKind::Hidden => Some("of kind hidden: which directions matter, a text says"),
+            PruneKind::Layers => Some("of kind layers: which of them matter, a text says"),
             _ => None,
         };
         if let Some(why) = by_text.filter(|_| *by != PruneBy::Loss) {
@@ -158,12 +165,22 @@ impl Prune {
         if *kind == PruneKind::Delta && !repair {
             return Err(RecipeError::option("prune.repair", repair, &format!("true {fitted}")));
         }
-        if *kind == PruneKind::Experts && *repair {
-            let allowed = "false for experts: which are asked, and how much, is the router's to say";
+        let unrepaired = match kind {
+            PruneKind::Experts => {
+                Some("false for experts: which are asked, and how much, is the router's to say")
+            }
+            PruneKind::Layers => Some("false for layers: those that stay are as they were"),
+            _ => None,
+        };
+        if let Some(allowed) = unrepaired.filter(|_| *repair) {
             return Err(RecipeError::option("prune.repair", repair, allowed));
         }
-        if *kind == PruneKind::Hidden && layers.is_some() {
-            let allowed = "nothing of kind hidden: the residual stream goes through all layers";
+        let in_all = match kind {
+            PruneKind::Hidden => Some("nothing of kind hidden: the residual stream goes through all layers"),
+            PruneKind::Layers => Some("nothing of kind layers: any of them may go"),
+            _ => None,
+        };
+        if let Some(allowed) = in_all.filter(|_| layers.is_some()) {
             return Err(RecipeError::option("prune.layers", "given", allowed));
         }
         if !(1..=4096).contains(windows) {
@@ -223,6 +240,15 @@ mod tests {
                 "prune.layers is given; allowed: nothing of kind hidden",
             ),
             (r#"{"kind":"experts","keep":0.5,"repair":true}"#, "prune.repair is true"),
+            (r#"{"kind":"layers","keep":0.5}"#, "prune.by is l2; allowed: loss of kind layers"),
+            (
+                r#"{"kind":"layers","keep":0.5,"by":"loss","repair":true}"#,
+                "prune.repair is true; allowed: false for layers",
+            ),
+            (
+                r#"{"kind":"layers","keep":0.5,"by":"loss","layers":[0]}"#,
+                "prune.layers is given; allowed: nothing of kind layers",
+            ),
             (r#"{"kind":"inner","keep":0.5,"layers":[]}"#, "prune.layers is []"),
             (r#"{"kind":"inner","keep":0.5,"windows":0}"#, "prune.windows is 0; allowed: 1 to 4096"),
             (r#"{"kind":"rows","keep":0.5}"#, "rows"),

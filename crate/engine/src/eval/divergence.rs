@@ -1,4 +1,4 @@
-//! How far a model's predictions are from a base's, on the same windows again and again.
+//! How far models' predictions are from a base's, on the same windows again and again.
 
 use std::rc::Rc;
 
@@ -9,33 +9,45 @@ use statepress_kernels::program::MatrixId;
 use crate::EngineError;
 use crate::models::{CpuNetwork, Loaded, Model};
 
+/// Usual room for residual streams, in bytes.
+pub(crate) const STREAMS: usize = 256 << 20;
+
+/// Bytes of the base's logits that are held.
+const LOGITS: usize = 256 << 20;
+
 /// Measures mean divergences from a base, whose logits are held; and its residual streams as far as there is room: a model that
 /// differs from it in its last layer then runs through no other.
 pub(crate) struct Divergence {
-    base: Model,
+    /// What the models that are judged differ from: the base, or a [later](Self::go_on_from) one.
+    near: Model,
     windows: Vec<Vec<u32>>,
     /// Of how many windows, from the first on, the streams are held.
     streams: usize,
-    /// What the base made of each window.
+    /// What is known of each window.
     made: Vec<Made>,
 }
 
-/// What a base makes of a window.
+/// What is known of a window.
 #[derive(Default)]
 struct Made {
-    /// `[tokens, V]`.
+    /// The base's, `[tokens, V]`.
     logits: Vec<f32>,
-    /// The residual stream after the embedding and after each layer, `[tokens, d]` each; none where there is no room.
+    /// The near model's residual stream after the embedding and after each layer, `[tokens, d]` each; none where there is no room.
     streams: Residuals,
 }
 
 impl Divergence {
+    /// How many windows of so many tokens a model can be judged on: one at least.
+    pub fn most(base: &Model, tokens: usize) -> usize {
+        (LOGITS / (4 * base.info.vocab_size * tokens).max(1)).max(1)
+    }
+
     /// Prepares to judge on these windows, with so many bytes of room for residual streams.
     pub fn new(base: &Model, windows: Vec<Vec<u32>>, room: usize) -> Self {
         let program = &base.info.program;
         let window = windows.first().map_or(0, Vec::len);
         let streams = room / (4 * (program.n_layers() + 1) * program.hidden_size() * window).max(1);
-        Self { base: base.clone(), windows, streams, made: Vec::new() }
+        Self { near: base.clone(), windows, streams, made: Vec::new() }
     }
 
     /// Tokens that are judged.
@@ -46,7 +58,7 @@ impl Divergence {
     /// Runs the base over the next window; answers whether there was one.
     pub async fn prepare(&mut self) -> Result<bool, EngineError> {
         let Some(ids) = self.windows.get(self.made.len()) else { return Ok(false) };
-        let (mut runner, mut made) = (self.base.runner(true)?, Made::default());
+        let (mut runner, mut made) = (self.near.runner(true)?, Made::default());
         let has_room = self.made.len() < self.streams;
         runner.forward(ids, has_room.then_some(&mut made.streams)).await?;
         runner.logits(0..ids.len(), &mut made.logits).await?;
@@ -54,15 +66,31 @@ impl Divergence {
         Ok(true)
     }
 
-    /// The mean divergence of another model's predictions, in nats a token. It is the base but for some numbers.
+    /// Has the models to come differ from this one: its streams take the place of the last one's.
+    pub async fn go_on_from(&mut self, model: Model) -> Result<(), EngineError> {
+        let mut runner = model.runner(true)?;
+        for (ids, made) in self.windows.iter().zip(&mut self.made).take(self.streams) {
+            runner.restart();
+            runner.forward(ids, Some(&mut made.streams)).await?;
+        }
+        self.near = model;
+        Ok(())
+    }
+
+    /// The mean divergence of another model's predictions, in nats a token. It is the near one but for some numbers, or without
+    /// some layers.
     pub async fn of(&self, model: &Model) -> Result<f64, EngineError> {
-        let program = &*self.base.info.program;
-        let layer = first_change(self.base.network(), model.network());
-        let from = layer.and_then(|layer| Some((layer, program.begin(layer)?)));
+        let program = self.near.program();
+        let layer = first_change(self.near.network(), model.network());
+        let begin = layer.and_then(|layer| program.begin(layer));
+        let from = begin.and_then(|begin| {
+            let held = program.nodes[..begin].iter().filter(|node| node.ends_layer).count();
+            Some((begin, held.checked_sub(1)?))
+        });
         let mut runner = model.runner(true)?;
         let (mut sum, mut logits) = (0.0, Vec::new());
         for (ids, base) in self.windows.iter().zip(&self.made) {
-            match from.and_then(|(layer, begin)| Some((begin, base.streams.get(layer)?))) {
+            match from.and_then(|(begin, held)| Some((begin, base.streams.get(held)?))) {
                 Some((begin, stream)) => runner.resume(begin, stream, ids),
                 None => {
                     runner.restart();
@@ -87,11 +115,14 @@ impl Divergence {
     }
 }
 
-/// The first layer in which a network has other numbers than another of the same program; `None` where that is before all layers.
+/// The first layer that another network lacks, or in which it has other numbers; `None` where that is before all layers.
 /// What a head of its own has comes after all of them.
 fn first_change(a: &CpuNetwork, b: &CpuNetwork) -> Option<usize> {
-    debug_assert!(Rc::ptr_eq(&a.program, &b.program));
     let program = &a.program;
+    if !Rc::ptr_eq(program, &b.program) {
+        let same = program.nodes.iter().zip(&b.program.nodes).take_while(|(a, b)| a == b).count();
+        return program.nodes.get(same)?.layer;
+    }
     let matrices = a.matrices.iter().zip(&b.matrices).zip(&program.matrices).enumerate();
     let matrices = matrices.filter_map(|(id, ((a, b), matrix))| {
         let is_same = match (a, b) {

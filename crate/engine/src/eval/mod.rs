@@ -10,5 +10,5 @@ mod evaluate;
 mod windows;
 
 pub use compare::{Compare, CompareOptions, ComparedShare};
-pub(crate) use divergence::Divergence;
+pub(crate) use divergence::{Divergence, STREAMS};
 pub use evaluate::{Evaluate, EvaluateOptions, Offset};

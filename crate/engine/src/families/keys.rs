@@ -6,6 +6,7 @@
 use statepress_core::words::{counted, plural};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use statepress_core::index::{Extent, Format, Stored, Strided};
 use statepress_core::{DType, Entry, Finding, Index};
@@ -306,6 +307,17 @@ impl Names {
     /// Whether readers of the family take the token table for a head that is not there.
     pub(crate) fn rebuilds_head(&self) -> bool {
         self.family.is_some_and(|family| matches!(family.run, registry::Run::Program(_)))
+    }
+
+    /// Of which layer of the model the tensor at a position of the index is, and where in its real key the layer's number stands.
+    pub(crate) fn layer(&self, index: &Index, position: usize) -> Option<(usize, Range<usize>)> {
+        let key = self.spelled.get(position).filter(|key| key.whose != Whose::Other)?;
+        let inside = key.bare.strip_prefix(self.family?.layers())?;
+        let number = inside.split('.').next()?;
+        let name = &index.tensors[position].name;
+        let unwrapped = unwrapped(name);
+        let begin = lead(name, &unwrapped[..unwrapped.len() - inside.len()]).len();
+        Some((number.parse().ok()?, begin..begin + number.len()))
     }
 
     /// What recipes call the tensor at a position of the index: its real key, and the same without the

@@ -88,8 +88,7 @@ impl Place {
 
     /// Whether a key without wrappers is of one of its layers.
     pub fn has_layer(&self, name: &str) -> bool {
-        let layers = self.family.keys.first().and_then(|key| key.split('*').next()).unwrap_or_default();
-        name.strip_prefix(self.before.as_str()).is_some_and(|rest| rest.starts_with(layers))
+        name.strip_prefix(self.before.as_str()).is_some_and(|rest| rest.starts_with(self.family.layers()))
     }
 
     fn is_second(&self) -> bool {

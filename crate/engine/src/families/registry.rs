@@ -29,6 +29,13 @@ pub(crate) struct Entry {
     pub run: Run,
 }
 
+impl Entry {
+    /// What stands behind the trunk before the number of a layer.
+    pub fn layers(&self) -> &'static str {
+        self.keys.first().and_then(|key| key.split(['*', '0']).next()).unwrap_or_default()
+    }
+}
+
 /// What it takes to run a family.
 pub(crate) enum Run {
     /// Its program.

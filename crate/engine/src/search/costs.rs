@@ -19,7 +19,7 @@ use super::rows;
 use super::steps::{FAST_TIMES, TIMES, short, spaced};
 use crate::EngineError;
 use crate::calibrate::{Calibration, Sample, windows};
-use crate::eval::Divergence;
+use crate::eval::{Divergence, STREAMS};
 use crate::families::HEAD;
 use crate::techniques::Checkpoint;
 use crate::techniques::compensate::{Compensate, How};
@@ -43,12 +43,6 @@ const MEASURED: [Grid; 3] = [Grid::Lm2, Grid::Lm3, Grid::Nf4];
 
 /// Finer ones, whose costs follow: a bit more makes a quarter of the divergence.
 const FOLLOWING: [Grid; 3] = [Grid::Int5, Grid::Int6, Grid::Int8];
-
-/// Bytes of the base's residual streams that are held.
-const STREAMS: usize = 256 << 20;
-
-/// Bytes of the base's logits that are held.
-const LOGITS: usize = 256 << 20;
 
 /// How costs are measured.
 #[derive(Clone, Copy, Debug)]
@@ -200,8 +194,8 @@ impl Costs {
                 )));
             }
         }
-        let held = LOGITS / (4 * model.info.vocab_size * options.tokens.min(window)).max(1);
-        let sample = Sample { windows: options.windows.min(held.max(1)), window: how.window };
+        let most = Divergence::most(model, options.tokens.min(window));
+        let sample = Sample { windows: options.windows.min(most), window: how.window };
         let mut left: Vec<(&Entry, Option<Role>)> = Vec::new();
         for (it, _) in chosen.iter().zip(&measured).filter(|(_, measured)| measured.is_none()) {
             let entry = &index.tensors[it.position];

@@ -3,12 +3,13 @@
 //! Of what changes, one tensor is held at a time, and numbers that were fitted.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
 use statepress_core::index::{Extent, Stored, Strided};
 use statepress_core::source::{SourceError, check_range};
-use statepress_core::spec::Origin;
+use statepress_core::spec::{Field, Origin};
 use statepress_core::words::counted;
 use statepress_core::{DType, Encoding, Entry, Finding, Index, Packed, Source};
 use statepress_kernels::codecs::{self, Clip};
@@ -17,7 +18,7 @@ use statepress_kernels::program::Program;
 use super::change::Change;
 use super::pairs::Pairs;
 use crate::EngineError;
-use crate::families::{ASSUMED, Hints, ModelSpec, infer};
+use crate::families::{ASSUMED, Hints, ModelSpec, infer, storage_of};
 
 /// What becomes of the tensors of a model, by usual key: of those that change. `None`: the tensor is left out.
 pub(super) type Changes = Pairs<String, Option<Change>>;
@@ -125,6 +126,38 @@ impl Draft {
         Self { index, regions, begin: len }
     }
 
+    /// What is left without some layers: the others' tensors as they are stored, under keys in which layers are counted anew.
+    pub fn without_layers(index: &Index, spec: &ModelSpec, len: u64, gone: &[usize]) -> Self {
+        let number = |layer: usize| {
+            let before = gone.iter().filter(|&&other| other < layer).count();
+            (!gone.contains(&layer)).then_some(layer - before)
+        };
+        let mut tensors: Vec<Entry> = Vec::with_capacity(index.tensors.len());
+        // What is left of a storage's keys, by what named it first.
+        let mut first: BTreeMap<&str, String> = BTreeMap::new();
+        for (position, entry) in index.tensors.iter().enumerate() {
+            let mut name = entry.name.clone();
+            if let Some((layer, place)) = spec.names.layer(index, position) {
+                let Some(number) = number(layer) else { continue };
+                name.replace_range(place, &number.to_string());
+            }
+            let tied_to = first.get(storage_of(entry)).cloned();
+            first.entry(storage_of(entry)).or_insert_with(|| name.clone());
+            tensors.push(Entry { name, tied_to, ..entry.clone() });
+        }
+        let mut config = config(spec);
+        if let Some(Value::Array(kinds)) = config.get_mut(KINDS) {
+            let mut layers = 0..;
+            kinds.retain(|_| layers.next().and_then(number).is_some());
+        }
+        if let Some(Value::Array(layers)) = config.get_mut(ATTENDING) {
+            let left = layers.iter().filter_map(|layer| number(layer.as_u64()? as usize));
+            *layers = left.map(Value::from).collect();
+        }
+        let index = Index { tensors, config: Some(config), ..index.clone() };
+        Self { index, regions: Vec::new(), begin: len }
+    }
+
     /// Adds a tensor to it, in float32.
     pub fn with_tensor(mut self, name: &str, shape: Vec<usize>, values: Rc<Vec<f32>>) -> Self {
         let end = self.regions.last().map_or(self.begin, |region| region.begin + region.len);
@@ -206,9 +239,17 @@ pub(super) fn real(spec: &ModelSpec, index: &Index, key: &str) -> String {
     spec.names.get(index, key).map_or_else(|| key.into(), |entry| entry.name.clone())
 }
 
-/// What was known of the model and no shape tells.
+/// The field that says of what kind each layer is.
+const KINDS: &str = "layer_types";
+
+/// The field that says which layers attend.
+const ATTENDING: &str = "attn_layer_indices";
+
+/// What was known of the model and no shape tells; and what is counted, but said only where a configuration says it.
 fn config(spec: &ModelSpec) -> Map<String, Value> {
-    let known = spec.fields.iter().filter(|(_, field)| field.origin != Origin::Counted);
+    let is_known =
+        |name: &str, field: &Field| field.origin != Origin::Counted || [KINDS, ATTENDING].contains(&name);
+    let known = spec.fields.iter().filter(|(name, field)| is_known(name, field));
     let mut config: Map<String, Value> =
         known.clone().map(|(name, field)| (name.clone(), field.value.clone())).collect();
     let assumed: Vec<Value> = known

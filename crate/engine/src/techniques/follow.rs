@@ -15,7 +15,7 @@ use super::center;
 use super::compress::Compress;
 use super::derived::Checkpoint;
 use super::plan::{Known, plan_knowing, quantize_step, ratio};
-use super::prune::{self, PrunedCheckpoint, Pruning, Slicing};
+use super::prune::{self, Planned, PrunedCheckpoint, Pruning, Renamed, Shortening, Slicing};
 use super::shares::{ShareReport, Work};
 
 use crate::calibrate::Calibration;
@@ -37,8 +37,6 @@ pub struct Follow {
     work: Work,
     clock: Clock,
     started: f64,
-    /// The plan without its first steps: what was there before.
-    before: Option<Plan>,
     /// What the steps so far are to be told of.
     told: Told,
     /// Where what the first steps leave is kept, and may already be.
@@ -75,11 +73,15 @@ struct Read {
     fisher: Option<Rc<Fisher>>,
 }
 
-/// What a report tells of first steps.
+/// What a report tells of first steps, and what later ones have to know.
 #[derive(Clone, Default)]
 struct Told {
     pruned: Vec<Pruned>,
     findings: Vec<Finding>,
+    /// What gradients say, where they were taken, of tensors as they are called now.
+    fisher: Option<Rc<Fisher>>,
+    /// The plan without the first steps, of tensors as they are called now: what was there before.
+    before: Option<Plan>,
     /// How long they took when another recipe began with them, which this one did not have to wait for.
     seconds: f64,
 }
@@ -88,6 +90,7 @@ struct Told {
 enum Stage {
     Prune(Box<Pruning>),
     Slice(Box<Slicing>),
+    Shorten(Box<Shortening>),
     Center(Checkpoint),
     Basis(Box<Basing>),
     /// What the first steps left is loaded, as errors are made up for by what enters it.
@@ -121,7 +124,6 @@ impl Follow {
             work: Work::Whole,
             clock,
             started,
-            before: None,
             told: Told::default(),
             begun: begun.clone(),
             from_files: Vec::new(),
@@ -143,9 +145,10 @@ impl Follow {
         // What plan refuses is refused before anything is computed.
         let outlined = outline(&of.index, &of.spec, recipe)?;
         plan_knowing(&outlined.index, &outlined.spec, recipe, &Known::default())?;
-        follow.before = Some(plan_knowing(&of.index, &of.spec, recipe, &Known::default())?.plan);
+        follow.told.before = Some(plan_knowing(&of.index, &of.spec, recipe, &Known::default())?.plan);
         follow.read.ids = calibration.as_ref().map(|it| Rc::new(it.ids.to_vec()));
         follow.read.fisher = calibration.as_ref().and_then(|it| it.fisher.clone());
+        follow.told.fisher.clone_from(&follow.read.fisher);
         (follow.sink, follow.work) = (Some(sink), work);
         follow.stage = Some(match follow.known() {
             Some((left, told)) => {
@@ -170,16 +173,18 @@ impl Follow {
     /// Begins the next step with what the last one left. `model` is what that loads as, where it is known.
     fn begin(&mut self, left: Checkpoint, model: Option<Model>) -> Result<Stage, EngineError> {
         match self.first.pop_front() {
-            Some(Step::Prune(step)) if step.kind == PruneKind::Hidden => {
-                Ok(Stage::Slice(Box::new(Slicing::new(left, &step, self.read.ids.as_ref(), model)?)))
-            }
             Some(Step::Prune(step)) => {
-                Ok(Stage::Prune(Box::new(Pruning::new(left, &step, self.read.ids.as_ref(), model)?)))
+                let ids = self.read.ids.as_ref();
+                Ok(match step.kind {
+                    PruneKind::Hidden => Stage::Slice(Box::new(Slicing::new(left, &step, ids, model)?)),
+                    PruneKind::Layers => Stage::Shorten(Box::new(Shortening::new(left, &step, ids, model)?)),
+                    _ => Stage::Prune(Box::new(Pruning::new(left, &step, ids, model)?)),
+                })
             }
             Some(Step::Center(_)) => Ok(Stage::Center(left)),
             Some(Step::Basis(step)) => {
-                let Read { ids, fisher } = &self.read;
-                let basing = Basing::new(left, step, (ids.as_ref(), fisher.clone()), model)?;
+                let basing =
+                    Basing::new(left, step, (self.read.ids.as_ref(), self.told.fisher.clone()), model)?;
                 Ok(Stage::Basis(Box::new(basing)))
             }
             Some(Step::Quantize(_)) | None => {
@@ -224,7 +229,7 @@ impl Follow {
         let unfinished = || EngineError::Evaluation("a recipe is followed once".into());
         let sink = self.sink.take().ok_or_else(unfinished)?;
         let calibration = model.zip(self.read.ids.as_ref()).map(|(model, ids)| Calibration {
-            fisher: self.read.fisher.clone(),
+            fisher: self.told.fisher.clone(),
             ..Calibration::new(model, ids)
         });
         let work = mem::take(&mut self.work);
@@ -234,8 +239,14 @@ impl Follow {
 
     /// Goes on with what pruning left.
     fn pruned(&mut self, by: PrunedCheckpoint) -> Result<Stage, EngineError> {
-        self.told.pruned.push(by.report);
-        self.told.findings.extend(by.findings);
+        let Told { pruned, findings, fisher, before, .. } = &mut self.told;
+        pruned.push(by.report);
+        findings.extend(by.findings);
+        if !by.renamed.is_empty() {
+            before.iter_mut().for_each(|plan| rename(&mut plan.tensors, &by.renamed, |it| &mut it.name));
+            let fisher = fisher.as_mut().map(Rc::make_mut);
+            fisher.into_iter().for_each(|it| rename(&mut it.outputs, &by.renamed, |it| &mut it.key));
+        }
         self.begin(by.left, None)
     }
 
@@ -244,6 +255,7 @@ impl Follow {
         match ended {
             Stage::Prune(job) => self.pruned(job.finish()?),
             Stage::Slice(job) => self.pruned(job.finish()?),
+            Stage::Shorten(job) => self.pruned(job.finish()?),
             Stage::Center(of) => {
                 let (left, findings) = center::center(&of)?;
                 self.told.findings.extend(findings);
@@ -283,16 +295,20 @@ pub(super) struct Outline {
     pub index: Index,
     pub spec: ModelSpec,
     pub pruned: Vec<Pruned>,
+    pub findings: Vec<Finding>,
 }
 
 /// The outline of what is left when all is quantized.
 pub(super) fn outline(index: &Index, spec: &ModelSpec, recipe: &Recipe) -> Result<Outline, EngineError> {
-    let mut left = Outline { index: index.clone(), spec: spec.clone(), pruned: Vec::new() };
+    let (pruned, findings) = (Vec::new(), Vec::new());
+    let mut left = Outline { index: index.clone(), spec: spec.clone(), pruned, findings };
     for step in recipe.first_steps() {
         (left.index, left.spec) = match step {
             Step::Prune(step) => {
-                let (index, spec, report) = prune::planned(&left.index, &left.spec, step)?;
+                let Planned { index, spec, report, findings } =
+                    prune::planned(&left.index, &left.spec, step)?;
                 left.pruned.push(report);
+                left.findings.extend(findings);
                 (index, spec)
             }
             Step::Center(_) => center::planned(&left.index, &left.spec)?,
@@ -312,6 +328,7 @@ impl Job for Follow {
             let progress = match &mut self.stage {
                 Some(Stage::Prune(job)) => job.step().await?,
                 Some(Stage::Slice(job)) => job.step().await?,
+                Some(Stage::Shorten(job)) => job.step().await?,
                 Some(Stage::Basis(job)) => job.step().await?,
                 Some(Stage::Load(job, _)) => job.step().await?,
                 Some(Stage::Compress(job)) => return job.step().await,
@@ -326,9 +343,9 @@ impl Job for Follow {
     }
 
     fn finish(self) -> Result<CompressReport, EngineError> {
-        let Self { from_files, before, told, clock, started, stage, .. } = self;
+        let Self { from_files, told, clock, started, stage, .. } = self;
         let mut report = compressed(stage)?.made_from(from_files).finish()?;
-        if let Some(before) = &before {
+        if let Some(before) = &told.before {
             report.seconds = clock() - started + told.seconds;
             report.plan.pruned = told.pruned;
             report.plan.findings.extend(told.findings);
@@ -341,6 +358,18 @@ impl Job for Follow {
 /// Whether codes depend on what the model reads.
 fn rounds_by_text(recipe: &Recipe) -> Result<bool, EngineError> {
     Ok(quantize_step(recipe)?.is_some_and(|quantize| quantize.needs_calibration()))
+}
+
+/// Has what is said of tensors be said under the keys that they have now, and nothing of those that are gone.
+fn rename<T>(all: &mut Vec<T>, now: &Renamed, key: impl Fn(&mut T) -> &mut String) {
+    all.retain_mut(|it| match now.get(key(it)) {
+        Some(Some(name)) => {
+            key(it).clone_from(name);
+            true
+        }
+        Some(None) => false,
+        None => true,
+    });
 }
 
 /// Has a plan of what was made of a checkpoint count what was there before.

@@ -10,7 +10,6 @@ use statepress_core::{Encoding, Entry, Finding, Form, Grid, Group, Index, Precis
 
 use super::follow::{Outline, measured_against, outline};
 use super::keep::{keep, recoded, tell_kept, tell_once, untouched};
-use super::prune;
 use super::rows::{self, By};
 use super::stored::{grows, to_be_coded};
 use super::tying::may_be_copy;
@@ -66,9 +65,9 @@ pub fn plan(
     let mut first = recipe.first_steps().peekable();
     if first.peek().is_some() {
         let before = plan_knowing(index, spec, recipe, &Known { tied, ..Known::default() })?.plan;
-        let Outline { index, spec, pruned } = outline(index, spec, recipe)?;
+        let Outline { index, spec, pruned, findings } = outline(index, spec, recipe)?;
         let mut planned = plan_decided(&index, &spec, recipe, tied)?;
-        planned.plan.findings.extend(pruned.iter().filter_map(prune::idle));
+        planned.plan.findings.extend(findings);
         planned.plan.pruned = pruned;
         measured_against(&mut planned.plan, &before);
         if first.any(Step::needs_calibration) {

@@ -68,6 +68,17 @@ impl Model<Cpu> {
         Ok(Self { network: Rc::new(network), ..self.clone() })
     }
 
+    /// The same model without some layers, each of which reads nothing but the residual stream; the others keep their numbers, and
+    /// its [`Info`](super::Info) stays that of the original.
+    pub fn without(&self, layers: &[usize]) -> Self {
+        let Network { program, matrices, vectors } = &*self.network;
+        let mut program = Program::clone(program);
+        program.nodes.retain(|node| node.layer.is_none_or(|layer| !layers.contains(&layer)));
+        let network =
+            Network { program: Rc::new(program), matrices: matrices.clone(), vectors: vectors.clone() };
+        Self { network: Rc::new(network), ..self.clone() }
+    }
+
     /// The same model with other numbers in place of a vector, as its tensor has them.
     pub fn with_vector(&self, id: VectorId, tensor: &Tensor) -> Self {
         let Network { program, matrices, vectors } = &*self.network;

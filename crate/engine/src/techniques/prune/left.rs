@@ -8,27 +8,45 @@ use statepress_kernels::program::{Axis, AxisId, AxisName, Op, Program};
 
 use super::cut::cuts;
 use super::places::{Kept, Place, places};
-use super::slice;
+use super::{layers, slice};
 use crate::EngineError;
 use crate::families::{ModelSpec, is_buffer};
 use crate::techniques::derived::{Derived, Draft, Fitted, program, real};
 
+/// What a step will leave, and what is to be said of that.
+pub(crate) struct Planned {
+    pub index: Index,
+    pub spec: ModelSpec,
+    pub report: Pruned,
+    pub findings: Vec<Finding>,
+}
+
 /// What a step leaves, by arithmetic alone: in place of what will be chosen goes what comes last.
-pub(crate) fn planned(
+pub(crate) fn planned(index: &Index, spec: &ModelSpec, step: &Prune) -> Result<Planned, EngineError> {
+    let program = program(spec)?;
+    let estimated = (step.kind == PruneKind::Layers).then(|| layers::estimated(index, spec)).flatten();
+    let (index, spec, report) = match step.kind {
+        PruneKind::Hidden => slice::planned(index, spec, &program, step)?,
+        PruneKind::Layers => layers::planned(index, spec, &program, step)?,
+        _ => cut(index, spec, &program, step)?,
+    };
+    let findings = idle(&report).or(estimated).into_iter().collect();
+    Ok(Planned { index, spec, report, findings })
+}
+
+/// What is left where something of every place goes.
+fn cut(
     index: &Index,
     spec: &ModelSpec,
+    program: &Program,
     step: &Prune,
 ) -> Result<(Index, ModelSpec, Pruned), EngineError> {
-    let program = program(spec)?;
-    if step.kind == PruneKind::Hidden {
-        return slice::planned(index, spec, &program, step);
-    }
     let (mut kept, mut done) = (Kept::default(), Vec::new());
-    for place in places(&program, step)? {
+    for place in places(program, step)? {
         place.keep(&place.best(&vec![0.0; place.size]), &mut kept);
-        done.push(told(&program, spec, index, &place, Vec::new(), None));
+        done.push(told(program, spec, index, &place, Vec::new(), None));
     }
-    let smaller = smaller((index, spec), &program, step, &kept, 0, &mut Fitted::default())?;
+    let smaller = smaller((index, spec), program, step, &kept, 0, &mut Fitted::default())?;
     let report = report(step, index, &smaller.index, done);
     Ok((smaller.index, smaller.spec, report))
 }
@@ -90,7 +108,7 @@ pub(super) fn report(step: &Prune, before: &Index, after: &Index, places: Vec<Pr
 }
 
 /// Says that a step removes nothing.
-pub(crate) fn idle(pruned: &Pruned) -> Option<Finding> {
+pub(super) fn idle(pruned: &Pruned) -> Option<Finding> {
     let Prune { kind, keep, .. } = pruned.step;
     let message = format!(
         "the prune step of kind {} removes nothing, as keep is {keep}: that is no fewer than there are",

@@ -9,6 +9,7 @@
 
 mod cut;
 mod eliminate;
+mod layers;
 mod left;
 mod places;
 mod repair;
@@ -17,6 +18,7 @@ mod slice;
 mod step_size;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
@@ -32,8 +34,9 @@ use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
 use crate::techniques::derived::{Checkpoint, Fitted, decoded, program, real};
 use crate::techniques::keep::tell_once;
 use cut::cuts;
-pub(crate) use left::{idle, planned};
-use left::{report, smaller, told};
+pub(crate) use layers::Shortening;
+pub(crate) use left::{Planned, planned};
+use left::{idle, report, smaller, told};
 pub(crate) use places::prunable;
 use places::{Kept, Place, places, select};
 use score::{Entering, choose, mixtures, unmeasured};
@@ -70,7 +73,12 @@ pub(crate) struct PrunedCheckpoint {
     pub left: Checkpoint,
     pub report: Pruned,
     pub findings: Vec<Finding>,
+    pub renamed: Renamed,
 }
+
+/// What tensors whose layer has another number now are called, by what they were called: usual keys, and those of the file.
+/// `None`: they are gone.
+pub(crate) type Renamed = BTreeMap<String, Option<String>>;
 
 /// What reads the calibration text.
 struct TextReader {
@@ -336,7 +344,7 @@ impl Job for Pruning {
         marks.iter().for_each(|marks| marks.write(&mut smaller.index.metadata));
         let report = report(&step, &index, &smaller.index, done);
         findings.extend(idle(&report));
-        Ok(PrunedCheckpoint { left: smaller.over(source), report, findings })
+        Ok(PrunedCheckpoint { left: smaller.over(source), report, findings, renamed: Renamed::new() })
     }
 }
 

@@ -26,7 +26,11 @@ pub(super) struct Place {
 
 /// What there is of a model that can be removed.
 pub(crate) fn prunable(program: &Program) -> Vec<PruneKind> {
-    PruneKind::ALL.into_iter().filter(|&kind| of_kind(program, kind).next().is_some()).collect()
+    let has = |kind| match kind {
+        PruneKind::Layers => program.n_layers() > 1,
+        _ => of_kind(program, kind).next().is_some(),
+    };
+    PruneKind::ALL.into_iter().filter(|&kind| has(kind)).collect()
 }
 
 /// Every place where a step removes something.
@@ -97,6 +101,7 @@ fn of_kind(program: &Program, kind: PruneKind) -> impl Iterator<Item = AxisId> {
         PruneKind::Experts => name == AxisName::Expert,
         PruneKind::Delta => name == AxisName::Delta,
         PruneKind::Hidden => name == AxisName::Hidden,
+        PruneKind::Layers => false,
     };
     let axes = program.axes.iter().enumerate();
     axes.filter(move |(_, axis)| axis.size > 0 && fits(axis.name, axis.with)).map(|(at, _)| AxisId(at))

@@ -29,7 +29,7 @@ use super::left::{idle, report, told};
 use super::places::{Place, places};
 use super::score::unmeasured;
 use super::weights::Weights;
-use super::{PrunedCheckpoint, WINDOW, no_text};
+use super::{PrunedCheckpoint, Renamed, WINDOW, no_text};
 use crate::EngineError;
 use crate::calibrate::{
     BUDGET, HeadStatistics, Marks, Sample, Statistics, StatisticsOptions, head_rows, lookup_substitute,
@@ -335,6 +335,6 @@ impl Job for Slicing {
         }
         let report = report(step, &of.index, &left.index, done);
         findings.extend(idle(&report));
-        Ok(PrunedCheckpoint { left, report, findings })
+        Ok(PrunedCheckpoint { left, report, findings, renamed: Renamed::new() })
     }
 }
