@@ -22,6 +22,7 @@ mod gpu_ops;
 mod gpu_products;
 mod gpu_rows;
 mod hostile;
+mod layers;
 mod models;
 mod packed_exports;
 mod parts;

@@ -117,7 +117,7 @@ export const OPTIONS = {
   },
   prune: {
     value: "KIND=KEEP,...",
-    help: "remove structure first: inner, state, head, attentionHead, width, experts, delta, hidden; the share or how many stay",
+    help: "remove structure first: inner, state, head, attentionHead, width, experts, delta, hidden, layers; the share or how many stay",
   },
   center: {
     help: "move the mean row of the token table to a bias first: it predicts the same, and codes that are entropy-coded get smaller",

@@ -33,9 +33,9 @@ export function pruning(args: Run["args"], name: "prune" | "student", reads: boo
   return parts.map((part) => ({ prune: step(name, part.trim(), reads) }));
 }
 
-/** Whether a step cannot do without a text: fewer rows of a step size are fitted to it, and what directions matter it says. */
+/** Whether a step cannot do without a text: fewer rows of a step size are fitted to it, and what directions and layers matter it says. */
 export function needsText({ kind }: PruneDraft): boolean {
-  return kind === "delta" || kind === "hidden";
+  return kind === "delta" || kind === "hidden" || kind === "layers";
 }
 
 /** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */
@@ -47,5 +47,6 @@ function step(name: string, part: string, reads: boolean): PruneDraft {
   const draft = { kind: kind as PruneDraft["kind"], keep: Number(keep) };
   // What is no kind is refused by name where recipes are read.
   if (!reads && !needsText(draft)) return draft;
-  return { ...draft, by: "loss", repair: kind !== "experts" };
+  // Nothing makes up for whole experts, nor for whole layers.
+  return { ...draft, by: "loss", repair: kind !== "experts" && kind !== "layers" };
 }

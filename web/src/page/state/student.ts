@@ -5,6 +5,7 @@ import type { WantedStudent } from "./state.js";
 
 /** What a student can have less of, the most telling first; by a name for people. */
 export const KINDS: readonly { kind: PruneKind; label: string; about: string }[] = [
+  { kind: "layers", label: "layers", about: "whole layers, those without which its predictions change least" },
   {
     kind: "hidden",
     label: "residual stream",
@@ -18,11 +19,12 @@ export const KINDS: readonly { kind: PruneKind; label: string; about: string }[]
   { kind: "state", label: "states", about: "states of every channel" },
 ];
 
-/** The steps that make the student: what goes is what is missed least, and the rest is fitted to do without it. */
+/** The steps that make the student: what goes is what is missed least, and the rest is fitted to do without it where it can be. */
 export function stepsOf({ keeps }: Pick<WantedStudent, "keeps">): StepDraft[] {
   return KINDS.flatMap(({ kind }) => {
     const keep = keeps[kind];
     if (keep === undefined || keep >= 1) return [];
-    return [{ prune: { kind, keep, by: "loss" as const, repair: kind !== "experts" } }];
+    const repair = kind !== "experts" && kind !== "layers";
+    return [{ prune: { kind, keep, by: "loss" as const, repair } }];
   });
 }

@@ -110,6 +110,17 @@ fn known_config(
         let theirs = THEIRS.iter().find(|(of, ours, _)| *of == model_type && ours == name);
         config.insert(theirs.map_or(name.as_str(), |(.., theirs)| theirs).into(), value);
     }
+    // What the original says of each of its layers is not said of these, where there are fewer.
+    let listed = config.get("layer_types").and_then(Value::as_array).map(Vec::len);
+    if listed.is_some() && listed != spec.program.as_deref().map(Program::n_layers) {
+        config.remove("layer_types");
+    }
+    if let Some((offset, period)) =
+        spec.program.as_deref().filter(|_| model_type == "jamba").and_then(attending)
+    {
+        config.insert("attn_layer_offset".into(), offset.into());
+        config.insert("attn_layer_period".into(), period.into());
+    }
     rope(spec, base, config);
     if let Some(table) = spec
         .names
@@ -239,6 +250,17 @@ fn state_space(program: &Program) -> Option<(usize, usize)> {
     Some((inner, program.hidden_size()))
 }
 
+/// The first layer that attends, and the distance from each to the next; `None` where distances differ.
+fn attending(program: &Program) -> Option<(usize, usize)> {
+    let mut attends = vec![false; program.n_layers()];
+    for node in program.nodes.iter().filter(|node| matches!(node.op, Op::Attention(_))) {
+        node.layer.into_iter().for_each(|layer| attends[layer] = true);
+    }
+    let offset = attends.iter().position(|attends| *attends).unwrap_or(attends.len());
+    let fits = |period: &usize| attends.iter().enumerate().all(|(n, is)| *is == (n % period == offset));
+    Some((offset, (offset + 1..attends.len() + 2).find(fits)?))
+}
+
 /// What a program does that `transformers` has no field for.
 fn beyond(spec: &ModelSpec, program: &Program) -> Option<String> {
     let pure = program.nodes.iter().any(|node| matches!(node.op, Op::SelectiveScan { .. } | Op::Ssd(_)));
@@ -256,6 +278,9 @@ fn beyond(spec: &ModelSpec, program: &Program) -> Option<String> {
         () if program.head.norm.is_none() => "a table with a basis of its own",
         () if has(|op| matches!(op, Op::Copy { .. })) => "a gated network beside its state space",
         () if original && attends => "layers of attention",
+        () if spec.family.name() == "jamba" && attending(program).is_none() => {
+            "layers of attention at unequal distances"
+        }
         () => return None,
     };
     Some(format!("the model has {what}, which transformers' does not"))
