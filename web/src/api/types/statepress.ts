@@ -973,7 +973,7 @@ export type Prune = {
  */
 kind: PruneKind,
 /**
- * What stays of it in every layer. At most 1: the share, rounded down, though one stays, and 1 is all; a whole number from
+ * What stays of it in every layer, or of all layers. At most 1: the share, rounded down, though one stays, and 1 is all; a whole number from
  * 2: how many.
  */
 keep: number,
@@ -988,7 +988,7 @@ by: PruneBy,
 repair: boolean,
 /**
  * Windows of 256 tokens of the calibration text that are read, evenly spaced, 1 to 4096; of a shorter text as many as it
- * has. 32 when left out: fitting takes more than rounding does.
+ * has. 32 when left out: fitting takes more than rounding does. Of kind layers no more than 4, as whole models are run over them.
  */
 windows: number,
 /**
@@ -1004,7 +1004,7 @@ export type PruneBy = "l1" | "l2" | "activation" | "loss" | "usage";
 /**
  * What a prune step removes.
  */
-export type PruneKind = "inner" | "state" | "head" | "attentionHead" | "width" | "experts" | "delta" | "hidden";
+export type PruneKind = "inner" | "state" | "head" | "attentionHead" | "width" | "experts" | "delta" | "hidden" | "layers";
 
 /**
  * What one prune step removed, or will.
@@ -1053,7 +1053,8 @@ after: number,
 removed: Array<number>,
 /**
  * What the outputs of their readers lost on the calibration text, as a share of their squares: with repair what is
- * left of it; of a step size's projection, what it lost.
+ * left of it; of a step size's projection, what it lost. Of whole layers: how far predictions are from the original's there,
+ * in nats a token.
  */
 error?: number, };
 
