@@ -237,11 +237,6 @@ fn the_layer_goes_that_is_missed_least() {
         assert_eq!(removed(&report), expected);
         let found = report.plan.pruned[0].places[0].error.unwrap();
         assert!((found - least).abs() < 0.01 * least, "{found} is told, {least} is measured");
-        println!(
-            "without {gone:?}: {found:.4} nats, {} of {} parameters",
-            report.plan.pruned[0].params_after,
-            base.inspection().params
-        );
         let told = report.plan.findings.iter().find(|finding| finding.code == "shortened").unwrap();
         let order: Vec<String> = gone.iter().map(usize::to_string).collect();
         assert!(told.message.contains(&format!("in this order: {}.", order.join(", "))), "{}", told.message);

@@ -200,21 +200,22 @@ pub(super) fn planned(
     step: &Prune,
 ) -> Result<(Index, ModelSpec, Pruned), EngineError> {
     let (layers, goes) = removable(program, step)?;
-    let mut gone: Vec<usize> = Vec::new();
-    let mut left = shortened(index, spec, step, 0, &gone)?;
-    for layer in (0..layers).rev() {
-        if gone.len() < goes {
-            let without: Vec<usize> = gone.iter().copied().chain([layer]).collect();
-            if let Ok(shorter) = shortened(index, spec, step, 0, &without) {
-                (gone, left) = (without, shorter);
+    let without = |gone: &[usize]| shortened(index, spec, step, 0, gone);
+    let mut gone: Vec<usize> = (layers - goes..layers).collect();
+    if without(&gone).is_err() {
+        gone.clear();
+        for layer in (0..layers).rev() {
+            gone.push(layer);
+            if gone.len() > goes || without(&gone).is_err() {
+                gone.pop();
             }
         }
     }
     if gone.len() < goes {
         return Err(too_few(step, layers - gone.len()));
     }
-    let places = place(index, spec, (layers, &gone), None);
-    let mut report = report(step, index, &left.index, places);
+    let left = without(&gone)?;
+    let mut report = report(step, index, &left.index, place(index, spec, (layers, &gone), None));
     report.places.iter_mut().for_each(|place| place.removed.clear());
     Ok((left.index, left.spec, report))
 }
