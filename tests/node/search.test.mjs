@@ -5,6 +5,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { open, StatepressError, search } from "statepress";
+import { Checkpoint } from "../../web/dist/api/checkpoint.js";
 import { search as searchWith } from "../../web/dist/api/search.js";
 import { cli, fixture, scratch } from "../support/node.mjs";
 
@@ -179,8 +180,16 @@ async function walked(front, losses, target) {
   const point = (at) => ({ recipe: { name: at, steps: [] }, chosen: front[at], front });
   const bad = () => Object.assign(new StatepressError("bad-option", "out of reach"), {});
   const host = {
-    async call(name, { target: { bytes, maxLoss } = {}, whether }) {
+    async call(name, { target: { bytes, maxLoss } = {}, whether, b }) {
       if (name === "keepFirstSteps") return void keeps.push(whether);
+      if (name === "compare") {
+        return {
+          kl: { mean: 1 },
+          perplexityChange: losses[b],
+          a: { findings: [] },
+          b: { tokens: 1, findings: [] },
+        };
+      }
       if (name === "searchTexts") return { read: [], judged: [], findings: [] };
       if (name === "searchCosts") return { window: 4 };
       const fits = (it) => (bytes !== undefined ? it.bytes >= bytes : it.perplexityChange <= maxLoss);
@@ -189,13 +198,21 @@ async function walked(front, losses, target) {
       return point(at);
     },
   };
+  // What is compared has to be a checkpoint, though nothing of this one is ever asked.
+  const like = (name) => ({
+    __proto__: Checkpoint.prototype,
+    inspection: { params: 1, family: "some", spec: {} },
+    tokenizer: { known: true, input: (ids) => ({ ids }) },
+    load: async () => ({ backend: { name: "cpu" }, checkpoint: {}, handle: name, info: { offset: 1 }, dispose() {} }),
+  });
   const checkpoint = {
-    inspection: { params: 1 },
+    ...like("original"),
     async compressBy({ name }) {
       tried.push(name);
       kept.add(name);
       const report = { bytes: { after: front[name].bytes } };
       return {
+        ...like(name),
         name,
         report,
         reporting(more) {
@@ -205,12 +222,7 @@ async function walked(front, losses, target) {
       };
     },
   };
-  const compare = async (_, { name }) => ({
-    kl: { mean: 1 },
-    perplexityChange: losses[name],
-    b: { tokens: 1, findings: [] },
-  });
-  const found = await searchWith({ environment: { host }, compare }, checkpoint, {}, target, {});
+  const found = await searchWith({ host }, checkpoint, {}, target, {});
   assert.deepEqual(keeps, [true, false], "what first steps leave is kept while it searches");
   assert.deepEqual([...kept], [found.compressed.name], "nothing else is left in memory");
   assert.deepEqual(found.compressed.report.target, target);

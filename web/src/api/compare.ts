@@ -53,11 +53,12 @@ export async function compareBy(
         team
           ? team.compare(both, { input, options: asked }, running)
           : environment.host.call("compare", { a: base.handle, b: other.handle, input, options: asked }, running);
-      const first = withFindings(await on(tokens, options), workers.findings);
+      const told = [...workers.findings, ...(team ? [team.compared] : [])];
+      const first = withFindings(await on(tokens, options), told);
       const comparison = detected ? { ...first, a: withDetection(first.a, detected) } : first;
       if (second === undefined) return comparison;
-      const told = options.onProgress;
-      const onProgress = told && ((it: Progress) => told({ ...it, stage: `${it.stage} second` }));
+      const tell = options.onProgress;
+      const onProgress = tell && ((it: Progress) => tell({ ...it, stage: `${it.stage} second` }));
       return { ...comparison, second: secondOf(await on(second, { signal: options.signal, onProgress })) };
     });
   } finally {

@@ -114,9 +114,13 @@ export class Team {
     await Promise.all(loaded);
     // What is compared is often a file that only serves to be measured, and goes.
     await this.#release(both[1]);
+    return card;
+  }
+
+  /** What is to be told of a comparison that was shared. */
+  get compared(): Finding {
     const message = `${this.workers} workers have each compared on a share of the windows: the numbers are those of a single one, speeds those of one beside the others`;
-    const findings: Finding[] = [...card.a.findings, { level: "info", code: "workers", message }];
-    return { ...card, a: { ...card.a, findings } };
+    return { level: "info", code: "workers", message };
   }
 
   /** Ends all of them, whatever they do. */

@@ -97,9 +97,9 @@ ratio: number, };
 export type Center = Record<symbol, never>;
 
 /**
- * How the INT8 clipping point is found.
+ * Where the numbers that share a scale are clipped.
  */
-export type ClipBy = "minmax" | "percentile";
+export type ClipBy = "minmax" | "percentile" | "mse" | "activation";
 
 /**
  * A tensor as `compress` would store it.
@@ -605,7 +605,11 @@ group: number,
 /**
  * The type of the scales: `log8`, `fp16` or `fp32`.
  */
-scale: ScaleType, };
+scale: ScaleType,
+/**
+ * Where a scale clips: anything but `percentile`. `minmax` when left out.
+ */
+clip?: ClipBy, };
 
 /**
  * Counts in equal bins: bin `i` of `b` holds `from + i * w <= x < from + (i + 1) * w` with
@@ -690,10 +694,14 @@ group: number,
 /**
  * The type of the scales.
  */
-scale: ScaleType, };
+scale: ScaleType,
+/**
+ * Where a scale clips: anything but `percentile`. `minmax` when left out.
+ */
+clip?: ClipBy, };
 
 /**
- * INT8: `scale = c / 127` with `c` the largest or a high percentile of the magnitudes.
+ * INT8: `scale = c / 127` with `c` where magnitudes are clipped, as a rule the largest.
  */
 export type Int8Options = {
 /**
@@ -701,7 +709,7 @@ export type Int8Options = {
  */
 granularity: Granularity,
 /**
- * How the clipping point is found.
+ * Where a scale clips.
  */
 clip: ClipBy,
 /**
@@ -817,7 +825,11 @@ doubleQuant: boolean,
 /**
  * The type of the absmax values when they are not.
  */
-absmax: ScaleType, };
+absmax: ScaleType,
+/**
+ * Where a scale clips: anything but `percentile`. `minmax` when left out.
+ */
+clip?: ClipBy, };
 
 /**
  * Sizes from element widths alone.

@@ -65,7 +65,10 @@ export function readsText(recipe: Recipe): boolean {
 }
 
 function precisionsOf({ rules, otherwise }: Quantize): Precision[] {
-  return [otherwise, ...rules.flatMap(({ precision, rows }) => [precision, ...(rows ?? []).map((row) => row.precision)])];
+  return [
+    otherwise,
+    ...rules.flatMap(({ precision, rows }) => [precision, ...(rows ?? []).map((row) => row.precision)]),
+  ];
 }
 
 function byText({ int8, int4, nf4, groups }: Quantize, precision: Precision): boolean {
