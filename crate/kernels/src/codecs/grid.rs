@@ -1,7 +1,7 @@
 //! Rounding to a grid: the code nearest to a number, for one group's scale.
 //!
 //! Plain rounding, whoever chose the scale: by division, as the libraries do that it has to agree with bit for bit. Error
-//! compensation rounds a column of many groups at a time, by multiplication and without branches (`engine/calibrate/grid`).
+//! compensation and searches for scales round many numbers at a time, by multiplication and without branches ([`super::levels`]).
 
 use statepress_core::{Grid, Levels};
 

@@ -1,7 +1,8 @@
 //! Codecs: numbers to the packed bytes of a precision, and back.
 //!
 //! A grid is fitted to every group ([`fit`]), its scale is rounded to how it is stored ([`scales`]), numbers are rounded
-//! to the grid ([`grid`]), and codes are packed ([`stream`]): four things that do not know each other.
+//! to the grid ([`grid`]), and codes are packed ([`stream`]): four things that do not know each other. Loops over many numbers, a
+//! search for a scale among them, have levels of their own ([`levels`]).
 //!
 //! Deterministic: the same bytes on every machine and in every build. Every operation in here is
 //! correctly rounded by IEEE 754 and in a fixed order; there is no transcendental function.
