@@ -238,6 +238,7 @@ test("wrong usage is 2, before anything is done", async () => {
     [/--calibrate is read for every file/, "--calibrate", "-"],
     [/--gguf-type goes with --format gguf/, "--gguf-type", "Q8_0"],
     [/--compensate needs a text/, "--compensate"],
+    [/--calibrate and --compare name the same text/, "--calibrate", HELDOUT, "--compare", HELDOUT],
     [/--max-memory takes a whole number from 1/, "--max-memory", "2G"],
   ]) {
     const { code, stderr, stdout } = await batch(ALL, out, args);

@@ -73,6 +73,13 @@ export async function workOf(run: Run): Promise<Work> {
       isFile ? await Promise.all(values.map(async (it) => (await hashFile(it, signal)).sha256)) : values,
     ]);
   }
+  const judged = judge === undefined ? undefined : (await hashFile(judge, signal)).sha256;
+  const fitting = making.find(([, values]) => judged !== undefined && values.includes(judged))?.[0];
+  if (fitting !== undefined) {
+    throw new UsageError(
+      `--${fitting} and --compare name the same text, on which models would look better than they are: compare on another`,
+    );
+  }
   const version = packageVersion();
   const measuring = MEASURING.map((name) => [name, args.text(name)]);
   return {
@@ -80,7 +87,7 @@ export async function workOf(run: Run): Promise<Work> {
     format,
     common: { version, format, making },
     recipe: args.text("recipe"),
-    measured: judge === undefined ? undefined : digest([(await hashFile(judge, signal)).sha256, measuring]),
+    measured: judged === undefined ? undefined : digest([judged, measuring]),
   };
 }
 
