@@ -102,15 +102,16 @@ test("what cannot be pruned is refused by name", async () => {
     assert.match(said.stderr, expected);
   };
   await refused(2, "inner", /--prune takes what is removed and what stays, inner=0.75,width=0.5, not 'inner'/);
+  await refused(2, "sublayer=0.5", /--prune takes one of inner, state, .*, hidden, layers, not 'sublayer'/);
+  await refused(2, "layers=0.5", /--prune layers needs a text for the model to read: --calibrate TEXT/);
   await refused(1, "inner=0", /prune.keep is 0; allowed: above 0 and at most 1/);
-  await refused(1, "rows=0.5", /unknown variant `rows`/);
   await refused(
     1,
     "head=0.5",
     /the model has no heads of a state space; it has inner, state, width, experts, delta, hidden/,
   );
-  await refused(2, "delta=4", /--prune delta needs a text to fit to: --calibrate TEXT/);
-  await refused(2, "hidden=0.5", /--prune hidden needs a text to fit to: --calibrate TEXT/);
+  await refused(2, "delta=4", /--prune delta needs a text for the model to read: --calibrate TEXT/);
+  await refused(2, "hidden=0.5", /--prune hidden needs a text for the model to read: --calibrate TEXT/);
   await refused(2, "inner=0x10", /not 'inner=0x10'/);
   await refused(1, "experts=0.25", /at least 2, through so many goes every token/);
 });

@@ -94,7 +94,7 @@ export async function askedFor(run: Run): Promise<Asked> {
   for (const step of calibration ? [] : first) {
     const fits = "prune" in step ? needsText(step.prune) && `--prune ${step.prune.kind}` : "basis" in step && "--basis";
     if (!fits) continue;
-    throw new UsageError(`${fits} needs a text to fit to: --calibrate TEXT or --calibrate-ids BIN`);
+    throw new UsageError(`${fits} needs a text for the model to read: --calibrate TEXT or --calibrate-ids BIN`);
   }
   return { format, recipe, preset, first, calibration, healing };
 }

@@ -33,9 +33,26 @@ export function pruning(args: Run["args"], name: "prune" | "student", reads: boo
   return parts.map((part) => ({ prune: step(name, part.trim(), reads) }));
 }
 
-/** Whether a step cannot do without a text: fewer rows of a step size are fitted to it, and what directions and layers matter it says. */
+/** Whether a step cannot do without a text: fewer rows of a step size are fitted to it, and it says which directions and layers matter. */
 export function needsText({ kind }: PruneDraft): boolean {
   return kind === "delta" || kind === "hidden" || kind === "layers";
+}
+
+/** What can be removed. */
+const KINDS: Record<PruneDraft["kind"], true> = {
+  inner: true,
+  state: true,
+  head: true,
+  attentionHead: true,
+  width: true,
+  experts: true,
+  delta: true,
+  hidden: true,
+  layers: true,
+};
+
+function isKind(kind: string): kind is PruneDraft["kind"] {
+  return Object.hasOwn(KINDS, kind);
 }
 
 /** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */
@@ -44,8 +61,8 @@ function step(name: string, part: string, reads: boolean): PruneDraft {
   if (!/^[A-Za-z]+$/.test(kind) || !/^(\d+|\d*\.\d+)$/.test(keep) || more.length > 0) {
     throw new UsageError(`--${name} takes what is removed and what stays, inner=0.75,width=0.5, not '${part}'`);
   }
-  const draft = { kind: kind as PruneDraft["kind"], keep: Number(keep) };
-  // What is no kind is refused by name where recipes are read.
+  if (!isKind(kind)) throw new UsageError(`--${name} takes one of ${Object.keys(KINDS).join(", ")}, not '${kind}'`);
+  const draft = { kind, keep: Number(keep) };
   if (!reads && !needsText(draft)) return draft;
   // Nothing makes up for whole experts, nor for whole layers.
   return { ...draft, by: "loss", repair: kind !== "experts" && kind !== "layers" };
