@@ -56,6 +56,26 @@ test("a calibration text makes up for rounding errors, on the command line and i
   for (const checkpoint of [base, calibrated, plain]) checkpoint.dispose();
 });
 
+test("where scales clip by activations a text does no more than that, unless it is asked to", async () => {
+  const [recipe, ids, out] = ["clipped.json", "ids.bin", "clipped.safetensors"].map((name) => join(folder, name));
+  writeFileSync(
+    ids,
+    Uint16Array.from({ length: 512 }, (_, i) => (i * 37 + ((i * i) % 11)) % 50),
+  );
+  const quantize = { rules: [], otherwise: "nf4", nf4: { clip: "activation" }, gptq: { windows: 2, window: 64 } };
+  writeFileSync(recipe, JSON.stringify({ version: 1, name: "clipped", steps: [{ quantize }] }));
+  const model = fixture("fixtures/il_moe.safetensors");
+  const compress = (...more) => cli(["compress", model, "-o", out, "--force", "--recipe", recipe, ...more, "--json"]);
+  const told = ({ json }, code) => json.findings.some((it) => it.code === code);
+  const clipped = await compress("--calibrate-ids", ids);
+  assert.equal(clipped.code, 0, clipped.stderr);
+  assert.deepEqual([told(clipped, "clipped-by-text"), told(clipped, "compensated")], [true, false]);
+  const compensated = await compress("--calibrate-ids", ids, "--compensate");
+  assert.deepEqual([told(compensated, "clipped-by-text"), told(compensated, "compensated")], [false, true]);
+  const without = await compress();
+  assert.deepEqual([without.code, /calibration is not given; allowed: a text/.test(without.stderr)], [1, true]);
+});
+
 test("what cannot be calibrated is refused by name", async () => {
   const out = join(folder, "never.safetensors");
   const none = await cli(["compress", DEMO, "-o", out, "--recipe", "none", "--calibrate", text]);

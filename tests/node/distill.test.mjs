@@ -191,8 +191,9 @@ test("what cannot be trained is refused, and nothing is left behind", async () =
   const usage = await cli(["distill", TEACHER, "-o", out, "--ids", train]);
   assert.equal(usage.code, 2);
   assert.match(usage.stderr, /--student inner=0\.5/);
-  const bad = await cli(["distill", TEACHER, "-o", out, "--ids", train, "--student", "layers=1"]);
-  assert.equal(bad.code, 1);
+  const bad = await cli(["distill", TEACHER, "-o", out, "--ids", train, "--student", "rows=1"]);
+  assert.equal(bad.code, 2);
+  assert.match(bad.stderr, /--student takes one of inner, .*, layers, not 'rows'/);
   assert.ok(!existsSync(out));
   assert.deepEqual(
     readdirSync(folder).filter((name) => name.startsWith(".statepress")),

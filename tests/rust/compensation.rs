@@ -93,7 +93,9 @@ fn scales_clip_by_what_enters_where_the_recipe_asks_for_that_alone() {
     let told = |code: &str| after.plan.findings.iter().find(|finding| finding.code == code);
     assert!(told("clipped-by-text").is_some() && told("compensated").is_none());
     assert!(told("clipped").unwrap().message.contains("the limit of the least error of activations"));
-    assert!(told("not-by-text").unwrap().message.contains("with scales of the least squared error"));
+    let plainly = &told("not-by-text").unwrap().message;
+    assert!(plainly.contains("with scales of the least squared error"), "{plainly}");
+    assert!(plainly.contains("conv1d") && !plainly.contains("in_proj"), "{plainly}");
     let step = |report: &report::CompressReport| match report.plan.recipe.steps[..] {
         [statepress::recipe::Step::Quantize(ref quantize)] => quantize.clone(),
         _ => panic!("one step"),
@@ -120,6 +122,21 @@ fn scales_clip_by_what_enters_where_the_recipe_asks_for_that_alone() {
     };
     assert_eq!(both("activation"), both("minmax"));
     assert_ne!(both("mse"), both("minmax"));
+}
+
+#[test]
+fn a_text_is_not_read_for_codes_that_no_tensor_gets() {
+    let base = open(&fixture("fixtures/il_ffn.safetensors"), &[]);
+    let recipe = recipe(&[("nothing*", "nf4"), ("*", "int8")], r#","nf4":{"clip":"activation"}"#);
+    let ids: Vec<u32> = (0..64).map(|i| i % 7).collect();
+    let (without, bytes) = plain(&base, &recipe);
+    let (with, again) = calibrated(&base, &recipe, &ids).unwrap();
+    let numbers =
+        |bytes: Vec<u8>| reopen(bytes).tensor("layers.0.ssm.in_proj.weight", &Default::default()).unwrap();
+    assert_eq!(numbers(bytes).statistics, numbers(again).statistics);
+    let told =
+        |report: &report::CompressReport| report.plan.findings.iter().any(|it| it.code == "text-not-read");
+    assert_eq!([&without, &with].map(told), [false, true]);
 }
 
 #[test]

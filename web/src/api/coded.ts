@@ -1,16 +1,16 @@
 // What a recipe, which may be anybody's JSON, asks for: whether it quantizes, entropy-codes, or has the model read a text.
 
-import type { Plan } from "./types/statepress.js";
+import type { Plan, Quantize } from "./types/statepress.js";
 
 /** Whether a step of a recipe, which may be anybody's JSON, quantizes. */
 export function quantizes(step: unknown): step is { quantize: object } {
   return typeof step === "object" && step !== null && "quantize" in step;
 }
 
-/** The same recipe with `coded` in its quantize step. */
-export function coded<R extends { steps: readonly unknown[] }>(recipe: R): R {
+/** The same recipe with these options in its quantize step. */
+export function quantizing<R extends { steps: readonly unknown[] }>(recipe: R, options: Partial<Quantize>): R {
   const steps = recipe.steps.map((step) =>
-    quantizes(step) ? { ...step, quantize: { ...step.quantize, coded: true } } : step,
+    quantizes(step) ? { ...step, quantize: { ...step.quantize, ...options } } : step,
   );
   return { ...recipe, steps };
 }

@@ -18,7 +18,7 @@ const USUAL = 8;
 /** Bytes that all of these may take together. */
 const ROOM = 2 ** 31;
 
-/** Bytes that each takes beside its model, for sums and what a search holds. */
+/** Bytes that each takes beside its model, for sums, what a search holds, and the compressed model that it compares. */
 const EACH = 2 ** 29;
 
 /** The workers of one job; none where one host does all of it. */

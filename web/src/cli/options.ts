@@ -133,7 +133,9 @@ export const OPTIONS = {
     number: { from: 1, to: MOST_WORKERS, whole: true },
     help: "workers that share what a calibration text is read for, or the windows of a comparison, each with models of its own: the same file, and the same numbers (default: as the machine and the size of the models suggest)",
   },
-  compensate: { help: "make up for rounding errors (GPTQ) whatever the recipe says, as a calibration text implies" },
+  compensate: {
+    help: "make up for rounding errors (GPTQ) whatever the recipe says, as a calibration text implies of most recipes",
+  },
   budget: { value: "SIZE", help: "8x: an eighth of the bytes; a number above 1000: bytes of weights and scales" },
   "max-kl": { value: "NATS", number: { above: 0 }, help: "divergence that may be lost, in nats a token" },
   fast: { help: "measure each tensor once, at about three bits, on 64 tokens of the text instead of four windows" },

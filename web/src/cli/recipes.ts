@@ -1,14 +1,14 @@
-// What options change of a recipe: --prune, --center and --basis put steps before its own, --coded says how codes are stored.
+// What options change of a recipe: --prune, --center and --basis put steps before its own, --coded says how codes are stored, --compensate how they are rounded.
 
-import { coded, quantizes } from "../api/coded.js";
+import { quantizes, quantizing } from "../api/coded.js";
 import { type PruneDraft, type Recipe, type RecipeInput, recipes, type StepDraft } from "../api/node.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 
 /** The recipe as the options want it: after these steps, and coded if that is asked for. */
 export async function changed({ args }: Run, recipe: RecipeInput, steps: readonly StepDraft[]): Promise<RecipeInput> {
-  const asked = args.flag("coded");
-  if (steps.length === 0 && !asked) return recipe;
+  const [asked, compensated] = [args.flag("coded"), args.flag("compensate")];
+  if (steps.length === 0 && !asked && !compensated) return recipe;
   const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
   // What is none is left to be refused.
   if (!Array.isArray(whole?.steps)) return recipe;
@@ -16,7 +16,11 @@ export async function changed({ args }: Run, recipe: RecipeInput, steps: readonl
     throw new UsageError(`--coded needs a quantize step, which the recipe ${whole.name} does not have`);
   }
   const pruned = { ...whole, steps: [...steps, ...whole.steps] };
-  return asked ? coded(pruned as Recipe) : pruned;
+  // A text has errors made up for by itself, but where scales clip by activations.
+  return quantizing(pruned as Recipe, {
+    ...(asked && { coded: true }),
+    ...(compensated && { errorCompensation: "gptq" }),
+  });
 }
 
 /** The steps that --prune, --center and --basis ask for. `reads`: whether there is a text for the model to read. */

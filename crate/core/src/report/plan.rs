@@ -155,7 +155,7 @@ pub struct RoundingError {
     pub max_abs: Option<f64>,
     /// Cosine of the angle between the two; 1 when both are zero.
     pub cosine: Option<f64>,
-    /// Values brought nearer to 0, to the last code: beyond the percentile that a recipe asks for, or
+    /// Values brought nearer to 0, to the last code: beyond where a recipe clips, or
     /// what a scale or absmax in 16 bits does not reach.
     pub clipped: u64,
     /// Finite values that became infinite: beyond the range of FP16 or BF16, or float64 beyond that of float32.

@@ -214,7 +214,7 @@ impl Costs {
         let mut judging = windows(judged, &sample, &model.info)?;
         judging.iter_mut().for_each(|window| window.truncate(options.tokens));
         Ok(Self {
-            compensate: Compensate::new(calibration, how, (spec, &index), &tensors, tied)?,
+            compensate: Compensate::new(calibration, how, (spec, &index), &tensors, (tied, false))?,
             judge: Divergence::new(model, judging, STREAMS),
             window: window as u64,
             vectors,

@@ -99,7 +99,8 @@ fn not_finite(entry: &Entry, encoding: Encoding, found: &Survey) -> EngineError 
     EngineError::NotFinite { tensor: entry.name.clone(), index, number, precision, keeps }
 }
 
-/// How the scales of an encoding clip under a recipe; of classes of rows as those do that clip, if any does.
+/// How the scales of an encoding clip under a recipe; of classes of rows as those do that clip, if any does: by activations, if
+/// any clips so.
 pub(crate) fn clip_of(codecs: &Codecs, encoding: Encoding) -> Clip {
     let of = |encoding: Encoding| match encoding.coding().map(|coding| codecs.clip(coding.grid)) {
         None | Some(ClipBy::Minmax) => Clip::Absmax,
@@ -107,13 +108,15 @@ pub(crate) fn clip_of(codecs: &Codecs, encoding: Encoding) -> Clip {
         Some(ClipBy::Mse) => Clip::Mse,
         Some(ClipBy::Activation) => Clip::Weighted,
     };
-    match encoding {
-        Encoding::Rows(classes) => {
-            let mut clips = classes.all().iter().map(|class| of(class.encoding()));
-            clips.find(|clip| *clip != Clip::Absmax).unwrap_or(Clip::Absmax)
-        }
-        plain => of(plain),
-    }
+    let Encoding::Rows(classes) = encoding else { return of(encoding) };
+    let clips = || classes.all().iter().map(|class| of(class.encoding()));
+    let by_text = clips().find(|clip| *clip == Clip::Weighted);
+    by_text.or_else(|| clips().find(|clip| *clip != Clip::Absmax)).unwrap_or(Clip::Absmax)
+}
+
+/// The same where nothing is known of what enters a tensor.
+pub(crate) fn without_text(clip: Clip) -> Clip {
+    if clip == Clip::Weighted { Clip::Mse } else { clip }
 }
 
 /// Values of a tensor that were clipped because the recipe asks for it.

@@ -17,7 +17,7 @@ use statepress_kernels::codecs;
 use statepress_kernels::program::{Layout, MatrixId, Program};
 
 use super::pairs::Pairs;
-use super::shares::{Outcome, Plain};
+use super::shares::{Outcome, Plain, Plainly};
 use crate::EngineError;
 use crate::calibrate::{
     Calibration, Graded, HeadStatistics, Marks, Measured, Probe, RowUse, SUBSTITUTE, Sample, Statistics,
@@ -34,7 +34,7 @@ pub(crate) struct Compensate {
     statistics: Statistics<CpuRunner>,
     options: GptqOptions,
     /// Nothing is made up for: what enters a tensor only says where its scales clip.
-    pub clips_only: bool,
+    clips_only: bool,
     /// The tensors that are to be coded, by name.
     tensors: Pairs<String, Wanted>,
     /// What is known of those that come next.
@@ -87,7 +87,7 @@ const SHARED: &str = "one scale covers parts that meet different inputs";
 
 impl Compensate {
     /// Prepares to code `tensors`, in that order, for a model that reads a text: those that are said to be coded here. `tied`: the
-    /// table is written for the head too.
+    /// table is written for the head too. `clips_only`: nothing is made up for, but scales clip by what enters.
     ///
     /// # Errors
     /// Where there is no tensor whose errors can be made up for, and for ids that fill no window or are none.
@@ -96,7 +96,7 @@ impl Compensate {
         options: GptqOptions,
         (spec, index): (&ModelSpec, &Index),
         tensors: &[(&str, bool)],
-        tied: bool,
+        (tied, clips_only): (bool, bool),
     ) -> Result<Self, EngineError> {
         let program: &Program = &model.info.program;
         let (head, table) = (program.head.matrix, program.table);
@@ -128,7 +128,7 @@ impl Compensate {
             }
             wanted.insert(name.to_string(), Wanted { matrices, copies, use_ });
         }
-        if !any {
+        if !any && !clips_only {
             let allowed = "none, as the recipe codes no matrix of the model";
             return Err(EngineError::option("calibration", "given", allowed));
         }
@@ -149,7 +149,7 @@ impl Compensate {
             marks: Marks::of(statistics.windows(), ids),
             statistics,
             options,
-            clips_only: false,
+            clips_only,
             tensors: wanted,
             measured: Vec::new(),
             read: false,
@@ -259,13 +259,13 @@ impl Compensate {
             Some(_) => None,
             None => Some(self.rounded(entry, values, coding, how)?),
         };
-        self.done_with(&entry.name, coding.group, how.step.is_some());
+        self.done_with(&entry.name, coding.group, Plainly::of(how.step, how.clip));
         Ok(coded)
     }
 
     /// Notes what was done to a tensor that is coded now, and forgets what is known of it.
-    pub fn done_with(&mut self, tensor: &str, group: Group, has_step: bool) {
-        let plain = self.reason(tensor, group).map(|reason| Plain { reason: reason.into(), has_step });
+    pub fn done_with(&mut self, tensor: &str, group: Group, how: Plainly) {
+        let plain = self.reason(tensor, group).map(|reason| Plain { reason: reason.into(), how });
         let looked_up = self.tensors.get(tensor).is_some_and(|it| it.use_ == Use::LookedUp);
         if plain.is_none() && looked_up && !self.by_gradients {
             let message = format!("rounded for what ids look up in it: {SUBSTITUTE}");
@@ -304,6 +304,11 @@ impl Compensate {
             Some(it) if it.use_ == Use::LookedUp && self.lookups.is_none() => Some(NO_HEAD),
             Some(_) => None,
         }
+    }
+
+    /// Whether nothing is made up for.
+    pub fn clips_only(&self) -> bool {
+        self.clips_only
     }
 
     /// The model that reads the text.
@@ -387,12 +392,12 @@ impl Compensate {
         };
         let mut findings = vec![Finding::info(code, message)];
         findings.extend(self.graded.iter().flat_map(|it| it.findings.clone()));
-        for (Plain { reason, has_step }, names) in plain {
+        for (Plain { reason, how }, names) in plain {
             let count = counted(names.len() as u64, "tensor was", "tensors were");
-            let how = match (has_step, self.clips_only) {
-                (true, _) => ", to levels a step of their own numbers apart",
-                (false, true) => ", with scales of the least squared error",
-                (false, false) => "",
+            let how = match how {
+                Plainly::Usually => "",
+                Plainly::InSteps => ", to levels a step of their own numbers apart",
+                Plainly::BySearch => ", with scales of the least squared error",
             };
             let message = format!("{count} rounded plainly{how}: {reason}: {}", listed(&names));
             let code = if self.clips_only { "not-by-text" } else { "not-compensated" };

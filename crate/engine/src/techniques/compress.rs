@@ -82,28 +82,36 @@ impl Compress {
         let quantize = quantize_step(recipe)?;
         let codecs = quantize.map(Quantize::codecs).unwrap_or_default();
         let mut mine = Vec::new();
-        let compensate = match (quantize.filter(|it| it.needs_calibration()), calibration) {
+        let clips_only = quantize.is_some_and(|quantize| quantize.compensation().is_none());
+        let read_for = |decision: &&Decision| match decision.form {
+            Form::Coded(encoding @ (Encoding::Codes(_) | Encoding::Rows(_))) => {
+                // What has these very codes already, as far as its file says, keeps them.
+                let is_new =
+                    index.tensors[decision.position].encoding() != Some(encoding) || decision.step.is_some();
+                is_new && (!clips_only || coding::clip_of(&codecs, encoding) == Clip::Weighted)
+            }
+            _ => false,
+        };
+        let role = |entry: &Entry| spec.weights.get(&entry.name).map(|weight| weight.role);
+        let entries = planned.decisions.iter().filter(read_for).map(|it| &index.tensors[it.position]);
+        let entries: Vec<_> = entries.map(|entry| (entry, role(entry))).collect();
+        let reads = quantize.filter(|it| it.needs_calibration());
+        let compensate = match (reads, calibration) {
             (None, None) => None,
+            // No tensor of this checkpoint has codes whose scales clip by activations.
+            (Some(_), calibration) if clips_only && entries.is_empty() => {
+                let message =
+                    "no scale clips by activations: the recipe says so of codes that no tensor gets anew";
+                let unread = calibration.map(|_| Finding::info("text-not-read", message));
+                planned.plan.findings.extend(unread);
+                None
+            }
             (Some(quantize), Some(calibration)) => {
                 let options = quantize.gptq.unwrap_or_default();
-                let clips_only = quantize.compensation().is_none();
-                let coded = planned.decisions.iter().filter(|decision| match decision.form {
-                    Form::Coded(encoding @ (Encoding::Codes(_) | Encoding::Rows(_))) => {
-                        // What has these very codes already, as far as its file says, keeps them.
-                        let is_new = index.tensors[decision.position].encoding() != Some(encoding)
-                            || decision.step.is_some();
-                        is_new && (!clips_only || coding::clip_of(&codecs, encoding) == Clip::Weighted)
-                    }
-                    _ => false,
-                });
-                let role = |entry: &Entry| spec.weights.get(&entry.name).map(|weight| weight.role);
-                let entries = coded.map(|it| &index.tensors[it.position]).map(|entry| (entry, role(entry)));
-                let entries: Vec<_> = entries.collect();
                 let here = work.here(&entries, calibration.ids.len().min(options.windows * options.window));
                 let tensors: Vec<_> = entries.iter().map(|(it, _)| it.name.as_str()).zip(here).collect();
-                let mut compensate =
-                    Compensate::new(calibration, options, (&spec, &index), &tensors, no_head)?;
-                compensate.clips_only = clips_only;
+                let of = (&spec, &*index);
+                let compensate = Compensate::new(calibration, options, of, &tensors, (no_head, clips_only))?;
                 mine.extend(tensors.iter().filter(|(_, here)| *here).map(|(name, _)| name.to_string()));
                 Some(compensate)
             }
@@ -202,8 +210,11 @@ impl Compress {
         }
         let (values, while_decoding) = numbers(tensor);
         // Numbers that are not finite are refused by what rounds plainly.
-        let compensate = self.compensate.as_mut().filter(|_| found.nan + found.infinite + found.beyond == 0);
-        let clip = coding::clip_of(&self.codecs, encoding);
+        let mut clip = coding::clip_of(&self.codecs, encoding);
+        let compensate = self.compensate.as_mut().filter(|it| {
+            let is_wanted = !it.clips_only() || clip == Clip::Weighted;
+            is_wanted && found.nan + found.infinite + found.beyond == 0
+        });
         let compensated = match (compensate, encoding) {
             (compensate, Encoding::Rows(classes)) => {
                 let work = rows::Work { entry, values: &values, found: &found, how: &self.codecs };
@@ -221,7 +232,10 @@ impl Compress {
                 coding::check_finite(entry, encoding, &found)?;
                 coding::measured(entry, &values, coding::in_steps(entry, &values, step)?, &found)
             }
-            (None, None) => coding::code(entry, &values, encoding, clip, &found)?,
+            (None, None) => {
+                clip = coding::without_text(clip);
+                coding::code(entry, &values, encoding, clip, &found)?
+            }
         };
         let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + beside;
         drop(values);

@@ -14,6 +14,7 @@ use statepress_kernels::program::Layout;
 use super::coding;
 use super::compensate::{Compensate, Compensated};
 use super::keep::tell_once;
+use super::shares::Plainly;
 use crate::EngineError;
 use crate::families::ModelSpec;
 
@@ -171,7 +172,8 @@ impl Work<'_> {
                     });
                     rounded = compensate.rounded_rows(entry, pieces)?;
                 }
-                compensate.done_with(&entry.name, coding.group, false);
+                let clip = coding::clip_of(how, Encoding::Rows(*classes));
+                compensate.done_with(&entry.name, coding.group, Plainly::of(None, clip));
             }
             (Some(compensate), None) => compensate.forget(&entry.name),
             (None, _) => {}
@@ -186,7 +188,7 @@ impl Work<'_> {
                     values,
                     &[values.len() / cols(entry), cols(entry)],
                     encoding,
-                    coding::clip_of(how, encoding),
+                    coding::without_text(coding::clip_of(how, encoding)),
                     found,
                 )?,
             };

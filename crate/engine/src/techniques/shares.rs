@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use statepress_core::report::RoundingError;
 use statepress_core::{Entry, Finding, Index, Role, Source, Tensor, shape};
 use statepress_formats::Choice;
+use statepress_kernels::codecs::Clip;
 
 use crate::EngineError;
 
@@ -94,8 +95,31 @@ pub struct Outcome {
 pub struct Plain {
     /// Why errors cannot be made up for.
     pub reason: String,
-    /// Whether the recipe gives it a step.
-    pub has_step: bool,
+    /// And how.
+    pub how: Plainly,
+}
+
+/// What plain rounding takes for the scales of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Plainly {
+    /// Those of any recipe.
+    Usually,
+    /// The step that the recipe gives it.
+    InSteps,
+    /// Those of the least squared error.
+    BySearch,
+}
+
+impl Plainly {
+    /// Of a tensor that has a step or not, and whose scales clip somewhere.
+    pub fn of(step: Option<f64>, clip: Clip) -> Self {
+        match (step, clip) {
+            (Some(_), _) => Self::InSteps,
+            (None, Clip::Mse | Clip::Weighted) => Self::BySearch,
+            (None, Clip::Absmax | Clip::Percentile(_)) => Self::Usually,
+        }
+    }
 }
 
 impl Default for Share {

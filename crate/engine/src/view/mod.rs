@@ -111,7 +111,12 @@ impl Read<'_> {
         let form = plan::decide_alone(entry, codecs, precision, &mut findings);
         let (coded, error) = match form {
             Form::Coded(encoding) if tensor.encoding() != encoding => {
-                let clip = coding::clip_of(codecs, encoding);
+                let asked = coding::clip_of(codecs, encoding);
+                let clip = coding::without_text(asked);
+                if clip != asked {
+                    let message = "no text is read here: scales are those of the least squared error, not of activations";
+                    findings.push(Finding::info("text-not-read", message).about(&entry.name));
+                }
                 let coded = coding::code(entry, values, encoding, clip, &self.found)?;
                 findings.extend(coded.findings);
                 let (tensor, count) = (entry.name.clone(), coded.error.clipped);

@@ -101,23 +101,23 @@ fn round(values: &[f32], shape: &[usize], coding: Coding, clip: Clip) -> (Codes,
     }
     let limits: Vec<f32> = values.chunks(size).map(limit).collect();
     let scales = limits.iter().map(|limit| limit / coding.grid.most()).collect();
-    round_to(values, shape, coding, scales, (clip != Clip::Absmax).then_some(limits))
+    let (codes, unreached) = round_to(values, shape, coding, scales);
+    let clipped = match clip {
+        Clip::Absmax => unreached,
+        _ => values.chunks(size).zip(limits).map(|(values, limit)| count(values, limit)).sum(),
+    };
+    (codes, clipped)
 }
 
 fn round_scaled(values: &[f32], shape: &[usize], coding: Coding, scales: Vec<f32>) -> (Codes, u64) {
-    let limits = scales.iter().map(|scale| scale * coding.grid.most()).collect();
-    round_to(values, shape, coding, scales, Some(limits))
+    let size = coding.group.size(shape);
+    let beyond = values.chunks(size).zip(&scales).map(|(values, &scale)| beyond(values, coding.grid, scale));
+    let clipped = beyond.sum();
+    (round_to(values, shape, coding, scales).0, clipped)
 }
 
-/// Rounds to scales that are wanted. Where groups clip on purpose, what is beyond their limits is counted; else what a scale as
-/// it is stored does not reach.
-fn round_to(
-    values: &[f32],
-    shape: &[usize],
-    coding: Coding,
-    wanted: Vec<f32>,
-    limits: Option<Vec<f32>>,
-) -> (Codes, u64) {
+/// Rounds to scales that are wanted of the largest magnitudes. Also counts what they do not reach as they are stored.
+fn round_to(values: &[f32], shape: &[usize], coding: Coding, wanted: Vec<f32>) -> (Codes, u64) {
     let Coding { grid, group, scale } = coding;
     let size = group.size(shape);
     // Whole numbers are divided by their scale, which therefore is not zero: such a group has codes 0.
@@ -125,10 +125,9 @@ fn round_to(
     let (scales, used) = scales::store(wanted, scale, instead);
     let mut codes = Vec::with_capacity(values.len());
     let mut clipped = 0;
-    for (at, (values, &used)) in values.chunks(size).zip(&used).enumerate() {
+    for (values, &used) in values.chunks(size).zip(&used) {
         let beyond = Scaled::new(grid, used).round(values, &mut codes);
         clipped += match scale {
-            _ if limits.is_some() => limits.as_ref().map_or(0, |limits| count(values, limits[at])),
             ScaleType::Fp16 if grid.levels() == Levels::Integers => beyond,
             ScaleType::Fp16 => count(values, f16::MAX.to_f32()),
             // A scale that is stored exactly, or rounded up, reaches every number of its group.
@@ -167,6 +166,17 @@ fn packed(codes: Vec<u8>, grid: Grid) -> Vec<u8> {
 
 fn count(values: &[f32], limit: f32) -> u64 {
     values.iter().filter(|value| value.abs() > limit).count() as u64
+}
+
+/// How many numbers the levels of a group do not reach: those farther from the last one than half the step before it, which
+/// no number between two levels is.
+pub fn beyond(values: &[f32], grid: Grid, scale: f32) -> u64 {
+    let half = match grid.levels() {
+        Levels::Integers => 0.5,
+        Levels::Table(table) => (grid.most() - table[table.len().saturating_sub(2)]) / 2.0,
+    };
+    let (a, b) = ((grid.least() - half) * scale, (grid.most() + half) * scale);
+    values.iter().filter(|value| **value < a.min(b) || **value > a.max(b)).count() as u64
 }
 
 fn check_finite(values: &[f32]) -> Result<(), KernelError> {

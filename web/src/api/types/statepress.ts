@@ -1221,7 +1221,7 @@ maxAbs: number | null,
  */
 cosine: number | null,
 /**
- * Values brought nearer to 0, to the last code: beyond the percentile that a recipe asks for, or
+ * Values brought nearer to 0, to the last code: beyond where a recipe clips, or
  * what a scale or absmax in 16 bits does not reach.
  */
 clipped: number,

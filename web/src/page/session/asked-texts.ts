@@ -19,7 +19,7 @@ export async function calibrationOf(
   return read.text;
 }
 
-/** The text that is read to make up for rounding errors. */
+/** The text that the model reads while it is compressed. */
 export async function calibrationTextOf(asked: Asked): Promise<NamedText> {
   return readText(asked, asked.calibration.from === "demo" ? await heldout() : "");
 }

@@ -114,14 +114,16 @@ export function objectionTo(
     const what = compensates(asked.recipe)
       ? "Rounding errors cannot be made up for"
       : "Scales cannot clip by what the model computes";
-    return error(`${what}, because ${why}. Without that it can be compressed: switch it off in step 3.`);
+    return error(`${what}, because ${why}. Without that it can be compressed: ${another(asked)}.`);
   }
   if (plan && !rounds(plan)) {
-    return error(
-      "This recipe rounds nothing to codes, so that there is nothing to make up for: switch that off in step 3.",
-    );
+    return error(`This recipe rounds nothing to codes, so that there is nothing to read for: ${another(asked)}.`);
   }
   return objectionToTexts(asked, heldout);
+}
+
+function another({ recipe }: Asked): string {
+  return compensates(recipe) ? "switch it off in step 3" : "choose other scales in step 3";
 }
 
 /** What speaks against searching for the best recipe, for which the model reads the same text. */
@@ -165,13 +167,13 @@ function overlapping(read: string, judged: string): Objection | undefined {
   const { overlap } = compared;
   if (overlap === "whole") {
     return error(
-      "The model would be judged by the very text that it reads to make up for rounding errors, and look better than it is: " +
+      "The model would be judged by the very text that it reads while it is compressed, and look better than it is: " +
         "let it read another text, or measure on another one.",
     );
   }
   if (overlap === undefined) return undefined;
   const message =
-    "A passage of the text that the model reads to make up for rounding errors is in the text that it is judged by: it may " +
+    "A passage of the text that the model reads while it is compressed is in the text that it is judged by: it may " +
     "look better than it is. Better take two texts that have nothing in common.";
   return { level: "warning", message };
 }

@@ -67,7 +67,10 @@ export function readsText(recipe: Recipe): boolean {
 function precisionsOf({ rules, otherwise }: Quantize): Precision[] {
   return [
     otherwise,
-    ...rules.flatMap(({ precision, rows }) => [precision, ...(rows ?? []).map((row) => row.precision)]),
+    ...rules.flatMap(({ precision, rows }) => [
+      precision,
+      ...(Array.isArray(rows) ? rows : []).map((row) => row?.precision),
+    ]),
   ];
 }
 

@@ -1,5 +1,5 @@
 // The second text that a run is measured on, where one is given: best of another kind than the one that the model has read
-// to make up for rounding errors.
+// while it is compressed.
 
 import { judgedText, type NamedText, type Objection, readText } from "./calibration.js";
 import { type Overlap, overlapOf } from "./overlap.js";
@@ -24,7 +24,7 @@ export function objectionToSecond(asked: Asked, heldout = ""): Objection | undef
   }
   if (!readsText(asked.recipe) || !overlap(readText(asked, heldout).text, second.text)) return undefined;
   const message =
-    "Something of the second text is in the text that the model reads to make up for rounding errors: on it, it may look better " +
+    "Something of the second text is in the text that the model reads while it is compressed: on it, it may look better " +
     "than it is. Better take two texts that have nothing in common.";
   return { level: "warning", message };
 }

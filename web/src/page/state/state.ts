@@ -128,7 +128,7 @@ export type BackendChoice = "auto" | "cpu" | "webgpu";
 /** What text is measured on: `last` are the last articles of the held-out text. */
 export type TextChoice = "demo" | "last" | "own" | "typed";
 
-/** What text is read to make up for rounding errors: the first articles of the held-out text, or one of the user's own. */
+/** What text the model reads while it is compressed: the first articles of the held-out text, or one of the user's own. */
 export interface Calibration {
   from: "demo" | "own" | "typed";
   /** A text file that was given for it. */

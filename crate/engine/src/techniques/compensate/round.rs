@@ -22,7 +22,7 @@ pub(crate) struct How {
 /// A tensor that was coded.
 pub(crate) struct Compensated {
     pub tensor: Tensor,
-    /// Values beyond a percentile that the recipe clips to.
+    /// Values beyond the limit that the recipe clips to.
     pub clipped: u64,
     pub findings: Vec<Finding>,
 }
@@ -173,7 +173,10 @@ fn compensated(
 ) -> Result<Compensated, EngineError> {
     let clipped = match clip {
         Clip::Absmax => 0,
-        _ => beyond(values, coding.group.size(shape), &scales, coding.grid.most()),
+        _ => {
+            let groups = values.chunks(coding.group.size(shape)).zip(&scales);
+            groups.map(|(values, &scale)| codecs::beyond(values, coding.grid, scale)).sum()
+        }
     };
     let tensor = codecs::assemble(shape, coding, codes, scales)
         .map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
@@ -194,13 +197,4 @@ fn part<'a>(matrix: &Matrix, values: &'a [f32], group: Group) -> (&'a [f32], Gro
     let transposed = matrix.layout == Layout::Transposed;
     let shape = if transposed { [cols, rows] } else { [rows, cols] };
     (values, Groups { rows, cols, group: group.size(&shape), transposed })
-}
-
-/// How many values the last code of their group does not reach.
-fn beyond(values: &[f32], group: usize, scales: &[f32], most: f32) -> u64 {
-    let groups = values.chunks(group).zip(scales);
-    let of = |(values, scale): (&[f32], &f32)| {
-        values.iter().filter(|value| value.abs() > (most + 0.5) * scale).count() as u64
-    };
-    groups.map(of).sum()
 }

@@ -151,12 +151,17 @@ impl Shortening {
 /// Where anything but the residual stream goes from one layer to the next.
 fn removable(program: &Program, step: &Prune) -> Result<(usize, usize), EngineError> {
     let layers = program.n_layers();
-    if (1..=layers).any(|layer| program.begin(layer).is_none()) {
+    if !stand_alone(program) {
         let allowed =
             "what the model can lose: from layer to layer goes more than the residual stream".to_string();
         return Err(EngineError::option("prune.kind", step.kind.name(), allowed));
     }
     Ok((layers, layers - step.kept(layers)))
+}
+
+/// Whether nothing but the residual stream goes from one layer to the next.
+pub(super) fn stand_alone(program: &Program) -> bool {
+    (1..=program.n_layers()).all(|layer| program.begin(layer).is_some())
 }
 
 /// What is left without some layers.
@@ -187,7 +192,7 @@ fn shortened(
 /// So many layers have to stay.
 fn too_few(step: &Prune, left: usize) -> EngineError {
     let allowed = format!(
-        "at least {left} layers: without any of those that are then left, it is no model of its family"
+        "at least {left} layers: without any of those that are then left, the others would compute something else"
     );
     EngineError::option("prune.keep", step.keep, allowed)
 }

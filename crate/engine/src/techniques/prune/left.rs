@@ -111,7 +111,7 @@ pub(super) fn report(step: &Prune, before: &Index, after: &Index, places: Vec<Pr
 pub(super) fn idle(pruned: &Pruned) -> Option<Finding> {
     let Prune { kind, keep, .. } = pruned.step;
     let message = format!(
-        "the prune step of kind {} removes nothing, as keep is {keep}: that is no fewer than there are",
+        "the prune step of kind {} removes nothing, as keep is {keep}: that is no fewer than there are, or one, which always stays",
         kind.name()
     );
     pruned.places.is_empty().then(|| Finding::warning("nothing-removed", message))

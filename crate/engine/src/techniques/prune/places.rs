@@ -27,7 +27,7 @@ pub(super) struct Place {
 /// What there is of a model that can be removed.
 pub(crate) fn prunable(program: &Program) -> Vec<PruneKind> {
     let has = |kind| match kind {
-        PruneKind::Layers => program.n_layers() > 1,
+        PruneKind::Layers => program.n_layers() > 1 && super::layers::stand_alone(program),
         _ => of_kind(program, kind).next().is_some(),
     };
     PruneKind::ALL.into_iter().filter(|&kind| has(kind)).collect()
