@@ -35,15 +35,20 @@ test("a target that is none cannot be searched for; a search grows as one looks,
   await page.selectOption("#limit", QUICK);
   await page.fill("#find-target", "0.5");
   assert.equal(await shut(), "true");
-  await wanted("no more loss").check({ force: true });
+  await wanted("no more perplexity lost").check({ force: true });
   await page.getByLabel("Perplexity may rise by, in percent").fill("0");
   assert.equal(await shut(), "true");
   await page.fill("#find-target", "0.5");
   assert.equal(await shut(), "false");
-  await wanted("a file of this size").check({ force: true });
+  await wanted("times smaller").check({ force: true });
   assert.equal(await shut(), "true", "each kind of target keeps its number");
   await page.fill("#find-target", "8");
   assert.equal(await shut(), "false");
+  await wanted("kilobytes").check({ force: true });
+  assert.equal(await page.inputValue("#find-target"), "952", "an eighth of the demo's 7.6 MB, to begin with");
+  await wanted("divergence").check({ force: true });
+  assert.deepEqual([await page.inputValue("#find-target"), await shut()], ["0.01", "false"]);
+  await wanted("times smaller").check({ force: true });
   await page.getByLabel("quick: measures").check();
   // A short text of its own: it is read again for every recipe that is tried.
   await page.getByRole("group", { name: "The model reads" }).getByLabel("a text that I type").check({ force: true });
@@ -178,7 +183,7 @@ test("another point of the front is another recipe, planned at once; undoing goe
 });
 
 test("a loss that no recipe has is refused at once, for nothing is measured again; a built-in recipe is only that", async () => {
-  await wanted("no more loss").check({ force: true });
+  await wanted("no more perplexity lost").check({ force: true });
   await page.fill("#find-target", "0.0000001");
   await page.click("#find-now");
   await page.locator("#find [role=alert]").filter({ hasText: "allowed: from" }).waitFor({ timeout: 20_000 });
@@ -205,7 +210,7 @@ test("a target of the package is one click: what was asked for stands in the for
     /^Found [\d.]+x, \d+ kB in the file and [\d.]+ [kM]B in memory: perplexity [+−]\d/,
   );
   assert.equal(await page.inputValue("#find-target"), "8");
-  assert.equal(await wanted("no more loss").isChecked(), true);
+  assert.equal(await wanted("no more perplexity lost").isChecked(), true);
   for (const label of ["entropy-coded", "prune the step size first"]) {
     assert.equal(await page.locator("#find").getByLabel(label).isChecked(), true, label);
   }

@@ -3,7 +3,7 @@
 import type { Recipe } from "statepress";
 import { hasOffset } from "./fields.js";
 import { readsText } from "./recipes.js";
-import type { Opened, OtherRun, RecipeRun, Run, Source, Wanted } from "./state.js";
+import type { Opened, OtherRun, RecipeRun, Run, Source, Wanted, WantedTarget } from "./state.js";
 
 /** The command line of a checkout: the package is in no registry. */
 const COMMAND = "./pkg-scripts/statepress";
@@ -56,8 +56,14 @@ function setOf({ given }: Opened): string {
     .join("");
 }
 
+function goalOf(target: WantedTarget): string {
+  if ("ratio" in target) return `--budget ${target.ratio}x`;
+  if ("bytes" in target) return `--budget ${target.bytes}`;
+  return "maxLoss" in target ? `--max-loss ${target.maxLoss}` : `--max-kl ${target.maxKl}`;
+}
+
 function searchOptions({ target, fast, coded, first }: Wanted): string {
-  const goal = "ratio" in target ? `--budget ${target.ratio}x` : `--max-loss ${target.maxLoss}`;
+  const goal = goalOf(target);
   const prunes = first.flatMap((step) => ("prune" in step ? [`${step.prune.kind}=${step.prune.keep}`] : []));
   const prune = prunes.length > 0 ? ` --prune ${prunes.join(",")}` : "";
   return ` ${goal}${fast ? " --fast" : ""}${coded ? " --coded" : ""}${prune}`;

@@ -184,9 +184,12 @@ export interface Work {
   now: number;
 }
 
+/** One of what a search can be for, as the package has it. */
+export type WantedTarget = { ratio: number } | { bytes: number } | { maxLoss: number } | { maxKl: number };
+
 /** What a search is for: a size, or a loss in percent. */
 export interface Wanted {
-  target: { ratio: number } | { maxLoss: number };
+  target: WantedTarget;
   /** A fraction of the passes over the text, and less exact. */
   fast: boolean;
   /** Codes are entropy-coded in the file. */

@@ -115,6 +115,14 @@ test("what a search produced is repeated by a search, which leaves a part of its
     "const { compressed } = await search(checkpoint, target, { calibration, fast: true, coded: true });",
   );
   expect(script).toContain('import { compare, open, search } from "statepress";');
+  for (const [target, option] of [
+    [{ ratio: 8 }, "--budget 8x"],
+    [{ bytes: 950_000 }, "--budget 950000"],
+    [{ maxKl: 0.01 }, "--max-kl 0.01"],
+  ] as const) {
+    const other = { ...searched, wanted: { ...wanted, target } };
+    expect(commandLine({ checkpoint, run: other, builtin: false })).toContain(` ${option} --fast `);
+  }
   const first: StepDraft[] = [{ prune: { kind: "delta", keep: 4 } }];
   const pruned = { ...searched, wanted: { ...wanted, first } };
   expect(commandLine({ checkpoint, run: pruned, builtin: false })).toContain(" --coded --prune delta=4 --calibrate ");
