@@ -55,6 +55,35 @@ test("the landing's picture has the sizes that the demo comes to, and one click 
   }
 });
 
+test("advice keeps to what is wished for", async () => {
+  const names = () => page.locator("#advice li b.mono").allTextContents();
+  const wish = (name) => page.getByRole("group", { name: "What advice keeps to" }).getByLabel(name);
+  const fits = (name, isThere) =>
+    page.waitForFunction(
+      ([name, isThere]) => {
+        const names = [...document.querySelectorAll("#advice > li b.mono")].map((it) => it.textContent);
+        return names.includes(name) === isThere;
+      },
+      [name, isThere],
+    );
+  const before = await names();
+  assert.ok(before.includes("nf4") && before.includes("int8"), before.join());
+  await wish("Perplexity may rise by").fill("0.3");
+  await wish("Perplexity may rise by").blur();
+  await fits("nf4", false);
+  assert.ok((await names()).includes("int8"), "which loses nothing");
+  await wish("Perplexity may rise by").fill("");
+  await wish("Kilobytes at most").fill("1200");
+  await wish("Kilobytes at most").blur();
+  await fits("int8", false);
+  assert.ok((await names()).includes("nf4"));
+  await wish("Kilobytes at most").fill("");
+  await wish("To run on").selectOption("gpu");
+  await fits("int8", true);
+  await wish("To run on").selectOption("");
+  await fits("nf4", true);
+});
+
 test("a new rule stands where it decides; one that is put behind a wider one says so, and can be put right", async () => {
   await choose(page, "int8");
   await toRules(page);

@@ -43,6 +43,7 @@ interface FakeAdvising {
   measure?: object;
   measured?: { recipe: string }[];
   signal?: AbortSignal;
+  maxLoss?: number;
 }
 
 /** What is remembered, as `Memory` keeps it. */
@@ -144,8 +145,11 @@ export const fakePackage = {
         if (asked.name === fake.refusedPlan) throw new StatepressError("bad-recipe", "refused");
         return { recipe: asked, bytes: { after: 1 }, tensors: [] };
       },
-      async advise({ measure, measured = [], signal }: FakeAdvising = {}) {
-        fake.advised.push(measured.map(({ recipe }) => recipe));
+      async advise({ measure, measured = [], signal, maxLoss }: FakeAdvising = {}) {
+        fake.advised.push([
+          ...measured.map(({ recipe }) => recipe),
+          ...(maxLoss === undefined ? [] : [`${maxLoss} %`]),
+        ]);
         await wait(10);
         if (measure && fake.unmeasured) throw new StatepressError("evaluation", "nothing to measure");
         if (signal?.aborted) throw new StatepressError("aborted", "stopped on request");

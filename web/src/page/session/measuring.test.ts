@@ -18,6 +18,17 @@ test("after a run of a built-in recipe the advice knows what it lost", async () 
   expect(it.state.asked.recipe.name).toBe("int8");
 });
 
+test("advice keeps to what is wished for, of the next checkpoint too", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.wish({ maxLoss: 0.5 });
+  expect(fake.advised).toEqual([[], ["0.5 %"]]);
+  await it.session.openFiles([file("b.pt")]);
+  expect(fake.advised.at(-1)).toEqual(["0.5 %"]);
+  await it.session.wish({ maxLoss: undefined });
+  expect(fake.advised.at(-1)).toEqual([]);
+});
+
 test("every recipe is measured on a click, and what that found outlives later runs", async () => {
   const it = await page();
   await it.session.openFiles([file("a.pt")]);

@@ -26,11 +26,10 @@ export async function measureAll(opened: OpenCheckpoint, run: number): Promise<v
   }
 }
 
-/** Asks for advice once more, where something was measured by now. */
+/** Asks for advice once more, by what was measured and is wished for by now. */
 export async function adviseAnew(opened: OpenCheckpoint): Promise<void> {
   const measured = measuredOf(opened.state);
-  if (measured.length === 0) return;
-  const advice = await opened.checkpoint.advise({ measured });
+  const advice = await opened.checkpoint.advise({ measured, ...opened.state.wishes });
   const plans = opened.state.checkpoint?.plans ?? {};
   opened.tell({ type: "advised", checkpoint: opened.id, advice, plans });
 }

@@ -17,7 +17,7 @@ export async function advise(opened: OpenCheckpoint): Promise<void> {
       return planned ? [[recipe.name, planned] as const] : [];
     }),
   );
-  const advice = await checkpoint.advise();
+  const advice = await checkpoint.advise({ ...opened.state.wishes });
   tell({ type: "advised", checkpoint: opened.id, advice, plans: Object.fromEntries(plans.flat()) });
   if (opened.state.asked.recipe !== NOTHING) return;
   const best = advice.recommended[0]?.recipe ?? NOTHING.name;

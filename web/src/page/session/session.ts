@@ -12,7 +12,7 @@ import {
 } from "statepress";
 import { compensating, keepsCompensating, readsText } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
-import type { Asked, Wanted, WantedStudent } from "../state/state.js";
+import type { Asked, Wanted, WantedStudent, Wishes } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
 import { type Chosen, tokenizersAmong, withTokenizer } from "./choices.js";
 import { demoFiles, heldout } from "./demo.js";
@@ -236,6 +236,13 @@ export class Session {
     await compress(opened, run, { ...asked, ...change });
     this.#remember(run);
     await adviseAnew(opened).catch((error: unknown) => opened.failed(error));
+  }
+
+  /** Has advice keep to this as well. */
+  async wish(change: Wishes): Promise<void> {
+    this.#page.tell({ type: "wished", change });
+    const opened = this.#open;
+    if (opened) await adviseAnew(opened).catch((error: unknown) => opened.failed(error));
   }
 
   /** Measures what every recipe costs this model, for advice of its own. */

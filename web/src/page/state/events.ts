@@ -25,6 +25,7 @@ import type {
   Students,
   Wanted,
   WantedStudent,
+  Wishes,
 } from "./state.js";
 
 /** One thing that happened. */
@@ -44,6 +45,7 @@ export type PageEvent =
   | { type: "offered"; what: string }
   | { type: "offerEnded" }
   | { type: "textTaken"; text: NonNullable<Asked["own"]> }
+  | { type: "wished"; change: Wishes }
   | { type: "advised"; checkpoint: number; advice: Advice; plans: Record<string, Plan> }
   | { type: "offsetsMeasured"; checkpoint: number; evaluation: Evaluation; textName: string }
   | { type: "offsetsFailed"; checkpoint: number; problem: Problem }

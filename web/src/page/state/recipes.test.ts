@@ -1,6 +1,6 @@
 // Recipes as the page edits, links and orders them.
 
-import type { Quantize, Recipe } from "statepress";
+import { QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "statepress";
 import { describe, expect, test } from "vitest";
 import { fragmentOf, recipeIn } from "./link.js";
 import {
@@ -11,6 +11,7 @@ import {
   keepsCompensating,
   labelOf,
   quantizeOf,
+  readsText,
   withTensor,
 } from "./recipes.js";
 
@@ -31,6 +32,19 @@ describe("making up for rounding errors", () => {
     expect(compensating(NONE, true, builtin), "it rounds nothing").toBe(NONE);
     const searched = { ...mine, name: "searched-8.00x" };
     expect([mine, searched, INT8].map((it) => keepsCompensating(it, builtin))).toEqual([true, false, false]);
+  });
+
+  test("is no reason to read a text where scales clip by activations: that is one of its own", () => {
+    const clipped = edited(INT8, { int8: { ...QUANTIZE_DEFAULTS.int8, clip: "activation" } });
+    const unused = edited(INT8, { nf4: { ...QUANTIZE_DEFAULTS.nf4, clip: "activation" } });
+    const made = compensating(INT8, true, builtin);
+    expect([clipped, unused, made, INT8, NONE].map(readsText)).toEqual([true, false, true, false, false]);
+    expect([compensates(clipped), labelOf(clipped)]).toEqual([false, "my-int8"]);
+    // Of links and files nothing is sure before the package has read them.
+    for (const rows of [5, [null], [{ precision: "?" }]]) {
+      const odd = edited(INT8, { rules: [{ match: "*", precision: "int8", rows }] as unknown as Quantize["rules"] });
+      expect(readsText(odd)).toBe(false);
+    }
   });
 
   test("is kept by edits and links, with how it is done", () => {

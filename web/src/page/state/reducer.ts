@@ -49,9 +49,9 @@ function after(state: State, event: PageEvent): State {
         offsetsProblem: undefined,
       };
       // Settings outlive the checkpoint; what was measured on another one does not.
-      const { recipes, heldout, past, remembered, tour } = state;
+      const { recipes, heldout, wishes, past, remembered, tour } = state;
       const asked = calibrationFor(withOwn(state.asked, event.ownText), checkpoint.place);
-      return { ...initial, recipes, heldout, tour, past, remembered, asked, checkpoint };
+      return { ...initial, recipes, heldout, wishes, tour, past, remembered, asked, checkpoint };
     }
     case "openFailed": {
       const { problem, what, field } = event;
@@ -68,6 +68,8 @@ function after(state: State, event: PageEvent): State {
       return state.checkpoint ? { ...state, offer: { what: event.what } } : state;
     case "offerEnded":
       return { ...state, offer: undefined };
+    case "wished":
+      return { ...state, wishes: { ...state.wishes, ...event.change } };
     case "advised":
       return ofCheckpoint(state, event.checkpoint, { advice: event.advice, plans: event.plans });
     case "offsetsMeasured": {
@@ -77,8 +79,8 @@ function after(state: State, event: PageEvent): State {
     case "offsetsFailed":
       return ofCheckpoint(state, event.checkpoint, { offsetsProblem: event.problem });
     case "dropped": {
-      const { recipes, heldout, asked, past, remembered } = state;
-      return { ...initial, recipes, heldout, past, remembered, asked: withOwn(asked, undefined) };
+      const { recipes, heldout, wishes, asked, past, remembered } = state;
+      return { ...initial, recipes, heldout, wishes, past, remembered, asked: withOwn(asked, undefined) };
     }
 
     case "lost":

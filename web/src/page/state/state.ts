@@ -6,6 +6,7 @@
 import type {
   AdapterInfo,
   Advice,
+  AdviseOptions,
   Bytes,
   Compared,
   CompressReport,
@@ -48,6 +49,8 @@ export interface State {
   /** The worker has stopped: what it held of the checkpoint and of the produced files is gone. */
   lost: boolean;
   asked: Asked;
+  /** What advice is to keep to: no matter of any run. */
+  wishes: Wishes;
   /** Recipes that were asked for before, the latest last: what undoing goes back to. */
   past: Past[];
   /** What `asked.recipe` will do; of an earlier recipe while `planning`. */
@@ -222,6 +225,9 @@ export interface SearchFound extends Omit<Found, "compressed" | "costs" | "front
   bytes: Bytes;
 }
 
+/** What advice is to keep to, as the package's `advise` takes it. */
+export type Wishes = Pick<AdviseOptions, "target" | "maxLoss" | "maxSize">;
+
 /** What a student can have less of than its teacher, and what it comes to. */
 export interface Students {
   /** Kinds of structure that the checkpoint has. */
@@ -352,6 +358,7 @@ export const initial: State = {
     temperature: 0.7,
     seed: 1,
   },
+  wishes: {},
   past: [],
   plan: undefined,
   planning: false,
