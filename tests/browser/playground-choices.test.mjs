@@ -56,6 +56,7 @@ test("the landing's picture has the sizes that the demo comes to, and one click 
 });
 
 test("advice keeps to what is wished for", async () => {
+  await page.check("#way-built-in");
   const names = () => page.locator("#advice li b.mono").allTextContents();
   const wish = (name) => page.getByRole("group", { name: "What advice keeps to" }).getByLabel(name);
   const fits = (name, isThere) =>
@@ -78,6 +79,7 @@ test("advice keeps to what is wished for", async () => {
   await fits("int8", false);
   assert.ok((await names()).includes("nf4"));
   await wish("Kilobytes at most").fill("");
+  await wish("Kilobytes at most").blur();
   await wish("To run on").selectOption("gpu");
   await fits("int8", true);
   await wish("To run on").selectOption("");

@@ -36,7 +36,7 @@ test("a target that is none cannot be searched for; a search grows as one looks,
   await page.fill("#find-target", "0.5");
   assert.equal(await shut(), "true");
   await wanted("no more perplexity lost").check({ force: true });
-  await page.getByLabel("Perplexity may rise by, in percent").fill("0");
+  await page.getByRole("spinbutton", { name: "Perplexity may rise by, in percent" }).fill("0");
   assert.equal(await shut(), "true");
   await page.fill("#find-target", "0.5");
   assert.equal(await shut(), "false");
