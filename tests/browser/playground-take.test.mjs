@@ -157,7 +157,7 @@ test("a recipe that the package refuses is explained where it is planned; anothe
   await choose(page, "int8");
   await toRules(page);
   await page.getByText("How each code is done").click();
-  await page.getByLabel("scale from").selectOption("percentile");
+  await page.getByRole("group", { name: "int8" }).getByLabel("scale from").selectOption("percentile");
   await page.getByLabel("percentile", { exact: true }).fill("250");
   await page.getByLabel("percentile", { exact: true }).press("Tab");
   await page.locator("#planned").getByText("This recipe cannot be followed").waitFor();

@@ -199,29 +199,29 @@ async function walked(front, losses, target) {
     },
   };
   // What is compared has to be a checkpoint, though nothing of this one is ever asked.
-  const like = (name) => ({
+  const like = (name, own) => ({
     __proto__: Checkpoint.prototype,
+    handle: name,
     inspection: { params: 1, family: "some", spec: {} },
     tokenizer: { known: true, input: (ids) => ({ ids }) },
     load: async () => ({ backend: { name: "cpu" }, checkpoint: {}, handle: name, info: { offset: 1 }, dispose() {} }),
+    ...own,
   });
-  const checkpoint = {
-    ...like("original"),
+  const checkpoint = like("original", {
     async compressBy({ name }) {
       tried.push(name);
       kept.add(name);
       const report = { bytes: { after: front[name].bytes } };
-      return {
-        ...like(name),
+      return like(name, {
         name,
         report,
         reporting(more) {
           return { ...this, report: { ...report, ...more } };
         },
         dispose: () => kept.delete(name),
-      };
+      });
     },
-  };
+  });
   const found = await searchWith({ host }, checkpoint, {}, target, {});
   assert.deepEqual(keeps, [true, false], "what first steps leave is kept while it searches");
   assert.deepEqual([...kept], [found.compressed.name], "nothing else is left in memory");
