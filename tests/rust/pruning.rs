@@ -85,23 +85,16 @@ const KINDS: [(&str, AxisName); 6] = [
     ("width", AxisName::Ffn),
 ];
 
-/// Elements to be removed: some of every part, neither the first nor the last alone.
-fn chosen(size: usize, parts: usize) -> Vec<usize> {
+/// Elements to be removed, of every part as many, in no pattern: others for every seed.
+fn chosen(size: usize, parts: usize, seed: usize) -> Vec<usize> {
     let part = size / parts;
     let goes = part - ((KEEP * part as f64 + 1e-6).floor() as usize).max(1);
-    let of = |n: usize| (0..goes).map(move |k| n * part + (k * 2 + 1 + n) % part);
-    let mut all: Vec<usize> = (0..parts).flat_map(of).collect();
-    all.sort_unstable();
-    all.dedup();
-    let mut spare = (0..size).filter(|at| !all.contains(at)).collect::<Vec<_>>();
-    // Where the pattern came round, others of the same part.
-    for n in 0..parts {
-        let mut missing = goes - all.iter().filter(|&&at| at / part == n).count();
-        while missing > 0 {
-            let at = spare.iter().position(|&at| at / part == n).unwrap();
-            all.push(spare.remove(at));
-            missing -= 1;
-        }
+    let mut random = fastrand::Rng::with_seed(seed as u64);
+    let mut all: Vec<usize> = Vec::new();
+    for first in (0..size).step_by(part.max(1)) {
+        let mut of_part: Vec<usize> = (first..first + part).collect();
+        random.shuffle(&mut of_part);
+        all.extend(&of_part[..goes]);
     }
     all.sort_unstable();
     all
@@ -152,7 +145,7 @@ fn masked(file: &mut File, program: &Program, name: AxisName) -> Vec<(Option<usi
         if axis.name != name || axis.size == 0 || axis.with.is_some() {
             continue;
         }
-        let goes = chosen(axis.size, axis.parts);
+        let goes = chosen(axis.size, axis.parts, program.axes.len() + at);
         if goes.is_empty() {
             continue;
         }
