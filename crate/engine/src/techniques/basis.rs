@@ -24,6 +24,7 @@ use statepress_kernels::program::{Op, Program};
 
 use super::change::{Along, Change, Turn};
 use super::derived::{Changes, Checkpoint, Derived, Draft, Fitted, decoded, program, real};
+use super::loading::Loading;
 use super::tying::{Tying, may_be_copy, tying};
 use crate::EngineError;
 use crate::calibrate::{
@@ -31,7 +32,7 @@ use crate::calibrate::{
     lookup_substitute, used_rows,
 };
 use crate::families::{HEAD, ModelSpec, beside};
-use crate::models::{Cpu, CpuRunner, Load, Model};
+use crate::models::{CpuRunner, Model};
 
 /// Tokens of a window.
 const WINDOW: usize = 256;
@@ -51,8 +52,7 @@ pub(super) struct Basing {
     step: TableBasis,
     ids: Rc<Vec<u32>>,
     fisher: Option<Rc<Fisher>>,
-    load: Option<Load<Cpu>>,
-    model: Option<Model>,
+    loading: Loading,
     statistics: Option<Statistics<CpuRunner>>,
     windows: Vec<Vec<u32>>,
     head: Option<HeadStatistics>,
@@ -97,17 +97,13 @@ impl Basing {
                 "a text for the model to read, as the basis of the table depends on what it computes";
             EngineError::option("calibration", "not given", allowed)
         })?;
-        let load = match &model {
-            Some(_) => None,
-            None => Some(Load::new(Cpu, of.source.clone(), of.index.clone(), of.spec.clone())?),
-        };
+        let loading = Loading::new(&of, model)?;
         Ok(Self {
             of,
             step,
             ids,
             fisher,
-            load,
-            model,
+            loading,
             statistics: None,
             windows: Vec::new(),
             head: None,
@@ -175,13 +171,10 @@ impl Job for Basing {
         if self.found.is_some() {
             return Ok(None);
         }
-        if let Some(load) = &mut self.load {
-            if let Some(progress) = load.step().await? {
-                return Ok(Some(progress));
-            }
-            self.model = self.load.take().map(Load::finish).transpose()?;
+        if let Some(progress) = self.loading.step().await? {
+            return Ok(Some(progress));
         }
-        let Some(model) = self.model.clone() else { return Ok(None) };
+        let Some(model) = self.loading.model().cloned() else { return Ok(None) };
         if self.head.is_none()
             && let Some(progress) = self.read(&model).await?
         {

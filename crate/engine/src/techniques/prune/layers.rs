@@ -27,8 +27,9 @@ use crate::EngineError;
 use crate::calibrate::{Marks, Sample, windows};
 use crate::eval::{Divergence, STREAMS};
 use crate::families::ModelSpec;
-use crate::models::{Cpu, Load, Model};
+use crate::models::Model;
 use crate::techniques::derived::{Checkpoint, Derived, Draft, program};
+use crate::techniques::loading::Loading;
 
 /// The most windows of the calibration text that divergences are measured on.
 const WINDOWS: usize = 4;
@@ -39,8 +40,7 @@ pub(crate) struct Shortening {
     step: Prune,
     ids: Rc<Vec<u32>>,
     windows: Vec<Vec<u32>>,
-    load: Option<Load<Cpu>>,
-    model: Option<Model>,
+    loading: Loading,
     judge: Option<Divergence>,
     /// How many layers there are, and how many are to go.
     layers: usize,
@@ -67,17 +67,13 @@ impl Shortening {
         let program = program(&of.spec)?;
         let (layers, goes) = removable(&program, step)?;
         let ids = ids.ok_or_else(no_text)?.clone();
-        let load = match &model {
-            Some(_) => None,
-            None => Some(Load::new(Cpu, of.source.clone(), of.index.clone(), of.spec.clone())?),
-        };
+        let loading = Loading::new(&of, model)?;
         Ok(Self {
             of,
             step: step.clone(),
             ids,
             windows: Vec::new(),
-            load,
-            model,
+            loading,
             judge: None,
             layers,
             goes,
@@ -92,11 +88,11 @@ impl Shortening {
     /// Measures the model without the next layer, if that is still there and can go.
     async fn measure(&mut self, model: &Model, judge: &Divergence) -> Result<(), EngineError> {
         let Checkpoint { index, spec, .. } = &self.of;
-        let without: Vec<usize> = self.gone.iter().copied().chain([self.next]).collect();
         if self.gone.contains(&self.next) {
             return Ok(());
         }
         self.done += 1;
+        let without: Vec<usize> = self.gone.iter().copied().chain([self.next]).collect();
         if shortened(index, spec, &self.step, 0, &without).is_ok() {
             let kl = judge.of(&model.without(&without)).await?;
             self.tried.push((self.next, kl));
@@ -279,13 +275,10 @@ impl Job for Shortening {
         if self.gone.len() == self.goes {
             return Ok(None);
         }
-        if let Some(load) = &mut self.load {
-            if let Some(progress) = load.step().await? {
-                return Ok(Some(progress));
-            }
-            self.model = self.load.take().map(Load::finish).transpose()?;
+        if let Some(progress) = self.loading.step().await? {
+            return Ok(Some(progress));
         }
-        let Some(model) = self.model.clone() else { return Ok(None) };
+        let Some(model) = self.loading.model().cloned() else { return Ok(None) };
         let mut judge = match self.judge.take() {
             Some(judge) => judge,
             None => {

@@ -30,9 +30,10 @@ use statepress_kernels::program::{Expert, Layout, Matrix, MatrixId, Op, Program,
 use crate::EngineError;
 use crate::calibrate::{BUDGET, Marks, Sample, Statistics, StatisticsOptions, windows};
 use crate::families::ModelSpec;
-use crate::models::{Cpu, CpuRunner, Load, Model, Observe, Workspace};
+use crate::models::{CpuRunner, Model, Observe, Workspace};
 use crate::techniques::derived::{Checkpoint, Fitted, decoded, program, real};
 use crate::techniques::keep::tell_once;
+use crate::techniques::loading::Loading;
 use cut::cuts;
 pub(crate) use layers::Shortening;
 pub(crate) use left::{Planned, planned};
@@ -83,8 +84,7 @@ pub(crate) type Renamed = BTreeMap<String, Option<String>>;
 /// What reads the calibration text.
 struct TextReader {
     ids: Rc<Vec<u32>>,
-    load: Option<Load<Cpu>>,
-    model: Option<Model>,
+    loading: Loading,
     statistics: Option<Statistics<CpuRunner>>,
     entering: Entering,
 }
@@ -97,21 +97,17 @@ impl Pruning {
         ids: Option<&Rc<Vec<u32>>>,
         model: Option<Model>,
     ) -> Result<Self, EngineError> {
-        let Checkpoint { source, index, spec } = of;
-        let program = program(&spec)?;
+        let program = program(&of.spec)?;
         let places = places(&program, step)?;
         let reader = match (step.needs_calibration(), ids) {
             (false, _) => None,
             (true, None) => return Err(no_text()),
             (true, Some(ids)) => {
-                let load = match &model {
-                    Some(_) => None,
-                    None => Some(Load::new(Cpu, source.clone(), index.clone(), spec.clone())?),
-                };
-                let (ids, entering) = (ids.clone(), Entering::default());
-                Some(TextReader { ids, load, model, statistics: None, entering })
+                let (ids, loading) = (ids.clone(), Loading::new(&of, model)?);
+                Some(TextReader { ids, loading, statistics: None, entering: Entering::default() })
             }
         };
+        let Checkpoint { source, index, spec } = of;
         let (kept, fitted) = (Kept::default(), Fitted::default());
         let (step, seen, done, findings) = (step.clone(), Seen::default(), Vec::new(), Vec::new());
         let wanted = places.iter().map(|place| wanted(&program, &step, place)).collect();
@@ -136,13 +132,10 @@ impl Pruning {
     async fn read(&mut self) -> Result<Option<Progress>, EngineError> {
         let sample = self.sample();
         let Some(reader) = &mut self.reader else { return Ok(None) };
-        if let Some(load) = &mut reader.load {
-            if let Some(progress) = load.step().await? {
-                return Ok(Some(progress));
-            }
-            reader.model = reader.load.take().map(Load::finish).transpose()?;
+        if let Some(progress) = reader.loading.step().await? {
+            return Ok(Some(progress));
         }
-        let Some(model) = &reader.model else { return Ok(None) };
+        let Some(model) = reader.loading.model() else { return Ok(None) };
         let Some(next) = self.wanted.get(self.done.len()) else { return Ok(None) };
         if next.iter().all(|id| reader.entering.has(id)) {
             return Ok(None);
@@ -261,9 +254,8 @@ impl Pruning {
     /// there is room for them.
     fn see(&mut self, first: MatrixId) -> Result<(), EngineError> {
         let program = &self.program;
-        let Some(TextReader { model: Some(model), ids, .. }) = &self.reader else {
-            return Err(unmeasured(program.matrix(first)));
-        };
+        let reader = self.reader.as_ref().and_then(|it| Some((it.loading.model()?, &it.ids)));
+        let (model, ids) = reader.ok_or_else(|| unmeasured(program.matrix(first)))?;
         let windows = windows(ids, &self.sample(), &model.info)?;
         let tokens: usize = windows.iter().map(Vec::len).sum();
         let mut room = BUDGET;
@@ -284,8 +276,8 @@ impl Pruning {
 
     /// By what the text that was read is known again: what is left was fitted to it.
     fn marks(&self) -> Option<Marks> {
-        let TextReader { ids, model, .. } = self.reader.as_ref()?;
-        let read = windows(ids, &self.sample(), &model.as_ref()?.info).ok()?;
+        let TextReader { ids, loading, .. } = self.reader.as_ref()?;
+        let read = windows(ids, &self.sample(), &loading.model()?.info).ok()?;
         Marks::of(&read, ids)
     }
 

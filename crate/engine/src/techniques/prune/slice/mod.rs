@@ -36,9 +36,10 @@ use crate::calibrate::{
     used_rows,
 };
 use crate::families::ModelSpec;
-use crate::models::{Cpu, CpuRunner, Load, Model, Workspace};
+use crate::models::{CpuRunner, Model, Workspace};
 use crate::techniques::change::Turn;
 use crate::techniques::derived::{Changes, Checkpoint, Fitted, decoded, program, real};
+use crate::techniques::loading::Loading;
 use crate::techniques::pairs::Pairs;
 use basis::{Constraints, Known, directions};
 use fit::{Energy, Moments};
@@ -55,8 +56,7 @@ pub(crate) struct Slicing {
     stream: Stream,
     ids: Rc<Vec<u32>>,
     windows: Vec<Vec<u32>>,
-    load: Option<Load<Cpu>>,
-    model: Option<Model>,
+    loading: Loading,
     head: Option<Statistics<CpuRunner>>,
     /// What the head was seen to do, and what norms read: by these directions are chosen.
     seen: Option<HeadStatistics>,
@@ -79,10 +79,7 @@ impl Slicing {
         let program = program(&of.spec)?;
         let (stream, place) = sliced(&program, step)?;
         let ids = ids.ok_or_else(no_text)?.clone();
-        let load = match &model {
-            Some(_) => None,
-            None => Some(Load::new(Cpu, of.source.clone(), of.index.clone(), of.spec.clone())?),
-        };
+        let loading = Loading::new(&of, model)?;
         Ok(Self {
             of,
             step: step.clone(),
@@ -90,8 +87,7 @@ impl Slicing {
             stream,
             ids,
             windows: Vec::new(),
-            load,
-            model,
+            loading,
             head: None,
             seen: None,
             energy: Energy::default(),
@@ -283,13 +279,10 @@ impl Job for Slicing {
 
     async fn step(&mut self) -> Result<Option<Progress>, EngineError> {
         let Some(place) = self.place.clone() else { return Ok(None) };
-        if let Some(load) = &mut self.load {
-            if let Some(progress) = load.step().await? {
-                return Ok(Some(progress));
-            }
-            self.model = self.load.take().map(Load::finish).transpose()?;
+        if let Some(progress) = self.loading.step().await? {
+            return Ok(Some(progress));
         }
-        let Some(model) = self.model.clone() else { return Ok(None) };
+        let Some(model) = self.loading.model().cloned() else { return Ok(None) };
         if self.narrow.is_some() {
             return self.work(&model);
         }
