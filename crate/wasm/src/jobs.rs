@@ -21,6 +21,9 @@ pub(crate) async fn step<J: Job<Error: Into<statepress::Error>>>(job: &mut J) ->
 
 macro_rules! job_class {
     ($(#[$docs:meta])* $class:ident($job:ty)) => {
+        job_class! { $(#[$docs])* $class($job), finish }
+    };
+    ($(#[$docs:meta])* $class:ident($job:ty), $finish:ident) => {
         $(#[$docs])*
         #[wasm_bindgen]
         pub struct $class(Slot<$job>);
@@ -34,7 +37,7 @@ macro_rules! job_class {
 
             /// The report.
             pub fn finish(self) -> Result<JsValue> {
-                to_js(&self.0.take()?.finish().map_err(fail)?)
+                to_js(&self.0.take()?.$finish().map_err(fail)?)
             }
         }
 
@@ -46,7 +49,7 @@ macro_rules! job_class {
     };
 }
 
-#[cfg(any(feature = "distill", feature = "export"))]
+#[cfg(any(feature = "distill", feature = "export", feature = "shares"))]
 pub(crate) use job_class;
 
 job_class! {

@@ -7,7 +7,7 @@ use statepress::{AnyRunner, Compare, ComparedShare, Follow, Share, ShareReport, 
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{fail, given, to_js};
-use crate::jobs::{CompareJob, CompressJob, SearchCostsJob, step};
+use crate::jobs::{CompareJob, CompressJob, SearchCostsJob, job_class, step};
 use crate::later::Slot;
 use crate::streams::{JsSource, SinkObject, SourceObject};
 use crate::{Checkpoint, CostsOptions, Model, Result};
@@ -28,7 +28,7 @@ impl Checkpoint {
         count: usize,
     ) -> Result<ShareJob> {
         let work = Work::Share(Share { index, count });
-        Ok(ShareJob(Slot::new(self.calibrated(wanted, sink, model, &ids, fisher, work)?)))
+        Ok(ShareJob::new(self.calibrated(wanted, sink, model, &ids, fisher, work)?))
     }
 
     /// Writes what all shares make together: what `compressCalibrated` writes by itself. `reports` are those of `parts`.
@@ -86,7 +86,7 @@ impl Model {
         count: usize,
     ) -> Result<CompareShareJob> {
         let job = self.comparison(other, &ids, options)?.share(Share { index, count });
-        Ok(CompareShareJob(Slot::new(job)))
+        Ok(CompareShareJob::new(job))
     }
 
     /// What `compare` gives, by all shares.
@@ -104,32 +104,11 @@ impl Model {
     }
 }
 
-macro_rules! share_class {
-    ($(#[$docs:meta])* $class:ident($job:ty)) => {
-        $(#[$docs])*
-        #[wasm_bindgen]
-        pub struct $class(Slot<$job>);
-
-        #[wasm_bindgen]
-        impl $class {
-            /// Does the next piece of work; `undefined` when nothing is left.
-            pub fn step(&self) -> Result<JsValue> {
-                self.0.work(async |job| step(job).await)
-            }
-
-            /// What came of the share.
-            pub fn finish(self) -> Result<JsValue> {
-                to_js(&self.0.take()?.finish_share().map_err(fail)?)
-            }
-        }
-    };
-}
-
-share_class! {
+job_class! {
     /// Rounds a share; a step is a tensor, or a window of the calibration text.
-    ShareJob(Follow)
+    ShareJob(Follow), finish_share
 }
-share_class! {
+job_class! {
     /// Compares a share; a step is a window.
-    CompareShareJob(Compare<AnyRunner, AnyRunner>)
+    CompareShareJob(Compare<AnyRunner, AnyRunner>), finish_share
 }
