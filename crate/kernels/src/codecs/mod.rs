@@ -90,23 +90,24 @@ pub fn encode_scaled(
 
 /// Plain rounding: every group gets its scale, every number the code nearest to it. Also counts what was clipped.
 fn round(values: &[f32], shape: &[usize], coding: Coding, clip: Clip) -> (Codes, u64) {
-    let size = coding.group.size(shape);
-    let mut sorted = Vec::new();
-    let limit = |values| match clip {
-        Clip::Percentile(percentile) => fit::quantile(values, percentile, &mut sorted),
-        _ => fit::absmax(values),
+    let groups = || values.chunks(coding.group.size(shape));
+    let within = |limits: &[f32]| {
+        round_to(values, shape, coding, limits.iter().map(|limit| limit / coding.grid.most()).collect())
     };
-    if matches!(clip, Clip::Mse | Clip::Weighted) {
-        return round_scaled(values, shape, coding, fit::searched(values, coding, size));
+    match clip {
+        Clip::Absmax => within(&groups().map(fit::absmax).collect::<Vec<_>>()),
+        Clip::Percentile(percentile) => {
+            let mut sorted = Vec::new();
+            let limit = |values| fit::quantile(values, percentile, &mut sorted);
+            let limits: Vec<f32> = groups().map(limit).collect();
+            let clipped = groups().zip(&limits).map(|(values, &limit)| count(values, limit)).sum();
+            (within(&limits).0, clipped)
+        }
+        Clip::Mse | Clip::Weighted => {
+            let scales = fit::searched(values, coding, coding.group.size(shape));
+            round_scaled(values, shape, coding, scales)
+        }
     }
-    let limits: Vec<f32> = values.chunks(size).map(limit).collect();
-    let scales = limits.iter().map(|limit| limit / coding.grid.most()).collect();
-    let (codes, unreached) = round_to(values, shape, coding, scales);
-    let clipped = match clip {
-        Clip::Absmax => unreached,
-        _ => values.chunks(size).zip(limits).map(|(values, limit)| count(values, limit)).sum(),
-    };
-    (codes, clipped)
 }
 
 fn round_scaled(values: &[f32], shape: &[usize], coding: Coding, scales: Vec<f32>) -> (Codes, u64) {
