@@ -7,7 +7,7 @@ use std::any::TypeId;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use statepress_core::recipe::{GroupOptions, Int4Options, Nf4Options, Quantize};
+use statepress_core::recipe::{GroupOptions, Int4Options, Nf4Options, PruneKind, Quantize};
 use statepress_core::{Precision, Role, job, recipe, report};
 use ts_rs::{Config, TS, TypeVisitor};
 
@@ -92,6 +92,12 @@ fn options() -> String {
             "PRECISIONS",
             "readonly Precision[]",
             format!("{:?}", Precision::all().map(Precision::name).collect::<Vec<_>>()),
+        ),
+        constant(
+            "What a prune step can remove.",
+            "PRUNE_KINDS",
+            "readonly PruneKind[]",
+            format!("{:?}", PruneKind::ALL.map(PruneKind::name)),
         ),
         constant(
             "What `int4.group` may be.",

@@ -1,7 +1,7 @@
 // Every option of the command line, once: help, reading, did-you-mean and shell completion are made from this table.
 
 import { formats, GGUF_TYPES } from "../api/formats.js";
-import { PRECISIONS } from "../api/types/statepress.js";
+import { PRECISIONS, PRUNE_KINDS } from "../api/types/statepress.js";
 import { MOST_WORKERS } from "../api/workers.js";
 
 /** One option. */
@@ -117,7 +117,7 @@ export const OPTIONS = {
   },
   prune: {
     value: "KIND=KEEP,...",
-    help: "remove structure first: inner, state, head, attentionHead, width, experts, delta, hidden, layers; the share or how many stay",
+    help: `remove structure first: ${PRUNE_KINDS.join(", ")}; the share or how many stay`,
   },
   center: {
     help: "move the mean row of the token table to a bias first: it predicts the same, and codes that are entropy-coded get smaller",

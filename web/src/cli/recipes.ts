@@ -2,6 +2,7 @@
 
 import { quantizes, quantizing } from "../api/coded.js";
 import { type PruneDraft, type Recipe, type RecipeInput, recipes, type StepDraft } from "../api/node.js";
+import { PRUNE_KINDS } from "../api/types/statepress.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 
@@ -42,21 +43,8 @@ export function needsText({ kind }: PruneDraft): boolean {
   return kind === "delta" || kind === "hidden" || kind === "layers";
 }
 
-/** What can be removed. */
-const KINDS: Record<PruneDraft["kind"], true> = {
-  inner: true,
-  state: true,
-  head: true,
-  attentionHead: true,
-  width: true,
-  experts: true,
-  delta: true,
-  hidden: true,
-  layers: true,
-};
-
 function isKind(kind: string): kind is PruneDraft["kind"] {
-  return Object.hasOwn(KINDS, kind);
+  return PRUNE_KINDS.some((known) => known === kind);
 }
 
 /** `inner=0.75` as a step: with a text ranked by what is lost, and repaired; without by magnitude. */
@@ -65,7 +53,7 @@ function step(name: string, part: string, reads: boolean): PruneDraft {
   if (!/^[A-Za-z]+$/.test(kind) || !/^(\d+|\d*\.\d+)$/.test(keep) || more.length > 0) {
     throw new UsageError(`--${name} takes what is removed and what stays, inner=0.75,width=0.5, not '${part}'`);
   }
-  if (!isKind(kind)) throw new UsageError(`--${name} takes one of ${Object.keys(KINDS).join(", ")}, not '${kind}'`);
+  if (!isKind(kind)) throw new UsageError(`--${name} takes one of ${PRUNE_KINDS.join(", ")}, not '${kind}'`);
   const draft = { kind, keep: Number(keep) };
   if (!reads && !needsText(draft)) return draft;
   // Nothing makes up for whole experts, nor for whole layers.

@@ -1882,6 +1882,11 @@ export const QUANTIZE_DEFAULTS: Quantize = {
 export const PRECISIONS: readonly Precision[] = ["fp32", "fp16", "bf16", "int8", "int6", "int5", "int4", "nf4", "int3", "lm3", "int2", "lm2"];
 
 /**
+ * What a prune step can remove.
+ */
+export const PRUNE_KINDS: readonly PruneKind[] = ["inner", "state", "head", "attentionHead", "width", "experts", "delta", "hidden", "layers"];
+
+/**
  * What `int4.group` may be.
  */
 export const INT4_GROUPS: readonly number[] = [16, 32, 64, 128];
