@@ -3,25 +3,16 @@
 // In a page it lives in a worker; in Node and in a user's own worker the library calls it directly.
 
 import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
-import type { Comparison, CompressReport, Finding, Fisher, GeneratedToken } from "../api/types/statepress.js";
+import type { Comparison, CompressReport, Finding, Fisher } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
 import { telling } from "./costs.js";
-import { Batch, Pace, release, run } from "./jobs.js";
+import { generate } from "./generating.js";
+import { release, run } from "./jobs.js";
 import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
 import type { Platform } from "./platform.js";
-import type {
-  Context,
-  Generation,
-  Handle,
-  Host,
-  Input,
-  Pair,
-  Requests,
-  TokenizerFile,
-  WeightsData,
-} from "./protocol.js";
+import type { Context, Handle, Host, Input, Pair, Requests, TokenizerFile, WeightsData } from "./protocol.js";
 import { chooseModule, type Sink, type Wasm, type WasmBackend, type WasmCheckpoint, type WasmModel } from "./wasm.js";
 
 /** The most tokens that judge a search. */
@@ -244,7 +235,7 @@ export class LocalHost implements Host {
     },
 
     generate: ({ model, ids, options }, context) =>
-      this.#with(this.#models, model, (it) => this.#generate(it, ids, options, context)),
+      this.#with(this.#models, model, (it) => generate(it, ids, options, context, this.#platform.breathe)),
 
     logits: ({ model, ids }) => this.#with(this.#models, model, (it) => it.use(async (on) => on.logits(ids))),
 
@@ -391,53 +382,6 @@ export class LocalHost implements Host {
       checkpoint.giveBack();
       throw error;
     }
-  }
-
-  async #generate(
-    placed: PlacedModel,
-    ids: Uint32Array,
-    options: { maxTokens?: number },
-    context: Context,
-  ): Promise<Generation> {
-    const made: number[] = [];
-    let prefill = 0;
-    let decode = 0;
-    const stop = await placed.use(async (model) => {
-      // On a second backend: what was made on the first is part of the prompt.
-      const prompt = Uint32Array.from([...ids, ...made]);
-      const left = options.maxTokens === undefined ? {} : { maxTokens: options.maxTokens - made.length };
-      const generator = model.generate(prompt, { ...options, ...left });
-      try {
-        const start = performance.now();
-        await generator.prefill();
-        prefill = performance.now() - start;
-        const pace = new Pace(this.#platform.breathe);
-        const batch = new Batch();
-        let tokens: GeneratedToken[] = [];
-        for (;;) {
-          const before = performance.now();
-          const some = await generator.step(batch.count);
-          if (some.length === 0) break;
-          const took = performance.now() - before;
-          batch.took(took);
-          decode += took;
-          for (const token of some) made.push(token.id);
-          tokens.push(...some);
-          if (pace.due) {
-            context.onTokens?.(tokens);
-            tokens = [];
-            await pace.rest();
-            throwIfAborted(context.signal);
-          }
-        }
-        if (tokens.length > 0) context.onTokens?.(tokens);
-        return generator.stop() ?? "";
-      } finally {
-        release(generator);
-      }
-    });
-    const tokensPerSecond = { prefill: (1000 * ids.length) / prefill, decode: (1000 * made.length) / decode || 0 };
-    return { tokensPerSecond, stop, backend: placed.backend.name, findings: placed.findings };
   }
 
   #tokens(input: Input): { ids: Uint32Array; findings: Finding[] } {
