@@ -12,6 +12,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use statepress::recipe::PruneKind;
 use statepress::{Calibration, Checkpoint, Compare, CompareOptions, MemorySink, OpenOptions, Recipe, run};
 use statepress_tests::files::{gradients, open_folder};
 
@@ -68,8 +69,14 @@ fn main() {
             card.perplexity_change,
             card.kl.mean,
         );
-        for place in report.plan.pruned.iter().flat_map(|step| &step.places) {
-            let lost = place.error.map(|error| format!(", {:.2} % lost", 100.0 * error)).unwrap_or_default();
+        let places =
+            report.plan.pruned.iter().flat_map(|it| it.places.iter().map(|place| (it.step.kind, place)));
+        for (kind, place) in places {
+            let told = |error| match kind {
+                PruneKind::Layers => format!(", KL {error:.4}"),
+                _ => format!(", {:.2} % lost", 100.0 * error),
+            };
+            let lost = place.error.map(told).unwrap_or_default();
             let layer = place.layer.map_or(String::new(), |layer| format!("layer {layer}, "));
             println!("    {layer}{}: {} of {}{lost}", place.tensors[0], place.after, place.before);
         }
