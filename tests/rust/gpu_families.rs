@@ -79,6 +79,26 @@ fn pruned_models_give_the_cpus_logits() {
     assert!(checked >= 22, "only {checked} families");
 }
 
+/// What lost parts of its layers has layers that are not alike.
+#[test]
+fn models_without_parts_of_layers_give_the_cpus_logits() {
+    let gpu = open_gpu(GpuOptions::default());
+    for name in ["llama-gqa", "granite-moe", "jamba-dense", "falcon-h1", "gpt2"] {
+        let base = open_folder(&fixture(&format!("families/{name}")));
+        let parts = base.model().unwrap().program().sublayers().len();
+        let keep = (parts - 1) as f64 / parts as f64;
+        let step = json!([{ "prune": { "kind": "sublayers", "keep": keep, "by": "loss" } }]);
+        let (_, pruned) = crate::layers::pruned(&base, step, &crate::layers::text(&base));
+        let ids: Vec<u32> = (0..7).collect();
+        let exact = logits_in_steps(&pruned.model().unwrap(), &ids, 7);
+        let model = on(&gpu, &pruned);
+        for step in [7, 1] {
+            let found = logits_in_steps(&model, &ids, step);
+            assert_close(&format!("{name}, in steps of {step}"), &found, &exact, TOLERANCE);
+        }
+    }
+}
+
 #[test]
 fn thirty_two_greedy_tokens_are_the_cpus_packed_or_not() {
     let gpu = open_gpu(GpuOptions::default());

@@ -18,18 +18,18 @@ use statepress_tests::golden::assert_close;
 use crate::exports::export;
 
 /// `|a - b| / (1 + |b|)`.
-const TOLERANCE: f32 = 1e-5;
+pub(crate) const TOLERANCE: f32 = 1e-5;
 
 /// A safetensors file whose tensors can be silenced where they lie.
 #[derive(Clone)]
-struct File {
-    bytes: Vec<u8>,
+pub(crate) struct File {
+    pub(crate) bytes: Vec<u8>,
     /// First byte and bytes of every array.
     arrays: BTreeMap<String, (usize, usize)>,
 }
 
 impl File {
-    fn of(checkpoint: &Checkpoint) -> Self {
+    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
         let (job, bytes) = checkpoint.compress_to_memory(&recipes::find("none").unwrap()).unwrap();
         run(job, |_| {}).unwrap();
         Self::read(bytes.take())
@@ -60,15 +60,20 @@ impl File {
         self.bytes[begin..begin + len].fill(0);
     }
 
-    fn open(&self) -> Checkpoint {
+    pub(crate) fn open(&self) -> Checkpoint {
         Checkpoint::open(self.bytes.clone(), OpenOptions::default()).unwrap()
     }
 
     /// The same with layers that add nothing to the residual stream.
     fn without(&self, program: &Program, layers: &[usize]) -> Checkpoint {
+        self.silenced(program, |at| program.nodes[at].layer.is_some_and(|n| layers.contains(&n)))
+    }
+
+    /// The same with nodes that add nothing to the residual stream.
+    pub(crate) fn silenced(&self, program: &Program, is_silent: impl Fn(usize) -> bool) -> Checkpoint {
         let mut silenced = self.clone();
-        for node in &program.nodes {
-            if node.op.writes() != program.hidden || !node.layer.is_some_and(|n| layers.contains(&n)) {
+        for (at, node) in program.nodes.iter().enumerate() {
+            if node.op.writes() != program.hidden || !is_silent(at) {
                 continue;
             }
             let (matrices, bias) = match &node.op {
@@ -85,7 +90,7 @@ impl File {
     }
 }
 
-fn recipe(steps: Value) -> Recipe {
+pub(crate) fn recipe(steps: Value) -> Recipe {
     Recipe::from_json(&json!({ "version": 1, "name": "t", "steps": steps }).to_string()).unwrap()
 }
 
@@ -98,7 +103,7 @@ fn share(left: usize, of: usize) -> Value {
     keep(left as f64 / of as f64)
 }
 
-fn made(base: &Checkpoint, steps: Value, ids: &[u32]) -> (CompressReport, Vec<u8>) {
+pub(crate) fn made(base: &Checkpoint, steps: Value, ids: &[u32]) -> (CompressReport, Vec<u8>) {
     let model = base.model().unwrap();
     made_by(base, steps, Calibration::new(&model, ids))
 }
@@ -109,27 +114,27 @@ fn made_by(base: &Checkpoint, steps: Value, calibration: Calibration) -> (Compre
     (run(job, |_| {}).unwrap(), sink.take())
 }
 
-fn pruned(base: &Checkpoint, steps: Value, ids: &[u32]) -> (CompressReport, Checkpoint) {
+pub(crate) fn pruned(base: &Checkpoint, steps: Value, ids: &[u32]) -> (CompressReport, Checkpoint) {
     let (report, bytes) = made(base, steps, ids);
     (report, Checkpoint::open(bytes, OpenOptions::default()).unwrap())
 }
 
-fn removed(report: &CompressReport) -> Vec<usize> {
+pub(crate) fn removed(report: &CompressReport) -> Vec<usize> {
     let [place] = &report.plan.pruned[0].places[..] else { panic!("{:?}", report.plan.pruned) };
     place.removed.clone()
 }
 
-fn logits(checkpoint: &Checkpoint, ids: &[u32]) -> Vec<f32> {
+pub(crate) fn logits(checkpoint: &Checkpoint, ids: &[u32]) -> Vec<f32> {
     pollster::block_on(sequence_logits(&checkpoint.model().unwrap(), ids)).unwrap()
 }
 
-fn text(base: &Checkpoint) -> Vec<u32> {
+pub(crate) fn text(base: &Checkpoint) -> Vec<u32> {
     let vocab = base.model().unwrap().info.vocab_size as u32;
     (0..600u32).map(|t| (t * t * 31 + t * 7) % vocab).collect()
 }
 
 /// Checkpoints of every family; but one whose scores are divided by the number of their layer.
-fn bases() -> Vec<(String, Checkpoint)> {
+pub(crate) fn bases() -> Vec<(String, Checkpoint)> {
     let families =
         samples().into_iter().filter(|sample| sample.golden.is_some() && sample.name != "gpt2-odd");
     let mut all: Vec<_> = families.map(|sample| (sample.name, open_folder(&sample.folder))).collect();

@@ -39,6 +39,7 @@ mod shaders;
 mod shards;
 mod shares;
 mod slicing;
+mod sublayers;
 mod spelling;
 mod values;
 mod view;

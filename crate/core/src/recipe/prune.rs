@@ -22,7 +22,7 @@ pub struct Prune {
     #[serde(default)]
     pub repair: bool,
     /// Windows of 256 tokens of the calibration text that are read, evenly spaced, 1 to 4096; of a shorter text as many as it
-    /// has. 32 when left out: fitting takes more than rounding does. Of kind layers no more than 4, as whole models are run over them.
+    /// has. 32 when left out: fitting takes more than rounding does. Of kinds layers and sublayers no more than 4, as whole models are run over them.
     #[serde(default = "usual_windows")]
     pub windows: usize,
     /// The layers it is done in, counted from 0; all that have such structure when left out.
@@ -61,6 +61,9 @@ pub enum PruneKind {
     /// Whole layers, one after the other: each time the one without which predictions on a text change least, so that it needs
     /// `by` loss. Nothing makes up for them: it is an approximation, too.
     Layers,
+    /// Parts of layers that add to the residual stream by themselves: a mixer, a feed-forward network, a mixture of experts. As
+    /// whole layers, of which one part always stays.
+    Sublayers,
 }
 
 /// How a prune step ranks candidates. All but the first two need a calibration text.
@@ -83,7 +86,7 @@ pub enum PruneBy {
 
 impl PruneKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Inner,
         Self::State,
         Self::Head,
@@ -93,6 +96,7 @@ impl PruneKind {
         Self::Delta,
         Self::Hidden,
         Self::Layers,
+        Self::Sublayers,
     ];
 
     /// Its name in recipes and reports.
@@ -107,6 +111,7 @@ impl PruneKind {
             Self::Delta => "delta",
             Self::Hidden => "hidden",
             Self::Layers => "layers",
+            Self::Sublayers => "sublayers",
         }
     }
 
@@ -122,6 +127,7 @@ impl PruneKind {
             Self::Delta => "rows of a step size's projection",
             Self::Hidden => "directions of the residual stream",
             Self::Layers => "whole layers",
+            Self::Sublayers => "parts of layers",
         }
     }
 }
@@ -156,6 +162,7 @@ impl Prune {
             PruneKind::Delta => Some(fitted),
             PruneKind::Hidden => Some("of kind hidden: which directions matter, a text says"),
             PruneKind::Layers => Some("of kind layers: which of them matter, a text says"),
+            PruneKind::Sublayers => Some("of kind sublayers: which of them matter, a text says"),
             _ => None,
         };
         if let Some(why) = by_text.filter(|_| *by != PruneBy::Loss) {
@@ -169,7 +176,9 @@ impl Prune {
             PruneKind::Experts => {
                 Some("false for experts: which are asked, and how much, is the router's to say")
             }
-            PruneKind::Layers => Some("false for layers: those that stay are as they were"),
+            PruneKind::Layers | PruneKind::Sublayers => {
+                Some("false for layers and their parts: those that stay are as they were")
+            }
             _ => None,
         };
         if let Some(allowed) = unrepaired.filter(|_| *repair) {
@@ -178,6 +187,7 @@ impl Prune {
         let in_all = match kind {
             PruneKind::Hidden => Some("nothing of kind hidden: the residual stream goes through all layers"),
             PruneKind::Layers => Some("nothing of kind layers: any of them may go"),
+            PruneKind::Sublayers => Some("nothing of kind sublayers: any of them may go"),
             _ => None,
         };
         if let Some(allowed) = in_all.filter(|_| layers.is_some()) {
@@ -248,6 +258,11 @@ mod tests {
             (
                 r#"{"kind":"layers","keep":0.5,"by":"loss","layers":[0]}"#,
                 "prune.layers is given; allowed: nothing of kind layers",
+            ),
+            (r#"{"kind":"sublayers","keep":0.5}"#, "prune.by is l2; allowed: loss of kind sublayers"),
+            (
+                r#"{"kind":"sublayers","keep":0.5,"by":"loss","layers":[0]}"#,
+                "prune.layers is given; allowed: nothing of kind sublayers",
             ),
             (r#"{"kind":"inner","keep":0.5,"layers":[]}"#, "prune.layers is []"),
             (r#"{"kind":"inner","keep":0.5,"windows":0}"#, "prune.windows is 0; allowed: 1 to 4096"),

@@ -35,8 +35,8 @@ pub struct PrunedPlace {
     /// Which were removed, counted from 0 as they were before. Empty in a plan, and of what was fitted instead of cut.
     pub removed: Vec<usize>,
     /// What the outputs of their readers lost on the calibration text, as a share of their squares: with repair what is
-    /// left of it; of a step size's projection, what it lost. Of whole layers: how far predictions are from the original's there,
-    /// in nats a token.
+    /// left of it; of a step size's projection, what it lost. Of whole layers and parts of them: how far predictions are from the
+    /// original's there, in nats a token.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub error: Option<f64>,

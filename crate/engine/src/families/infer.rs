@@ -13,7 +13,7 @@ use super::builder::Builder;
 use super::fields::Collector;
 use super::keys::{Names, is_buffer};
 use super::registry::{self, Run};
-use super::{rewritten, roles};
+use super::{pruned, rewritten, roles};
 use crate::EngineError;
 use crate::view::near::nearest;
 
@@ -77,7 +77,7 @@ pub struct WeightSpec {
 }
 
 /// More than any dimension of a model, little enough for sums of some not to overflow.
-const MOST: usize = 1 << 26;
+pub(super) const MOST: usize = 1 << 26;
 
 /// Understands a checkpoint from its index alone.
 ///
@@ -89,12 +89,12 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
     let names = Names::new(index);
     let mut findings = names.findings().to_vec();
     let entry = names.family();
-    let shapes: BTreeMap<String, Vec<usize>> = names
-        .positions()
-        .iter()
-        .map(|(name, &position)| (name.clone(), index.tensors[position].shape.clone()))
-        .collect();
-    let fields = Collector::new(index, hints, entry.map_or(&[], |entry| entry.fields));
+    let mut fields = Collector::new(index, hints, entry.map_or(&[], |entry| entry.fields));
+    let taken_out = pruned::read(&mut fields);
+    let there = names.positions().iter();
+    let there = there.map(|(name, &position)| (name.clone(), index.tensors[position].shape.clone()));
+    // What is there is believed before what is said to have been there.
+    let shapes: BTreeMap<String, Vec<usize>> = taken_out.iter().flatten().map(|(key, shape)| (key.clone(), shape.clone())).chain(there).collect();
     let name = entry.map_or("unknown", |entry| entry.name);
     let mut builder = Builder::new(fields, &shapes, name);
     builder.file_bytes = hints.file_bytes;
@@ -116,7 +116,8 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
         None => Err(registry::unknown(index)),
     };
     let (fields, family, offset, built) = builder.finish();
-    let program = declared.and(built);
+    let program = taken_out
+        .and_then(|taken_out| pruned::taken_out(declared.and(built)?, &taken_out, &mut findings));
     if let Err(error @ EngineError::Option { .. }) = program {
         return Err(error);
     }

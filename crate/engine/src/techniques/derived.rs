@@ -18,7 +18,7 @@ use statepress_kernels::program::Program;
 use super::change::Change;
 use super::pairs::Pairs;
 use crate::EngineError;
-use crate::families::{ASSUMED, Hints, ModelSpec, infer, storage_of};
+use crate::families::{ASSUMED, Hints, ModelSpec, PRUNED, infer, storage_of};
 
 /// What becomes of the tensors of a model, by usual key: of those that change. `None`: the tensor is left out.
 pub(super) type Changes = Pairs<String, Option<Change>>;
@@ -154,8 +154,24 @@ impl Draft {
             let left = layers.iter().filter_map(|layer| number(layer.as_u64()? as usize));
             *layers = left.map(Value::from).collect();
         }
+        if let Some(Value::Object(shapes)) = config.get_mut(PRUNED) {
+            let named = std::mem::take(shapes).into_iter();
+            shapes.extend(named.filter_map(|(key, shape)| Some((spec.names.renumbered(&key, number)?, shape))));
+        }
         let index = Index { tensors, config: Some(config), ..index.clone() };
         Self { index, regions: Vec::new(), begin: len }
+    }
+
+    /// What is left without some tensors, which are no error where it is read, as it says of them what they were.
+    pub fn without_tensors(index: &Index, spec: &ModelSpec, len: u64, keys: &[String]) -> Self {
+        let shape = |key: &String| Some((key.clone(), spec.names.get(index, key)?.shape.as_slice().into()));
+        let mut shapes: Map<String, Value> = keys.iter().filter_map(shape).collect();
+        if let Some(Value::Object(earlier)) = spec.fields.get(PRUNED).map(|field| &field.value) {
+            shapes.extend(earlier.clone());
+        }
+        let gone = Pairs(keys.iter().map(|key| (key.clone(), None)).collect());
+        let draft = Self::new(index, spec, len, &gone, &mut Fitted::default());
+        draft.with_config(Map::from_iter([(PRUNED.to_string(), shapes.into())]))
     }
 
     /// Adds a tensor to it, in float32.

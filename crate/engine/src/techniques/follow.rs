@@ -177,7 +177,9 @@ impl Follow {
                 let ids = self.read.ids.as_ref();
                 Ok(match step.kind {
                     PruneKind::Hidden => Stage::Slice(Box::new(Slicing::new(left, &step, ids, model)?)),
-                    PruneKind::Layers => Stage::Shorten(Box::new(Shortening::new(left, &step, ids, model)?)),
+                    PruneKind::Layers | PruneKind::Sublayers => {
+                        Stage::Shorten(Box::new(Shortening::new(left, &step, ids, model)?))
+                    }
                     _ => Stage::Prune(Box::new(Pruning::new(left, &step, ids, model)?)),
                 })
             }

@@ -8,10 +8,14 @@
 
 mod op;
 mod slots;
+mod sublayers;
+mod uses;
 mod weights;
 
 pub use op::{Activation, Attention, Expert, Experts, GroupNorm, Linear, Norm, NormKind, Op, Ssd, View};
 pub use slots::Slots;
+pub use sublayers::Sublayer;
+pub use uses::Use;
 pub use weights::{
     Axis, AxisId, AxisName, Dim, Layout, Matrix, MatrixId, Segment, Vector, VectorForm, VectorId,
     VectorSource,
@@ -167,19 +171,11 @@ impl Program {
     }
 
     /// The node at which a layer begins, or that follows the last layer, if from there on nothing that was written before it is read
-    /// but the residual stream: no value, and of states only those of the layers to come. A value counts as written once a part of
-    /// it is.
+    /// but the residual stream.
     pub fn begin(&self, layer: usize) -> Option<usize> {
         let is_before = |node: &Node| node.layer.is_some_and(|at| at < layer);
         let begin = self.nodes.iter().rposition(is_before)? + 1;
-        let mut known = vec![self.hidden];
-        for Node { op, .. } in &self.nodes[begin..] {
-            if op.reads().iter().any(|value| !known.contains(value)) {
-                return None;
-            }
-            known.push(op.writes());
-        }
-        known.contains(&self.head.x).then_some(begin)
+        self.goes_on_from(begin).then_some(begin)
     }
 
     /// Nodes before which a pass can stop, and go on with the residual stream alone: the first, and those of [`Self::begin`], of

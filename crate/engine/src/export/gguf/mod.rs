@@ -18,7 +18,7 @@ use statepress_kernels::codecs;
 
 use super::{is_coded, told_coded};
 use crate::EngineError;
-use crate::families::ModelSpec;
+use crate::families::{ModelSpec, PRUNED};
 use crate::techniques::Checkpoint;
 use crate::techniques::tying::{self, Tying};
 use arch::Arch;
@@ -54,6 +54,9 @@ impl Gguf {
     ) -> Result<Self, EngineError> {
         let Checkpoint { source, index, spec } = checkpoint;
         let arch = Arch::of(spec)?;
+        if spec.fields.contains_key(PRUNED) {
+            return Err(arch.refused("", "lacks parts of layers"));
+        }
         let mut program = (**spec.runs()?).clone();
         if matches!(tying::tying(&**source, index, &spec.names)?, Tying::Shared | Tying::Copy) {
             program.tie_head();

@@ -7,7 +7,7 @@ use statepress_core::Finding;
 use statepress_kernels::program::{NormKind, Op, Program};
 
 use super::{Planned, dtype, form};
-use crate::families::{HEAD, ModelSpec};
+use crate::families::{HEAD, ModelSpec, PRUNED};
 
 /// Families that `transformers` knows: ours, its `model_type`, and the class that has the head.
 const KNOWN: [(&str, &str, &str); 12] = [
@@ -82,6 +82,8 @@ pub(super) fn config(
         }
         None => {}
     }
+    // Without it a file that lacks parts of layers would lack tensors.
+    config.extend(spec.fields.get(PRUNED).map(|field| (PRUNED.to_string(), field.value.clone())));
     config.extend(quantization.map(|it| ("quantization_config".to_string(), it)));
     let text = serde_json::to_string_pretty(&Value::Object(config)).unwrap_or_default();
     format!("{text}\n")
@@ -272,6 +274,9 @@ fn beyond(spec: &ModelSpec, program: &Program) -> Option<String> {
     // Falcon-H1 says how wide its state space is, the others how many times as wide as the stream.
     let odd = spec.family.name() != "falcon-h1"
         && state_space(program).is_some_and(|(inner, d)| !inner.is_multiple_of(d));
+    if spec.fields.contains_key(PRUNED) {
+        return Some("the model lacks parts of layers, which transformers' has in all of them".into());
+    }
     let what = match () {
         () if odd => "a state space that is no whole number of times as wide as the residual stream",
         () if layer_norm => "LayerNorm in the place of RMS norms",

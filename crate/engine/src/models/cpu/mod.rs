@@ -8,6 +8,7 @@ mod experts;
 mod interpret;
 mod runner;
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use statepress_core::Tensor;
@@ -68,14 +69,12 @@ impl Model<Cpu> {
         Ok(Self { network: Rc::new(network), ..self.clone() })
     }
 
-    /// The same model without some layers, each of which reads nothing but the residual stream; the others keep their numbers, and
-    /// its [`Info`](super::Info) stays that of the original.
-    pub fn without(&self, layers: &[usize]) -> Self {
+    /// The same model without some runs of nodes, each of which reads nothing but the residual stream and leaves nothing else; ids
+    /// stay, and its [`Info`](super::Info) is that of the original.
+    pub fn without(&self, gone: &[Range<usize>]) -> Self {
         let Network { program, matrices, vectors } = &*self.network;
-        let mut program = Program::clone(program);
-        program.nodes.retain(|node| node.layer.is_none_or(|layer| !layers.contains(&layer)));
-        let network =
-            Network { program: Rc::new(program), matrices: matrices.clone(), vectors: vectors.clone() };
+        let program = Rc::new(program.without(gone));
+        let network = Network { program, matrices: matrices.clone(), vectors: vectors.clone() };
         Self { network: Rc::new(network), ..self.clone() }
     }
 

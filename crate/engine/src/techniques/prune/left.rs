@@ -24,10 +24,11 @@ pub(crate) struct Planned {
 /// What a step leaves, by arithmetic alone: in place of what will be chosen goes what comes last.
 pub(crate) fn planned(index: &Index, spec: &ModelSpec, step: &Prune) -> Result<Planned, EngineError> {
     let program = program(spec)?;
-    let estimated = (step.kind == PruneKind::Layers).then(|| layers::estimated(index, spec)).flatten();
+    let is_whole = matches!(step.kind, PruneKind::Layers | PruneKind::Sublayers);
+    let estimated = is_whole.then(|| layers::estimated(index, spec, &program, step)).flatten();
     let (index, spec, report) = match step.kind {
         PruneKind::Hidden => slice::planned(index, spec, &program, step)?,
-        PruneKind::Layers => layers::planned(index, spec, &program, step)?,
+        PruneKind::Layers | PruneKind::Sublayers => layers::planned(index, spec, &program, step)?,
         _ => cut(index, spec, &program, step)?,
     };
     let findings = idle(&report).or(estimated).into_iter().collect();

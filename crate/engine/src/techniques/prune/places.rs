@@ -28,6 +28,7 @@ pub(super) struct Place {
 pub(crate) fn prunable(program: &Program) -> Vec<PruneKind> {
     let has = |kind| match kind {
         PruneKind::Layers => program.n_layers() > 1 && super::layers::stand_alone(program),
+        PruneKind::Sublayers => super::layers::stand_alone(program) && super::layers::has_parts(program),
         _ => of_kind(program, kind).next().is_some(),
     };
     PruneKind::ALL.into_iter().filter(|&kind| has(kind)).collect()
@@ -101,7 +102,7 @@ fn of_kind(program: &Program, kind: PruneKind) -> impl Iterator<Item = AxisId> {
         PruneKind::Experts => name == AxisName::Expert,
         PruneKind::Delta => name == AxisName::Delta,
         PruneKind::Hidden => name == AxisName::Hidden,
-        PruneKind::Layers => false,
+        PruneKind::Layers | PruneKind::Sublayers => false,
     };
     let axes = program.axes.iter().enumerate();
     axes.filter(move |(_, axis)| axis.size > 0 && fits(axis.name, axis.with)).map(|(at, _)| AxisId(at))

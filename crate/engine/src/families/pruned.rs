@@ -1,0 +1,87 @@
+//! Parts of layers that pruning has taken out: a file without their tensors says which they were.
+//!
+//! A family declares the model as if they were there, with the shapes that the file says; then they go from the program. So every
+//! family reads such files, and none has to be told of them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use statepress_core::Finding;
+use statepress_core::words::counted;
+use statepress_kernels::program::{Program, Sublayer, Use, VectorSource};
+
+use super::fields::Collector;
+use super::infer::MOST;
+use crate::EngineError;
+
+/// The field that says of every tensor that was taken out, by its usual key, what shape it had.
+pub(crate) const PRUNED: &str = "pruned_tensors";
+
+/// Shapes by usual key.
+pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// What a configuration says of them.
+///
+/// # Errors
+/// For what is no such field.
+pub(super) fn read(fields: &mut Collector) -> Result<Shapes, EngineError> {
+    let Some(value) = fields.optional(PRUNED) else { return Ok(Shapes::new()) };
+    let read: Option<Shapes> = serde_json::from_value(value.clone()).ok();
+    let is_shape = |shape: &Vec<usize>| shape.iter().all(|dim| (1..=MOST).contains(dim));
+    read.filter(|shapes| shapes.values().all(is_shape)).ok_or_else(|| {
+        let allowed = format!("shapes by key, of no dimension of zero or above {MOST}");
+        fields.refuse(PRUNED, &value, &allowed)
+    })
+}
+
+/// A program without the parts of layers whose tensors were taken out.
+///
+/// # Errors
+/// Where what was taken out is no whole part of a layer.
+pub(super) fn taken_out(program: Program, shapes: &Shapes, findings: &mut Vec<Finding>) -> Result<Program, EngineError> {
+    if shapes.is_empty() {
+        return Ok(program);
+    }
+    let (mut gone, mut left): (Vec<Range<usize>>, Shapes) = (Vec::new(), shapes.clone());
+    for sublayer in program.sublayers() {
+        let keys = keys(&program, &sublayer);
+        if keys.iter().any(|key| shapes.contains_key(key)) {
+            if let Some(there) = keys.iter().find(|key| !shapes.contains_key(*key)) {
+                return Err(refused(&format!("names other tensors of the same part of a layer, but not {there}")));
+            }
+            keys.iter().for_each(|key| drop(left.remove(key)));
+            gone.push(sublayer.nodes);
+        }
+    }
+    if let Some(key) = left.keys().next() {
+        return Err(refused(&format!("names {key}, which belongs to no part of a layer")));
+    }
+    let parts = counted(gone.len(), "part of a layer was", "parts of layers were");
+    findings.push(Finding::info("pruned-sublayers", format!("{parts} taken out by pruning ({PRUNED} says which)")));
+    Ok(program.cut_out(&gone))
+}
+
+/// The usual keys of the tensors that a part of a layer has to itself.
+pub(crate) fn keys(program: &Program, sublayer: &Sublayer) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::new();
+    for node in &program.nodes[sublayer.nodes.clone()] {
+        node.op.clone().each_use(&mut |used| {
+            let key = match used {
+                Use::Matrix(id) => Some(&program.matrix(*id).key),
+                Use::Vector(id) => match &program.vector(*id).source {
+                    VectorSource::Key(key) => Some(key),
+                    VectorSource::Constant(_) => None,
+                },
+                Use::State(_) => None,
+            };
+            if let Some(key) = key.filter(|key| !keys.contains(key)) {
+                keys.push(key.clone());
+            }
+        });
+    }
+    keys
+}
+
+fn refused(why: &str) -> EngineError {
+    EngineError::UnknownModel { reason: format!("{PRUNED} {why}") }
+}

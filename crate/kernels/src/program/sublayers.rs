@@ -1,0 +1,152 @@
+//! Parts of a program that take the residual stream in and leave one, so that a program without some of them is one as well.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::{AxisId, MatrixId, Node, Program, Slots, StateId, Use, VectorId, View, Watched};
+
+/// A part of a layer that reads nothing from before it but the residual stream, and leaves nothing but that: a mixer, a
+/// feed-forward network, a mixture of experts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sublayer {
+    /// Of which layer.
+    pub layer: usize,
+    /// Nodes of the program.
+    pub nodes: Range<usize>,
+}
+
+impl Program {
+    /// The parts of all layers, in the order in which they run; no part of a layer from which more goes on than the residual
+    /// stream.
+    pub fn sublayers(&self) -> Vec<Sublayer> {
+        let mut sublayers = Vec::new();
+        let mut begin = 0;
+        for (at, node) in self.nodes.iter().enumerate() {
+            let end = at + 1;
+            let Some(layer) = node.layer else {
+                begin = end;
+                continue;
+            };
+            if node.op.writes() == self.hidden && self.goes_on_from(end) {
+                if self.nodes[begin].layer == Some(layer) {
+                    sublayers.push(Sublayer { layer, nodes: begin..end });
+                }
+                begin = end;
+            }
+        }
+        sublayers
+    }
+
+    /// Whether from a node on nothing that was written before it is read but the residual stream: no value, and of states only
+    /// those of later nodes. A value counts as written once a part of it is.
+    pub(super) fn goes_on_from(&self, begin: usize) -> bool {
+        let mut known = vec![false; self.widths.len()];
+        known[self.hidden.0] = true;
+        for Node { op, .. } in &self.nodes[begin..] {
+            if op.reads().iter().any(|value| !known[value.0]) {
+                return false;
+            }
+            known[op.writes().0] = true;
+        }
+        known[self.head.x.0]
+    }
+
+    /// The program without some runs of nodes. Ids stay: what only those nodes mention is declared still, and nothing uses it.
+    pub fn without(&self, gone: &[Range<usize>]) -> Self {
+        let mut nodes: Vec<Node> = Vec::with_capacity(self.nodes.len());
+        for (at, node) in self.nodes.iter().enumerate() {
+            if !gone.iter().any(|nodes| nodes.contains(&at)) {
+                nodes.push(node.clone());
+            } else if let Some(last) = nodes.last_mut().filter(|last| node.ends_layer && last.layer == node.layer) {
+                // What is left of the layer ends it, and what was watched of the stream there is watched here.
+                let of_stream = |what| matches!(what, Watched::View(View { value, .. }) if value == self.hidden);
+                last.records.extend(node.records.iter().filter(|record| of_stream(record.what)));
+                last.ends_layer = true;
+            }
+        }
+        Self { nodes, ..self.clone() }
+    }
+
+    /// The same, and without the weights, states and axes that nothing mentions any more.
+    pub fn cut_out(&self, gone: &[Range<usize>]) -> Self {
+        let mut program = self.without(gone);
+        let went = Used::of(gone.iter().flat_map(|nodes| &self.nodes[nodes.clone()]));
+        let mut used = Used::of(&program.nodes);
+        used.add_head(self);
+        let goes = |went: &[usize], used: &[usize], id: usize| went.contains(&id) && !used.contains(&id);
+        let matrices = kept(&mut program.matrices, |id| goes(&went.matrices, &used.matrices, id));
+        let vectors = kept(&mut program.vectors, |id| goes(&went.vectors, &used.vectors, id));
+        let states = kept(&mut program.states, |id| goes(&went.states, &used.states, id));
+        let ids = |of: &BTreeMap<usize, usize>, id: &mut usize| *id = of.get(id).copied().unwrap_or(*id);
+        for node in &mut program.nodes {
+            node.op.each_use(&mut |used| match used {
+                Use::Matrix(MatrixId(id)) => ids(&matrices, id),
+                Use::Vector(VectorId(id)) => ids(&vectors, id),
+                Use::State(StateId(id)) => ids(&states, id),
+            });
+        }
+        ids(&matrices, &mut program.head.matrix.0);
+        ids(&matrices, &mut program.table.0);
+        if let Some(norm) = &mut program.head.norm {
+            norm.each_vector(&mut |VectorId(id)| ids(&vectors, id));
+        }
+        program.keep_mentioned_axes();
+        program.slots = Slots::new(&program.nodes, &program.widths, program.hidden, program.head.x);
+        program
+    }
+
+    /// Lets axes go that no dimension of a weight mentions, and no other axis goes along with.
+    fn keep_mentioned_axes(&mut self) {
+        let dims = |program: &Self| {
+            let of_matrices = program.matrices.iter().flat_map(|matrix| matrix.dims.clone());
+            of_matrices.chain(program.vectors.iter().flat_map(|vector| vector.dims.clone())).collect::<Vec<_>>()
+        };
+        let mentioned: Vec<AxisId> = dims(self).iter().flat_map(|dim| &dim.0).map(|part| part.axis).collect();
+        let mut axes = std::mem::take(&mut self.axes);
+        let along: Vec<AxisId> = axes.iter().filter_map(|axis| axis.with).collect();
+        let at = kept(&mut axes, |id| !mentioned.contains(&AxisId(id)) && !along.contains(&AxisId(id)));
+        let renumber = |axis: &mut AxisId| axis.0 = at.get(&axis.0).copied().unwrap_or(axis.0);
+        axes.iter_mut().filter_map(|axis| axis.with.as_mut()).for_each(renumber);
+        let of_matrices = self.matrices.iter_mut().flat_map(|matrix| &mut matrix.dims);
+        let of_vectors = self.vectors.iter_mut().flat_map(|vector| &mut vector.dims);
+        of_matrices.chain(of_vectors).flat_map(|dim| &mut dim.0).for_each(|part| renumber(&mut part.axis));
+        self.axes = axes;
+    }
+}
+
+/// What ops mention.
+#[derive(Default)]
+struct Used {
+    matrices: Vec<usize>,
+    vectors: Vec<usize>,
+    states: Vec<usize>,
+}
+
+impl Used {
+    fn of<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Self {
+        let mut used = Self::default();
+        for node in nodes {
+            node.op.clone().each_use(&mut |it| match it {
+                Use::Matrix(id) => used.matrices.push(id.0),
+                Use::Vector(id) => used.vectors.push(id.0),
+                Use::State(id) => used.states.push(id.0),
+            });
+        }
+        used
+    }
+
+    fn add_head(&mut self, program: &Program) {
+        self.matrices.extend([program.head.matrix.0, program.table.0]);
+        if let Some(mut norm) = program.head.norm {
+            norm.each_vector(&mut |id| self.vectors.push(id.0));
+        }
+    }
+}
+
+/// Lets some of a list go, and says where those that stay are now.
+fn kept<T>(all: &mut Vec<T>, goes: impl Fn(usize) -> bool) -> BTreeMap<usize, usize> {
+    let stay: Vec<usize> = (0..all.len()).filter(|&at| !goes(at)).collect();
+    let mut at = 0..;
+    all.retain(|_| at.next().is_some_and(|at| stay.binary_search(&at).is_ok()));
+    stay.into_iter().enumerate().map(|(now, before)| (before, now)).collect()
+}
