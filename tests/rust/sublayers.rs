@@ -53,7 +53,11 @@ fn every_part_of_every_family_goes_as_if_it_were_silenced() {
             assert!(step.params_after < step.params_before, "{what} {part}");
             let gone = field(&smaller).as_object().unwrap().len();
             assert_eq!(gone, step.places[0].tensors.len(), "{what} {part}");
-            assert_eq!(smaller.inspection().tensors.len() + gone, silent.inspection().tensors.len(), "{what} {part}");
+            assert_eq!(
+                smaller.inspection().tensors.len() + gone,
+                silent.inspection().tensors.len(),
+                "{what} {part}"
+            );
             assert_eq!(smaller.model().unwrap().program().n_layers(), model.program().n_layers());
             let ids = &ids[..ids.len().min(model.info.max_tokens.unwrap_or(40)).min(40)];
             assert_close(&what, &logits(&smaller, ids), &logits(&silent, ids), TOLERANCE);
@@ -115,7 +119,11 @@ fn layers_and_widths_go_from_what_lost_parts() {
     let (report, both) = pruned(&silent, steps, &ids);
     if removed(&report) == [last] {
         let before = format!("layers.{}.", layers - 1);
-        assert!(field(&one).as_object().unwrap().keys().all(|key| key.starts_with(&before)), "{}", field(&one));
+        assert!(
+            field(&one).as_object().unwrap().keys().all(|key| key.starts_with(&before)),
+            "{}",
+            field(&one)
+        );
         assert_eq!(report.plan.pruned[1].places[0].removed, [0]);
     }
     assert_close("both", &logits(&both, &ids[..12]), &logits(&silent, &ids[..12]), TOLERANCE);
@@ -135,7 +143,10 @@ fn what_cannot_go_is_refused_by_name() {
     let refused = |base: &Checkpoint, steps: Value| base.plan(&recipe(steps)).unwrap_err().to_string();
     let mamba = open_folder(&fixture("families/mamba-default"));
     let error = refused(&mamba, json!([keep(0.5)]));
-    assert!(error.contains("prune.kind is sublayers") && error.contains("each of the model's is one part"), "{error}");
+    assert!(
+        error.contains("prune.kind is sublayers") && error.contains("each of the model's is one part"),
+        "{error}"
+    );
     let llama = open_folder(&fixture("families/llama-gqa"));
     let parts = llama.model().unwrap().program().sublayers().len();
     let error = refused(&llama, json!([share(1, parts)]));

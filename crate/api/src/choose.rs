@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use statepress_core::Finding;
-use statepress_engine::models::{Cpu, CpuRunner, Info, Loaded, Model};
+use statepress_engine::models::{Cpu, CpuRunner, Info, Loaded, Model, Translated};
 use statepress_gpu::{Gpu, GpuOptions, GpuRunner};
 use statepress_kernels::backend::{BackendError, Moments, Residuals, Runner, Sampled, Sampling, Stretch};
 use statepress_kernels::program::MatrixId;
@@ -90,9 +90,9 @@ pub enum AnyModel {
 #[allow(clippy::large_enum_variant, reason = "there are two or three of them")]
 pub enum AnyRunner {
     /// On the CPU.
-    Cpu(CpuRunner),
+    Cpu(Translated<CpuRunner>),
     /// On a GPU.
-    Gpu(GpuRunner),
+    Gpu(Translated<GpuRunner>),
 }
 
 impl Loaded for AnyModel {
@@ -109,6 +109,13 @@ impl Loaded for AnyModel {
         Ok(match self {
             Self::Cpu(model) => AnyRunner::Cpu(model.runner(exact)?),
             Self::Gpu(model) => AnyRunner::Gpu(model.runner(exact)?),
+        })
+    }
+
+    fn row_runner(&self, exact: bool) -> Result<AnyRunner, BackendError> {
+        Ok(match self {
+            Self::Cpu(model) => AnyRunner::Cpu(model.row_runner(exact)?),
+            Self::Gpu(model) => AnyRunner::Gpu(model.row_runner(exact)?),
         })
     }
 }

@@ -85,6 +85,11 @@ impl Trainable {
             return Err(EngineError::UnknownModel { reason });
         };
         let mut program = (**program).clone();
+        if program.reduced.is_some() {
+            let reason = "a model that has rows for some ids only can be compressed and run, but not trained: train it first, and prune \
+                          its vocabulary last";
+            return Err(EngineError::UnknownModel { reason: reason.into() });
+        }
         if matches!(tying(source, index, &spec.names)?, Tying::Shared | Tying::Copy) {
             program.tie_head();
         }

@@ -100,6 +100,12 @@ fn options() -> String {
             format!("{:?}", PruneKind::ALL.map(PruneKind::name)),
         ),
         constant(
+            "How each kind is pruned best where there is a text: how candidates are ranked, whether what is left is fitted to do without the others, and whether it takes a text at all.",
+            "PRUNING",
+            "Readonly<Record<PruneKind, { by: PruneBy; repair: boolean; needsText: boolean }>>",
+            format!("{{\n{}\n}}", PruneKind::ALL.map(pruning).join("\n")),
+        ),
+        constant(
             "What `int4.group` may be.",
             "INT4_GROUPS",
             "readonly number[]",
@@ -125,6 +131,12 @@ fn options() -> String {
         ),
     ]
     .concat()
+}
+
+fn pruning(kind: PruneKind) -> String {
+    let (by, repair) = (kind.by_text().name(), kind.why_unrepaired().is_none());
+    let needs_text = kind.why_by_text().is_some();
+    format!("  {}: {{ by: {by:?}, repair: {repair}, needsText: {needs_text} }},", kind.name())
 }
 
 #[test]

@@ -5,6 +5,7 @@ import type { ModelInfo } from "../worker/wasm.js";
 import { checkNumbers, shown } from "./check.js";
 import { Checkpoint } from "./checkpoint.js";
 import { StatepressError } from "./errors.js";
+import { vocabularyOf } from "./fit.js";
 import { Model } from "./model.js";
 import type { Comparison, Evaluation } from "./types/statepress.js";
 
@@ -45,7 +46,7 @@ export function bitsPerByte(evaluation: Evaluation, textBytes: number): number {
 /** Why the tokens of two models are not the same, in words; undefined where they are, as far as their files tell. */
 export function tokensDiffer(a: Checkpoint | Model, b: Checkpoint | Model): string | undefined {
   checkPair("tokensDiffer", a, b);
-  const [vocabularyA, vocabularyB] = [vocabularyOf(a), vocabularyOf(b)];
+  const [vocabularyA, vocabularyB] = [idsOf(a), idsOf(b)];
   if (vocabularyA !== undefined && vocabularyB !== undefined && vocabularyA !== vocabularyB) {
     return `the vocabularies differ: ${vocabularyA} and ${vocabularyB} tokens`;
   }
@@ -62,10 +63,8 @@ export function checkPair(call: string, a: unknown, b: unknown): void {
   }
 }
 
-function vocabularyOf(it: Checkpoint | Model): number | undefined {
-  if (it instanceof Model) return it.info.vocabSize;
-  const size = it.inspection.spec["vocab_size"]?.value;
-  return typeof size === "number" ? size : undefined;
+function idsOf(it: Checkpoint | Model): number | undefined {
+  return it instanceof Model ? it.info.vocabSize : vocabularyOf(it.inspection);
 }
 
 /** What both evaluations say together. */

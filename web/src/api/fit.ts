@@ -12,7 +12,7 @@ const SPARE = 0.1;
 const TOO_MANY = 0.5;
 
 /** What is to be said of a tokenizer for a model of that vocabulary. One that cannot be read keeps nothing from opening. */
-export async function fit(host: Host, choice: TokenizerChoice, { spec }: Inspection): Promise<Finding[]> {
+export async function fit(host: Host, choice: TokenizerChoice, inspection: Inspection): Promise<Finding[]> {
   const warning = (code: string, message: string): Finding => ({ level: "warning", code, message });
   let read: { size: number; unknown?: number } | undefined;
   try {
@@ -22,19 +22,25 @@ export async function fit(host: Host, choice: TokenizerChoice, { spec }: Inspect
     const message = `${error.message}; until another is given, the model takes ids and no text`;
     return [warning("tokenizer-unusable", message)];
   }
-  const rows = spec["vocab_size"]?.value;
-  if (!read || typeof rows !== "number" || rows <= 0) return [];
+  const ids = vocabularyOf(inspection);
+  if (!read || ids === undefined || ids <= 0) return [];
   const { size, unknown } = read;
   const name = choice.name ?? "the tokenizer";
-  if (size > rows) {
-    const message = `${name} has ids up to ${size - 1}, and the model has ${rows} tokens: is it the model's tokenizer?`;
+  if (size > ids) {
+    const message = `${name} has ids up to ${size - 1}, and the model has ${ids} tokens: is it the model's tokenizer?`;
     return [warning("tokenizer-larger", message)];
   }
-  const spare = (rows - size) / rows;
+  const spare = (ids - size) / ids;
   if (spare <= SPARE) return [];
-  const message = `${name} has ${size} tokens, and the model ${rows}`;
+  const message = `${name} has ${size} tokens, and the model ${ids}`;
   // Tables of words are as long as their text had words, whatever the model has room for.
   const usual = unknown !== undefined || spare < TOO_MANY;
   if (usual) return [{ level: "info", code: "tokenizer-smaller", message: `${message}: the others stand for no text` }];
   return [warning("tokenizer-smaller", `${message}: is it the model's tokenizer?`)];
+}
+
+/** How many token ids a model takes, also where pruning has left rows for some of them only; undefined where no field says so. */
+export function vocabularyOf({ spec }: Pick<Inspection, "spec">): number | undefined {
+  const value = (spec["original_vocab_size"] ?? spec["vocab_size"])?.value;
+  return typeof value === "number" ? value : undefined;
 }

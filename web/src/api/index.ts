@@ -7,6 +7,7 @@ export { bitsPerByte, type TextComparison, type TextEvaluation, tokensDiffer } f
 export { type CardLine, computes, qualityCard } from "./card.js";
 export { Checkpoint } from "./checkpoint.js";
 export { codes, type ErrorCode, StatepressError } from "./errors.js";
+export { vocabularyOf } from "./fit.js";
 export { FOLDERS, type Format, formats, GGUF_TYPES, type GgufType } from "./formats.js";
 export type { Library } from "./library.js";
 export { Model } from "./model.js";

@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { StatepressError } from "../api/errors.js";
+import { vocabularyOf } from "../api/fit.js";
 import { ioError } from "../api/io.js";
 import { didYouMean } from "../api/near.js";
 import { type Checkpoint, PRESETS, recipes } from "../api/node.js";
@@ -51,7 +52,7 @@ export async function readTokens(
 /** What a checkpoint that is not loaded reads. */
 export function inputOf(tokens: Tokens, { inspection }: Checkpoint): ReturnType<Tokens> {
   // Whose vocabulary is not known cannot be run: that is said by what loads it.
-  return tokens(Number(inspection.spec["vocab_size"]?.value ?? 0));
+  return tokens(vocabularyOf(inspection) ?? 0);
 }
 
 /** What is read to make up for rounding errors. */

@@ -2,7 +2,7 @@
 
 import { quantizes, quantizing } from "../api/coded.js";
 import { type PruneDraft, type Recipe, type RecipeInput, recipes, type StepDraft } from "../api/node.js";
-import { PRUNE_KINDS } from "../api/types/statepress.js";
+import { PRUNE_KINDS, PRUNING } from "../api/types/statepress.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 
@@ -38,9 +38,9 @@ export function pruning(args: Run["args"], name: "prune" | "student", reads: boo
   return parts.map((part) => ({ prune: step(name, part.trim(), reads) }));
 }
 
-/** Whether a step cannot do without a text: fewer rows of a step size are fitted to it, and it says which directions and layers matter. */
+/** Whether a step cannot do without a text: fewer rows of a step size are fitted to it, and it says which directions, layers and ids matter. */
 export function needsText({ kind }: PruneDraft): boolean {
-  return kind === "delta" || kind === "hidden" || kind === "layers";
+  return PRUNING[kind].needsText;
 }
 
 function isKind(kind: string): kind is PruneDraft["kind"] {
@@ -56,6 +56,6 @@ function step(name: string, part: string, reads: boolean): PruneDraft {
   if (!isKind(kind)) throw new UsageError(`--${name} takes one of ${PRUNE_KINDS.join(", ")}, not '${kind}'`);
   const draft = { kind, keep: Number(keep) };
   if (!reads && !needsText(draft)) return draft;
-  // Nothing makes up for whole experts, nor for whole layers.
-  return { ...draft, by: "loss", repair: kind !== "experts" && kind !== "layers" };
+  const { by, repair } = PRUNING[kind];
+  return { ...draft, by, repair };
 }

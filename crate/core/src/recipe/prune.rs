@@ -64,6 +64,9 @@ pub enum PruneKind {
     /// Parts of layers that add to the residual stream by themselves: a mixer, a feed-forward network, a mixture of experts. As
     /// whole layers, of which one part always stays.
     Sublayers,
+    /// Rows of the token table, and of the head: those of ids that a text has most often stay, and it needs `by` usage. Ids stay what
+    /// they are; those without a row are read as the unknown token. Lossless for texts that have none of them.
+    Vocabulary,
 }
 
 /// How a prune step ranks candidates. All but the first two need a calibration text.
@@ -80,13 +83,13 @@ pub enum PruneBy {
     Activation,
     /// What their readers' outputs lose though the rest makes up for it; one is removed after the other.
     Loss,
-    /// How much the router sends to an expert; only of experts.
+    /// How much the router sends to an expert, or how often a text has an id; only of these.
     Usage,
 }
 
 impl PruneKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Inner,
         Self::State,
         Self::Head,
@@ -97,6 +100,7 @@ impl PruneKind {
         Self::Hidden,
         Self::Layers,
         Self::Sublayers,
+        Self::Vocabulary,
     ];
 
     /// Its name in recipes and reports.
@@ -112,6 +116,7 @@ impl PruneKind {
             Self::Hidden => "hidden",
             Self::Layers => "layers",
             Self::Sublayers => "sublayers",
+            Self::Vocabulary => "vocabulary",
         }
     }
 
@@ -128,6 +133,56 @@ impl PruneKind {
             Self::Hidden => "directions of the residual stream",
             Self::Layers => "whole layers",
             Self::Sublayers => "parts of layers",
+            Self::Vocabulary => "rows of the token table",
+        }
+    }
+
+    /// How candidates are ranked best where there is a text.
+    pub fn by_text(self) -> PruneBy {
+        if self == Self::Vocabulary { PruneBy::Usage } else { PruneBy::Loss }
+    }
+
+    /// Why it cannot be ranked but by what a text says, where it cannot.
+    pub fn why_by_text(self) -> Option<&'static str> {
+        match self {
+            Self::Delta => Some("whose rows are fitted to the step sizes of all"),
+            Self::Hidden => Some("which directions matter, a text says"),
+            Self::Layers | Self::Sublayers => Some("which of them matter, a text says"),
+            Self::Vocabulary => Some("which ids matter, a text says"),
+            _ => None,
+        }
+    }
+
+    /// Why nothing can make up for what goes, where nothing can.
+    pub fn why_unrepaired(self) -> Option<&'static str> {
+        match self {
+            Self::Experts => Some("which are asked, and how much, is the router's to say"),
+            Self::Layers | Self::Sublayers => Some("those that stay are as they were"),
+            Self::Vocabulary => Some("rows that stay are as they were"),
+            _ => None,
+        }
+    }
+
+    /// Why it is never done in some layers alone, where it is not.
+    fn why_in_all(self) -> Option<&'static str> {
+        match self {
+            Self::Hidden => Some("the residual stream goes through all layers"),
+            Self::Layers | Self::Sublayers => Some("any of them may go"),
+            Self::Vocabulary => Some("the table is in none"),
+            _ => None,
+        }
+    }
+}
+
+impl PruneBy {
+    /// Its name in recipes and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+            Self::Activation => "activation",
+            Self::Loss => "loss",
+            Self::Usage => "usage",
         }
     }
 }
@@ -153,45 +208,28 @@ impl Prune {
                 "above 0 and at most 1, a share of which 1 is all, or a whole number from 2, a count";
             return Err(RecipeError::option("prune.keep", keep, allowed));
         }
-        if *by == PruneBy::Usage && *kind != PruneKind::Experts {
-            let allowed = "l1, l2, activation, loss; usage is that of experts";
+        let name = kind.name();
+        if let Some(why) = kind.why_by_text().filter(|_| *by != kind.by_text()) {
+            let allowed = format!("{} of kind {name}: {why}", kind.by_text().name());
+            return Err(RecipeError::option("prune.by", by.name(), &allowed));
+        }
+        if *by == PruneBy::Usage && !matches!(kind, PruneKind::Experts | PruneKind::Vocabulary) {
+            let allowed = "l1, l2, activation, loss; usage is that of experts and of ids";
             return Err(RecipeError::option("prune.by", "usage", allowed));
         }
-        let fitted = "of kind delta, whose rows are fitted to the step sizes of all";
-        let by_text = match kind {
-            PruneKind::Delta => Some(fitted),
-            PruneKind::Hidden => Some("of kind hidden: which directions matter, a text says"),
-            PruneKind::Layers => Some("of kind layers: which of them matter, a text says"),
-            PruneKind::Sublayers => Some("of kind sublayers: which of them matter, a text says"),
-            _ => None,
-        };
-        if let Some(why) = by_text.filter(|_| *by != PruneBy::Loss) {
-            let by = serde_json::to_value(by).ok().and_then(|by| Some(by.as_str()?.to_string()));
-            return Err(RecipeError::option("prune.by", by.unwrap_or_default(), &format!("loss {why}")));
-        }
         if *kind == PruneKind::Delta && !repair {
-            return Err(RecipeError::option("prune.repair", repair, &format!("true {fitted}")));
+            let why = kind.why_by_text().unwrap_or_default();
+            return Err(RecipeError::option("prune.repair", repair, &format!("true of kind delta: {why}")));
         }
-        let unrepaired = match kind {
-            PruneKind::Experts => {
-                Some("false for experts: which are asked, and how much, is the router's to say")
-            }
-            PruneKind::Layers | PruneKind::Sublayers => {
-                Some("false for layers and their parts: those that stay are as they were")
-            }
-            _ => None,
-        };
-        if let Some(allowed) = unrepaired.filter(|_| *repair) {
-            return Err(RecipeError::option("prune.repair", repair, allowed));
+        if let Some(why) = kind.why_unrepaired().filter(|_| *repair) {
+            return Err(RecipeError::option("prune.repair", repair, &format!("false of kind {name}: {why}")));
         }
-        let in_all = match kind {
-            PruneKind::Hidden => Some("nothing of kind hidden: the residual stream goes through all layers"),
-            PruneKind::Layers => Some("nothing of kind layers: any of them may go"),
-            PruneKind::Sublayers => Some("nothing of kind sublayers: any of them may go"),
-            _ => None,
-        };
-        if let Some(allowed) = in_all.filter(|_| layers.is_some()) {
-            return Err(RecipeError::option("prune.layers", "given", allowed));
+        if let Some(why) = kind.why_in_all().filter(|_| layers.is_some()) {
+            return Err(RecipeError::option(
+                "prune.layers",
+                "given",
+                &format!("nothing of kind {name}: {why}"),
+            ));
         }
         if !(1..=4096).contains(windows) {
             return Err(RecipeError::option("prune.windows", windows, "1 to 4096"));
@@ -253,7 +291,7 @@ mod tests {
             (r#"{"kind":"layers","keep":0.5}"#, "prune.by is l2; allowed: loss of kind layers"),
             (
                 r#"{"kind":"layers","keep":0.5,"by":"loss","repair":true}"#,
-                "prune.repair is true; allowed: false for layers",
+                "prune.repair is true; allowed: false of kind layers",
             ),
             (
                 r#"{"kind":"layers","keep":0.5,"by":"loss","layers":[0]}"#,
@@ -263,6 +301,14 @@ mod tests {
             (
                 r#"{"kind":"sublayers","keep":0.5,"by":"loss","layers":[0]}"#,
                 "prune.layers is given; allowed: nothing of kind sublayers",
+            ),
+            (
+                r#"{"kind":"vocabulary","keep":0.5,"by":"loss"}"#,
+                "prune.by is loss; allowed: usage of kind vocabulary",
+            ),
+            (
+                r#"{"kind":"vocabulary","keep":0.5,"by":"usage","repair":true}"#,
+                "prune.repair is true; allowed: false of kind vocabulary",
             ),
             (r#"{"kind":"inner","keep":0.5,"layers":[]}"#, "prune.layers is []"),
             (r#"{"kind":"inner","keep":0.5,"windows":0}"#, "prune.windows is 0; allowed: 1 to 4096"),

@@ -84,7 +84,7 @@ impl<R: Runner> Statistics<R> {
         let room = options.budget / tokens.saturating_mul(4 * info.program.hidden_size()).max(1);
         let groups = passes::plan(&info.program, groups(&info.program, &wanted, options.budget), room);
         let passes = groups.len();
-        let runner = model.runner(true)?;
+        let runner = model.row_runner(true)?;
         Ok(Self {
             runner,
             info,

@@ -58,7 +58,7 @@ impl Divergence {
     /// Runs the base over the next window; answers whether there was one.
     pub async fn prepare(&mut self) -> Result<bool, EngineError> {
         let Some(ids) = self.windows.get(self.made.len()) else { return Ok(false) };
-        let (mut runner, mut made) = (self.near.runner(true)?, Made::default());
+        let (mut runner, mut made) = (self.near.row_runner(true)?, Made::default());
         let has_room = self.made.len() < self.streams;
         runner.forward(ids, has_room.then_some(&mut made.streams)).await?;
         runner.logits(0..ids.len(), &mut made.logits).await?;
@@ -68,7 +68,7 @@ impl Divergence {
 
     /// Has the models to come differ from this one: its streams take the place of the last one's.
     pub async fn go_on_from(&mut self, model: Model) -> Result<(), EngineError> {
-        let mut runner = model.runner(true)?;
+        let mut runner = model.row_runner(true)?;
         for (ids, made) in self.windows.iter().zip(&mut self.made).take(self.streams) {
             runner.restart();
             runner.forward(ids, Some(&mut made.streams)).await?;
@@ -87,7 +87,7 @@ impl Divergence {
             let held = program.nodes[..begin].iter().filter(|node| node.ends_layer).count();
             Some((begin, held.checked_sub(1)?))
         });
-        let mut runner = model.runner(true)?;
+        let mut runner = model.row_runner(true)?;
         let (mut sum, mut logits) = (0.0, Vec::new());
         for (ids, base) in self.windows.iter().zip(&self.made) {
             match from.and_then(|(begin, held)| Some((begin, base.streams.get(held)?))) {

@@ -94,7 +94,8 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
     let there = names.positions().iter();
     let there = there.map(|(name, &position)| (name.clone(), index.tensors[position].shape.clone()));
     // What is there is believed before what is said to have been there.
-    let shapes: BTreeMap<String, Vec<usize>> = taken_out.iter().flatten().map(|(key, shape)| (key.clone(), shape.clone())).chain(there).collect();
+    let shapes: BTreeMap<String, Vec<usize>> =
+        taken_out.iter().flatten().map(|(key, shape)| (key.clone(), shape.clone())).chain(there).collect();
     let name = entry.map_or("unknown", |entry| entry.name);
     let mut builder = Builder::new(fields, &shapes, name);
     builder.file_bytes = hints.file_bytes;
@@ -116,8 +117,8 @@ pub fn infer(index: &Index, hints: &Hints) -> Result<ModelSpec, EngineError> {
         None => Err(registry::unknown(index)),
     };
     let (fields, family, offset, built) = builder.finish();
-    let program = taken_out
-        .and_then(|taken_out| pruned::taken_out(declared.and(built)?, &taken_out, &mut findings));
+    let program =
+        taken_out.and_then(|taken_out| pruned::taken_out(declared.and(built)?, &taken_out, &mut findings));
     if let Err(error @ EngineError::Option { .. }) = program {
         return Err(error);
     }

@@ -322,7 +322,8 @@ impl Names {
 
     /// A usual key of a layer with another number; `None` where that layer has none, and as it is where it is of no layer.
     pub(crate) fn renumbered(&self, usual: &str, number: impl Fn(usize) -> Option<usize>) -> Option<String> {
-        let layers = self.family.map_or_else(String::new, |family| format!("{}{}", family.trunk, family.layers()));
+        let layers =
+            self.family.map_or_else(String::new, |family| format!("{}{}", family.trunk, family.layers()));
         let of_layer = usual.strip_prefix(layers.as_str()).and_then(|inside| inside.split_once('.'));
         match of_layer.and_then(|(layer, rest)| Some((layer.parse().ok()?, rest))) {
             Some((layer, rest)) => number(layer).map(|layer| format!("{layers}{layer}.{rest}")),

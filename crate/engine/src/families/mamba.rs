@@ -23,11 +23,7 @@ pub(crate) const ENTRY: Entry = Entry {
     trunk: "backbone.",
     keys: &["layers.*.mixer.x_proj.weight"],
     without: &[],
-    aliases: &[
-        ("backbone.embedding.weight", "backbone.embeddings.weight"),
-        ("backbone.embedding.bias", "backbone.embeddings.bias"),
-        ("backbone.embedding.basis", "backbone.embeddings.basis"),
-    ],
+    aliases: &[("backbone.embedding.", "backbone.embeddings.")],
     table: "backbone.embeddings.weight",
     fields: &[
         ("hidden_size", &["d_model"]),

@@ -25,11 +25,7 @@ pub(crate) const ENTRY: Entry = Entry {
     trunk: "backbone.",
     keys: &["layers.*.mixer.dt_bias", "layers.*.mixer.conv1d.weight"],
     without: &["layers.*.mixer.up_proj.weight"],
-    aliases: &[
-        ("backbone.embedding.weight", "backbone.embeddings.weight"),
-        ("backbone.embedding.bias", "backbone.embeddings.bias"),
-        ("backbone.embedding.basis", "backbone.embeddings.basis"),
-    ],
+    aliases: &[("backbone.embedding.", "backbone.embeddings.")],
     table: "backbone.embeddings.weight",
     fields: &[
         ("hidden_size", &["d_model"]),

@@ -39,5 +39,7 @@ pub use infer::{Hints, ModelSpec, WeightSpec, infer};
 pub use keys::Names;
 pub use keys::{HEAD, is_buffer, is_model};
 pub(crate) use keys::{is_mask, storage_of};
-pub(crate) use pruned::{PRUNED, keys as keys_of_sublayer};
+pub(crate) use pruned::{
+    FIELDS as PRUNED_FIELDS, ORIGINAL_VOCABULARY, PRUNED, UNKNOWN, UNKNOWN_SHARE, keys as keys_of_sublayer,
+};
 pub use registry::{FamilyInfo, families};

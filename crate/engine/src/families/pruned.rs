@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use statepress_core::Finding;
 use statepress_core::words::counted;
-use statepress_kernels::program::{Program, Sublayer, Use, VectorSource};
+use statepress_kernels::program::{Program, Sublayer, Use};
 
 use super::fields::Collector;
 use super::infer::MOST;
@@ -16,6 +16,18 @@ use crate::EngineError;
 
 /// The field that says of every tensor that was taken out, by its usual key, what shape it had.
 pub(crate) const PRUNED: &str = "pruned_tensors";
+
+/// The field that says how many ids there are, where not all of them have a row.
+pub(crate) const ORIGINAL_VOCABULARY: &str = "original_vocab_size";
+
+/// The field that says which token ids without a row are read as.
+pub(crate) const UNKNOWN: &str = "unknown_token_id";
+
+/// The field that says which probability all ids without a row have together.
+pub(crate) const UNKNOWN_SHARE: &str = "unknown_share";
+
+/// Every field that says what was pruned, without which a file could not be read.
+pub(crate) const FIELDS: [&str; 4] = [PRUNED, ORIGINAL_VOCABULARY, UNKNOWN, UNKNOWN_SHARE];
 
 /// Shapes by usual key.
 pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
@@ -38,7 +50,11 @@ pub(super) fn read(fields: &mut Collector) -> Result<Shapes, EngineError> {
 ///
 /// # Errors
 /// Where what was taken out is no whole part of a layer.
-pub(super) fn taken_out(program: Program, shapes: &Shapes, findings: &mut Vec<Finding>) -> Result<Program, EngineError> {
+pub(super) fn taken_out(
+    program: Program,
+    shapes: &Shapes,
+    findings: &mut Vec<Finding>,
+) -> Result<Program, EngineError> {
     if shapes.is_empty() {
         return Ok(program);
     }
@@ -47,7 +63,9 @@ pub(super) fn taken_out(program: Program, shapes: &Shapes, findings: &mut Vec<Fi
         let keys = keys(&program, &sublayer);
         if keys.iter().any(|key| shapes.contains_key(key)) {
             if let Some(there) = keys.iter().find(|key| !shapes.contains_key(*key)) {
-                return Err(refused(&format!("names other tensors of the same part of a layer, but not {there}")));
+                return Err(refused(&format!(
+                    "names other tensors of the same part of a layer, but not {there}"
+                )));
             }
             keys.iter().for_each(|key| drop(left.remove(key)));
             gone.push(sublayer.nodes);
@@ -57,7 +75,10 @@ pub(super) fn taken_out(program: Program, shapes: &Shapes, findings: &mut Vec<Fi
         return Err(refused(&format!("names {key}, which belongs to no part of a layer")));
     }
     let parts = counted(gone.len(), "part of a layer was", "parts of layers were");
-    findings.push(Finding::info("pruned-sublayers", format!("{parts} taken out by pruning ({PRUNED} says which)")));
+    findings.push(Finding::info(
+        "pruned-sublayers",
+        format!("{parts} taken out by pruning ({PRUNED} says which)"),
+    ));
     Ok(program.cut_out(&gone))
 }
 
@@ -67,15 +88,12 @@ pub(crate) fn keys(program: &Program, sublayer: &Sublayer) -> Vec<String> {
     for node in &program.nodes[sublayer.nodes.clone()] {
         node.op.clone().each_use(&mut |used| {
             let key = match used {
-                Use::Matrix(id) => Some(&program.matrix(*id).key),
-                Use::Vector(id) => match &program.vector(*id).source {
-                    VectorSource::Key(key) => Some(key),
-                    VectorSource::Constant(_) => None,
-                },
+                Use::Matrix(id) => Some(program.matrix(*id).key.as_str()),
+                Use::Vector(id) => program.vector(*id).key(),
                 Use::State(_) => None,
             };
-            if let Some(key) = key.filter(|key| !keys.contains(key)) {
-                keys.push(key.clone());
+            if let Some(key) = key.filter(|key| !keys.iter().any(|known| known == key)) {
+                keys.push(key.into());
             }
         });
     }

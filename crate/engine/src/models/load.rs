@@ -10,7 +10,7 @@ use statepress_kernels::codecs;
 use statepress_kernels::network::Network;
 use statepress_kernels::program::{Layout, MatrixId, Program, VectorForm, VectorId, VectorSource};
 
-use super::{Cpu, Info, Model};
+use super::{Cpu, Info, Model, Vocabulary};
 use crate::EngineError;
 use crate::calibrate::Marks;
 use crate::check::self_check;
@@ -65,7 +65,8 @@ impl<B: Backend> Load<B> {
             program: program.clone(),
             bytes: 0,
             file_bytes: source.len(),
-            vocab_size: program.vocab_size,
+            vocab_size: program.reduced.map_or(program.vocab_size, |it| it.size),
+            vocabulary: None,
             max_tokens: program.max_tokens,
             offset: spec.offset,
             findings,
@@ -144,6 +145,11 @@ impl<B: Backend> Load<B> {
     /// Puts together what was read; then holds what it needs of its backend against the CPU.
     async fn make_ready(&mut self) -> Result<Option<Progress>, EngineError> {
         if self.network.is_none() {
+            if let Some(reduced) = &self.program.reduced {
+                let key = self.program.vector(reduced.ids).key().unwrap_or_default();
+                self.info.vocabulary =
+                    Some(Rc::new(Vocabulary::new(reduced, key, &self.vectors[reduced.ids.0])?));
+            }
             let (matrices, vectors) = (std::mem::take(&mut self.matrices), std::mem::take(&mut self.vectors));
             let network = Network { program: self.program.clone(), matrices, vectors };
             let network = self.backend.network(network)?;

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod load;
+mod vocabulary;
 
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use crate::EngineError;
 use crate::calibrate::Marks;
 pub use cpu::{Cpu, CpuNetwork, CpuRunner, Observe, State, Workspace};
 pub use load::Load;
+pub use vocabulary::{Translated, Vocabulary};
 
 /// A model in the memory of a backend. Cloning shares the weights.
 pub struct Model<B: Backend = Cpu> {
@@ -46,6 +48,8 @@ pub struct Info {
     pub file_bytes: u64,
     /// V: ids that exist.
     pub vocab_size: usize,
+    /// Which of them have rows; `None`: all.
+    pub vocabulary: Option<Rc<Vocabulary>>,
     /// T: the most tokens of a sequence; `None`: the model sets no limit.
     pub max_tokens: Option<usize>,
     /// Position `t` predicts token `t + offset`.
@@ -71,19 +75,28 @@ pub trait Loaded {
     /// What is worth knowing about it.
     fn info(&self) -> &Rc<Info>;
 
-    /// A runner at the beginning of a sequence; see [`Backend::runner`].
+    /// A runner at the beginning of a sequence; see [`Backend::runner`]. Its ids are those of texts.
     fn runner(&self, exact: bool) -> Result<Self::Runner, BackendError>;
+
+    /// The same, whose logits and labels are those of the head's rows, where not every id has one.
+    fn row_runner(&self, exact: bool) -> Result<Self::Runner, BackendError>;
 }
 
 impl<B: Backend> Loaded for Model<B> {
-    type Runner = B::Runner;
+    type Runner = Translated<B::Runner>;
 
     fn info(&self) -> &Rc<Info> {
         &self.info
     }
 
-    fn runner(&self, exact: bool) -> Result<B::Runner, BackendError> {
-        self.backend.runner(&self.network, exact)
+    fn runner(&self, exact: bool) -> Result<Self::Runner, BackendError> {
+        let runner = self.backend.runner(&self.network, exact)?;
+        Ok(Translated::new(runner, self.info.vocabulary.clone(), false))
+    }
+
+    fn row_runner(&self, exact: bool) -> Result<Self::Runner, BackendError> {
+        let runner = self.backend.runner(&self.network, exact)?;
+        Ok(Translated::new(runner, self.info.vocabulary.clone(), true))
     }
 }
 

@@ -32,7 +32,7 @@ use crate::calibrate::{
     lookup_substitute, used_rows,
 };
 use crate::families::{HEAD, ModelSpec, beside};
-use crate::models::{CpuRunner, Model};
+use crate::models::{CpuRunner, Model, Translated};
 
 /// Tokens of a window.
 const WINDOW: usize = 256;
@@ -53,7 +53,7 @@ pub(super) struct Basing {
     ids: Rc<Vec<u32>>,
     fisher: Option<Rc<Fisher>>,
     loading: Loading,
-    statistics: Option<Statistics<CpuRunner>>,
+    statistics: Option<Statistics<Translated<CpuRunner>>>,
     windows: Vec<Vec<u32>>,
     head: Option<HeadStatistics>,
     /// `F_in`, or the shape of what stands in for it.

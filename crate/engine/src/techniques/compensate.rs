@@ -25,13 +25,13 @@ use crate::calibrate::{
 };
 use crate::error::listed;
 use crate::families::ModelSpec;
-use crate::models::{CpuRunner, Model};
+use crate::models::{CpuRunner, Model, Translated};
 pub(crate) use round::{Compensated, How};
 
 /// Rounding with errors made up for, under way.
 pub(crate) struct Compensate {
     model: Model,
-    statistics: Statistics<CpuRunner>,
+    statistics: Statistics<Translated<CpuRunner>>,
     options: GptqOptions,
     /// Nothing is made up for: what enters a tensor only says where its scales clip.
     clips_only: bool,

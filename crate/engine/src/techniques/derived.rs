@@ -68,10 +68,13 @@ enum Numbers {
     Held(Rc<Vec<f32>>),
 }
 
-/// Numbers stay in their own type where that is a float of 16 bits, fitted ones too; what is computed or decoded is float32.
+/// Numbers stay in their own type where that is a float of 16 bits, fitted ones too, and so do ids; what is computed or decoded is
+/// float32.
 fn dtype(entry: &Entry, change: &Change) -> DType {
     match &entry.stored {
-        Stored::Strided(Strided { dtype: dtype @ (DType::F16 | DType::Bf16), .. }) if change.only_cuts() => {
+        Stored::Strided(Strided { dtype: dtype @ (DType::F16 | DType::Bf16 | DType::I32), .. })
+            if change.only_cuts() =>
+        {
             *dtype
         }
         _ => DType::F32,
@@ -156,7 +159,8 @@ impl Draft {
         }
         if let Some(Value::Object(shapes)) = config.get_mut(PRUNED) {
             let named = std::mem::take(shapes).into_iter();
-            shapes.extend(named.filter_map(|(key, shape)| Some((spec.names.renumbered(&key, number)?, shape))));
+            shapes
+                .extend(named.filter_map(|(key, shape)| Some((spec.names.renumbered(&key, number)?, shape))));
         }
         let index = Index { tensors, config: Some(config), ..index.clone() };
         Self { index, regions: Vec::new(), begin: len }
@@ -175,9 +179,18 @@ impl Draft {
     }
 
     /// Adds a tensor to it, in float32.
-    pub fn with_tensor(mut self, name: &str, shape: Vec<usize>, values: Rc<Vec<f32>>) -> Self {
+    pub fn with_tensor(self, name: &str, shape: Vec<usize>, values: Rc<Vec<f32>>) -> Self {
+        self.with(name, shape, DType::F32, values)
+    }
+
+    /// Adds ids to it, which are whole numbers that float32 holds exactly.
+    pub fn with_ids(self, name: &str, ids: Rc<Vec<f32>>) -> Self {
+        self.with(name, vec![ids.len()], DType::I32, ids)
+    }
+
+    fn with(mut self, name: &str, shape: Vec<usize>, dtype: DType, values: Rc<Vec<f32>>) -> Self {
         let end = self.regions.last().map_or(self.begin, |region| region.begin + region.len);
-        let region = Region::new(end, &shape, DType::F32, Numbers::Held(values));
+        let region = Region::new(end, &shape, dtype, Numbers::Held(values));
         self.index.tensors.push(region.entry(name, shape));
         self.regions.push(region);
         self
@@ -302,6 +315,10 @@ impl View {
         let encoding = match region.dtype {
             DType::F16 => Encoding::Fp16,
             DType::Bf16 => Encoding::Bf16,
+            DType::I32 => {
+                values.iter().for_each(|value| bytes.extend_from_slice(&(*value as i32).to_le_bytes()));
+                return Ok(bytes);
+            }
             _ => {
                 values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
                 return Ok(bytes);

@@ -180,6 +180,10 @@ impl Follow {
                     PruneKind::Layers | PruneKind::Sublayers => {
                         Stage::Shorten(Box::new(Shortening::new(left, &step, ids, model)?))
                     }
+                    PruneKind::Vocabulary => {
+                        let ids = ids.map(|ids| ids.as_slice());
+                        return self.pruned(prune::reduce(&left, &step, ids)?);
+                    }
                     _ => Stage::Prune(Box::new(Pruning::new(left, &step, ids, model)?)),
                 })
             }

@@ -50,8 +50,10 @@ pub struct Program {
     pub head: Head,
     /// The token table.
     pub table: MatrixId,
-    /// Ids that exist. Rows of table and head beyond are padding: never an input, never a logit.
+    /// Rows of ids that exist. Rows of table and head beyond are padding: never an input, never a logit.
     pub vocab_size: usize,
+    /// Where not every id has a row; `None`: id `i` has row `i`.
+    pub reduced: Option<ReducedVocabulary>,
     /// The most tokens of a sequence; `None`: the model sets no limit.
     pub max_tokens: Option<usize>,
     /// Where values lie while the program runs.
@@ -110,6 +112,19 @@ pub enum StateSize {
     Fixed(Vec<usize>),
     /// So many for every token that was taken in.
     PerToken(usize),
+}
+
+/// A vocabulary of which some ids have rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReducedVocabulary {
+    /// The ids of the rows, ascending.
+    pub ids: VectorId,
+    /// V: how many ids there are.
+    pub size: usize,
+    /// The id that those without a row are read as.
+    pub unknown: usize,
+    /// The probability that all of them have together.
+    pub share: f64,
 }
 
 /// What makes logits.

@@ -57,9 +57,12 @@ impl Program {
         for (at, node) in self.nodes.iter().enumerate() {
             if !gone.iter().any(|nodes| nodes.contains(&at)) {
                 nodes.push(node.clone());
-            } else if let Some(last) = nodes.last_mut().filter(|last| node.ends_layer && last.layer == node.layer) {
+            } else if let Some(last) =
+                nodes.last_mut().filter(|last| node.ends_layer && last.layer == node.layer)
+            {
                 // What is left of the layer ends it, and what was watched of the stream there is watched here.
-                let of_stream = |what| matches!(what, Watched::View(View { value, .. }) if value == self.hidden);
+                let of_stream =
+                    |what| matches!(what, Watched::View(View { value, .. }) if value == self.hidden);
                 last.records.extend(node.records.iter().filter(|record| of_stream(record.what)));
                 last.ends_layer = true;
             }
@@ -90,6 +93,9 @@ impl Program {
         if let Some(norm) = &mut program.head.norm {
             norm.each_vector(&mut |VectorId(id)| ids(&vectors, id));
         }
+        if let Some(reduced) = &mut program.reduced {
+            ids(&vectors, &mut reduced.ids.0);
+        }
         program.keep_mentioned_axes();
         program.slots = Slots::new(&program.nodes, &program.widths, program.hidden, program.head.x);
         program
@@ -99,7 +105,9 @@ impl Program {
     fn keep_mentioned_axes(&mut self) {
         let dims = |program: &Self| {
             let of_matrices = program.matrices.iter().flat_map(|matrix| matrix.dims.clone());
-            of_matrices.chain(program.vectors.iter().flat_map(|vector| vector.dims.clone())).collect::<Vec<_>>()
+            of_matrices
+                .chain(program.vectors.iter().flat_map(|vector| vector.dims.clone()))
+                .collect::<Vec<_>>()
         };
         let mentioned: Vec<AxisId> = dims(self).iter().flat_map(|dim| &dim.0).map(|part| part.axis).collect();
         let mut axes = std::mem::take(&mut self.axes);

@@ -143,6 +143,16 @@ pub enum AxisName {
     Ffn,
 }
 
+impl Vector {
+    /// The usual key of its tensor, where it has one.
+    pub fn key(&self) -> Option<&str> {
+        match &self.source {
+            VectorSource::Key(key) => Some(key),
+            VectorSource::Constant(_) => None,
+        }
+    }
+}
+
 impl Matrix {
     /// Whether it makes looked-up rows of what they are written in: the basis of a table, from the side of the look-up.
     pub fn is_look_up(&self) -> bool {

@@ -1000,7 +1000,7 @@ by: PruneBy,
 repair: boolean,
 /**
  * Windows of 256 tokens of the calibration text that are read, evenly spaced, 1 to 4096; of a shorter text as many as it
- * has. 32 when left out: fitting takes more than rounding does. Of kind layers no more than 4, as whole models are run over them.
+ * has. 32 when left out: fitting takes more than rounding does. Of kinds layers and sublayers no more than 4, as whole models are run over them.
  */
 windows: number,
 /**
@@ -1016,7 +1016,7 @@ export type PruneBy = "l1" | "l2" | "activation" | "loss" | "usage";
 /**
  * What a prune step removes.
  */
-export type PruneKind = "inner" | "state" | "head" | "attentionHead" | "width" | "experts" | "delta" | "hidden" | "layers";
+export type PruneKind = "inner" | "state" | "head" | "attentionHead" | "width" | "experts" | "delta" | "hidden" | "layers" | "sublayers" | "vocabulary";
 
 /**
  * What one prune step removed, or will.
@@ -1065,8 +1065,8 @@ after: number,
 removed: Array<number>,
 /**
  * What the outputs of their readers lost on the calibration text, as a share of their squares: with repair what is
- * left of it; of a step size's projection, what it lost. Of whole layers: how far predictions are from the original's there,
- * in nats a token.
+ * left of it; of a step size's projection, what it lost. Of whole layers and parts of them: how far predictions are from the
+ * original's there, in nats a token.
  */
 error?: number, };
 
@@ -1884,7 +1884,24 @@ export const PRECISIONS: readonly Precision[] = ["fp32", "fp16", "bf16", "int8",
 /**
  * What a prune step can remove.
  */
-export const PRUNE_KINDS: readonly PruneKind[] = ["inner", "state", "head", "attentionHead", "width", "experts", "delta", "hidden", "layers"];
+export const PRUNE_KINDS: readonly PruneKind[] = ["inner", "state", "head", "attentionHead", "width", "experts", "delta", "hidden", "layers", "sublayers", "vocabulary"];
+
+/**
+ * How each kind is pruned best where there is a text: how candidates are ranked, whether what is left is fitted to do without the others, and whether it takes a text at all.
+ */
+export const PRUNING: Readonly<Record<PruneKind, { by: PruneBy; repair: boolean; needsText: boolean }>> = {
+  inner: { by: "loss", repair: true, needsText: false },
+  state: { by: "loss", repair: true, needsText: false },
+  head: { by: "loss", repair: true, needsText: false },
+  attentionHead: { by: "loss", repair: true, needsText: false },
+  width: { by: "loss", repair: true, needsText: false },
+  experts: { by: "loss", repair: false, needsText: false },
+  delta: { by: "loss", repair: true, needsText: true },
+  hidden: { by: "loss", repair: true, needsText: true },
+  layers: { by: "loss", repair: false, needsText: true },
+  sublayers: { by: "loss", repair: false, needsText: true },
+  vocabulary: { by: "usage", repair: false, needsText: true },
+};
 
 /**
  * What `int4.group` may be.

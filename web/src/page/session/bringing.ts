@@ -8,8 +8,8 @@ import {
   StatepressError,
   TOKENIZER_CONFIG,
   tokensDiffer,
+  vocabularyOf,
 } from "statepress";
-import { vocabularyOf } from "../state/fields.js";
 import { refusalOf } from "../state/run.js";
 import type { Other, Problem } from "../state/state.js";
 import { tokenizersAmong } from "./choices.js";
@@ -59,8 +59,8 @@ async function withTokenizer(
 ): Promise<{ checkpoint: Checkpoint; findings: Finding[] }> {
   const name = opened.checkpoint.tokenizerName;
   const found = files.some((file) => isTokenizerName(file.name));
-  const tokens = vocabularyOf(checkpoint);
-  const alike = tokens !== undefined && tokens === vocabularyOf(opened.checkpoint);
+  const tokens = vocabularyOf(checkpoint.inspection);
+  const alike = tokens !== undefined && tokens === vocabularyOf(opened.checkpoint.inspection);
   if (found || name === undefined || !alike) return { checkpoint, findings: [] };
   checkpoint.dispose();
   // All that is one tokenizer together, in the place of a part that came alone.

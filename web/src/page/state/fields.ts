@@ -15,9 +15,3 @@ export function layersOf({ inspection: { spec } }: Said): number | undefined {
   const value = fields.find((field) => field !== undefined)?.value;
   return typeof value === "number" ? value : undefined;
 }
-
-/** How many tokens a model knows; undefined where no field says so. */
-export function vocabularyOf({ inspection }: Said): number | undefined {
-  const value = inspection.spec["vocab_size"]?.value;
-  return typeof value === "number" ? value : undefined;
-}

@@ -1,11 +1,16 @@
 // The student that is made of a checkpoint before it is trained.
 
-import type { PruneKind, StepDraft } from "statepress";
+import { PRUNING, type PruneKind, type StepDraft } from "statepress";
 import type { WantedStudent } from "./state.js";
 
 /** What a student can have less of, the most telling first; by a name for people. */
 export const KINDS: readonly { kind: PruneKind; label: string; about: string }[] = [
   { kind: "layers", label: "layers", about: "whole layers, those without which its predictions change least" },
+  {
+    kind: "sublayers",
+    label: "parts of layers",
+    about: "mixers and feed-forward networks, those without which its predictions change least",
+  },
   {
     kind: "hidden",
     label: "residual stream",
@@ -24,7 +29,7 @@ export function stepsOf({ keeps }: Pick<WantedStudent, "keeps">): StepDraft[] {
   return KINDS.flatMap(({ kind }) => {
     const keep = keeps[kind];
     if (keep === undefined || keep >= 1) return [];
-    const repair = kind !== "experts" && kind !== "layers";
-    return [{ prune: { kind, keep, by: "loss" as const, repair } }];
+    const { by, repair } = PRUNING[kind];
+    return [{ prune: { kind, keep, by, repair } }];
   });
 }

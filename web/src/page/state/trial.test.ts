@@ -1,10 +1,10 @@
 // Where two models part, and the commands that repeat it.
 
-import { type CompressReport, QUANTIZE_DEFAULTS, type Recipe, type StepDraft } from "statepress";
+import { type CompressReport, QUANTIZE_DEFAULTS, type Recipe, type StepDraft, vocabularyOf } from "statepress";
 import { expect, test } from "vitest";
 import { commandLine, compareLine, compareScript, loadCommand, nodeScript } from "./commands.js";
 import { firstDifference } from "./difference.js";
-import { hasOffset, layersOf, vocabularyOf } from "./fields.js";
+import { hasOffset, layersOf } from "./fields.js";
 import { findingsOf } from "./findings.js";
 import { edited } from "./recipes.js";
 import { changedSince, changes, nameOf, readBy, sameProtocol, sidesOf, sizeOf } from "./run.js";
@@ -210,7 +210,11 @@ test("layers and tokens are found under each name, and where none says so there 
   for (const name of ["num_layers", "n_layers", "n_layer", "num_hidden_layers"]) {
     expect(layersOf(said({ [name]: { value: 24 } })), name).toBe(24);
   }
-  expect([layersOf(said({})), vocabularyOf(said({})), hasOffset(said({}))]).toEqual([undefined, undefined, false]);
+  expect([layersOf(said({})), hasOffset(said({}))]).toEqual([undefined, false]);
+  const fields = { vocab_size: { value: 184 }, original_vocab_size: { value: 2000 } };
+  expect(vocabularyOf(said(fields).inspection), "ids, of which some have rows").toBe(2000);
+  expect(vocabularyOf(said({ vocab_size: fields.vocab_size }).inspection)).toBe(184);
+  expect(vocabularyOf(said({}).inspection)).toBeUndefined();
 });
 
 test("what was read is told in words, with the offset of those of which it is a question", () => {

@@ -57,6 +57,9 @@ impl Gguf {
         if spec.fields.contains_key(PRUNED) {
             return Err(arch.refused("", "lacks parts of layers"));
         }
+        if spec.runs()?.reduced.is_some() {
+            return Err(arch.refused("", "has rows for some ids only"));
+        }
         let mut program = (**spec.runs()?).clone();
         if matches!(tying::tying(&**source, index, &spec.names)?, Tying::Shared | Tying::Copy) {
             program.tie_head();

@@ -7,7 +7,7 @@ use statepress_core::Finding;
 use statepress_kernels::program::{NormKind, Op, Program};
 
 use super::{Planned, dtype, form};
-use crate::families::{HEAD, ModelSpec, PRUNED};
+use crate::families::{HEAD, ModelSpec, PRUNED, PRUNED_FIELDS};
 
 /// Families that `transformers` knows: ours, its `model_type`, and the class that has the head.
 const KNOWN: [(&str, &str, &str); 12] = [
@@ -82,8 +82,11 @@ pub(super) fn config(
         }
         None => {}
     }
-    // Without it a file that lacks parts of layers would lack tensors.
-    config.extend(spec.fields.get(PRUNED).map(|field| (PRUNED.to_string(), field.value.clone())));
+    // Without these a file that lacks parts of layers would lack tensors, and rows would be of other ids.
+    let said = PRUNED_FIELDS
+        .iter()
+        .filter_map(|&name| Some((name.to_string(), spec.fields.get(name)?.value.clone())));
+    config.extend(said);
     config.extend(quantization.map(|it| ("quantization_config".to_string(), it)));
     let text = serde_json::to_string_pretty(&Value::Object(config)).unwrap_or_default();
     format!("{text}\n")
@@ -276,6 +279,9 @@ fn beyond(spec: &ModelSpec, program: &Program) -> Option<String> {
         && state_space(program).is_some_and(|(inner, d)| !inner.is_multiple_of(d));
     if spec.fields.contains_key(PRUNED) {
         return Some("the model lacks parts of layers, which transformers' has in all of them".into());
+    }
+    if program.reduced.is_some() {
+        return Some("the model has rows for some ids only, which transformers' does not".into());
     }
     let what = match () {
         () if odd => "a state space that is no whole number of times as wide as the residual stream",

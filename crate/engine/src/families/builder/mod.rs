@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use statepress_core::{Finding, Role};
 use statepress_kernels::program::{
-    Axis, AxisId, AxisName, Head, Layout, Matrix, MatrixId, Node, Program, Record, Segment, Slots, State,
-    ValueId, Vector, View, Watched,
+    Axis, AxisId, AxisName, Head, Layout, Matrix, MatrixId, Node, Program, Record, ReducedVocabulary,
+    Segment, Slots, State, ValueId, Vector, View, Watched,
 };
 
 mod ops;
@@ -51,6 +51,7 @@ pub(crate) struct Builder<'a> {
     /// The key of the table's own basis, and its directions.
     basis: Option<(String, Segment)>,
     vocab_size: usize,
+    reduced: Option<ReducedVocabulary>,
     max_tokens: Option<usize>,
     error: Option<EngineError>,
 }
@@ -81,6 +82,7 @@ impl<'a> Builder<'a> {
             end: None,
             basis: None,
             vocab_size: 0,
+            reduced: None,
             max_tokens: None,
             error: None,
         }
@@ -393,6 +395,7 @@ impl<'a> Builder<'a> {
                 head,
                 table,
                 vocab_size: self.vocab_size,
+                reduced: self.reduced,
                 max_tokens: self.max_tokens,
             }),
             _ => Err(EngineError::UnknownModel { reason: "the family has not called finish_with".into() }),

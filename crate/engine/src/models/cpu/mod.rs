@@ -178,11 +178,12 @@ impl Model<Cpu> {
         observer: Option<&mut dyn Observe>,
     ) -> Result<(), EngineError> {
         check_ids(&self.info, ids, state.position)?;
-        interpret::forward(&self.network, ids, state, workspace, observer);
+        let rows = self.info.vocabulary.as_ref().map(|it| it.rows(ids));
+        interpret::forward(&self.network, rows.as_deref().unwrap_or(ids), state, workspace, observer);
         Ok(())
     }
 
-    /// Logits `[n, V]` of rows of hidden values `[n, d]`.
+    /// Logits `[n, V]` of rows of hidden values `[n, d]`: of every row of the head.
     pub fn logits(&self, hidden: &[f32], scratch: &mut Workspace, logits: &mut Vec<f32>) {
         interpret::logits(&self.network, hidden, &mut scratch.kernels, logits);
     }

@@ -180,14 +180,18 @@ impl Shortening {
 fn removable(program: &Program, step: &Prune) -> Result<(Vec<Unit>, usize), EngineError> {
     let refused = |allowed: &str| EngineError::option("prune.kind", step.kind.name(), allowed.to_string());
     if !stand_alone(program) {
-        return Err(refused("what the model can lose: from layer to layer goes more than the residual stream"));
+        return Err(refused(
+            "what the model can lose: from layer to layer goes more than the residual stream",
+        ));
     }
     let units = match step.kind {
         PruneKind::Sublayers => parts(program),
         _ => layers(program),
     };
     if step.kind == PruneKind::Sublayers && !has_parts(program) {
-        return Err(refused("layers: each of the model's is one part, which adds to the residual stream once"));
+        return Err(refused(
+            "layers: each of the model's is one part, which adds to the residual stream once",
+        ));
     }
     let goes = units.len() - step.kept(units.len());
     Ok((units, goes))
@@ -249,7 +253,8 @@ fn shortened(
     let before = program(spec)?;
     let draft = match step.kind {
         PruneKind::Sublayers => {
-            let stays = |layer| (0..units.len()).any(|unit| units[unit].layer == layer && !gone.contains(&unit));
+            let stays =
+                |layer| (0..units.len()).any(|unit| units[unit].layer == layer && !gone.contains(&unit));
             if !gone.iter().all(|&unit| stays(units[unit].layer)) {
                 return Err(refused("what leaves one part of every layer"));
             }
@@ -283,7 +288,8 @@ fn words(step: &Prune) -> &'static str {
 /// So many have to stay.
 fn too_few(step: &Prune, left: usize) -> EngineError {
     let words = words(step);
-    let allowed = format!("at least {left} {words}: what is left without any of those could not be run as it was");
+    let allowed =
+        format!("at least {left} {words}: what is left without any of those could not be run as it was");
     EngineError::option("prune.keep", step.keep, allowed)
 }
 
@@ -332,13 +338,20 @@ pub(super) fn estimated(index: &Index, spec: &ModelSpec, program: &Program, step
 }
 
 /// What the file calls the tensors of some.
-fn tensors((index, spec): (&Index, &ModelSpec), program: &Program, step: &Prune, units: &[Unit]) -> Vec<String> {
+fn tensors(
+    (index, spec): (&Index, &ModelSpec),
+    program: &Program,
+    step: &Prune,
+    units: &[Unit],
+) -> Vec<String> {
     if step.kind == PruneKind::Sublayers {
         let keys = units.iter().flat_map(|unit| unit.keys(program));
         return keys.map(|key| real(spec, index, &key)).collect();
     }
     let goes = |&position: &usize| {
-        spec.names.layer(index, position).is_some_and(|(layer, _)| units.iter().any(|unit| unit.layer == layer))
+        spec.names
+            .layer(index, position)
+            .is_some_and(|(layer, _)| units.iter().any(|unit| unit.layer == layer))
     };
     (0..index.tensors.len()).filter(goes).map(|position| index.tensors[position].name.clone()).collect()
 }

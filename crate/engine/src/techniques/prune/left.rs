@@ -8,7 +8,7 @@ use statepress_kernels::program::{Axis, AxisId, AxisName, Op, Program};
 
 use super::cut::cuts;
 use super::places::{Kept, Place, places};
-use super::{layers, slice};
+use super::{layers, slice, vocabulary};
 use crate::EngineError;
 use crate::families::{ModelSpec, is_buffer};
 use crate::techniques::derived::{Derived, Draft, Fitted, program, real};
@@ -29,6 +29,7 @@ pub(crate) fn planned(index: &Index, spec: &ModelSpec, step: &Prune) -> Result<P
     let (index, spec, report) = match step.kind {
         PruneKind::Hidden => slice::planned(index, spec, &program, step)?,
         PruneKind::Layers | PruneKind::Sublayers => layers::planned(index, spec, &program, step)?,
+        PruneKind::Vocabulary => vocabulary::planned(index, spec, &program, step)?,
         _ => cut(index, spec, &program, step)?,
     };
     let findings = idle(&report).or(estimated).into_iter().collect();

@@ -16,6 +16,7 @@ mod repair;
 mod score;
 mod slice;
 mod step_size;
+mod vocabulary;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use statepress_kernels::program::{Expert, Layout, Matrix, MatrixId, Op, Program,
 use crate::EngineError;
 use crate::calibrate::{BUDGET, Marks, Sample, Statistics, StatisticsOptions, windows};
 use crate::families::ModelSpec;
-use crate::models::{CpuRunner, Model, Observe, Workspace};
+use crate::models::{CpuRunner, Model, Observe, Translated, Workspace};
 use crate::techniques::derived::{Checkpoint, Fitted, decoded, program, real};
 use crate::techniques::keep::tell_once;
 use crate::techniques::loading::Loading;
@@ -43,6 +44,7 @@ use places::{Kept, Place, places, select};
 use score::{Entering, choose, mixtures, unmeasured};
 pub(crate) use slice::Slicing;
 use step_size::Rows;
+pub(crate) use vocabulary::reduce;
 use weights::Weights;
 
 /// Tokens of a window of the calibration text.
@@ -85,7 +87,7 @@ pub(crate) type Renamed = BTreeMap<String, Option<String>>;
 struct TextReader {
     ids: Rc<Vec<u32>>,
     loading: Loading,
-    statistics: Option<Statistics<CpuRunner>>,
+    statistics: Option<Statistics<Translated<CpuRunner>>>,
     entering: Entering,
 }
 

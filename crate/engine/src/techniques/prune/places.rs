@@ -102,6 +102,7 @@ fn of_kind(program: &Program, kind: PruneKind) -> impl Iterator<Item = AxisId> {
         PruneKind::Experts => name == AxisName::Expert,
         PruneKind::Delta => name == AxisName::Delta,
         PruneKind::Hidden => name == AxisName::Hidden,
+        PruneKind::Vocabulary => name == AxisName::Vocab,
         PruneKind::Layers | PruneKind::Sublayers => false,
     };
     let axes = program.axes.iter().enumerate();

@@ -36,7 +36,7 @@ use crate::calibrate::{
     used_rows,
 };
 use crate::families::ModelSpec;
-use crate::models::{CpuRunner, Model, Workspace};
+use crate::models::{CpuRunner, Model, Translated, Workspace};
 use crate::techniques::change::Turn;
 use crate::techniques::derived::{Changes, Checkpoint, Fitted, decoded, program, real};
 use crate::techniques::loading::Loading;
@@ -57,7 +57,7 @@ pub(crate) struct Slicing {
     ids: Rc<Vec<u32>>,
     windows: Vec<Vec<u32>>,
     loading: Loading,
-    head: Option<Statistics<CpuRunner>>,
+    head: Option<Statistics<Translated<CpuRunner>>>,
     /// What the head was seen to do, and what norms read: by these directions are chosen.
     seen: Option<HeadStatistics>,
     energy: Energy,
