@@ -1,6 +1,6 @@
 // Recipes as the page edits them.
 
-import { type ClipBy, type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "statepress";
+import { type ClipBy, type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe, type StepDraft } from "statepress";
 
 /** The step that quantizes, with what it leaves to the package's defaults. */
 export function quantizeOf(recipe: Recipe): Quantize | undefined {
@@ -40,6 +40,11 @@ function current(quantize: Partial<Quantize> | null): Partial<Quantize> {
     ...(rest.int4 && { int4: { ...int4, ...(symmetric === false && { symmetric }) } }),
   };
   return whole as Partial<Quantize>;
+}
+
+/** The steps of a recipe before anything is quantized. */
+export function firstOf(recipe: Recipe): StepDraft[] {
+  return recipe.steps.filter((step) => !quantizes(step)) as StepDraft[];
 }
 
 /** How a recipe does its codes, as one comparable text. */

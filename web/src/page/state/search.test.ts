@@ -98,6 +98,16 @@ test("nothing is predicted of a recipe that rounds in another way than was measu
   const otherwise = edited(recipe, { nf4: { block: 32, doubleQuant: false, absmax: "fp16" } });
   expect([recipe, base, otherwise].map((it) => roundsAsMeasured(costs, it))).toEqual([true, false, false]);
   expect(predictionOf(costs, planOf(base, "lm2", "nf4", "int8"))).toBeUndefined();
+  const prune = { prune: { kind: "delta", keep: 4, by: "loss", repair: true } };
+  const first = (it: Recipe) => ({ ...it, steps: [prune, ...it.steps] }) as Recipe;
+  const pruned = { ...costs, base: first(base) };
+  expect(
+    [recipe, first(recipe)].map((it) => [roundsAsMeasured(costs, it), roundsAsMeasured(pruned, it)]),
+    "a pruned model is another one",
+  ).toEqual([
+    [true, false],
+    [false, true],
+  ]);
 });
 
 test("of rows in classes every class counts, and a whole tensor is the sum of its classes", () => {

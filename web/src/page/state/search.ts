@@ -12,7 +12,7 @@ import type {
   TensorCosts,
 } from "statepress";
 import { isExact } from "./calibration.js";
-import { codesOf, compensates, isCoded } from "./recipes.js";
+import { codesOf, compensates, firstOf, isCoded } from "./recipes.js";
 
 /** Points that can be told apart on a chart, and be gone through with the keys. */
 const POINTS = 24;
@@ -66,9 +66,15 @@ export interface Prediction {
   unknown: number;
 }
 
-/** Whether a recipe rounds as was measured: with the same codes, and errors made up for. */
+/** Whether a recipe rounds as was measured: the same model, with the same codes, and errors made up for. */
 export function roundsAsMeasured({ base }: SearchCosts, recipe: Recipe): boolean {
-  return compensates(recipe) && codesOf(recipe) === codesOf(base) && isCoded(recipe) === isCoded(base);
+  const before = (it: Recipe) => JSON.stringify(firstOf(it));
+  return (
+    compensates(recipe) &&
+    codesOf(recipe) === codesOf(base) &&
+    isCoded(recipe) === isCoded(base) &&
+    before(recipe) === before(base)
+  );
 }
 
 /** What a planned recipe will lose; undefined where it rounds in another way than was measured. */
