@@ -153,7 +153,7 @@ test("the verdict stands in the headline, and what was measured here in the advi
   assert.doesNotMatch(await text("#advice"), /as measured for this page|loss unknown/);
 });
 
-test("tensors are found by name and role, coloured by what they lost, and looked at beside the map", async () => {
+test("tensors are found by name and role, coloured by what was planned, and looked at beside the map", async () => {
   await page.fill("#find-tensors", "norm layers.1");
   await page
     .locator("#understand")
@@ -161,8 +161,11 @@ test("tensors are found by name and role, coloured by what they lost, and looked
     .waitFor();
   const faded = page.locator(".part-treemap-faded");
   assert.ok((await faded.count()) > 50);
-  await page.getByRole("radio", { name: "by error: int8" }).check();
-  const area = page.getByRole("option", { name: /^embedding\.weight: .*1 − cosine \d/ });
+  // Which of them matter is not measured, and nothing is coloured as if it were.
+  assert.equal(await page.getByRole("radio", { name: "by damage" }).isDisabled(), true);
+  assert.match(await text("#understand-damage"), /Which tensors matter is not measured yet/);
+  await page.getByRole("radio", { name: "as planned: int8" }).check();
+  const area = page.getByRole("option", { name: /^embedding\.weight: .* int8 by / });
   assert.equal(await area.count(), 1);
   await area.click();
   await page.locator("#tensor dl").waitFor();
@@ -175,13 +178,13 @@ test("tensors are found by name and role, coloured by what they lost, and looked
   const names = await page.locator("#understand .part-table tbody th").allTextContents();
   assert.ok(names.length > 0 && names.every((name) => /layers\.1\..*norm/.test(name)), names.join());
   await page.fill("#find-tensors", "");
-  await page.getByRole("button", { name: /^1 − cosine, int8/ }).click();
-  const lost = await page.locator("#understand .part-table tbody tr td:nth-child(8)").allTextContents();
-  const numbers = lost.filter(Boolean).map(numberIn);
+  await page.getByRole("button", { name: "error of weights (1 − cosine), int8" }).click();
+  const errors = await page.locator("#understand .part-table tbody tr td:nth-child(8)").allTextContents();
+  const numbers = errors.filter(Boolean).map(numberIn);
   assert.deepEqual(
     numbers,
     [...numbers].sort((a, b) => b - a),
-    "the worst first",
+    "the largest first",
   );
   await page.getByRole("radio", { name: "Map" }).check();
 });

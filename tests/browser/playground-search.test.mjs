@@ -6,6 +6,7 @@ import { PRESETS } from "statepress";
 import { fixture } from "../support/node.mjs";
 import {
   choose,
+  compress,
   copyable,
   downloaded,
   numberIn,
@@ -100,6 +101,29 @@ test("a size is reached; what was found is compressed, measured on another text,
   );
 });
 
+test("tensors of the run are ranked by what was measured of each as it is stored", async () => {
+  const costs = async (area) => numberIn(/KL ([^;]+)/.exec(await area.getAttribute("aria-label"))[1]);
+  const worst = await words("#worst");
+  const bars = page.getByRole("list", { name: "Tensors by what each alone costs the model" });
+  const numbers = (await bars.locator(".part-bars-text").allTextContents()).map(numberIn);
+  assert.equal(numbers.length, 10);
+  assert.deepEqual(
+    numbers,
+    [...numbers].sort((a, b) => b - a),
+  );
+  assert.match(await words("#compare"), /with this tensor alone rounded as in this run, nats a token/);
+  const inMap = (step) => page.locator(step).locator(`[role=option][aria-label^="${worst}: "]`);
+  assert.equal(await costs(inMap("#measurements")), numbers[0]);
+  // In step 2 as well, and there is nothing left to be measured for it.
+  await page.getByRole("radio", { name: /^by damage: searched-/ }).check({ force: true });
+  assert.equal(await costs(inMap("#understand")), numbers[0]);
+  assert.match(await words("#understand-damage"), /Which tensors matter is measured, as searched-\S+ stores them/);
+  assert.equal(await page.locator("#compare-damage").count(), 0);
+  const report = `${(await downloaded(page, "#report-html")).bytes}`;
+  assert.match(report, /Tensors that matter most/);
+  assert.ok(report.indexOf(worst) > report.indexOf("Tensors that matter most"));
+});
+
 test("the map says what each tensor costs; one that is stored otherwise is a rule, and what is predicted follows", async () => {
   const map = page.locator("#measurements .part-treemap");
   const area = map.getByRole("option", { name: /^layers\.1\.ssm\.out_proj\.weight: [\d.]+ bits, KL / });
@@ -191,6 +215,35 @@ test("a loss that no recipe has is refused at once, for nothing is measured agai
   await choose(page, "nf4");
   await planned(page, "nf4");
   assert.equal(await page.getByRole("switch", { name: "Make up for rounding errors" }).isChecked(), false);
+  // What it rounds in another way than was measured is ranked by what each tensor costs at three bits, and says so.
+  await compress(page);
+  assert.match(
+    await words("#compare"),
+    /alone rounded to about 3 bits, nats a token.*in another way than was measured/,
+  );
+  assert.deepEqual(problems, []);
+});
+
+test("which tensors matter is measured with a button, and what is measured when it is stopped is there", async () => {
+  await openDemo(page);
+  await page.click("#understand-measure");
+  const cancel = page.getByRole("button", { name: /^Cancel measuring/ });
+  await cancel.click();
+  await page.locator("#understand-measure[aria-disabled=false]").filter({ hasText: "Measure which" }).waitFor();
+  await compress(page, "nf4");
+  await page
+    .locator("#compare")
+    .getByRole("heading", { name: /^The largest tensors|^Which tensors matter most/ })
+    .waitFor();
+  await page.click("#compare-measure");
+  await page.locator("#compare-damage [role=progressbar]").waitFor();
+  await page.locator("#worst").waitFor();
+  assert.match(await words("#compare-damage"), /Of \d+ tensors it is not measured yet how much they matter/);
+  await page.click("#compare-measure-cancel");
+  await page.locator("#compare-measure[aria-disabled=false]").waitFor();
+  await page.check("#way-find");
+  assert.match(await words("#find"), /What is measured so far is kept, and is below: \d+ of \d+ tensors/);
+  assert.deepEqual(await seriousIn(page), []);
 });
 
 test("a target of the package is one click: what was asked for stands in the form, and in the command line", async (t) => {

@@ -2,16 +2,16 @@
 
 import { flushSync, mount, unmount } from "svelte";
 import { nameOf } from "../state/run.js";
-import type { Opened, Run } from "../state/state.js";
+import type { Opened, Run, Search } from "../state/state.js";
 import parts from "../styles/parts.css?inline";
 import tokens from "../styles/tokens.css?inline";
 import Report from "./Report.svelte";
 import style from "./report.css?inline";
 
-/** The report of a run, as HTML that needs nothing else. */
-export function reportPage(checkpoint: Opened, run: Run): string {
+/** The report of a run, with what a search has measured of its tensors, as HTML that needs nothing else. */
+export function reportPage(checkpoint: Opened, run: Run, search: Search | undefined): string {
   const target = document.createElement("div");
-  const report = mount(Report, { target, props: { checkpoint, run } });
+  const report = mount(Report, { target, props: { checkpoint, run, search } });
   flushSync();
   // Svelte marks places in the markup with comments; nobody needs them any more.
   const body = target.innerHTML.replace(/<!--.*?-->/gs, "");

@@ -1,8 +1,9 @@
 // Searching for the best recipe, and measuring what was produced by it.
 
-import { allocate, type SearchCosts, type SearchPoint, search as searchFor } from "statepress";
-import { objectionToSearch, withTextsApart } from "../state/calibration.js";
-import type { Asked, Wanted } from "../state/state.js";
+import { allocate, type SearchCosts, type SearchOptions, type SearchPoint, search as searchFor } from "statepress";
+import { objectionToMeasuring, objectionToSearch, withTextsApart } from "../state/calibration.js";
+import { measuringFor } from "../state/damage.js";
+import type { Asked, RecipeRun, Wanted } from "../state/state.js";
 import { calibrationOf } from "./asked-texts.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
 import { plan } from "./planning.js";
@@ -12,18 +13,16 @@ import { take, watching } from "./working.js";
 /** Searches, asks for the recipe that was found, and compares what was produced by it with the original. */
 export async function search(opened: OpenCheckpoint, run: number, given: Asked, wanted: Wanted): Promise<void> {
   const { checkpoint, tell } = opened;
-  const { target, fast } = wanted;
+  const { target, ...how } = wanted;
   const signal = opened.begin("work");
   let isFound = false;
   try {
-    tell({ type: "searching", run, now: performance.now(), wanted });
+    tell({ type: "searching", run, now: performance.now(), calibration: given.calibration, how });
     const calibration = await promptly(signal, calibrationOf(opened, withTextsApart(given), objectionToSearch));
     const searching = searchFor(checkpoint, target, {
       calibration,
       gradients: given.calibration.gradients,
-      fast,
-      coded: wanted.coded,
-      first: wanted.first,
+      ...how,
       costs: opened.state.search?.measured?.costs,
       onCosts: drawing(opened, run),
       signal,
@@ -44,6 +43,51 @@ export async function search(opened: OpenCheckpoint, run: number, given: Asked, 
     const problem = opened.failed(error);
     tell(isFound ? { type: "workFailed", run, problem } : { type: "searchFailed", problem });
   }
+}
+
+/** Measures what the tensors of a run, or of the checkpoint, cost, each rounded alone: what a search begins with, and nothing more of it. */
+export async function measureDamage(opened: OpenCheckpoint, id: number, run: RecipeRun | undefined): Promise<void> {
+  const { tell, state } = opened;
+  const signal = opened.begin("work");
+  const { calibration, how } = measuringFor(run, state.asked);
+  try {
+    tell({ type: "searching", run: id, now: performance.now(), calibration, how });
+    const asked = { ...state.asked, calibration };
+    const text = await promptly(signal, calibrationOf(opened, asked, objectionToMeasuring));
+    const options = { calibration: text, gradients: calibration.gradients, ...how };
+    const costs = await promptly(signal, allCosts(opened, id, options, signal));
+    const { front } = await allocate(costs, ANY);
+    tell({ type: "costsMeasured", run: id, measured: { costs, front } });
+    tell({ type: "workEnded" });
+  } catch (error) {
+    tell({ type: "searchFailed", problem: opened.failed(error) });
+  }
+}
+
+// A search makes recipes of what it has measured: it is stopped before that.
+function allCosts(
+  opened: OpenCheckpoint,
+  run: number,
+  options: Omit<SearchOptions, "costs">,
+  signal: AbortSignal,
+): Promise<SearchCosts> {
+  const { checkpoint, state } = opened;
+  const costs = state.search?.measured?.costs;
+  if (costs?.unmeasured === 0) return Promise.resolve(costs);
+  const stopping = new AbortController();
+  signal.addEventListener("abort", () => stopping.abort(), { once: true });
+  const draw = drawing(opened, run);
+  return new Promise((resolve, reject) => {
+    const onCosts = (costs: SearchCosts) => {
+      void draw(costs);
+      if (costs.unmeasured > 0) return;
+      resolve(costs);
+      stopping.abort();
+    };
+    const onProgress = watching(opened, run, signal);
+    const searching = searchFor(checkpoint, ANY, { ...options, costs, onCosts, signal: stopping.signal, onProgress });
+    searching.then((found) => found.compressed.dispose(), reject);
+  });
 }
 
 /** A size that every recipe fits. */

@@ -27,7 +27,7 @@ import type { Teller } from "./page.js";
 import { advise, plan } from "./planning.js";
 import { problemOf } from "./problem.js";
 import { takeRecipe } from "./recipe-file.js";
-import { search, takePoint } from "./searching.js";
+import { measureDamage, search, takePoint } from "./searching.js";
 import { isText, takeText } from "./texts.js";
 import { offerStudents, train } from "./training.js";
 import { tryBoth } from "./trying.js";
@@ -257,6 +257,14 @@ export class Session {
     const run = ++this.#runs;
     await search(this.#open, run, asked, wanted);
     this.#remember(run);
+  }
+
+  /** Measures which tensors of a run matter; without one, of the checkpoint. */
+  async measureDamage(of?: number): Promise<void> {
+    const { work, runs } = this.#page.state();
+    const run = runs.find(({ id }) => id === of);
+    if (!this.#open || work || (of !== undefined && !run?.report)) return;
+    await measureDamage(this.#open, ++this.#runs, run?.report ? run : undefined);
   }
 
   /** Says what students can be made of the checkpoint, and what the one comes to that is wanted. */

@@ -137,6 +137,15 @@ export function objectionToSearch(
   return objectionToTexts(withTextsApart(asked), heldout);
 }
 
+/** What speaks against measuring what tensors cost, for which the model reads a text, and by which nothing is judged. */
+export function objectionToMeasuring(
+  asked: Asked,
+  checkpoint: Pick<Opened, "inspection" | "tokenizer" | "tokenizers">,
+): Objection | undefined {
+  const why = unreadable(checkpoint);
+  return why === undefined ? missing(asked) : error(`Which tensors matter cannot be measured, because ${why}.`);
+}
+
 /** What speaks against training a student, which reads the same text. */
 export function objectionToTraining(
   asked: Asked,
@@ -149,13 +158,17 @@ export function objectionToTraining(
 }
 
 function objectionToTexts(asked: Asked, heldout: string | undefined): Objection | undefined {
-  if (asked.calibration.from !== "demo" && readText(asked, "").text.trim() === "") {
-    const message = "The model has to read a text while it is compressed: give it one in step 3.";
-    return { level: "info", message };
-  }
+  const objection = missing(asked);
+  if (objection) return objection;
   const own = asked.text === "own" || asked.text === "typed";
   if (heldout === undefined && !(own && asked.calibration.from !== "demo")) return undefined;
   return overlapping(readText(asked, heldout ?? "").text, judgedText(asked, heldout ?? "").text);
+}
+
+function missing(asked: Asked): Objection | undefined {
+  if (asked.calibration.from === "demo" || readText(asked, "").text.trim() !== "") return undefined;
+  const message = "The model has to read a text while it is compressed: give it one in step 3.";
+  return { level: "info", message };
 }
 
 // Kept, because what speaks against the texts is asked for whenever any setting changes.

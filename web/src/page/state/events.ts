@@ -15,6 +15,7 @@ import type {
 import type { RunRecord } from "./record.js";
 import type {
   Asked,
+  Calibration,
   Measurements,
   Opened,
   Other,
@@ -59,7 +60,7 @@ export type PageEvent =
   | { type: "planned"; recipe: Recipe; plan: Plan }
   | { type: "planFailed"; recipe: Recipe; problem: Problem }
   // The work.
-  | { type: "searching"; run: number; now: number; wanted: Wanted }
+  | { type: "searching"; run: number; now: number; calibration: Calibration; how: Omit<Wanted, "target"> }
   | { type: "costsMeasured"; run: number; measured: Measurements }
   | { type: "found"; run: number; found: SearchFound }
   | { type: "searchFailed"; problem: Problem }

@@ -47,6 +47,16 @@ export function firstOf(recipe: Recipe): StepDraft[] {
   return recipe.steps.filter((step) => !quantizes(step)) as StepDraft[];
 }
 
+/** What a recipe prunes, as one comparable text; undefined is a recipe that prunes nothing. */
+export function prunesOf(recipe: Recipe | undefined): string {
+  return JSON.stringify(recipe ? firstOf(recipe).filter((step) => "prune" in step) : []);
+}
+
+/** Whether a recipe takes whole layers out, so that those behind them are counted anew: a name is another tensor's then. */
+export function countsAnew(recipe: Recipe): boolean {
+  return firstOf(recipe).some((step) => "prune" in step && step.prune.kind === "layers");
+}
+
 /** How a recipe does its codes, as one comparable text. */
 export function codesOf(recipe: Recipe): string {
   const { int8, int4, nf4, groups } = quantizeOf(recipe) ?? QUANTIZE_DEFAULTS;

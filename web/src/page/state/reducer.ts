@@ -2,7 +2,7 @@
 
 import { calibrationFor, settled } from "./calibration.js";
 import type { PageEvent } from "./events.js";
-import { sameCalibration } from "./run.js";
+import { searchFrom } from "./search.js";
 import {
   type Asked,
   initial,
@@ -103,7 +103,12 @@ function after(state: State, event: PageEvent): State {
       return { ...state, plan: undefined, planning: false, planProblem: event.problem };
 
     case "searching":
-      return { ...state, work: begun("search", event), search: searchFrom(state, event), searchProblem: undefined };
+      return {
+        ...state,
+        work: begun("search", event),
+        search: searchFrom(state.search, event),
+        searchProblem: undefined,
+      };
     case "costsMeasured":
       return ofSearch(state, event.run, { measured: event.measured });
     case "found":
@@ -226,22 +231,6 @@ function pastWith({ past, asked }: State, { change, edit }: Extract<PageEvent, {
 
 function begun(doing: Work["doing"], { run, now }: { run: number; now: number }): Work {
   return { run, doing, progress: undefined, since: now, now };
-}
-
-// What was measured before by the same text is not measured again.
-function searchFrom({ asked, search }: State, { run, wanted }: Extract<PageEvent, { type: "searching" }>): Search {
-  const { calibration } = asked;
-  const { fast, coded, first } = wanted;
-  const goesOn =
-    search !== undefined &&
-    sameCalibration(search.by.calibration, calibration) &&
-    search.coded === coded &&
-    JSON.stringify(search.by.first) === JSON.stringify(first) &&
-    (fast || !search.by.fast);
-  const measured = goesOn ? search.measured : undefined;
-  // What is there already is as exact as it was.
-  const isFast = measured?.costs.unmeasured === 0 ? search?.by.fast === true : fast;
-  return { run, coded, by: { calibration, fast: isFast, first }, measured, found: undefined };
 }
 
 function ofSearch(state: State, run: number, change: Partial<Search>): State {

@@ -13,6 +13,26 @@ import type {
 } from "statepress";
 import { isExact } from "./calibration.js";
 import { codesOf, compensates, firstOf, isCoded } from "./recipes.js";
+import { sameCalibration } from "./run.js";
+import type { Calibration, Search, Wanted } from "./state.js";
+
+/** The search that begins: what an earlier one of the same model has measured by the same text is not measured again. */
+export function searchFrom(
+  before: Search | undefined,
+  { run, calibration, how }: { run: number; calibration: Calibration; how: Omit<Wanted, "target"> },
+): Search {
+  const { fast, coded, first } = how;
+  const goesOn =
+    before !== undefined &&
+    sameCalibration(before.by.calibration, calibration) &&
+    before.coded === coded &&
+    JSON.stringify(before.by.first) === JSON.stringify(first) &&
+    (fast || !before.by.fast);
+  const measured = goesOn ? before.measured : undefined;
+  // What is there already is as exact as it was.
+  const isFast = measured?.costs.unmeasured === 0 ? before?.by.fast === true : fast;
+  return { run, coded, by: { calibration, fast: isFast, first }, measured, found: undefined };
+}
 
 /** Points that can be told apart on a chart, and be gone through with the keys. */
 const POINTS = 24;
@@ -77,8 +97,11 @@ export function roundsAsMeasured({ base }: SearchCosts, recipe: Recipe): boolean
   );
 }
 
-/** What a planned recipe will lose; undefined where it rounds in another way than was measured. */
-export function predictionOf(costs: SearchCosts, { recipe, tensors: planned }: Plan): Prediction | undefined {
+/** What a recipe that is planned, or was followed, loses; undefined where it rounds in another way than was measured. */
+export function predictionOf(
+  costs: SearchCosts,
+  { recipe, tensors: planned }: Pick<Plan, "recipe" | "tensors">,
+): Prediction | undefined {
   if (!roundsAsMeasured(costs, recipe)) return undefined;
   const plans = new Map(planned.map((tensor) => [tensor.name, tensor]));
   const tensors = new Map<string, Stored>();
