@@ -9,6 +9,7 @@ import {
   recipes,
   type SearchPoint,
   StatepressError,
+  type StepDraft,
 } from "statepress";
 import { compensating, keepsCompensating, readsText } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
@@ -26,10 +27,11 @@ import { joined, nameOf, type Origin, sentence, summary } from "./origin.js";
 import type { Teller } from "./page.js";
 import { advise, plan } from "./planning.js";
 import { problemOf } from "./problem.js";
+import { planPruning } from "./pruning.js";
 import { takeRecipe } from "./recipe-file.js";
 import { measureDamage, search, takePoint } from "./searching.js";
 import { isText, takeText } from "./texts.js";
-import { offerStudents, train } from "./training.js";
+import { train } from "./training.js";
 import { tryBoth } from "./trying.js";
 import { compress, measureOffsets } from "./working.js";
 
@@ -267,9 +269,9 @@ export class Session {
     await measureDamage(this.#open, ++this.#runs, run?.report ? run : undefined);
   }
 
-  /** Says what students can be made of the checkpoint, and what the one comes to that is wanted. */
-  async offerStudents(wanted: WantedStudent): Promise<void> {
-    if (this.#open) await offerStudents(this.#open, wanted);
+  /** Says what can be pruned of the checkpoint, for a student or before a search, and what these steps leave. */
+  async planPruning(of: "students" | "first", steps: StepDraft[]): Promise<void> {
+    if (this.#open) await planPruning(this.#open, of, steps);
   }
 
   /** Trains a student, and measures it. */

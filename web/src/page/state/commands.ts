@@ -2,6 +2,7 @@
 
 import type { Recipe } from "statepress";
 import { hasOffset } from "./fields.js";
+import { pruneOption } from "./pruning.js";
 import { readsText } from "./recipes.js";
 import type { Opened, OtherRun, RecipeRun, Run, Source, Wanted, WantedTarget } from "./state.js";
 
@@ -64,8 +65,8 @@ function goalOf(target: WantedTarget): string {
 
 function searchOptions({ target, fast, coded, first }: Wanted): string {
   const goal = goalOf(target);
-  const prunes = first.flatMap((step) => ("prune" in step ? [`${step.prune.kind}=${step.prune.keep}`] : []));
-  const prune = prunes.length > 0 ? ` --prune ${prunes.join(",")}` : "";
+  const pruned = pruneOption(first);
+  const prune = pruned === "" ? "" : ` --prune ${pruned}`;
   return ` ${goal}${fast ? " --fast" : ""}${coded ? " --coded" : ""}${prune}`;
 }
 

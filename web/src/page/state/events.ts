@@ -20,10 +20,10 @@ import type {
   Opened,
   Other,
   Problem,
+  Pruning,
   RecipeRun,
   SearchFound,
   Side,
-  Students,
   Wanted,
   WantedStudent,
   Wishes,
@@ -64,7 +64,7 @@ export type PageEvent =
   | { type: "costsMeasured"; run: number; measured: Measurements }
   | { type: "found"; run: number; found: SearchFound }
   | { type: "searchFailed"; problem: Problem }
-  | { type: "studentsOffered"; checkpoint: number; students: Students }
+  | { type: "pruningPlanned"; checkpoint: number; of: "students" | "first"; pruning: Pruning }
   | { type: "training"; run: number; now: number; wanted: WantedStudent }
   | { type: "trainedUntil"; run: number; point: TrainingPoint }
   | { type: "trainedEnough"; run: number }

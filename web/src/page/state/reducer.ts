@@ -115,8 +115,8 @@ function after(state: State, event: PageEvent): State {
       return ofSearch(state, event.run, { found: event.found });
     case "searchFailed":
       return { ...state, work: undefined, searchProblem: event.problem };
-    case "studentsOffered":
-      return state.checkpoint?.id === event.checkpoint ? { ...state, students: event.students } : state;
+    case "pruningPlanned":
+      return state.checkpoint?.id === event.checkpoint ? { ...state, [event.of]: event.pruning } : state;
     case "training": {
       const { run, wanted } = event;
       const training = { run, wanted, points: [], enough: false };

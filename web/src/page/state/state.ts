@@ -63,7 +63,9 @@ export interface State {
   search: Search | undefined;
   searchProblem: Problem | undefined;
   /** The students that can be made of the checkpoint; undefined until somebody wants one. */
-  students: Students | undefined;
+  students: Pruning | undefined;
+  /** What a search can prune before it begins; undefined until somebody wants that. */
+  first: Pruning | undefined;
   /** The last training. */
   training: Training | undefined;
   trainingProblem: Problem | undefined;
@@ -228,20 +230,22 @@ export interface SearchFound extends Omit<Found, "compressed" | "costs" | "front
 /** What advice is to keep to, as the package's `advise` takes it. */
 export type Wishes = Pick<AdviseOptions, "target" | "maxLoss" | "maxSize">;
 
-/** What a student can have less of than its teacher, and what it comes to. */
-export interface Students {
+/** What a pruned model can have less of than the checkpoint, and what it comes to. */
+export interface Pruning {
   /** Kinds of structure that the checkpoint has. */
   kinds: PruneKind[];
-  /** Of the student that is asked for now; undefined while it is planned. */
+  /** Of the pruned model that is asked for now; undefined while it is planned, and where nothing goes. */
   planned: { params: number; bytes: number } | undefined;
-  /** Why there is no such student. */
+  /** Why there is no such model. */
   problem: Problem | undefined;
 }
 
+/** The share of each kind of structure that stays: all of what is not named. */
+export type Keeps = Partial<Record<PruneKind, number>>;
+
 /** A student that is wanted, and how it is trained. */
 export interface WantedStudent {
-  /** The share of each kind of structure that it keeps. */
-  keeps: Partial<Record<PruneKind, number>>;
+  keeps: Keeps;
   init: "slice" | "fresh";
   minutes: number;
   /** How much the teacher's predictions count. */
@@ -368,6 +372,7 @@ export const initial: State = {
   search: undefined,
   searchProblem: undefined,
   students: undefined,
+  first: undefined,
   training: undefined,
   trainingProblem: undefined,
   measureProblem: undefined,

@@ -1,0 +1,23 @@
+import type { Inspection } from "statepress";
+import { expect, test } from "vitest";
+import { keptOf, pruneOption, stepsFirst, stepsOf } from "./pruning.js";
+
+test("a pruned model has less of what is asked for, fitted to do without the rest", () => {
+  expect(stepsOf({})).toEqual([]);
+  expect(stepsOf({ inner: 1, width: 0.5, experts: 0.5, layers: 0.75 })).toEqual([
+    { prune: { kind: "layers", keep: 0.75, by: "loss", repair: false } },
+    { prune: { kind: "width", keep: 0.5, by: "loss", repair: true } },
+    { prune: { kind: "experts", keep: 0.5, by: "loss", repair: false } },
+  ]);
+  expect(keptOf({ inner: 0.5, experts: 0.5 }, ["inner", "width"]), "of another checkpoint").toEqual({ inner: 0.5 });
+  expect(keptOf({ inner: 0.5 }), "while nobody knows what there is").toEqual({});
+});
+
+test("a search begins with the step size, or other structure, or all of it", () => {
+  const tensors = (role: string) => ({ tensors: [{ role }] }) as unknown as Inspection;
+  const [itera, llama] = [tensors("delta-proj"), tensors("q-proj")];
+  const first = (of: Inspection, stepSize: boolean, keeps = {}) => pruneOption(stepsFirst(of, { stepSize, keeps }));
+  expect([first(itera, false), first(itera, true), first(llama, true)]).toEqual(["", "delta=4", ""]);
+  expect(first(itera, true, { inner: 0.75, width: 0.5 })).toBe("delta=4,inner=0.75,width=0.5");
+  expect(first(llama, true, { width: 0.5 })).toBe("width=0.5");
+});
