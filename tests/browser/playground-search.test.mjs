@@ -274,6 +274,35 @@ test("a target of the package is one click: what was asked for stands in the for
   assert.deepEqual(problems, []);
 });
 
+test("any structure that the model has can be pruned first; what was measured of it otherwise pruned does not hold", async () => {
+  await page.click("#find-pruning summary");
+  await page.locator("#first-inner").fill("0.75");
+  await page.locator("#find-pruning summary").filter({ hasText: "keep 75 % of inner channels" }).waitFor();
+  await page.locator("#first-size b").waitFor();
+  const params = numberIn(await words("#first-size b"));
+  assert.ok(params > 1_000_000 && params < 1_800_000, `${params}`);
+  assert.equal(await page.locator("#first-attentionHead").count(), 0, "it has none");
+  assert.match(await words("#find"), /measured of the model pruned otherwise \(delta=4\)/);
+  await page.click("#find-now");
+  await page
+    .locator("#measurements")
+    .getByText(/^It grows as tensors are measured/)
+    .waitFor();
+  await page
+    .locator("#measurements")
+    .getByText(/^By the \d+ of \d+ tensors/)
+    .waitFor();
+  await page.click("#find-cancel");
+  await page.locator("#find-now[aria-disabled=false]").waitFor();
+  assert.doesNotMatch(await words("#find"), /pruned otherwise/);
+  await front().getByRole("button").first().press("Enter");
+  await page.locator("#predicted").waitFor();
+  await page.locator("#first-inner").fill("1");
+  await page.locator("#find").getByText("pruned otherwise (delta=4,inner=0.75)").waitFor();
+  assert.deepEqual(await seriousIn(page), []);
+  assert.deepEqual(problems, []);
+});
+
 test("without a tokenizer, and for a model that cannot be run, it says why", async () => {
   await openFiles(page, [fixture("fixtures/il_moe.safetensors")]);
   await page.check("#way-find");

@@ -30,7 +30,14 @@ export const fake = {
   calibrated: [] as (string | undefined)[],
   /** Whether gradients were asked for, at each compression. */
   gradients: [] as boolean[],
-  searched: [] as { calibration: string; fast: boolean; coded: boolean; target: object; costs?: object }[],
+  searched: [] as {
+    calibration: string;
+    fast: boolean;
+    coded: boolean;
+    first: object[];
+    target: object;
+    costs?: object;
+  }[],
   /** What a search says of its target. */
   refusedTarget: "",
   /** Which recipes were known to be measured, at each time that advice was asked for. */
@@ -90,6 +97,7 @@ interface SearchOptions {
   calibration: string;
   fast: boolean;
   coded: boolean;
+  first: object[];
   costs?: object;
 }
 

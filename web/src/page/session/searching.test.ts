@@ -2,6 +2,7 @@
 
 import type { StepDraft } from "statepress";
 import { beforeEach, expect, test, vi } from "vitest";
+import { stepsFirst } from "../state/pruning.js";
 import { edited } from "../state/recipes.js";
 import { fake, file, kept, page, renew, wait } from "./fake.js";
 
@@ -112,6 +113,33 @@ test("which tensors of a run matter is measured without a recipe being made; a s
   it.tell({ type: "asked", change: { calibration } });
   await it.session.search({ ...WANTED, fast: false });
   expect(fake.searched.at(-1)?.costs).toMatchObject({ unmeasured: 0 });
+});
+
+test("what was measured goes when something else is pruned first, and what that leaves is known before", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  const calibration = { from: "typed" as const, own: undefined, typed: "a text of my own", gradients: false };
+  it.tell({ type: "asked", change: { calibration } });
+  const first = stepsFirst({ tensors: [] }, { stepSize: false, keeps: { inner: 0.5 } });
+  expect(it.state.first).toBeUndefined();
+  await it.session.planPruning("first", first);
+  expect(it.state.first).toMatchObject({ planned: { params: 10, bytes: 1 }, problem: undefined });
+  expect(it.state.first?.kinds).toContain("inner");
+  expect(it.state.students, "a student is another matter").toBeUndefined();
+  await it.session.search(WANTED);
+  const searching = it.session.search({ ...WANTED, first });
+  expect(it.state.search).toMatchObject({ by: { first }, measured: undefined, found: undefined });
+  await searching;
+  expect(fake.searched.map(({ costs, first }) => [costs !== undefined, first])).toEqual([
+    [false, []],
+    [false, first],
+  ]);
+  expect(it.state.runs.at(-1)).toMatchObject({ wanted: { first } });
+  fake.refusedPlan = "pruned";
+  await it.session.planPruning("first", first);
+  expect(it.state.first).toMatchObject({ planned: undefined, problem: { message: "refused." } });
+  await it.session.planPruning("first", []);
+  expect(it.state.first).toMatchObject({ planned: undefined, problem: undefined });
 });
 
 test("the demo is searched with one part of the held-out text, and what is found judged by the other", async () => {

@@ -13,6 +13,8 @@ import { expect, test } from "vitest";
 import { compensating, edited, withTensor } from "./recipes.js";
 import {
   atThreeBits,
+  isForeseen,
+  measuredWeights,
   ofTensors,
   type Prediction,
   pointOf,
@@ -151,6 +153,21 @@ test("of steps those a bit apart are shown, with what was measured and the one t
   expect(shown).toEqual([0, 50, 75, 100, 200]);
   const [a] = costs.tensors;
   expect(worthShowing(a?.choices ?? [], undefined), "numbers of bits are few").toEqual(a?.choices);
+});
+
+test("which layers go is measured, and foreseen only where all of them are alike", () => {
+  const planned = (code: string) => ({ findings: [{ level: "info" as const, code, message: "" }] });
+  expect([planned("clipped"), planned("estimated")].map(isForeseen)).toEqual([true, false]);
+});
+
+test("the map is of the model that was measured: pruned tensors have fewer numbers, and layers other names", () => {
+  const weights = ["a", "d"].map((name) => ({ name, params: 160, shape: [16, 10], role: "x" })) as never[];
+  expect(measuredWeights(weights, undefined)).toEqual(weights);
+  const [a, d] = measuredWeights(weights, costs);
+  expect([a, d]).toEqual([{ name: "a", params: 80, role: "x" }, weights[1]]);
+  const layers = { prune: { kind: "layers", keep: 0.5 } };
+  const anew = { ...costs, base: { ...base, steps: [layers, ...base.steps] } } as unknown as SearchCosts;
+  expect(measuredWeights(weights, anew)).toEqual(["a", "b", "c"].map((name) => ({ name, params: 80 })));
 });
 
 test("tensors are set side by side at three bits", () => {

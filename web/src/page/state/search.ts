@@ -3,6 +3,7 @@
 import type {
   Cost,
   CostRows,
+  Inspection,
   Plan,
   Recipe,
   RowsPlan,
@@ -12,7 +13,7 @@ import type {
   TensorCosts,
 } from "statepress";
 import { isExact } from "./calibration.js";
-import { codesOf, compensates, firstOf, isCoded } from "./recipes.js";
+import { codesOf, compensates, countsAnew, firstOf, isCoded } from "./recipes.js";
 import { sameCalibration } from "./run.js";
 import type { Calibration, Search, Wanted } from "./state.js";
 
@@ -97,6 +98,11 @@ export function roundsAsMeasured({ base }: SearchCosts, recipe: Recipe): boolean
   );
 }
 
+/** Whether it is known beforehand what a recipe leaves: of layers of several sizes it is measured which of them go. */
+export function isForeseen({ findings }: Pick<Plan, "findings">): boolean {
+  return findings.every(({ code }) => code !== "estimated");
+}
+
 /** What a recipe that is planned, or was followed, loses; undefined where it rounds in another way than was measured. */
 export function predictionOf(
   costs: SearchCosts,
@@ -150,6 +156,26 @@ export function ofTensors(tensors: TensorCosts[]): TensorCosts[] {
   }
   return [...whole.values()];
 }
+
+/**
+ * The tensors of the model that was measured. What was pruned has fewer numbers, in a shape of its own; where layers are counted
+ * anew, other tensors have the names of the checkpoint's, and no more is known than was measured.
+ */
+export function measuredWeights(
+  weights: Row[],
+  costs: SearchCosts | undefined,
+): (Pick<Row, "name" | "params"> & Partial<Row>)[] {
+  const measured = new Map(ofTensors(costs?.tensors ?? []).map(({ tensor, params }) => [tensor, params]));
+  if (costs && countsAnew(costs.base)) return [...measured].map(([name, params]) => ({ name, params }));
+  return weights.map((it) => {
+    const params = measured.get(it.name) ?? it.params;
+    if (params === it.params) return it;
+    const { shape: _, ...rest } = it;
+    return { ...rest, params };
+  });
+}
+
+type Row = Inspection["tensors"][number];
 
 /** What each tensor costs where it was measured at about three bits: by that they can be set side by side. */
 export function atThreeBits(tensors: TensorCosts[]): Map<string, Cost> {
