@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { compare, open } from "statepress";
+import { compare, open, vocabularyOf } from "statepress";
 import { cli, DEMO, HELDOUT, scratch } from "../support/node.mjs";
 
 const folder = scratch();
@@ -94,6 +94,45 @@ test("the command line takes the same recipe, and short ones of its own", async 
   assert.equal(planned.json.bytes.after, calibrated.json.bytes.after);
 });
 
+test("parts of layers and rows of the table go, and texts are read and written as before", async () => {
+  const out = join(folder, "fewer.safetensors");
+  const asked = ["--recipe", "int8", "--prune", "sublayers=0.875,vocabulary=0.5", "--calibrate", few, "--json"];
+  const said = await cli(["compress", DEMO, "-o", out, ...asked]);
+  assert.equal(said.code, 0, said.stderr);
+  const [parts, rows] = said.json.pruned;
+  assert.deepEqual([parts.step.by, rows.step.by], ["loss", "usage"]);
+  assert.equal(parts.places[0].removed.length, 1);
+  assert.equal(rows.places[0].removed.length, 4000);
+  const told = said.json.findings.find(({ code }) => code === "fewer-ids");
+  assert.match(told.message, /^4000 ids have a row; the others are read as token 1, which is assumed/);
+
+  const [base, fewer] = await Promise.all([open(DEMO), open(out, { tokenizer: join(DEMO, "tokenizer.json") })]);
+  const { spec, tensors, params } = fewer.inspection;
+  assert.deepEqual([spec["vocab_size"].value, spec["original_vocab_size"].value], [4000, 8000]);
+  assert.equal(vocabularyOf(fewer.inspection), vocabularyOf(base.inspection));
+  assert.equal(params, rows.paramsAfter);
+  assert.equal(tensors.find(({ name }) => name === "embedding.ids").shape[0], 4000);
+  const gone = Object.keys(spec["pruned_tensors"].value);
+  assert.deepEqual(gone.toSorted(), parts.places[0].tensors.toSorted());
+  // The same tokenizer, and numbers that can be compared; unless it is the text that it was fitted to.
+  await assert.rejects(compare(base, fewer, { text: read.slice(0, 8_000), backend: "cpu" }), { code: "bad-ids" });
+  const card = await compare(base, fewer, { text: read.slice(8_000, 16_000), backend: "cpu" });
+  assert.ok(card.perplexityChange > 0 && card.perplexityChange < 200, `${card.perplexityChange}`);
+  const model = await fewer.load({ backend: "cpu" });
+  assert.equal(model.info.vocabSize, 8000);
+  const removed = new Set(rows.places[0].removed);
+  let text = "";
+  for await (const token of model.generate("The", { maxTokens: 8, temperature: 0 })) {
+    assert.ok(!removed.has(token.id), `${token.id}`);
+    text += token.text ?? "";
+  }
+  assert.ok(text.trim().length > 0);
+  model.dispose();
+  const gguf = await cli(["export", out, "-o", join(folder, "fewer.gguf"), "--format", "gguf"]);
+  assert.notEqual(gguf.code, 0);
+  for (const checkpoint of [base, fewer]) checkpoint.dispose();
+});
+
 test("what cannot be pruned is refused by name", async () => {
   const out = join(folder, "never.safetensors");
   const refused = async (code, prune, expected, ...more) => {
@@ -102,7 +141,11 @@ test("what cannot be pruned is refused by name", async () => {
     assert.match(said.stderr, expected);
   };
   await refused(2, "inner", /--prune takes what is removed and what stays, inner=0.75,width=0.5, not 'inner'/);
-  await refused(2, "sublayer=0.5", /--prune takes one of inner, state, .*, hidden, layers, not 'sublayer'/);
+  await refused(
+    2,
+    "sublayer=0.5",
+    /--prune takes one of inner, state, .*, hidden, layers, sublayers, vocabulary, not 'sublayer'/,
+  );
   await refused(2, "layers=0.5", /--prune layers needs a text for the model to read: --calibrate TEXT/);
   await refused(1, "inner=0", /prune.keep is 0; allowed: above 0 and at most 1/);
   await refused(

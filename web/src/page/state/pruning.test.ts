@@ -1,6 +1,6 @@
 import type { Inspection } from "statepress";
 import { expect, test } from "vitest";
-import { keptOf, pruneOption, stepsFirst, stepsOf } from "./pruning.js";
+import { keptOf, ofStudents, pruneOption, stepsFirst, stepsOf } from "./pruning.js";
 
 test("a pruned model has less of what is asked for, fitted to do without the rest", () => {
   expect(stepsOf({})).toEqual([]);
@@ -11,6 +11,9 @@ test("a pruned model has less of what is asked for, fitted to do without the res
   ]);
   expect(keptOf({ inner: 0.5, experts: 0.5 }, ["inner", "width"]), "of another checkpoint").toEqual({ inner: 0.5 });
   expect(keptOf({ inner: 0.5 }), "while nobody knows what there is").toEqual({});
+  const vocabulary = { prune: { kind: "vocabulary", keep: 0.25, by: "usage", repair: false } };
+  expect(stepsOf({ vocabulary: 0.25 }), "which ids matter, a text says").toEqual([vocabulary]);
+  expect(ofStudents(["layers", "vocabulary"])).toEqual(["layers"]);
 });
 
 test("a search begins with the step size, or other structure, or all of it", () => {

@@ -22,7 +22,17 @@ export const KINDS: readonly { kind: PruneKind; label: string; about: string }[]
   { kind: "width", label: "network width", about: "channels inside feed-forward networks and experts" },
   { kind: "experts", label: "experts", about: "whole experts" },
   { kind: "state", label: "states", about: "states of every channel" },
+  {
+    kind: "vocabulary",
+    label: "token table",
+    about: "rows of the token table and of the head: those of tokens that the text has most often stay",
+  },
 ];
+
+/** What a student can have less of: a model that has rows for some tokens only cannot be trained. */
+export function ofStudents(kinds: readonly PruneKind[]): PruneKind[] {
+  return kinds.filter((kind) => kind !== "vocabulary");
+}
 
 /** The steps that leave so much: what goes is what is missed least, and the rest is fitted to do without it where it can be. */
 export function stepsOf(keeps: Keeps): StepDraft[] {
