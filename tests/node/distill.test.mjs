@@ -175,6 +175,14 @@ test("what cannot be trained is refused, and nothing is left behind", async () =
     assert.rejects(distill(teacher, { ...asked, ...options }), { code, message });
   await refuses({ student: [] }, "bad-option", /student is a list without steps/);
   await refuses({ student: [{ quantize: { rules: [], otherwise: "nf4" } }] }, "bad-option", /quantize step/);
+  await refuses(
+    { student: [{ prune: { kind: "inner", keep: 1 } }] },
+    "bad-option",
+    /student is steps that remove nothing/,
+  );
+  await refuses({ student: [{ center: {} }] }, "bad-option", /student is steps that remove nothing/);
+  const rows = { student: [{ prune: { kind: "vocabulary", keep: 0.5, by: "usage" } }] };
+  await refuses(rows, "unknown-model", /rows for some ids only .* not trained/);
   await refuses({ alpha: 2 }, "bad-option", /alpha is 2; allowed: 0/);
   await refuses({ minutes: 0 }, "bad-option", /minutes is 0/);
   await refuses({ window: 4096 }, "bad-option", /window is 4096; allowed: 1 to/);
@@ -193,7 +201,7 @@ test("what cannot be trained is refused, and nothing is left behind", async () =
   assert.match(usage.stderr, /--student inner=0\.5/);
   const bad = await cli(["distill", TEACHER, "-o", out, "--ids", train, "--student", "rows=1"]);
   assert.equal(bad.code, 2);
-  assert.match(bad.stderr, /--student takes one of inner, .*, layers, not 'rows'/);
+  assert.match(bad.stderr, /--student takes one of inner, .*, layers, sublayers, vocabulary, not 'rows'/);
   assert.ok(!existsSync(out));
   assert.deepEqual(
     readdirSync(folder).filter((name) => name.startsWith(".statepress")),

@@ -50,6 +50,19 @@ impl File {
         &self.bytes[begin..begin + len]
     }
 
+    /// The same with another value of a field of the configuration that it carries.
+    pub(crate) fn saying(&self, field: &str, value: Value) -> Self {
+        let begin = 8 + u64::from_le_bytes(self.bytes[..8].try_into().unwrap()) as usize;
+        let mut head: Map<String, Value> = serde_json::from_slice(&self.bytes[8..begin]).unwrap();
+        let mut config: Map<String, Value> =
+            serde_json::from_str(head["__metadata__"]["config"].as_str().unwrap()).unwrap();
+        config.insert(field.into(), value);
+        head["__metadata__"]["config"] = Value::String(serde_json::to_string(&config).unwrap());
+        let head = serde_json::to_vec(&head).unwrap();
+        let len = (head.len() as u64).to_le_bytes();
+        Self::read([&len[..], &head, &self.bytes[begin..]].concat())
+    }
+
     /// Changes the bytes of an array.
     pub(crate) fn change(&mut self, name: &str, change: impl Fn(&mut [u8])) {
         let (begin, len) = self.arrays[name];

@@ -355,6 +355,6 @@ fn the_first_error_is_the_real_one() {
         "{error}"
     );
     let error = open_with("tf.zip.pt", json!({}), json!({ "hidden_size": 4 })).err().unwrap().to_string();
-    let words = "allowed: the fields head_dim, num_attention_heads, layer_norm_eps, prediction_offset (hidden_size is counted from";
+    let words = "allowed: the fields head_dim, num_attention_heads, layer_norm_eps, prediction_offset, unknown_token_id (hidden_size is counted from";
     assert!(error.contains(words), "{error}");
 }

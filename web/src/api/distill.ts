@@ -175,13 +175,19 @@ async function made(
 ): Promise<{ checkpoint: Handle; report: CompressReport }> {
   const recipe = { version: 1, name: "student", steps };
   const plan = await host.call("plan", { checkpoint: original, recipe });
+  const { pruned: [first] = [], pruned } = plan;
+  const left = pruned?.at(-1)?.paramsAfter;
+  if (!first || left === undefined || left >= first.paramsBefore)
+    throw badOption("student", "steps that remove nothing", SMALLER);
   const calibration = readsText(plan) && { calibration: { ids } };
   return host.call("compress", { checkpoint: original, recipe, ...calibration }, running);
 }
 
+/** What a student may be made by. */
+const SMALLER = "a list of the steps of a recipe that make it smaller, as prune does";
+
 function checkSteps(steps: unknown): void {
-  const allowed = "a list of the steps of a recipe that make it smaller, as prune does";
-  if (!Array.isArray(steps)) throw badOption("student", shown(steps), allowed);
-  if (steps.length === 0) throw badOption("student", "a list without steps", allowed);
-  if (steps.some(quantizes)) throw badOption("student", "with a quantize step", allowed);
+  if (!Array.isArray(steps)) throw badOption("student", shown(steps), SMALLER);
+  if (steps.length === 0) throw badOption("student", "a list without steps", SMALLER);
+  if (steps.some(quantizes)) throw badOption("student", "with a quantize step", SMALLER);
 }

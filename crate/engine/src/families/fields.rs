@@ -142,6 +142,11 @@ impl<'a> Collector<'a> {
     /// multiplier of 1, an option that is off.
     pub fn optional(&mut self, name: &str) -> Option<Value> {
         self.settable.push(name.into());
+        self.said(name)
+    }
+
+    /// The same of a field that nobody but a configuration has.
+    pub fn said(&mut self, name: &str) -> Option<Value> {
         let (value, origin, from) = match self.set.get(name) {
             Some(value) => (value, Origin::Given, format!("--set {name}")),
             None => match self.claims(name).next()? {

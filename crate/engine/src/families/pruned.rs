@@ -37,7 +37,7 @@ pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
 /// # Errors
 /// For what is no such field.
 pub(super) fn read(fields: &mut Collector) -> Result<Shapes, EngineError> {
-    let Some(value) = fields.optional(PRUNED) else { return Ok(Shapes::new()) };
+    let Some(value) = fields.said(PRUNED) else { return Ok(Shapes::new()) };
     let read: Option<Shapes> = serde_json::from_value(value.clone()).ok();
     let is_shape = |shape: &Vec<usize>| shape.iter().all(|dim| (1..=MOST).contains(dim));
     read.filter(|shapes| shapes.values().all(is_shape)).ok_or_else(|| {

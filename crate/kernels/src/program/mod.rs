@@ -190,7 +190,7 @@ impl Program {
     pub fn begin(&self, layer: usize) -> Option<usize> {
         let is_before = |node: &Node| node.layer.is_some_and(|at| at < layer);
         let begin = self.nodes.iter().rposition(is_before)? + 1;
-        self.goes_on_from(begin).then_some(begin)
+        self.goes_on_from()[begin].then_some(begin)
     }
 
     /// Nodes before which a pass can stop, and go on with the residual stream alone: the first, and those of [`Self::begin`], of

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{AxisId, MatrixId, Node, Program, Slots, StateId, Use, VectorId, View, Watched};
+use super::{AxisId, MatrixId, Node, Program, Slots, StateId, Use, ValueId, VectorId, View, Watched};
 
 /// A part of a layer that reads nothing from before it but the residual stream, and leaves nothing but that: a mixer, a
 /// feed-forward network, a mixture of experts.
@@ -19,15 +19,15 @@ impl Program {
     /// The parts of all layers, in the order in which they run; no part of a layer from which more goes on than the residual
     /// stream.
     pub fn sublayers(&self) -> Vec<Sublayer> {
-        let mut sublayers = Vec::new();
-        let mut begin = 0;
+        let stops = self.goes_on_from();
+        let (mut sublayers, mut begin) = (Vec::new(), 0);
         for (at, node) in self.nodes.iter().enumerate() {
             let end = at + 1;
             let Some(layer) = node.layer else {
                 begin = end;
                 continue;
             };
-            if node.op.writes() == self.hidden && self.goes_on_from(end) {
+            if node.op.writes() == self.hidden && stops[end] {
                 if self.nodes[begin].layer == Some(layer) {
                     sublayers.push(Sublayer { layer, nodes: begin..end });
                 }
@@ -37,18 +37,27 @@ impl Program {
         sublayers
     }
 
-    /// Whether from a node on nothing that was written before it is read but the residual stream: no value, and of states only
-    /// those of later nodes. A value counts as written once a part of it is.
-    pub(super) fn goes_on_from(&self, begin: usize) -> bool {
-        let mut known = vec![false; self.widths.len()];
-        known[self.hidden.0] = true;
-        for Node { op, .. } in &self.nodes[begin..] {
-            if op.reads().iter().any(|value| !known[value.0]) {
-                return false;
+    /// By node, and for the end: whether from there on nothing that was written before is read but the residual stream: no value,
+    /// and of states only those of later nodes. A value counts as written once a part of it is.
+    pub(super) fn goes_on_from(&self) -> Vec<bool> {
+        // Backwards, values that are still to be read, and were not written.
+        let mut wanted = vec![false; self.widths.len()];
+        let mut others = 0;
+        let mut want = |value: ValueId, whether: bool, others: &mut usize| {
+            let was = std::mem::replace(&mut wanted[value.0], whether);
+            if value != self.hidden {
+                *others = *others + usize::from(whether) - usize::from(was);
             }
-            known[op.writes().0] = true;
+        };
+        want(self.head.x, true, &mut others);
+        let mut goes_on = vec![others == 0];
+        for Node { op, .. } in self.nodes.iter().rev() {
+            want(op.writes(), false, &mut others);
+            op.reads().into_iter().for_each(|value| want(value, true, &mut others));
+            goes_on.push(others == 0);
         }
-        known[self.head.x.0]
+        goes_on.reverse();
+        goes_on
     }
 
     /// The program without some runs of nodes. Ids stay: what only those nodes mention is declared still, and nothing uses it.

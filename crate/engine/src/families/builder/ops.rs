@@ -8,8 +8,10 @@ use statepress_kernels::program::{
 
 use super::{Builder, HEAD, Kind, Lin, beside};
 use crate::EngineError;
-use crate::families::infer::MOST;
 use crate::families::pruned::{ORIGINAL_VOCABULARY, UNKNOWN, UNKNOWN_SHARE};
+
+/// The most ids that a table with rows for some of them may be of: what a file says costs no more memory than that.
+const MOST_IDS: usize = 1 << 20;
 
 impl Builder<'_> {
     /// Appends a node.
@@ -73,7 +75,7 @@ impl Builder<'_> {
             return Ok(None);
         }
         let (rows, why) = (tokens.size, "as if the last row were of the last id");
-        let size = self.fields.free_count(ORIGINAL_VOCABULARY, rows, why, rows..=MOST)?;
+        let size = self.fields.free_count(ORIGINAL_VOCABULARY, rows, why, rows..=rows.max(MOST_IDS))?;
         let unknown = self.fields.free_count(UNKNOWN, 0, "usual", 0..=size - 1)?;
         let usual = (size - rows) as f64 / size as f64;
         let said = self.fields.free(UNKNOWN_SHARE, usual, "as if all ids were alike");
