@@ -192,6 +192,8 @@ fn what_is_odd_is_refused_or_told() {
     let (report, _) = pruned(&base, json!([keep(4.0)]), &text);
     assert!(finding(&report, "fewer-ids").unwrap().contains("of the text are of them: an approximation"));
     assert!(finding(&report, "fewer-ids").unwrap().contains("read as token 1, which is assumed"));
+    let (report, two) = pruned(&base, json!([keep(2.0)]), &text.repeat(2));
+    assert!(two.model().is_ok(), "the unknown token stays: {:?}", report.plan.pruned);
     let (report, _) = pruned(&base, json!([keep(1.0)]), &text);
     assert!(finding(&report, "nothing-removed").is_some());
     let error = base.compress_to_memory(&recipe(json!([keep(0.5)]))).err().unwrap().to_string();

@@ -13,6 +13,7 @@
 //! m = (lost + once gone / all + 1) / (tokens + 2)
 //! ```
 
+use std::cmp::Reverse;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
@@ -64,8 +65,7 @@ pub(crate) fn reduce(
     let counts = counts(&program, text, &known)?;
     let unknown = unknown(spec, &program);
     let mut order: Vec<usize> = (0..known.len()).collect();
-    let is_special = |row: usize| known[row] < SPECIAL || known[row] == unknown;
-    order.sort_by_key(|&row| (!is_special(row), std::cmp::Reverse(counts[row])));
+    order.sort_by_key(|&row| (known[row] != unknown, known[row] >= SPECIAL, Reverse(counts[row])));
     let mut stays = order[..place.after.min(order.len())].to_vec();
     stays.sort_unstable();
     let gone: Vec<usize> = (0..place.size).filter(|row| stays.binary_search(row).is_err()).collect();
