@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use serde_json::Value;
 use statepress_core::Finding;
 use statepress_core::words::counted;
 use statepress_kernels::program::{Program, Sublayer, Use};
@@ -38,9 +39,10 @@ pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
 /// For what is no such field.
 pub(super) fn read(fields: &mut Collector) -> Result<Shapes, EngineError> {
     let Some(value) = fields.said(PRUNED) else { return Ok(Shapes::new()) };
-    let read: Option<Shapes> = serde_json::from_value(value.clone()).ok();
-    let is_shape = |shape: &Vec<usize>| shape.iter().all(|dim| (1..=MOST).contains(dim));
-    read.filter(|shapes| shapes.values().all(is_shape)).ok_or_else(|| {
+    let dim = |dim: &Value| usize::try_from(dim.as_u64()?).ok().filter(|dim| (1..=MOST).contains(dim));
+    let shape = |shape: &Value| shape.as_array()?.iter().map(dim).collect::<Option<Vec<usize>>>();
+    let entry = |(key, value): (&String, &Value)| Some((key.clone(), shape(value)?));
+    value.as_object().and_then(|said| said.iter().map(entry).collect()).ok_or_else(|| {
         let allowed = format!("shapes by key, of no dimension of zero or above {MOST}");
         fields.refuse(PRUNED, &value, &allowed)
     })

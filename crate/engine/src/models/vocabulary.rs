@@ -58,8 +58,8 @@ impl Vocabulary {
     }
 
     /// The rows of ids that there are: those that enter a model.
-    pub fn rows(&self, ids: &[u32]) -> Vec<u32> {
-        ids.iter().map(|&id| self.rows[id as usize].unwrap_or(self.unknown)).collect()
+    pub fn rows(&self, ids: &[u32]) -> impl Iterator<Item = u32> {
+        ids.iter().map(|&id| self.rows[id as usize].unwrap_or(self.unknown))
     }
 
     /// Rows of ids below one.
@@ -98,11 +98,13 @@ pub struct Translated<R> {
     vocabulary: Option<Rc<Vocabulary>>,
     /// Whether logits are those of rows: what is about the head's own rows asks for them.
     of_rows: bool,
+    /// Of the ids that are taken in.
+    rows: Vec<u32>,
 }
 
 impl<R: Runner> Translated<R> {
     pub(super) fn new(runner: R, vocabulary: Option<Rc<Vocabulary>>, of_rows: bool) -> Self {
-        Self { runner, vocabulary, of_rows }
+        Self { runner, vocabulary, of_rows, rows: Vec::new() }
     }
 
     /// What translates logits and labels.
@@ -110,20 +112,26 @@ impl<R: Runner> Translated<R> {
         self.vocabulary.as_deref().filter(|_| !self.of_rows)
     }
 
-    /// Ids as the runner takes them.
-    fn inwards(&self, ids: &[u32]) -> Option<Vec<u32>> {
-        self.vocabulary.as_ref().map(|it| it.rows(ids))
+    /// The runner, and ids as it takes them.
+    fn inwards(&mut self, ids: &[u32]) -> (&mut R, &[u32]) {
+        self.rows.clear();
+        match &self.vocabulary {
+            Some(vocabulary) => self.rows.extend(vocabulary.rows(ids)),
+            None => self.rows.extend(ids),
+        }
+        (&mut self.runner, &self.rows)
     }
 }
 
 impl Translated<CpuRunner> {
     /// See [`CpuRunner::resume`].
     pub fn resume(&mut self, begin: usize, stream: &[f32], ids: &[u32]) {
-        let rows = self.inwards(ids);
-        self.runner.resume(begin, stream, rows.as_deref().unwrap_or(ids));
+        let (runner, rows) = self.inwards(ids);
+        runner.resume(begin, stream, rows);
     }
 }
 
+// What is passed on is the runner's own future: one around it would be code for nothing.
 impl<R: Runner> Runner for Translated<R> {
     fn name(&self) -> &'static str {
         self.runner.name()
@@ -141,9 +149,13 @@ impl<R: Runner> Runner for Translated<R> {
         self.runner.position()
     }
 
-    async fn forward(&mut self, ids: &[u32], residuals: Option<&mut Residuals>) -> Result<(), BackendError> {
-        let rows = self.inwards(ids);
-        self.runner.forward(rows.as_deref().unwrap_or(ids), residuals).await
+    fn forward(
+        &mut self,
+        ids: &[u32],
+        residuals: Option<&mut Residuals>,
+    ) -> impl Future<Output = Result<(), BackendError>> {
+        let (runner, rows) = self.inwards(ids);
+        runner.forward(rows, residuals)
     }
 
     async fn logits(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError> {
@@ -154,25 +166,29 @@ impl<R: Runner> Runner for Translated<R> {
         Ok(())
     }
 
-    async fn hidden(&mut self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), BackendError> {
-        self.runner.hidden(rows, out).await
+    fn hidden(
+        &mut self,
+        rows: Range<usize>,
+        out: &mut Vec<f32>,
+    ) -> impl Future<Output = Result<(), BackendError>> {
+        self.runner.hidden(rows, out)
     }
 
-    async fn moments(
+    fn moments(
         &mut self,
         ids: &[u32],
         stretch: Stretch<'_>,
         matrices: &[MatrixId],
         moments: Moments,
         sums: &mut [Vec<f32>],
-    ) -> Result<(), BackendError> {
-        let rows = self.inwards(ids);
-        self.runner.moments(rows.as_deref().unwrap_or(ids), stretch, matrices, moments, sums).await
+    ) -> impl Future<Output = Result<(), BackendError>> {
+        let (runner, rows) = self.inwards(ids);
+        runner.moments(rows, stretch, matrices, moments, sums)
     }
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {
         let Some(vocabulary) = self.outwards().cloned() else { return self.runner.nll(labels).await };
-        let rows: Vec<Vec<u32>> = labels.iter().map(|labels| vocabulary.rows(labels)).collect();
+        let rows: Vec<Vec<u32>> = labels.iter().map(|labels| vocabulary.rows(labels).collect()).collect();
         let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
         let mut all = self.runner.nll(&rows).await?;
         for (nll, labels) in all.iter_mut().zip(labels) {
@@ -181,8 +197,8 @@ impl<R: Runner> Runner for Translated<R> {
         Ok(all)
     }
 
-    async fn keep(&mut self, n: usize) -> Result<(), BackendError> {
-        self.runner.keep(n).await
+    fn keep(&mut self, n: usize) -> impl Future<Output = Result<(), BackendError>> {
+        self.runner.keep(n)
     }
 
     /// Of ids without a row none is taken.

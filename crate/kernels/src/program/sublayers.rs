@@ -1,6 +1,5 @@
 //! Parts of a program that take the residual stream in and leave one, so that a program without some of them is one as well.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{AxisId, MatrixId, Node, Program, Slots, StateId, Use, ValueId, VectorId, View, Watched};
@@ -89,7 +88,7 @@ impl Program {
         let matrices = kept(&mut program.matrices, |id| goes(&went.matrices, &used.matrices, id));
         let vectors = kept(&mut program.vectors, |id| goes(&went.vectors, &used.vectors, id));
         let states = kept(&mut program.states, |id| goes(&went.states, &used.states, id));
-        let ids = |of: &BTreeMap<usize, usize>, id: &mut usize| *id = of.get(id).copied().unwrap_or(*id);
+        let ids = |of: &[usize], id: &mut usize| *id = of[*id];
         for node in &mut program.nodes {
             node.op.each_use(&mut |used| match used {
                 Use::Matrix(MatrixId(id)) => ids(&matrices, id),
@@ -122,7 +121,7 @@ impl Program {
         let mut axes = std::mem::take(&mut self.axes);
         let along: Vec<AxisId> = axes.iter().filter_map(|axis| axis.with).collect();
         let at = kept(&mut axes, |id| !mentioned.contains(&AxisId(id)) && !along.contains(&AxisId(id)));
-        let renumber = |axis: &mut AxisId| axis.0 = at.get(&axis.0).copied().unwrap_or(axis.0);
+        let renumber = |axis: &mut AxisId| axis.0 = at[axis.0];
         axes.iter_mut().filter_map(|axis| axis.with.as_mut()).for_each(renumber);
         let of_matrices = self.matrices.iter_mut().flat_map(|matrix| &mut matrix.dims);
         let of_vectors = self.vectors.iter_mut().flat_map(|vector| &mut vector.dims);
@@ -160,10 +159,14 @@ impl Used {
     }
 }
 
-/// Lets some of a list go, and says where those that stay are now.
-fn kept<T>(all: &mut Vec<T>, goes: impl Fn(usize) -> bool) -> BTreeMap<usize, usize> {
-    let stay: Vec<usize> = (0..all.len()).filter(|&at| !goes(at)).collect();
-    let mut at = 0..;
-    all.retain(|_| at.next().is_some_and(|at| stay.binary_search(&at).is_ok()));
-    stay.into_iter().enumerate().map(|(now, before)| (before, now)).collect()
+/// Lets some of a list go, and says of each where it is now, or the next that is there.
+fn kept<T>(all: &mut Vec<T>, goes: impl Fn(usize) -> bool) -> Vec<usize> {
+    let (mut now, mut left) = (Vec::with_capacity(all.len()), 0);
+    all.retain(|_| {
+        let stays = !goes(now.len());
+        now.push(left);
+        left += usize::from(stays);
+        stays
+    });
+    now
 }

@@ -178,7 +178,7 @@ impl Model<Cpu> {
         observer: Option<&mut dyn Observe>,
     ) -> Result<(), EngineError> {
         check_ids(&self.info, ids, state.position)?;
-        let rows = self.info.vocabulary.as_ref().map(|it| it.rows(ids));
+        let rows = self.info.vocabulary.as_ref().map(|it| it.rows(ids).collect::<Vec<_>>());
         interpret::forward(&self.network, rows.as_deref().unwrap_or(ids), state, workspace, observer);
         Ok(())
     }

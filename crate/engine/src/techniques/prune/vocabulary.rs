@@ -13,7 +13,6 @@
 //! m = (lost + once gone / all + 1) / (tokens + 2)
 //! ```
 
-use std::cmp::Reverse;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
@@ -64,10 +63,14 @@ pub(crate) fn reduce(
     let known = ids_of_rows(of, &program)?;
     let counts = counts(&program, text, &known)?;
     let unknown = unknown(spec, &program);
-    let mut order: Vec<usize> = (0..known.len()).collect();
-    order.sort_by_key(|&row| (known[row] != unknown, known[row] >= SPECIAL, Reverse(counts[row])));
-    let mut stays = order[..place.after.min(order.len())].to_vec();
-    stays.sort_unstable();
+    let score = |row: usize| match known.get(row) {
+        None => -1.0,
+        Some(&id) if id == unknown => f64::INFINITY,
+        Some(&id) if id < SPECIAL => f64::MAX,
+        Some(_) => counts[row] as f64,
+    };
+    let mut stays = place.best(&(0..place.size).map(score).collect::<Vec<_>>());
+    stays.retain(|&row| row < known.len());
     let gone: Vec<usize> = (0..place.size).filter(|row| stays.binary_search(row).is_err()).collect();
     let mut share = Share::of(&counts, &gone);
     if let Some(earlier) = &program.reduced {
