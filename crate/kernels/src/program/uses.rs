@@ -15,7 +15,7 @@ pub enum Use<'a> {
 
 impl Norm {
     /// Shows its vectors.
-    pub fn each_vector(&mut self, show: &mut impl FnMut(&mut VectorId)) {
+    pub fn each_vector(&mut self, show: &mut dyn FnMut(&mut VectorId)) {
         self.weight.iter_mut().for_each(&mut *show);
         if let NormKind::Layer { bias } = &mut self.kind {
             show(bias);
@@ -25,7 +25,7 @@ impl Norm {
 
 impl Op {
     /// Shows every weight and state that it mentions, to be changed.
-    pub fn each_use(&mut self, show: &mut impl FnMut(Use<'_>)) {
+    pub fn each_use(&mut self, show: &mut dyn FnMut(Use<'_>)) {
         match self {
             Self::Embed { table, positions, bias, .. } => {
                 show(Use::Matrix(table));

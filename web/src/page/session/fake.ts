@@ -1,6 +1,7 @@
 // What the session's tests share: a package that answers when it is told to, and a page without components.
 
 import { vi } from "vitest";
+import { vocabularyOf } from "../../api/fit.js";
 import { isTokenizerName, replacesTokenizer, TOKENIZER_CONFIG } from "../../api/names.js";
 import { decodeText, withoutMark } from "../../api/text.js";
 import * as types from "../../api/types/statepress.js";
@@ -199,6 +200,7 @@ export const fakePackage = {
       },
     };
   },
+  vocabularyOf,
   tokensDiffer: (...both: { inspection: { spec: { vocab_size: { value: number } } } }[]) => {
     const [a, b] = both.map(({ inspection }) => inspection.spec.vocab_size.value);
     return a === b ? undefined : `${a} and ${b}`;
