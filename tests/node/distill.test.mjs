@@ -182,7 +182,7 @@ test("what cannot be trained is refused, and nothing is left behind", async () =
   );
   await refuses({ student: [{ center: {} }] }, "bad-option", /student is steps that remove nothing/);
   const rows = { student: [{ prune: { kind: "vocabulary", keep: 0.5, by: "usage" } }] };
-  await refuses(rows, "unknown-model", /rows for some ids only .* not trained/);
+  await refuses(rows, "unknown-model", /rows for some ids only .* neither trained/);
   await refuses({ alpha: 2 }, "bad-option", /alpha is 2; allowed: 0/);
   await refuses({ minutes: 0 }, "bad-option", /minutes is 0/);
   await refuses({ window: 4096 }, "bad-option", /window is 4096; allowed: 1 to/);

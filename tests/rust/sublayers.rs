@@ -151,6 +151,10 @@ fn what_cannot_go_is_refused_by_name() {
     let parts = llama.model().unwrap().program().sublayers().len();
     let error = refused(&llama, json!([share(1, parts)]));
     assert!(error.contains("prune.keep is") && error.contains(&format!("at least {}", parts / 2)), "{error}");
+    let narrow =
+        json!([share(parts - 1, parts), { "prune": { "kind": "hidden", "keep": 0.75, "by": "loss" } }]);
+    let error = refused(&llama, narrow);
+    assert!(error.contains("prune.kind is hidden; allowed: before parts of layers go"), "{error}");
     let all = llama.plan(&recipe(json!([keep(1.0)]))).unwrap();
     assert!(all.findings.iter().any(|finding| finding.code == "nothing-removed"), "{:?}", all.findings);
 }

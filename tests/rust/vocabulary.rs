@@ -56,7 +56,10 @@ fn what_stays_of_every_family_is_the_same_to_the_last_bit() {
         let planned = base.plan(&recipe(json!([keep(0.5)]))).unwrap();
         let (report, smaller) = pruned(&base, json!([keep(0.5)]), &text);
         assert_eq!(planned.bytes, report.plan.bytes, "{what}");
-        assert!(finding(&report, "fewer-ids").unwrap().contains("of such a text nothing is lost"), "{what}");
+        assert!(
+            finding(&report, "fewer-ids").unwrap().contains("logits of such a text stay the same"),
+            "{what}"
+        );
         let step = &report.plan.pruned[0];
         assert_eq!(smaller.inspection().params, step.params_after, "{what}");
         assert!(step.params_after < step.params_before, "{what}");
@@ -126,6 +129,13 @@ fn the_demo_model_loses_nothing_on_a_text_without_what_went() {
     };
     let ids: Vec<u32> = written(&model);
     assert!(ids.iter().all(|id| !report.plan.pruned[0].places[0].removed.contains(&(*id as usize))));
+    let sampled = {
+        let options = GenerateOptions { max_tokens: 1, temperature: 0.0, ..GenerateOptions::default() };
+        block_on(Generate::new(&model, &judged[..16], options).unwrap().step(1)).unwrap().remove(0)
+    };
+    let row = logits(&smaller, &judged[..16]);
+    let expected = log_softmax(&row[row.len() - 8000..])[sampled.id as usize].exp();
+    assert!((sampled.probability as f32 - expected).abs() < 1e-3, "{sampled:?} {expected}");
     let same = ids.iter().zip(written(&whole)).take_while(|(a, b)| **a == *b).count();
     assert!(same > 4, "{same}");
 }
@@ -192,7 +202,7 @@ fn what_is_odd_is_refused_or_told() {
     let (report, _) = pruned(&base, json!([keep(4.0)]), &text);
     assert!(finding(&report, "fewer-ids").unwrap().contains("of the text are of them: an approximation"));
     assert!(finding(&report, "fewer-ids").unwrap().contains("read as token 1, which is assumed"));
-    let (report, two) = pruned(&base, json!([keep(2.0)]), &text.repeat(2));
+    let (report, two) = pruned(&base, json!([keep(2.0)]), &text);
     assert!(two.model().is_ok(), "the unknown token stays: {:?}", report.plan.pruned);
     let (report, _) = pruned(&base, json!([keep(1.0)]), &text);
     assert!(finding(&report, "nothing-removed").is_some());
@@ -206,6 +216,15 @@ fn what_is_odd_is_refused_or_told() {
     let error = job.and_then(|job| Ok(run(job, |_| {})?)).err().unwrap().to_string();
     assert!(error.contains(&format!("token {size}")) && error.contains("outside the vocabulary"), "{error}");
     assert!(sink.take().is_empty());
+    // What was assumed stays an assumption.
+    let spec = two.inspection().spec;
+    let from = &spec["unknown_token_id"];
+    assert!(from.from.contains("assumed when this file was written"), "{from:?}");
+    for odd in [json!(-1), json!(1.5), json!(true), json!(size)] {
+        let set = [("unknown_token_id".to_string(), odd)].into_iter().collect();
+        let error = Checkpoint::open(File::of(&base).bytes, OpenOptions { set, ..OpenOptions::default() });
+        assert!(error.err().unwrap().to_string().contains("unknown_token_id"));
+    }
     // The unknown token is a field that can be set.
     let options = OpenOptions {
         set: [("unknown_token_id".to_string(), json!(2))].into_iter().collect(),
@@ -241,7 +260,12 @@ fn ids_that_cannot_be_are_refused_by_name() {
     let other = Checkpoint::open(file.bytes.clone(), OpenOptions { set, ..OpenOptions::default() }).unwrap();
     let told = other.model().err().unwrap().to_string();
     assert!(told.contains(&format!("lacks the unknown token {gone}")), "{told}");
-    for share in [json!(0), json!(1), json!("half")] {
+    let padded = open_folder(&fixture("families/llama-gqa"));
+    let (_, padded) = pruned(&padded, json!([keep(0.5)]), &thirds(vocab(&padded)));
+    let odd = File::of(&padded).saying("vocab_size", json!(20)).open();
+    let told = odd.model().err().unwrap().to_string();
+    assert!(told.contains("vocab_size is 20") && told.contains("each row of a table"), "{told}");
+    for share in [json!(0), json!(1e-320), json!(1), json!("half")] {
         let set = [("unknown_share".to_string(), share)].into_iter().collect();
         let error = Checkpoint::open(file.bytes.clone(), OpenOptions { set, ..OpenOptions::default() });
         let error = error.err().unwrap().to_string();

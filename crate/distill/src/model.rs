@@ -86,8 +86,8 @@ impl Trainable {
         };
         let mut program = (**program).clone();
         if program.reduced.is_some() {
-            let reason = "a model that has rows for some ids only can be compressed and run, but not trained: train it first, and prune \
-                          its vocabulary last";
+            let reason = "a model that has rows for some ids only can be compressed and run, but neither trained nor asked for gradients: do \
+                          so first, and prune its vocabulary last";
             return Err(EngineError::UnknownModel { reason: reason.into() });
         }
         if matches!(tying(source, index, &spec.names)?, Tying::Shared | Tying::Copy) {

@@ -65,7 +65,7 @@ pub enum PruneKind {
     /// whole layers, of which one part always stays.
     Sublayers,
     /// Rows of the token table, and of the head: those of ids that a text has most often stay, and it needs `by` usage. Ids stay what
-    /// they are; those without a row are read as the unknown token. Lossless for texts that have none of them.
+    /// they are; those without a row are read as the unknown token. Logits of the others stay the same.
     Vocabulary,
 }
 

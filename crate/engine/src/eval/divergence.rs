@@ -39,7 +39,7 @@ struct Made {
 impl Divergence {
     /// How many windows of so many tokens a model can be judged on: one at least.
     pub fn most(base: &Model, tokens: usize) -> usize {
-        (LOGITS / (4 * base.info.vocab_size * tokens).max(1)).max(1)
+        (LOGITS / (4 * base.info.program.vocab_size * tokens).max(1)).max(1)
     }
 
     /// Prepares to judge on these windows, with so many bytes of room for residual streams.

@@ -141,11 +141,13 @@ impl<'a> Collector<'a> {
     /// As [`Self::free`], where nothing has to be said of a field that no configuration has: a
     /// multiplier of 1, an option that is off.
     pub fn optional(&mut self, name: &str) -> Option<Value> {
-        self.settable.push(name.into());
+        if !self.settable.iter().any(|settable| settable == name) {
+            self.settable.push(name.into());
+        }
         self.said(name)
     }
 
-    /// The same of a field that nobody but a configuration has.
+    /// The same of a field that is not offered to be set: nobody but a configuration has it.
     pub fn said(&mut self, name: &str) -> Option<Value> {
         let (value, origin, from) = match self.set.get(name) {
             Some(value) => (value, Origin::Given, format!("--set {name}")),

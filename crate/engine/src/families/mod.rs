@@ -32,14 +32,16 @@ mod mamba2_original;
 mod rope;
 mod transformer;
 
-pub(crate) use builder::beside;
+pub(crate) use builder::{ORIGINAL_VOCABULARY, UNKNOWN, UNKNOWN_SHARE, beside};
+
 pub(crate) use fields::ASSUMED;
 pub use fit::fit;
 pub use infer::{Hints, ModelSpec, WeightSpec, infer};
 pub use keys::Names;
 pub use keys::{HEAD, is_buffer, is_model};
 pub(crate) use keys::{is_mask, storage_of};
-pub(crate) use pruned::{
-    FIELDS as PRUNED_FIELDS, ORIGINAL_VOCABULARY, PRUNED, UNKNOWN, UNKNOWN_SHARE, keys as keys_of_sublayer,
-};
+pub(crate) use pruned::{PRUNED, keys as keys_of_nodes};
 pub use registry::{FamilyInfo, families};
+
+/// Every field that says what was pruned, without which a file could not be read.
+pub(crate) const PRUNED_FIELDS: [&str; 4] = [PRUNED, ORIGINAL_VOCABULARY, UNKNOWN, UNKNOWN_SHARE];

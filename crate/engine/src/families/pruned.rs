@@ -18,18 +18,6 @@ use crate::EngineError;
 /// The field that says of every tensor that was taken out, by its usual key, what shape it had.
 pub(crate) const PRUNED: &str = "pruned_tensors";
 
-/// The field that says how many ids there are, where not all of them have a row.
-pub(crate) const ORIGINAL_VOCABULARY: &str = "original_vocab_size";
-
-/// The field that says which token ids without a row are read as.
-pub(crate) const UNKNOWN: &str = "unknown_token_id";
-
-/// The field that says which probability all ids without a row have together.
-pub(crate) const UNKNOWN_SHARE: &str = "unknown_share";
-
-/// Every field that says what was pruned, without which a file could not be read.
-pub(crate) const FIELDS: [&str; 4] = [PRUNED, ORIGINAL_VOCABULARY, UNKNOWN, UNKNOWN_SHARE];
-
 /// Shapes by usual key.
 pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -61,8 +49,9 @@ pub(super) fn taken_out(
         return Ok(program);
     }
     let (mut gone, mut left): (Vec<Range<usize>>, Shapes) = (Vec::new(), shapes.clone());
-    for sublayer in program.sublayers() {
-        let keys = keys(&program, &sublayer);
+    let (mut there, mut without): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+    for Sublayer { layer, nodes } in program.sublayers() {
+        let keys = keys(&program, nodes.clone());
         if keys.iter().any(|key| shapes.contains_key(key)) {
             if let Some(there) = keys.iter().find(|key| !shapes.contains_key(*key)) {
                 return Err(refused(&format!(
@@ -70,8 +59,14 @@ pub(super) fn taken_out(
                 )));
             }
             keys.iter().for_each(|key| drop(left.remove(key)));
-            gone.push(sublayer.nodes);
+            gone.push(nodes);
+            without.push(layer);
+        } else {
+            there.push(layer);
         }
+    }
+    if let Some(layer) = without.iter().find(|layer| !there.contains(layer)) {
+        return Err(refused(&format!("names all parts of layer {layer}, of which one has to be there")));
     }
     if let Some(key) = left.keys().next() {
         return Err(refused(&format!("names {key}, which belongs to no part of a layer")));
@@ -84,10 +79,10 @@ pub(super) fn taken_out(
     Ok(program.cut_out(&gone))
 }
 
-/// The usual keys of the tensors that a part of a layer has to itself.
-pub(crate) fn keys(program: &Program, sublayer: &Sublayer) -> Vec<String> {
+/// The usual keys of the tensors that some nodes read.
+pub(crate) fn keys(program: &Program, nodes: Range<usize>) -> Vec<String> {
     let mut keys: Vec<String> = Vec::new();
-    for node in &program.nodes[sublayer.nodes.clone()] {
+    for node in &program.nodes[nodes] {
         node.op.clone().each_use(&mut |used| {
             let key = match used {
                 Use::Matrix(id) => Some(program.matrix(*id).key.as_str()),

@@ -14,7 +14,7 @@ use super::{Cpu, Info, Model, Vocabulary};
 use crate::EngineError;
 use crate::calibrate::Marks;
 use crate::check::self_check;
-use crate::families::ModelSpec;
+use crate::families::{ModelSpec, is_buffer};
 use crate::techniques::tying::{self, Tying};
 
 /// A model being loaded into a backend.
@@ -181,7 +181,10 @@ impl<B: Backend> Job for Load<B> {
             .get(&self.index, &key)
             .ok_or_else(|| EngineError::Keys { missing: vec![key.clone()], unexpected: Vec::new() })?;
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
-        self.info.bytes += tensor.bytes();
+        // Ids of rows are no weights.
+        if !is_buffer(entry) {
+            self.info.bytes += tensor.bytes();
+        }
         self.put(&key, &uses, tensor)?;
         self.next += 1;
         Ok(Some(Progress {

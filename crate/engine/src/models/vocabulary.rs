@@ -187,7 +187,9 @@ impl<R: Runner> Runner for Translated<R> {
     }
 
     async fn nll(&mut self, labels: &[&[u32]]) -> Result<Vec<Vec<f32>>, BackendError> {
-        let Some(vocabulary) = self.outwards().cloned() else { return self.runner.nll(labels).await };
+        let Some(vocabulary) = self.vocabulary.clone().filter(|_| !self.of_rows) else {
+            return self.runner.nll(labels).await;
+        };
         let rows: Vec<Vec<u32>> = labels.iter().map(|labels| vocabulary.rows(labels).collect()).collect();
         let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
         let mut all = self.runner.nll(&rows).await?;
@@ -211,9 +213,12 @@ impl<R: Runner> Runner for Translated<R> {
         let Some(vocabulary) = &self.vocabulary else {
             return self.runner.generate(sampling, random, take_in).await;
         };
-        let sampling = Sampling { usable: vocabulary.rows_below(sampling.usable), ..*sampling };
+        let sampling = Sampling { usable: vocabulary.rows_below(sampling.usable).max(1), ..*sampling };
         let mut tokens = self.runner.generate(&sampling, random, take_in).await?;
-        tokens.iter_mut().for_each(|token| token.id = vocabulary.ids[token.id as usize]);
+        for token in &mut tokens {
+            token.id = vocabulary.ids[token.id as usize];
+            token.probability *= 1.0 - vocabulary.share;
+        }
         Ok(tokens)
     }
 }

@@ -196,6 +196,16 @@ impl Draft {
         self
     }
 
+    /// Says that a field is none that anybody said.
+    pub fn assuming(mut self, name: &str) -> Self {
+        let config = self.index.config.get_or_insert_default();
+        let assumed = config.entry(ASSUMED).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(names) = assumed {
+            names.push(name.into());
+        }
+        self
+    }
+
     /// Sets a field that the shapes do not tell.
     pub fn with_config(mut self, fields: Map<String, Value>) -> Self {
         self.index.config.get_or_insert_default().extend(fields);

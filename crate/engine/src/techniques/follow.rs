@@ -6,7 +6,7 @@ use std::mem;
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
-use statepress_core::recipe::{PruneKind, Step};
+use statepress_core::recipe::{Prune, PruneKind, Step};
 use statepress_core::report::{CompressReport, FileReport, Fisher, Plan, Pruned};
 use statepress_core::{Finding, Index, Recipe, Sink};
 
@@ -91,6 +91,8 @@ enum Stage {
     Prune(Box<Pruning>),
     Slice(Box<Slicing>),
     Shorten(Box<Shortening>),
+    /// Ids are counted, whose rows go.
+    Count(Checkpoint, Prune),
     Center(Checkpoint),
     Basis(Box<Basing>),
     /// What the first steps left is loaded, as errors are made up for by what enters it.
@@ -180,10 +182,7 @@ impl Follow {
                     PruneKind::Layers | PruneKind::Sublayers => {
                         Stage::Shorten(Box::new(Shortening::new(left, &step, ids, model)?))
                     }
-                    PruneKind::Vocabulary => {
-                        let ids = ids.map(|ids| ids.as_slice());
-                        return self.pruned(prune::reduce(&left, &step, ids)?);
-                    }
+                    PruneKind::Vocabulary => Stage::Count(left, step),
                     _ => Stage::Prune(Box::new(Pruning::new(left, &step, ids, model)?)),
                 })
             }
@@ -262,6 +261,10 @@ impl Follow {
             Stage::Prune(job) => self.pruned(job.finish()?),
             Stage::Slice(job) => self.pruned(job.finish()?),
             Stage::Shorten(job) => self.pruned(job.finish()?),
+            Stage::Count(left, step) => {
+                let ids = self.read.ids.clone();
+                self.pruned(prune::fewer_rows(&left, &step, ids.as_ref().map(|ids| ids.as_slice()))?)
+            }
             Stage::Center(of) => {
                 let (left, findings) = center::center(&of)?;
                 self.told.findings.extend(findings);
@@ -338,7 +341,7 @@ impl Job for Follow {
                 Some(Stage::Basis(job)) => job.step().await?,
                 Some(Stage::Load(job, _)) => job.step().await?,
                 Some(Stage::Compress(job)) => return job.step().await,
-                Some(Stage::Center(_)) => None,
+                Some(Stage::Center(_) | Stage::Count(..)) => None,
                 None => return Ok(None),
             };
             if progress.is_some() {

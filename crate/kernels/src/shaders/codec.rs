@@ -86,23 +86,23 @@ impl Codec {
     /// What decodes eight columns of `MATRIX`.
     pub(super) fn text(self) -> String {
         let grid = match self {
-            Self::Fp32 => return include_str!("../linear/fp32.wgsl").into(),
-            Self::Fp16 => return include_str!("../codecs/half16/fp16.wgsl").into(),
-            Self::Bf16 => return include_str!("../codecs/half16/bf16.wgsl").into(),
+            Self::Fp32 => return shader!("../linear/fp32.wgsl").into(),
+            Self::Fp16 => return shader!("../codecs/half16/fp16.wgsl").into(),
+            Self::Bf16 => return shader!("../codecs/half16/bf16.wgsl").into(),
             Self::Codes { grid, .. } => grid,
         };
         // Codes of bytes and of nibbles lie as files have them; all others are a stream.
-        let stream = concat!(include_str!("../codecs/grids/stream.wgsl"), "\n");
+        let stream = shader!("../codecs/grids/stream.wgsl");
         let [lead, codes] = match (grid.bits(), grid.levels()) {
-            (8, _) => ["", include_str!("../codecs/grids/int8/int8.wgsl")],
-            (4, Levels::Integers) => ["", include_str!("../codecs/grids/int4/int4.wgsl")],
-            (4, Levels::Table(_)) => ["", include_str!("../codecs/grids/nf4/nf4.wgsl")],
-            (_, Levels::Integers) => [stream, include_str!("../codecs/grids/integers.wgsl")],
-            (_, Levels::Table(_)) => [stream, include_str!("../codecs/grids/table.wgsl")],
+            (8, _) => ["", shader!("../codecs/grids/int8/int8.wgsl")],
+            (4, Levels::Integers) => ["", shader!("../codecs/grids/int4/int4.wgsl")],
+            (4, Levels::Table(_)) => ["", shader!("../codecs/grids/nf4/nf4.wgsl")],
+            (_, Levels::Integers) => [stream, shader!("../codecs/grids/integers.wgsl")],
+            (_, Levels::Table(_)) => [stream, shader!("../codecs/grids/table.wgsl")],
         };
         let mut text = lead.to_string() + codes;
         if grid != Grid::Int8 {
-            text.push_str(include_str!("../codecs/blocks.wgsl"));
+            text.push_str(shader!("../codecs/blocks.wgsl"));
         }
         text.replace("SCALE", self.scale())
             .replace("BITS", &format!("{}u", grid.bits()))

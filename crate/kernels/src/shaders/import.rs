@@ -5,19 +5,19 @@ use super::{FUSED_EXPERTS, FUSED_OPERAND, Features, Kernel, LANE_STATES, MAX_NOR
 
 /// Files that others import, by name.
 const FILES: &[(&str, &str)] = &[
-    ("activation", include_str!("../ops/gate/activation.wgsl")),
-    ("advance", include_str!("../ops/conv1d/advance_function.wgsl")),
-    ("affine", include_str!("../linear/affine.wgsl")),
-    ("causal", include_str!("../ops/conv1d/causal.wgsl")),
-    ("functions", include_str!("../ops/gate/functions.wgsl")),
-    ("norm", include_str!("../ops/norm/norm.wgsl")),
-    ("operand", include_str!("../linear/operand.wgsl")),
-    ("normed_operand", include_str!("../linear/normed_operand.wgsl")),
-    ("any_operand", include_str!("../linear/any_operand.wgsl")),
-    ("four", include_str!("../ops/scan/four.wgsl")),
-    ("rotation", include_str!("../ops/attention/rotation.wgsl")),
-    ("step_size", include_str!("../ops/gate/step_size.wgsl")),
-    ("softmax", include_str!("../ops/softmax/softmax.wgsl")),
+    ("activation", shader!("../ops/gate/activation.wgsl")),
+    ("advance", shader!("../ops/conv1d/advance_function.wgsl")),
+    ("affine", shader!("../linear/affine.wgsl")),
+    ("causal", shader!("../ops/conv1d/causal.wgsl")),
+    ("functions", shader!("../ops/gate/functions.wgsl")),
+    ("norm", shader!("../ops/norm/norm.wgsl")),
+    ("operand", shader!("../linear/operand.wgsl")),
+    ("normed_operand", shader!("../linear/normed_operand.wgsl")),
+    ("any_operand", shader!("../linear/any_operand.wgsl")),
+    ("four", shader!("../ops/scan/four.wgsl")),
+    ("rotation", shader!("../ops/attention/rotation.wgsl")),
+    ("step_size", shader!("../ops/gate/step_size.wgsl")),
+    ("softmax", shader!("../ops/softmax/softmax.wgsl")),
     // Of these the text depends on features and codecs.
     ("reduce", ""),
     ("dot", ""),
@@ -57,24 +57,24 @@ impl Kernel {
         let subgroups = features.subgroups && self.sums();
         let integers = features.packed_dot && codecs.iter().any(|codec| codec.is_int8());
         let access = if self.writes_control() { "read_write" } else { "read" };
-        let mut text = include_str!("common.wgsl").replace("CONTROL_ACCESS", access);
+        let mut text = shader!("common.wgsl").replace("CONTROL_ACCESS", access);
         if !self.matrices().is_empty() {
-            text.push_str(include_str!("../codecs/scales.wgsl"));
+            text.push_str(shader!("../codecs/scales.wgsl"));
             text.push_str(&tables(codecs));
         }
         let mut matrix_text = String::new();
         let mut multiplies = false;
         for (name, file) in imports(self.text()) {
             match name {
-                "reduce" if subgroups => text.push_str(include_str!("reduce_subgroup.wgsl")),
-                "reduce" => text.push_str(include_str!("reduce.wgsl")),
-                "dot" => matrix_text.push_str(include_str!("../linear/dot.wgsl")),
+                "reduce" if subgroups => text.push_str(shader!("reduce_subgroup.wgsl")),
+                "reduce" => text.push_str(shader!("reduce.wgsl")),
+                "dot" => matrix_text.push_str(shader!("../linear/dot.wgsl")),
                 "product" => {
                     multiplies = true;
-                    matrix_text.push_str(include_str!("../linear/product.wgsl"));
+                    matrix_text.push_str(shader!("../linear/product.wgsl"));
                     text.push_str(match integers {
-                        true => include_str!("../codecs/grids/int8/round.wgsl"),
-                        false => include_str!("../linear/no_round.wgsl"),
+                        true => shader!("../codecs/grids/int8/round.wgsl"),
+                        false => shader!("../linear/no_round.wgsl"),
                     });
                 }
                 _ => text.push_str(file),
@@ -84,8 +84,8 @@ impl Kernel {
             let mut matrix = codec.text() + &matrix_text;
             if multiplies {
                 let file = match features.packed_dot && codec.is_int8() {
-                    true => include_str!("../codecs/grids/int8/integer_dot.wgsl"),
-                    false => include_str!("../linear/no_integer_dot.wgsl"),
+                    true => shader!("../codecs/grids/int8/integer_dot.wgsl"),
+                    false => shader!("../linear/no_integer_dot.wgsl"),
                 };
                 matrix.push_str(&file.replace("SCALE", codec.scale()));
             }

@@ -30,7 +30,7 @@ macro_rules! kernels {
 
             /// Its own file.
             pub(super) fn text(self) -> &'static str {
-                match self { $(Self::$kernel => include_str!(concat!("../", $file))),+ }
+                match self { $(Self::$kernel => shader!(concat!("../", $file))),+ }
             }
         }
     };

@@ -7,6 +7,16 @@
 //! through the same kernels. Variants are WGSL `override` constants, or another file of the same
 //! functions ([`Features`]).
 
+/// The text of a file without its comments, but for what it imports: whatever a module holds is loaded by every page.
+macro_rules! shader {
+    ($($file:tt)*) => {{
+        const TEXT: &str = include_str!($($file)*);
+        const LEN: usize = $crate::shaders::without_comments::<0>(TEXT).1;
+        const CODE: [u8; LEN] = $crate::shaders::without_comments::<LEN>(TEXT).0;
+        const { match core::str::from_utf8(&CODE) { Ok(code) => code, Err(_) => panic!("a shader is UTF-8") } }
+    }};
+}
+
 mod codec;
 mod import;
 mod kernel;
@@ -52,4 +62,55 @@ pub struct Features {
     pub subgroups: bool,
     /// Dot products of packed bytes, for single tokens with INT8 matrices.
     pub packed_dot: bool,
+}
+
+/// The first `LEN` bytes of a text without lines that are comments, and how many bytes there are.
+const fn without_comments<const LEN: usize>(text: &str) -> ([u8; LEN], usize) {
+    let text = text.as_bytes();
+    let (mut code, mut len, mut at) = ([0; LEN], 0, 0);
+    while at < text.len() {
+        let mut word = at;
+        while word < text.len() && text[word] == b' ' {
+            word += 1;
+        }
+        let is_comment = begins(text, word, b"//") && !begins(text, word, b"// import: ");
+        loop {
+            let byte = text[at];
+            at += 1;
+            if !is_comment {
+                if len < LEN {
+                    code[len] = byte;
+                }
+                len += 1;
+            }
+            if byte == b'\n' || at == text.len() {
+                break;
+            }
+        }
+    }
+    (code, len)
+}
+
+/// Whether a text goes on so.
+const fn begins(text: &[u8], at: usize, with: &[u8]) -> bool {
+    let mut same = 0;
+    while same < with.len() && at + same < text.len() && text[at + same] == with[same] {
+        same += 1;
+    }
+    same == with.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_comments;
+
+    #[test]
+    fn comments_go_and_imports_stay() {
+        const TEXT: &str =
+            "// import: norm\n// What it is.\n\nfn a() {\n    // Why.\n    b(1 / 2); // c\n}\n// end";
+        let code = "// import: norm\n\nfn a() {\n    b(1 / 2); // c\n}\n";
+        let (bytes, len) = without_comments::<100>(TEXT);
+        assert_eq!(str::from_utf8(&bytes[..len]), Ok(code));
+        assert_eq!(without_comments::<0>(TEXT).1, code.len());
+    }
 }

@@ -3,14 +3,9 @@
 import { type Inspection, PRUNING, type PruneKind, type StepDraft, stepsBefore } from "statepress";
 import type { Keeps } from "./state.js";
 
-/** What a model can have less of, the most telling first; by a name for people. */
+/** What a model can have less of, in the order in which it goes; by a name for people. Parts of layers go once all others are as narrow as they get. */
 export const KINDS: readonly { kind: PruneKind; label: string; about: string }[] = [
   { kind: "layers", label: "layers", about: "whole layers, those without which its predictions change least" },
-  {
-    kind: "sublayers",
-    label: "parts of layers",
-    about: "mixers and feed-forward networks, those without which its predictions change least",
-  },
   {
     kind: "hidden",
     label: "residual stream",
@@ -22,6 +17,11 @@ export const KINDS: readonly { kind: PruneKind; label: string; about: string }[]
   { kind: "width", label: "network width", about: "channels inside feed-forward networks and experts" },
   { kind: "experts", label: "experts", about: "whole experts" },
   { kind: "state", label: "states", about: "states of every channel" },
+  {
+    kind: "sublayers",
+    label: "parts of layers",
+    about: "mixers and feed-forward networks, those without which its predictions change least",
+  },
   {
     kind: "vocabulary",
     label: "token table",

@@ -17,8 +17,10 @@ use statepress_kernels::program::{
 };
 
 mod ops;
+mod vocabulary;
 mod weights;
 
+pub(crate) use vocabulary::{ORIGINAL_VOCABULARY, UNKNOWN, UNKNOWN_SHARE};
 pub(crate) use weights::Lin;
 
 use super::fields::Collector;

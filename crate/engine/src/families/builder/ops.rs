@@ -1,17 +1,13 @@
 //! Ops as a family writes them: each takes views of values and gives one.
 
-use statepress_core::{Finding, Role};
+use statepress_core::Role;
 use statepress_kernels::program::{
-    Activation, AxisName, Dim, GroupNorm, Layout, Linear, Node, Norm, Op, ReducedVocabulary, Segment, State,
-    StateId, StateSize, VectorForm, View,
+    Activation, AxisName, Dim, GroupNorm, Layout, Linear, Node, Norm, Op, State, StateId, StateSize,
+    VectorForm, View,
 };
 
 use super::{Builder, HEAD, Kind, Lin, beside};
 use crate::EngineError;
-use crate::families::pruned::{ORIGINAL_VOCABULARY, UNKNOWN, UNKNOWN_SHARE};
-
-/// The most ids that a table with rows for some of them may be of: what a file says costs no more memory than that.
-const MOST_IDS: usize = 1 << 20;
 
 impl Builder<'_> {
     /// Appends a node.
@@ -24,7 +20,7 @@ impl Builder<'_> {
     pub fn embed(&mut self, table: &str, positions: Option<&str>, scale: f32) -> Result<(), EngineError> {
         let [vocab, k] = self.shape(table)?;
         let [_, d] = self.table_shape(table)?;
-        let [basis, bias, ids] = ["basis", "bias", "ids"].map(|what| beside(table, what));
+        let (key, [basis, bias]) = (table, ["basis", "bias"].map(|what| beside(table, what)));
         let has_basis = self.has(&basis);
         if has_basis && self.has(HEAD) {
             let reason =
@@ -49,7 +45,7 @@ impl Builder<'_> {
             }
         };
         let bias = self.has(&bias).then(|| self.vector(&bias, Role::Bias, channels));
-        self.reduced = self.reduced(&ids, tokens)?;
+        self.reduced = self.ids_with_rows(key, tokens)?;
         let hidden = self.hidden();
         if has_basis {
             let x = self.value(k);
@@ -65,30 +61,6 @@ impl Builder<'_> {
             node.ends_layer = true;
         }
         Ok(())
-    }
-
-    /// Which ids the rows of the table are of, where a file says so; and of how many, which it then says as well.
-    fn reduced(&mut self, ids: &str, tokens: Segment) -> Result<Option<ReducedVocabulary>, EngineError> {
-        // Before rows go it can be set as well.
-        self.fields.optional(UNKNOWN);
-        if !self.has(ids) {
-            return Ok(None);
-        }
-        let (rows, why) = (tokens.size, "as if the last row were of the last id");
-        let size = self.fields.free_count(ORIGINAL_VOCABULARY, rows, why, rows..=rows.max(MOST_IDS))?;
-        let unknown = self.fields.free_count(UNKNOWN, 0, "usual", 0..=size - 1)?;
-        let usual = (size - rows) as f64 / size as f64;
-        let said = self.fields.free(UNKNOWN_SHARE, usual, "as if all ids were alike");
-        let share =
-            said.as_f64().filter(|share| (0.0..1.0).contains(share) && (*share > 0.0 || rows == size));
-        let share = share.ok_or_else(|| self.fields.refuse(UNKNOWN_SHARE, &said, "above 0 and below 1"))?;
-        let message = format!(
-            "{rows} of {size} ids have a row: the others are read as token {unknown}, and are {:.3} % of what is predicted",
-            100.0 * share
-        );
-        self.fields.finding(Finding::info("reduced-vocabulary", message).about(ids));
-        let ids = self.vector(ids, Role::Table, tokens);
-        Ok(Some(ReducedVocabulary { ids, size, unknown, share }))
     }
 
     /// What enters a table with a basis of its own as the head: the product of the basis with what the final norm gives.

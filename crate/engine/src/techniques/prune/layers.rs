@@ -31,7 +31,7 @@ use super::{PrunedCheckpoint, Renamed, WINDOW, no_text};
 use crate::EngineError;
 use crate::calibrate::{Marks, Sample, windows};
 use crate::eval::{Divergence, STREAMS};
-use crate::families::{ModelSpec, keys_of_sublayer};
+use crate::families::{ModelSpec, keys_of_nodes};
 use crate::models::Model;
 use crate::techniques::derived::{Checkpoint, Derived, Draft, program, real};
 use crate::techniques::loading::Loading;
@@ -46,13 +46,6 @@ struct Unit {
     nodes: Range<usize>,
     /// What people call it.
     name: String,
-}
-
-impl Unit {
-    /// The usual keys of what only it reads.
-    fn keys(&self, program: &Program) -> Vec<String> {
-        keys_of_sublayer(program, &Sublayer { layer: self.layer, nodes: self.nodes.clone() })
-    }
 }
 
 /// A step that takes layers or parts of them out, under way. What it does next is to measure a model without one more of them.
@@ -258,7 +251,7 @@ fn shortened(
             if !gone.iter().all(|&unit| stays(units[unit].layer)) {
                 return Err(refused("what leaves one part of every layer"));
             }
-            let keys = gone.iter().flat_map(|&unit| units[unit].keys(&before));
+            let keys = gone.iter().flat_map(|&unit| keys_of_nodes(&before, units[unit].nodes.clone()));
             Draft::without_tensors(index, spec, len, &keys.collect::<Vec<_>>())
         }
         _ => {
@@ -345,7 +338,7 @@ fn tensors(
     units: &[Unit],
 ) -> Vec<String> {
     if step.kind == PruneKind::Sublayers {
-        let keys = units.iter().flat_map(|unit| unit.keys(program));
+        let keys = units.iter().flat_map(|unit| keys_of_nodes(program, unit.nodes.clone()));
         return keys.map(|key| real(spec, index, &key)).collect();
     }
     let goes = |&position: &usize| {

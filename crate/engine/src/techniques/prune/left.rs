@@ -10,7 +10,7 @@ use super::cut::cuts;
 use super::places::{Kept, Place, places};
 use super::{layers, slice, vocabulary};
 use crate::EngineError;
-use crate::families::{ModelSpec, is_buffer};
+use crate::families::{ModelSpec, PRUNED, is_buffer};
 use crate::techniques::derived::{Derived, Draft, Fitted, program, real};
 
 /// What a step will leave, and what is to be said of that.
@@ -24,8 +24,14 @@ pub(crate) struct Planned {
 /// What a step leaves, by arithmetic alone: in place of what will be chosen goes what comes last.
 pub(crate) fn planned(index: &Index, spec: &ModelSpec, step: &Prune) -> Result<Planned, EngineError> {
     let program = program(spec)?;
-    let is_whole = matches!(step.kind, PruneKind::Layers | PruneKind::Sublayers);
-    let estimated = is_whole.then(|| layers::estimated(index, spec, &program, step)).flatten();
+    if let PruneKind::Hidden | PruneKind::AttentionHead = step.kind
+        && spec.fields.contains_key(PRUNED)
+    {
+        let allowed = "before parts of layers go: what the file says of those would have another width";
+        return Err(EngineError::option("prune.kind", step.kind.name(), allowed.to_string()));
+    }
+    let goes_whole = matches!(step.kind, PruneKind::Layers | PruneKind::Sublayers);
+    let estimated = goes_whole.then(|| layers::estimated(index, spec, &program, step)).flatten();
     let (index, spec, report) = match step.kind {
         PruneKind::Hidden => slice::planned(index, spec, &program, step)?,
         PruneKind::Layers | PruneKind::Sublayers => layers::planned(index, spec, &program, step)?,

@@ -44,7 +44,7 @@ use places::{Kept, Place, places, select};
 use score::{Entering, choose, mixtures, unmeasured};
 pub(crate) use slice::Slicing;
 use step_size::Rows;
-pub(crate) use vocabulary::reduce;
+pub(crate) use vocabulary::fewer_rows;
 use weights::Weights;
 
 /// Tokens of a window of the calibration text.

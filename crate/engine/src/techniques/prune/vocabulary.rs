@@ -1,16 +1,16 @@
 //! Fewer rows of the table and of the head: those of ids that a text has most often stay.
 //!
 //! Ids stay what they are, and so does the tokenizer: beside the table the file says which ids its rows are of, and whoever runs the
-//! model reads every other id as the unknown token ([`Vocabulary`](crate::models::Vocabulary)). Where a text has none of the ids that
-//! went, nothing is lost: the same rows enter and leave, and all logits of ids that stay are the same to the last bit. (`<UNK>` keeps its
-//! own row; the research code that this is after wrote the rows of the dropped ids over it.)
+//! model reads every other id as the unknown token ([`Vocabulary`](crate::models::Vocabulary)). Logits of ids that stay are the same to
+//! the last bit. (`<UNK>` keeps its own row; the research code that this is after wrote the rows of the dropped ids over it.)
 //!
-//! How likely ids without a row are, all together, is taken from the text: as many of its tokens as are of them, and for ids that it
-//! never has what Good and Turing (Good 1953) say of the unseen, as many as it has exactly once. With `lost` tokens of ids
-//! that went, `once` ids that occur once, and `gone / all` the part of the unseen ids that went:
+//! How likely ids without a row are, all together, is taken from the text: ids that it never has are as likely as those that it has exactly
+//! once are many (Good 1953, after Turing), and ids that it has as it has them. With `lost` tokens of ids that went, `once` ids that occur
+//! once, and `gone / all` the part of the unseen ids that went:
 //!
 //! ```text
-//! m = (lost + once gone / all + 1) / (tokens + 2)
+//! unseen = (once + 1) / (tokens + 2)
+//! m      = unseen gone / all + (1 - unseen) lost / tokens      at least 1 / (tokens + 2)
 //! ```
 
 use std::rc::Rc;
@@ -28,7 +28,7 @@ use super::places::{Kept, Place, places};
 use super::weights::Weights;
 use super::{PrunedCheckpoint, Renamed, WINDOW, no_text};
 use crate::EngineError;
-use crate::calibrate::{Marks, Sample, spaced};
+use crate::calibrate::Marks;
 use crate::families::{ModelSpec, ORIGINAL_VOCABULARY, UNKNOWN, UNKNOWN_SHARE, beside};
 use crate::techniques::derived::{Checkpoint, Derived, Draft, Fitted, decoded, program, real};
 
@@ -47,7 +47,7 @@ fn place(program: &Program, step: &Prune) -> Result<Option<Place>, EngineError> 
 ///
 /// # Errors
 /// Without a text, and for ids that the model does not have.
-pub(crate) fn reduce(
+pub(crate) fn fewer_rows(
     of: &Checkpoint,
     step: &Prune,
     ids: Option<&[u32]>,
@@ -78,9 +78,10 @@ pub(crate) fn reduce(
         share.m = earlier.share + (1.0 - earlier.share) * share.m;
     }
     let (mut left, kept) =
-        reduced((index, spec), &program, (step, &place), source.len(), (&known, &stays, share.m))?;
-    let read = Sample { windows: step.windows, window: WINDOW };
-    let marks = spaced(text, &read, None).ok().and_then(|windows| Marks::of(&windows, text));
+        with_rows((index, spec), &program, (step, &place), source.len(), (&known, &stays, share.m))?;
+    // All of it was counted.
+    let windows: Vec<Vec<u32>> = text.chunks_exact(WINDOW.min(text.len())).map(<[u32]>::to_vec).collect();
+    let marks = Marks::of(&windows, text);
     marks.iter().for_each(|marks| marks.write(&mut left.index.metadata));
     let mut findings: Vec<Finding> = decoded(index, spec, &cuts(&program, &kept)).into_iter().collect();
     let is_known = spec.fields.contains_key(UNKNOWN);
@@ -127,8 +128,11 @@ impl Share {
         let (gone, all) =
             (of_gone().filter(unseen).count() as f64, counts.iter().filter(unseen).count() as f64);
         let once = counts.iter().filter(|count| **count == 1).count() as f64;
-        let tokens: u64 = counts.iter().sum();
-        Self { m: (lost as f64 + once * gone / all.max(1.0) + 1.0) / (tokens as f64 + 2.0), lost }
+        let tokens = counts.iter().sum::<u64>() as f64;
+        let unseen = (once + 1.0) / (tokens + 2.0);
+        let m = unseen * gone / all.max(1.0) + (1.0 - unseen) * lost as f64 / tokens.max(1.0);
+        // Nothing is left of a text of nothing but what went.
+        Self { m: m.clamp(1.0 / (tokens + 2.0), 1.0 - 1.0 / (tokens + 2.0)), lost }
     }
 
     /// What it costs, as far as a text of so many tokens says.
@@ -136,7 +140,10 @@ impl Share {
         let assumed =
             if is_known { "" } else { ", which is assumed to be the unknown one (--set unknown_token_id)" };
         let cost = match self.lost {
-            0 => "the text has none of them, and of such a text nothing is lost".to_string(),
+            0 => format!(
+                "the text has none of them, and logits of such a text stay the same, each token {:.4} nats less likely",
+                -(1.0 - self.m).ln()
+            ),
             lost => {
                 let lost = counted(lost, "token", "tokens");
                 format!("{lost} of the {tokens} of the text are of them: an approximation for what has them")
@@ -158,7 +165,7 @@ fn unknown(spec: &ModelSpec, program: &Program) -> usize {
 }
 
 /// The checkpoint with these rows of the known ones.
-fn reduced(
+fn with_rows(
     (index, spec): (&Index, &ModelSpec),
     program: &Program,
     (step, place): (&Prune, &Place),
@@ -176,6 +183,9 @@ fn reduced(
         draft = draft.with_ids(&beside(&table, "ids"), Rc::new(ids));
         fields.insert(ORIGINAL_VOCABULARY.into(), program.vocab_size.into());
         fields.insert(UNKNOWN.into(), unknown(spec, program).into());
+        if !spec.fields.contains_key(UNKNOWN) {
+            draft = draft.assuming(UNKNOWN);
+        }
     }
     fields.insert(UNKNOWN_SHARE.into(), share.into());
     // A configuration may have said how many rows are no padding, of which none are left.
@@ -195,7 +205,7 @@ pub(super) fn planned(
     };
     let known: Vec<usize> = (0..program.vocab_size).collect();
     let stays: Vec<usize> = (0..place.after.min(known.len())).collect();
-    let (left, _) = reduced((index, spec), program, (step, &place), 0, (&known, &stays, 0.5))?;
+    let (left, _) = with_rows((index, spec), program, (step, &place), 0, (&known, &stays, 0.5))?;
     let place = told(program, spec, index, &place, Vec::new(), None);
     let report = report(step, index, &left.index, vec![place]);
     Ok((left.index, left.spec, report))
