@@ -80,7 +80,7 @@ fn the_part_goes_that_is_missed_least() {
         run(Compare::new(&model, &other, ids, options, || 0.0).unwrap(), |_| {}).unwrap().kl.mean
     };
     let mut gone: Vec<usize> = Vec::new();
-    for left in (parts.len() - 3..parts.len()).rev() {
+    for left in (parts.len() - 2..parts.len()).rev() {
         let can = |part: usize| !gone.iter().any(|&other| parts[other].layer == parts[part].layer);
         let losses = (0..parts.len()).filter(|&part| can(part)).map(|part| {
             let without: Vec<usize> = gone.iter().copied().chain([part]).collect();
