@@ -120,7 +120,7 @@ test("what was measured goes when something else is pruned first, and what that 
   await it.session.openFiles([file("a.pt")]);
   const calibration = { from: "typed" as const, own: undefined, typed: "a text of my own", gradients: false };
   it.tell({ type: "asked", change: { calibration } });
-  const first = stepsFirst({ tensors: [] }, { stepSize: false, keeps: { inner: 0.5 } });
+  const first = stepsFirst([], { inner: 0.5 });
   expect(it.state.first).toBeUndefined();
   await it.session.planPruning("first", first);
   expect(it.state.first).toMatchObject({ planned: { params: 10, bytes: 1 }, problem: undefined });

@@ -1,4 +1,4 @@
-import type { Inspection } from "statepress";
+import type { StepDraft } from "statepress";
 import { expect, test } from "vitest";
 import { keptOf, ofStudents, pruneOption, stepsFirst, stepsOf } from "./pruning.js";
 
@@ -17,10 +17,9 @@ test("a pruned model has less of what is asked for, fitted to do without the res
 });
 
 test("a search begins with the step size, or other structure, or all of it", () => {
-  const tensors = (role: string) => ({ tensors: [{ role }] }) as unknown as Inspection;
-  const [itera, llama] = [tensors("delta-proj"), tensors("q-proj")];
-  const first = (of: Inspection, stepSize: boolean, keeps = {}) => pruneOption(stepsFirst(of, { stepSize, keeps }));
-  expect([first(itera, false), first(itera, true), first(llama, true)]).toEqual(["", "delta=4", ""]);
-  expect(first(itera, true, { inner: 0.75, width: 0.5 })).toBe("delta=4,inner=0.75,width=0.5");
-  expect(first(llama, true, { width: 0.5 })).toBe("width=0.5");
+  const delta: StepDraft = { prune: { kind: "delta", keep: 4 } };
+  const first = (ofStepSize: StepDraft[], keeps = {}) => pruneOption(stepsFirst(ofStepSize, keeps));
+  expect([first([]), first([delta])]).toEqual(["", "delta=4"]);
+  expect(first([delta], { inner: 0.75, width: 0.5 })).toBe("delta=4,inner=0.75,width=0.5");
+  expect(first([], { width: 0.5 })).toBe("width=0.5");
 });

@@ -1,6 +1,6 @@
 // What is pruned of a checkpoint: to make a student that is trained, or before a search.
 
-import { type Inspection, PRUNING, type PruneKind, type StepDraft, stepsBefore } from "statepress";
+import { PRUNING, type PruneKind, type StepDraft } from "statepress";
 import type { Keeps } from "./state.js";
 
 /** What a model can have less of, in the order in which it goes; by a name for people. Parts of layers go once all others are as narrow as they get. */
@@ -49,13 +49,9 @@ export function keptOf(keeps: Keeps, kinds: readonly PruneKind[] = []): Keeps {
   return Object.fromEntries(kinds.flatMap((kind) => (keeps[kind] === undefined ? [] : [[kind, keeps[kind]]])));
 }
 
-/** The steps before a search: the step size of which few rows do, where it is to go and there is one, and whatever else goes. */
-export function stepsFirst(
-  inspection: Pick<Inspection, "tensors">,
-  { stepSize, keeps }: { stepSize: boolean; keeps: Keeps },
-): StepDraft[] {
-  const steps = stepsOf(keeps);
-  return stepSize ? stepsBefore(inspection, steps) : steps;
+/** The steps before a search: those of the step size, of which few rows do, where there are any, and whatever else goes. */
+export function stepsFirst(ofStepSize: readonly StepDraft[], keeps: Keeps): StepDraft[] {
+  return [...ofStepSize, ...stepsOf(keeps)];
 }
 
 /** What steps prune, as the command line has it: `delta=4,inner=0.75`; nothing where none does. */
