@@ -38,7 +38,7 @@ test("the npm package holds the library, the wasm modules and no tests or source
     paths.filter((path) => /^src\/|test|node_modules/.test(path)),
     [],
   );
-  assert.ok(size < 19 << 18, `${size} bytes packed`);
+  assert.ok(size < 5 << 20, `${size} bytes packed`);
 });
 
 test("each wasm build stays within its budget, and only the right ones hold SIMD instructions", async () => {
