@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use statepress_core::report::Segment;
 use statepress_core::spec::{Family, Fields};
 use statepress_core::{Finding, Index, Role};
-use statepress_kernels::program::{Dim, Layout, Program, VectorSource};
+use statepress_kernels::program::{Dim, Layout, Program, Vector};
 
 use super::builder::Builder;
 use super::fields::Collector;
@@ -173,11 +173,8 @@ fn misspelled(missing: &str, index: &Index) -> Option<String> {
 
 /// The keys that a checkpoint of this program must have, in usual spelling.
 pub(super) fn program_keys(program: &Program) -> BTreeSet<String> {
-    let vectors = program.vectors.iter().filter_map(|vector| match &vector.source {
-        VectorSource::Key(key) => Some(key),
-        VectorSource::Constant(_) => None,
-    });
-    program.matrices.iter().map(|matrix| &matrix.key).chain(vectors).cloned().collect()
+    let matrices = program.matrices.iter().map(|matrix| matrix.key.as_str());
+    matrices.chain(program.vectors.iter().filter_map(Vector::key)).map(str::to_string).collect()
 }
 
 /// Roles by real key: as the program declares them, else as the key sounds.
@@ -189,7 +186,7 @@ fn weights(index: &Index, names: &Names, program: Option<&Program>) -> BTreeMap<
             declared.insert(&matrix.key, WeightSpec { role: matrix.role, segments: segments(rows) });
         }
         for vector in &program.vectors {
-            if let VectorSource::Key(key) = &vector.source {
+            if let Some(key) = vector.key() {
                 let segments = vector.dims.first().map(segments).unwrap_or_default();
                 declared.insert(key, WeightSpec { role: vector.role, segments });
             }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use statepress_core::{Finding, Index};
 use statepress_formats::read_tensor;
 use statepress_kernels::codecs;
-use statepress_kernels::program::{Matrix, Op, Program, VectorSource};
+use statepress_kernels::program::{Matrix, Op, Program};
 
 use super::change::Change;
 use super::derived::{Changes, Checkpoint, Derived, Draft, Fitted, decoded, program, real};
@@ -93,11 +93,7 @@ fn derive(
         add(&head.key, mean(head, program.vocab_size)?.iter().map(|x| -x).collect());
     }
     let moved: Vec<f32> = row.iter().map(|x| scale * x).collect();
-    let known = bias.and_then(|id| match &program.vector(id).source {
-        VectorSource::Key(key) => Some(key),
-        VectorSource::Constant(_) => None,
-    });
-    let (draft, to) = match known {
+    let (draft, to) = match bias.and_then(|id| program.vector(id).key()) {
         Some(bias) => {
             add(bias, moved);
             (Draft::new(index, spec, len, &changes, &mut Fitted::default()), real(spec, index, bias))

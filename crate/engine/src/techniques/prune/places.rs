@@ -1,7 +1,7 @@
 //! Where a model has what a prune step removes: axes, and what goes along with them.
 
 use statepress_core::recipe::{Prune, PruneKind};
-use statepress_kernels::program::{AxisId, AxisName, Dim, MatrixId, Op, Program, VectorSource, View};
+use statepress_kernels::program::{AxisId, AxisName, Dim, MatrixId, Op, Program, Vector, View};
 
 use crate::EngineError;
 use crate::calibrate::entered;
@@ -228,17 +228,12 @@ impl Place {
 
     /// The keys of all weights that have it.
     pub fn keys(&self, program: &Program) -> Vec<String> {
-        let matrices =
-            program.matrices.iter().filter(|it| it.dims.iter().any(|dim| self.is_in(dim))).map(|it| &it.key);
+        let matrices = program.matrices.iter().filter(|it| it.dims.iter().any(|dim| self.is_in(dim)));
         let vectors = program.vectors.iter().filter(|it| it.dims.iter().any(|dim| self.is_in(dim)));
-        let vectors = vectors.filter_map(|it| match &it.source {
-            VectorSource::Key(key) => Some(key),
-            VectorSource::Constant(_) => None,
-        });
         let mut keys: Vec<String> = Vec::new();
-        for key in matrices.chain(vectors) {
-            if !keys.contains(key) {
-                keys.push(key.clone());
+        for key in matrices.map(|it| it.key.as_str()).chain(vectors.filter_map(Vector::key)) {
+            if !keys.iter().any(|known| known == key) {
+                keys.push(key.into());
             }
         }
         keys

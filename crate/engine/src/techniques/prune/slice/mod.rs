@@ -23,7 +23,7 @@ use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::Prune;
 use statepress_core::report::Pruned;
 use statepress_core::{Finding, Index};
-use statepress_kernels::program::{Program, VectorSource};
+use statepress_kernels::program::Program;
 
 use super::left::{idle, report, told};
 use super::places::{Place, places};
@@ -266,11 +266,8 @@ fn table_rows(model: &Model) -> Vec<f32> {
 
 /// What the file calls a norm.
 fn norm_name(model: &Model, reading: &Reading, of: &Checkpoint) -> String {
-    let weight = reading.norm.weight.map(|id| &model.info.program.vector(id).source);
-    match weight {
-        Some(VectorSource::Key(key)) => real(&of.spec, &of.index, key),
-        _ => "a norm".into(),
-    }
+    let key = reading.norm.weight.and_then(|id| model.info.program.vector(id).key());
+    key.map_or_else(|| "a norm".into(), |key| real(&of.spec, &of.index, key))
 }
 
 impl Job for Slicing {
