@@ -73,7 +73,7 @@ fn main() {
             report.plan.pruned.iter().flat_map(|it| it.places.iter().map(|place| (it.step.kind, place)));
         for (kind, place) in places {
             let told = |error| match kind {
-                PruneKind::Layers => format!(", KL {error:.4}"),
+                PruneKind::Layers | PruneKind::Sublayers => format!(", KL {error:.4}"),
                 _ => format!(", {:.2} % lost", 100.0 * error),
             };
             let lost = place.error.map(told).unwrap_or_default();

@@ -128,8 +128,6 @@ test("parts of layers and rows of the table go, and texts are read and written a
   }
   assert.ok(text.trim().length > 0);
   model.dispose();
-  const gguf = ["compress", out, "-o", join(folder, "fewer.gguf"), "--recipe", "none", "--format", "gguf"];
-  assert.match((await cli(gguf)).stderr, /lacks parts of layers|no GGUF of the family/);
   for (const checkpoint of [base, fewer]) checkpoint.dispose();
 });
 
