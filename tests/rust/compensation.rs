@@ -303,6 +303,9 @@ fn a_text_and_a_recipe_that_do_not_fit_are_refused_by_name() {
     assert!(error.to_string().contains("quantizes nothing with errorCompensation"), "{error}");
     let fp16 = statepress::recipes::find("fp16").unwrap();
     let error = calibrated(&base, &fp16, &ids).map(drop).unwrap_err();
+    assert!(error.to_string().contains("quantizes nothing with errorCompensation"), "{error}");
+    let vectors = recipe(&[("role:norm", "nf4"), ("*", "fp16")], "");
+    let error = calibrated(&base, &vectors, &ids).map(drop).unwrap_err();
     assert!(error.to_string().contains("codes no matrix of the model"), "{error}");
     let needs = base.plan(&nf4.clone().compensated()).unwrap().findings;
     assert!(needs.iter().any(|finding| finding.code == "needs-calibration"), "{needs:?}");

@@ -417,6 +417,17 @@ fn what_is_asked_too_much_is_refused_and_nothing_is_told() {
 }
 
 /// Scores of GPT-2 can be divided by the number of their layer: none goes but from the end.
+/// What the text ranks is pruned, and floats stay floats: there are no errors to make up for.
+#[test]
+fn what_is_left_may_be_floats() {
+    let base = open(&fixture("fixtures/il_ffn.safetensors"), &[]);
+    let steps = |precision| json!([keep(0.5), { "quantize": { "rules": [], "otherwise": precision } }]);
+    let (half, _) = pruned(&base, steps("fp16"), &text(&base));
+    let (whole, _) = pruned(&base, steps("fp32"), &text(&base));
+    assert_eq!(removed(&half), removed(&whole));
+    assert_eq!(2 * half.plan.bytes.after, whole.plan.bytes.after);
+}
+
 #[test]
 fn a_layer_that_depends_on_its_number_keeps_it() {
     let base = open_folder(&fixture("families/gpt2-odd"));

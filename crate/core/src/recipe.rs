@@ -262,10 +262,12 @@ impl Recipe {
     }
 
     /// The same with errors of rounding made up for, as usual where it does not say how; but where it says itself that a text
-    /// is for scales alone, it is.
+    /// is for scales alone, it is. Where it asks for no codes there is nothing to make up for.
     pub fn compensated(mut self) -> Self {
         for step in &mut self.steps {
-            if let Step::Quantize(quantize) = step {
+            if let Step::Quantize(quantize) = step
+                && quantize.asks_for(|precision| matches!(precision, Precision::Codes(_)))
+            {
                 if !quantize.needs_calibration() {
                     quantize.error_compensation = ErrorCompensation::Gptq;
                 }
@@ -332,10 +334,14 @@ impl Quantize {
 
     /// Whether a rule asks for codes of a grid whose scales clip by what enters a tensor.
     fn clips_by_activation(&self, grid: Grid) -> bool {
-        let asked = |precision| precision == Precision::Codes(grid);
-        let rows = |rule: &Rule| rule.rows.iter().any(|row| asked(row.precision));
-        let any = asked(self.otherwise) || self.rules.iter().any(|rule| asked(rule.precision) || rows(rule));
-        any && self.codecs().clip(grid) == ClipBy::Activation
+        self.asks_for(|precision| precision == Precision::Codes(grid))
+            && self.codecs().clip(grid) == ClipBy::Activation
+    }
+
+    /// Whether any rule, or what no rule matches, has such a precision.
+    fn asks_for(&self, is_such: impl Fn(Precision) -> bool) -> bool {
+        let rows = |rule: &Rule| rule.rows.iter().any(|row| is_such(row.precision));
+        is_such(self.otherwise) || self.rules.iter().any(|rule| is_such(rule.precision) || rows(rule))
     }
 
     /// How its precisions are done.
