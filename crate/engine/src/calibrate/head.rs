@@ -84,10 +84,7 @@ impl HeadSums {
             }
             if let Some(table) = &self.table {
                 let (rows, vocab_size, d) = (to - from, self.alpha.len(), self.d);
-                let turned: Vec<f32> = (0..vocab_size)
-                    .flat_map(|r| (0..rows).map(move |t| (t, r)))
-                    .map(|(t, r)| self.logits[t * vocab_size + r])
-                    .collect();
+                let turned = outer::transposed(&self.logits, vocab_size);
                 let mut means = vec![0.0; rows * d];
                 let p = Strided { values: turned.as_slice(), stride: rows };
                 let t = Strided { values: table.as_slice(), stride: d };

@@ -247,7 +247,8 @@ struct Work {
     refitted: Vec<f32>,
 }
 
-/// Some rows of a matrix at work.
+/// Some rows of a matrix at work. What is done with them is not inlined: an engine that compiles better code for what is called
+/// often would have a whole matrix rounded by the code that it compiled first.
 struct Chunk<'a, 'b, G: Quantizer> {
     pub prepared: &'a Prepared<'b>,
     pub grid: &'a G,
@@ -274,6 +275,7 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
     }
 
     /// Rounds column by column, passing errors on.
+    #[inline(never)]
     fn compensate(&mut self, scales: &[f32]) {
         let (cols, rows, grid) = (self.prepared.cols, self.rows, self.grid);
         self.work.pushed.clone_from(&self.work.weights);
@@ -312,6 +314,7 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
     }
 
     /// E of the levels and scales at hand.
+    #[inline(never)]
     pub fn find_errors(&mut self, scales: &[f32]) {
         let (cols, rows) = (self.prepared.cols, self.rows);
         self.work.errors.resize(cols * rows, 0.0);
@@ -329,6 +332,7 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
     }
 
     /// `E H` into `pushed`; returns `sum_i e_i^T H e_i`.
+    #[inline(never)]
     fn through_h(&mut self) -> f64 {
         let (cols, rows) = (self.prepared.cols, self.rows);
         let mut out = std::mem::take(&mut self.work.pushed);
@@ -372,6 +376,7 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
     }
 
     /// Moves every code to the level that is best while all others stay; returns how the loss changes.
+    #[inline(never)]
     fn descend(&mut self, scales: &mut [f32], refit: bool) -> f64 {
         let (cols, rows) = (self.prepared.cols, self.rows);
         let mut change = 0.0;
@@ -398,6 +403,7 @@ impl<G: Quantizer> Chunk<'_, '_, G> {
     }
 
     /// The same of one column; what moved stands in `moved`, row `place` of it.
+    #[inline(never)]
     fn descend_column(&mut self, at: usize, place: usize, scales: &mut [f32], refit: bool) -> f64 {
         let (rows, grid, groups) = (self.rows, self.grid, self.groups);
         let (h, col) = (self.prepared.sorted[at * (self.prepared.cols + 1)], self.prepared.order[at]);

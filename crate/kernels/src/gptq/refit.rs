@@ -11,6 +11,7 @@ const RIDGE: f64 = 1e-6;
 
 /// Refits the scales of every bundle of rows, by the solution of `A s = b` with
 /// `A_gh = sum q_g^T H q_h` over the rows of the bundle, and keeps what lowers the loss once it is rounded.
+#[inline(never)]
 pub(super) fn refit<G: Quantizer>(chunk: &mut Chunk<'_, '_, G>, scales: &mut [f32]) {
     let (groups, grid) = (chunk.groups, chunk.grid);
     let (bundle, count) = (groups.bundle(), groups.scales_of_bundle());
@@ -45,6 +46,7 @@ pub(super) fn refit<G: Quantizer>(chunk: &mut Chunk<'_, '_, G>, scales: &mut [f3
 }
 
 /// Adds the rows of one phase, which are cut into groups at the same columns, to A and `b = q_g^T H e`.
+#[inline(never)]
 fn products<G: Quantizer>(
     chunk: &Chunk<'_, '_, G>,
     phase: usize,
@@ -85,6 +87,7 @@ fn products<G: Quantizer>(
 }
 
 /// Adds what two lists of columns make together to numbers that are far apart: in the meantime they lie side by side in `sums`.
+#[inline(never)]
 fn add_columns<'a>(to: impl Iterator<Item = &'a mut f64>, x: &[f32], y: &[f32], sums: &mut [f64]) {
     let mut to: Vec<&mut f64> = to.take(sums.len()).collect();
     sums.iter_mut().zip(&to).for_each(|(sum, to)| *sum = **to);

@@ -145,7 +145,12 @@ fn tiles<T: Number, const WIDE: usize>(
                 tile(&mut sums, &left[..here], &right[..here]);
                 let width = WIDE.min(cols - i);
                 for (n, sums) in sums[..depth].iter().enumerate() {
-                    out[(k + n) * stride + i..][..width].copy_from_slice(&sums[..width]);
+                    let out = &mut out[(k + n) * stride + i..][..width];
+                    // Of a length that the compiler knows, nobody is called to copy.
+                    match out.first_chunk_mut() {
+                        Some(out) => *out = *sums,
+                        None => out.copy_from_slice(&sums[..width]),
+                    }
                 }
             }
         }
@@ -184,7 +189,16 @@ pub fn congruent<T: Number>(square: &[T], a: &[T], [n, m]: [usize; 2]) -> Vec<T>
 
 /// The same with rows as columns, of `[rows, cols]`.
 pub fn transposed<T: Number>(a: &[T], cols: usize) -> Vec<T> {
-    (0..cols).flat_map(|col| a.iter().skip(col).step_by(cols).copied()).collect()
+    let rows = a.len() / cols.max(1);
+    let mut out = vec![T::default(); rows * cols];
+    // What some columns become stays in the cache while all rows are gone over.
+    for (n, out) in out.chunks_mut((CHUNK * rows).max(1)).enumerate() {
+        for row in 0..rows {
+            let some = &a[row * cols + n * CHUNK..(row + 1) * cols];
+            some.iter().zip(out[row..].iter_mut().step_by(rows)).for_each(|(x, out)| *out = *x);
+        }
+    }
+    out
 }
 
 /// Copies what lies right of the diagonal of `[d, d]` to its left.
@@ -252,6 +266,15 @@ mod tests {
                 call((&mut found, cols + 3), left, right, count, [rows, cols], Area::Whole);
                 assert!(found.iter().zip(&exact).all(|(x, y)| (x - f64::from(*y)).abs() < 1e-4));
             }
+        }
+    }
+
+    #[test]
+    fn rows_become_columns() {
+        for (rows, cols) in [(0, 3), (3, 0), (1, 1), (2, 3), (3, CHUNK), (2, 2 * CHUNK + 5)] {
+            let a: Vec<f32> = (0..rows * cols).map(|at| at as f32).collect();
+            let exact: Vec<f32> = (0..rows * cols).map(|at| a[at % rows * cols + at / rows]).collect();
+            assert_eq!(transposed(&a, cols), exact, "{rows} {cols}");
         }
     }
 
