@@ -4,9 +4,10 @@
 //                              [--against FOLDER] [--peers FOLDER [--rivals a,b]] [--tiny] [--json]
 //
 // MODEL is a checkpoint or a folder with one (a config.json beside it is used); without any it is the
-// demo model. `--against` names a folder with another build (`statepress_wasm.js` and its `.wasm`):
-// every precision is measured in both. `--peers` names a folder with rivals: see rivals.mjs. `--tiny`
-// runs everything once with a few tokens, to see that it runs: its figures mean nothing.
+// demo model. A recipe is a built-in one, or a precision for every matrix. `--against` names a folder with
+// another build (`statepress_wasm.js` and its `.wasm`): every precision is measured in both. `--peers` names
+// a folder with rivals: see rivals.mjs. `--tiny` runs everything once with a few tokens, to see that it
+// runs: its figures mean nothing.
 //
 // Rounds go over all variants in turn, so that a busy machine slows all of them; the best round
 // counts, and what is to be believed are the ratios. One thread everywhere.
@@ -21,7 +22,7 @@ import { interleavedRivals, separateRivals } from "./rivals.mjs";
 import { loadBuild, ModelFile } from "./variants.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const RECIPES = "none,fp16,bf16,int8,int4,nf4,mixed,mixed-aggressive";
+const RECIPES = "none,fp16,bf16,int8,int6,int5,int4,nf4,int3,lm3,int2,lm2,mixed,mixed-aggressive";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

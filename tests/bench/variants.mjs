@@ -58,6 +58,20 @@ export async function loadBuild(folder, label) {
   return new Build(wasm, label);
 }
 
+/** Precisions that no recipe is called by: every matrix in one of them, in groups of 64, and the rest in FP16. */
+const PRECISIONS = ["int6", "int5", "int3", "int2", "lm3", "lm2"];
+
+function recipeOf(name) {
+  if (!PRECISIONS.includes(name)) return name;
+  const floats = ["norm", "bias", "dynamics", "conv"].map((role) => ({ match: `role:${role}`, precision: "fp16" }));
+  const rules = [...floats, { match: "*", precision: name }];
+  return {
+    version: 1,
+    name,
+    steps: [{ quantize: { rules, otherwise: "fp16", groups: { group: 64, scale: "fp16" } } }],
+  };
+}
+
 class Build {
   #wasm;
 
@@ -129,7 +143,7 @@ class Build {
     const checkpoint = this.#open(source, config);
     if (recipe === "none") return this.#load(checkpoint);
     const chunks = [];
-    await finish(checkpoint.compress(recipe, { write: (bytes) => chunks.push(Buffer.from(bytes)) }));
+    await finish(checkpoint.compress(recipeOf(recipe), { write: (bytes) => chunks.push(Buffer.from(bytes)) }));
     checkpoint.free();
     const bytes = Buffer.concat(chunks);
     const produced = {

@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
+import { compare, open } from "statepress";
 import { fixture, ROOT, scratch } from "../support/node.mjs";
 
 const folder = scratch();
@@ -35,11 +36,11 @@ test("the benchmark measures every precision of the demo model, in every build t
 });
 
 test("the benchmark sets a build beside another one, precision by precision", async () => {
-  const against = ["--against", join(ROOT, "web/wasm/base"), "--recipes", "none,nf4"];
+  const against = ["--against", join(ROOT, "web/wasm/base"), "--recipes", "none,lm3"];
   const [{ variants }] = JSON.parse((await bench(...against, "--json")).stdout).models;
   assert.deepEqual(
     variants.map(({ build, recipe }) => `${recipe} ${build}`),
-    ["none this", "none other", "nf4 this", "nf4 other"],
+    ["none this", "none other", "lm3 this", "lm3 other"],
   );
   for (const variant of variants) {
     assert.equal(variant.ofOther !== undefined, variant.build === "this");
@@ -62,6 +63,25 @@ test("the benchmark takes any checkpoint, several at once, and fails where one o
     assert.match(stdout, /^statepress nothing +not measured: no recipe is named/m);
     return /^statepress none +\d/m.test(stdout);
   });
+});
+
+test("a Mamba of any shape is written for benchmarks, and compresses", async () => {
+  const model = join(folder, "shape.safetensors");
+  const shape = (...args) => run(process.execPath, [join(ROOT, "tests/bench/shape.mjs"), ...args]);
+  const { stdout } = await shape(model, "--hidden", "32", "--layers", "2", "--vocab", "64");
+  assert.match(stdout, /: 0.0 million parameters, 0.1 MB/);
+  const checkpoint = await open(model);
+  const { family, params } = checkpoint.inspection;
+  // As Mamba counts them: the table, the last norm, and of each layer its ten tensors.
+  const layer = 32 + 128 * 32 + 64 * 4 + 64 + 34 * 64 + 64 * 2 + 64 + 64 * 16 + 64 + 32 * 64;
+  assert.deepEqual([family, params], ["mamba", 64 * 32 + 32 + 2 * layer]);
+  const ids = (by) => Uint32Array.from({ length: 512 }, (_, i) => (i * by) % 64);
+  const compressed = await checkpoint.compress("nf4", { calibration: ids(7) });
+  const card = await compare(checkpoint, compressed, { ids: ids(11) });
+  assert.ok(card.kl.mean > 0 && card.kl.mean < 1, `${card.kl.mean}`);
+  for (const it of [compressed, checkpoint]) it.dispose();
+  await assert.rejects(shape(model, "--layers", "0"), /16 or more of --hidden/);
+  await assert.rejects(shape(model, "--hidden", "32", "--vocab", "64"), /EEXIST/, "nothing is overwritten");
 });
 
 test("the benchmark of workers writes the same bytes with one and with several", async () => {
