@@ -172,30 +172,26 @@ test("what is no target, or out of reach, is refused before anything is written"
   checkpoint.dispose();
 });
 
-/** A search over a front of recipes by name, of which it is known what each will measure. */
-async function walked(front, losses, target) {
-  const tried = [];
+/** A search that is told what to try, by name, and which was the best so far; what is left in memory at its end. */
+async function led(answers) {
+  const asked = [];
   const kept = new Set();
   const keeps = [];
-  const point = (at) => ({ recipe: { name: at, steps: [] }, chosen: front[at], front });
-  const bad = () => Object.assign(new StatepressError("bad-option", "out of reach"), {});
+  const measured = { once: 9, twice: 4, thrice: 6 };
   const host = {
-    async call(name, { target: { bytes, maxLoss } = {}, whether, b }) {
+    async call(name, { tried, whether, b }) {
       if (name === "keepFirstSteps") return void keeps.push(whether);
-      if (name === "compare") {
-        return {
-          kl: { mean: 1 },
-          perplexityChange: losses[b],
-          a: { findings: [] },
-          b: { tokens: 1, findings: [] },
-        };
-      }
+      if (name === "searchSteps") return { first: { steps: [] }, readsText: false, findings: [] };
       if (name === "searchTexts") return { read: [], judged: [], findings: [] };
       if (name === "searchCosts") return { window: 4 };
-      const fits = (it) => (bytes !== undefined ? it.bytes >= bytes : it.perplexityChange <= maxLoss);
-      const at = front.findIndex(fits);
-      if (at < 0) throw bad();
-      return point(at);
+      if (name === "compare") {
+        const perplexityChange = measured[b];
+        return { kl: { mean: 1 }, perplexityChange, a: { findings: [] }, b: { tokens: 1, findings: [] } };
+      }
+      asked.push(tried.map((it) => it.perplexityChange));
+      const { next, ...answer } = answers[tried.length] ?? {};
+      if (answer.best === undefined && !next) throw new StatepressError("bad-option", "out of reach");
+      return { ...answer, ...(next && { next: { recipe: { name: next, steps: [] }, chosen: {}, front: [] } }) };
     },
   };
   // What is compared has to be a checkpoint, though nothing of this one is ever asked.
@@ -209,9 +205,8 @@ async function walked(front, losses, target) {
   });
   const checkpoint = like("original", {
     async compressBy({ name }) {
-      tried.push(name);
       kept.add(name);
-      const report = { bytes: { after: front[name].bytes } };
+      const report = { bytes: { after: 10 } };
       return like(name, {
         name,
         report,
@@ -222,30 +217,30 @@ async function walked(front, losses, target) {
       });
     },
   });
-  const found = await searchWith({ host }, checkpoint, {}, target, {});
+  const target = { maxLoss: 4 };
+  const found = await searchWith({ host }, checkpoint, {}, target, {}).catch((error) => error);
   assert.deepEqual(keeps, [true, false], "what first steps leave is kept while it searches");
-  assert.deepEqual([...kept], [found.compressed.name], "nothing else is left in memory");
-  assert.deepEqual(found.compressed.report.target, target);
-  return { tried, name: found.compressed.name, reached: found.reached };
+  if (!(found instanceof Error)) assert.deepEqual(found.compressed.report.target, target);
+  return { found, asked, kept: [...kept] };
 }
 
-test("a loss that is missed is tried closer: one on along the front, to its end, and the closest of those is kept", async () => {
-  const front = [8, 4, 2, 1].map((perplexityChange, i) => ({ bytes: 10 * (i + 1), perplexityChange }));
-  const losses = (...measured) => measured;
-  const wanted = { maxLoss: 4 };
-  assert.deepEqual(await walked(front, losses(9, 3, 2, 1), wanted), { tried: [1], name: 1, reached: true });
-  // A little too much scales to the next; far too much to what nothing is predicted to reach, so to the closest.
-  assert.deepEqual(await walked(front, losses(9, 4.4, 3, 1), wanted), { tried: [1, 2], name: 2, reached: true });
-  assert.deepEqual(await walked(front, losses(9, 40, 30, 1), wanted), { tried: [1, 3], name: 3, reached: true });
-  // What is scaled may be the same recipe again: predictions of 8, 4 and 3.95 leave it there.
-  const dense = [8, 3.5, 3.4, 1].map((perplexityChange, i) => ({ bytes: 10 * (i + 1), perplexityChange }));
-  assert.deepEqual(await walked(dense, losses(9, 4.1, 3.9, 1), wanted), { tried: [1, 2], name: 2, reached: true });
-  // None reaches it: the closest is not always the last.
-  assert.deepEqual(await walked(dense, losses(9, 4.3, 4.1, 4.2), wanted), {
-    tried: [1, 2, 3],
-    name: 2,
-    reached: false,
-  });
+test("what is tried is told as it was measured, and of all that was made only the best is left in memory", async () => {
+  const answers = [
+    { next: "once" },
+    { best: 0, next: "twice" },
+    { best: 1, next: "thrice" },
+    { best: 1, reached: true },
+  ];
+  const { found, asked, kept } = await led(answers);
+  assert.deepEqual(asked, [[], [9], [9, 4], [9, 4, 6]]);
+  assert.deepEqual(kept, ["twice"]);
+  assert.deepEqual([found.compressed.name, found.recipe.name, found.reached], ["twice", "twice", true]);
+  assert.equal(found.measured.perplexityChange, 4);
+
+  // What is refused in the end leaves nothing.
+  const refused = await led([{ next: "once" }, { best: 0, next: "twice" }]);
+  assert.equal(refused.found.message, "out of reach");
+  assert.deepEqual([refused.asked.length, refused.kept], [3, []]);
 });
 
 test("what is odd about the text is told, and coding reaches sizes that packing does not", async () => {

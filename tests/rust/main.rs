@@ -41,6 +41,7 @@ mod shares;
 mod slicing;
 mod spelling;
 mod sublayers;
+mod tries;
 mod values;
 mod view;
 mod vocabulary;

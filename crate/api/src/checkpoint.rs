@@ -4,13 +4,15 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 use statepress_core::joined::Part;
-use statepress_core::report::{Advice, FileReport, Inspection, Plan, TensorCosts, TensorReport, TensorView};
+use statepress_core::report::{
+    Advice, FileReport, Inspection, Plan, SearchSteps, TensorCosts, TensorReport, TensorView,
+};
 use statepress_core::{Finding, Index, Joined, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model};
 use statepress_engine::models::{Cpu, Load, Model};
-use statepress_engine::search::{Costs, CostsOptions};
+use statepress_engine::search::{Costs, CostsOptions, first_steps};
 use statepress_engine::techniques::{self, follow::Begun, plan::plan, shares::Work};
 use statepress_engine::view::{ViewOptions, view};
 use statepress_formats::{Choice, ShardMap};
@@ -188,6 +190,11 @@ impl Checkpoint {
         known: Vec<TensorCosts>,
     ) -> Result<Costs, Error> {
         Ok(Costs::new(self.opened(), calibration, judged, options, known)?)
+    }
+
+    /// What a search of this checkpoint begins with: the steps of a recipe, and what an entropy coder wants before.
+    pub fn search_steps(&self, first: Recipe, coded: bool) -> Result<SearchSteps, Error> {
+        Ok(first_steps((&self.index, &self.spec), first, coded)?)
     }
 
     /// Whether what the first steps of a recipe leave is kept for the next one that begins alike and reads the same: for whoever

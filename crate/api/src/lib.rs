@@ -22,6 +22,7 @@ mod config_json;
 mod error;
 mod files;
 mod path;
+mod search;
 
 pub use checkpoint::{Checkpoint, OpenOptions};
 pub use choose::{AnyModel, AnyRunner, Chosen, Wanted, choose};
@@ -29,6 +30,7 @@ pub use clock::Clock;
 pub use config_json::{config_as_written, make_whole, read_config};
 pub use error::Error;
 pub use files::{FileSource, MemorySink};
+pub use search::{Found, SearchOptions};
 pub use statepress_core::job::{self, Job, Progress};
 pub use statepress_core::source::{SourceError, check_range};
 pub use statepress_core::{
@@ -47,7 +49,7 @@ pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
 pub use statepress_engine::models::{
     Cpu, Info, Load, Loaded, Model, Observe, State, Workspace, sequence_logits,
 };
-pub use statepress_engine::search::{Costs, CostsOptions, allocate, check_target};
+pub use statepress_engine::search::{Costs, CostsOptions, allocate, check_target, next_try, texts};
 pub use statepress_engine::techniques::follow::Follow;
 pub use statepress_engine::techniques::shares::{Share, ShareReport, Shares, Work};
 pub use statepress_engine::view::ViewOptions;

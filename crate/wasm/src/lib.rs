@@ -56,10 +56,20 @@ pub fn allocate(costs: JsValue, target: JsValue) -> Result<JsValue> {
     to_js(&statepress::allocate(&costs, &convert::given("target", &target)?).map_err(fail)?)
 }
 
-/// Refuses a target that is none, or two.
-#[wasm_bindgen(js_name = checkTarget)]
-pub fn check_target(target: JsValue) -> Result<()> {
-    statepress::check_target(&convert::given("target", &target)?).map_err(fail)
+/// The recipe to try for a target after those that were tried, by what was measured of them.
+#[wasm_bindgen(js_name = nextTry)]
+pub fn next_try(costs: JsValue, target: JsValue, tried: JsValue) -> Result<JsValue> {
+    let (costs, tried): (_, Vec<_>) = (convert::given("costs", &costs)?, convert::given("tried", &tried)?);
+    to_js(&statepress::next_try(&costs, &convert::given("target", &target)?, &tried).map_err(fail)?)
+}
+
+/// Of a calibration text what is read, and what judges. Refuses a target that is none, or two.
+#[wasm_bindgen(js_name = searchTexts)]
+pub fn search_texts(ids: Uint32Array, target: JsValue) -> Result<Vec<Uint32Array>> {
+    statepress::check_target(&convert::given("target", &target)?).map_err(fail)?;
+    let ids = ids.to_vec();
+    let (read, judged) = statepress::texts(&ids);
+    Ok(vec![read.into(), judged.into()])
 }
 
 /// An opened checkpoint.
@@ -207,6 +217,12 @@ impl Checkpoint {
     #[wasm_bindgen(js_name = keepFirstSteps)]
     pub fn keep_first_steps(&self, whether: bool) {
         self.0.keep_first_steps(whether);
+    }
+
+    /// The steps that a search begins with: those of a recipe, and what an entropy coder wants before.
+    #[wasm_bindgen(js_name = searchSteps)]
+    pub fn search_steps(&self, first: JsValue, coded: bool) -> Result<JsValue> {
+        to_js(&self.0.search_steps(recipe(first)?, coded).map_err(fail)?)
     }
 
     /// What rounding each tensor alone costs `model`, which is this checkpoint's: it reads one text so that errors can be

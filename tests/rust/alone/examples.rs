@@ -45,6 +45,14 @@ fn the_compress_example_runs() {
 }
 
 #[test]
+fn the_search_example_runs() {
+    let said = example("best", &[]);
+    let ratio = |line: &str| line.split(", ").nth(1)?.strip_suffix('x')?.parse::<f64>().ok();
+    let ratio = said.lines().find_map(ratio).unwrap_or_else(|| panic!("{said}"));
+    assert!((8.0..8.1).contains(&ratio) && said.contains("searched-"), "{said}");
+}
+
+#[test]
 fn the_yardstick_evaluates_every_method() {
     let ids = fixture("tokenizers/heldout.bpe8000.u16.bin");
     let said = example("yardstick", &[&ids.to_string_lossy(), "--tiny"]);

@@ -56,6 +56,9 @@ fn generated() -> String {
     all.visit::<report::SearchCosts>();
     all.visit::<report::SearchTarget>();
     all.visit::<report::SearchResult>();
+    all.visit::<report::SearchSteps>();
+    all.visit::<report::SearchTry>();
+    all.visit::<report::SearchNext>();
     all.visit::<report::Training>();
     all.visit::<report::ExportReport>();
     all.visit::<recipe::Recipe>();

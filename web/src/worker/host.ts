@@ -15,9 +15,6 @@ import type { Platform } from "./platform.js";
 import type { Context, Handle, Host, Input, Pair, Requests, TokenizerFile, WeightsData } from "./protocol.js";
 import { chooseModule, type Sink, type Wasm, type WasmBackend, type WasmCheckpoint, type WasmModel } from "./wasm.js";
 
-/** The most tokens that judge a search. */
-const JUDGED = 4096;
-
 type Answers = { [K in keyof Requests]: (request: Requests[K][0], context: Context) => Promise<Requests[K][1]> };
 
 /** Something of the wasm module that a handle names. */
@@ -126,13 +123,13 @@ export class LocalHost implements Host {
       }),
 
     searchTexts: async ({ calibration, target }) => {
-      // A target that is none is refused before anything is measured.
-      (await this.#module()).checkTarget(target);
       const { ids, findings } = this.#tokens(calibration);
-      const quarter = Math.floor(ids.length / 4);
-      const [read, judged] = [ids.slice(0, ids.length - quarter), ids.slice(ids.length - quarter).slice(0, JUDGED)];
+      const [read, judged] = (await this.#module()).searchTexts(ids, target);
       return { read, judged, findings };
     },
+
+    searchSteps: ({ checkpoint, first, coded }) =>
+      this.#with(this.#checkpoints, checkpoint, async (it) => it.searchSteps(first, coded)),
 
     searchCosts: ({ checkpoint, share, ...asked }, context) =>
       this.#with(this.#checkpoints, checkpoint, async (it) => {
@@ -198,6 +195,8 @@ export class LocalHost implements Host {
     },
 
     allocate: async ({ costs, target }) => (await this.#module()).allocate(costs, target),
+
+    nextTry: async ({ costs, target, tried }) => (await this.#module()).nextTry(costs, target, tried),
 
     load: (request, context) => this.#load(request, context),
 

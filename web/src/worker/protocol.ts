@@ -15,8 +15,11 @@ import type {
   Progress,
   Recipe,
   SearchCosts,
+  SearchNext,
   SearchResult,
+  SearchSteps,
   SearchTarget,
+  SearchTry,
   TensorCosts,
   TensorView,
   TrainingPoint,
@@ -124,6 +127,8 @@ export interface Requests {
     { calibration: Input; target: SearchTarget },
     { read: Uint32Array; judged: Uint32Array; findings: Finding[] },
   ];
+  /** The steps that a search begins with: those of a recipe, and what an entropy coder wants before. */
+  searchSteps: [{ checkpoint: Handle; first: object; coded: boolean }, SearchSteps];
   /** What each tensor costs. */
   searchCosts: [
     /** What is known from an earlier call is not measured again. */
@@ -163,6 +168,8 @@ export interface Requests {
   /** Deletes what an export has produced. */
   discard: [{ data: Data }, undefined];
   allocate: [{ costs: SearchCosts; target: SearchTarget }, SearchResult];
+  /** The recipe to try for a target after those that were tried. */
+  nextTry: [{ costs: SearchCosts; target: SearchTarget; tried: readonly SearchTry[] }, SearchNext];
   load: [
     { checkpoint: Handle; backend: BackendName; backendOptions?: BackendOptions },
     { model: Handle; info: ModelInfo; backend: BackendInfo },

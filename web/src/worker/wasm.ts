@@ -17,8 +17,11 @@ import type {
   Progress,
   Recipe,
   SearchCosts,
+  SearchNext,
   SearchResult,
+  SearchSteps,
   SearchTarget,
+  SearchTry,
   TensorCosts,
   TensorView,
   Training,
@@ -202,6 +205,8 @@ export interface WasmCheckpoint {
     index: number,
     count: number,
   ): WasmCosts;
+  /** The steps that a search begins with: those of a recipe, and what an entropy coder wants before. */
+  searchSteps(first: object, coded: boolean): SearchSteps;
   /** What rounding each tensor alone costs the model that reads one text and is judged by another; `known` begins it. */
   searchCosts(
     model: WasmModel,
@@ -278,8 +283,10 @@ export interface Wasm {
   recipes(): Recipe[];
   /** The recipe for a target, by what each tensor costs. */
   allocate(costs: SearchCosts, target: SearchTarget): SearchResult;
-  /** Refuses a target that is none, or two. */
-  checkTarget(target: SearchTarget): void;
+  /** The recipe to try for a target after those that were tried, by what was measured of them. */
+  nextTry(costs: SearchCosts, target: SearchTarget, tried: readonly SearchTry[]): SearchNext;
+  /** Of a calibration text what is read, and what judges. Refuses a target that is none, or two. */
+  searchTexts(ids: Uint32Array, target: SearchTarget): [read: Uint32Array, judged: Uint32Array];
   build(): Build;
 }
 

@@ -27,6 +27,9 @@ pub use quality::{
     ComparedBytes, Comparison, Criterion, DeltaP, Distribution, Evaluation, LayerDrift, PositionDrift,
     Verdict, VerdictResult,
 };
-pub use search::{Cost, CostRows, SearchCosts, SearchPoint, SearchResult, SearchTarget, TensorCosts};
+pub use search::{
+    Cost, CostRows, SearchCosts, SearchNext, SearchPoint, SearchResult, SearchSteps, SearchTarget, SearchTry,
+    TensorCosts,
+};
 pub use training::{Training, TrainingPoint, TrainingStop};
 pub use view::{BlockView, CodedView, Histogram, Statistics, TensorView};

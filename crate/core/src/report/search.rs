@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Precision, Recipe, Role};
+use crate::{Finding, Precision, Recipe, Role};
 
 /// What rounding each tensor of a model alone costs: all that a search needs to know of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,4 +125,47 @@ pub struct SearchPoint {
     pub kl: f64,
     /// Predicted perplexity change in percent, `100 (e^kl - 1)`: that of a text which the model itself could have written.
     pub perplexity_change: f64,
+}
+
+/// What was measured of a recipe that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct SearchTry {
+    /// Bytes of weights and scales, as they are stored.
+    pub bytes: u64,
+    /// Divergence on the part of the text that judges, in nats a token.
+    pub kl: f64,
+    /// Perplexity change on it, in percent.
+    pub perplexity_change: f64,
+}
+
+/// What comes after tries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct SearchNext {
+    /// The recipe to try; none where the search is over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub next: Option<SearchResult>,
+    /// Which of those that were tried is the best.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[cfg_attr(feature = "types", ts(optional))]
+    pub best: Option<u64>,
+    /// Whether that reaches the target.
+    pub reached: bool,
+}
+
+/// What a search begins with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "types", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct SearchSteps {
+    /// The steps that come before anything is chosen; there may be none.
+    pub first: Recipe,
+    /// Whether a text has to be read for any of them.
+    pub reads_text: bool,
+    /// What cannot be had.
+    pub findings: Vec<Finding>,
 }

@@ -1361,6 +1361,23 @@ tokens: number,
 window: number, };
 
 /**
+ * What comes after tries.
+ */
+export type SearchNext = {
+/**
+ * The recipe to try; none where the search is over.
+ */
+next?: SearchResult,
+/**
+ * Which of those that were tried is the best.
+ */
+best?: number,
+/**
+ * Whether that reaches the target.
+ */
+reached: boolean, };
+
+/**
  * A recipe on the front.
  */
 export type SearchPoint = {
@@ -1399,6 +1416,23 @@ chosen: SearchPoint,
 front: Array<SearchPoint>, };
 
 /**
+ * What a search begins with.
+ */
+export type SearchSteps = {
+/**
+ * The steps that come before anything is chosen; there may be none.
+ */
+first: Recipe,
+/**
+ * Whether a text has to be read for any of them.
+ */
+readsText: boolean,
+/**
+ * What cannot be had.
+ */
+findings: Array<Finding>, };
+
+/**
  * What is to be reached: exactly one of the four.
  */
 export type SearchTarget = {
@@ -1418,6 +1452,23 @@ maxKl?: number,
  * Perplexity change that may be lost, in percent.
  */
 maxLoss?: number, };
+
+/**
+ * What was measured of a recipe that was tried.
+ */
+export type SearchTry = {
+/**
+ * Bytes of weights and scales, as they are stored.
+ */
+bytes: number,
+/**
+ * Divergence on the part of the text that judges, in nats a token.
+ */
+kl: number,
+/**
+ * Perplexity change on it, in percent.
+ */
+perplexityChange: number, };
 
 /**
  * Rows of a tensor that belong together, as `x`, `B` and `C` in one projection.
