@@ -4,6 +4,7 @@ import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, 
 import { basename, dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { setFlagsFromString } from "node:v8";
+import { GROUPED } from "../../web/dist/api/node.js";
 
 /** Tokens asked for at a time: what the package asks for. They are decoded one after the other. */
 const STEP = 32;
@@ -58,11 +59,9 @@ export async function loadBuild(folder, label) {
   return new Build(wasm, label);
 }
 
-/** Precisions that no recipe is called by: every matrix in one of them, in groups of 64, and the rest in FP16. */
-const PRECISIONS = ["int6", "int5", "int3", "int2", "lm3", "lm2"];
-
+/** By the name of a precision that no recipe has: every matrix in it, in groups of 64, and what is no matrix in FP16. */
 function recipeOf(name) {
-  if (!PRECISIONS.includes(name)) return name;
+  if (!GROUPED.includes(name)) return name;
   const floats = ["norm", "bias", "dynamics", "conv"].map((role) => ({ match: `role:${role}`, precision: "fp16" }));
   const rules = [...floats, { match: "*", precision: name }];
   return {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::tables;
 
 macro_rules! grids {
-    ($($(#[$doc:meta])+ $grid:ident: $name:literal, $bits:literal, $levels:expr;)+) => {
+    ($($(#[$doc:meta])+ $grid:ident: $name:literal, $bits:literal, $levels:expr, $words:literal;)+) => {
         /// Levels, and so many bits for a code of one of them. Finer grids come first.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "types", derive(ts_rs::TS))]
@@ -30,6 +30,11 @@ macro_rules! grids {
                 match self { $(Self::$grid => $bits),+ }
             }
 
+            /// What its levels are, in a line for people.
+            pub const fn words(self) -> &'static str {
+                match self { $(Self::$grid => $words),+ }
+            }
+
             /// What codes stand for.
             pub const fn levels(self) -> Levels {
                 match self { $(Self::$grid => $levels),+ }
@@ -40,23 +45,32 @@ macro_rules! grids {
 
 grids! {
     /// 8-bit integers.
-    Int8: "int8", 8, Levels::Integers;
+    Int8: "int8", 8, Levels::Integers,
+        "255 levels at equal distance, from minus to plus the largest number that shares the scale. One outlier makes all steps coarse.";
     /// 6-bit integers.
-    Int6: "int6", 6, Levels::Integers;
+    Int6: "int6", 6, Levels::Integers,
+        "63 levels at equal distance, and one more below zero.";
     /// 5-bit integers.
-    Int5: "int5", 5, Levels::Integers;
+    Int5: "int5", 5, Levels::Integers,
+        "31 levels at equal distance, and one more below zero.";
     /// 4-bit integers.
-    Int4: "int4", 4, Levels::Integers;
+    Int4: "int4", 4, Levels::Integers,
+        "15 levels at equal distance. Small groups of numbers share a scale, so that an outlier spoils only its own group.";
     /// 4-bit NormalFloat (QLoRA, Dettmers et al. 2023).
-    Nf4: "nf4", 4, Levels::Table(&tables::NF4);
+    Nf4: "nf4", 4, Levels::Table(&tables::NF4),
+        "16 levels placed where a bell curve has its numbers: dense around zero, sparse in the tails.";
     /// 3-bit integers.
-    Int3: "int3", 3, Levels::Integers;
+    Int3: "int3", 3, Levels::Integers,
+        "7 levels at equal distance, and one more below zero.";
     /// Eight Lloyd-Max levels of a normal variable (Lloyd 1982; Max 1960), the largest scaled to 1.
-    Lm3: "lm3", 3, Levels::Table(&tables::LM3);
+    Lm3: "lm3", 3, Levels::Table(&tables::LM3),
+        "8 levels where they cost a bell curve the least: the Lloyd-Max levels.";
     /// 2-bit integers.
-    Int2: "int2", 2, Levels::Integers;
+    Int2: "int2", 2, Levels::Integers,
+        "3 levels at equal distance, and one more below zero.";
     /// Four Lloyd-Max levels of a normal variable, the largest scaled to 1.
-    Lm2: "lm2", 2, Levels::Table(&tables::LM2);
+    Lm2: "lm2", 2, Levels::Table(&tables::LM2),
+        "4 levels where they cost a bell curve the least. Too coarse for most tensors without error compensation.";
 }
 
 /// What the codes of a grid stand for.

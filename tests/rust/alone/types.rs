@@ -7,8 +7,8 @@ use std::any::TypeId;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use statepress_core::recipe::{GroupOptions, Int4Options, Nf4Options, PruneKind, Quantize};
-use statepress_core::{Precision, Role, job, recipe, report};
+use statepress_core::recipe::{Codecs, GroupOptions, Int4Options, Nf4Options, PruneKind, Quantize};
+use statepress_core::{Grid, Precision, Role, job, recipe, report};
 use ts_rs::{Config, TS, TypeVisitor};
 
 const HEAD: &str = "\
@@ -77,6 +77,7 @@ fn options() -> String {
     let defaults = serde_json::to_string_pretty(&Quantize::default()).unwrap();
     let roles: Vec<_> =
         Role::ALL.iter().map(|role| format!("  {:?}: {:?},", role.name(), role.words())).collect();
+    let grids: Vec<_> = Grid::ALL.iter().map(|it| format!("  {:?}: {:?},", it.name(), it.words())).collect();
     [
         constant(
             "What each role does, in words.",
@@ -95,6 +96,18 @@ fn options() -> String {
             "PRECISIONS",
             "readonly Precision[]",
             format!("{:?}", Precision::all().map(Precision::name).collect::<Vec<_>>()),
+        ),
+        constant(
+            "What the levels of each grid are, in words.",
+            "GRID_WORDS",
+            "Readonly<Record<Grid, string>>",
+            format!("{{\n{}\n}}", grids.join("\n")),
+        ),
+        constant(
+            "Grids that `groups` of a quantize step says how to do.",
+            "GROUPED",
+            "readonly Grid[]",
+            format!("{:?}", Grid::ALL.iter().filter(|&&it| Codecs::in_groups(it)).map(|it| it.name()).collect::<Vec<_>>()),
         ),
         constant(
             "What a prune step can remove.",

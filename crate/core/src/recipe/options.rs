@@ -58,13 +58,18 @@ impl Codecs {
         Ok(())
     }
 
+    /// Whether `groups` says how a grid is done: it does of all that have no options of their own.
+    pub const fn in_groups(grid: Grid) -> bool {
+        !matches!(grid, Grid::Int8 | Grid::Int4 | Grid::Nf4)
+    }
+
     /// Where the scales of a grid clip.
     pub fn clip(&self, grid: Grid) -> ClipBy {
         match grid {
             Grid::Int8 => self.int8.clip,
             Grid::Int4 => self.int4.clip,
             Grid::Nf4 => self.nf4.clip,
-            Grid::Int6 | Grid::Int5 | Grid::Int3 | Grid::Int2 | Grid::Lm3 | Grid::Lm2 => self.groups.clip,
+            _ => self.groups.clip,
         }
     }
 
@@ -81,9 +86,7 @@ impl Codecs {
             Grid::Int4 => Encoding::int4(self.int4.group, self.int4.scale),
             Grid::Nf4 if self.nf4.double_quant => Encoding::nf4(self.nf4.block, ScaleType::Double),
             Grid::Nf4 => Encoding::nf4(self.nf4.block, self.nf4.absmax),
-            Grid::Int6 | Grid::Int5 | Grid::Int3 | Grid::Int2 | Grid::Lm3 | Grid::Lm2 => {
-                Encoding::grouped(grid, self.groups.group, self.groups.scale)
-            }
+            _ => Encoding::grouped(grid, self.groups.group, self.groups.scale),
         }
     }
 }

@@ -1361,7 +1361,7 @@ tokens: number,
 window: number, };
 
 /**
- * What comes after tries.
+ * What a search does next, and how far it got.
  */
 export type SearchNext = {
 /**
@@ -1369,7 +1369,7 @@ export type SearchNext = {
  */
 next?: SearchResult,
 /**
- * Which of those that were tried is the best.
+ * Which of those that were tried is the best, counted from 0.
  */
 best?: number,
 /**
@@ -1428,7 +1428,7 @@ first: Recipe,
  */
 readsText: boolean,
 /**
- * What cannot be had.
+ * What is to be known of these steps.
  */
 findings: Array<Finding>, };
 
@@ -1931,6 +1931,26 @@ export const QUANTIZE_DEFAULTS: Quantize = {
  * Every precision, by bits of a number, most first.
  */
 export const PRECISIONS: readonly Precision[] = ["fp32", "fp16", "bf16", "int8", "int6", "int5", "int4", "nf4", "int3", "lm3", "int2", "lm2"];
+
+/**
+ * What the levels of each grid are, in words.
+ */
+export const GRID_WORDS: Readonly<Record<Grid, string>> = {
+  "int8": "255 levels at equal distance, from minus to plus the largest number that shares the scale. One outlier makes all steps coarse.",
+  "int6": "63 levels at equal distance, and one more below zero.",
+  "int5": "31 levels at equal distance, and one more below zero.",
+  "int4": "15 levels at equal distance. Small groups of numbers share a scale, so that an outlier spoils only its own group.",
+  "nf4": "16 levels placed where a bell curve has its numbers: dense around zero, sparse in the tails.",
+  "int3": "7 levels at equal distance, and one more below zero.",
+  "lm3": "8 levels where they cost a bell curve the least: the Lloyd-Max levels.",
+  "int2": "3 levels at equal distance, and one more below zero.",
+  "lm2": "4 levels where they cost a bell curve the least. Too coarse for most tensors without error compensation.",
+};
+
+/**
+ * Grids that `groups` of a quantize step says how to do.
+ */
+export const GROUPED: readonly Grid[] = ["int6", "int5", "int3", "lm3", "int2", "lm2"];
 
 /**
  * What a prune step can remove.

@@ -1,6 +1,14 @@
 // Recipes as the page edits them.
 
-import { type ClipBy, type Precision, QUANTIZE_DEFAULTS, type Quantize, type Recipe, type StepDraft } from "statepress";
+import {
+  type ClipBy,
+  GROUPED,
+  type Precision,
+  QUANTIZE_DEFAULTS,
+  type Quantize,
+  type Recipe,
+  type StepDraft,
+} from "statepress";
 
 /** The step that quantizes, with what it leaves to the package's defaults. */
 export function quantizeOf(recipe: Recipe): Quantize | undefined {
@@ -90,10 +98,9 @@ function precisionsOf({ rules, otherwise }: Quantize): Precision[] {
 }
 
 function byText({ int8, int4, nf4, groups }: Quantize, precision: Precision): boolean {
-  const floats = { fp32: undefined, fp16: undefined, bf16: undefined };
-  const grouped = { int6: groups, int5: groups, int3: groups, int2: groups, lm3: groups, lm2: groups };
-  const codecs: Record<Precision, { clip?: ClipBy } | undefined> = { ...floats, int8, int4, nf4, ...grouped };
-  return codecs[precision]?.clip === "activation";
+  const own: Partial<Record<Precision, { clip?: ClipBy }>> = { int8, int4, nf4 };
+  const codec = GROUPED.some((it) => it === precision) ? groups : own[precision];
+  return codec?.clip === "activation";
 }
 
 /** What a recipe is called where it stands among others. */

@@ -1,31 +1,23 @@
 // Precisions as colours, and tensor names as parts of a model.
 
-import type { Inspection, PrecisionShare, StoredAs } from "statepress";
+import { type Inspection, PRECISIONS, type PrecisionShare, type StoredAs } from "statepress";
 
 /** A precision, what is kept as it is, or whatever else a file stores. */
 export type Kind = StoredAs | "other";
 
+/** What files call precisions that recipes call otherwise. */
 const KINDS: Record<string, Kind> = {
-  F32: "fp32",
-  F16: "fp16",
-  BF16: "bf16",
-  QI8: "int8",
-  I8: "int8",
-  QI4: "int4",
-  INT8: "int8",
-  INT6: "int6",
-  INT5: "int5",
-  INT4: "int4",
-  NF4: "nf4",
-  INT3: "int3",
-  LM3: "lm3",
-  INT2: "int2",
-  LM2: "lm2",
+  f32: "fp32",
+  f16: "fp16",
+  qi8: "int8",
+  i8: "int8",
+  qi4: "int4",
 };
 
 /** What the type of a stored tensor is called in a recipe; `nf4 (bitsandbytes)` is one of its kind. */
 export function kindOf(dtype: string): Kind {
-  return KINDS[dtype.toUpperCase().split(" ", 1)[0] ?? ""] ?? "other";
+  const [name = ""] = dtype.toLowerCase().split(" ", 1);
+  return KINDS[name] ?? PRECISIONS.find((it) => it === name) ?? "other";
 }
 
 /** Its colour. */
