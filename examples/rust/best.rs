@@ -20,6 +20,6 @@ fn main() -> Result<(), Error> {
     println!("{} -> {} bytes, {:.2}x", bytes.before, bytes.after, bytes.ratio);
     println!("KL predicted {:.4}, measured {:.4}", found.predicted.kl, found.measured.kl);
     // `found.bytes` is a safetensors file, and `found.recipe` makes it again.
-    println!("{} rules in {}", found.costs.tensors.len(), found.recipe.name);
+    println!("{}: chosen of {} tensors and classes of rows", found.recipe.name, found.costs.tensors.len());
     Ok(())
 }

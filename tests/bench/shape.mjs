@@ -5,7 +5,7 @@
 // The shape is that of Mamba-130M where nothing else is said: states of 16 numbers, twice the width inside, FP32. Matrices
 // are drawn so that what they put out is of the size of what enters; states decay and step as a fresh Mamba's do (Gu and Dao 2023, 3.6).
 
-import { openSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 
 const { values, positionals } = parseArgs({
@@ -18,7 +18,8 @@ const { values, positionals } = parseArgs({
 });
 const [out] = positionals;
 const [hidden, layers, vocab] = [values.hidden, values.layers, values.vocab].map(Number);
-if (!out || !(hidden >= 16 && vocab >= 16 && layers >= 1)) {
+const isWhole = [hidden, layers, vocab].every(Number.isInteger);
+if (!out || !isWhole || hidden < 16 || vocab < 16 || layers < 1) {
   throw new Error(
     "give a file, 16 or more of --hidden and --vocab, and a layer or more: OUT [--hidden N] [--layers N] [--vocab N]",
   );
@@ -71,9 +72,10 @@ const padded = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, " ");
 padded.writeBigUInt64LE(BigInt(padded.length - 8), 0);
 json.copy(padded, 8);
 const file = openSync(out, "wx");
-writeSync(file, padded);
+writeFileSync(file, padded);
 for (const [, shape, draw] of tensors) {
   const numbers = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, at) => draw(at));
-  writeSync(file, new Uint8Array(numbers.buffer));
+  writeFileSync(file, new Uint8Array(numbers.buffer));
 }
+closeSync(file);
 console.log(`${out}: ${(end / 4 / 1e6).toFixed(1)} million parameters, ${(end / 1e6).toFixed(1)} MB`);

@@ -178,6 +178,7 @@ async function led(answers) {
   const kept = new Set();
   const keeps = [];
   const measured = { once: 9, twice: 4, thrice: 6 };
+  const sizes = { once: 10, twice: 20, thrice: 30 };
   const host = {
     async call(name, { tried, whether, b }) {
       if (name === "keepFirstSteps") return void keeps.push(whether);
@@ -186,9 +187,10 @@ async function led(answers) {
       if (name === "searchCosts") return { window: 4 };
       if (name === "compare") {
         const perplexityChange = measured[b];
+        if (perplexityChange === undefined) throw new StatepressError("aborted", `${b} was not compared`);
         return { kl: { mean: 1 }, perplexityChange, a: { findings: [] }, b: { tokens: 1, findings: [] } };
       }
-      asked.push(tried.map((it) => it.perplexityChange));
+      asked.push(tried.map(({ bytes, kl, perplexityChange }) => [bytes, kl, perplexityChange]));
       const { next, ...answer } = answers[tried.length] ?? {};
       if (answer.best === undefined && !next) throw new StatepressError("bad-option", "out of reach");
       return { ...answer, ...(next && { next: { recipe: { name: next, steps: [] }, chosen: {}, front: [] } }) };
@@ -205,8 +207,9 @@ async function led(answers) {
   });
   const checkpoint = like("original", {
     async compressBy({ name }) {
+      if (name === "nothing") throw new StatepressError("bad-recipe", "nothing was compressed");
       kept.add(name);
-      const report = { bytes: { after: 10 } };
+      const report = { bytes: { after: sizes[name], memory: 1 } };
       return like(name, {
         name,
         report,
@@ -232,7 +235,12 @@ test("what is tried is told as it was measured, and of all that was made only th
     { best: 1, reached: true },
   ];
   const { found, asked, kept } = await led(answers);
-  assert.deepEqual(asked, [[], [9], [9, 4], [9, 4, 6]]);
+  const [once, twice, thrice] = [
+    [10, 1, 9],
+    [20, 1, 4],
+    [30, 1, 6],
+  ];
+  assert.deepEqual(asked, [[], [once], [once, twice], [once, twice, thrice]]);
   assert.deepEqual(kept, ["twice"]);
   assert.deepEqual([found.compressed.name, found.recipe.name, found.reached], ["twice", "twice", true]);
   assert.equal(found.measured.perplexityChange, 4);
@@ -241,6 +249,14 @@ test("what is tried is told as it was measured, and of all that was made only th
   const refused = await led([{ next: "once" }, { best: 0, next: "twice" }]);
   assert.equal(refused.found.message, "out of reach");
   assert.deepEqual([refused.asked.length, refused.kept], [3, []]);
+  // Nor does what fails on the way.
+  for (const [next, message] of [
+    ["nothing", "nothing was compressed"],
+    ["incomparable", "incomparable was not compared"],
+  ]) {
+    const failed = await led([{ next: "once" }, { best: 0, next }]);
+    assert.deepEqual([failed.found.message, failed.asked.length, failed.kept], [message, 2, []]);
+  }
 });
 
 test("what is odd about the text is told, and coding reaches sizes that packing does not", async () => {

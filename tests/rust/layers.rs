@@ -416,7 +416,6 @@ fn what_is_asked_too_much_is_refused_and_nothing_is_told() {
     assert!(error.contains("cannot be run cannot be pruned"), "{error}");
 }
 
-/// Scores of GPT-2 can be divided by the number of their layer: none goes but from the end.
 /// What the text ranks is pruned, and floats stay floats: there are no errors to make up for.
 #[test]
 fn what_is_left_may_be_floats() {
@@ -428,6 +427,7 @@ fn what_is_left_may_be_floats() {
     assert_eq!(2 * half.plan.bytes.after, whole.plan.bytes.after);
 }
 
+/// Scores of GPT-2 can be divided by the number of their layer: none goes but from the end.
 #[test]
 fn a_layer_that_depends_on_its_number_keeps_it() {
     let base = open_folder(&fixture("families/gpt2-odd"));

@@ -1,9 +1,10 @@
 //! A search whole: what is tried after what was measured, and a checkpoint that comes of it.
 
 use serde_json::json;
-use statepress::report::{SearchCosts, SearchTarget, SearchTry};
+use statepress::report::{SearchCosts, SearchNext, SearchTarget, SearchTry};
 use statepress::{
-    Checkpoint, MemorySink, OpenOptions, Recipe, SearchOptions, allocate, next_try, recipe::Step, run, texts,
+    Checkpoint, MemorySink, OpenOptions, Recipe, SearchOptions, allocate, next_try, recipe::Step, run,
+    split_text,
 };
 use statepress_core::Role;
 use statepress_tests::files::{demo, fixture, open};
@@ -116,30 +117,50 @@ fn a_size_is_filled_and_kept() {
 
 #[test]
 fn there_is_an_end_and_no_more_than_was_asked_for() {
+    let mut costs = costs(false);
+    // Twelve tensors that save as much for a byte, and each recipe misses by a hair: there would be twelve to try.
+    let unit = |n: usize| {
+        let cost =
+            |bytes: u64, kl: f64| json!({ "precision": "int4", "bytes": bytes, "kl": kl, "measured": true });
+        json!({ "tensor": n.to_string(), "role": null, "params": 1, "choices": [cost(10, 1.0), cost(20, 0.0)] })
+    };
+    costs.tensors = (0..12).map(|n| serde_json::from_value(unit(n)).unwrap()).collect();
+    let target = SearchTarget { max_kl: Some(11.5), ..NONE };
+    let mut all = Vec::new();
+    let end = loop {
+        match next_try(&costs, &target, &all).unwrap() {
+            SearchNext { next: Some(next), .. } => all.push(tried(next.chosen.bytes, 11.501)),
+            end => break end,
+        }
+    };
+    assert_eq!((all.len(), end.best, end.reached), (5, Some(0), false), "{all:?}");
+    all.push(tried(1, 0.1));
+    let error = next_try(&costs, &target, &all).unwrap_err().to_string();
+    assert!(error.contains("option tried is more measurements; allowed: 5: one of each recipe"), "{error}");
+    let error = next_try(&costs, &NONE, &[]).unwrap_err().to_string();
+    assert!(error.contains("one of ratio, bytes, maxKl and maxLoss"), "{error}");
+}
+
+#[test]
+fn a_size_is_not_tried_twice() {
     let coded = costs(true);
     let target = SearchTarget { bytes: Some(1500.0), ..NONE };
-    let mut all = Vec::new();
-    while let Some(next) = next_try(&coded, &target, &all).unwrap().next {
-        // A coder that saves less and less of what it has.
-        all.push(tried(next.chosen.bytes * (7 + all.len() as u64) / 12, 0.1));
-        assert!(all.len() <= 5, "{all:?}");
-    }
-    assert!(all.len() >= 2, "{all:?}");
-    all.push(tried(1, 0.1));
-    let error = next_try(&coded, &target, &all).unwrap_err().to_string();
-    assert!(error.contains("allowed: those that were asked for"), "{error}");
-    let error = next_try(&coded, &NONE, &[]).unwrap_err().to_string();
-    assert!(error.contains("one of ratio, bytes, maxKl and maxLoss"), "{error}");
+    // It misses, the next one leaves room, and what is asked for then is the first again.
+    let first = next_try(&coded, &target, &[]).unwrap().next.unwrap().chosen.bytes;
+    let second = next_try(&coded, &target, &[tried(1530, 0.1)]).unwrap().next.unwrap().chosen.bytes;
+    assert!(second < first, "{second} {first}");
+    let over = next_try(&coded, &target, &[tried(1530, 0.1), tried(1150, 0.2)]).unwrap();
+    assert_eq!((over.next, over.best, over.reached), (None, Some(1), true));
 }
 
 #[test]
 fn a_text_is_parted_for_reading_and_judging() {
     let ids: Vec<u32> = (0..40_003).collect();
-    let (read, judged) = texts(&ids[..11]);
+    let (read, judged) = split_text(&ids[..11]);
     assert_eq!((read, judged), (&ids[..9], &ids[9..11]));
-    let (read, judged) = texts(&ids);
+    let (read, judged) = split_text(&ids);
     assert_eq!((read.len(), judged.first(), judged.len()), (30_003, Some(&30_003), 4096));
-    assert_eq!(texts(&[]), (&[][..], &[][..]));
+    assert_eq!(split_text(&[]), (&[][..], &[][..]));
 }
 
 fn prune() -> Step {
@@ -173,7 +194,7 @@ fn a_search_leaves_a_checkpoint_that_its_recipe_makes_again() {
         assert_eq!(&found.recipe.steps[..first.len()], &first[..], "what comes first is in the recipe");
         // Anybody can follow it again, by the same text.
         let (model, sink) = (base.model().unwrap(), MemorySink::default());
-        let (read, _) = texts(&ids);
+        let (read, _) = split_text(&ids);
         let calibration = statepress::Calibration::new(&model, read);
         run(base.compress_calibrated(&found.recipe, Box::new(sink.clone()), calibration).unwrap(), |_| {})
             .unwrap();

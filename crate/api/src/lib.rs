@@ -49,7 +49,7 @@ pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
 pub use statepress_engine::models::{
     Cpu, Info, Load, Loaded, Model, Observe, State, Workspace, sequence_logits,
 };
-pub use statepress_engine::search::{Costs, CostsOptions, allocate, check_target, next_try, texts};
+pub use statepress_engine::search::{Costs, CostsOptions, allocate, check_target, next_try, split_text};
 pub use statepress_engine::techniques::follow::Follow;
 pub use statepress_engine::techniques::shares::{Share, ShareReport, Shares, Work};
 pub use statepress_engine::view::ViewOptions;

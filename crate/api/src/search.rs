@@ -11,7 +11,7 @@ use statepress_core::{Finding, Recipe};
 use statepress_engine::EngineError;
 use statepress_engine::calibrate::Calibration;
 use statepress_engine::eval::{Compare, CompareOptions};
-use statepress_engine::search::{CostsOptions, check_target, next_try, texts};
+use statepress_engine::search::{CostsOptions, check_target, next_try, split_text};
 
 use crate::{Checkpoint, Error, MemorySink, OpenOptions, Progress, run};
 
@@ -53,7 +53,8 @@ pub struct Found {
 
 impl Checkpoint {
     /// Finds the best recipe for a target: what rounding each tensor alone costs is measured while the model reads three
-    /// quarters of `ids`, and a few recipes are tried, each judged by the rest. Shows every step to `watch`.
+    /// quarters of `ids`, and a few recipes are tried, each judged by the rest. Shows every step to `watch`, and runs to its end,
+    /// as [`run`] does: whoever wants to stop in between drives the jobs that it is made of. Keeps no first steps afterwards.
     ///
     /// # Errors
     /// Also for a target that is none, and for one that no recipe reaches: the error names what can be had.
@@ -83,7 +84,7 @@ impl Checkpoint {
             Recipe { version: 1, name: "first".into(), description: None, steps: options.first.clone() };
         let SearchSteps { first, mut findings, .. } = self.search_steps(first, options.coded)?;
         let model = run(self.load()?, &mut *watch)?;
-        let (read, judged) = texts(ids);
+        let (read, judged) = split_text(ids);
         let calibration = Calibration { fisher: options.fisher.clone(), ..Calibration::new(&model, read) };
         let costs = self.costs_behind(first, &calibration, judged, options, watch)?;
         let (mut tried, mut best) = (Vec::new(), None);
@@ -138,12 +139,14 @@ impl Checkpoint {
         watch: &mut impl FnMut(&Progress),
     ) -> Result<Attempt, Error> {
         let (bytes, report) = self.followed(recipe, calibration, watch)?;
+        let bytes = Rc::new(bytes);
         let model = run(Self::open(bytes.clone(), OpenOptions::default())?.load()?, &mut *watch)?;
         let how = CompareOptions { window: Some(window as usize), ..CompareOptions::default() };
         let clock = self.clock().seconds();
         let card = run(Compare::new(calibration.model, &model, judged, how, clock)?, watch)?;
         let (kl, perplexity_change) = (card.kl.mean, card.perplexity_change);
         let measured = SearchTry { bytes: report.plan.bytes.after, kl, perplexity_change };
+        let bytes = Rc::unwrap_or_clone(bytes);
         Ok(Attempt { bytes, report, measured, findings: card.b.findings })
     }
 

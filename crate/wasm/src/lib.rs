@@ -68,7 +68,7 @@ pub fn next_try(costs: JsValue, target: JsValue, tried: JsValue) -> Result<JsVal
 pub fn search_texts(ids: Uint32Array, target: JsValue) -> Result<Vec<Uint32Array>> {
     statepress::check_target(&convert::given("target", &target)?).map_err(fail)?;
     let ids = ids.to_vec();
-    let (read, judged) = statepress::texts(&ids);
+    let (read, judged) = statepress::split_text(&ids);
     Ok(vec![read.into(), judged.into()])
 }
 

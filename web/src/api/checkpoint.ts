@@ -4,7 +4,7 @@
 
 import type { Data, Handle, Requests } from "../worker/protocol.js";
 import { checkOptions, checkText, shown } from "./check.js";
-import { quantizes } from "./coded.js";
+import { storesCodes } from "./coded.js";
 import { makeDisposable } from "./disposable.js";
 import type { Environment } from "./environment.js";
 import { asStatepressError, badOption, StatepressError, throwIfAborted } from "./errors.js";
@@ -147,8 +147,8 @@ export class Checkpoint {
         : undefined;
     const request = { recipe, ...(beside !== undefined && { beside }), ...(fisher && { fisher }) };
     try {
-      // What nothing is quantized of has nothing to share. A plan also refuses what should not be heard of by so many.
-      const isShared = input && (await this.plan(recipe)).recipe.steps.some(quantizes);
+      // What is stored in no codes has nothing to share. A plan also refuses what should not be heard of by so many.
+      const isShared = input && storesCodes(await this.plan(recipe));
       const team = isShared ? await workers.team(options.signal) : undefined;
       const asked = { checkpoint: this.#handle, ...request, ...(input && { calibration: input }) };
       const opened =

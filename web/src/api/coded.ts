@@ -1,6 +1,6 @@
 // What a recipe, which may be anybody's JSON, asks for: whether it quantizes, entropy-codes, or has the model read a text.
 
-import type { Plan, Quantize } from "./types/statepress.js";
+import type { Plan, Quantize, StoredAs } from "./types/statepress.js";
 
 /** Whether a step of a recipe, which may be anybody's JSON, quantizes. */
 export function quantizes(step: unknown): step is { quantize: object } {
@@ -18,6 +18,12 @@ export function quantizing<R extends { steps: readonly unknown[] }>(recipe: R, o
 /** Whether a recipe has its codes entropy-coded. */
 export function isCoded({ steps }: { steps: readonly unknown[] }): boolean {
   return steps.some((step) => quantizes(step) && "coded" in step.quantize && step.quantize.coded === true);
+}
+
+/** Whether a recipe that was planned stores anything in codes, whose rounding several workers can share. */
+export function storesCodes({ tensors }: Pick<Plan, "tensors">): boolean {
+  const isCode = (precision: StoredAs) => !["kept", "fp32", "fp16", "bf16"].includes(precision);
+  return tensors.some(({ precision, rows = [] }) => isCode(precision) || rows.some((row) => isCode(row.precision)));
 }
 
 /** Whether a recipe that was planned has the model read a text. */

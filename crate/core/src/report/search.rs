@@ -140,7 +140,7 @@ pub struct SearchTry {
     pub perplexity_change: f64,
 }
 
-/// What comes after tries.
+/// What a search does next, and how far it got.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
@@ -149,7 +149,7 @@ pub struct SearchNext {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub next: Option<SearchResult>,
-    /// Which of those that were tried is the best.
+    /// Which of those that were tried is the best, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[cfg_attr(feature = "types", ts(optional))]
     pub best: Option<u64>,
@@ -166,6 +166,6 @@ pub struct SearchSteps {
     pub first: Recipe,
     /// Whether a text has to be read for any of them.
     pub reads_text: bool,
-    /// What cannot be had.
+    /// What is to be known of these steps.
     pub findings: Vec<Finding>,
 }

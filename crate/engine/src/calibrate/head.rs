@@ -84,7 +84,7 @@ impl HeadSums {
             }
             if let Some(table) = &self.table {
                 let (rows, vocab_size, d) = (to - from, self.alpha.len(), self.d);
-                let turned = outer::transposed(&self.logits, vocab_size);
+                let turned = outer::transposed(&self.logits[..rows * vocab_size], vocab_size);
                 let mut means = vec![0.0; rows * d];
                 let p = Strided { values: turned.as_slice(), stride: rows };
                 let t = Strided { values: table.as_slice(), stride: d };

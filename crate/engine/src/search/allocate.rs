@@ -77,21 +77,25 @@ impl Reached {
 /// Why no choice reaches a target, in the words that it was given in.
 fn refused(target: &SearchTarget, front: &[SearchPoint]) -> EngineError {
     let (smallest, closest) = (front[0], front[front.len() - 1]);
-    let size = format!("up to {:.2}x, from {} bytes on", smallest.ratio, smallest.bytes);
-    let SearchTarget { ratio, bytes, max_kl, max_loss } = *target;
-    let (value, allowed) = match (ratio, bytes, max_kl, max_loss) {
-        (Some(ratio), ..) => (format!("{ratio}x"), size),
-        (_, Some(bytes), ..) => (format!("{bytes} bytes"), size),
-        (.., Some(loss)) => {
-            let least = format!("from {:.6} % on, at {:.2}x", closest.perplexity_change, closest.ratio);
-            (format!("a loss of {loss} %"), least)
+    let (value, from) = match *target {
+        SearchTarget { max_loss: Some(loss), .. } => {
+            (format!("a loss of {loss} %"), format!("{:.6} %", closest.perplexity_change))
         }
-        (.., kl, _) => {
-            let least = format!("from {:.6} on, at {:.2}x", closest.kl, closest.ratio);
-            (format!("a divergence of {:.6}", kl.unwrap_or_default()), least)
+        SearchTarget { max_kl: Some(kl), .. } => {
+            (format!("a divergence of {kl:.6}"), format!("{:.6}", closest.kl))
         }
+        _ => return size_refused(target, smallest.ratio, smallest.bytes),
     };
-    EngineError::option("target", value, allowed)
+    EngineError::option("target", value, format!("from {from} on, at {:.2}x", closest.ratio))
+}
+
+/// Why nothing is as small as that: the smallest there is.
+pub(super) fn size_refused(target: &SearchTarget, ratio: f64, bytes: u64) -> EngineError {
+    let value = match *target {
+        SearchTarget { bytes: Some(bytes), .. } => format!("{bytes} bytes"),
+        SearchTarget { ratio, .. } => format!("{}x", ratio.unwrap_or_default()),
+    };
+    EngineError::option("target", value, format!("up to {ratio:.2}x, from {bytes} bytes on"))
 }
 
 /// On the way from the smallest choice of every tensor to the closest.

@@ -13,7 +13,7 @@ const JUDGED: usize = 4096;
 
 /// Two parts of a calibration text: what is read, three quarters, and of the rest what judges, as what was fitted to a text looks
 /// better on it than it is.
-pub fn texts(ids: &[u32]) -> (&[u32], &[u32]) {
+pub fn split_text(ids: &[u32]) -> (&[u32], &[u32]) {
     let (read, rest) = ids.split_at(ids.len() - ids.len() / 4);
     (read, &rest[..rest.len().min(JUDGED)])
 }

@@ -13,6 +13,6 @@ mod steps;
 mod tries;
 
 pub use allocate::{allocate, check_target};
-pub use begin::{first_steps, texts};
+pub use begin::{first_steps, split_text};
 pub use costs::{Costs, CostsOptions};
 pub use tries::next_try;

@@ -2,7 +2,7 @@
 
 use statepress_core::report::{SearchCosts, SearchNext, SearchResult, SearchTarget, SearchTry};
 
-use super::allocate::{allocate, check_target};
+use super::allocate::{allocate, check_target, size_refused};
 use crate::EngineError;
 use crate::techniques::plan::quantize_step;
 
@@ -12,8 +12,8 @@ const TRIES: usize = 5;
 /// A coded file that fills less than this of its size is worth another try.
 const ROOM: f64 = 0.99;
 
-/// The recipe to try after those that were tried, in their order. Single costs predict the first; each one after a miss aims
-/// as much closer as that missed by, and after a coded file that left room as much larger.
+/// The recipe to try after those that were tried, in their order. The first is what single costs predict. After a miss the next
+/// one is asked to be, or to lose, less in the same proportion; after a coded file that left room it is asked to be larger.
 ///
 /// # Errors
 /// For a target that is none, that no recipe is predicted to reach, or that is a size and was missed to the end: the error
@@ -30,7 +30,8 @@ pub fn next_try(
     let Tries { next, best, .. } = tries;
     let reached = best.is_some_and(|best| best.reaches());
     if let (None, Some(best), true) = (&next, best, is_size(target) && !reached) {
-        return Err(too_large(costs, target, tried[best.at].bytes));
+        let least = tried[best.at].bytes;
+        return Err(size_refused(target, costs.bytes_before as f64 / least.max(1) as f64, least));
     }
     Ok(SearchNext { next, best: best.map(|best| best.at as u64), reached })
 }
@@ -45,8 +46,8 @@ struct Tries<'a> {
     /// What was asked for, and not measured yet.
     next: Option<SearchResult>,
     best: Option<Best>,
-    /// How many were measured.
-    tried: usize,
+    /// The predicted bytes of those that were measured, by which recipes of one search differ.
+    tried: Vec<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -75,16 +76,18 @@ impl<'a> Tries<'a> {
             wanted = SearchTarget { bytes: Some(asked), ..SearchTarget::default() };
         }
         let next = Some(allocate(costs, &wanted)?);
-        Ok(Self { costs, target, fills, wanted, next, best: None, tried: 0 })
+        Ok(Self { costs, target, fills, wanted, next, best: None, tried: Vec::new() })
     }
 
     /// Goes on with what was measured of the recipe that was asked for.
     fn learn(&mut self, measured: &SearchTry) -> Result<(), EngineError> {
-        let tried = self.next.take().ok_or_else(|| {
-            EngineError::option("tried", format!("{} and more", self.tried + 1), "those that were asked for")
+        let at = self.tried.len();
+        let asked = self.next.take().ok_or_else(|| {
+            let allowed = format!("{at}: one of each recipe that was asked for");
+            EngineError::option("tried", "more measurements", allowed)
         })?;
-        let it = Best { at: self.tried, excess: self.excess(measured) };
-        self.tried += 1;
+        let it = Best { at, excess: self.excess(measured) };
+        self.tried.push(asked.chosen.bytes);
         // What reaches the target fills it better than what did before; of what misses it the closest counts.
         let is_better = |best: Best| if best.reaches() { it.reaches() } else { it.excess < best.excess };
         let fell_back = self.best.is_some_and(|best| best.reaches() && !it.reaches());
@@ -92,9 +95,9 @@ impl<'a> Tries<'a> {
             self.best = Some(it);
         }
         let is_filled = it.reaches() && !(self.fills && it.excess < ROOM);
-        if !(fell_back || is_filled || self.tried == TRIES) {
+        if !(fell_back || is_filled || self.tried.len() == TRIES) {
             self.wanted = scaled(&self.wanted, it.excess);
-            self.next = self.after(&tried)?;
+            self.next = self.after(&asked)?;
         }
         Ok(())
     }
@@ -109,15 +112,15 @@ impl<'a> Tries<'a> {
             found => Some(found?),
         };
         if is_size(self.target) {
-            return Ok(found.filter(|it| it.chosen.bytes != chosen.bytes));
+            return Ok(found.filter(|it| !self.tried.contains(&it.chosen.bytes)));
         }
-        let closest = found.is_none();
+        let out_of_reach = found.is_none();
         if let Some(found) = found.filter(|it| it.chosen.bytes > chosen.bytes) {
             return Ok(Some(found));
         }
         // It is the same recipe again, or none is predicted to be so close: the next one there is, or the closest.
         let mut closer = front.iter().filter(|it| it.bytes > chosen.bytes);
-        let closer = if closest { closer.next_back() } else { closer.next() };
+        let closer = if out_of_reach { closer.next_back() } else { closer.next() };
         let of_size = |bytes| SearchTarget { bytes: Some(bytes as f64), ..SearchTarget::default() };
         closer.map(|it| allocate(self.costs, &of_size(it.bytes))).transpose()
     }
@@ -153,14 +156,4 @@ fn scaled(target: &SearchTarget, excess: f64) -> SearchTarget {
         max_kl: scaled(max_kl),
         max_loss: scaled(max_loss),
     }
-}
-
-/// A size is not missed by a little: what is larger does not go where it was to go.
-fn too_large(costs: &SearchCosts, target: &SearchTarget, least: u64) -> EngineError {
-    let value = match *target {
-        SearchTarget { bytes: Some(bytes), .. } => format!("{bytes} bytes"),
-        SearchTarget { ratio, .. } => format!("{}x", ratio.unwrap_or_default()),
-    };
-    let ratio = costs.bytes_before as f64 / least.max(1) as f64;
-    EngineError::option("target", value, format!("up to {ratio:.2}x, from {least} bytes on"))
 }

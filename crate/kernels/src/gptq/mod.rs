@@ -247,8 +247,8 @@ struct Work {
     refitted: Vec<f32>,
 }
 
-/// Some rows of a matrix at work. What is done with them is not inlined: an engine that compiles better code for what is called
-/// often would have a whole matrix rounded by the code that it compiled first.
+/// Some rows of a matrix at work. What is done with them is not inlined: JavaScript engines change to the optimised code of a wasm
+/// function when it is called again, and in one long call a whole matrix would be rounded by the first, slow code.
 struct Chunk<'a, 'b, G: Quantizer> {
     pub prepared: &'a Prepared<'b>,
     pub grid: &'a G,

@@ -11,6 +11,8 @@ const RIDGE: f64 = 1e-6;
 
 /// Refits the scales of every bundle of rows, by the solution of `A s = b` with
 /// `A_gh = sum q_g^T H q_h` over the rows of the bundle, and keeps what lowers the loss once it is rounded.
+///
+/// Not inlined, for the reason that [`Chunk`] gives.
 #[inline(never)]
 pub(super) fn refit<G: Quantizer>(chunk: &mut Chunk<'_, '_, G>, scales: &mut [f32]) {
     let (groups, grid) = (chunk.groups, chunk.grid);

@@ -12,7 +12,7 @@ use crate::lanes::{load8, store8};
 /// Rows of `out` in a tile.
 const DEEP: usize = 4;
 
-/// How many `j` are taken at a time: what a tile reads of them stays in the nearest cache.
+/// How many `j`, or columns to be transposed, are taken at a time: what is read of them stays in the nearest cache.
 const CHUNK: usize = 256;
 
 /// `f32` or `f64`.
@@ -146,7 +146,7 @@ fn tiles<T: Number, const WIDE: usize>(
                 let width = WIDE.min(cols - i);
                 for (n, sums) in sums[..depth].iter().enumerate() {
                     let out = &mut out[(k + n) * stride + i..][..width];
-                    // Of a length that the compiler knows, nobody is called to copy.
+                    // A length that is known when compiling takes no call of a function that copies.
                     match out.first_chunk_mut() {
                         Some(out) => *out = *sums,
                         None => out.copy_from_slice(&sums[..width]),
@@ -187,7 +187,7 @@ pub fn congruent<T: Number>(square: &[T], a: &[T], [n, m]: [usize; 2]) -> Vec<T>
     product(a, &product(square, a, [n, m]), [m, m])
 }
 
-/// The same with rows as columns, of `[rows, cols]`.
+/// The transpose of `[rows, cols]`.
 pub fn transposed<T: Number>(a: &[T], cols: usize) -> Vec<T> {
     let rows = a.len() / cols.max(1);
     let mut out = vec![T::default(); rows * cols];
