@@ -50,6 +50,24 @@ test("two workers compress to the bytes of one, and say that they were two", asy
   checkpoint.dispose();
 });
 
+test("what is stored in no codes has nothing to share", async () => {
+  const checkpoint = await open(fixture("fixtures/il_ffn.safetensors"));
+  const prune = { kind: "layers", keep: 0.5, by: "loss" };
+  const steps = (otherwise) => [{ prune }, { quantize: { rules: [], otherwise } }];
+  for (const [otherwise, isShared] of [
+    ["fp16", false],
+    ["nf4", true],
+  ]) {
+    const recipe = { version: 1, name: otherwise, steps: steps(otherwise) };
+    const compressed = await checkpoint.compress(recipe, { calibration: ids, workers: 2 });
+    assert.equal(compressed.report.pruned.length, 1, otherwise);
+    const isSaid = compressed.report.findings.some(({ code }) => code === "workers");
+    assert.equal(isSaid, isShared, otherwise);
+    compressed.dispose();
+  }
+  checkpoint.dispose();
+});
+
 test("workers search as one does: the same costs, told of all the while, and the same file", async () => {
   const checkpoint = await open(SMALL);
   for (const coded of [false, true]) {
