@@ -16,7 +16,7 @@ use std::time::Instant;
 use statepress::report::{CompressReport, Fisher, SearchTarget};
 use statepress::{
     Calibration, Checkpoint, Compare, CompareOptions, CostsOptions, MemorySink, Model, OpenOptions, Recipe,
-    allocate, run,
+    allocate, run, split_text,
 };
 use statepress_tests::files::{gradients, open_folder};
 
@@ -56,8 +56,7 @@ fn main() {
     let [calibration, test, folder, ratios @ ..] = paths.as_slice() else { panic!("{USAGE}") };
     let has = |name: &str| options.iter().any(|option| option == name);
     let (calibration, test) = (ids(calibration), ids(test));
-    let (read, judged) =
-        calibration[..calibration.len().min(1 << 14)].split_at(calibration.len().min(1 << 14) / 4 * 3);
+    let (read, judged) = split_text(&calibration[..calibration.len().min(1 << 14)]);
     let fisher = options.iter().find_map(|option| option.strip_prefix("--gradients=")).map(gradients);
     let base = open_folder(Path::new(folder));
     let model = base.model().unwrap();

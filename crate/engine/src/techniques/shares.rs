@@ -171,9 +171,9 @@ impl Share {
 }
 
 /// About how much work it is to round a matrix for which a model reads so many tokens, all matrices together having so many
-/// parameters: multiplications, more or less. Sums of what enters it are of its columns squared for each token, and its rows are gone over several times. Of a
-/// vocabulary it is also seen what logits feel of a change of its rows, token by token, and by a probe, which runs the model twice
-/// on a fourth of the tokens. Measured on a Mamba of 130 million parameters.
+/// parameters: multiplications, more or less. Sums of what enters it are of its columns squared for each token, and its rows are
+/// gone over several times. Of a vocabulary it is also seen what logits feel of a change of its rows, token by token, and by a
+/// probe, which runs the model twice on a fourth of the tokens. Measured on a Mamba of 130 million parameters.
 fn work(entry: &Entry, role: Option<Role>, tokens: usize, params: u64) -> u64 {
     let (rows, cols) = shape::matrix(&entry.shape);
     let (rows, cols, tokens) = (rows as u64, cols as u64, tokens as u64);
