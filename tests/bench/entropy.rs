@@ -102,7 +102,7 @@ impl Sum {
 
     fn print(&self, name: &str) {
         println!(
-            "{name:40} {:>9} {:>8.4} {:>8.4} {:>8.4} {:>9.0} {:>9.0}",
+            "{name:40} {:>9} {:>8.4} {:>8.4} {:>8.4} {:>9.2} {:>9.2}",
             self.codes,
             self.bits / self.codes,
             self.entropy / self.codes,

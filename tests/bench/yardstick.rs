@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let found = run(Evaluate::new(&model, &ids, &options, Clock::default().seconds())?, |_| {})?;
         let published = row["ppl"].as_f64().ok_or("a row without perplexity")?;
         println!(
-            "{name:36} {:>9} {:>9} {:>9.3} {published:>9.3} {:>8.3} {:>8.0}",
+            "{name:36} {:>9} {:>9} {:>9.3} {published:>9.3} {:>8.3} {:>8.1}",
             model.info.bytes,
             row["bytes"],
             found.perplexity,
