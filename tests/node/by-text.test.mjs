@@ -26,7 +26,11 @@ async function requests(sides, options) {
   const models = sides.map(({ maxTokens, spec = {} }, n) => {
     const tokenizer = { input: (text) => ({ text }), known: true };
     const info = { maxTokens, offset: 1, bytes: 1, fileBytes: 1 };
-    return new Model(host, { model: n + 1, info, backend: {} }, { tokenizer, inspection: { family: "some", spec } });
+    return new Model(
+      { host },
+      { model: n + 1, info, backend: {} },
+      { tokenizer, inspection: { family: "some", spec } },
+    );
   });
   await library({ host }).compareByText(...models, { text: "words", why: "they do", ...options });
   return asked;

@@ -16,7 +16,11 @@ function asked(family, spec) {
   };
   const tokenizer = { input: (ids) => ({ ids }), known: true };
   return {
-    model: new Model(host, { model: 1, info: {}, backend: {} }, { tokenizer, inspection: { family, spec } }),
+    model: new Model(
+      { host },
+      { model: 1, info: {}, backend: {} },
+      { tokenizer, inspection: { family, spec, params: 0 } },
+    ),
     requests,
   };
 }

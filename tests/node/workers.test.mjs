@@ -135,6 +135,29 @@ test("workers compare as one does, to the last digit, checkpoints and models ali
   checkpoint.dispose();
 });
 
+test("workers evaluate as one does, to the last digit, whatever the offset", async () => {
+  const checkpoint = await open(DEMO);
+  const model = await checkpoint.load({ backend: "cpu" });
+  const text = readFileSync(HELDOUT, "utf8").slice(0, 8000);
+  for (const offset of [undefined, "detect"]) {
+    const one = await model.evaluate(text, { offset });
+    assert.ok(one.windows > 4 && (offset === undefined || one.nllByOffset.length === 4), "there is something to share");
+    const progress = [];
+    const asked = { offset, workers: 2, onProgress: (it) => progress.push(it) };
+    const two = await model.evaluate(text, asked);
+    assert.deepEqual(card({ a: two, b: one }).a, card({ a: one, b: two }).a);
+    assert.ok(progress.some(({ stage, done, total }) => stage === "evaluate" && done === total));
+    assert.ok(!one.findings.some(({ code }) => code === "workers"), "of a small model one is enough");
+    assert.match(two.findings.find(({ code }) => code === "workers").message, /^2 workers have each evaluated/);
+  }
+  await assert.rejects(model.evaluate([1, 2, 3], { workers: 2 }), { code: "bad-ids", message: /do not fill/ });
+  await assert.rejects(model.evaluate(text, { workers: 0 }), { code: "bad-option", message: /workers/ });
+  await checkpoint.released();
+  const alone = await model.evaluate(text, { workers: 2 });
+  assert.match(alone.findings.find(({ code }) => code === "alone").message, /disposed/);
+  model.dispose();
+});
+
 test("on the command line too, and nothing is left behind", async () => {
   const temporary = join(folder, "temporary");
   mkdirSync(temporary);
@@ -154,6 +177,14 @@ test("on the command line too, and nothing is left behind", async () => {
     return card(JSON.parse(said.stdout));
   };
   assert.deepEqual(await judged("--workers", "2"), await judged());
+  const perplexity = async (...more) => {
+    const said = await cli(["evaluate", SMALL, "--ids", judging, "--backend", "cpu", "--json", ...more], { env });
+    assert.equal(said.code, 0, said.stderr);
+    return JSON.parse(said.stdout);
+  };
+  const [shared, single] = [await perplexity("--workers", "2"), await perplexity()];
+  assert.deepEqual(card({ a: shared, b: single }).a, card({ a: single, b: shared }).a);
+  assert.ok(shared.findings.some(({ code }) => code === "workers"));
   const out = join(folder, "found.safetensors");
   const args = ["search", SMALL, "-o", out, "--budget", "5x", "--fast", "--calibrate-ids", bin, "--json"];
   const found = await cli([...args, "--workers", "2"], { env });

@@ -6,8 +6,8 @@ use pollster::block_on;
 use statepress::recipe::Step;
 use statepress::report::{CompressReport, SearchCosts, TensorCosts};
 use statepress::{
-    Calibration, Checkpoint, Compare, CompareOptions, ComparedShare, CostsOptions, MemorySink, OpenOptions,
-    Recipe, Share, ShareReport, Shares, Work, recipes, run,
+    Calibration, Checkpoint, Compare, CompareOptions, ComparedShare, CostsOptions, Evaluate, EvaluateOptions,
+    MemorySink, Offset, OpenOptions, Recipe, Share, ShareReport, Shares, Work, recipes, run,
 };
 use statepress_core::recipe::{ErrorCompensation, GptqOptions};
 use statepress_tests::families::samples;
@@ -221,4 +221,29 @@ fn models_compared_in_shares_have_the_card_of_one_comparison() {
     }
     let early = compare(&ids).share(Share { index: 1, count: 2 }).finish_share().unwrap_err();
     assert!(early.to_string().contains("finished after 0 of 2 windows"), "{early}");
+}
+
+#[test]
+fn a_model_evaluated_in_shares_has_the_numbers_of_one_evaluation() {
+    let model = open(&demo().join("model.safetensors"), &[]).model().unwrap();
+    let ids: Vec<u32> = (0..640).map(|i| (i * 37 + i * i % 11) % 50).collect();
+    for offset in [Offset::Model, Offset::Detect] {
+        let options = EvaluateOptions { window: Some(128), offset, ..EvaluateOptions::default() };
+        let evaluate = |ids: &[u32]| Evaluate::new(&model, ids, &options, || 0.0).unwrap();
+        let whole = run(evaluate(&ids), |_| {}).unwrap();
+        assert_eq!(whole.windows, 5);
+        for count in [1, 2, 7] {
+            let share = |index| {
+                let mut job = evaluate(&ids).share(Share { index, count });
+                while block_on(statepress::Job::step(&mut job)).unwrap().is_some() {}
+                job.finish_share().unwrap()
+            };
+            let mut joined = (0..count).map(share).try_fold(evaluate(&ids), Evaluate::join).unwrap();
+            assert!(block_on(statepress::Job::step(&mut joined)).unwrap().is_none(), "all is measured");
+            assert_eq!(run(joined, |_| {}).unwrap(), whole, "{count} shares");
+        }
+        let last = evaluate(&ids).share(Share { index: 4, count: 5 });
+        let early = last.finish_share().unwrap_err();
+        assert!(early.to_string().contains("finished after 0 of 1 windows"), "{early}");
+    }
 }

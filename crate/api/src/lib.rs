@@ -39,7 +39,7 @@ pub use statepress_core::{
 pub use statepress_engine::advise::{AdviseOptions, Target, losses};
 pub use statepress_engine::calibrate::Calibration;
 pub use statepress_engine::eval::{
-    Compare, CompareOptions, ComparedShare, Evaluate, EvaluateOptions, Offset,
+    Compare, CompareOptions, ComparedShare, Evaluate, EvaluateOptions, EvaluatedShare, Offset,
 };
 pub use statepress_engine::export::{
     Export, Exported, GgmlType, GgufOptions, PlainOptions, Target as ExportTarget,

@@ -17,8 +17,8 @@ use js_sys::{Object, Uint32Array};
 use serde::Deserialize;
 use statepress::report::Fisher;
 use statepress::{
-    AdviseOptions, AnyRunner, Calibration, Compare, CompareOptions, CostsOptions, EvaluateOptions, Follow,
-    GenerateOptions, GpuOptions, Joined, Offset, OpenOptions, Precision, ShardMap, Source, Target,
+    AdviseOptions, AnyRunner, Calibration, Compare, CompareOptions, CostsOptions, Evaluate, EvaluateOptions,
+    Follow, GenerateOptions, GpuOptions, Joined, Offset, OpenOptions, Precision, ShardMap, Source, Target,
     ViewOptions, Wanted, Work,
 };
 use wasm_bindgen::prelude::*;
@@ -407,21 +407,7 @@ impl Model {
 
     /// Perplexity; a step is a window.
     pub fn evaluate(&self, ids: Uint32Array, options: JsValue) -> Result<EvaluateJob> {
-        let JsEvaluateOptions { window, limit, offset } = from_js("evaluate", options)?;
-        let offset = match offset {
-            None => Offset::Model,
-            Some(JsOffset::Given(offset)) => {
-                whole("offset", Some(offset))?.map_or(Offset::Model, Offset::Given)
-            }
-            Some(JsOffset::Named(name)) if name == "detect" => Offset::Detect,
-            Some(JsOffset::Named(name)) => {
-                return Err(convert::bad_option("offset", &name, "a whole number, detect"));
-            }
-        };
-        let options =
-            EvaluateOptions { window: whole("window", window)?, limit: whole("limit", limit)?, offset };
-        let job = statepress::Evaluate::new(&self.0, &ids.to_vec(), &options, convert::now).map_err(fail)?;
-        Ok(EvaluateJob::new(job))
+        Ok(EvaluateJob::new(self.evaluation(&ids, options)?))
     }
 
     /// The quality card of `other` against this model; a step is a window.
@@ -454,6 +440,23 @@ impl Model {
 }
 
 impl Model {
+    fn evaluation(&self, ids: &Uint32Array, options: JsValue) -> Result<Evaluate<AnyRunner>> {
+        let JsEvaluateOptions { window, limit, offset } = from_js("evaluate", options)?;
+        let offset = match offset {
+            None => Offset::Model,
+            Some(JsOffset::Given(offset)) => {
+                whole("offset", Some(offset))?.map_or(Offset::Model, Offset::Given)
+            }
+            Some(JsOffset::Named(name)) if name == "detect" => Offset::Detect,
+            Some(JsOffset::Named(name)) => {
+                return Err(convert::bad_option("offset", &name, "a whole number, detect"));
+            }
+        };
+        let options =
+            EvaluateOptions { window: whole("window", window)?, limit: whole("limit", limit)?, offset };
+        Evaluate::new(&self.0, &ids.to_vec(), &options, convert::now).map_err(fail)
+    }
+
     fn comparison(
         &self,
         other: &Model,

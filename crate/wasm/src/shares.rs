@@ -3,11 +3,13 @@
 use std::rc::Rc;
 
 use js_sys::Uint32Array;
-use statepress::{AnyRunner, Compare, ComparedShare, Follow, Share, ShareReport, Shares, Work};
+use statepress::{
+    AnyRunner, Compare, ComparedShare, Evaluate, EvaluatedShare, Follow, Share, ShareReport, Shares, Work,
+};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{fail, given, to_js};
-use crate::jobs::{CompareJob, CompressJob, SearchCostsJob, job_class, step};
+use crate::jobs::{CompareJob, CompressJob, EvaluateJob, SearchCostsJob, job_class, step};
 use crate::later::Slot;
 use crate::streams::{JsSource, SinkObject, SourceObject};
 use crate::{Checkpoint, CostsOptions, Model, Result};
@@ -75,6 +77,31 @@ impl Checkpoint {
 
 #[wasm_bindgen]
 impl Model {
+    /// `evaluate` of one of `count` shares of the windows.
+    #[wasm_bindgen(js_name = evaluateShare)]
+    pub fn evaluate_share(
+        &self,
+        ids: Uint32Array,
+        options: JsValue,
+        index: usize,
+        count: usize,
+    ) -> Result<EvaluateShareJob> {
+        Ok(EvaluateShareJob::new(self.evaluation(&ids, options)?.share(Share { index, count })))
+    }
+
+    /// What `evaluate` gives, by all shares.
+    #[wasm_bindgen(js_name = evaluateJoined)]
+    pub fn evaluate_joined(
+        &self,
+        ids: Uint32Array,
+        options: JsValue,
+        shares: JsValue,
+    ) -> Result<EvaluateJob> {
+        let shares: Vec<EvaluatedShare> = given("shares", &shares)?;
+        let job = self.evaluation(&ids, options)?;
+        Ok(EvaluateJob::new(shares.into_iter().try_fold(job, Evaluate::join).map_err(fail)?))
+    }
+
     /// `compare` of one of `count` shares of the windows.
     #[wasm_bindgen(js_name = compareShare)]
     pub fn compare_share(
@@ -107,6 +134,10 @@ impl Model {
 job_class! {
     /// Rounds a share; a step is a tensor, or a window of the calibration text.
     ShareJob(Follow), finish_share
+}
+job_class! {
+    /// Evaluates a share; a step is a window.
+    EvaluateShareJob(Evaluate<AnyRunner>), finish_share
 }
 job_class! {
     /// Compares a share; a step is a window.

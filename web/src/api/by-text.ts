@@ -1,7 +1,6 @@
 // Two models whose tokens are not the same: no probability of the one stands beside one of the other. What can be set
 // side by side is the text that both have read, byte by byte.
 
-import type { ModelInfo } from "../worker/wasm.js";
 import { checkNumbers, shown } from "./check.js";
 import { Checkpoint } from "./checkpoint.js";
 import { StatepressError } from "./errors.js";
@@ -65,60 +64,4 @@ export function checkPair(call: string, a: unknown, b: unknown): void {
 
 function idsOf(it: Checkpoint | Model): number | undefined {
   return it instanceof Model ? it.info.vocabSize : vocabularyOf(it.inspection);
-}
-
-/** What both evaluations say together. */
-export function textComparison(
-  why: string,
-  text: string,
-  [evaluationA, evaluationB]: [Evaluation, Evaluation],
-  [modelA, modelB]: [Model, Model],
-): TextComparison {
-  const textBytes = new TextEncoder().encode(text).length;
-  const [a, b] = [onText(evaluationA, textBytes), onText(evaluationB, textBytes)];
-  return {
-    why,
-    a,
-    b,
-    bytes: {
-      a: modelA.info.bytes,
-      b: modelB.info.bytes,
-      ratio: modelA.info.bytes / Math.max(modelB.info.bytes, 1),
-      fileA: modelA.info.fileBytes,
-      fileB: modelB.info.fileBytes,
-    },
-    textBytes,
-    bitsPerByteChange: 100 * (b.bitsPerByte / a.bitsPerByte - 1),
-  };
-}
-
-function onText(evaluation: Evaluation, textBytes: number): TextEvaluation {
-  const { windows, window, dropped, tokensPerSecond } = evaluation;
-  return {
-    ...evaluation,
-    bitsPerByte: bitsPerByte(evaluation, textBytes),
-    bytesPerSecond: (tokensPerSecond * textBytes) / (windows * window + dropped),
-  };
-}
-
-/** The window of models that set no limit to a sequence. */
-const UNLIMITED_WINDOW = 256;
-
-/** The widest window that is taken unasked: what perplexities of models with long contexts are usually quoted for. */
-const LARGEST_WINDOW = 2048;
-
-/**
- * The window, in tokens, that both models are read in where none is asked for: the shorter of their longest sequences, as
- * the comparison token by token takes it.
- */
-export function usualWindow(...models: Pick<ModelInfo, "maxTokens">[]): number {
-  const most = Math.min(...models.map(({ maxTokens }) => maxTokens ?? Number.POSITIVE_INFINITY));
-  return most === Number.POSITIVE_INFINITY ? UNLIMITED_WINDOW : Math.min(most, LARGEST_WINDOW);
-}
-
-/** The first part of a text: that share of it. Characters are not cut. */
-export function beginning(text: string, share: number): string {
-  const end = Math.floor(text.length * share);
-  const inCharacter = /[\udc00-\udfff]/.test(text.charAt(end));
-  return text.slice(0, inCharacter ? end - 1 : end);
 }

@@ -11,6 +11,7 @@ import type {
   CompressOptions,
   DistillOptions,
   EvaluateOptions,
+  EvaluationProtocol,
   GenerateOptions,
   GradientsOptions,
   LoadOptions,
@@ -43,7 +44,9 @@ type Kinds<T extends object> = { readonly [K in keyof Required<T>]: Kind };
 
 const RUNNING: Kinds<Running> = { signal: "signal", onProgress: "function" };
 
-const EVALUATE: Kinds<EvaluateOptions> = { ...RUNNING, window: "number", limit: "number", offset: "offset" };
+const PROTOCOL: Kinds<EvaluationProtocol> = { ...RUNNING, window: "number", limit: "number", offset: "offset" };
+
+const EVALUATE: Kinds<EvaluateOptions> = { ...PROTOCOL, workers: "number" };
 
 const COMPARE: Kinds<CompareOptions> = {
   ...EVALUATE,
@@ -54,7 +57,6 @@ const COMPARE: Kinds<CompareOptions> = {
   backendB: "word",
   ratioTarget: "ratio",
   lossTarget: "loss",
-  workers: "number",
 };
 
 const TRAINING: Kinds<TrainingOptions> = {
@@ -130,7 +132,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   evaluate: EVALUATE,
   bench: { ...RUNNING, prefillTokens: "number", decodeTokens: "number", repeats: "number", explain: "flag" },
   compare: COMPARE,
-  compareByText: { ...EVALUATE, text: "later", why: "word", offsetB: "offset", backend: "word", backendB: "word" },
+  compareByText: { ...PROTOCOL, text: "later", why: "word", offsetB: "offset", backend: "word", backendB: "word" },
 };
 
 // One object of options is often given to several calls: what another call has is no mistake.

@@ -223,7 +223,7 @@ export class Checkpoint {
       ...(options.backendOptions && { backendOptions: options.backendOptions }),
     };
     const loaded = await this.#environment.host.call("load", request, options);
-    return new Model(this.#environment.host, loaded, this);
+    return new Model(this.#environment, loaded, this);
   }
 
   /** Closes the file, and deletes a produced one that was not saved. Models loaded from it live on. */

@@ -11,7 +11,7 @@ import { withOffset } from "./offset.js";
 import {
   type CompareByTextOptions,
   type CompareOptions,
-  type EvaluateOptions,
+  type EvaluationProtocol,
   present,
   type Running,
 } from "./options.js";
@@ -45,7 +45,7 @@ export async function compareBy(
       withOffset(b.inspection, { offset: offset ?? base.info.offset });
       const asked = present({ ...options, offset }, "window", "limit", "offset", "ratioTarget", "lossTarget");
       const both = [base.checkpoint, other.checkpoint] as const;
-      const why = whyAlone(base) ?? whyAlone(other);
+      const why = base.whyAlone ?? other.whyAlone;
       const team = why === undefined ? await workers.team(options.signal) : workers.alone(why);
       // What was loaded for this alone is only in the way of what the workers load.
       if (team) await Promise.all([base, other].filter((it) => it !== a && it !== b).map((it) => it.released()));
@@ -53,7 +53,7 @@ export async function compareBy(
         team
           ? team.compare(both, { input, options: asked }, running)
           : environment.host.call("compare", { a: base.handle, b: other.handle, input, options: asked }, running);
-      const told = [...workers.findings, ...(team ? [team.compared] : [])];
+      const told = [...workers.findings, ...(team ? [team.told("compared")] : [])];
       const first = withFindings(await on(tokens, options), told);
       const comparison = detected ? { ...first, a: withDetection(first.a, detected) } : first;
       if (second === undefined) return comparison;
@@ -64,12 +64,6 @@ export async function compareBy(
   } finally {
     if (!lent) await workers.close();
   }
-}
-
-/** Why no workers can share what a model computes. */
-function whyAlone({ backend, checkpoint }: Model): string | undefined {
-  if (backend.name !== "cpu") return "a GPU computes";
-  return checkpoint.isDisposed ? "a model's checkpoint was disposed of, so that nobody else can load it" : undefined;
 }
 
 function withFindings(card: Comparison, findings: readonly Finding[]): Comparison {
@@ -105,7 +99,7 @@ export async function detect(
   environment: Environment,
   base: Model,
   tokens: Tokens,
-  options: EvaluateOptions,
+  options: EvaluationProtocol,
 ): Promise<Evaluation> {
   const limit = Math.min(options.limit ?? DETECTION, DETECTION);
   const asked = present({ ...options, limit, offset: "detect" }, "window", "limit", "offset");

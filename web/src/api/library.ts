@@ -1,32 +1,28 @@
 // The library over an environment: open, compare, compareByText, search, gradients, distill, recover, allocate, recipes.
 
 import type { WeightsData } from "../worker/protocol.js";
-import { beginning, checkPair, type TextComparison, textComparison, tokensDiffer, usualWindow } from "./by-text.js";
-import { checkFields, checkInput, checkOptions, checkText, checkTokenizer, isTokenizer } from "./check.js";
+import type { TextComparison } from "./by-text.js";
+import { checkFields, checkInput, checkOptions, checkTokenizer, isTokenizer } from "./check.js";
 import { Checkpoint } from "./checkpoint.js";
-import { compareBy, detect, withBoth, withDetection } from "./compare.js";
 import type { Environment } from "./environment.js";
 import { throwIfAborted } from "./errors.js";
 import { fit } from "./fit.js";
 import { type CheckpointFiles, sortFiles } from "./gather.js";
 import type { Model } from "./model.js";
-import { withOffset } from "./offset.js";
-import {
-  type CompareByTextOptions,
-  type CompareOptions,
-  type DistillOptions,
-  type GradientsOptions,
-  type Input,
-  type OpenOptions,
-  present,
-  type RecoverOptions,
-  type SearchOptions,
+import type {
+  CompareByTextOptions,
+  CompareOptions,
+  DistillOptions,
+  GradientsOptions,
+  Input,
+  OpenOptions,
+  RecoverOptions,
+  SearchOptions,
 } from "./options.js";
 import type { Found } from "./search.js";
 import type { Compared } from "./second.js";
-import { withoutMark } from "./text.js";
 import { TokenizerChoice } from "./tokenizers.js";
-import type { Fisher, Progress, Recipe, SearchCosts, SearchResult, SearchTarget } from "./types/statepress.js";
+import type { Fisher, Recipe, SearchCosts, SearchResult, SearchTarget } from "./types/statepress.js";
 
 /** What a page and Node share. */
 export interface Library {
@@ -89,52 +85,20 @@ export function library(environment: Environment): Library {
       return new Checkpoint(environment, opened, request, files.weights.name, tokenizer);
     },
 
-    compare: (a, b, options) => compareBy(environment, a, b, options),
+    // What most pages come to later, or never, is loaded then: the first load of a page stays small.
+    async compare(a, b, options) {
+      const { compareBy } = await import("./compare.js");
+      return compareBy(environment, a, b, options);
+    },
 
     async compareByText(a, b, options) {
-      checkPair("compareByText", a, b);
-      checkOptions("compareByText", options);
-      checkText("compareByText", options.text);
-      return withBoth(a, b, options, async (base, other) => {
-        const why = options.why ?? tokensDiffer(a, b) ?? "it was asked for";
-        const { limit } = options;
-        const given = withoutMark(options.text);
-        const whole = base.tokenizer.input(given);
-        const { tokens } = limit === undefined ? { tokens: 0 } : await environment.host.call("count", { input: whole });
-        // Both read the same bytes to the end: a limit in tokens would stop each of them elsewhere.
-        const text = limit !== undefined && tokens > limit ? beginning(given, limit / tokens) : given;
-        const window = options.window ?? usualWindow(base.info, other.info);
-        const measure = async (model: Model, which: "a" | "b", offsetAsked: CompareByTextOptions["offset"]) => {
-          const { offset: wanted } = withOffset(model.inspection, { offset: offsetAsked });
-          const input = model.tokenizer.input(text);
-          const told = options.onProgress;
-          const running = {
-            signal: options.signal,
-            onProgress: told && ((it: Progress) => told({ ...it, stage: `${it.stage} ${which}` })),
-          };
-          const asked = { window, offset: wanted };
-          const detected =
-            wanted === "detect" ? await detect(environment, model, input, { ...asked, ...running }) : undefined;
-          const offset = detected ? detected.offset : wanted;
-          const request = { model: model.handle, input, options: present({ ...asked, offset }, "window", "offset") };
-          const evaluation = await environment.host.call("evaluate", request, running);
-          return detected ? withDetection(evaluation, detected) : evaluation;
-        };
-        // One after the other, so that each has the machine to itself.
-        const evaluationA = await measure(base, "a", options.offset);
-        const evaluationB = await measure(
-          other,
-          "b",
-          options.offsetB ?? (options.offset === "detect" ? "detect" : undefined),
-        );
-        return textComparison(why, text, [evaluationA, evaluationB], [base, other]);
-      });
+      const { compareByText } = await import("./compare-by-text.js");
+      return compareByText(environment, a, b, options);
     },
 
     async search(checkpoint, target, options) {
       checkOptions("search", options);
       const input = checkpoint.tokenizer.input(options.calibration);
-      // Few pages search: the others do without its code.
       const { search } = await import("./search.js");
       return search(environment, checkpoint, input, target, options);
     },
@@ -147,7 +111,6 @@ export function library(environment: Environment): Library {
 
     async distill(teacher, options) {
       checkOptions("distill", options);
-      // Few pages train: the others do without its code.
       const { distill } = await import("./distill.js");
       return distill(environment, teacher, options);
     },

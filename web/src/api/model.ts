@@ -3,17 +3,19 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
-import type { BenchOptions, BenchResult, Generation, Handle, Host } from "../worker/protocol.js";
+import type { BenchOptions, BenchResult, Generation, Handle } from "../worker/protocol.js";
 import type { BackendInfo, ModelInfo } from "../worker/wasm.js";
 import { checkOptions, checkText } from "./check.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { makeDisposable } from "./disposable.js";
+import type { Environment } from "./environment.js";
 import { throwIfAborted } from "./errors.js";
 import { withOffset } from "./offset.js";
 import { type EvaluateOptions, type GenerateOptions, present, type Running, type Token } from "./options.js";
 import { withoutMark } from "./text.js";
 import { asIds, type TokenizerChoice } from "./tokenizers.js";
 import type { Evaluation, Finding, GeneratedToken, Inspection } from "./types/statepress.js";
+import { Workers } from "./workers.js";
 
 /** A model in memory. */
 export class Model {
@@ -29,11 +31,15 @@ export class Model {
   readonly inspection: Inspection;
   /** @internal That checkpoint, which may be disposed of by now. */
   readonly checkpoint: Checkpoint;
-  readonly #host: Host;
+  readonly #environment: Environment;
 
   /** @internal */
-  constructor(host: Host, loaded: { model: Handle; info: ModelInfo; backend: BackendInfo }, checkpoint: Checkpoint) {
-    this.#host = host;
+  constructor(
+    environment: Environment,
+    loaded: { model: Handle; info: ModelInfo; backend: BackendInfo },
+    checkpoint: Checkpoint,
+  ) {
+    this.#environment = environment;
     this.checkpoint = checkpoint;
     this.inspection = checkpoint.inspection;
     this.handle = loaded.model;
@@ -89,7 +95,7 @@ export class Model {
       arrived.push(...tokens);
       wake();
     };
-    const finished = this.#host.call("generate", request, { signal: stop.signal, onTokens }).finally(() => {
+    const finished = this.#environment.host.call("generate", request, { signal: stop.signal, onTokens }).finally(() => {
       over = true;
       wake();
     });
@@ -118,7 +124,7 @@ export class Model {
   /** The logits of every position. */
   async logits(ids: ArrayLike<number>): Promise<{ data: Float32Array; shape: [tokens: number, vocabulary: number] }> {
     const wanted = asIds(ids);
-    const data = await this.#host.call("logits", { model: this.handle, ids: wanted });
+    const data = await this.#environment.host.call("logits", { model: this.handle, ids: wanted });
     return { data, shape: [wanted.length, this.info.vocabSize] };
   }
 
@@ -126,13 +132,31 @@ export class Model {
   async evaluate(input: string | ArrayLike<number>, options: EvaluateOptions = {}): Promise<Evaluation> {
     checkOptions("evaluate", options);
     const request = {
-      model: this.handle,
       input: this.tokenizer.input(input),
       options: present(withOffset(this.inspection, options), "window", "limit", "offset"),
     };
-    const evaluation = await this.#host.call("evaluate", request, options);
-    this.#heard(evaluation.findings);
-    return evaluation;
+    const workers = new Workers(this.#environment, this.inspection.params, options.workers);
+    try {
+      const why = this.whyAlone;
+      const team = why === undefined ? await workers.team(options.signal) : workers.alone(why);
+      const { host } = this.#environment;
+      const evaluation = team
+        ? await team.evaluate(this.checkpoint, request, options)
+        : await host.call("evaluate", { model: this.handle, ...request }, options);
+      this.#heard(evaluation.findings);
+      const told = team ? [team.told("evaluated")] : [];
+      return { ...evaluation, findings: [...evaluation.findings, ...workers.findings, ...told] };
+    } finally {
+      await workers.close();
+    }
+  }
+
+  /** @internal Why no workers can share what it computes. */
+  get whyAlone(): string | undefined {
+    if (this.backend.name !== "cpu") return "a GPU computes";
+    return this.checkpoint.isDisposed
+      ? "a model's checkpoint was disposed of, so that nobody else can load it"
+      : undefined;
   }
 
   // With `auto` a GPU that fails is replaced by the CPU, which a finding says.
@@ -145,12 +169,12 @@ export class Model {
   async bench(options: BenchOptions & Running = {}): Promise<BenchResult> {
     checkOptions("bench", options);
     const asked = present(options, "prefillTokens", "decodeTokens", "repeats", "explain");
-    return this.#host.call("bench", { model: this.handle, options: asked }, options);
+    return this.#environment.host.call("bench", { model: this.handle, options: asked }, options);
   }
 
   /** @internal For tests: loses its GPU, as a driver that is reset does. */
   async loseGpu(): Promise<void> {
-    await this.#host.call("lose", { model: this.handle });
+    await this.#environment.host.call("lose", { model: this.handle });
   }
 
   /** Frees its memory. */
@@ -161,7 +185,7 @@ export class Model {
   /** @internal Disposes of it, and waits until that is done. */
   async released(): Promise<void> {
     // The host may have crashed, and its memory with it: there is nothing left to free then.
-    await this.#host.call("release", { handle: this.handle }).catch(() => {});
+    await this.#environment.host.call("release", { handle: this.handle }).catch(() => {});
   }
 
   /** `using model = await checkpoint.load()` disposes of it at the end of the block. */

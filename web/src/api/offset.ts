@@ -4,7 +4,7 @@
 // and not to be changed.
 
 import { StatepressError } from "./errors.js";
-import type { EvaluateOptions } from "./options.js";
+import type { EvaluationProtocol } from "./options.js";
 import type { Inspection } from "./types/statepress.js";
 
 /** Whether the offset of a model is a question at all. */
@@ -17,7 +17,7 @@ export function hasOffset({ spec }: Pick<Inspection, "spec">): boolean {
  *
  * @throws StatepressError `bad-option` where another one is asked of a model that predicts the next token.
  */
-export function withOffset<T extends EvaluateOptions>(inspection: Inspection, options: T): T {
+export function withOffset<T extends EvaluationProtocol>(inspection: Inspection, options: T): T {
   const { offset } = options;
   if (offset === undefined || hasOffset(inspection)) return options;
   if (offset === "detect" || offset === 1) return { ...options, offset: undefined };

@@ -73,7 +73,7 @@ export interface AdviseOptions extends Running {
 }
 
 /** What is measured on, and how: as `compare` takes it. */
-export interface MeasureOptions extends Omit<EvaluateOptions, keyof Running> {
+export interface MeasureOptions extends Omit<EvaluationProtocol, keyof Running> {
   text?: string | undefined;
   ids?: ArrayLike<number> | undefined;
 }
@@ -265,7 +265,7 @@ export interface LoadOptions extends Running {
 }
 
 /** The protocol of an evaluation. */
-export interface EvaluateOptions extends Running {
+export interface EvaluationProtocol extends Running {
   /** Tokens of a window; when left out the model's longest sequence, at most 2048, or 256 where it sets no limit. */
   window?: number | undefined;
   /** Use only that many tokens from the start. */
@@ -275,6 +275,15 @@ export interface EvaluateOptions extends Running {
    * field `prediction_offset`: all others predict the next token.
    */
   offset?: number | "detect" | undefined;
+}
+
+/** How to evaluate a model. */
+export interface EvaluateOptions extends EvaluationProtocol {
+  /**
+   * How many workers share the windows, where the CPU computes: each loads the model, or both that are compared. The numbers are
+   * the same, to the last digit. As many as for `compress` when left out, by the parameters of what is loaded.
+   */
+  workers?: number | undefined;
 }
 
 /** A text, or ids, beside the first: exactly one of the two. */
@@ -299,22 +308,17 @@ export interface CompareOptions extends EvaluateOptions {
   ratioTarget?: number | undefined;
   /** The perplexity change in percent that is allowed. */
   lossTarget?: number | undefined;
-  /**
-   * How many workers share the windows, where the CPU computes both: each loads both. The numbers are the
-   * same, to the last digit. As many as for `compress` when left out, by the parameters of both.
-   */
-  workers?: number | undefined;
 }
 
 /** What both read, and how. */
-export interface CompareByTextOptions extends Omit<EvaluateOptions, "limit"> {
+export interface CompareByTextOptions extends Omit<EvaluationProtocol, "limit"> {
   text: string;
   /** Read only so much of the text as makes about that many tokens of the base. */
   limit?: number | undefined;
   /** Why it is compared by text, where the tokens are not the reason: it becomes `why`. */
   why?: string | undefined;
   /** How far ahead the second one predicts: its own when left out; `detect` where `offset` is. */
-  offsetB?: EvaluateOptions["offset"];
+  offsetB?: EvaluationProtocol["offset"];
   backend?: LoadOptions["backend"];
   /** What computes the second one, when it is not what computes the first. */
   backendB?: LoadOptions["backend"];

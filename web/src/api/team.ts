@@ -1,15 +1,21 @@
 // Workers beside the host of the library: each opens the checkpoints by itself, and does its share of what takes long.
 
-import type { Data, Handle, Made, Pair, Requests } from "../worker/protocol.js";
+import type { Data, Evaluated, Handle, Host, Made, Pair, Requests, Share } from "../worker/protocol.js";
 import type { SharedWindow, ShareReport } from "../worker/wasm.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { ClosableHost, Environment } from "./environment.js";
 import { StatepressError, throwIfAborted } from "./errors.js";
 import type { Running } from "./options.js";
-import type { Comparison, Finding, Progress, SearchCosts, TensorCosts } from "./types/statepress.js";
+import type { Comparison, Evaluation, Finding, Progress, SearchCosts, TensorCosts } from "./types/statepress.js";
 
 type Produced = Omit<Requests["compressJoined"][0], "checkpoint" | "shares">;
 type Measured = Omit<Requests["searchCosts"][0], "checkpoint" | "share">;
+
+/** What is done of a share of the windows, on models that are loaded, and of all shares. */
+interface OnWindows<Models, T> {
+  share(host: Host, models: Models, share: Share, context: Running): Promise<SharedWindow[]>;
+  join(host: Host, models: Models, shares: SharedWindow[][]): Promise<T>;
+}
 
 /** Workers that share work until they are closed. */
 export class Team {
@@ -88,39 +94,61 @@ export class Team {
     return all;
   }
 
+  /** What `evaluate` would give: each evaluates on a share of the windows. */
+  evaluate(checkpoint: Checkpoint, request: Omit<Evaluated, "model">, running: Running): Promise<Evaluation> {
+    return this.#windows([checkpoint], running, {
+      share: (host, [model], share, context) => host.call("evaluateShare", { model, ...request, share }, context),
+      join: (host, [model], shares) => host.call("evaluateJoined", { model, ...request, shares }, running),
+    });
+  }
+
   /** The card that `compare` would give: each compares on a share of the windows. */
   async compare(
     both: readonly [Checkpoint, Checkpoint],
     request: Omit<Pair, "a" | "b">,
     running: Running,
   ): Promise<Comparison> {
-    const shares: SharedWindow[][] = [];
-    const models: Pick<Pair, "a" | "b">[] = [];
-    await this.#each(both, running, async (host, [first, second], index, context) => {
-      const load = async (checkpoint: Handle) =>
-        (await host.call("load", { checkpoint, backend: "cpu" }, context)).model;
-      const pair = { a: await load(first), b: await load(second) };
-      models[index] = pair;
-      const share = { index, count: this.workers };
-      shares[index] = await host.call("compareShare", { ...pair, ...request, share }, context);
+    const card = await this.#windows(both, running, {
+      share: (host, [a, b], share, context) => host.call("compareShare", { a, b, ...request, share }, context),
+      join: (host, [a, b], shares) => host.call("compareJoined", { a, b, ...request, shares }, running),
     });
-    const [host] = this.#hosts;
-    const [pair] = models;
-    if (!host || !pair) throw new StatepressError("internal", "there is no worker");
-    const card = await host.call("compareJoined", { ...pair, ...request, shares }, running);
-    const loaded = models.flatMap(({ a, b }, at) =>
-      [a, b].map((handle) => this.#hosts[at]?.call("release", { handle })),
-    );
-    await Promise.all(loaded);
     // What is compared is often a file that only serves to be measured, and goes.
     await this.#release(both[1]);
     return card;
   }
 
-  /** What is to be told of a comparison that was shared. */
-  get compared(): Finding {
-    const message = `${this.workers} workers have each compared on a share of the windows: the numbers are those of a single one, speeds those of one beside the others`;
+  /** What is to be told of windows that were shared. */
+  told(did: "compared" | "evaluated"): Finding {
+    const message = `${this.workers} workers have each ${did} on a share of the windows: the numbers are those of a single one, speeds those of one beside the others`;
     return { level: "info", code: "workers", message };
+  }
+
+  /** Has each measure a share of the windows on models of its own, and one join what came of it. */
+  async #windows<const C extends readonly Checkpoint[], T>(
+    checkpoints: C,
+    running: Running,
+    { share, join }: OnWindows<{ [N in keyof C]: Handle }, T>,
+  ): Promise<T> {
+    const shares: SharedWindow[][] = [];
+    const models: { [N in keyof C]: Handle }[] = [];
+    await this.#each(checkpoints, running, async (host, handles, index, context) => {
+      const loaded: Handle[] = [];
+      for (const checkpoint of handles) {
+        loaded.push((await host.call("load", { checkpoint, backend: "cpu" }, context)).model);
+      }
+      const mine = loaded as { [N in keyof C]: Handle };
+      models[index] = mine;
+      shares[index] = await share(host, mine, { index, count: this.workers }, context);
+    });
+    const [host] = this.#hosts;
+    const [first] = models;
+    if (!host || !first) throw new StatepressError("internal", "there is no worker");
+    const joined = await join(host, first, shares);
+    const released = models.flatMap((loaded, at) =>
+      loaded.map((handle) => this.#hosts[at]?.call("release", { handle })),
+    );
+    await Promise.all(released);
+    return joined;
   }
 
   /** Ends all of them, whatever they do. */

@@ -86,7 +86,7 @@ export const COMMANDS: Record<string, Command> = {
   evaluate: {
     operands: ["FILE"],
     does: "measure perplexity",
-    options: [...PROTOCOL, ...OPENING],
+    options: [...PROTOCOL, "workers", "max-memory", ...OPENING],
     computes: () => true,
     run: async (run, [file = ""]) => (await import("./measure.js")).evaluate(run, file),
   },

@@ -31,7 +31,7 @@ async function evaluated(run: Run): Promise<Tokens> {
 
 export async function evaluate(run: Run, file: string): Promise<number> {
   const { args, output } = run;
-  const asked = { ...protocol(args), ...running(run) };
+  const asked = { ...protocol(args), workers: workersOf(args), ...running(run) };
   const backend = args.one("backend");
   const tokens = await evaluated(run);
   await withCheckpoint(run, file, async (checkpoint) => {

@@ -131,7 +131,7 @@ export const OPTIONS = {
   workers: {
     value: "N",
     number: { from: 1, to: MOST_WORKERS, whole: true },
-    help: "workers that share what a calibration text is read for, or the windows of a comparison, each with models of its own: the same file, and the same numbers (default: as the machine and the size of the models suggest)",
+    help: "workers that share what a calibration text is read for, or the windows of what is evaluated or compared, each with models of its own: the same file, and the same numbers (default: as the machine and the size of the models suggest)",
   },
   compensate: {
     help: "make up for rounding errors (GPTQ) whatever the recipe says, as a calibration text implies of most recipes",

@@ -3,7 +3,7 @@
 // In a page it lives in a worker; in Node and in a user's own worker the library calls it directly.
 
 import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
-import type { Comparison, CompressReport, Finding, Fisher } from "../api/types/statepress.js";
+import type { Comparison, CompressReport, Evaluation, Finding, Fisher } from "../api/types/statepress.js";
 import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
 import { telling } from "./costs.js";
@@ -12,7 +12,17 @@ import { release, run } from "./jobs.js";
 import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
 import type { Platform } from "./platform.js";
-import type { Context, Handle, Host, Input, Pair, Requests, TokenizerFile, WeightsData } from "./protocol.js";
+import type {
+  Context,
+  Evaluated,
+  Handle,
+  Host,
+  Input,
+  Pair,
+  Requests,
+  TokenizerFile,
+  WeightsData,
+} from "./protocol.js";
 import { chooseModule, type Sink, type Wasm, type WasmBackend, type WasmCheckpoint, type WasmModel } from "./wasm.js";
 
 type Answers = { [K in keyof Requests]: (request: Requests[K][0], context: Context) => Promise<Requests[K][1]> };
@@ -207,18 +217,29 @@ export class LocalHost implements Host {
 
     count: async ({ input }) => ({ tokens: this.#tokens(input).ids.length }),
 
-    evaluate: ({ model, input, options }, context) =>
-      this.#with(this.#models, model, async (it) => {
-        const { ids, findings } = this.#tokens(input);
-        const evaluation = await it.use((on) => run(on.evaluate(ids, options), context, this.#platform.breathe));
-        return { ...evaluation, findings: [...findings, ...it.findings, ...evaluation.findings] };
-      }),
+    evaluate: (asked, context) =>
+      this.#evaluation(asked, (on, ids) => run(on.evaluate(ids, asked.options), context, this.#platform.breathe)),
+
+    evaluateShare: async ({ share, ...asked }, context) => {
+      // Nobody loads it who shares no work.
+      const { evaluated } = await import("./sharing.js");
+      const { result } = await this.#onModel(asked, (on, ids) =>
+        run(evaluated(on, ids, asked.options, share), context, this.#platform.breathe),
+      );
+      return result;
+    },
+
+    evaluateJoined: async ({ shares, ...asked }, context) => {
+      const { evaluatedBy } = await import("./sharing.js");
+      return this.#evaluation(asked, (on, ids) =>
+        run(evaluatedBy(on, ids, asked.options, shares), context, this.#platform.breathe),
+      );
+    },
 
     compare: (pair, context) =>
       this.#card(pair, (a, b, ids) => run(a.compare(b, ids, pair.options), context, this.#platform.breathe)),
 
     compareShare: async ({ share, ...pair }, context) => {
-      // Nobody loads it who shares no work.
       const { compared } = await import("./sharing.js");
       const { result } = await this.#onBoth(pair, (a, b, ids) =>
         run(compared([a, b], ids, pair.options, share), context, this.#platform.breathe),
@@ -309,6 +330,25 @@ export class LocalHost implements Host {
   }
 
   /** Does something with two models and what both read. */
+  async #onModel<T>(
+    { model, input }: Evaluated,
+    use: (model: WasmModel, ids: Uint32Array) => Promise<T>,
+  ): Promise<{ result: T; findings: Finding[] }> {
+    return this.#with(this.#models, model, async (it) => {
+      const { ids, findings } = this.#tokens(input);
+      const result = await it.use((on) => use(on, ids));
+      return { result, findings: [...findings, ...it.findings] };
+    });
+  }
+
+  async #evaluation(
+    asked: Evaluated,
+    evaluate: (model: WasmModel, ids: Uint32Array) => Promise<Evaluation>,
+  ): Promise<Evaluation> {
+    const { result, findings } = await this.#onModel(asked, evaluate);
+    return { ...result, findings: [...findings, ...result.findings] };
+  }
+
   async #onBoth<T>(
     { a, b, input }: Pair,
     use: (a: WasmModel, b: WasmModel, ids: Uint32Array) => Promise<T>,

@@ -78,6 +78,13 @@ interface Calibrated {
   fisher?: Fisher;
 }
 
+/** A model and what it reads. */
+export interface Evaluated {
+  model: Handle;
+  input: Input;
+  options: object;
+}
+
 /** Two models and what both read. */
 export interface Pair {
   a: Handle;
@@ -178,9 +185,13 @@ export interface Requests {
   tokenizer: [{ tokenizer: TokenizerFile }, { size: number; unknown?: number }];
   /** How many tokens an input is. */
   count: [{ input: Input }, { tokens: number }];
-  evaluate: [{ model: Handle; input: Input; options: object }, Evaluation];
+  evaluate: [Evaluated, Evaluation];
+  /** Evaluates on a share of the windows; only a host of the module that shares work can. */
+  evaluateShare: [Evaluated & { share: Share }, SharedWindow[]];
+  /** What `evaluate` would give, of all shares; likewise. */
+  evaluateJoined: [Evaluated & { shares: SharedWindow[][] }, Evaluation];
   compare: [Pair, Comparison];
-  /** Compares on a share of the windows; only a host of the module that shares work can. */
+  /** Compares on a share of the windows; likewise. */
   compareShare: [Pair & { share: Share }, SharedWindow[]];
   /** The card of all shares: what `compare` would give; likewise. */
   compareJoined: [Pair & { shares: SharedWindow[][] }, Comparison];

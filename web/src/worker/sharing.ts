@@ -1,7 +1,7 @@
 // Work that several hosts share: each rounds its tensors, or measures them, and one joins what the shares have made.
 
 import { StatepressError } from "../api/errors.js";
-import type { Comparison, CompressReport, Fisher } from "../api/types/statepress.js";
+import type { Comparison, CompressReport, Evaluation, Fisher } from "../api/types/statepress.js";
 import { run } from "./jobs.js";
 import type { OpenFile, Platform } from "./platform.js";
 import type { Context, Made, Requests, Share } from "./protocol.js";
@@ -57,6 +57,26 @@ export function costs(
   { index, count }: Share,
 ): WasmCosts {
   return begun(checkpoint.searchCostsShare?.(model, read, judged, fast, coded, known, fisher, index, count));
+}
+
+/** Evaluates on a share of the windows. */
+export function evaluated(
+  model: WasmModel,
+  ids: Uint32Array,
+  options: object,
+  { index, count }: Share,
+): Job<SharedWindow[]> {
+  return begun(model.evaluateShare?.(ids, options, index, count));
+}
+
+/** The evaluation of what all shares have measured. */
+export function evaluatedBy(
+  model: WasmModel,
+  ids: Uint32Array,
+  options: object,
+  shares: SharedWindow[][],
+): Job<Evaluation> {
+  return begun(model.evaluateJoined?.(ids, options, shares));
 }
 
 /** Compares on a share of the windows. */

@@ -238,8 +238,12 @@ export interface WasmCheckpoint {
 export interface WasmModel {
   info(): ModelInfo;
   evaluate(ids: Uint32Array, options: object): Job<Evaluation>;
+  /** `evaluate` of one of `count` shares of the windows; only in the module that shares work. */
+  evaluateShare?(ids: Uint32Array, options: object, index: number, count: number): Job<SharedWindow[]>;
+  /** What `evaluate` gives, by all shares; likewise. */
+  evaluateJoined?(ids: Uint32Array, options: object, shares: SharedWindow[][]): Job<Evaluation>;
   compare(other: WasmModel, ids: Uint32Array, options: object): Job<Comparison>;
-  /** `compare` of one of `count` shares of the windows; only in the module that shares work. */
+  /** `compare` of one of `count` shares of the windows; likewise. */
   compareShare?(other: WasmModel, ids: Uint32Array, options: object, index: number, count: number): Job<SharedWindow[]>;
   /** What `compare` gives, by all shares; likewise. */
   compareJoined?(other: WasmModel, ids: Uint32Array, options: object, shares: SharedWindow[][]): Job<Comparison>;

@@ -2,14 +2,16 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
 use statepress_core::Finding;
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::Evaluation;
 use statepress_core::words::counted;
 use statepress_kernels::backend::Runner;
 
-use super::windows::{PerWindow, Sums, Windows};
+use super::windows::{OfWindow, PerWindow, Sums, Windows};
 use crate::models::{Info, Loaded, check_ids};
+use crate::techniques::shares::Share;
 use crate::{Clock, EngineError};
 
 /// How many tokens ahead the positions predict.
@@ -49,12 +51,16 @@ pub struct Evaluate<R: Runner> {
 }
 
 /// What a model made of a window.
-struct Evaluated {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
     /// Negative log-likelihoods, of every position for each offset.
     nll: Vec<Vec<f32>>,
     /// Time spent in the model.
     seconds: f64,
 }
+
+/// What came of a share of the windows.
+pub type EvaluatedShare = Vec<OfWindow<Evaluated>>;
 
 impl<R: Runner> Evaluate<R> {
     /// Prepares an evaluation of `model` on `ids`.
@@ -80,6 +86,29 @@ impl<R: Runner> Evaluate<R> {
             offsets,
             clock,
         })
+    }
+
+    /// Only the windows of one share are measured here: [`Self::finish_share`] gives what came of them.
+    pub fn share(mut self, share: Share) -> Self {
+        self.measured.share = share;
+        self
+    }
+
+    /// Takes what others have measured.
+    ///
+    /// # Errors
+    /// For windows that there are not.
+    pub fn join(mut self, others: EvaluatedShare) -> Result<Self, EngineError> {
+        self.measured.join(others)?;
+        Ok(self)
+    }
+
+    /// What came of a share.
+    ///
+    /// # Errors
+    /// Before all of its windows were measured.
+    pub fn finish_share(self) -> Result<EvaluatedShare, EngineError> {
+        self.measured.shared()
     }
 
     async fn window(&mut self, n: usize) -> Result<Evaluated, EngineError> {

@@ -11,4 +11,4 @@ mod windows;
 
 pub use compare::{Compare, CompareOptions, ComparedShare};
 pub(crate) use divergence::{Divergence, STREAMS};
-pub use evaluate::{Evaluate, EvaluateOptions, Offset};
+pub use evaluate::{Evaluate, EvaluateOptions, EvaluatedShare, Offset};
