@@ -24,6 +24,8 @@ PLAIN = """mamba-default mamba-default.bare mamba-odd mamba-odd.sharded mamba-od
     falcon-h1-norm jamba-dense""".split()
 GGUF = """mamba-default mamba-default.bare mamba-original mamba2-one-group mamba2-original llama-gqa llama-odd llama-rope3 qwen2 qwen3
     gpt2 gpt2.hub granite-dense falcon-h1""".split()
+# Checkpoints of families that are not run, or without their head.
+NOT_RUN = "rwkv4 rwkv7-small llama-gqa.bare".split()
 CODED = {
     "nf4": {},
     "nf4-double": {"nf4": {"block": 64, "doubleQuant": True}},
@@ -332,6 +334,46 @@ def vocabulary():
     return f"{len(texts)} texts"
 
 
+def onnx(name):
+    """The graph of every token, against what the reference implementation computes."""
+    import numpy as np
+    import onnxruntime
+
+    out, _ = export(name, FAMILIES / name, "onnx")
+    ids, expected = golden(name)
+    session = onnxruntime.InferenceSession(out)
+    inputs, outputs = session.get_inputs(), [it.name for it in session.get_outputs()]
+    shapes = {it.name: [size if isinstance(size, int) else 0 for size in it.shape] for it in inputs}
+    memory = {it: np.zeros(shape, np.float32) for it, shape in shapes.items() if it.startswith("past.")}
+    rows = []
+    for position, token in enumerate(ids):
+        told = {"input_ids": np.array([token], np.int64), "position_ids": np.array([position], np.int64)}
+        found = dict(zip(outputs, session.run(None, memory | {it: told[it] for it in shapes if it in told})))
+        rows.append(found.pop("logits")[0])
+        memory = {it.replace("present.", "past."): values for it, values in found.items()}
+    off = distance(np.stack(rows), expected[:, : len(rows[0])])
+    assert off < FLOATS, off
+    return f"{off:.1e}"
+
+
+def onnx_text():
+    """The example continues a text as our own command line does."""
+    demo = ROOT / "examples/demo/itera-tiny"
+    out, _ = export("demo", demo, "onnx", "int4")
+    ours = WORK / "demo.int4.safetensors"
+    statepress("compress", demo, "-o", ours, "--recipe", "int4")
+    prompt = "The film was"
+    asked = "MODEL, TOKENIZER, PROMPT = "
+    example = (ROOT / "examples/python/onnx_text.py").read_text().splitlines()
+    at = next(at for at, line in enumerate(example) if line.startswith(asked))
+    example[at] = asked + repr((str(out), str(demo / "tokenizer.json"), prompt))
+    text = subprocess.run([sys.executable, "-c", "\n".join(example)], capture_output=True, text=True, check=True).stdout
+    tokenizer = ["--tokenizer", demo / "tokenizer.json"]
+    said = statepress("generate", ours, "--prompt", prompt, "--temperature", "0", "--max-tokens", "64", *tokenizer)
+    assert text.strip() == (prompt + said["text"]).strip(), (text, said)
+    return text.strip()
+
+
 def batch_by(engine):
     import engines
 
@@ -363,7 +405,9 @@ for recipe in ("fp16", "bf16"):
 for kind in TYPES:
     CHECKS[f"gguf {kind} in gguf and llama.cpp"] = (gguf_type, kind)
 CHECKS["gguf vocabulary in llama.cpp"] = (vocabulary,)
-
+for name in [name for name in json.loads((FAMILIES / "manifest.json").read_text())["entries"] if name not in NOT_RUN]:
+    CHECKS[f"onnx {name} in onnxruntime"] = (onnx, name)
+CHECKS["onnx text by the example in onnxruntime"] = (onnx_text,)
 
 for name in ("snakemake", "ray"):
     CHECKS[f"batch by {name}"] = (batch_by, name)

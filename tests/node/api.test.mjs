@@ -255,7 +255,7 @@ test("compressed checkpoints are saved to a path, a Blob and a stream: the same 
   await refused(compressed.save(out), "exists", /--force/);
   await compressed.save(out, { force: true });
   await refused(
-    compressed.save(join(folder, "x"), { format: "onnx" }),
+    compressed.save(join(folder, "x"), { format: "tflite" }),
     "bad-option",
     /safetensors, plain, bitsandbytes, compressed-tensors, gguf/,
   );

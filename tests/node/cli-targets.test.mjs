@@ -108,14 +108,14 @@ test("a name that promises another format is refused, and says what is written",
     const error = await refused(/would hold safetensors: name it .*x\.safetensors/, join(here, name), "--force");
     assert.deepEqual(
       [error.code, error.allowed],
-      ["bad-option", ["safetensors", "plain", "bitsandbytes", "compressed-tensors", "gguf"]],
+      ["bad-option", ["safetensors", "plain", "bitsandbytes", "compressed-tensors", "gguf", "onnx"]],
     );
   }
   await refused(
-    /--format is 'onnx'; allowed: safetensors, plain, bitsandbytes, compressed-tensors, gguf/,
-    join(here, "x.onnx"),
+    /--format is 'tflite'; allowed: safetensors, plain, bitsandbytes, compressed-tensors, gguf, onnx/,
+    join(here, "x.tflite"),
     "--format",
-    "onnx",
+    "tflite",
   );
   for (const name of ["plain", "x.compressed", "v1.3b"]) await wrote(join(here, name));
   assert.ok(expected.equals(readFileSync(join(here, "plain"))));

@@ -39,7 +39,8 @@ impl JsExportOptions {
                 let Self { tokenizer, name, .. } = self;
                 Ok(ExportTarget::Gguf(GgufOptions { kind, tokenizer, name }))
             }
-            other => Err(bad_option("format", other, "plain, bitsandbytes, compressed-tensors, gguf")),
+            "onnx" => Ok(ExportTarget::Onnx),
+            other => Err(bad_option("format", other, "plain, bitsandbytes, compressed-tensors, gguf, onnx")),
         }
     }
 

@@ -3,8 +3,19 @@
 import { shown } from "./check.js";
 import { StatepressError } from "./errors.js";
 
-/** What `save` writes: our own layout; folders for transformers, of floats or of codes as a tool has them that it loads; ggml's types for llama.cpp. */
-export const formats = ["safetensors", "plain", "bitsandbytes", "compressed-tensors", "gguf"] as const;
+/**
+ * What `save` writes: our own layout; folders for transformers, of floats or of codes as a tool has them that it loads; ggml's types
+ * for llama.cpp; a graph for onnxruntime.
+ */
+export const formats = ["safetensors", "plain", "bitsandbytes", "compressed-tensors", "gguf", "onnx"] as const;
+
+/** Formats that can be opened again. */
+export const OPENED: readonly (typeof formats)[number][] = [
+  "safetensors",
+  "plain",
+  "bitsandbytes",
+  "compressed-tensors",
+];
 
 /** Formats that are a folder of files. */
 export const FOLDERS: readonly (typeof formats)[number][] = ["plain", "bitsandbytes", "compressed-tensors"];
@@ -25,6 +36,7 @@ export type GgufType = (typeof GGUF_TYPES)[number];
 const NAMES: { [format in Format]?: { ending: string; promise: string } } = {
   safetensors: { ending: "safetensors", promise: "safetensors" },
   gguf: { ending: "gguf", promise: "GGUF" },
+  onnx: { ending: "onnx", promise: "ONNX" },
 };
 
 // What people and programs expect in files of these endings.

@@ -162,7 +162,7 @@ export const OPTIONS = {
   format: {
     value: "F",
     allowed: formats,
-    help: "safetensors: our own layout (default); plain: a folder for transformers, of floats; bitsandbytes: the same with NF4 or INT8 codes; compressed-tensors: the same with whole numbers of 2 to 8 bits; gguf: a file for llama.cpp",
+    help: "safetensors: our own layout (default); plain: a folder for transformers, of floats; bitsandbytes: the same with NF4 or INT8 codes; compressed-tensors: the same with whole numbers of 2 to 8 bits; gguf: a file for llama.cpp; onnx: a graph for onnxruntime",
   },
   "gguf-type": {
     value: "TYPE",

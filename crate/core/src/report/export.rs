@@ -9,7 +9,7 @@ use crate::Finding;
 #[cfg_attr(feature = "types", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct ExportReport {
-    /// `plain`, `bitsandbytes`, `compressed-tensors` or `gguf`.
+    /// `plain`, `bitsandbytes`, `compressed-tensors`, `gguf` or `onnx`.
     pub format: String,
     /// Bytes of the file that has the weights.
     pub file_bytes: u64,

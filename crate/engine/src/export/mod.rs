@@ -5,6 +5,7 @@
 //! writes one tensor, and one is in memory at a time.
 
 mod gguf;
+mod onnx;
 mod plain;
 
 use serde::Serialize;
@@ -32,6 +33,8 @@ pub enum Target {
     CompressedTensors(PlainOptions),
     /// GGUF, for llama.cpp and what is built on it.
     Gguf(GgufOptions),
+    /// ONNX, for onnxruntime on any device and in a page: a graph that takes one token.
+    Onnx,
 }
 
 impl Target {
@@ -42,6 +45,7 @@ impl Target {
             Self::Bitsandbytes(_) => "bitsandbytes",
             Self::CompressedTensors(_) => "compressed-tensors",
             Self::Gguf(_) => "gguf",
+            Self::Onnx => "onnx",
         }
     }
 
@@ -50,7 +54,7 @@ impl Target {
         match self {
             Self::Bitsandbytes(_) => Some(&plain::Bitsandbytes),
             Self::CompressedTensors(_) => Some(&plain::CompressedTensors),
-            Self::Plain(_) | Self::Gguf(_) => None,
+            Self::Plain(_) | Self::Gguf(_) | Self::Onnx => None,
         }
     }
 }
@@ -76,6 +80,7 @@ pub struct Export {
 enum Writing {
     Plain(plain::Plain),
     Gguf(gguf::Gguf),
+    Onnx(onnx::Onnx),
 }
 
 impl Export {
@@ -94,6 +99,7 @@ impl Export {
             Target::Gguf(options) => {
                 (Writing::Gguf(gguf::Gguf::new(checkpoint, options, sink, &mut findings)?), None)
             }
+            Target::Onnx => (Writing::Onnx(onnx::Onnx::new(checkpoint, sink, &mut findings)?), None),
         };
         let report =
             ExportReport { format: target.name().into(), file_bytes: 0, tensors: Vec::new(), findings };
@@ -110,6 +116,7 @@ impl Job for Export {
         let (written, total) = match &mut self.writing {
             Writing::Plain(plain) => (plain.write(at)?, plain.len()),
             Writing::Gguf(gguf) => (gguf.write(at)?, gguf.len()),
+            Writing::Onnx(onnx) => (onnx.write(at)?, onnx.len()),
         };
         let Some(tensor) = written else { return Ok(None) };
         let item = Some(tensor.name.clone());
@@ -122,6 +129,7 @@ impl Job for Export {
         let file_bytes = match self.writing {
             Writing::Plain(plain) => plain.finish()?,
             Writing::Gguf(gguf) => gguf.finish()?,
+            Writing::Onnx(onnx) => onnx.finish()?,
         };
         Ok(Exported { report: ExportReport { file_bytes, ..self.report }, config: self.config })
     }

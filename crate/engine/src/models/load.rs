@@ -207,7 +207,7 @@ impl<B: Backend> Job for Load<B> {
 }
 
 /// Numbers as a program wants them.
-pub(super) fn formed(values: Vec<f32>, form: VectorForm) -> Vec<f32> {
+pub(crate) fn formed(values: Vec<f32>, form: VectorForm) -> Vec<f32> {
     match form {
         VectorForm::Plain => values,
         VectorForm::NegExp => values.into_iter().map(|value| -value.exp()).collect(),

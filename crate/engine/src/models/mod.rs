@@ -14,6 +14,7 @@ use crate::EngineError;
 use crate::calibrate::Marks;
 pub use cpu::{Cpu, CpuNetwork, CpuRunner, Observe, State, Workspace};
 pub use load::Load;
+pub(crate) use load::formed;
 pub use vocabulary::{Translated, Vocabulary};
 
 /// A model in the memory of a backend. Cloning shares the weights.

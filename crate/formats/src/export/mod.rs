@@ -4,6 +4,7 @@
 pub mod bitsandbytes;
 pub mod compressed_tensors;
 pub mod gguf;
+pub mod onnx;
 
 use statepress_core::{DType, Entry, Scales, Source};
 

@@ -1,7 +1,7 @@
 // What a batch makes of its files: the options of compress and compare that it passes on, and what of them is in a result's bytes.
 
 import { StatepressError } from "../../api/errors.js";
-import type { Format } from "../../api/formats.js";
+import { type Format, OPENED } from "../../api/formats.js";
 import { recipes } from "../../api/node.js";
 import { UsageError } from "../args.js";
 import type { Run } from "../command.js";
@@ -58,9 +58,9 @@ export async function workOf(run: Run): Promise<Work> {
       throw new UsageError(`--${name} needs --compare or --compare-ids`);
     }
   }
-  if (judge !== undefined && format === "gguf") {
+  if (judge !== undefined && !OPENED.includes(format)) {
     throw new UsageError(
-      "--compare opens what was written, and GGUF is not opened: with it --format is safetensors, plain, bitsandbytes or compressed-tensors",
+      `--compare opens what was written, and ${format} is not opened: with it --format is one of ${OPENED.join(", ")}`,
     );
   }
   const making: [string, readonly string[]][] = [];

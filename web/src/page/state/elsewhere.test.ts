@@ -34,6 +34,7 @@ test("a folder and a file of another tool have names of their own", () => {
     "model-nf4-bitsandbytes",
     "model-nf4-compressed-tensors",
     "model-nf4.gguf",
+    "model-nf4.onnx",
   ]);
   expect(named("gguf", "Q4_K")).toBe("model-nf4-Q4_K.gguf");
 });
@@ -57,6 +58,9 @@ test("what loads it is shown for each, and no prompt does harm in it", () => {
   // transformers has no class for it.
   expect(loadingOf(checkpoint("itera-lite"), run, as("plain")).text).toContain(
     'load_file("model-nf4/model.safetensors")',
+  );
+  expect(loadingOf(mamba, run, as("onnx")).text).toContain(
+    `\nMODEL, TOKENIZER, PROMPT = "model-nf4.onnx", "tokenizer.json", "it's \\"so\\""\n`,
   );
   expect(loadingOf(mamba, run, as("safetensors")).text).toContain('reader.load("model-nf4.safetensors")');
 });

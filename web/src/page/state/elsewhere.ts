@@ -1,6 +1,7 @@
 // A produced file in the format of another tool: what it is called, and what loads it there.
 
 import { FOLDERS, type Format, type GgufType } from "statepress";
+import onnx from "../../../../examples/python/onnx_text.py?raw";
 import { exportLine, loadCommand } from "./commands.js";
 import type { Opened, RecipeRun, State } from "./state.js";
 
@@ -48,6 +49,12 @@ export const FORMATS: readonly { format: Format; label: string; about: string }[
     about:
       "One file that llama.cpp and what is built on it load. Matrices are of a type of ggml: what is coded otherwise is rounded once more.",
   },
+  {
+    format: "onnx",
+    label: "onnxruntime (ONNX)",
+    about:
+      "One file that onnxruntime runs, in Python, C++ or a page: a graph that takes one token, and what the sequence remembers. Whole-number codes of 2 to 8 bits and NF4 stay what they are.",
+  },
 ];
 
 /** What transformers has to find installed beside itself. */
@@ -65,7 +72,7 @@ export function nameElsewhere({ file }: RecipeRun, { format, ggufType }: Elsewhe
   if (format === "safetensors") return file.name;
   if (format === "plain") return base;
   if (FOLDERS.includes(format)) return `${base}-${format}`;
-  return `${base}${ggufType === undefined ? "" : `-${ggufType}`}.gguf`;
+  return format === "onnx" ? `${base}.onnx` : `${base}${ggufType === undefined ? "" : `-${ggufType}`}.gguf`;
 }
 
 /** What loads it. */
@@ -74,6 +81,13 @@ export function loadingOf(checkpoint: Opened, run: RecipeRun, as: Elsewhere): Sn
   const { prompt } = run.asked;
   if (as.format === "gguf") {
     return { label: "llama.cpp", text: `llama-cli -m ${name} -p ${quoted(prompt)} -n 64` };
+  }
+  if (as.format === "onnx") {
+    const said = [name, checkpoint.tokenizer ?? "tokenizer.json", prompt].map((it) => JSON.stringify(it)).join(", ");
+    return {
+      label: "Python",
+      text: onnx.replace(/^(MODEL, TOKENIZER, PROMPT) = .*$/m, (_, names) => `${names} = ${said}`),
+    };
   }
   if (as.format === "safetensors") return { label: "Python", text: loadCommand(run) };
   const folder = JSON.stringify(name);

@@ -1,0 +1,334 @@
+//! ONNX, as onnxruntime reads it: a graph of operators, then the tensors it computes with, one after the other.
+//! Source: `onnx/onnx.proto` of ONNX 1.17 (IR version 10).
+//!
+//! Sizes follow from shapes and types, so everything else goes first and tensors stream after it. Same input, same bytes.
+
+mod proto;
+
+use statepress_core::{Sink, shape};
+
+use crate::FormatError;
+use proto::Message;
+
+/// The version of the file's layout.
+const IR_VERSION: i64 = 10;
+/// Protocol Buffers measure messages in 31 bits.
+const MOST_BYTES: u64 = (1 << 31) - 1;
+
+/// What a tensor holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ElementType {
+    F32,
+    U8,
+    I64,
+    F16,
+    Bf16,
+}
+
+impl ElementType {
+    /// Its number in `TensorProto.DataType`.
+    pub fn id(self) -> i64 {
+        match self {
+            Self::F32 => 1,
+            Self::U8 => 2,
+            Self::I64 => 7,
+            Self::F16 => 10,
+            Self::Bf16 => 16,
+        }
+    }
+
+    /// What ONNX calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "FLOAT",
+            Self::U8 => "UINT8",
+            Self::I64 => "INT64",
+            Self::F16 => "FLOAT16",
+            Self::Bf16 => "BFLOAT16",
+        }
+    }
+
+    fn bytes(self) -> u64 {
+        match self {
+            Self::U8 => 1,
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::I64 => 8,
+        }
+    }
+}
+
+/// A dimension of what goes in or comes out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Dimension {
+    /// So many.
+    Fixed(usize),
+    /// As many as it is given; the same name is the same number.
+    Named(String),
+}
+
+/// What goes in, or comes out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub kind: ElementType,
+    /// Outermost first.
+    pub shape: Vec<Dimension>,
+}
+
+/// A setting of an operator.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Attribute {
+    Int(i64),
+    Ints(&'static [i64]),
+    Float(f32),
+    Text(&'static str),
+    Branch(Branch),
+}
+
+/// Operators that run where a condition holds; they see what there is around them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Branch {
+    /// In an order in which they can run.
+    pub nodes: Vec<Node>,
+    /// What comes out, which one of the nodes gives.
+    pub output: Port,
+}
+
+/// An operator at work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Which: `Gemm`.
+    pub operator: &'static str,
+    /// Whose: empty for ONNX's own.
+    pub domain: &'static str,
+    /// Names of what it takes; empty where one is left out.
+    pub inputs: Vec<String>,
+    /// Names of what it gives.
+    pub outputs: Vec<String>,
+    /// What is not as usual.
+    pub attributes: Vec<(&'static str, Attribute)>,
+}
+
+/// A tensor that the graph computes with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnnxTensor {
+    /// Its name in the graph.
+    pub name: String,
+    /// What it holds.
+    pub kind: ElementType,
+    /// Dimensions, outermost first; none of a single number.
+    pub shape: Vec<usize>,
+}
+
+/// A small tensor whose numbers are known beforehand: a shape, an index, a constant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constant {
+    /// Which it is.
+    pub tensor: OnnxTensor,
+    /// Its numbers, little-endian.
+    pub bytes: Vec<u8>,
+}
+
+/// A graph without its large tensors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    /// In an order in which they can run.
+    pub nodes: Vec<Node>,
+    /// What goes in.
+    pub inputs: Vec<Port>,
+    /// What comes out.
+    pub outputs: Vec<Port>,
+    /// Small tensors.
+    pub constants: Vec<Constant>,
+    /// What is to be known of it.
+    pub metadata: Vec<(String, String)>,
+    /// The operators it is written for: whose, and of which version.
+    pub operators: Vec<(&'static str, i64)>,
+}
+
+impl OnnxTensor {
+    /// Bytes of its numbers; `None` where they overflow.
+    pub fn bytes(&self) -> Option<u64> {
+        (shape::elements(&self.shape)? as u64).checked_mul(self.kind.bytes())
+    }
+
+    /// All of it but its numbers, of so many bytes, which follow.
+    fn begun(&self, bytes: u64) -> Message {
+        let dims = self.shape.iter().fold(Message::default(), |all, &dim| all.int(1, dim as i64));
+        dims.int(2, self.kind.id()).text(8, &self.name).begin(9, bytes)
+    }
+}
+
+/// Writes an ONNX file tensor by tensor, in the order given.
+#[derive(Debug)]
+pub struct OnnxWriter<S: Sink> {
+    sink: S,
+    tensors: Vec<OnnxTensor>,
+    /// Index of the tensor that comes next.
+    next: usize,
+    /// Bytes of the whole file.
+    bytes: u64,
+}
+
+impl<S: Sink> OnnxWriter<S> {
+    /// Writes everything but the tensors.
+    ///
+    /// # Errors
+    /// More than Protocol Buffers can hold in a message.
+    pub fn new(mut sink: S, graph: &Graph, tensors: Vec<OnnxTensor>) -> Result<Self, FormatError> {
+        let constants = graph.constants.iter().fold(Message::default(), |all, constant| {
+            let begun = constant.tensor.begun(constant.bytes.len() as u64);
+            all.bytes(5, &[begun.finish(), constant.bytes.clone()].concat())
+        });
+        let begun = Message::default().each(1, &graph.nodes, node).text(2, "statepress");
+        let begun = begun.each(11, &graph.inputs, port).each(12, &graph.outputs, port);
+        let begun = [begun.finish(), constants.finish()].concat();
+        let mut graph_bytes = begun.len() as u64;
+        for tensor in &tensors {
+            let fail = |why: &str| FormatError::write(&tensor.name, why);
+            let numbers = tensor.bytes().ok_or_else(|| fail("its size overflows"))?;
+            let message = tensor.begun(numbers).len() + numbers;
+            graph_bytes += Message::default().begin(5, message).len() + message;
+            if graph_bytes > MOST_BYTES {
+                return Err(fail(
+                    "the model has more than the 2 GiB that one ONNX file holds: compress it more, or take another format",
+                ));
+            }
+        }
+        let operators = |&(domain, version): &(&str, i64)| Message::default().text(1, domain).int(2, version);
+        let told = |(key, value): &(String, String)| Message::default().text(1, key).text(2, value);
+        let model = Message::default()
+            .int(1, IR_VERSION)
+            .text(2, "statepress")
+            .text(3, env!("CARGO_PKG_VERSION"))
+            .each(8, &graph.operators, operators)
+            .each(14, &graph.metadata, told)
+            .begin(7, graph_bytes)
+            .finish();
+        let bytes = model.len() as u64 + graph_bytes;
+        sink.write(&model)?;
+        sink.write(&begun)?;
+        Ok(Self { sink, tensors, next: 0, bytes })
+    }
+
+    /// Writes the next tensor: its numbers, row-major and little-endian.
+    ///
+    /// # Errors
+    /// Another tensor than the next one, and another number of bytes than its shape says.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), FormatError> {
+        let Some(tensor) = self.tensors.get(self.next).filter(|tensor| tensor.name == name) else {
+            return Err(FormatError::write(name, "it is not the next tensor of the graph"));
+        };
+        let expected = tensor.bytes().unwrap_or(0);
+        if bytes.len() as u64 != expected {
+            let why = format!("there are {} bytes where its shape takes {expected}", bytes.len());
+            return Err(FormatError::write(name, why));
+        }
+        let begun = tensor.begun(expected);
+        let field = Message::default().begin(5, begun.len() + expected);
+        self.sink.write(&field.finish())?;
+        self.sink.write(&begun.finish())?;
+        self.sink.write(bytes)?;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Gives the sink back, and the bytes of the file. An error if tensors are missing.
+    pub fn finish(self) -> Result<(S, u64), FormatError> {
+        match self.tensors.get(self.next) {
+            Some(missing) => Err(FormatError::write(&missing.name, "it was never given to the writer")),
+            None => Ok((self.sink, self.bytes)),
+        }
+    }
+}
+
+fn node(node: &Node) -> Message {
+    let inputs = node.inputs.iter().fold(Message::default(), |all, name| all.text(1, name));
+    let outputs = node.outputs.iter().fold(inputs, |all, name| all.text(2, name));
+    // Profilers and errors call a node by its name: what it gives is one.
+    let named = node.outputs.first().map_or(outputs.clone(), |name| outputs.text(3, name));
+    let attribute = |(name, attribute): &(&str, Attribute)| {
+        let named = Message::default().text(1, name);
+        match attribute {
+            Attribute::Int(value) => named.int(3, *value).int(20, 2),
+            Attribute::Ints(values) => {
+                values.iter().fold(named, |named, &value| named.int(8, value)).int(20, 7)
+            }
+            Attribute::Float(value) => named.float(2, *value).int(20, 1),
+            Attribute::Branch(Branch { nodes, output }) => {
+                let graph = Message::default().each(1, nodes, self::node).text(2, &output.name);
+                named.message(6, &graph.message(12, &port(output))).int(20, 5)
+            }
+            Attribute::Text(text) => named.text(4, text).int(20, 3),
+        }
+    };
+    named.text(4, node.operator).each(5, &node.attributes, attribute).text(7, node.domain)
+}
+
+fn port(port: &Port) -> Message {
+    let dimension = |dimension: &Dimension| match dimension {
+        Dimension::Fixed(size) => Message::default().int(1, *size as i64),
+        Dimension::Named(name) => Message::default().text(2, name),
+    };
+    let shape = Message::default().each(1, &port.shape, dimension);
+    let tensor = Message::default().int(1, port.kind.id()).message(2, &shape);
+    Message::default().text(1, &port.name).message(2, &Message::default().message(1, &tensor))
+}
+
+#[cfg(test)]
+mod tests {
+    use statepress_core::source::SourceError;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Kept(Vec<u8>);
+
+    impl Sink for Kept {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+            self.0.extend(bytes);
+            Ok(())
+        }
+    }
+
+    fn tensor(name: &str, shape: &[usize]) -> OnnxTensor {
+        OnnxTensor { name: name.into(), kind: ElementType::F32, shape: shape.to_vec() }
+    }
+
+    #[test]
+    fn a_file_has_as_many_bytes_as_it_says() {
+        let graph = Graph { operators: vec![("", 20)], ..Graph::default() };
+        let tensors = vec![tensor("a", &[2, 1]), tensor("b", &[])];
+        let mut writer = OnnxWriter::new(Kept::default(), &graph, tensors).unwrap();
+        writer.write("a", &[0; 8]).unwrap();
+        let error = writer.write("a", &[0; 8]).unwrap_err().to_string();
+        assert!(error.contains("not the next tensor"), "{error}");
+        let error = writer.write("b", &[0; 8]).unwrap_err().to_string();
+        assert!(error.contains("8 bytes where its shape takes 4"), "{error}");
+        writer.write("b", &[1, 2, 3, 4]).unwrap();
+        let (Kept(bytes), said) = writer.finish().unwrap();
+        assert_eq!(bytes.len() as u64, said);
+        // Dimensions, type, name and numbers of the last tensor.
+        assert_eq!(bytes[bytes.len() - 11..], [0x10, 1, 0x42, 1, b'b', 0x4a, 4, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_one_file_cannot_hold_is_refused_before_anything_is_written() {
+        let (graph, huge) = (Graph::default(), 1 << 29);
+        for shape in [vec![huge], vec![huge, huge, huge]] {
+            let error =
+                OnnxWriter::new(Kept::default(), &graph, vec![tensor("a", &shape)]).unwrap_err().to_string();
+            assert!(
+                error.contains('a') && (error.contains("2 GiB") || error.contains("overflows")),
+                "{error}"
+            );
+        }
+        let missing = OnnxWriter::new(Kept::default(), &graph, vec![tensor("a", &[1])]).unwrap().finish();
+        assert!(missing.unwrap_err().to_string().contains("never given"));
+    }
+}
