@@ -92,7 +92,7 @@ test("what no other tool has a place for is refused in words, and nothing of it 
   await context.close();
 });
 
-test("GGUF is the command line's, byte for byte, with what loads it", async () => {
+test("GGUF and ONNX are the command line's, byte for byte, with what loads them", async () => {
   const { context, page, problems } = await opened();
   // Without a tokenizer nothing is measured.
   await openFiles(page, MAMBA);
@@ -105,13 +105,22 @@ test("GGUF is the command line's, byte for byte, with what loads it", async () =
   assert.equal(file.name, "model-fp16-Q8_0.gguf");
   await page.locator("#taken").waitFor();
   assert.match(await page.textContent("#taken"), /no vocabulary/);
-  const line = await copyable(page, "Command line for this format");
-  const args = line.replace("./pkg-scripts/statepress ", "").split(" ");
-  const { code, stderr } = await cli([...args.map((it) => (it === "model.safetensors" ? MAMBA[0] : it))], {
-    cwd: folder,
-  });
-  assert.equal(code, 0, stderr);
-  assert.ok(file.bytes.equals(readFileSync(join(folder, file.name))), "the command wrote the page's bytes");
+  const sameByCommand = async ({ name, bytes }) => {
+    const line = await copyable(page, "Command line for this format");
+    const args = line.replace("./pkg-scripts/statepress ", "").split(" ");
+    const { code, stderr } = await cli([...args.map((it) => (it === "model.safetensors" ? MAMBA[0] : it))], {
+      cwd: folder,
+    });
+    assert.equal(code, 0, stderr);
+    assert.ok(bytes.equals(readFileSync(join(folder, name))), "the command wrote the page's bytes");
+  };
+  await sameByCommand(file);
+  await format(page, "onnxruntime (ONNX)");
+  await page.locator("#take-onnx[aria-disabled=false]").waitFor();
+  assert.match(await copyable(page, "Python"), /^MODEL, TOKENIZER, PROMPT = "model-fp16\.onnx", /m);
+  const graph = await downloaded(page, "#take-onnx");
+  assert.equal(graph.name, "model-fp16.onnx");
+  await sameByCommand(graph);
 
   for (const width of [1280, 360]) {
     await page.setViewportSize({ width, height: 800 });

@@ -428,7 +428,7 @@ findings: Array<Finding>, };
  */
 export type ExportReport = {
 /**
- * `plain`, `bitsandbytes`, `compressed-tensors` or `gguf`.
+ * `plain`, `bitsandbytes`, `compressed-tensors`, `gguf` or `onnx`.
  */
 format: string,
 /**
