@@ -18,7 +18,7 @@ memory = {
     for it in inputs
     if it.name.startswith("past.")
 }
-ids = tokenizer.encode(PROMPT, add_special_tokens=False).ids
+ids = tokenizer.encode(PROMPT, add_special_tokens=False).ids or [0]
 for position in range(len(ids) + 63):
     told = {"input_ids": ids[position], "position_ids": position}
     token = {it.name: np.array([told[it.name]], np.int64) for it in inputs if it.name in told}

@@ -1,11 +1,12 @@
 // Writes a Mamba of random weights in any shape, for benchmarks of sizes that nobody wants to download.
 //
-// node tests/bench/shape.mjs OUT.safetensors [--hidden 768] [--layers 24] [--vocab 50280]
+// node tests/bench/shape.mjs OUT.safetensors [--hidden 768] [--layers 24] [--vocab 50280] [--sparse]
 //
+// With --sparse all numbers are zero and take no room on disks that can have holes in files: for what only depends on sizes.
 // The shape is that of Mamba-130M where nothing else is said: states of 16 numbers, twice the width inside, FP32. Matrices
 // are drawn so that what they put out is of the size of what enters; states decay and step as a fresh Mamba's do (Gu and Dao 2023, 3.6).
 
-import { closeSync, openSync, writeFileSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 
 const { values, positionals } = parseArgs({
@@ -14,6 +15,7 @@ const { values, positionals } = parseArgs({
     hidden: { type: "string", default: "768" },
     layers: { type: "string", default: "24" },
     vocab: { type: "string", default: "50280" },
+    sparse: { type: "boolean", default: false },
   },
 });
 const [out] = positionals;
@@ -73,7 +75,8 @@ padded.writeBigUInt64LE(BigInt(padded.length - 8), 0);
 json.copy(padded, 8);
 const file = openSync(out, "wx");
 writeFileSync(file, padded);
-for (const [, shape, draw] of tensors) {
+if (values.sparse) ftruncateSync(file, padded.length + end);
+for (const [, shape, draw] of values.sparse ? [] : tensors) {
   const numbers = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, at) => draw(at));
   writeFileSync(file, new Uint8Array(numbers.buffer));
 }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
@@ -82,6 +82,24 @@ test("a Mamba of any shape is written for benchmarks, and compresses", async () 
   for (const it of [compressed, checkpoint]) it.dispose();
   await assert.rejects(shape(model, "--layers", "0"), /16 or more of --hidden/);
   await assert.rejects(shape(model, "--hidden", "32", "--vocab", "64"), /EEXIST/, "nothing is overwritten");
+});
+
+test("what a checkpoint takes is measured in each recipe and format, of a file with holes", async () => {
+  const model = join(folder, "sparse.safetensors");
+  const [shape, memory] = ["shape", "memory"].map((it) => join(ROOT, `tests/bench/${it}.mjs`));
+  await run(process.execPath, [shape, model, "--hidden", "64", "--layers", "1", "--vocab", "128", "--sparse"]);
+  const asked = [model, "--recipes", "int8,nf4", "--formats", "onnx"];
+  const { size, rows } = JSON.parse((await run(process.execPath, [memory, ...asked, "--json"])).stdout);
+  assert.equal(size, statSync(model).size);
+  assert.deepEqual(
+    rows.map(({ name }) => name),
+    ["int8", "nf4", "--format onnx"],
+  );
+  for (const { name, seconds, peakBytes } of rows) assert.ok(seconds > 0 && peakBytes > 2 ** 24, name);
+  await assert.rejects(
+    run(process.execPath, [memory, model, "--recipes", "nothing"]),
+    /nothing: .*no recipe is named/s,
+  );
 });
 
 test("the benchmark of workers writes the same bytes with one and with several", async () => {

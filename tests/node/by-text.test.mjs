@@ -29,7 +29,7 @@ async function requests(sides, options) {
     return new Model(
       { host },
       { model: n + 1, info, backend: {} },
-      { tokenizer, inspection: { family: "some", spec } },
+      { tokenizer, inspection: { family: "some", spec, params: 0 } },
     );
   });
   await library({ host }).compareByText(...models, { text: "words", why: "they do", ...options });

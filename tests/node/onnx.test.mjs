@@ -135,7 +135,7 @@ test("what has no operator is written as floats, and said", async () => {
   for (const [path, steps, words] of [
     [DEMO, groups("lm3", 64).steps, /codes of the table lm3/],
     [fixture("families/gpt2"), groups("int4", 32).steps, /the other way round/],
-    [fixture("families/mamba-odd"), groups("nf4", 64).steps, /rows of 22 in groups of 64/],
+    [fixture("families/mamba-odd"), groups("nf4", 64).steps, /no blocks of 16 or more/],
     // Rows of a table in a basis of their own, entropy-coded, with a table that is centered.
     [DEMO, [{ center: {} }, { basis: {} }, { quantize }], /no product goes over|float32/],
   ]) {
@@ -149,6 +149,18 @@ test("what has no operator is written as floats, and said", async () => {
     assert.ok((await distance(compressed, bytes)) < 1e-4);
     for (const it of [compressed, checkpoint]) it.dispose();
   }
+});
+
+test("what others have quantized is written as floats, and said", async () => {
+  const checkpoint = await open(fixture("fixtures/il_moe.int8dyn.pt"));
+  const { bytes, report } = await exported(checkpoint);
+  const messages = report.findings.map(({ message }) => message);
+  assert.ok(
+    messages.some((it) => /QI8 has no operator/.test(it)),
+    messages.join("\n"),
+  );
+  assert.ok((await distance(checkpoint, bytes)) < 1e-4);
+  checkpoint.dispose();
 });
 
 test("on the command line it is a file with its report, and a model that lacks rows is refused", async () => {
@@ -169,7 +181,20 @@ test("on the command line it is a file with its report, and a model that lacks r
   assert.deepEqual([json.exported.format, json.exported.fileBytes], ["onnx", statSync(out).size]);
   const [table] = json.exported.tensors;
   assert.equal(table.from, "backbone.embeddings.weight");
+  // One finding for each reason, about a tensor of the checkpoint.
+  const odd = [fixture("families/mamba-odd"), "-o", join(folder, "odd.onnx"), "--recipe", "int4", "--format", "onnx"];
+  const { exported: other } = (await cli(["compress", ...odd, "--json"])).json;
+  const said = other.findings.filter((it) => it.code === "floats-again");
+  assert.ok(
+    said.every(({ tensor }) => other.tensors.some(({ from }) => from === tensor)),
+    JSON.stringify(said),
+  );
+  assert.equal(new Set(said.map(({ message }) => message.replace(/^.*: /, ""))).size, said.length);
   const checkpoint = await open(fixture("fixtures/il_moe.safetensors"));
+  await assert.rejects(checkpoint.save("blob", { format: "onnx", ggufType: "Q8_0" }), {
+    code: "bad-option",
+    message: /ggufType is Q8_0; allowed: none, as onnx/,
+  });
   const prune = { kind: "vocabulary", keep: 0.5, by: "usage" };
   const ids = Uint32Array.from({ length: 512 }, (_, i) => (i * 7) % 20);
   const pruned = await checkpoint.compress({ version: 1, name: "rows", steps: [{ prune }] }, { calibration: ids });

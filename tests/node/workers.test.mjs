@@ -151,6 +151,20 @@ test("workers evaluate as one does, to the last digit, whatever the offset", asy
     assert.match(two.findings.find(({ code }) => code === "workers").message, /^2 workers have each evaluated/);
   }
   await assert.rejects(model.evaluate([1, 2, 3], { workers: 2 }), { code: "bad-ids", message: /do not fill/ });
+  // No more than there are windows: who would have nothing to do is not started.
+  const told = async (options) =>
+    (await model.evaluate(text, options)).findings.map(({ message }) => message).join("\n");
+  assert.match(await told({ workers: 8, limit: 512 }), /^2 workers have each/m);
+  assert.match(
+    await told({ workers: 2, limit: 256 }),
+    /^one worker does what 2 would have shared: there are not two windows/m,
+  );
+  // Why it is the CPU is not forgotten.
+  const auto = await checkpoint.load({ backend: "auto" });
+  const { findings } = await auto.evaluate(text, { limit: 512, workers: 2 });
+  assert.equal(findings.filter(({ code }) => code === "backend-cpu").length, auto.backend.finding ? 1 : 0);
+  auto.dispose();
+  for (const workers of [1, 2]) await assert.rejects(auto.evaluate(text, { workers }), { code: "disposed" });
   await assert.rejects(model.evaluate(text, { workers: 0 }), { code: "bad-option", message: /workers/ });
   await checkpoint.released();
   const alone = await model.evaluate(text, { workers: 2 });

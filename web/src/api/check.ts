@@ -11,7 +11,6 @@ import type {
   CompressOptions,
   DistillOptions,
   EvaluateOptions,
-  EvaluationProtocol,
   GenerateOptions,
   GradientsOptions,
   LoadOptions,
@@ -44,9 +43,13 @@ type Kinds<T extends object> = { readonly [K in keyof Required<T>]: Kind };
 
 const RUNNING: Kinds<Running> = { signal: "signal", onProgress: "function" };
 
-const PROTOCOL: Kinds<EvaluationProtocol> = { ...RUNNING, window: "number", limit: "number", offset: "offset" };
-
-const EVALUATE: Kinds<EvaluateOptions> = { ...PROTOCOL, workers: "number" };
+const EVALUATE: Kinds<EvaluateOptions> = {
+  ...RUNNING,
+  window: "number",
+  limit: "number",
+  offset: "offset",
+  workers: "number",
+};
 
 const COMPARE: Kinds<CompareOptions> = {
   ...EVALUATE,
@@ -132,7 +135,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   evaluate: EVALUATE,
   bench: { ...RUNNING, prefillTokens: "number", decodeTokens: "number", repeats: "number", explain: "flag" },
   compare: COMPARE,
-  compareByText: { ...PROTOCOL, text: "later", why: "word", offsetB: "offset", backend: "word", backendB: "word" },
+  compareByText: { ...EVALUATE, text: "later", why: "word", offsetB: "offset", backend: "word", backendB: "word" },
 };
 
 // One object of options is often given to several calls: what another call has is no mistake.

@@ -1,6 +1,5 @@
 // Two models whose tokens differ, measured on the same text: how far each is through it, byte by byte.
 
-import type { ModelInfo } from "../worker/wasm.js";
 import { bitsPerByte, checkPair, type TextComparison, type TextEvaluation, tokensDiffer } from "./by-text.js";
 import { checkOptions, checkText } from "./check.js";
 import type { Checkpoint } from "./checkpoint.js";
@@ -8,9 +7,10 @@ import { detect, withBoth, withDetection } from "./compare.js";
 import type { Environment } from "./environment.js";
 import type { Model } from "./model.js";
 import { withOffset } from "./offset.js";
-import { type CompareByTextOptions, present } from "./options.js";
+import type { CompareByTextOptions } from "./options.js";
 import { withoutMark } from "./text.js";
 import type { Evaluation, Progress } from "./types/statepress.js";
+import { usualWindow } from "./windows.js";
 
 /** What `compareByText` does. */
 export async function compareByText(
@@ -30,22 +30,19 @@ export async function compareByText(
     const { tokens } = limit === undefined ? { tokens: 0 } : await environment.host.call("count", { input: whole });
     // Both read the same bytes to the end: a limit in tokens would stop each of them elsewhere.
     const text = limit !== undefined && tokens > limit ? beginning(given, limit / tokens) : given;
-    const window = options.window ?? usualWindow(base.info, other.info);
+    const window = options.window ?? usualWindow([base.info, other.info]);
     const measure = async (model: Model, which: "a" | "b", offsetAsked: CompareByTextOptions["offset"]) => {
       const { offset: wanted } = withOffset(model.inspection, { offset: offsetAsked });
-      const input = model.tokenizer.input(text);
       const told = options.onProgress;
       const running = {
         signal: options.signal,
         onProgress: told && ((it: Progress) => told({ ...it, stage: `${it.stage} ${which}` })),
       };
-      const asked = { window, offset: wanted };
-      const detected =
-        wanted === "detect" ? await detect(environment, model, input, { ...asked, ...running }) : undefined;
-      const offset = detected ? detected.offset : wanted;
-      const request = { model: model.handle, input, options: present({ ...asked, offset }, "window", "offset") };
-      const evaluation = await environment.host.call("evaluate", request, running);
-      return detected ? withDetection(evaluation, detected) : evaluation;
+      const asked = { window, offset: wanted, ...running };
+      if (wanted !== "detect") return model.evaluate(text, { ...asked, workers: options.workers });
+      const detected = await detect(environment, model, model.tokenizer.input(text), asked);
+      const { offset } = detected;
+      return withDetection(await model.evaluate(text, { ...asked, offset, workers: options.workers }), detected);
     };
     // One after the other, so that each has the machine to itself.
     const evaluationA = await measure(base, "a", options.offset);
@@ -90,21 +87,6 @@ function onText(evaluation: Evaluation, textBytes: number): TextEvaluation {
     bitsPerByte: bitsPerByte(evaluation, textBytes),
     bytesPerSecond: (tokensPerSecond * textBytes) / (windows * window + dropped),
   };
-}
-
-/** The window of models that set no limit to a sequence. */
-const UNLIMITED_WINDOW = 256;
-
-/** The widest window that is taken unasked: what perplexities of models with long contexts are usually quoted for. */
-const LARGEST_WINDOW = 2048;
-
-/**
- * The window, in tokens, that both models are read in where none is asked for: the shorter of their longest sequences, as
- * the comparison token by token takes it.
- */
-function usualWindow(...models: Pick<ModelInfo, "maxTokens">[]): number {
-  const most = Math.min(...models.map(({ maxTokens }) => maxTokens ?? Number.POSITIVE_INFINITY));
-  return most === Number.POSITIVE_INFINITY ? UNLIMITED_WINDOW : Math.min(most, LARGEST_WINDOW);
 }
 
 /** The first part of a text: that share of it. Characters are not cut. */

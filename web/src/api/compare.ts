@@ -45,8 +45,7 @@ export async function compareBy(
       withOffset(b.inspection, { offset: offset ?? base.info.offset });
       const asked = present({ ...options, offset }, "window", "limit", "offset", "ratioTarget", "lossTarget");
       const both = [base.checkpoint, other.checkpoint] as const;
-      const why = base.whyAlone ?? other.whyAlone;
-      const team = why === undefined ? await workers.team(options.signal) : workers.alone(why);
+      const team = await workers.forWindows(tokens, options, [base, other]);
       // What was loaded for this alone is only in the way of what the workers load.
       if (team) await Promise.all([base, other].filter((it) => it !== a && it !== b).map((it) => it.released()));
       const on = (input: Tokens, running: Running) =>
@@ -54,7 +53,10 @@ export async function compareBy(
           ? team.compare(both, { input, options: asked }, running)
           : environment.host.call("compare", { a: base.handle, b: other.handle, input, options: asked }, running);
       const told = [...workers.findings, ...(team ? [team.told("compared")] : [])];
-      const first = withFindings(await on(tokens, options), told);
+      const card = await on(tokens, options);
+      // Workers load their own, and know nothing of why it is the CPU that computes.
+      const [ofA, ofB] = [base, other].map(({ backend: { finding } }) => (team && finding ? [finding] : []));
+      const first = withFindings(card, [...told, ...(ofA ?? [])], ofB ?? []);
       const comparison = detected ? { ...first, a: withDetection(first.a, detected) } : first;
       if (second === undefined) return comparison;
       const tell = options.onProgress;
@@ -66,8 +68,12 @@ export async function compareBy(
   }
 }
 
-function withFindings(card: Comparison, findings: readonly Finding[]): Comparison {
-  return { ...card, a: { ...card.a, findings: [...card.a.findings, ...findings] } };
+function withFindings({ a, b, ...card }: Comparison, ofA: readonly Finding[], ofB: readonly Finding[]): Comparison {
+  return {
+    ...card,
+    a: { ...a, findings: [...a.findings, ...ofA] },
+    b: { ...b, findings: [...b.findings, ...ofB] },
+  };
 }
 
 /** Uses both as models: those that were checkpoints are loaded for it, and given back. */

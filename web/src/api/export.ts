@@ -82,7 +82,11 @@ function asked(checkpoint: Checkpoint, { format, ggufType }: SaveOptions & { for
   if (ggufType !== undefined && !GGUF_TYPES.includes(ggufType)) {
     throw badOption("ggufType", JSON.stringify(ggufType), GGUF_TYPES.join(", "));
   }
-  if (format !== "gguf") return { format, ...(checkpoint.config !== undefined && { config: checkpoint.config }) };
+  if (ggufType !== undefined && format !== "gguf") {
+    throw badOption("ggufType", ggufType, `none, as ${format} has no types of ggml`);
+  }
+  if (isFolder(format)) return { format, ...(checkpoint.config !== undefined && { config: checkpoint.config }) };
+  if (format !== "gguf") return { format };
   const name = checkpoint.weightsName.replace(/\.\w+$/, "");
   return { format, name, ...(ggufType && { ggufType }), ...vocabulary(checkpoint.tokenizer.file) };
 }

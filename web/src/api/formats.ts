@@ -9,16 +9,11 @@ import { StatepressError } from "./errors.js";
  */
 export const formats = ["safetensors", "plain", "bitsandbytes", "compressed-tensors", "gguf", "onnx"] as const;
 
-/** Formats that can be opened again. */
-export const OPENED: readonly (typeof formats)[number][] = [
-  "safetensors",
-  "plain",
-  "bitsandbytes",
-  "compressed-tensors",
-];
-
 /** Formats that are a folder of files. */
 export const FOLDERS: readonly (typeof formats)[number][] = ["plain", "bitsandbytes", "compressed-tensors"];
+
+/** Formats that can be opened again. */
+export const OPENED: readonly (typeof formats)[number][] = ["safetensors", ...FOLDERS];
 
 /** What `ggufType` may be: ggml's names. */
 export const GGUF_TYPES = [

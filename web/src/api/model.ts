@@ -32,6 +32,7 @@ export class Model {
   /** @internal That checkpoint, which may be disposed of by now. */
   readonly checkpoint: Checkpoint;
   readonly #environment: Environment;
+  #isDisposed = false;
 
   /** @internal */
   constructor(
@@ -137,15 +138,16 @@ export class Model {
     };
     const workers = new Workers(this.#environment, this.inspection.params, options.workers);
     try {
-      const why = this.whyAlone;
-      const team = why === undefined ? await workers.team(options.signal) : workers.alone(why);
+      const team = await workers.forWindows(request.input, options, [this]);
       const { host } = this.#environment;
       const evaluation = team
         ? await team.evaluate(this.checkpoint, request, options)
         : await host.call("evaluate", { model: this.handle, ...request }, options);
       this.#heard(evaluation.findings);
+      // Workers load their own, and know nothing of why it is the CPU that computes.
+      const ours = team && this.backend.finding ? [this.backend.finding] : [];
       const told = team ? [team.told("evaluated")] : [];
-      return { ...evaluation, findings: [...evaluation.findings, ...workers.findings, ...told] };
+      return { ...evaluation, findings: [...ours, ...evaluation.findings, ...workers.findings, ...told] };
     } finally {
       await workers.close();
     }
@@ -153,6 +155,7 @@ export class Model {
 
   /** @internal Why no workers can share what it computes. */
   get whyAlone(): string | undefined {
+    if (this.#isDisposed) return "a model was disposed of";
     if (this.backend.name !== "cpu") return "a GPU computes";
     return this.checkpoint.isDisposed
       ? "a model's checkpoint was disposed of, so that nobody else can load it"
@@ -184,6 +187,7 @@ export class Model {
 
   /** @internal Disposes of it, and waits until that is done. */
   async released(): Promise<void> {
+    this.#isDisposed = true;
     // The host may have crashed, and its memory with it: there is nothing left to free then.
     await this.#environment.host.call("release", { handle: this.handle }).catch(() => {});
   }

@@ -311,7 +311,7 @@ export interface CompareOptions extends EvaluateOptions {
 }
 
 /** What both read, and how. */
-export interface CompareByTextOptions extends Omit<EvaluationProtocol, "limit"> {
+export interface CompareByTextOptions extends Omit<EvaluateOptions, "limit"> {
   text: string;
   /** Read only so much of the text as makes about that many tokens of the base. */
   limit?: number | undefined;
@@ -370,7 +370,7 @@ export interface SaveOptions extends Running {
    * `safetensors` (the default) is our own layout, of what `compress` produced. `plain` is a folder that transformers loads:
    * floats in `model.safetensors`, `config.json`, and the tokenizer. `bitsandbytes` is the same with linear layers as the NF4 or
    * INT8 codes that they are here, `compressed-tensors` with whole numbers of 2 to 8 bits. `gguf` is a file that llama.cpp loads, `onnx` a
-   * graph that onnxruntime runs, with codes of 2 to 8 bits and of NF4 as they are. All of them take whatever was opened or produced, and
+   * graph that onnxruntime runs, with whole-number codes and NF4 as they are wherever it has an operator for them. All of them take whatever was opened or produced, and
    * need the module that trains to be fetched.
    */
   format?: Format | undefined;

@@ -1,8 +1,11 @@
 // How many workers share what takes long, and starting them when there is something to share.
 
+import type { Input } from "../worker/protocol.js";
 import { shown } from "./check.js";
 import type { Environment } from "./environment.js";
 import { asStatepressError, badOption } from "./errors.js";
+import type { Model } from "./model.js";
+import type { EvaluationProtocol } from "./options.js";
 import type { Team } from "./team.js";
 import type { Finding } from "./types/statepress.js";
 
@@ -37,10 +40,24 @@ export class Workers {
     this.#count = howMany(environment, params, asked);
   }
 
-  /** Starts them at the first call. Undefined where there are none, and where those that nobody has asked for cannot be started. */
-  team(signal?: AbortSignal): Promise<Team | undefined> {
-    this.#team ??= this.#start(signal);
+  /**
+   * Starts them at the first call, `most` of them at the most. Undefined where there are none, and where those that nobody has
+   * asked for cannot be started.
+   */
+  team(signal?: AbortSignal, most = Number.POSITIVE_INFINITY): Promise<Team | undefined> {
+    this.#team ??= this.#start(Math.min(this.#count, most), signal);
     return this.#team;
+  }
+
+  /** Those who share the windows of a text that models read, each some; undefined where one does it all. */
+  async forWindows(input: Input, protocol: EvaluationProtocol, models: readonly Model[]): Promise<Team | undefined> {
+    if (this.#count === 1) return undefined;
+    const why = models.map((it) => it.whyAlone).find((it) => it !== undefined);
+    if (why !== undefined) return this.alone(why);
+    const { windowsOf } = await import("./windows.js");
+    const infos = models.map(({ info }) => info);
+    const windows = await windowsOf(this.#environment.host, input, protocol, infos);
+    return windows < 2 ? this.alone("there are not two windows") : this.team(protocol.signal, windows);
   }
 
   /** There are none for that reason, which whoever has asked for several is told. */
@@ -50,11 +67,11 @@ export class Workers {
     this.findings.push({ level: "info", code: "alone", message });
   }
 
-  async #start(signal: AbortSignal | undefined): Promise<Team | undefined> {
-    if (this.#count === 1) return undefined;
+  async #start(count: number, signal: AbortSignal | undefined): Promise<Team | undefined> {
+    if (count === 1) return undefined;
     // Few pages have models that are large enough: the others do without its code.
     const { Team } = await import("./team.js");
-    const team = new Team(this.#environment, this.#count);
+    const team = new Team(this.#environment, count);
     try {
       await team.ready(signal);
       return team;
@@ -62,7 +79,7 @@ export class Workers {
       team.close();
       const error = asStatepressError(thrown, signal);
       if (this.#isAsked || error.code === "aborted") throw error;
-      const message = `one worker does what ${this.#count} would have shared, which cannot be started: ${error.message}`;
+      const message = `one worker does what ${count} would have shared, which cannot be started: ${error.message}`;
       this.findings.push({ level: "info", code: "alone", message });
       return undefined;
     }

@@ -78,7 +78,7 @@ export async function compareFiles(run: Run, a: string, b: string): Promise<numb
     }
     const comparison =
       "text" in input && why !== undefined
-        ? await compareByText(model, compressed, { ...asked, ...input, why })
+        ? await compareByText(model, compressed, { ...asked, ...input, why, workers: workersOf(args) })
         : await compare(model, compressed, { ...asked, ...input, second, workers: workersOf(args) });
     const ofSecond = "second" in comparison ? (comparison.second?.findings ?? []) : [];
     output.findings([...comparison.a.findings, ...comparison.b.findings, ...ofSecond]);

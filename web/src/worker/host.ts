@@ -329,7 +329,7 @@ export class LocalHost implements Host {
     return { ...report, findings: [...findings, ...report.findings] };
   }
 
-  /** Does something with two models and what both read. */
+  /** Does something with a model and what it reads. */
   async #onModel<T>(
     { model, input }: Evaluated,
     use: (model: WasmModel, ids: Uint32Array) => Promise<T>,
@@ -349,6 +349,7 @@ export class LocalHost implements Host {
     return { ...result, findings: [...findings, ...result.findings] };
   }
 
+  /** Does something with two models and what both read. */
   async #onBoth<T>(
     { a, b, input }: Pair,
     use: (a: WasmModel, b: WasmModel, ids: Uint32Array) => Promise<T>,

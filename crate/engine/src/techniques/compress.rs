@@ -10,7 +10,7 @@ use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{Codecs, Quantize};
 use statepress_core::report::{CompressReport, FileReport, RoundingError};
 use statepress_core::spec::{Fields, Origin};
-use statepress_core::{Encoding, Entry, Finding, Form, Index, Packed, Recipe, Sink, Source, Tensor};
+use statepress_core::{Encoding, Entry, Finding, Form, Index, Recipe, Sink, Source, Tensor};
 use statepress_formats::{Survey, TensorSpec, Writer};
 use statepress_kernels::codecs::{self, Clip};
 
@@ -354,15 +354,10 @@ fn shifted(source: &dyn Source, index: &Index) -> Result<Vec<String>, EngineErro
 
 /// The numbers of a tensor, and the bytes held while they were made.
 fn numbers(tensor: Tensor) -> (Vec<f32>, u64) {
-    let stored = tensor.bytes();
-    match tensor.data {
-        Packed::F32(values) => (values, stored),
-        _ => {
-            let values = codecs::decode(&tensor);
-            let held = stored + 4 * values.len() as u64;
-            (values, held)
-        }
-    }
+    let (stored, is_copied) = (tensor.bytes(), tensor.encoding() != Encoding::Fp32);
+    let values = codecs::into_numbers(tensor);
+    let copied = if is_copied { 4 * values.len() as u64 } else { 0 };
+    (values, stored + copied)
 }
 
 /// The recipe and the configuration, so that the produced file explains itself. With `no_head` it

@@ -249,6 +249,14 @@ pub fn decode(tensor: &Tensor) -> Vec<f32> {
     out
 }
 
+/// The same, without a copy of what is float32.
+pub fn into_numbers(tensor: Tensor) -> Vec<f32> {
+    match tensor.data {
+        Packed::F32(values) => values,
+        _ => decode(&tensor),
+    }
+}
+
 /// The numbers from `first` of the flattened tensor on, as many as `out` takes.
 pub fn decode_range(tensor: &Tensor, first: usize, out: &mut [f32]) {
     let range = first..first + out.len();

@@ -53,7 +53,7 @@ export const FORMATS: readonly { format: Format; label: string; about: string }[
     format: "onnx",
     label: "onnxruntime (ONNX)",
     about:
-      "One file that onnxruntime runs, in Python, C++ or a page: a graph that takes one token, and what the sequence remembers. Whole-number codes of 2 to 8 bits and NF4 stay what they are.",
+      "One file that onnxruntime runs, in Python, C++ or a page: a graph that takes one token, and what the sequence remembers. Whole-number codes of 2 to 8 bits and NF4 stay what they are wherever it has an operator for them.",
   },
 ];
 

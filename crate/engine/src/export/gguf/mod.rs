@@ -113,7 +113,7 @@ impl Gguf {
             Made::Of(position) => {
                 let entry = &self.index.tensors[*position];
                 let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
-                (codecs::decode(&tensor), Some(entry.name.clone()))
+                (codecs::into_numbers(tensor), Some(entry.name.clone()))
             }
         };
         let bytes = self.writer.write(&piece.name, &piece.changed(values))?;

@@ -5,82 +5,33 @@
 use std::collections::BTreeMap;
 
 use statepress_core::Index;
-use statepress_formats::export::onnx::{
-    Attribute, Branch, Constant, Dimension, ElementType, Graph, Node, OnnxTensor, Port,
-};
+use statepress_formats::export::onnx::{Attribute, Dimension, ElementType, Port};
 use statepress_kernels::program::{
-    Activation, Attention, Expert, Experts, GroupNorm, Layout, Linear, MatrixId, Norm, NormKind, Op, Program,
-    Ssd, StateId, StateSize, ValueId, VectorForm, VectorId, VectorSource, View,
+    Activation, Attention, Expert, Experts, GroupNorm, Linear, Norm, NormKind, Op, Program, Ssd, StateSize,
+    VectorForm, VectorId, View,
 };
 
-use super::is_coded;
-use super::weights::{Storage, Weight, What, floats};
+use super::builder::{Builder, Built};
+use super::weights::floats;
 use crate::EngineError;
 use crate::families::ModelSpec;
-
-/// The version of ONNX's own operators: the first with GELU is 20.
-const OPSET: i64 = 20;
-/// Operators of onnxruntime that multiply codes.
-const MICROSOFT: &str = "com.microsoft";
-
-/// What a program makes.
-pub(super) struct Built {
-    pub graph: Graph,
-    pub weights: Vec<Weight>,
-    /// Matrices whose codes are written as floats: the key, and why.
-    pub widened: Vec<(String, String)>,
-}
 
 /// Builds the graph of one token.
 ///
 /// # Errors
 /// A tensor that is not there.
 pub(super) fn build(program: &Program, spec: &ModelSpec, index: &Index) -> Result<Built, EngineError> {
-    let mut builder = Builder {
-        program,
-        spec,
-        index,
-        graph: Graph { operators: vec![("", OPSET), (MICROSOFT, 1)], ..Graph::default() },
-        weights: Vec::new(),
-        widened: Vec::new(),
-        values: vec![None; program.widths.len()],
-        remembered: Vec::new(),
-        has_position: false,
-        made: 0,
-        missing: None,
-    };
+    let mut builder = Builder::new(program, spec, index);
     builder.inputs();
     for node in &program.nodes {
         builder.op(&node.op);
     }
     builder.head();
-    match builder.missing {
-        Some(key) => Err(EngineError::Keys { missing: vec![key], unexpected: Vec::new() }),
-        None => Ok(Built { graph: builder.graph, weights: builder.weights, widened: builder.widened }),
-    }
-}
-
-struct Builder<'a> {
-    program: &'a Program,
-    spec: &'a ModelSpec,
-    index: &'a Index,
-    graph: Graph,
-    weights: Vec<Weight>,
-    widened: Vec<(String, String)>,
-    /// What each value is called as it is now.
-    values: Vec<Option<String>>,
-    /// What each state is called behind `past.` and `present.`.
-    remembered: Vec<String>,
-    /// Whether the position of the token goes in.
-    has_position: bool,
-    /// How many names were made.
-    made: usize,
-    /// A key that the index lacks.
-    missing: Option<String>,
+    builder.finish()
 }
 
 /// Dimensions that are always the same.
-fn fixed(shape: &[usize]) -> Vec<Dimension> {
+pub(super) fn fixed(shape: &[usize]) -> Vec<Dimension> {
     shape.iter().copied().map(Dimension::Fixed).collect()
 }
 
@@ -94,8 +45,7 @@ impl Builder<'_> {
             Op::Attention(attention) => attention.inv_freq.is_some(),
             _ => false,
         };
-        self.has_position = self.program.nodes.iter().any(|node| needs(&node.op));
-        if self.has_position {
+        if self.program.nodes.iter().any(|node| needs(&node.op)) {
             self.graph.inputs.push(port("position_ids", ElementType::I64, fixed(&[1])));
         }
         let mut taken: BTreeMap<String, usize> = BTreeMap::new();
@@ -403,8 +353,7 @@ impl Builder<'_> {
         }
         let Some(inv_freq) = inv_freq else { return x };
         let half = self.program.vector(inv_freq).len;
-        let position =
-            self.node("Cast", "", &["position_ids"], vec![("to", Attribute::Int(ElementType::F32.id()))]);
+        let position = self.float32("position_ids", ElementType::I64);
         let angles = self.with_vector("Mul", &position, inv_freq);
         let (cos, sin) = (self.call("Cos", &[&angles]), self.call("Sin", &[&angles]));
         let (first, second) = (self.columns(&x, head, 0, half), self.columns(&x, head, half, half));
@@ -466,317 +415,5 @@ impl Builder<'_> {
             self.activated(it.activation, &up)
         };
         self.product(expert.down, &inner)
-    }
-
-    /// What is built meanwhile is a branch, which gives `[1, width]`.
-    fn branch(&mut self, width: usize, build: impl FnOnce(&mut Self) -> String) -> Attribute {
-        let around = std::mem::take(&mut self.graph.nodes);
-        let name = build(self);
-        let nodes = std::mem::replace(&mut self.graph.nodes, around);
-        let output = Port { name, kind: ElementType::F32, shape: fixed(&[1, width]) };
-        Attribute::Branch(Branch { nodes, output })
-    }
-
-    /// `W x`.
-    fn product(&mut self, id: MatrixId, x: &str) -> String {
-        let matrix = self.program.matrix(id);
-        let (names, storage) = self.matrix(id);
-        let [first, second] = [0, 1].map(|at| names.get(at).cloned().unwrap_or_default());
-        let size = |block: usize| {
-            let (k, n) = (matrix.cols as i64, matrix.rows as i64);
-            [("K", k), ("N", n), ("block_size", block as i64)]
-                .map(|(name, value)| (name, Attribute::Int(value)))
-        };
-        match storage {
-            Storage::Floats(kind) => {
-                let weights = self.widened_from(&first, kind);
-                if matrix.layout == Layout::Transposed {
-                    return self.call("MatMul", &[x, &weights]);
-                }
-                self.node("Gemm", "", &[x, &weights], vec![("transB", Attribute::Int(1))])
-            }
-            Storage::Whole { bits, block } => {
-                let mut attributes = size(block).to_vec();
-                attributes.push(("bits", Attribute::Int(bits as i64)));
-                // Activations stay float32.
-                attributes.push(("accuracy_level", Attribute::Int(1)));
-                self.node("MatMulNBits", MICROSOFT, &[x, &first, &second], attributes)
-            }
-            Storage::Nf4 { block } => {
-                let mut attributes = size(block).to_vec();
-                attributes.push(("quant_type", Attribute::Int(1)));
-                self.node("MatMulBnb4", MICROSOFT, &[x, &first, &second], attributes)
-            }
-        }
-    }
-
-    /// The row of a matrix that an index says, `[1, cols]`.
-    fn row(&mut self, id: MatrixId, index: &str) -> String {
-        let matrix = self.program.matrix(id);
-        let (rows, cols) = (matrix.rows, matrix.cols);
-        let (names, storage) = self.matrix(id);
-        let [first, second] = [0, 1].map(|at| names.get(at).cloned().unwrap_or_default());
-        match storage {
-            Storage::Floats(kind) => {
-                let row = self.call("Gather", &[&first, index]);
-                self.widened_from(&row, kind)
-            }
-            Storage::Whole { bits, block } => {
-                let blocks = cols.div_ceil(block);
-                let codes = self.call("Gather", &[&first, index]);
-                let codes = if bits == 4 { self.nibbles(&codes, [1, 0], &[blocks, block]) } else { codes };
-                let codes = self.reshaped(&codes, &[blocks, block]);
-                let numbers = self.widened_from(&codes, ElementType::U8);
-                let zero = self.number((1u32 << (bits - 1)) as f32);
-                let numbers = self.call("Sub", &[&numbers, &zero]);
-                let scales = self.reshaped(&second, &[rows, blocks]);
-                let scales = self.call("Gather", &[&scales, index]);
-                let scales = self.reshaped(&scales, &[blocks, 1]);
-                let numbers = self.call("Mul", &[&numbers, &scales]);
-                let numbers = self.reshaped(&numbers, &[1, blocks * block]);
-                self.columns(&numbers, blocks * block, 0, cols)
-            }
-            Storage::Nf4 { block } => {
-                let blocks = cols / block;
-                let codes = self.reshaped(&first, &[rows, cols / 2]);
-                let codes = self.call("Gather", &[&codes, index]);
-                let codes = self.nibbles(&codes, [0, 1], &[blocks, block]);
-                let to = vec![("to", Attribute::Int(ElementType::I64.id()))];
-                let codes = self.node("Cast", "", &[&codes], to);
-                let levels = floats(&statepress_core::tables::NF4);
-                let levels = self.constant("nf4", ElementType::F32, vec![16], levels);
-                let numbers = self.call("Gather", &[&levels, &codes]);
-                let absmax = self.reshaped(&second, &[rows, blocks]);
-                let absmax = self.call("Gather", &[&absmax, index]);
-                let absmax = self.reshaped(&absmax, &[blocks, 1]);
-                let numbers = self.call("Mul", &[&numbers, &absmax]);
-                self.reshaped(&numbers, &[1, cols])
-            }
-        }
-    }
-
-    /// The two codes of every byte, side by side: the low one is that many places behind the first, and the high one that many.
-    fn nibbles(&mut self, bytes: &str, [high_at, low_at]: [usize; 2], shape: &[usize]) -> String {
-        let low_bits = self.constant("low_bits", ElementType::U8, Vec::new(), vec![15]);
-        let places = self.constant("four", ElementType::U8, Vec::new(), vec![4]);
-        let bytes = self.reshape(bytes, &[-1, 1]);
-        let low = self.call("BitwiseAnd", &[&bytes, &low_bits]);
-        let high =
-            self.node("BitShift", "", &[&bytes, &places], vec![("direction", Attribute::Text("RIGHT"))]);
-        let mut pair = ["", ""];
-        pair[low_at] = &low;
-        pair[high_at] = &high;
-        let pairs = self.concatenated(1, &pair);
-        self.reshaped(&pairs, shape)
-    }
-
-    /// What a matrix is called, array by array, and how it is stored.
-    fn matrix(&mut self, id: MatrixId) -> (Vec<String>, Storage) {
-        let matrix = self.program.matrix(id);
-        let Some(position) = self.position(&matrix.key) else {
-            return (Vec::new(), Storage::Floats(ElementType::F32));
-        };
-        let entry = &self.index.tensors[position];
-        let (storage, why) = Storage::of(entry, matrix);
-        let what = What::Matrix(matrix.layout);
-        let name = match matrix.layout {
-            Layout::Part { index, .. } => format!("{}.{index}", entry.name),
-            _ => entry.name.clone(),
-        };
-        let arrays = storage.arrays(&name, matrix);
-        let names = arrays.iter().map(|array| array.name.clone()).collect();
-        if self.weigh(Weight { position, what, storage, arrays })
-            && let Some(why) = why
-        {
-            self.widened.push((name, why));
-        }
-        (names, storage)
-    }
-
-    /// What numbers are called, in that shape.
-    fn vector(&mut self, id: VectorId, shape: &[usize]) -> String {
-        let vector = self.program.vector(id);
-        let key = match &vector.source {
-            VectorSource::Constant(values) => {
-                return self.constant(
-                    &format!("constant.{}", id.0),
-                    ElementType::F32,
-                    shape.to_vec(),
-                    floats(values),
-                );
-            }
-            VectorSource::Key(key) => key,
-        };
-        let Some(position) = self.position(key) else { return String::new() };
-        let entry = &self.index.tensors[position];
-        let name = entry.name.clone();
-        let flat = match vector.form {
-            VectorForm::Taps { k } => vec![k, vector.len / k.max(1)],
-            VectorForm::Plain | VectorForm::NegExp => vec![vector.len],
-        };
-        let is_flat = shape == flat;
-        let array = OnnxTensor { name: name.clone(), kind: ElementType::F32, shape: flat };
-        let storage = Storage::Floats(ElementType::F32);
-        let what = What::Vector(vector.form);
-        if self.weigh(Weight { position, what, storage, arrays: vec![array] }) && is_coded(entry) {
-            self.widened.push((name.clone(), "what no product goes over is float32".into()));
-        }
-        if is_flat { name } else { self.reshaped(&name, shape) }
-    }
-
-    /// Takes a weight that is to be written. False where it is there.
-    fn weigh(&mut self, weight: Weight) -> bool {
-        let is_new = !self.weights.iter().any(|it| it.arrays == weight.arrays);
-        if is_new {
-            self.weights.push(weight);
-        }
-        is_new
-    }
-
-    fn position(&mut self, key: &str) -> Option<usize> {
-        let names = &self.spec.names;
-        let found = names.get(self.index, key).map(|entry| entry.name.as_str());
-        let position = found.and_then(|name| self.index.tensors.iter().position(|it| it.name == name));
-        if position.is_none() {
-            self.missing.get_or_insert_with(|| key.into());
-        }
-        position
-    }
-
-    fn with_vector(&mut self, operator: &'static str, x: &str, id: VectorId) -> String {
-        let numbers = self.vector(id, &[self.program.vector(id).len]);
-        self.call(operator, &[x, &numbers])
-    }
-
-    /// What a state was before this token.
-    fn past(&self, id: StateId) -> String {
-        format!("past.{}", self.remembered[id.0])
-    }
-
-    /// An operator that gives what a state is from now on.
-    fn present(&mut self, id: StateId, operator: &'static str, inputs: &[&str]) -> String {
-        let name = format!("present.{}", self.remembered[id.0]);
-        let attributes = if operator == "Concat" { vec![("axis", Attribute::Int(0))] } else { Vec::new() };
-        self.push(operator, "", inputs, vec![name.clone()], attributes);
-        name
-    }
-
-    /// A state of fixed size is this from now on.
-    fn remember(&mut self, id: StateId, numbers: &str) {
-        let StateSize::Fixed(dims) = &self.program.states[id.0].size else { return };
-        let shape: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
-        let shape = self.ints(&shape);
-        self.present(id, "Reshape", &[numbers, &shape]);
-    }
-
-    /// A whole value.
-    fn whole(&self, id: ValueId) -> String {
-        self.values[id.0].clone().unwrap_or_default()
-    }
-
-    fn view(&mut self, view: View) -> String {
-        let whole = self.whole(view.value);
-        self.columns(&whole, self.program.width(view.value), view.first, view.width)
-    }
-
-    /// Some columns of so many, of which there are two dimensions; nothing where it is none of them.
-    fn columns(&mut self, x: &str, of: usize, first: usize, count: usize) -> String {
-        if count == of || count == 0 {
-            return if count == 0 { String::new() } else { x.into() };
-        }
-        let [from, to, axis] = [first, first + count, 1].map(|it| self.ints(&[it as i64]));
-        self.call("Slice", &[x, &from, &to, &axis])
-    }
-
-    fn concatenated(&mut self, axis: i64, parts: &[&str]) -> String {
-        match parts {
-            [only] => (*only).into(),
-            _ => self.node("Concat", "", parts, vec![("axis", Attribute::Int(axis))]),
-        }
-    }
-
-    fn reshaped(&mut self, x: &str, shape: &[usize]) -> String {
-        let shape: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
-        self.reshape(x, &shape)
-    }
-
-    fn reshape(&mut self, x: &str, shape: &[i64]) -> String {
-        let shape = self.ints(shape);
-        self.call("Reshape", &[x, &shape])
-    }
-
-    fn scaled(&mut self, x: String, by: f32) -> String {
-        if by == 1.0 {
-            return x;
-        }
-        let by = self.number(by);
-        self.call("Mul", &[&x, &by])
-    }
-
-    /// As float32.
-    fn widened_from(&mut self, x: &str, kind: ElementType) -> String {
-        if kind == ElementType::F32 {
-            return x.into();
-        }
-        self.node("Cast", "", &[x], vec![("to", Attribute::Int(ElementType::F32.id()))])
-    }
-
-    fn ints(&mut self, values: &[i64]) -> String {
-        let name = values.iter().map(i64::to_string).collect::<Vec<_>>().join("_");
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.constant(&format!("ints_{name}"), ElementType::I64, vec![values.len()], bytes)
-    }
-
-    /// `[1, width]`.
-    fn zeros(&mut self, width: usize) -> String {
-        self.constant("zeros", ElementType::F32, vec![1, width], vec![0; 4 * width])
-    }
-
-    fn number(&mut self, value: f32) -> String {
-        self.constant(&format!("number_{value}"), ElementType::F32, Vec::new(), floats(&[value]))
-    }
-
-    /// A small tensor, once: it is called by what it is and its shape.
-    fn constant(&mut self, name: &str, kind: ElementType, shape: Vec<usize>, bytes: Vec<u8>) -> String {
-        let dims: String = shape.iter().map(|dim| format!("_{dim}")).collect();
-        let name = format!("{name}{dims}");
-        if !self.graph.constants.iter().any(|it| it.tensor.name == name) {
-            let tensor = OnnxTensor { name: name.clone(), kind, shape };
-            self.graph.constants.push(Constant { tensor, bytes });
-        }
-        name
-    }
-
-    fn call(&mut self, operator: &'static str, inputs: &[&str]) -> String {
-        self.node(operator, "", inputs, Vec::new())
-    }
-
-    fn node(
-        &mut self,
-        operator: &'static str,
-        domain: &'static str,
-        inputs: &[&str],
-        attributes: Vec<(&'static str, Attribute)>,
-    ) -> String {
-        let output = self.fresh();
-        self.push(operator, domain, inputs, vec![output.clone()], attributes);
-        output
-    }
-
-    fn push(
-        &mut self,
-        operator: &'static str,
-        domain: &'static str,
-        inputs: &[&str],
-        outputs: Vec<String>,
-        attributes: Vec<(&'static str, Attribute)>,
-    ) {
-        let inputs = inputs.iter().map(|&name| name.into()).collect();
-        self.graph.nodes.push(Node { operator, domain, inputs, outputs, attributes });
-    }
-
-    fn fresh(&mut self) -> String {
-        self.made += 1;
-        format!("value_{}", self.made)
     }
 }

@@ -1,16 +1,20 @@
-//! ONNX: the program as a graph that takes one token (`graph`), with weights as floats or as the codes that they are (`weights`).
+//! ONNX: the program as a graph that takes one token (`graph`, by a `builder`), with weights as floats or as the codes
+//! that they are (`weights`), and products with them (`matrices`).
 //!
 //! What a sequence remembers goes in as `past.*`, zeros at first, and comes out as `present.*`. Any program is a graph, so no family
 //! is named here.
 
+mod builder;
 mod graph;
+mod matrices;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use statepress_core::report::ExportedTensor;
 use statepress_core::words::counted;
-use statepress_core::{Finding, Index, Sink, Source};
+use statepress_core::{Finding, Index, Sink, Source, Tensor};
 use statepress_formats::FormatError;
 use statepress_formats::export::onnx::{OnnxTensor, OnnxWriter};
 
@@ -24,7 +28,10 @@ use weights::Weight;
 pub(super) struct Onnx {
     source: Rc<dyn Source>,
     index: Rc<Index>,
+    /// In the order of their tensors.
     weights: Vec<Weight>,
+    /// The tensor that was read last, and its position.
+    read: Option<(usize, Tensor)>,
     writer: OnnxWriter<Box<dyn Sink>>,
 }
 
@@ -44,20 +51,27 @@ impl Onnx {
         if matches!(tying::tying(&**source, index, &spec.names)?, Tying::Shared | Tying::Copy) {
             program.tie_head();
         }
-        let graph::Built { mut graph, weights, widened } = graph::build(&program, spec, index)?;
-        if let Some((first, why)) = widened.first() {
-            let matrices = counted(widened.len(), "matrix is", "matrices are");
-            let message = format!(
-                "{matrices} written as the float32 numbers that codes stand for, which take more room: {why}"
-            );
-            findings.push(Finding::info("floats-again", message).about(first.as_str()));
+        let builder::Built { mut graph, mut weights, as_floats } = graph::build(&program, spec, index)?;
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (key, why) in &as_floats {
+            reasons.entry(why).or_default().push(key);
         }
-        let told = [("family", spec.family.name()), ("predicts", &spec.offset.to_string())];
-        graph.metadata = told.map(|(key, value)| (format!("statepress.{key}"), value.into())).to_vec();
+        for (why, mut keys) in reasons {
+            // Experts may be parts of one tensor.
+            keys.dedup();
+            let tensors = counted(keys.len(), "tensor is", "tensors are");
+            let message = format!("{tensors} written as float32 numbers, which may take more room: {why}");
+            findings.push(Finding::info("floats-again", message).about(keys[0]));
+        }
+        let mut told = vec![("family", spec.family.name().into()), ("predicts", spec.offset.to_string())];
+        told.extend(program.max_tokens.map(|most| ("positions", most.to_string())));
+        graph.metadata = told.into_iter().map(|(key, value)| (format!("statepress.{key}"), value)).collect();
+        // Experts may lie in one tensor, which is read once.
+        weights.sort_by_key(|weight| weight.position);
         let tensors: Vec<OnnxTensor> =
             weights.iter().flat_map(|weight| weight.arrays.iter().cloned()).collect();
         let writer = OnnxWriter::new(sink, &graph, tensors)?;
-        Ok(Self { source: source.clone(), index: index.clone(), weights, writer })
+        Ok(Self { source: source.clone(), index: index.clone(), weights, read: None, writer })
     }
 
     /// How many weights there are.
@@ -69,19 +83,25 @@ impl Onnx {
     pub fn write(&mut self, at: usize) -> Result<Option<ExportedTensor>, EngineError> {
         let Some(weight) = self.weights.get(at) else { return Ok(None) };
         let entry = &self.index.tensors[weight.position];
-        let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
+        let tensor = match self.read.take() {
+            Some((position, tensor)) if position == weight.position => tensor,
+            _ => statepress_formats::read_tensor(&*self.source, entry)?,
+        };
         let arrays =
-            weight.bytes(tensor).map_err(|why| FormatError::Write { tensor: entry.name.clone(), why })?;
-        for (array, bytes) in weight.arrays.iter().zip(&arrays) {
-            self.writer.write(&array.name, bytes)?;
+            weight.numbers(&tensor).map_err(|why| FormatError::Write { tensor: entry.name.clone(), why })?;
+        let mut bytes = 0;
+        for (array, numbers) in weight.arrays.iter().zip(&arrays) {
+            bytes += self.writer.write(&array.name, numbers.chunks())?;
         }
+        drop(arrays);
+        self.read = Some((weight.position, tensor));
         let [first, ..] = &weight.arrays[..] else { return Ok(None) };
         Ok(Some(ExportedTensor {
             name: first.name.clone(),
             from: Some(entry.name.clone()),
             shape: first.shape.clone(),
             dtype: weight.storage.name(),
-            bytes: arrays.iter().map(|bytes| bytes.len() as u64).sum(),
+            bytes,
         }))
     }
 

@@ -2,9 +2,12 @@
 //!
 //! Sources: `docs/ContribOperators.md` of onnxruntime, `MatMulNBits` and `MatMulBnb4`.
 
+use std::borrow::Cow;
+
 use statepress_core::encoding::{Coding, Encoding};
 use statepress_core::index::Stored;
-use statepress_core::{DType, Entry, Grid, Packed, Tensor};
+use statepress_core::limits::CHUNK_BYTES;
+use statepress_core::{Codes, DType, Entry, Grid, Packed, Tensor};
 use statepress_formats::export::onnx::{ElementType, OnnxTensor};
 use statepress_kernels::codecs::{self, scales, stream};
 use statepress_kernels::program::{Layout, Matrix, VectorForm};
@@ -54,14 +57,12 @@ impl Storage {
     pub fn of(entry: &Entry, matrix: &Matrix) -> (Self, Option<String>) {
         let floats = |why: String| (Self::Floats(ElementType::F32), Some(why));
         let encoding = match &entry.stored {
-            Stored::Strided(view) => {
-                let kind = match view.dtype {
-                    DType::F16 => ElementType::F16,
-                    DType::Bf16 => ElementType::Bf16,
-                    _ => ElementType::F32,
-                };
-                return (Self::Floats(kind), None);
-            }
+            Stored::Strided(view) => match view.dtype {
+                DType::F32 => Some(Encoding::Fp32),
+                DType::F16 => Some(Encoding::Fp16),
+                DType::Bf16 => Some(Encoding::Bf16),
+                _ => None,
+            },
             _ => entry.encoding(),
         };
         match encoding {
@@ -84,24 +85,19 @@ impl Storage {
         Coding { grid, group, .. }: Coding,
         &Matrix { rows, cols, .. }: &Matrix,
     ) -> Result<Self, String> {
-        if !grid.is_whole() && grid != Grid::Nf4 {
-            return Err(format!("codes of the table {} have no operator", grid.name()));
-        }
         let size = group.size(&[rows, cols]);
-        let fits = |block: usize| match size % cols.max(1) {
-            // Scales of whole rows.
-            0 => cols.is_multiple_of(block),
-            _ => cols.is_multiple_of(size) && size.is_multiple_of(block),
-        };
-        let block = [256, 128, 64, 32, 16].into_iter().find(|&block| fits(block));
+        // A block is of one row and of one group.
+        let fits = |block: &usize| cols.is_multiple_of(*block) && size.is_multiple_of(*block);
+        let block = [256, 128, 64, 32, 16].into_iter().find(fits);
+        let bits = if grid.bits() > 4 { 8 } else { 4 };
         match block {
             Some(block) if grid == Grid::Nf4 => Ok(Self::Nf4 { block }),
-            Some(block) => Ok(Self::Whole { bits: if grid.bits() > 4 { 8 } else { 4 }, block }),
+            _ if grid == Grid::Nf4 => Err("rows and groups of theirs are no blocks of 16 or more".into()),
+            _ if !grid.is_whole() => Err(format!("codes of the table {} have no operator", grid.name())),
+            Some(block) => Ok(Self::Whole { bits, block }),
             // A row with one scale can be filled up.
-            None if grid.is_whole() && size.is_multiple_of(cols.max(1)) => {
-                Ok(Self::Whole { bits: if grid.bits() > 4 { 8 } else { 4 }, block: 32 })
-            }
-            None => Err(format!("rows of {cols} in groups of {size} are no blocks of 16 to 256")),
+            None if size.is_multiple_of(cols.max(1)) => Ok(Self::Whole { bits, block: 32 }),
+            None => Err("rows and groups of theirs are no blocks of 16 or more".into()),
         }
     }
 
@@ -137,63 +133,106 @@ impl Storage {
     }
 }
 
+/// The numbers of an array that is written.
+pub(super) enum Numbers<'a> {
+    Floats(Cow<'a, [f32]>),
+    Halves(Cow<'a, [u16]>),
+    Bytes(Cow<'a, [u8]>),
+}
+
+/// Numbers of which bytes are made at once.
+const AT_ONCE: usize = CHUNK_BYTES / 4;
+
+impl Numbers<'_> {
+    /// The same, whatever becomes of the tensor.
+    fn into_owned<'a>(self) -> Numbers<'a> {
+        match self {
+            Self::Floats(values) => Numbers::Floats(values.into_owned().into()),
+            Self::Halves(bits) => Numbers::Halves(bits.into_owned().into()),
+            Self::Bytes(bytes) => Numbers::Bytes(bytes.into_owned().into()),
+        }
+    }
+
+    /// Their bytes, some at a time.
+    pub fn chunks(&self) -> Box<dyn Iterator<Item = Cow<'_, [u8]>> + '_> {
+        match self {
+            Self::Floats(values) => Box::new(values.chunks(AT_ONCE).map(|values| floats(values).into())),
+            Self::Halves(bits) => Box::new(bits.chunks(AT_ONCE).map(|bits| {
+                let bytes: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+                bytes.into()
+            })),
+            Self::Bytes(bytes) => Box::new([Cow::Borrowed(&**bytes)].into_iter()),
+        }
+    }
+}
+
 impl Weight {
-    /// The bytes of its arrays.
+    /// The numbers of its arrays, by its tensor as it is read.
     ///
     /// # Errors
     /// Where the tensor is not what the index says.
-    pub fn bytes(&self, tensor: Tensor) -> Result<Vec<Vec<u8>>, String> {
-        let layout = match self.what {
-            What::Vector(form) => return Ok(vec![floats(&formed(codecs::decode(&tensor), form))]),
-            What::Matrix(layout) => layout,
-        };
-        let tensor = match layout {
-            Layout::Part { index, count } => {
-                codecs::part(&tensor, index, count).map_err(|error| error.to_string())?
+    pub fn numbers<'a>(&self, tensor: &'a Tensor) -> Result<Vec<Numbers<'a>>, String> {
+        match self.what {
+            What::Vector(form) => Ok(vec![Numbers::Floats(formed(codecs::decode(tensor), form).into())]),
+            What::Matrix(Layout::Part { index, count }) => {
+                let part = codecs::part(tensor, index, count).map_err(|error| error.to_string())?;
+                Ok(self.of_matrix(&part)?.into_iter().map(Numbers::into_owned).collect())
             }
-            Layout::Plain | Layout::Transposed => tensor,
-        };
-        match (self.storage, &tensor.data) {
-            (Storage::Floats(ElementType::F32), _) => Ok(vec![floats(&codecs::decode(&tensor))]),
-            (Storage::Floats(ElementType::F16), Packed::F16(bits))
-            | (Storage::Floats(ElementType::Bf16), Packed::Bf16(bits)) => {
-                Ok(vec![bits.iter().flat_map(|bits| bits.to_le_bytes()).collect()])
-            }
-            (Storage::Whole { bits, block }, Packed::Codes(codes)) => {
-                let (rows, cols) = tensor.matrix();
-                let (all, size) = (scales::all(&codes.scales), codes.group.size(&[rows, cols]));
-                let zero = 1i32 << (bits - 1);
-                let padded = cols.next_multiple_of(block);
-                let number = |row: usize, col: usize| {
-                    if col >= cols {
-                        return zero as u8;
-                    }
-                    let code = stream::get(&codes.codes, codes.grid.bits(), row * cols + col);
-                    (codes.grid.level(code) as i32 + zero) as u8
-                };
-                let packed = |row: usize| {
-                    let pair = move |at: usize| number(row, at) | number(row, at + 1) << 4;
-                    let one = move |at: usize| number(row, at);
-                    let bytes: Vec<u8> = match bits {
-                        4 => (0..padded).step_by(2).map(pair).collect(),
-                        _ => (0..padded).map(one).collect(),
-                    };
-                    bytes
-                };
-                let of_blocks = (0..rows)
-                    .flat_map(|row| (0..cols).step_by(block).map(move |col| (row * cols + col) / size));
-                let scales: Vec<f32> = of_blocks.map(|group| all[group]).collect();
-                Ok(vec![(0..rows).flat_map(packed).collect(), floats(&scales)])
-            }
-            (Storage::Nf4 { block }, Packed::Codes(codes)) => {
-                let (rows, cols) = tensor.matrix();
-                let (all, size) = (scales::all(&codes.scales), codes.group.size(&[rows, cols]));
-                let absmax: Vec<f32> = (0..rows * cols).step_by(block).map(|at| all[at / size]).collect();
-                Ok(vec![codes.codes.clone(), floats(&absmax)])
-            }
-            _ => Err(format!("it is {}, and was to be {}", tensor.encoding().name(), self.storage.name())),
+            What::Matrix(Layout::Plain | Layout::Transposed) => self.of_matrix(tensor),
         }
     }
+
+    fn of_matrix<'a>(&self, tensor: &'a Tensor) -> Result<Vec<Numbers<'a>>, String> {
+        let (rows, cols) = tensor.matrix();
+        match (self.storage, &tensor.data) {
+            (Storage::Floats(ElementType::F32), Packed::F32(values)) => {
+                Ok(vec![Numbers::Floats(values.as_slice().into())])
+            }
+            (Storage::Floats(ElementType::F32), _) => {
+                Ok(vec![Numbers::Floats(codecs::decode(tensor).into())])
+            }
+            (Storage::Floats(ElementType::F16), Packed::F16(bits))
+            | (Storage::Floats(ElementType::Bf16), Packed::Bf16(bits)) => {
+                Ok(vec![Numbers::Halves(bits.as_slice().into())])
+            }
+            (Storage::Whole { bits, block }, Packed::Codes(codes)) => {
+                let packed: Vec<u8> =
+                    (0..rows).flat_map(|row| whole_row(codes, row, cols, bits, block)).collect();
+                Ok(vec![Numbers::Bytes(packed.into()), scales_of(codes, rows, cols, block)])
+            }
+            (Storage::Nf4 { block }, Packed::Codes(codes)) => {
+                let absmax = scales_of(codes, rows, cols, block);
+                Ok(vec![Numbers::Bytes(codes.codes.as_slice().into()), absmax])
+            }
+            (storage, _) => {
+                Err(format!("it is {}, where the graph has {}", tensor.encoding().name(), storage.name()))
+            }
+        }
+    }
+}
+
+/// A row of whole numbers in so many bits, the first in the low ones, filled up with zeros to whole blocks.
+fn whole_row(codes: &Codes, row: usize, cols: usize, bits: usize, block: usize) -> Vec<u8> {
+    let zero = 1i32 << (bits - 1);
+    let number = |col: usize| {
+        if col >= cols {
+            return zero as u8;
+        }
+        let code = stream::get(&codes.codes, codes.grid.bits(), row * cols + col);
+        (codes.grid.level(code) as i32 + zero) as u8
+    };
+    let padded = 0..cols.next_multiple_of(block);
+    match bits {
+        4 => padded.step_by(2).map(|col| number(col) | number(col + 1) << 4).collect(),
+        _ => padded.map(number).collect(),
+    }
+}
+
+/// The scale of every block of every row.
+fn scales_of(codes: &Codes, rows: usize, cols: usize, block: usize) -> Numbers<'static> {
+    let (all, size) = (scales::all(&codes.scales), codes.group.size(&[rows, cols]));
+    let groups = (0..rows).flat_map(|row| (0..cols).step_by(block).map(move |col| (row * cols + col) / size));
+    Numbers::Floats(groups.map(|group| all[group]).collect())
 }
 
 /// Numbers as ONNX stores them.

@@ -5,6 +5,8 @@
 
 mod proto;
 
+use std::collections::HashSet;
+
 use statepress_core::{Sink, shape};
 
 use crate::FormatError;
@@ -151,6 +153,46 @@ pub struct Graph {
     pub operators: Vec<(&'static str, i64)>,
 }
 
+impl Graph {
+    /// Holds that every name is given once, and before it is taken.
+    fn check(&self, tensors: &[OnnxTensor]) -> Result<(), FormatError> {
+        let mut given = HashSet::new();
+        let inputs = self.inputs.iter().map(|port| &port.name);
+        let constants = self.constants.iter().map(|constant| &constant.tensor.name);
+        for name in inputs.chain(constants).chain(tensors.iter().map(|tensor| &tensor.name)) {
+            give(name, &mut given)?;
+        }
+        check_nodes(&self.nodes, &mut given)?;
+        match self.outputs.iter().find(|port| !given.contains(port.name.as_str())) {
+            Some(port) => Err(FormatError::write(&port.name, "nothing of the graph gives it")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Notes what nodes give, and holds that what they take is there.
+fn check_nodes<'a>(nodes: &'a [Node], given: &mut HashSet<&'a str>) -> Result<(), FormatError> {
+    for node in nodes {
+        if let Some(name) = node.inputs.iter().find(|name| !given.contains(name.as_str())) {
+            let why = format!("{} takes it, and nothing before gives it", node.operator);
+            return Err(FormatError::write(name, why));
+        }
+        for (_, attribute) in &node.attributes {
+            if let Attribute::Branch(branch) = attribute {
+                check_nodes(&branch.nodes, given)?;
+            }
+        }
+        for name in &node.outputs {
+            give(name, given)?;
+        }
+    }
+    Ok(())
+}
+
+fn give<'a>(name: &'a str, given: &mut HashSet<&'a str>) -> Result<(), FormatError> {
+    if given.insert(name) { Ok(()) } else { Err(FormatError::write(name, "the name is given twice")) }
+}
+
 impl OnnxTensor {
     /// Bytes of its numbers; `None` where they overflow.
     pub fn bytes(&self) -> Option<u64> {
@@ -179,8 +221,9 @@ impl<S: Sink> OnnxWriter<S> {
     /// Writes everything but the tensors.
     ///
     /// # Errors
-    /// More than Protocol Buffers can hold in a message.
+    /// More than Protocol Buffers can hold in a message; names that are given twice, or that nothing gives.
     pub fn new(mut sink: S, graph: &Graph, tensors: Vec<OnnxTensor>) -> Result<Self, FormatError> {
+        graph.check(&tensors)?;
         let constants = graph.constants.iter().fold(Message::default(), |all, constant| {
             let begun = constant.tensor.begun(constant.bytes.len() as u64);
             all.bytes(5, &[begun.finish(), constant.bytes.clone()].concat())
@@ -190,15 +233,10 @@ impl<S: Sink> OnnxWriter<S> {
         let begun = [begun.finish(), constants.finish()].concat();
         let mut graph_bytes = begun.len() as u64;
         for tensor in &tensors {
-            let fail = |why: &str| FormatError::write(&tensor.name, why);
-            let numbers = tensor.bytes().ok_or_else(|| fail("its size overflows"))?;
+            // No more than can be added up: what is so large is refused.
+            let numbers = tensor.bytes().unwrap_or(u64::MAX).min(u64::MAX / 2);
             let message = tensor.begun(numbers).len() + numbers;
-            graph_bytes += Message::default().begin(5, message).len() + message;
-            if graph_bytes > MOST_BYTES {
-                return Err(fail(
-                    "the model has more than the 2 GiB that one ONNX file holds: compress it more, or take another format",
-                ));
-            }
+            graph_bytes = graph_bytes.saturating_add(Message::default().begin(5, message).len() + message);
         }
         let operators = |&(domain, version): &(&str, i64)| Message::default().text(1, domain).int(2, version);
         let told = |(key, value): &(String, String)| Message::default().text(1, key).text(2, value);
@@ -210,32 +248,44 @@ impl<S: Sink> OnnxWriter<S> {
             .each(14, &graph.metadata, told)
             .begin(7, graph_bytes)
             .finish();
-        let bytes = model.len() as u64 + graph_bytes;
+        let bytes = graph_bytes.saturating_add(model.len() as u64);
+        if bytes > MOST_BYTES {
+            let what = "the ONNX file of this model".into();
+            return Err(FormatError::TooLarge { what, value: bytes, limit: MOST_BYTES });
+        }
         sink.write(&model)?;
         sink.write(&begun)?;
         Ok(Self { sink, tensors, next: 0, bytes })
     }
 
-    /// Writes the next tensor: its numbers, row-major and little-endian.
+    /// Writes the next tensor: its numbers, row-major and little-endian, some bytes at a time. Returns how many there were.
     ///
     /// # Errors
     /// Another tensor than the next one, and another number of bytes than its shape says.
-    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), FormatError> {
+    pub fn write<B: AsRef<[u8]>>(
+        &mut self,
+        name: &str,
+        numbers: impl IntoIterator<Item = B>,
+    ) -> Result<u64, FormatError> {
         let Some(tensor) = self.tensors.get(self.next).filter(|tensor| tensor.name == name) else {
             return Err(FormatError::write(name, "it is not the next tensor of the graph"));
         };
         let expected = tensor.bytes().unwrap_or(0);
-        if bytes.len() as u64 != expected {
-            let why = format!("there are {} bytes where its shape takes {expected}", bytes.len());
-            return Err(FormatError::write(name, why));
-        }
         let begun = tensor.begun(expected);
         let field = Message::default().begin(5, begun.len() + expected);
         self.sink.write(&field.finish())?;
         self.sink.write(&begun.finish())?;
-        self.sink.write(bytes)?;
+        let mut written = 0;
+        for bytes in numbers {
+            self.sink.write(bytes.as_ref())?;
+            written += bytes.as_ref().len() as u64;
+        }
+        if written != expected {
+            let why = format!("there are {written} bytes where its shape takes {expected}");
+            return Err(FormatError::write(name, why));
+        }
         self.next += 1;
-        Ok(())
+        Ok(written)
     }
 
     /// Gives the sink back, and the bytes of the file. An error if tensors are missing.
@@ -305,16 +355,37 @@ mod tests {
         let graph = Graph { operators: vec![("", 20)], ..Graph::default() };
         let tensors = vec![tensor("a", &[2, 1]), tensor("b", &[])];
         let mut writer = OnnxWriter::new(Kept::default(), &graph, tensors).unwrap();
-        writer.write("a", &[0; 8]).unwrap();
-        let error = writer.write("a", &[0; 8]).unwrap_err().to_string();
+        assert_eq!(writer.write("a", [[0; 4]; 2]).unwrap(), 8);
+        let error = writer.write("a", [[0; 8]]).unwrap_err().to_string();
         assert!(error.contains("not the next tensor"), "{error}");
-        let error = writer.write("b", &[0; 8]).unwrap_err().to_string();
-        assert!(error.contains("8 bytes where its shape takes 4"), "{error}");
-        writer.write("b", &[1, 2, 3, 4]).unwrap();
+        writer.write("b", [[1, 2], [3, 4]]).unwrap();
         let (Kept(bytes), said) = writer.finish().unwrap();
         assert_eq!(bytes.len() as u64, said);
         // Dimensions, type, name and numbers of the last tensor.
         assert_eq!(bytes[bytes.len() - 11..], [0x10, 1, 0x42, 1, b'b', 0x4a, 4, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn every_name_is_given_once_and_before_it_is_taken() {
+        let node = |input: &str, output: &str| Node {
+            operator: "Neg",
+            domain: "",
+            inputs: vec![input.into()],
+            outputs: vec![output.into()],
+            attributes: Vec::new(),
+        };
+        for (nodes, said) in [
+            (vec![node("a", "b"), node("b", "c")], None),
+            (vec![node("b", "c"), node("a", "b")], Some("nothing before gives it")),
+            (vec![node("a", "b"), node("a", "b")], Some("the name is given twice")),
+            (vec![node("", "b")], Some("nothing before gives it")),
+        ] {
+            let graph = Graph { nodes, ..Graph::default() };
+            let made = OnnxWriter::new(Kept::default(), &graph, vec![tensor("a", &[1])]);
+            let error = made.err().map(|error| error.to_string());
+            assert_eq!(error.is_some(), said.is_some(), "{error:?}");
+            assert!(error.unwrap_or_default().contains(said.unwrap_or_default()));
+        }
     }
 
     #[test]
@@ -323,12 +394,12 @@ mod tests {
         for shape in [vec![huge], vec![huge, huge, huge]] {
             let error =
                 OnnxWriter::new(Kept::default(), &graph, vec![tensor("a", &shape)]).unwrap_err().to_string();
-            assert!(
-                error.contains('a') && (error.contains("2 GiB") || error.contains("overflows")),
-                "{error}"
-            );
+            assert!(error.contains("is more than the limit of 2147483647"), "{error}");
         }
         let missing = OnnxWriter::new(Kept::default(), &graph, vec![tensor("a", &[1])]).unwrap().finish();
         assert!(missing.unwrap_err().to_string().contains("never given"));
+        let mut short = OnnxWriter::new(Kept::default(), &graph, vec![tensor("a", &[1])]).unwrap();
+        let error = short.write("a", [[0; 8]]).unwrap_err().to_string();
+        assert!(error.contains("8 bytes where its shape takes 4"), "{error}");
     }
 }
