@@ -55,7 +55,7 @@ async function measured(name, args) {
 const named = (text) => text.split(",").filter((it) => it !== "");
 const asked = [
   ...named(values.recipes).map((recipe) => [recipe, ["--recipe", recipe]]),
-  ...named(values.formats).map((format) => [`--format ${format}`, ["--recipe", "none", "--format", format]]),
+  ...named(values.formats).map((format) => [`--format ${format}`, ["--format", format]]),
 ];
 const rows = [];
 if (!values.json) console.log(`${model}: ${(size / 1e6).toFixed(1)} MB`);
