@@ -60,9 +60,9 @@ export class Workers {
     return windows < 2 ? this.alone("there are not two windows") : this.team(protocol.signal, windows);
   }
 
-  /** There are none for that reason, which whoever has asked for several is told. */
+  /** There are none for that reason, which whoever has asked for several is told once. */
   alone(why: string): undefined {
-    if (!this.#isAsked || this.#count === 1) return;
+    if (!this.#isAsked || this.#count === 1 || this.findings.length > 0) return;
     const message = `one worker does what ${this.#count} would have shared: ${why}`;
     this.findings.push({ level: "info", code: "alone", message });
   }

@@ -59,8 +59,10 @@ test("what loads it is shown for each, and no prompt does harm in it", () => {
   expect(loadingOf(checkpoint("itera-lite"), run, as("plain")).text).toContain(
     'load_file("model-nf4/model.safetensors")',
   );
-  expect(loadingOf(mamba, run, as("onnx")).text).toContain(
-    `\nMODEL, TOKENIZER, PROMPT = "model-nf4.onnx", "tokenizer.json", "it's \\"so\\""\n`,
+  const example =
+    'import numpy\nMODEL, TOKENIZER, PROMPT = "model.onnx", "tokenizer.json", "The film was"\nprint(MODEL)';
+  expect(loadingOf(mamba, run, as("onnx"), example).text).toBe(
+    `import numpy\nMODEL, TOKENIZER, PROMPT = "model-nf4.onnx", "tokenizer.json", "it's \\"so\\""\nprint(MODEL)`,
   );
   expect(loadingOf(mamba, run, as("safetensors")).text).toContain('reader.load("model-nf4.safetensors")');
 });

@@ -1,7 +1,6 @@
 // A produced file in the format of another tool: what it is called, and what loads it there.
 
 import { FOLDERS, type Format, type GgufType } from "statepress";
-import onnx from "../../../../examples/python/onnx_text.py?raw";
 import { exportLine, loadCommand } from "./commands.js";
 import type { Opened, RecipeRun, State } from "./state.js";
 
@@ -75,8 +74,8 @@ export function nameElsewhere({ file }: RecipeRun, { format, ggufType }: Elsewhe
   return format === "onnx" ? `${base}.onnx` : `${base}${ggufType === undefined ? "" : `-${ggufType}`}.gguf`;
 }
 
-/** What loads it. */
-export function loadingOf(checkpoint: Opened, run: RecipeRun, as: Elsewhere): Snippet {
+/** What loads it: of ONNX `example`, the text of the program that runs such files, with this one's names in it. */
+export function loadingOf(checkpoint: Opened, run: RecipeRun, as: Elsewhere, example = ""): Snippet {
   const name = nameElsewhere(run, as);
   const { prompt } = run.asked;
   if (as.format === "gguf") {
@@ -86,7 +85,7 @@ export function loadingOf(checkpoint: Opened, run: RecipeRun, as: Elsewhere): Sn
     const said = [name, checkpoint.tokenizer ?? "tokenizer.json", prompt].map((it) => JSON.stringify(it)).join(", ");
     return {
       label: "Python",
-      text: onnx.replace(/^(MODEL, TOKENIZER, PROMPT) = .*$/m, (_, names) => `${names} = ${said}`),
+      text: example.replace(/^(MODEL, TOKENIZER, PROMPT) = .*$/m, (_, names) => `${names} = ${said}`),
     };
   }
   if (as.format === "safetensors") return { label: "Python", text: loadCommand(run) };

@@ -54,11 +54,13 @@ impl Onnx {
         let builder::Built { mut graph, mut weights, as_floats } = graph::build(&program, spec, index)?;
         let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (key, why) in &as_floats {
-            reasons.entry(why).or_default().push(key);
-        }
-        for (why, mut keys) in reasons {
+            let keys = reasons.entry(why).or_default();
             // Experts may be parts of one tensor.
-            keys.dedup();
+            if !keys.contains(&key.as_str()) {
+                keys.push(key);
+            }
+        }
+        for (why, keys) in reasons {
             let tensors = counted(keys.len(), "tensor is", "tensors are");
             let message = format!("{tensors} written as float32 numbers, which may take more room: {why}");
             findings.push(Finding::info("floats-again", message).about(keys[0]));
@@ -83,9 +85,11 @@ impl Onnx {
     pub fn write(&mut self, at: usize) -> Result<Option<ExportedTensor>, EngineError> {
         let Some(weight) = self.weights.get(at) else { return Ok(None) };
         let entry = &self.index.tensors[weight.position];
-        let tensor = match self.read.take() {
-            Some((position, tensor)) if position == weight.position => tensor,
-            _ => statepress_formats::read_tensor(&*self.source, entry)?,
+        // What is of no more use goes before the next one is read.
+        let held = self.read.take().filter(|(position, _)| *position == weight.position);
+        let tensor = match held {
+            Some((_, tensor)) => tensor,
+            None => statepress_formats::read_tensor(&*self.source, entry)?,
         };
         let arrays =
             weight.numbers(&tensor).map_err(|why| FormatError::Write { tensor: entry.name.clone(), why })?;
