@@ -4,6 +4,7 @@ import type { WeightsData } from "../worker/protocol.js";
 import type { TextComparison } from "./by-text.js";
 import { checkFields, checkInput, checkOptions, checkTokenizer, isTokenizer } from "./check.js";
 import { Checkpoint } from "./checkpoint.js";
+import { compareBy } from "./compare.js";
 import type { Environment } from "./environment.js";
 import { throwIfAborted } from "./errors.js";
 import { fit } from "./fit.js";
@@ -85,13 +86,10 @@ export function library(environment: Environment): Library {
       return new Checkpoint(environment, opened, request, files.weights.name, tokenizer);
     },
 
-    // What most pages come to later, or never, is loaded then: the first load of a page stays small.
-    async compare(a, b, options) {
-      const { compareBy } = await import("./compare.js");
-      return compareBy(environment, a, b, options);
-    },
+    compare: (a, b, options) => compareBy(environment, a, b, options),
 
     async compareByText(a, b, options) {
+      // Few pages do this, search or train: the others do without its code.
       const { compareByText } = await import("./compare-by-text.js");
       return compareByText(environment, a, b, options);
     },
