@@ -15,7 +15,7 @@ import {
   present,
   type Running,
 } from "./options.js";
-import { type Compared, secondInput, secondOf } from "./second.js";
+import type { Compared } from "./second.js";
 import type { Comparison, Evaluation, Finding, Progress } from "./types/statepress.js";
 import { Workers } from "./workers.js";
 
@@ -35,7 +35,9 @@ export async function compareBy(
   // The base's tokenizer, unless only the other one has any.
   const { tokenizer } = a.tokenizer.known ? a : b;
   const tokens = tokenizer.input(input);
-  const second = options.second && secondInput(tokenizer, options.second, tokens, options.limit);
+  // Few compare on a second text: the others do without its code.
+  const onSecond = options.second && (await import("./second.js"));
+  const second = onSecond && options.second && onSecond.secondInput(tokenizer, options.second, tokens, options.limit);
   const workers = lent ?? new Workers(environment, a.inspection.params + b.inspection.params, options.workers);
   try {
     return await withBoth(a, b, options, async (base, other) => {
@@ -58,10 +60,10 @@ export async function compareBy(
       const [ofA, ofB] = [base, other].map(({ backend: { finding } }) => (team && finding ? [finding] : []));
       const first = withFindings(card, [...told, ...(ofA ?? [])], ofB ?? []);
       const comparison = detected ? { ...first, a: withDetection(first.a, detected) } : first;
-      if (second === undefined) return comparison;
+      if (!onSecond || second === undefined) return comparison;
       const tell = options.onProgress;
       const onProgress = tell && ((it: Progress) => tell({ ...it, stage: `${it.stage} second` }));
-      return { ...comparison, second: secondOf(await on(second, { signal: options.signal, onProgress })) };
+      return { ...comparison, second: onSecond.secondOf(await on(second, { signal: options.signal, onProgress })) };
     });
   } finally {
     if (!lent) await workers.close();
