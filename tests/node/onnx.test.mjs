@@ -68,17 +68,15 @@ test("every family computes in onnxruntime what it computes here", async (t) => 
   let [graphs, worst] = [0, 0];
   for (const name of families) {
     const checkpoint = await open(fixture(`families/${name}`));
-    if (checkpoint.inspection.runs?.ok !== false) {
-      const error = await checkpoint.exportable({ format: "onnx" }).catch((it) => it);
-      if (error === undefined) {
-        const { bytes } = await exported(checkpoint);
-        const far = await distance(checkpoint, bytes);
-        assert.ok(far < 1e-4, `${name}: ${far}`);
-        [graphs, worst] = [graphs + 1, Math.max(worst, far)];
-      } else {
-        // What cannot be run here cannot be exported either, for the same reason.
-        await assert.rejects(checkpoint.load({ backend: "cpu" }), { message: error.message });
-      }
+    const error = await checkpoint.exportable({ format: "onnx" }).catch((it) => it);
+    if (error === undefined) {
+      const { bytes } = await exported(checkpoint);
+      const far = await distance(checkpoint, bytes);
+      assert.ok(far < 1e-4, `${name}: ${far}`);
+      [graphs, worst] = [graphs + 1, Math.max(worst, far)];
+    } else {
+      // What cannot be run here cannot be exported either, for the same reason.
+      await assert.rejects(checkpoint.load({ backend: "cpu" }), { message: error.message });
     }
     checkpoint.dispose();
   }
@@ -137,15 +135,18 @@ test("what has no operator is written as floats, and said", async () => {
     [fixture("families/gpt2"), groups("int4", 32).steps, /the other way round/],
     [fixture("families/mamba-odd"), groups("nf4", 64).steps, /no blocks of 16 or more/],
     // Rows of a table in a basis of their own, entropy-coded, with a table that is centered.
-    [DEMO, [{ center: {} }, { basis: {} }, { quantize }], /no product goes over|float32/],
+    [DEMO, [{ center: {} }, { basis: {} }, { quantize }], /what no product goes over/],
   ]) {
     const checkpoint = await open(path);
     const recipe = { version: 1, name: "some", steps };
     const calibration = "basis" in (steps[1] ?? {}) ? { calibration: text } : {};
     const compressed = await checkpoint.compress(recipe, calibration);
     const { bytes, report } = await exported(compressed);
-    const [told] = report.findings.filter(({ code }) => code === "floats-again");
-    assert.match(told?.message ?? "", words);
+    const told = report.findings.filter(({ code }) => code === "floats-again").map(({ message }) => message);
+    assert.ok(
+      told.some((it) => words.test(it)),
+      told.join("\n"),
+    );
     assert.ok((await distance(compressed, bytes)) < 1e-4);
     for (const it of [compressed, checkpoint]) it.dispose();
   }

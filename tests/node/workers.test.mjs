@@ -162,7 +162,7 @@ test("workers evaluate as one does, to the last digit, whatever the offset", asy
   // Why it is the CPU is not forgotten.
   const auto = await checkpoint.load({ backend: "auto" });
   const { findings } = await auto.evaluate(text, { limit: 512, workers: 2 });
-  assert.equal(findings.filter(({ code }) => code === "backend-cpu").length, auto.backend.finding ? 1 : 0);
+  assert.equal(findings.filter(({ code }) => code === "backend-cpu").length, auto.backend.name === "cpu" ? 1 : 0);
   auto.dispose();
   for (const workers of [1, 2]) await assert.rejects(auto.evaluate(text, { workers }), { code: "disposed" });
   await assert.rejects(model.evaluate(text, { workers: 0 }), { code: "bad-option", message: /workers/ });

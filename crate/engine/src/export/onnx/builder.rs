@@ -73,9 +73,14 @@ impl Builder<'_> {
     }
 
     /// An operator that gives what a state is from now on.
-    pub fn present(&mut self, id: StateId, operator: &'static str, inputs: &[&str]) -> String {
+    pub fn present(
+        &mut self,
+        id: StateId,
+        operator: &'static str,
+        inputs: &[&str],
+        attributes: Vec<(&'static str, Attribute)>,
+    ) -> String {
         let name = format!("present.{}", self.remembered[id.0]);
-        let attributes = if operator == "Concat" { vec![("axis", Attribute::Int(0))] } else { Vec::new() };
         self.push(operator, "", inputs, vec![name.clone()], attributes);
         name
     }
@@ -85,7 +90,7 @@ impl Builder<'_> {
         let StateSize::Fixed(dims) = &self.program.states[id.0].size else { return };
         let shape: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
         let shape = self.ints(&shape);
-        self.present(id, "Reshape", &[numbers, &shape]);
+        self.present(id, "Reshape", &[numbers, &shape], Vec::new());
     }
 
     /// A whole value.

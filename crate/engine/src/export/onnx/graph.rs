@@ -112,7 +112,7 @@ impl Builder<'_> {
                 let weights = self.vector(*taps, &[k, x.width]);
                 let products = self.call("Mul", &[&all, &weights]);
                 let (rows, first, end) = (self.ints(&[0]), self.ints(&[1]), self.ints(&[k as i64]));
-                self.present(*tail, "Slice", &[&all, &first, &end, &rows]);
+                self.present(*tail, "Slice", &[&all, &first, &end, &rows], Vec::new());
                 let sum = self.call("ReduceSum", &[&products, &rows]);
                 match bias {
                     Some(bias) => self.with_vector("Add", &sum, *bias),
@@ -319,8 +319,9 @@ impl Builder<'_> {
         let k = self.turned(&k, it.kv_heads, it.head, it.k_norm, it.inv_freq);
         let k = self.reshaped(&k, &[1, it.kv_heads * it.head]);
         let (keys, values) = (self.past(it.keys), self.past(it.values));
-        let keys = self.present(it.keys, "Concat", &[&keys, &k]);
-        let values = self.present(it.values, "Concat", &[&values, &v]);
+        let behind = vec![("axis", Attribute::Int(0))];
+        let keys = self.present(it.keys, "Concat", &[&keys, &k], behind.clone());
+        let values = self.present(it.values, "Concat", &[&values, &v], behind);
         let of_heads = |builder: &mut Self, all: &str, order: &'static [i64]| {
             let shape = [-1, it.kv_heads as i64, it.head as i64];
             let heads = builder.reshape(all, &shape);

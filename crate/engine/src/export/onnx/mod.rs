@@ -45,7 +45,7 @@ impl Onnx {
         let Checkpoint { source, index, spec } = checkpoint;
         let mut program = (**spec.runs()?).clone();
         if program.reduced.is_some() {
-            let reason = "it has rows for some ids only, and a graph has logits for all of them".into();
+            let reason = "it has rows for some ids only, and a graph has logits for all of them: export one whose vocabulary was not pruned".into();
             return Err(EngineError::UnknownModel { reason });
         }
         if matches!(tying::tying(&**source, index, &spec.names)?, Tying::Shared | Tying::Copy) {

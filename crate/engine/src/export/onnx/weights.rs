@@ -85,18 +85,20 @@ impl Storage {
         Coding { grid, group, .. }: Coding,
         &Matrix { rows, cols, .. }: &Matrix,
     ) -> Result<Self, String> {
+        let is_nf4 = grid == Grid::Nf4;
+        if !grid.is_whole() && !is_nf4 {
+            return Err(format!("codes of the table {} have no operator", grid.name()));
+        }
         let size = group.size(&[rows, cols]);
         // A block is of one row and of one group.
         let fits = |block: &usize| cols.is_multiple_of(*block) && size.is_multiple_of(*block);
         let block = [256, 128, 64, 32, 16].into_iter().find(fits);
         let bits = if grid.bits() > 4 { 8 } else { 4 };
         match block {
-            Some(block) if grid == Grid::Nf4 => Ok(Self::Nf4 { block }),
-            _ if grid == Grid::Nf4 => Err("rows and groups of theirs are no blocks of 16 or more".into()),
-            _ if !grid.is_whole() => Err(format!("codes of the table {} have no operator", grid.name())),
+            Some(block) if is_nf4 => Ok(Self::Nf4 { block }),
             Some(block) => Ok(Self::Whole { bits, block }),
             // A row with one scale can be filled up.
-            None if size.is_multiple_of(cols.max(1)) => Ok(Self::Whole { bits, block: 32 }),
+            None if !is_nf4 && size.is_multiple_of(cols.max(1)) => Ok(Self::Whole { bits, block: 32 }),
             None => Err("rows and groups of theirs are no blocks of 16 or more".into()),
         }
     }

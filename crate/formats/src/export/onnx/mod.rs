@@ -250,7 +250,7 @@ impl<S: Sink> OnnxWriter<S> {
             .finish();
         let bytes = graph_bytes.saturating_add(model.len() as u64);
         if bytes > MOST_BYTES {
-            let what = "the ONNX file of this model".into();
+            let what = "the ONNX file of this model (smaller codes, or another format, would do)".into();
             return Err(FormatError::TooLarge { what, value: bytes, limit: MOST_BYTES });
         }
         sink.write(&model)?;
