@@ -112,8 +112,8 @@ test("codes stay what they are, in every width and in blocks of any size that th
     [DEMO, groups("int6", 128), "MatMulNBits 8 bits"],
     [fixture("families/granite-moe"), "int8", "MatMulNBits 8 bits"],
     [fixture("families/mamba-odd"), "int8", "MatMulNBits 8 bits"],
-    [fixture("families/gpt2"), "fp16", "FLOAT16"],
-    [fixture("families/mamba2-groups"), "bf16", "BFLOAT16"],
+    [fixture("families/gpt2"), "fp16", "F16"],
+    [fixture("families/mamba2-groups"), "bf16", "BF16"],
   ]) {
     const checkpoint = await open(path);
     const compressed = await checkpoint.compress(recipe);

@@ -1,9 +1,7 @@
 //! A graph being built: what is called how, and what every step takes.
 
-use statepress_core::Index;
-use statepress_formats::export::onnx::{
-    Attribute, Branch, Constant, ElementType, Graph, Node, OnnxTensor, Port,
-};
+use statepress_core::{DType, Index};
+use statepress_formats::export::onnx::{Attribute, Branch, Constant, Graph, Node, OnnxTensor, Port};
 use statepress_kernels::program::{Program, StateId, StateSize, ValueId, View};
 
 use super::graph::fixed;
@@ -138,34 +136,34 @@ impl Builder<'_> {
     }
 
     /// As float32.
-    pub fn float32(&mut self, x: &str, kind: ElementType) -> String {
-        if kind == ElementType::F32 {
+    pub fn float32(&mut self, x: &str, dtype: DType) -> String {
+        if dtype == DType::F32 {
             return x.into();
         }
-        self.node("Cast", "", &[x], vec![("to", Attribute::Int(ElementType::F32.id()))])
+        self.node("Cast", "", &[x], vec![("to", Attribute::Type(DType::F32))])
     }
 
     pub fn ints(&mut self, values: &[i64]) -> String {
         let name = values.iter().map(i64::to_string).collect::<Vec<_>>().join("_");
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.constant(&format!("ints_{name}"), ElementType::I64, vec![values.len()], bytes)
+        self.constant(&format!("ints_{name}"), DType::I64, vec![values.len()], bytes)
     }
 
     pub fn number(&mut self, value: f32) -> String {
-        self.constant(&format!("number_{value}"), ElementType::F32, Vec::new(), floats(&[value]))
+        self.constant(&format!("number_{value}"), DType::F32, Vec::new(), floats(&[value]))
     }
 
     /// `[1, width]`.
     pub fn zeros(&mut self, width: usize) -> String {
-        self.constant("zeros", ElementType::F32, vec![1, width], vec![0; 4 * width])
+        self.constant("zeros", DType::F32, vec![1, width], vec![0; 4 * width])
     }
 
     /// A small tensor, once: it is called by what it is and its shape.
-    pub fn constant(&mut self, name: &str, kind: ElementType, shape: Vec<usize>, bytes: Vec<u8>) -> String {
+    pub fn constant(&mut self, name: &str, dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> String {
         let dims: String = shape.iter().map(|dim| format!("_{dim}")).collect();
         let name = format!("{name}{dims}");
         if !self.graph.constants.iter().any(|it| it.tensor.name == name) {
-            let tensor = OnnxTensor { name: name.clone(), kind, shape };
+            let tensor = OnnxTensor { name: name.clone(), dtype, shape };
             self.graph.constants.push(Constant { tensor, bytes });
         }
         name
@@ -209,7 +207,7 @@ impl Builder<'_> {
         let around = std::mem::take(&mut self.graph.nodes);
         let name = build(self);
         let nodes = std::mem::replace(&mut self.graph.nodes, around);
-        let output = Port { name, kind: ElementType::F32, shape: fixed(&[1, width]) };
+        let output = Port { name, dtype: DType::F32, shape: fixed(&[1, width]) };
         Attribute::Branch(Branch { nodes, output })
     }
 }

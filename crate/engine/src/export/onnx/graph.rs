@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use statepress_core::Index;
-use statepress_formats::export::onnx::{Attribute, Dimension, ElementType, Port};
+use statepress_core::{DType, Index};
+use statepress_formats::export::onnx::{Attribute, Dimension, Port};
 use statepress_kernels::program::{
     Activation, Attention, Expert, Experts, GroupNorm, Linear, Norm, NormKind, Op, Program, Ssd, StateSize,
     VectorForm, VectorId, View,
@@ -38,15 +38,15 @@ pub(super) fn fixed(shape: &[usize]) -> Vec<Dimension> {
 impl Builder<'_> {
     /// The token, and what the sequence remembers.
     fn inputs(&mut self) {
-        let port = |name: &str, kind, shape| Port { name: name.into(), kind, shape };
-        self.graph.inputs.push(port("input_ids", ElementType::I64, fixed(&[1])));
+        let port = |name: &str, dtype, shape| Port { name: name.into(), dtype, shape };
+        self.graph.inputs.push(port("input_ids", DType::I64, fixed(&[1])));
         let needs = |op: &Op| match op {
             Op::Embed { positions, .. } => positions.is_some(),
             Op::Attention(attention) => attention.inv_freq.is_some(),
             _ => false,
         };
         if self.program.nodes.iter().any(|node| needs(&node.op)) {
-            self.graph.inputs.push(port("position_ids", ElementType::I64, fixed(&[1])));
+            self.graph.inputs.push(port("position_ids", DType::I64, fixed(&[1])));
         }
         let mut taken: BTreeMap<String, usize> = BTreeMap::new();
         for state in &self.program.states {
@@ -61,8 +61,8 @@ impl Builder<'_> {
                     (of("past_length"), of("present_length"))
                 }
             };
-            self.graph.inputs.push(port(&format!("past.{name}"), ElementType::F32, before));
-            self.graph.outputs.push(port(&format!("present.{name}"), ElementType::F32, after));
+            self.graph.inputs.push(port(&format!("past.{name}"), DType::F32, before));
+            self.graph.outputs.push(port(&format!("present.{name}"), DType::F32, after));
             self.remembered.push(name);
         }
     }
@@ -80,7 +80,7 @@ impl Builder<'_> {
         // Rows beyond are padding.
         logits = self.columns(&logits, rows, 0, ids);
         self.push("Identity", "", &[&logits], vec!["logits".into()], Vec::new());
-        let port = Port { name: "logits".into(), kind: ElementType::F32, shape: fixed(&[1, ids]) };
+        let port = Port { name: "logits".into(), dtype: DType::F32, shape: fixed(&[1, ids]) };
         self.graph.outputs.insert(0, port);
     }
 
@@ -266,7 +266,7 @@ impl Builder<'_> {
             NormKind::Layer { bias } => {
                 let weight = match norm.weight {
                     Some(weight) => self.vector(weight, &[width]),
-                    None => self.constant("ones", ElementType::F32, vec![width], floats(&vec![1.0; width])),
+                    None => self.constant("ones", DType::F32, vec![width], floats(&vec![1.0; width])),
                 };
                 let bias = self.vector(bias, &[width]);
                 let attributes = vec![("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(norm.eps))];
@@ -354,7 +354,7 @@ impl Builder<'_> {
         }
         let Some(inv_freq) = inv_freq else { return x };
         let half = self.program.vector(inv_freq).len;
-        let position = self.float32("position_ids", ElementType::I64);
+        let position = self.float32("position_ids", DType::I64);
         let angles = self.with_vector("Mul", &position, inv_freq);
         let (cos, sin) = (self.call("Cos", &[&angles]), self.call("Sin", &[&angles]));
         let (first, second) = (self.columns(&x, head, 0, half), self.columns(&x, head, half, half));

@@ -1,6 +1,7 @@
 //! Products with weights, and rows of them, whatever the weights are stored as.
 
-use statepress_formats::export::onnx::{Attribute, ElementType, OnnxTensor};
+use statepress_core::DType;
+use statepress_formats::export::onnx::{Attribute, OnnxTensor};
 use statepress_kernels::program::{Layout, MatrixId, VectorForm, VectorId, VectorSource};
 
 use super::builder::{Builder, MICROSOFT};
@@ -19,8 +20,8 @@ impl Builder<'_> {
                 .map(|(name, value)| (name, Attribute::Int(value)))
         };
         match storage {
-            Storage::Floats(kind) => {
-                let weights = self.float32(&first, kind);
+            Storage::Floats(dtype) => {
+                let weights = self.float32(&first, dtype);
                 if matrix.layout == Layout::Transposed {
                     return self.call("MatMul", &[x, &weights]);
                 }
@@ -48,16 +49,16 @@ impl Builder<'_> {
         let (names, storage) = self.matrix(id);
         let [first, second] = [0, 1].map(|at| names.get(at).cloned().unwrap_or_default());
         match storage {
-            Storage::Floats(kind) => {
+            Storage::Floats(dtype) => {
                 let row = self.call("Gather", &[&first, index]);
-                self.float32(&row, kind)
+                self.float32(&row, dtype)
             }
             Storage::Whole { bits, block } => {
                 let blocks = cols.div_ceil(block);
                 let codes = self.call("Gather", &[&first, index]);
                 let codes = if bits == 4 { self.nibbles(&codes, true, &[blocks, block]) } else { codes };
                 let codes = self.reshaped(&codes, &[blocks, block]);
-                let numbers = self.float32(&codes, ElementType::U8);
+                let numbers = self.float32(&codes, DType::U8);
                 let zero = self.number((1u32 << (bits - 1)) as f32);
                 let numbers = self.call("Sub", &[&numbers, &zero]);
                 let scales = self.reshaped(&second, &[rows, blocks]);
@@ -72,10 +73,10 @@ impl Builder<'_> {
                 let codes = self.reshaped(&first, &[rows, cols / 2]);
                 let codes = self.call("Gather", &[&codes, index]);
                 let codes = self.nibbles(&codes, false, &[blocks, block]);
-                let to = vec![("to", Attribute::Int(ElementType::I64.id()))];
+                let to = vec![("to", Attribute::Type(DType::I64))];
                 let codes = self.node("Cast", "", &[&codes], to);
                 let levels = floats(&statepress_core::tables::NF4);
-                let levels = self.constant("nf4", ElementType::F32, vec![16], levels);
+                let levels = self.constant("nf4", DType::F32, vec![16], levels);
                 let numbers = self.call("Gather", &[&levels, &codes]);
                 let absmax = self.reshaped(&second, &[rows, blocks]);
                 let absmax = self.call("Gather", &[&absmax, index]);
@@ -88,8 +89,8 @@ impl Builder<'_> {
 
     /// The two codes of every byte, side by side.
     fn nibbles(&mut self, bytes: &str, is_low_first: bool, shape: &[usize]) -> String {
-        let low_bits = self.constant("low_bits", ElementType::U8, Vec::new(), vec![15]);
-        let places = self.constant("four", ElementType::U8, Vec::new(), vec![4]);
+        let low_bits = self.constant("low_bits", DType::U8, Vec::new(), vec![15]);
+        let places = self.constant("four", DType::U8, Vec::new(), vec![4]);
         let bytes = self.reshape(bytes, &[-1, 1]);
         let low = self.call("BitwiseAnd", &[&bytes, &low_bits]);
         let high =
@@ -103,7 +104,7 @@ impl Builder<'_> {
     fn matrix(&mut self, id: MatrixId) -> (Vec<String>, Storage) {
         let matrix = self.program.matrix(id);
         let Some(position) = self.position(&matrix.key) else {
-            return (Vec::new(), Storage::Floats(ElementType::F32));
+            return (Vec::new(), Storage::Floats(DType::F32));
         };
         let entry = &self.index.tensors[position];
         let (storage, why) = Storage::of(entry, matrix);
@@ -129,7 +130,7 @@ impl Builder<'_> {
             VectorSource::Constant(values) => {
                 return self.constant(
                     &format!("constant.{}", id.0),
-                    ElementType::F32,
+                    DType::F32,
                     shape.to_vec(),
                     floats(values),
                 );
@@ -144,8 +145,8 @@ impl Builder<'_> {
             VectorForm::Plain | VectorForm::NegExp => vec![vector.len],
         };
         let is_flat = shape == flat;
-        let array = OnnxTensor { name: name.clone(), kind: ElementType::F32, shape: flat };
-        let storage = Storage::Floats(ElementType::F32);
+        let array = OnnxTensor { name: name.clone(), dtype: DType::F32, shape: flat };
+        let storage = Storage::Floats(DType::F32);
         let what = What::Vector(vector.form);
         if self.weigh(Weight { position, what, storage, arrays: vec![array] }) && is_coded(entry) {
             self.as_floats

@@ -8,7 +8,7 @@ use statepress_core::encoding::{Coding, Encoding};
 use statepress_core::index::Stored;
 use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::{Codes, DType, Entry, Grid, Packed, Tensor};
-use statepress_formats::export::onnx::{ElementType, OnnxTensor};
+use statepress_formats::export::onnx::OnnxTensor;
 use statepress_kernels::codecs::{self, scales, stream};
 use statepress_kernels::program::{Layout, Matrix, VectorForm};
 
@@ -18,7 +18,7 @@ use crate::models::formed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Storage {
     /// Numbers.
-    Floats(ElementType),
+    Floats(DType),
     /// `MatMulNBits`: whole numbers of 4 or 8 bits, counted from half of all they can be, with a float32 scale for every block of a row.
     Whole {
         /// Of a code.
@@ -55,7 +55,7 @@ pub(super) enum What {
 impl Storage {
     /// How a matrix is stored; and why as floats, where it has codes.
     pub fn of(entry: &Entry, matrix: &Matrix) -> (Self, Option<String>) {
-        let floats = |why: String| (Self::Floats(ElementType::F32), Some(why));
+        let floats = |why: String| (Self::Floats(DType::F32), Some(why));
         let encoding = match &entry.stored {
             Stored::Strided(view) => match view.dtype {
                 DType::F32 => Some(Encoding::Fp32),
@@ -66,9 +66,9 @@ impl Storage {
             _ => entry.encoding(),
         };
         match encoding {
-            Some(Encoding::Fp32) => (Self::Floats(ElementType::F32), None),
-            Some(Encoding::Fp16) => (Self::Floats(ElementType::F16), None),
-            Some(Encoding::Bf16) => (Self::Floats(ElementType::Bf16), None),
+            Some(Encoding::Fp32) => (Self::Floats(DType::F32), None),
+            Some(Encoding::Fp16) => (Self::Floats(DType::F16), None),
+            Some(Encoding::Bf16) => (Self::Floats(DType::Bf16), None),
             Some(Encoding::Codes(_)) if matrix.layout == Layout::Transposed => floats(
                 "codes of a matrix that lies the other way round (`[in, out]`) have no operator".into(),
             ),
@@ -106,7 +106,7 @@ impl Storage {
     /// What it is called in reports.
     pub fn name(self) -> String {
         match self {
-            Self::Floats(kind) => kind.name().into(),
+            Self::Floats(dtype) => dtype.name().into(),
             Self::Whole { bits, block } => format!("MatMulNBits {bits} bits, blocks of {block}"),
             Self::Nf4 { block } => format!("MatMulBnb4 NF4, blocks of {block}"),
         }
@@ -114,22 +114,22 @@ impl Storage {
 
     /// What is written of a matrix that is stored so.
     pub fn arrays(self, name: &str, &Matrix { rows, cols, layout, .. }: &Matrix) -> Vec<OnnxTensor> {
-        let array = |suffix: &str, kind, shape| OnnxTensor { name: format!("{name}{suffix}"), kind, shape };
+        let array = |suffix: &str, dtype, shape| OnnxTensor { name: format!("{name}{suffix}"), dtype, shape };
         match self {
-            Self::Floats(kind) => {
+            Self::Floats(dtype) => {
                 let shape = if layout == Layout::Transposed { vec![cols, rows] } else { vec![rows, cols] };
-                vec![array("", kind, shape)]
+                vec![array("", dtype, shape)]
             }
             Self::Whole { bits, block } => {
                 let blocks = cols.div_ceil(block);
                 vec![
-                    array(".codes", ElementType::U8, vec![rows, blocks, block * bits / 8]),
-                    array(".scales", ElementType::F32, vec![rows * blocks]),
+                    array(".codes", DType::U8, vec![rows, blocks, block * bits / 8]),
+                    array(".scales", DType::F32, vec![rows * blocks]),
                 ]
             }
             Self::Nf4 { block } => vec![
-                array(".codes", ElementType::U8, vec![rows * cols / 2]),
-                array(".absmax", ElementType::F32, vec![rows * cols / block]),
+                array(".codes", DType::U8, vec![rows * cols / 2]),
+                array(".absmax", DType::F32, vec![rows * cols / block]),
             ],
         }
     }
@@ -187,14 +187,12 @@ impl Weight {
     fn of_matrix<'a>(&self, tensor: &'a Tensor) -> Result<Vec<Numbers<'a>>, String> {
         let (rows, cols) = tensor.matrix();
         match (self.storage, &tensor.data) {
-            (Storage::Floats(ElementType::F32), Packed::F32(values)) => {
+            (Storage::Floats(DType::F32), Packed::F32(values)) => {
                 Ok(vec![Numbers::Floats(values.as_slice().into())])
             }
-            (Storage::Floats(ElementType::F32), _) => {
-                Ok(vec![Numbers::Floats(codecs::decode(tensor).into())])
-            }
-            (Storage::Floats(ElementType::F16), Packed::F16(bits))
-            | (Storage::Floats(ElementType::Bf16), Packed::Bf16(bits)) => {
+            (Storage::Floats(DType::F32), _) => Ok(vec![Numbers::Floats(codecs::decode(tensor).into())]),
+            (Storage::Floats(DType::F16), Packed::F16(bits))
+            | (Storage::Floats(DType::Bf16), Packed::Bf16(bits)) => {
                 Ok(vec![Numbers::Halves(bits.as_slice().into())])
             }
             (Storage::Whole { bits, block }, Packed::Codes(codes)) => {

@@ -7,7 +7,7 @@ mod proto;
 
 use std::collections::HashSet;
 
-use statepress_core::{Sink, shape};
+use statepress_core::{DType, Sink, shape};
 
 use crate::FormatError;
 use proto::Message;
@@ -17,47 +17,26 @@ const IR_VERSION: i64 = 10;
 /// Protocol Buffers measure messages in 31 bits.
 const MOST_BYTES: u64 = (1 << 31) - 1;
 
-/// What a tensor holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum ElementType {
-    F32,
-    U8,
-    I64,
-    F16,
-    Bf16,
-}
-
-impl ElementType {
-    /// Its number in `TensorProto.DataType`.
-    pub fn id(self) -> i64 {
-        match self {
-            Self::F32 => 1,
-            Self::U8 => 2,
-            Self::I64 => 7,
-            Self::F16 => 10,
-            Self::Bf16 => 16,
-        }
-    }
-
-    /// What ONNX calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "FLOAT",
-            Self::U8 => "UINT8",
-            Self::I64 => "INT64",
-            Self::F16 => "FLOAT16",
-            Self::Bf16 => "BFLOAT16",
-        }
-    }
-
-    fn bytes(self) -> u64 {
-        match self {
-            Self::U8 => 1,
-            Self::F16 | Self::Bf16 => 2,
-            Self::F32 => 4,
-            Self::I64 => 8,
-        }
+/// The number of a type in `TensorProto.DataType`.
+fn data_type(dtype: DType) -> i64 {
+    match dtype {
+        DType::F32 => 1,
+        DType::U8 => 2,
+        DType::I8 => 3,
+        DType::U16 => 4,
+        DType::I16 => 5,
+        DType::I32 => 6,
+        DType::I64 => 7,
+        DType::Bool => 9,
+        DType::F16 => 10,
+        DType::F64 => 11,
+        DType::U32 => 12,
+        DType::U64 => 13,
+        DType::C64 => 14,
+        DType::Bf16 => 16,
+        DType::F8E4m3 => 17,
+        DType::F8E5m2 => 19,
+        DType::F8E8m0 => 24,
     }
 }
 
@@ -76,7 +55,7 @@ pub struct Port {
     /// Its name.
     pub name: String,
     /// What it holds.
-    pub kind: ElementType,
+    pub dtype: DType,
     /// Outermost first.
     pub shape: Vec<Dimension>,
 }
@@ -88,6 +67,7 @@ pub enum Attribute {
     Int(i64),
     Ints(&'static [i64]),
     Float(f32),
+    Type(DType),
     Text(&'static str),
     Branch(Branch),
 }
@@ -122,7 +102,7 @@ pub struct OnnxTensor {
     /// Its name in the graph.
     pub name: String,
     /// What it holds.
-    pub kind: ElementType,
+    pub dtype: DType,
     /// Dimensions, outermost first; none of a single number.
     pub shape: Vec<usize>,
 }
@@ -196,13 +176,13 @@ fn give<'a>(name: &'a str, given: &mut HashSet<&'a str>) -> Result<(), FormatErr
 impl OnnxTensor {
     /// Bytes of its numbers; `None` where they overflow.
     pub fn bytes(&self) -> Option<u64> {
-        (shape::elements(&self.shape)? as u64).checked_mul(self.kind.bytes())
+        (shape::elements(&self.shape)? as u64).checked_mul(self.dtype.bytes() as u64)
     }
 
     /// All of it but its numbers, of so many bytes, which follow.
     fn begun(&self, bytes: u64) -> Message {
         let dims = self.shape.iter().fold(Message::default(), |all, &dim| all.int(1, dim as i64));
-        dims.int(2, self.kind.id()).text(8, &self.name).begin(9, bytes)
+        dims.int(2, data_type(self.dtype)).text(8, &self.name).begin(9, bytes)
     }
 }
 
@@ -306,6 +286,7 @@ fn node(node: &Node) -> Message {
         let named = Message::default().text(1, name);
         match attribute {
             Attribute::Int(value) => named.int(3, *value).int(20, 2),
+            Attribute::Type(dtype) => named.int(3, data_type(*dtype)).int(20, 2),
             Attribute::Ints(values) => {
                 values.iter().fold(named, |named, &value| named.int(8, value)).int(20, 7)
             }
@@ -326,7 +307,7 @@ fn port(port: &Port) -> Message {
         Dimension::Named(name) => Message::default().text(2, name),
     };
     let shape = Message::default().each(1, &port.shape, dimension);
-    let tensor = Message::default().int(1, port.kind.id()).message(2, &shape);
+    let tensor = Message::default().int(1, data_type(port.dtype)).message(2, &shape);
     Message::default().text(1, &port.name).message(2, &Message::default().message(1, &tensor))
 }
 
@@ -347,7 +328,7 @@ mod tests {
     }
 
     fn tensor(name: &str, shape: &[usize]) -> OnnxTensor {
-        OnnxTensor { name: name.into(), kind: ElementType::F32, shape: shape.to_vec() }
+        OnnxTensor { name: name.into(), dtype: DType::F32, shape: shape.to_vec() }
     }
 
     #[test]
