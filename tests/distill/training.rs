@@ -212,6 +212,11 @@ fn bad_options_and_texts_are_refused() {
         "option alpha is 0.5; allowed: 0, as there is no teacher"
     );
     assert!(with(|it| it.learning_rate = f64::NAN).starts_with("option learningRate is NaN"));
+    let large = with(|it| it.most_bytes = Some(100_000));
+    assert!(
+        large.starts_with("option batch is 4, of windows of 16 tokens, with which training takes about"),
+        "{large}"
+    );
     let short = refused(options(), 16, None);
     assert!(short.starts_with("the training text has 16 tokens; one window of 16 and the 1 that"), "{short}");
     let teacher = Opened::file(&fixture("fixtures/il_odd.safetensors"), &[("top_k_experts", 1)]).engine();

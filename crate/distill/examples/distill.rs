@@ -116,10 +116,12 @@ fn main() -> Result<()> {
         }
         run.finish()
     })?;
-    let Training { params, trained_params, best, stopped, .. } = training;
+    let Training { params, trained_params, best, stopped, memory, .. } = training;
     println!(
-        "{params} parameters, {trained_params} trained; {stopped:?}; best at step {}: {:.2}",
-        best.step, best.perplexity
+        "{params} parameters, {trained_params} trained, in about {} MB; {stopped:?}; best at step {}: {:.2}",
+        memory / 1_000_000,
+        best.step,
+        best.perplexity
     );
     if let Some(out) = given.get("out") {
         std::fs::write(out, sink.0.take())?;

@@ -15,7 +15,7 @@ use statepress_engine::techniques::{Checkpoint, find};
 use statepress_engine::{Clock, EngineError};
 
 use crate::rounded::untrained;
-use crate::{Device, Teacher, Train, TrainOptions, Trainable, Trained, Trains, trained_checkpoint};
+use crate::{Device, Snapshot, Teacher, Train, TrainOptions, Trainable, Trained, Trains, trained_checkpoint};
 
 /// Where a student's numbers come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +97,28 @@ impl<L: Loaded> Distill<L> {
         let train = Train::new(model, teacher, (text, held_out), offset, options, clock)?;
         let stage = Some(Stage::Train(Box::new(train)));
         Ok(Self { stage, student, before, trains, marks, findings, training: None, sink: Some(sink), clock })
+    }
+
+    /// The run as it is now, as [`Snapshot::open`] reads it; nothing once training is over. `student` says what makes the student.
+    ///
+    /// # Errors
+    /// For numbers that cannot be read back.
+    pub async fn snapshot(&self, student: &str) -> Result<Option<Vec<u8>>, EngineError> {
+        match &self.stage {
+            Some(Stage::Train(train)) => train.snapshot(student).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Has a distillation that was prepared as the one that was written down, and has not begun, go on where that was.
+    ///
+    /// # Errors
+    /// For a snapshot of another run.
+    pub async fn go_on(&mut self, from: &Snapshot) -> Result<(), EngineError> {
+        match &mut self.stage {
+            Some(Stage::Train(train)) => train.go_on(from).await,
+            _ => Ok(()),
+        }
     }
 
     /// Every look at the held-out text so far.

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use statepress_core::job::{Job, Progress};
 use statepress_core::report::{Fisher, OutputFisher};
 use statepress_engine::EngineError;
 use statepress_engine::calibrate::{Sample, part, spaced};
 use statepress_kernels::program::{MatrixId, Program};
 
+use crate::Trainable;
 use crate::interpret::{self, Batch};
 use crate::loss::Mixture;
 use crate::model::read_back;
 use crate::sense::Place;
-use crate::{Labelled, Trainable};
 
 /// Windows that go through the model together.
 const BATCH: usize = 2;
@@ -74,13 +74,13 @@ impl TakeFisher {
         let hidden = pass.forward(&batch)?.hidden;
         let head = interpret::head(&pass).inner();
         let logits = hidden.clone().inner().matmul(head.clone().transpose());
-        let rows = read_back(self.model.device, logits.clone()).await?;
+        let rows = read_back(self.model.device, logits).await?;
         let vocab = self.model.program.vocab_size;
         let labels: Vec<u32> = rows.chunks_exact(vocab).map(|row| drawn(row, self.random.f64())).collect();
         let tokens = labels.len();
-        let labels = self.model.labels(&Labelled::new(batch, labels)?)?;
         // Of the sum over tokens; the loss is a mean.
-        let slope = DRAWN.loss(logits, None, labels).slope.mul_scalar(tokens as f64);
+        let slope = TensorData::new(DRAWN.loss(rows, None, &labels).slope, [tokens, vocab]);
+        let slope = Tensor::<2>::from_data(slope, &self.model.device.burn()).mul_scalar(tokens as f64);
         let gradients = (slope.matmul(head).autodiff() * hidden).sum().backward();
         let program = &self.model.program;
         for (place, gradient) in pass.sensed(gradients) {

@@ -1,6 +1,7 @@
 //! The gradient of a loss: how a model would have to change to predict a text, or a teacher, better.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 use statepress_engine::EngineError;
 
 use crate::interpret;
@@ -17,7 +18,8 @@ pub struct Labelled {
 }
 
 /// What is made small.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Objective {
     /// How much the teacher counts, and the text.
     pub mixture: Mixture,
@@ -29,9 +31,9 @@ pub struct Objective {
 pub struct Gradients {
     pub(crate) of: Vec<Option<Tensor<2>>>,
     /// The loss.
-    pub(crate) loss: Tensor<1>,
-    /// The imbalance of experts, before it is multiplied; `None` without any.
-    pub(crate) imbalance: Option<Tensor<1>>,
+    pub loss: f64,
+    /// How unevenly tokens are spread over experts, before it is multiplied; `None` without any.
+    pub imbalance: Option<f32>,
     /// The root of the sum of all squares.
     pub(crate) norm: Tensor<1>,
 }
@@ -66,73 +68,63 @@ impl Trainable {
     /// share.
     ///
     /// # Errors
-    /// For ids outside the vocabulary, windows longer than the model's positions, and a teacher's logits that are not there or
-    /// of another shape.
-    pub fn gradients(
+    /// For ids and labels outside the vocabulary, windows longer than the model's positions, and a teacher's logits that are
+    /// not there or of another shape.
+    pub async fn gradients(
         &self,
         examples: &Labelled,
         teacher: Option<Vec<f32>>,
         objective: &Objective,
         trains: Trains,
     ) -> Result<Gradients, EngineError> {
-        let (rows, vocab) = (examples.labels.len(), self.program.vocab_size);
-        let wanted = if objective.mixture.alpha > 0.0 { rows * vocab } else { 0 };
+        let Labelled { labels, .. } = examples;
+        let vocab = self.program.vocab_size;
+        let wanted = if objective.mixture.alpha > 0.0 { labels.len() * vocab } else { 0 };
         let given = teacher.as_ref().map_or(0, Vec::len);
         if given != wanted {
             let (option, value) = ("teacher".into(), format!("{given} logits"));
-            let allowed = format!("{wanted}, for {rows} labels and a share of {}", objective.mixture.alpha);
+            let allowed =
+                format!("{wanted}, for {} labels and a share of {}", labels.len(), objective.mixture.alpha);
             return Err(EngineError::Option { option, value, allowed });
         }
-        let teacher = teacher
-            .filter(|_| wanted > 0)
-            .map(|logits| Tensor::from_data(TensorData::new(logits, [rows, vocab]), &self.device.burn()));
-        self.graded(examples, teacher, objective, trains)
-    }
-
-    /// The same, of a teacher's logits where the student's are.
-    pub(crate) fn graded(
-        &self,
-        examples: &Labelled,
-        teacher: Option<Tensor<2>>,
-        objective: &Objective,
-        trains: Trains,
-    ) -> Result<Gradients, EngineError> {
+        if let Some(label) = labels.iter().find(|label| **label as usize >= vocab) {
+            return Err(EngineError::Ids(format!("label {label} is outside the vocabulary of {vocab}")));
+        }
         let pass = self.train(trains);
-        let labels = self.labels(examples)?;
         let (hidden, imbalance) = pass.hidden(examples)?;
         let head = interpret::head(&pass);
         let logits = hidden.clone().inner().matmul(head.clone().inner().transpose());
+        let logits = read_back(self.device, logits).await?;
         let Loss { value, slope } = objective.mixture.loss(logits, teacher, labels);
+        let slope = TensorData::new(slope, [labels.len(), vocab]);
+        let slope = Tensor::<2>::from_data(slope, &self.device.burn()).autodiff();
         // A sum that has the slopes of the loss, and no tensor of logits in it.
-        let mut slopes = (slope.transpose().autodiff().matmul(hidden) * head).sum();
+        let mut slopes = (slope.transpose().matmul(hidden) * head).sum();
         let mut loss = value;
-        if let Some(imbalance) = imbalance.clone().filter(|_| objective.balance > 0.0) {
-            let imbalance = imbalance.mul_scalar(objective.balance);
-            loss = loss + imbalance.clone().inner();
-            slopes = slopes + imbalance;
+        let mut uneven = None;
+        if let Some(imbalance) = imbalance {
+            let found = read_back(self.device, imbalance.clone().inner()).await?[0];
+            uneven = Some(found);
+            if objective.balance > 0.0 {
+                loss += objective.balance * f64::from(found);
+                slopes = slopes + imbalance.mul_scalar(objective.balance);
+            }
         }
         let of = pass.gradients(slopes.backward());
         let squares = of.iter().flatten().map(|gradient| gradient.clone().square().sum());
         let sum = squares.reduce(|sum, more| sum + more);
         let norm = sum.unwrap_or_else(|| Tensor::zeros([1], &self.device.burn())).sqrt();
-        Ok(Gradients { of, loss, imbalance: imbalance.map(Tensor::inner), norm })
+        Ok(Gradients { of, loss, imbalance: uneven, norm })
     }
 }
 
 impl Gradients {
-    /// The loss, and the norm of all gradients together.
-    pub async fn summary(&self, model: &Trainable) -> Result<[f32; 2], EngineError> {
-        let both = Tensor::cat(vec![self.loss.clone(), self.norm.clone()], 0);
-        let numbers = read_back(model.device, both).await?;
-        Ok([numbers[0], numbers[1]])
-    }
-
-    /// How unevenly tokens are spread over experts; `None` without any.
-    pub async fn imbalance(&self, model: &Trainable) -> Result<Option<f32>, EngineError> {
-        match &self.imbalance {
-            Some(imbalance) => Ok(Some(read_back(model.device, imbalance.clone()).await?[0])),
-            None => Ok(None),
-        }
+    /// The norm of all gradients together.
+    ///
+    /// # Errors
+    /// For numbers that cannot be read back.
+    pub async fn norm(&self, model: &Trainable) -> Result<f32, EngineError> {
+        Ok(read_back(model.device, self.norm.clone()).await?[0])
     }
 
     /// The gradient of a tensor, row-major, by its usual key; `None` where the loss does not depend on it, or it is not trained.
@@ -144,19 +136,6 @@ impl Gradients {
             Some(gradient) => Ok(Some(read_back(model.device, gradient.clone()).await?)),
             None => Ok(None),
         }
-    }
-}
-
-impl Trainable {
-    /// The labels, which have to be ids.
-    pub(crate) fn labels(&self, examples: &Labelled) -> Result<Tensor<1, Int>, EngineError> {
-        let vocab_size = self.program.vocab_size;
-        if let Some(label) = examples.labels.iter().find(|label| **label as usize >= vocab_size) {
-            return Err(EngineError::Ids(format!("label {label} is outside the vocabulary of {vocab_size}")));
-        }
-        let labels: Vec<i32> = examples.labels.iter().map(|&id| id as i32).collect();
-        let shape = [labels.len()];
-        Ok(Tensor::from_data(TensorData::new(labels, shape), &self.device.burn()))
     }
 }
 

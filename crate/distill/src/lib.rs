@@ -25,4 +25,4 @@ pub use interpret::Batch;
 pub use loss::Mixture;
 pub use model::{Pass, Trainable};
 pub use rounded::rounded_rate;
-pub use train::{Adam, Optimizer, Teacher, Train, TrainOptions, Trained, Trains};
+pub use train::{Adam, Optimizer, Snapshot, Teacher, Train, TrainOptions, Trained, Trains};

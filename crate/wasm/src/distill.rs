@@ -1,12 +1,12 @@
 //! Training as JavaScript sees it: only in the module that has it.
 
-use js_sys::Uint32Array;
+use js_sys::{Uint8Array, Uint32Array};
 use serde::{Deserialize, Serialize};
 use statepress::report::{CompressReport, Training};
 use statepress::{Job, Model as CpuModel};
 use statepress_distill::{
-    Device, Distill, Distilled, FisherOptions, Init, Mixture, Objective, TakeFisher, Teacher, TrainOptions,
-    Trainable, Trains, rounded_rate,
+    Device, Distill, Distilled, FisherOptions, Init, Mixture, Objective, Snapshot, TakeFisher, Teacher,
+    TrainOptions, Trainable, Trains, rounded_rate,
 };
 use wasm_bindgen::prelude::*;
 
@@ -15,6 +15,9 @@ use crate::jobs::{job_class, step};
 use crate::later::Slot;
 use crate::streams::{JsSink, SinkObject};
 use crate::{Checkpoint, Model, Result, on_cpu};
+
+/// What a module of 32 bits can have, less what is in it before.
+const MOST_BYTES: u64 = (4 << 30) - (256 << 20);
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -41,6 +44,22 @@ enum JsInit {
     #[default]
     Slice,
     Fresh,
+}
+
+impl From<JsInit> for Init {
+    fn from(init: JsInit) -> Self {
+        match init {
+            JsInit::Slice => Self::Given,
+            JsInit::Fresh => Self::Fresh,
+        }
+    }
+}
+
+/// What of a run that was written down is not in the snapshot itself.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct JsResumeOptions {
+    init: JsInit,
 }
 
 #[derive(Default, Deserialize)]
@@ -93,13 +112,10 @@ impl JsDistillOptions {
                 .unwrap_or((steps / 10).clamp(1, usual.validate_every)),
             patience: whole("patience", self.patience)?,
             seed: whole("seed", self.seed)?.unwrap_or(usual.seed),
+            most_bytes: Some(MOST_BYTES),
             ..usual
         };
-        let init = match self.init {
-            JsInit::Slice => Init::Given,
-            JsInit::Fresh => Init::Fresh,
-        };
-        Ok((options, init))
+        Ok((options, self.init.into()))
     }
 }
 
@@ -141,12 +157,71 @@ impl Checkpoint {
         Ok(DistillJob(Slot::new(job.map_err(fail)?)))
     }
 
+    /// Prepares the training that a snapshot is of, which began with this checkpoint as the student: its `goOn` takes it to where
+    /// it was.
+    pub fn resume(
+        &self,
+        teacher: &Model,
+        original: &Checkpoint,
+        snapshot: &TrainingSnapshot,
+        options: JsValue,
+        sink: SinkObject,
+    ) -> Result<DistillJob> {
+        let JsResumeOptions { init } = from_js("resume", options)?;
+        let TrainingSnapshot(snapshot) = snapshot;
+        let (ids, held_out) = (snapshot.text().map_err(fail)?, snapshot.held_out().map_err(fail)?);
+        let job = Distill::new(
+            (self.0.opened(), init.into()),
+            (Teacher::Packed(on_cpu(teacher)?.clone()), &original.0.opened()),
+            (&ids, &held_out),
+            snapshot.options().clone(),
+            Device::Flex,
+            Box::new(JsSink(sink)),
+            self.0.clock().seconds(),
+        );
+        Ok(DistillJob(Slot::new(job.map_err(fail)?)))
+    }
+
     /// Takes what the loss of this checkpoint's model feels of look-ups and outputs, by gradients, while it reads a text.
     pub fn gradients(&self, ids: Uint32Array) -> Result<GradientsJob> {
         let opened = self.0.opened();
         let model = Trainable::load(&*opened.source, &opened.index, &opened.spec, Device::Flex);
         let job = TakeFisher::new(model.map_err(fail)?, &ids.to_vec(), &FisherOptions::default());
         Ok(GradientsJob::new(job.map_err(fail)?))
+    }
+}
+
+/// A training run that was written down.
+#[wasm_bindgen]
+pub struct TrainingSnapshot(Snapshot);
+
+#[wasm_bindgen]
+impl TrainingSnapshot {
+    /// Reads one.
+    pub fn open(bytes: Uint8Array) -> Result<TrainingSnapshot> {
+        Snapshot::open(bytes.to_vec()).map(Self).map_err(fail)
+    }
+
+    /// What makes the student, in the words of whoever trained it.
+    pub fn student(&self) -> String {
+        self.0.student().into()
+    }
+
+    /// Updates that were done.
+    #[wasm_bindgen(getter)]
+    pub fn at(&self) -> usize {
+        self.0.step()
+    }
+
+    /// The ids that it trains on.
+    pub fn ids(&self) -> Result<Uint32Array> {
+        Ok(Uint32Array::from(&self.0.text().map_err(fail)?[..]))
+    }
+
+    /// The ids that judge it.
+    #[wasm_bindgen(js_name = heldOut)]
+    pub fn held_out(&self) -> Result<Uint32Array> {
+        Ok(Uint32Array::from(&self.0.held_out().map_err(fail)?[..]))
     }
 }
 
@@ -170,6 +245,23 @@ impl DistillJob {
     pub fn curve(&self, from: usize) -> Result<JsValue> {
         let curve = self.0.look(|job| to_js(&job.curve().get(from..).unwrap_or_default()));
         curve.unwrap_or(Ok(JsValue::UNDEFINED))
+    }
+
+    /// Goes to where the run was that was written down: before the first step.
+    #[wasm_bindgen(js_name = goOn)]
+    pub fn go_on(&self, snapshot: TrainingSnapshot) -> Result<JsValue> {
+        self.0.work(async move |job| {
+            job.go_on(&snapshot.0).await.map_err(fail)?;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+
+    /// The run as it is now, with what makes the student; `undefined` once training is over.
+    pub fn snapshot(&self, student: String) -> Result<JsValue> {
+        self.0.work(async move |job| {
+            let bytes = job.snapshot(&student).await.map_err(fail)?;
+            Ok(bytes.map_or(JsValue::UNDEFINED, |bytes| Uint8Array::from(&bytes[..]).into()))
+        })
     }
 
     /// Ends the training before its last step: what was best so far is written by the steps that follow.

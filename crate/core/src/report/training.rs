@@ -21,6 +21,8 @@ pub struct Training {
     pub held_out_tokens: u64,
     /// Seconds from the first look to the last.
     pub seconds: f64,
+    /// Bytes of memory that it was estimated to take before it began.
+    pub memory: u64,
     /// How much the teacher counts; the text counts the rest.
     pub alpha: f64,
     /// What logits are divided by before teacher and student are compared.
@@ -48,6 +50,8 @@ pub struct Training {
 pub struct TrainingPoint {
     /// Updates until then.
     pub step: u64,
+    /// Tokens that these were computed from, repeated ones counted again.
+    pub tokens: u64,
     /// Seconds until then, those of looks among them.
     pub seconds: f64,
     /// The mean loss of training since the point before, nats a token; there is none at the first.

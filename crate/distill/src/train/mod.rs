@@ -2,8 +2,10 @@
 //!
 //! A run is a sequence of steps that the caller drives; dropping it cancels it. Given a seed it is the same every time.
 
+mod memory;
 mod optimize;
 mod options;
+mod snapshot;
 mod teacher;
 mod windows;
 
@@ -17,11 +19,12 @@ use statepress_kernels::KernelError;
 
 pub use optimize::Optimizer;
 pub use options::{Adam, TrainOptions, Trains};
+pub use snapshot::Snapshot;
 pub use teacher::Teacher;
 use windows::{Order, Windows};
 
 use crate::gradients::Gradients;
-use crate::loss::{Mixture, cross_entropy, divergence};
+use crate::loss::{Mixture, distance};
 use crate::model::{Parameter, read_back};
 use crate::{Trainable, interpret};
 
@@ -43,7 +46,11 @@ pub struct Train<L: Loaded = Model> {
     schedule: ModuleLrScheduler,
     optimizer: Optimizer,
     clock: Clock,
+    /// Bytes that it takes in memory, about.
+    estimated: u64,
     started: f64,
+    /// A digest of the numbers that it began with, once it has.
+    began: Option<u64>,
     /// Updates done.
     done: usize,
     /// The losses since the last look.
@@ -103,7 +110,10 @@ impl<L: Loaded> Train<L> {
                 return Err(EngineError::Ids(message));
             }
         }
+        let estimated = memory::estimated(&student, teacher.as_ref().map_or(0, Teacher::bytes), &options);
+        memory::fits(estimated, &options)?;
         Ok(Self {
+            estimated,
             text: Windows::new(text, options.window, offset, "training")?,
             held_out: Windows::new(held_out, options.window, offset, "held-out")?,
             order: Order::new(options.seed),
@@ -114,6 +124,7 @@ impl<L: Loaded> Train<L> {
             teacher,
             started: clock(),
             clock,
+            began: None,
             done: 0,
             losses: Vec::new(),
             looking: Some(Look::default()),
@@ -144,19 +155,16 @@ impl<L: Loaded> Train<L> {
         let TrainOptions { batch, objective, trains, .. } = self.options;
         let examples = self.text.at(&self.order.next(&self.text, batch))?;
         let teacher = match &self.teacher {
-            Some(teacher) if objective.mixture.alpha > 0.0 => {
-                Some(teacher.logits(&examples.batch, &self.student).await?)
-            }
+            Some(teacher) if objective.mixture.alpha > 0.0 => Some(teacher.logits(&examples.batch).await?),
             _ => None,
         };
-        let gradients = self.student.graded(&examples, teacher, &objective, trains)?;
-        let [loss, norm] = gradients.summary(&self.student).await?;
-        if !loss.is_finite() || !norm.is_finite() {
+        let gradients = self.student.gradients(&examples, teacher, &objective, trains).await?;
+        if !gradients.loss.is_finite() || !gradients.norm(&self.student).await?.is_finite() {
             let what = self.culprit(&gradients).await?;
             self.stopped = Some(TrainingStop::Diverged { step: self.done as u64, what });
             return Ok(());
         }
-        let rate = self.schedule.step().base();
+        let (rate, loss) = (self.schedule.step().base(), gradients.loss);
         self.optimizer.apply(&mut self.student, gradients, rate);
         match self.student.round(trains).await {
             Err(EngineError::Codec { tensor, error: KernelError::NotFinite { .. } }) => {
@@ -165,7 +173,7 @@ impl<L: Loaded> Train<L> {
             }
             rounded => rounded?,
         }
-        self.losses.push(loss.into());
+        self.losses.push(loss);
         self.done += 1;
         self.pace()?;
         if self.done.is_multiple_of(self.options.validate_every) || self.done == self.options.steps {
@@ -228,26 +236,22 @@ impl<L: Loaded> Train<L> {
     async fn look(&mut self, mut look: Look) -> Result<(), EngineError> {
         // What is rounded is judged as it is rounded, and first as it was read.
         if self.curve.is_empty() && look.windows == 0 {
+            self.began = Some(self.digest().await?);
             self.student.round(self.options.trains).await?;
         }
         let next = look.windows + self.options.batch;
         let examples = self.held_out.range(look.windows, next)?;
         let teacher = match &self.teacher {
-            Some(teacher) if self.is_teacher_alone() => {
-                Some(teacher.logits(&examples.batch, &self.student).await?)
-            }
+            Some(teacher) if self.is_teacher_alone() => Some(teacher.logits(&examples.batch).await?),
             _ => None,
         };
         let pass = self.student.evaluate();
         let (hidden, _) = pass.hidden(&examples)?;
         let logits = hidden.matmul(interpret::head(&pass).transpose());
-        let labels = self.student.labels(&examples)?;
-        let kl = teacher.map(|teacher| divergence(logits.clone(), teacher));
-        let means = std::iter::once(cross_entropy(logits, labels)).chain(kl).collect();
-        let means = read_back(self.student.device, Tensor::cat(means, 0)).await?;
+        let logits = read_back(self.student.device, logits).await?;
+        let off = distance(&logits, teacher.as_deref(), &examples.labels);
+        (look.nll, look.kl) = (look.nll + off.nll, look.kl + off.kl);
         let tokens = examples.labels.len();
-        look.nll += f64::from(means[0]) * tokens as f64;
-        look.kl += f64::from(*means.get(1).unwrap_or(&0.0)) * tokens as f64;
         (look.tokens, look.windows) = (look.tokens + tokens, next);
         if next < self.held_out.count() {
             self.looking = Some(look);
@@ -258,6 +262,7 @@ impl<L: Loaded> Train<L> {
         let losses = std::mem::take(&mut self.losses);
         let point = TrainingPoint {
             step: self.done as u64,
+            tokens: (self.done * self.options.batch * self.options.window) as u64,
             seconds: (self.clock)() - self.started,
             loss: (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64),
             nll,
@@ -306,7 +311,17 @@ impl<L: Loaded> Job for Train<L> {
     }
 
     fn finish(self) -> Result<Trained, EngineError> {
-        let Self { mut student, best: computed, curve, stopped, done, options, held_out_tokens, .. } = self;
+        let Self {
+            mut student,
+            best: computed,
+            curve,
+            stopped,
+            done,
+            options,
+            held_out_tokens,
+            estimated,
+            ..
+        } = self;
         let failed = |message: String| Err(EngineError::Evaluation(message));
         let (stopped, best) = match (stopped, best(&curve)) {
             (Some(stopped), Some(best)) => (stopped, best),
@@ -330,6 +345,7 @@ impl<L: Loaded> Job for Train<L> {
             tokens: (done * options.batch * options.window) as u64,
             held_out_tokens: held_out_tokens as u64,
             seconds: curve.last().map_or(0.0, |point| point.seconds),
+            memory: estimated,
             alpha,
             temperature,
             learning_rate: options.learning_rate,

@@ -17,7 +17,7 @@ pub struct Optimizer {
     adam: AdamW,
     clip: f64,
     /// One for each parameter.
-    states: Vec<Option<AdamWState<2>>>,
+    pub(super) states: Vec<Option<AdamWState<2>>>,
 }
 
 impl Optimizer {

@@ -1,5 +1,6 @@
 //! What a training run is told.
 
+use serde::{Deserialize, Serialize};
 use statepress_core::Role;
 use statepress_engine::EngineError;
 
@@ -9,7 +10,8 @@ use crate::loss::Mixture;
 use crate::model::Parameter;
 
 /// What a training run is told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TrainOptions {
     /// Updates of the weights.
     pub steps: usize,
@@ -37,10 +39,13 @@ pub struct TrainOptions {
     pub patience: Option<usize>,
     /// What decides the order of windows.
     pub seed: u64,
+    /// The most memory that it may take, as far as that is known beforehand; `None`: whatever there is.
+    pub most_bytes: Option<u64>,
 }
 
 /// How weights are updated (Loshchilov and Hutter 2019, algorithm 2), and how far a step may go.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Adam {
     /// How slowly the mean of gradients forgets, and that of their squares.
     pub betas: [f32; 2],
@@ -53,7 +58,8 @@ pub struct Adam {
 }
 
 /// Which weights are trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Trains {
     /// All of them, and they are numbers afterwards.
     All,
@@ -98,6 +104,7 @@ impl Default for TrainOptions {
             validate_every: 100,
             patience: None,
             seed: 0,
+            most_bytes: None,
         }
     }
 }

@@ -1,28 +1,24 @@
 //! Whom a student learns from.
 
-use burn::tensor::{Tensor, TensorData};
 use statepress_engine::EngineError;
 use statepress_engine::models::{Loaded, Model};
 use statepress_kernels::backend::Runner;
 
-use crate::{Batch, Trainable, interpret};
+use crate::{Batch, Trainable};
 
 /// Whom a student learns from.
 pub enum Teacher<L: Loaded = Model> {
     /// A model as it is run, from packed weights.
     Packed(L),
-    /// A model whose weights are numbers where the student's are: its logits stay there.
+    /// A model whose weights are numbers where the student's are.
     Numbers(Trainable),
 }
 
 impl<L: Loaded> Teacher<L> {
-    /// Logits `[n, V]` of windows that each begin with an empty state, for a student on a device.
-    pub(super) async fn logits(&self, batch: &Batch, student: &Trainable) -> Result<Tensor<2>, EngineError> {
+    /// Logits `[n, V]` of windows that each begin with an empty state, row-major.
+    pub(super) async fn logits(&self, batch: &Batch) -> Result<Vec<f32>, EngineError> {
         let model = match self {
-            Self::Numbers(model) => {
-                let pass = model.evaluate();
-                return Ok(pass.forward(batch)?.hidden.matmul(interpret::head(&pass).transpose()));
-            }
+            Self::Numbers(model) => return model.evaluate().logits(batch).await,
             Self::Packed(model) => model,
         };
         let mut runner = model.runner(true).map_err(EngineError::from)?;
@@ -33,8 +29,17 @@ impl<L: Loaded> Teacher<L> {
             runner.logits(0..window.len(), &mut logits).await.map_err(EngineError::from)?;
             all.extend_from_slice(&logits);
         }
-        let shape = [batch.tokens(), student.program.vocab_size];
-        Ok(Tensor::from_data(TensorData::new(all, shape), &student.device.burn()))
+        Ok(all)
+    }
+
+    /// Bytes of its weights in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Packed(model) => model.info().bytes,
+            Self::Numbers(model) => {
+                4 * model.keys().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum::<u64>()
+            }
+        }
     }
 
     /// Refuses a teacher whose logits are not those of the student's ids.

@@ -29,6 +29,11 @@ impl Windows {
         Ok(windows)
     }
 
+    /// All of them.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
     /// How many windows there are, side by side.
     pub fn count(&self) -> usize {
         self.ids.len().saturating_sub(self.offset) / self.window
@@ -57,6 +62,22 @@ pub(super) struct Order {
 impl Order {
     pub fn new(seed: u64) -> Self {
         Self { random: fastrand::Rng::with_seed(seed), starts: Vec::new() }
+    }
+
+    /// What it goes on from: the state of its random numbers, and the windows that are left of this reading.
+    pub fn state(&self) -> (u64, Vec<usize>) {
+        (self.random.get_seed(), self.starts.clone())
+    }
+
+    /// The order that goes on from a state.
+    pub fn from_state(random: u64, starts: Vec<usize>) -> Self {
+        Self { random: fastrand::Rng::with_seed(random), starts }
+    }
+
+    /// Whether the windows that are left are those of a text.
+    pub fn fits(&self, windows: &Windows) -> bool {
+        let most = (windows.ids.len() - windows.offset).checked_sub(windows.window);
+        self.starts.iter().all(|&start| most.is_some_and(|most| start <= most))
     }
 
     /// The beginnings of the next windows.

@@ -1755,6 +1755,10 @@ heldOutTokens: number,
  */
 seconds: number,
 /**
+ * Bytes of memory that it was estimated to take before it began.
+ */
+memory: number,
+/**
  * How much the teacher counts; the text counts the rest.
  */
 alpha: number,
@@ -1795,6 +1799,10 @@ export type TrainingPoint = {
  * Updates until then.
  */
 step: number,
+/**
+ * Tokens that these were computed from, repeated ones counted again.
+ */
+tokens: number,
 /**
  * Seconds until then, those of looks among them.
  */

@@ -1,0 +1,71 @@
+//! What a training run takes in memory, before it begins: weights and what is remembered of them, and what a pass over a batch
+//! keeps for the way back.
+//!
+//! Counted from the program, in numbers of 32 bits. How many tensors an op keeps is burn's matter: factors were fitted to the peaks of
+//! an Itera-Lite, a Mamba and a Transformer in batches of 2 and of 6 windows, from which estimates are at most a sixth away.
+
+use statepress_engine::EngineError;
+use statepress_kernels::program::Op;
+
+use super::TrainOptions;
+use crate::Trainable;
+
+/// Copies of each weight: its number, its gradient, two means, the best so far, and what an update makes anew.
+const OF_WEIGHTS: usize = 6;
+
+/// Tensors of logits: the student's, a teacher's, their slopes, and these as a product wants them.
+const OF_LOGITS: usize = 3;
+
+/// Tensors that are kept of an op for each that it gives, and those of gradients on the way back.
+const OF_OPS: usize = 2;
+
+/// The same of a convolution for each tap, of the states of a scan, and of a matrix of decays or of shares.
+const OF_TAPS: usize = 2;
+const OF_STATES: usize = 8;
+const OF_PAIRS: usize = 4;
+
+/// Tokens of a chunk of a scan.
+const CHUNK: usize = 32;
+
+/// About how many bytes training takes, those of a teacher among them.
+pub(super) fn estimated(student: &Trainable, teacher: u64, options: &TrainOptions) -> u64 {
+    let program = &student.program;
+    let tokens = options.batch.saturating_mul(options.window);
+    let chunk = CHUNK.min(options.window);
+    let of_a_token = |op: &Op| match op {
+        Op::Conv1d { x, taps, .. } => OF_OPS * x.width + OF_TAPS * program.vector(*taps).len,
+        Op::SoftplusMean { x, .. } => OF_OPS * program.width(*x),
+        Op::Scan { bx, .. } => OF_OPS * program.width(*bx) + OF_PAIRS * chunk,
+        Op::SelectiveScan { u, b, .. } => OF_STATES * u.width * b.width,
+        Op::Ssd(op) => OF_PAIRS * chunk * op.heads + 2 * OF_OPS * (op.u.width + op.b.width),
+        Op::Attention(op) => OF_PAIRS * options.window * op.heads + 2 * OF_OPS * op.q.width,
+        Op::Experts(op) => {
+            let rows = op.experts.iter().map(|it| program.matrix(it.up).rows + program.matrix(it.down).rows);
+            OF_OPS * rows.sum::<usize>()
+        }
+        op => OF_OPS * program.width(op.writes()),
+    };
+    let kept: usize = program.nodes.iter().map(|node| of_a_token(&node.op)).sum();
+    let of_a_token = kept + OF_LOGITS * program.vocab_size;
+    let weights: usize = student.parameters.iter().map(|it| it.shape.iter().product::<usize>()).sum();
+    let numbers = (OF_WEIGHTS * weights).saturating_add(of_a_token.saturating_mul(tokens));
+    4 * (numbers as u64) + teacher
+}
+
+/// Refuses what takes more than there is.
+pub(super) fn fits(bytes: u64, options: &TrainOptions) -> Result<(), EngineError> {
+    let Some(most) = options.most_bytes.filter(|&most| bytes > most) else { return Ok(()) };
+    let TrainOptions { batch, window, .. } = options;
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    Err(EngineError::Option {
+        option: "batch".into(),
+        value: format!(
+            "{batch}, of windows of {window} tokens, with which training takes about {:.1} MB",
+            megabytes(bytes)
+        ),
+        allowed: format!(
+            "what fits into {:.1} MB: fewer or shorter windows, or a smaller student",
+            megabytes(most)
+        ),
+    })
+}

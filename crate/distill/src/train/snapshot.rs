@@ -1,0 +1,276 @@
+//! A training run as bytes, from which it goes on as if it had never been interrupted.
+//!
+//! They are a safetensors file, into which anybody can look: of the parameter at place `N` its `N.values`, the means that the
+//! optimizer remembers (`N.moment_1` and `N.moment_2`; none before its first gradient), and `N.best`, what was computed with at
+//! the best look; `text` and `held_out` are the ids of both texts, as numbers; everything else is JSON in the metadata.
+
+use std::collections::BTreeMap;
+
+use burn::optim::{AdamWState, AdaptiveMomentumState};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use statepress_core::report::TrainingPoint;
+use statepress_core::{Encoding, Form, Index, Tensor as Stored};
+use statepress_engine::EngineError;
+use statepress_engine::models::Loaded;
+use statepress_formats::{TensorSpec, Writer, open, read_tensor};
+use statepress_kernels::codecs;
+
+use super::windows::Order;
+use super::{Look, Train, TrainOptions, optimize};
+use crate::model::{read_back, tensor};
+
+/// Where the metadata has what is no tensor.
+const KEY: &str = "statepress.training";
+
+/// Version of the layout.
+const VERSION: u32 = 1;
+
+/// A training run that was written down.
+pub struct Snapshot {
+    bytes: Vec<u8>,
+    index: Index,
+    state: State,
+}
+
+/// What is no tensor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct State {
+    version: u32,
+    /// What makes the student, in the words of whoever trains it.
+    student: String,
+    options: TrainOptions,
+    /// A digest of the numbers that training began with.
+    began: u64,
+    /// Updates done.
+    done: usize,
+    seconds: f64,
+    /// The losses since the last look.
+    losses: Vec<f64>,
+    /// Whether a look is next.
+    looks: bool,
+    held_out_tokens: usize,
+    curve: Vec<TrainingPoint>,
+    /// What the order of windows goes on from, and those that are left of this reading of the text.
+    random: u64,
+    starts: Vec<usize>,
+    /// Updates of each parameter.
+    updates: Vec<usize>,
+}
+
+impl Snapshot {
+    /// Reads a snapshot.
+    ///
+    /// # Errors
+    /// For bytes that are none.
+    pub fn open(bytes: Vec<u8>) -> Result<Self, EngineError> {
+        let index = open(&bytes)?;
+        let Some(state) = index.metadata.get(KEY) else {
+            return Err(not_one(format!("a file without {KEY} in its metadata")));
+        };
+        let state = serde_json::from_str::<State>(state).map_err(|error| not_one(error.to_string()))?;
+        match state.version {
+            VERSION => Ok(Self { bytes, index, state }),
+            other => Err(not_one(format!("of version {other}, where this one reads {VERSION}"))),
+        }
+    }
+
+    /// What makes the student, in the words of whoever had it written down.
+    pub fn student(&self) -> &str {
+        &self.state.student
+    }
+
+    /// Updates that were done.
+    pub fn step(&self) -> usize {
+        self.state.done
+    }
+
+    /// How it trains: it goes on as it began.
+    pub fn options(&self) -> &TrainOptions {
+        &self.state.options
+    }
+
+    /// The ids that it trains on.
+    ///
+    /// # Errors
+    /// For a snapshot without them.
+    pub fn text(&self) -> Result<Vec<u32>, EngineError> {
+        self.ids("text")
+    }
+
+    /// The ids that judge it.
+    ///
+    /// # Errors
+    /// For a snapshot without them.
+    pub fn held_out(&self) -> Result<Vec<u32>, EngineError> {
+        self.ids("held_out")
+    }
+
+    fn ids(&self, name: &str) -> Result<Vec<u32>, EngineError> {
+        Ok(self.numbers(name)?.into_iter().map(|id| id as u32).collect())
+    }
+
+    fn numbers(&self, name: &str) -> Result<Vec<f32>, EngineError> {
+        let missing = || EngineError::UnknownTensor { name: name.into(), near: Vec::new() };
+        let entry = self.index.get(name).ok_or_else(missing)?;
+        Ok(codecs::decode(&read_tensor(&self.bytes, entry)?))
+    }
+}
+
+impl<L: Loaded> Train<L> {
+    /// What it is now, as [`Snapshot::open`] reads it; nothing of a run that has ended. `student` says what makes the student.
+    ///
+    /// # Errors
+    /// For numbers that cannot be read back.
+    pub async fn snapshot(&self, student: &str) -> Result<Option<Vec<u8>>, EngineError> {
+        if self.stopped.is_some() {
+            return Ok(None);
+        }
+        let (random, starts) = self.order.state();
+        let state = State {
+            version: VERSION,
+            student: student.into(),
+            options: self.options.clone(),
+            began: match self.began {
+                Some(began) => began,
+                None => self.digest().await?,
+            },
+            done: self.done,
+            seconds: (self.clock)() - self.started,
+            losses: self.losses.clone(),
+            looks: self.looking.is_some(),
+            held_out_tokens: self.held_out_tokens,
+            curve: self.curve.clone(),
+            random,
+            starts,
+            updates: self
+                .optimizer
+                .states
+                .iter()
+                .map(|it| it.as_ref().map_or(0, |it| it.momentum.time))
+                .collect(),
+        };
+        let mut tensors = Vec::new();
+        for (at, parameter) in self.student.parameters.iter().enumerate() {
+            let moments = self.optimizer.states[at].as_ref().map(|it| &it.momentum);
+            let of = [
+                ("values", Some(&parameter.values)),
+                ("moment_1", moments.map(|it| &it.moment_1)),
+                ("moment_2", moments.map(|it| &it.moment_2)),
+                ("best", Some(&self.best[at])),
+            ];
+            for (what, numbers) in of {
+                let Some(numbers) = numbers else { continue };
+                let values = read_back(self.student.device, numbers.clone()).await?;
+                tensors.push((format!("{at}.{what}"), numbers.dims().to_vec(), values));
+            }
+        }
+        for (name, windows) in [("text", &self.text), ("held_out", &self.held_out)] {
+            // Float32 has every whole number below 2^24, which no vocabulary comes near.
+            let ids: Vec<f32> = windows.ids().iter().map(|&id| id as f32).collect();
+            tensors.push((name.into(), vec![ids.len()], ids));
+        }
+        let spec = |(name, shape, _): &(String, Vec<usize>, Vec<f32>)| TensorSpec {
+            name: name.clone(),
+            shape: shape.clone(),
+            form: Form::Coded(Encoding::Fp32),
+            coded: false,
+        };
+        let specs: Vec<_> = tensors.iter().map(spec).collect();
+        let state = serde_json::to_string(&state).map_err(|error| not_one(error.to_string()))?;
+        let metadata = BTreeMap::from([(KEY.to_string(), state)]);
+        let mut writer = Writer::new(Vec::new(), &specs, &metadata)?;
+        for (name, shape, values) in tensors {
+            writer.write(&name, &Stored::from_f32(shape, values))?;
+        }
+        Ok(Some(writer.finish()?.0))
+    }
+
+    /// Has a run that was prepared as the one was that was written down, and has not begun, go on where that was.
+    ///
+    /// # Errors
+    /// For a snapshot of another run: of another student, or of other texts.
+    pub async fn go_on(&mut self, from: &Snapshot) -> Result<(), EngineError> {
+        let State {
+            began,
+            done,
+            seconds,
+            losses,
+            looks,
+            held_out_tokens,
+            curve,
+            random,
+            starts,
+            updates,
+            ..
+        } = from.state.clone();
+        let device = self.student.device;
+        if updates.len() != self.student.parameters.len() || self.digest().await? != began {
+            return Err(not_one(
+                "of a student that began with other numbers: of another model, or made otherwise".into(),
+            ));
+        }
+        for (what, windows, ids) in
+            [("text", &self.text, from.text()?), ("held-out text", &self.held_out, from.held_out()?)]
+        {
+            if windows.ids() != ids {
+                return Err(not_one(format!("of another {what}")));
+            }
+        }
+        for (at, parameter) in self.student.parameters.iter_mut().enumerate() {
+            let [rows, cols] = parameter.values.dims();
+            let numbers = |what: &str| {
+                let name = format!("{at}.{what}");
+                let values = from.numbers(&name)?;
+                if values.len() != rows * cols {
+                    let (found, expected) = (vec![values.len()], format!("{:?}", [rows, cols]));
+                    return Err(EngineError::Shape { tensor: name, found, expected });
+                }
+                Ok(tensor(device, values, &[rows, cols]))
+            };
+            (parameter.values, self.best[at]) = (numbers("values")?, numbers("best")?);
+            self.optimizer.states[at] = match updates[at] {
+                0 => None,
+                time => {
+                    let (moment_1, moment_2) = (numbers("moment_1")?, numbers("moment_2")?);
+                    let momentum = AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2: None };
+                    Some(AdamWState { momentum })
+                }
+            };
+        }
+        let order = Order::from_state(random, starts);
+        if done > self.options.steps || !order.fits(&self.text) {
+            return Err(not_one("damaged: its steps or windows are beyond the end".into()));
+        }
+        self.order = order;
+        self.schedule = optimize::schedule(&self.options)?;
+        (0..done).for_each(|_| {
+            self.schedule.step();
+        });
+        if !curve.is_empty() {
+            self.student.round(self.options.trains).await?;
+        }
+        (self.began, self.started) = (Some(began), (self.clock)() - seconds);
+        (self.done, self.losses, self.held_out_tokens, self.curve) = (done, losses, held_out_tokens, curve);
+        self.looking = looks.then(Look::default);
+        Ok(())
+    }
+
+    /// A digest of all numbers that are to be trained or read (FNV-1a, 64 bits).
+    pub(super) async fn digest(&self) -> Result<u64, EngineError> {
+        let mut digest = 0xcbf2_9ce4_8422_2325_u64;
+        for parameter in &self.student.parameters {
+            let values: Tensor<2> = parameter.values.clone();
+            for byte in read_back(self.student.device, values).await?.iter().flat_map(|it| it.to_le_bytes()) {
+                digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        Ok(digest)
+    }
+}
+
+fn not_one(value: String) -> EngineError {
+    let allowed = "the snapshot of a training run of this model, as it was written";
+    EngineError::Option { option: "resume".into(), value, allowed: allowed.into() }
+}
