@@ -107,6 +107,80 @@ test("the library tells of every look, gives the same for the same seed, and kee
   teacher.dispose();
 });
 
+test("training that was paused, or has crashed, goes on to the very student that it would have become", async () => {
+  const teacher = await open(TEACHER);
+  const student = [{ prune: { kind: "width", keep: 0.5, by: "loss", repair: true } }];
+  const asked = { student, init: "fresh", text: ids, heldOut: judges, ...short, steps: 30, validateEvery: 10 };
+  const whole = await distill(teacher, asked);
+  const bytes = async (checkpoint) => Buffer.from(await (await checkpoint.save("blob")).arrayBuffer());
+  const looks = (points) => points.map(({ step, tokens, nll }) => [step, tokens, nll]);
+  // A snapshot after every look but the last, from any of which it goes on, in another process as well.
+  const kept = [];
+  const told = await distill(teacher, { ...asked, onSnapshot: (snapshot) => kept.push(snapshot) });
+  assert.equal(kept.length, 3);
+  told.dispose();
+  for (const resume of kept) {
+    const again = [];
+    const made = await distill(teacher, { resume, onPoint: (point) => again.push(point) });
+    assert.deepEqual(looks(again), looks(whole.report.training.validation), "looks before it are told again");
+    assert.deepEqual(await bytes(made), await bytes(whole));
+    assert.deepEqual(made.report.recipe, whole.report.recipe);
+    assert.ok(made.report.findings.some(({ code }) => code === "resumed"));
+    made.dispose();
+  }
+  // Paused between two looks.
+  const pause = new AbortController();
+  let last;
+  const paused = distill(teacher, {
+    ...asked,
+    onSnapshot: (snapshot) => {
+      last = snapshot;
+    },
+    onProgress: ({ stage, done }) => stage === "train" && done >= 14 && pause.abort(),
+    pause: pause.signal,
+  });
+  await assert.rejects(paused, { code: "aborted", message: /paused/ });
+  const made = await distill(teacher, { resume: last });
+  assert.deepEqual(await bytes(made), await bytes(whole));
+
+  const refused = async (options, why) => assert.rejects(distill(teacher, options), why);
+  await refused({ resume: last, steps: 10 }, /option steps is given with resume; allowed: none/);
+  await refused({ resume: "snapshot" }, /option resume is "snapshot"; allowed: a Uint8Array/);
+  await refused({ resume: new Uint8Array(readFileSync(TEACHER)) }, /option resume is a file without/);
+  const other = await teacher.compress("fp16");
+  await assert.rejects(distill(other, { resume: last }), /of another model, or made otherwise/);
+  for (const it of [whole, made, teacher, other]) it.dispose();
+});
+
+test("on the command line a training goes on from a file, after a crash too", async () => {
+  const [out, snapshot] = [join(folder, "resumed.safetensors"), join(folder, "run.snapshot")];
+  const student = ["--student", "inner=0.5", "--ids", train, "--held-out-ids", heldOut, "--window", "24"];
+  const begin = ["distill", TEACHER, "-o", out, ...student, "--steps", "40", "--json", "--snapshot", snapshot];
+  const whole = await cli(begin);
+  assert.equal(whole.code, 0, whole.stderr);
+  // What stands in the file is where the last look but one left it.
+  const resume = ["distill", TEACHER, "-o", out, "--force", "--resume", snapshot, "--json"];
+  const again = await cli(resume);
+  assert.equal(again.code, 0, again.stderr);
+  assert.match(again.stderr, /training goes on from step \d+/);
+  const looks = ({ json }) => json.validation.map(({ step, nll }) => [step, nll]);
+  assert.deepEqual(looks(again), looks(whole));
+  for (const [more, why] of [
+    [["--steps", "9"], /--steps goes with a training that begins/],
+    [["--snapshot", out], /--snapshot and --output name the same file/],
+  ]) {
+    const said = await cli([...resume, ...more]);
+    assert.deepEqual([said.code, why.test(said.stderr)], [2, true], said.stderr);
+  }
+  const unforced = await cli([...begin.slice(0, 3), join(folder, "new.safetensors"), ...begin.slice(4)]);
+  assert.match(
+    unforced.stderr,
+    /run\.snapshot exists/,
+    "a snapshot is replaced when that is forced, or when it is gone on from",
+  );
+  assert.equal(existsSync(join(folder, "new.safetensors")), false);
+});
+
 test("what compressing lost is healed in part, and every code stays", async () => {
   const [plain, out] = [join(folder, "plain.safetensors"), join(folder, "healed.safetensors")];
   const recipe = ["--recipe", "int4", "--json"];

@@ -16,6 +16,7 @@ import type {
   LoadOptions,
   OpenOptions,
   RecoverOptions,
+  ResumeOptions,
   Running,
   SaveOptions,
   SearchOptions,
@@ -90,7 +91,7 @@ interface Calls {
   compress: CompressOptions;
   search: SearchOptions;
   gradients: GradientsOptions;
-  distill: DistillOptions;
+  distill: DistillOptions & ResumeOptions;
   recover: RecoverOptions;
   save: SaveOptions;
   load: LoadOptions;
@@ -127,7 +128,14 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     onCosts: "function",
   },
   gradients: { ...RUNNING, calibration: "later" },
-  distill: { ...TRAINING, student: "later", init: "word" },
+  distill: {
+    ...TRAINING,
+    student: "later",
+    init: "word",
+    onSnapshot: "function",
+    pause: "signal",
+    resume: "later",
+  },
   recover: { ...TRAINING, weights: "word" },
   save: { ...RUNNING, format: "later", ggufType: "word", onExport: "function", force: "flag" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },

@@ -12,6 +12,7 @@ import {
   type DistillOptions,
   present,
   type RecoverOptions,
+  type ResumeOptions,
   type Running,
   type TrainingOptions,
 } from "./options.js";
@@ -21,19 +22,18 @@ import type { CompressReport, Finding, Inspection } from "./types/statepress.js"
 export async function distill(
   environment: Environment,
   teacher: Checkpoint,
-  options: DistillOptions,
+  options: DistillOptions | ResumeOptions,
 ): Promise<Checkpoint> {
-  const { student: steps, init, signal, onProgress } = options;
-  checkSteps(steps);
-  const read = await textsOf(environment, teacher, options);
-  const { host, original, ids, findings } = read;
+  const { signal, onProgress } = options;
+  const read = isResumed(options)
+    ? await goneOn(environment, teacher, options)
+    : await begun(environment, teacher, options);
+  const { host, original, ids, findings, steps, init } = read;
   try {
     const student = await made(host, { original, steps, ids }, { signal, onProgress });
     try {
-      // What begins with weights that know something is moved less.
-      const { learningRate = init === "fresh" ? 3e-3 : 1e-3 } = options;
-      const asked = { ...options, learningRate };
-      const { opened, report } = await train(environment, read, student.checkpoint, { init, trains: "all" }, asked);
+      const how: How = { init, trains: "all", about: JSON.stringify({ steps, ...present(read, "init") }) };
+      const { opened, report } = await train(environment, read, student.checkpoint, how, options);
       const { recipe, pruned } = student.report;
       const told = [...findings, ...student.report.findings, ...report.findings];
       return teacher.made({ ...opened, report: { ...report, recipe, ...(pruned && { pruned }), findings: told } });
@@ -42,6 +42,54 @@ export async function distill(
     }
   } finally {
     await host.call("release", { handle: original }).catch(() => {});
+  }
+}
+
+function isResumed(options: DistillOptions | ResumeOptions): options is ResumeOptions {
+  return (options as Partial<ResumeOptions>).resume !== undefined;
+}
+
+/** A training, and what makes its student. */
+type Begun = Read & { steps: DistillOptions["student"]; init: DistillOptions["init"] };
+
+async function begun(environment: Environment, teacher: Checkpoint, options: DistillOptions): Promise<Begun> {
+  const { student: steps, init } = options;
+  checkSteps(steps);
+  // What begins with weights that know something is moved less.
+  const { learningRate = init === "fresh" ? 3e-3 : 1e-3 } = options;
+  const read = await textsOf(environment, teacher, options);
+  return { ...read, asked: { ...read.asked, learningRate }, steps, init };
+}
+
+/** What a snapshot says, and nobody else. */
+const OF_THE_SNAPSHOT = [
+  ...["student", "init", "text", "heldOut", "steps", "minutes", "batch", "window", "alpha", "temperature"],
+  ...["learningRate", "warmUp", "validateEvery", "patience", "seed"],
+];
+
+async function goneOn(environment: Environment, teacher: Checkpoint, options: ResumeOptions): Promise<Begun> {
+  const { resume, signal } = options;
+  if (!(resume instanceof Uint8Array))
+    throw badOption("resume", shown(resume), "a Uint8Array: what onSnapshot was given");
+  const given: Readonly<Record<string, unknown>> = { ...options };
+  const more = OF_THE_SNAPSHOT.find((name) => given[name] !== undefined);
+  if (more) throw badOption(more, "given with resume", "none, as training goes on as it began");
+  const host = environment.trainer();
+  const { student, at, ids, heldOut } = await host.call("trainingSnapshot", { snapshot: resume }, { signal });
+  const { steps, init } = ofSnapshot(student);
+  checkSteps(steps);
+  const { checkpoint: original } = await host.call("open", teacher.opening, { signal });
+  const message = `training goes on from step ${at}, as it began: with the texts and the options of then`;
+  const findings: Finding[] = [{ level: "info", code: "resumed", message }];
+  return { host, original, ids, heldOut, findings, asked: {}, resume, steps, init };
+}
+
+/** What a snapshot says of its student. */
+function ofSnapshot(about: string): Pick<Begun, "steps" | "init"> {
+  try {
+    return JSON.parse(about);
+  } catch {
+    throw badOption("resume", "a snapshot that does not say what makes the student", "one that distill has made");
   }
 }
 
@@ -86,8 +134,8 @@ export async function recover(
     try {
       // Nothing is to be learned but what the original knows, and there is little to move; codes by the bits that they have.
       const { alpha = 1, learningRate = trains === "vectors" ? 1e-3 : undefined } = options;
-      const asked = { ...options, alpha, learningRate };
-      const { opened, report } = await train(environment, read, student, { trains }, asked);
+      const asked = { ...read.asked, alpha, ...present({ learningRate }, "learningRate") };
+      const { opened, report } = await train(environment, { ...read, asked }, student, { trains }, options);
       const before = compressed.report;
       const told = [...findings, ...(before?.findings ?? []), ...report.findings];
       const recovered = compressed.made({
@@ -124,6 +172,10 @@ interface Read {
   ids: Uint32Array;
   heldOut: Uint32Array;
   findings: Finding[];
+  /** How it is trained, where that is not as usual. */
+  asked: object;
+  /** What it goes on from. */
+  resume?: Uint8Array;
 }
 
 async function textsOf(environment: Environment, teacher: Checkpoint, options: TrainingOptions): Promise<Read> {
@@ -135,27 +187,39 @@ async function textsOf(environment: Environment, teacher: Checkpoint, options: T
   const judges = heldOut === undefined ? {} : { heldOut: teacher.tokenizer.input(heldOut) };
   const texts = await host.call("trainingTexts", { text: teacher.tokenizer.input(text), ...judges }, { signal });
   const { checkpoint: original } = await host.call("open", teacher.opening, { signal });
-  return { host, original, ...texts };
+  const asked = {
+    ...present(options, "steps", "batch", "window", "alpha", "temperature", "learningRate"),
+    ...present(options, "warmUp", "validateEvery", "patience", "seed"),
+    ...(minutes !== undefined && { seconds: 60 * minutes }),
+  };
+  return { host, original, ...texts, asked };
+}
+
+/** What is trained, and from where. */
+interface How {
+  init?: DistillOptions["init"];
+  trains: "all" | "rounded" | "vectors";
+  /** What makes the student, to snapshots. */
+  about?: string;
 }
 
 /** Trains a student that the host has, and opens what it becomes for everybody. */
 async function train(
   environment: Environment,
-  { host, original, ids, heldOut }: Read,
+  { host, original, ids, heldOut, asked, resume }: Read,
   student: Handle,
-  how: { init?: DistillOptions["init"]; trains: "all" | "rounded" | "vectors" },
-  options: TrainingOptions,
+  { init, trains, about }: How,
+  options: Omit<ResumeOptions, "resume">,
 ): Promise<{ opened: Produced; report: DistillReport }> {
-  const { minutes, onPoint, enough, signal, onProgress } = options;
+  const { onPoint, onSnapshot, enough, pause, signal, onProgress } = options;
   const beside = options.beside === undefined ? undefined : await environment.beside(options.beside);
-  const asked = {
-    ...present(how, "init", "trains"),
-    ...present(options, "steps", "batch", "window", "alpha", "temperature", "learningRate"),
-    ...present(options, "warmUp", "validateEvery", "patience", "seed"),
-    ...(minutes !== undefined && { seconds: 60 * minutes }),
+  const request = {
+    ...{ student, original, ids, heldOut },
+    options: { ...asked, ...present({ init }, "init"), ...(!resume && { trains }) },
+    ...present({ beside, about, resume }, "beside", "about", "resume"),
   };
-  const request = { student, original, ids, heldOut, options: asked, ...(beside !== undefined && { beside }) };
-  const { report, data } = await host.call("distill", request, { signal, onProgress, onPoint, enough });
+  const context = { signal, onProgress, onPoint, onSnapshot, enough, pause };
+  const { report, data } = await host.call("distill", request, context);
   const opened = await environment.host.call("open", { data, produced: true }, { signal });
   return { opened: { ...opened, data }, report };
 }

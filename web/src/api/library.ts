@@ -18,6 +18,7 @@ import type {
   Input,
   OpenOptions,
   RecoverOptions,
+  ResumeOptions,
   SearchOptions,
 } from "./options.js";
 import type { Found } from "./search.js";
@@ -47,7 +48,7 @@ export interface Library {
    */
   gradients(checkpoint: Checkpoint, options: GradientsOptions): Promise<Fisher>;
   /** Trains a student, which is made of the teacher, to predict as it does. The student's report says how that went. */
-  distill(teacher: Checkpoint, options: DistillOptions): Promise<Checkpoint>;
+  distill(teacher: Checkpoint, options: DistillOptions | ResumeOptions): Promise<Checkpoint>;
   /**
    * Heals what compressing lost: norms, biases and how states decay, skip and step are trained to predict as the original
    * does, and with `weights: "all"` codes too. The report has `recovered`, measured on the held-out text.

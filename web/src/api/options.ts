@@ -203,6 +203,29 @@ export interface DistillOptions extends TrainingOptions {
   student: readonly StepDraft[];
   /** `slice` (the default): the student begins with what its steps leave of the teacher; `fresh`: with numbers drawn anew. */
   init?: "slice" | "fresh" | undefined;
+  /**
+   * Told after every look at the held-out text what training is then: a snapshot, from which `resume` goes on, in another
+   * visit or after a crash, to the very student that it would have become. It has the texts, and is about as large as four students.
+   */
+  onSnapshot?: ((snapshot: Uint8Array<ArrayBuffer>) => void) | undefined;
+  /** Ends training when it is aborted, after a last snapshot: the call fails as one that is cancelled does. */
+  pause?: AbortSignal | undefined;
+}
+
+/** Options of `distill` that go on with a training from its snapshot, as it began. */
+export interface ResumeOptions extends Running {
+  /** What `onSnapshot` was given, of a training of the same teacher. */
+  resume: Uint8Array;
+  /** As for a training that begins: told again of the looks before. */
+  onPoint?: DistillOptions["onPoint"];
+  /** As for a training that begins. */
+  onSnapshot?: DistillOptions["onSnapshot"];
+  /** As for a training that begins. */
+  enough?: AbortSignal | undefined;
+  /** As for a training that begins. */
+  pause?: AbortSignal | undefined;
+  /** As for `compress`. */
+  beside?: string | undefined;
 }
 
 /**

@@ -78,7 +78,7 @@ export const COMMANDS: Record<string, Command> = {
         "patience",
         "seed",
       ] as const),
-      ...(["report", "force"] as const),
+      ...(["snapshot", "resume", "report", "force"] as const),
       ...OPENING,
     ],
     run: async (run, [file = ""]) => (await import("./distill.js")).distill(run, file),

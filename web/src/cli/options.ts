@@ -188,6 +188,16 @@ export const OPTIONS = {
     help: "UTF-8 text that judges (default: the end of the text)",
   },
   "held-out-ids": { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
+  snapshot: {
+    value: "FILE",
+    offers: "file",
+    help: "after every look at the held-out text, where training is then: --resume FILE goes on from there after a crash or Ctrl-C",
+  },
+  resume: {
+    value: "FILE",
+    offers: "file",
+    help: "go on with the training that was written to FILE, as it began: with its student, texts and options",
+  },
   recover: {
     value: "FILE",
     offers: "file",

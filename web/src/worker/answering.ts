@@ -3,7 +3,7 @@
 import { asStatepressError } from "../api/errors.js";
 import { LocalHost } from "./host.js";
 import type { Platform } from "./platform.js";
-import type { Context, FromWorker, Requests, Told, ToWorker } from "./protocol.js";
+import type { Context, FromWorker, Requests, Stop, Told, ToWorker } from "./protocol.js";
 
 /** Sends a message. */
 type Post = (message: FromWorker, transfer?: ArrayBuffer[]) => void;
@@ -11,19 +11,23 @@ type Post = (message: FromWorker, transfer?: ArrayBuffer[]) => void;
 /** What takes the messages of whoever started this worker. */
 export function answering(platform: Platform, post: Post): (message: ToWorker) => void {
   let host: LocalHost | undefined;
-  /** What stops a call, and what has it end early. */
-  const running = new Map<number, { abort: AbortController; enough: AbortController }>();
+  /** What ends each call before its time. */
+  const running = new Map<number, Record<Stop, AbortController>>();
 
   async function answer(id: number, name: keyof Requests, request: unknown, told: Told): Promise<void> {
-    const controllers = { abort: new AbortController(), enough: new AbortController() };
+    const controllers = { abort: new AbortController(), enough: new AbortController(), pause: new AbortController() };
     running.set(id, controllers);
     const context: Context = {
       signal: controllers.abort.signal,
       enough: controllers.enough.signal,
+      pause: controllers.pause.signal,
       onProgress: told.progress ? (it) => post({ type: "progress", id, progress: it }) : undefined,
       onTokens: (tokens) => post({ type: "tokens", id, tokens }),
       onCosts: told.costs ? (costs) => post({ type: "costs", id, costs }) : undefined,
       onPoint: told.points ? (point) => post({ type: "point", id, point }) : undefined,
+      onSnapshot: told.snapshots
+        ? (snapshot) => post({ type: "snapshot", id, snapshot }, [snapshot.buffer])
+        : undefined,
     };
     try {
       if (!host) throw new Error("called before it was started");
@@ -46,12 +50,8 @@ export function answering(platform: Platform, post: Post): (message: ToWorker) =
       case "call":
         void answer(message.id, message.name, message.request, message.told);
         break;
-      case "abort":
-        running.get(message.id)?.abort.abort();
-        break;
-      case "enough":
-        running.get(message.id)?.enough.abort();
-        break;
+      default:
+        running.get(message.id)?.[message.type].abort();
     }
   };
 }

@@ -1,7 +1,7 @@
 // The end of a worker of whoever started it: starts it at the first call, and turns messages into promises.
 
 import { asStatepressError, codes, type ErrorCode, StatepressError, throwIfAborted } from "../api/errors.js";
-import type { Context, FromWorker, Host, Requests } from "./protocol.js";
+import type { Context, FromWorker, Host, Requests, Stop } from "./protocol.js";
 import type { Thread } from "./thread.js";
 
 interface Pending {
@@ -31,14 +31,14 @@ export class WorkerHost implements Host {
       throwIfAborted(context.signal);
       const thread = this.#running();
       const id = this.#next++;
-      const abort = () => thread.post({ type: "abort", id });
-      const enough = () => thread.post({ type: "enough", id });
+      const { signal: abort, enough, pause } = context;
+      const stops = Object.entries({ abort, enough, pause }).map(([type, signal]) => {
+        return { signal, stop: () => thread.post({ type: type as Stop, id }) };
+      });
       const settle = () => {
-        context.signal?.removeEventListener("abort", abort);
-        context.enough?.removeEventListener("abort", enough);
+        for (const { signal, stop } of stops) signal?.removeEventListener("abort", stop);
       };
-      context.signal?.addEventListener("abort", abort);
-      context.enough?.addEventListener("abort", enough);
+      for (const { signal, stop } of stops) signal?.addEventListener("abort", stop);
       this.#pending.set(id, {
         context,
         resolve: (answer) => {
@@ -55,9 +55,10 @@ export class WorkerHost implements Host {
           progress: context.onProgress !== undefined,
           costs: context.onCosts !== undefined,
           points: context.onPoint !== undefined,
+          snapshots: context.onSnapshot !== undefined,
         };
         thread.post({ type: "call", id, name, request, told });
-        if (context.enough?.aborted) enough();
+        for (const { signal, stop } of stops) if (signal?.aborted) stop();
       } catch (error) {
         this.#pending.delete(id);
         settle();
@@ -103,6 +104,9 @@ export class WorkerHost implements Host {
         break;
       case "point":
         this.#tell(message.id, pending, () => pending.context.onPoint?.(message.point));
+        break;
+      case "snapshot":
+        this.#tell(message.id, pending, () => pending.context.onSnapshot?.(message.snapshot));
         break;
       case "answer":
         this.#pending.delete(message.id);

@@ -167,13 +167,23 @@ export class LocalHost implements Host {
       return { ...parts, findings: [...findings, finding] };
     },
 
-    distill: async ({ student, original, ...texts }, context) => {
+    trainingSnapshot: async ({ snapshot }) => {
+      const { openSnapshot } = await import("./training.js");
+      const opened = openSnapshot(await this.#module(), snapshot);
+      try {
+        return { student: opened.student(), at: opened.at, ids: opened.ids(), heldOut: opened.heldOut() };
+      } finally {
+        release(opened);
+      }
+    },
+
+    distill: async ({ student, original, ...asked }, context) => {
       // Nobody loads it who does not train.
       const { distill } = await import("./training.js");
-      const cpu = await this.#backends.choose("cpu");
+      const [wasm, cpu] = [await this.#module(), await this.#backends.choose("cpu")];
       return this.#with(this.#checkpoints, student, (learns) =>
         this.#with(this.#checkpoints, original, (teaches) =>
-          distill(this.#platform, cpu, { student: learns, original: teaches }, texts, context),
+          distill(this.#platform, wasm, cpu, { student: learns, original: teaches }, asked, context),
         ),
       );
     },

@@ -154,7 +154,9 @@ export interface Requests {
   ];
   /** The ids that are trained on, and those that judge: held out at the end of the same text where none are given. */
   trainingTexts: [{ text: Input; heldOut?: Input }, { ids: Uint32Array; heldOut: Uint32Array; findings: Finding[] }];
-  /** Trains a checkpoint as the student of another; only a host of the module that trains can. */
+  /** What a training run that was written down is of; only a host of the module that trains can. */
+  trainingSnapshot: [{ snapshot: Uint8Array }, { student: string; at: number; ids: Uint32Array; heldOut: Uint32Array }];
+  /** Trains a checkpoint as the student of another; likewise. `about` says what makes the student, to snapshots. */
   distill: [
     {
       student: Handle;
@@ -163,6 +165,9 @@ export interface Requests {
       heldOut: Uint32Array;
       options: object;
       beside?: string;
+      about?: string;
+      /** What it goes on from, which has its texts and options. */
+      resume?: Uint8Array;
     },
     { report: DistillReport; data: Data },
   ];
@@ -249,8 +254,11 @@ export interface Context {
   onTokens?: ((tokens: GeneratedToken[]) => void) | undefined;
   onCosts?: ((costs: SearchCosts) => void) | undefined;
   onPoint?: ((point: TrainingPoint) => void) | undefined;
+  onSnapshot?: ((snapshot: Uint8Array<ArrayBuffer>) => void) | undefined;
   /** Ends training early: what was best so far is kept. */
   enough?: AbortSignal | undefined;
+  /** Ends training after a snapshot, from which it goes on another time. */
+  pause?: AbortSignal | undefined;
 }
 
 /** What a caller wants to be told of beside the answer. */
@@ -258,6 +266,7 @@ export interface Told {
   progress: boolean;
   costs: boolean;
   points: boolean;
+  snapshots: boolean;
 }
 
 /** Whoever holds the checkpoints and models. */
@@ -265,12 +274,14 @@ export interface Host {
   call<K extends keyof Requests>(name: K, request: Requests[K][0], context?: Context): Promise<Requests[K][1]>;
 }
 
+/** How a call is ended before its time. */
+export type Stop = "abort" | "enough" | "pause";
+
 /** Page to worker. */
 export type ToWorker =
   | { type: "start"; build: string | undefined; firstHandle: Handle }
   | { type: "call"; id: number; name: keyof Requests; request: unknown; told: Told }
-  | { type: "abort"; id: number }
-  | { type: "enough"; id: number };
+  | { type: Stop; id: number };
 
 /** Worker to page. */
 export type FromWorker =
@@ -279,4 +290,5 @@ export type FromWorker =
   | { type: "progress"; id: number; progress: Progress }
   | { type: "tokens"; id: number; tokens: GeneratedToken[] }
   | { type: "costs"; id: number; costs: SearchCosts }
-  | { type: "point"; id: number; point: TrainingPoint };
+  | { type: "point"; id: number; point: TrainingPoint }
+  | { type: "snapshot"; id: number; snapshot: Uint8Array<ArrayBuffer> };

@@ -4,8 +4,8 @@ import { StatepressError } from "../api/errors.js";
 import type { Finding } from "../api/types/statepress.js";
 import { release, run } from "./jobs.js";
 import type { Platform } from "./platform.js";
-import type { Context, Data } from "./protocol.js";
-import type { DistillReport, Job, WasmBackend, WasmCheckpoint, WasmDistill } from "./wasm.js";
+import type { Context, Data, Requests } from "./protocol.js";
+import type { DistillReport, Job, Wasm, WasmBackend, WasmCheckpoint, WasmDistill, WasmSnapshot } from "./wasm.js";
 
 /** The share of a text that is held out where no other text judges. */
 const HELD_OUT = 1 / 10;
@@ -21,26 +21,31 @@ export function parted(ids: Uint32Array): { ids: Uint32Array; heldOut: Uint32Arr
   return { ids: ids.slice(0, at), heldOut: ids.slice(at), finding: { level: "info", code: "held-out", message } };
 }
 
+/** Reads a training run that was written down. */
+export function openSnapshot({ TrainingSnapshot }: Wasm, snapshot: Uint8Array): WasmSnapshot {
+  if (!TrainingSnapshot) throw new StatepressError("internal", "this module does not train");
+  return TrainingSnapshot.open(snapshot);
+}
+
 /** Trains `student`, and writes what it becomes. */
 export async function distill(
   platform: Platform,
+  wasm: Wasm,
   cpu: WasmBackend,
   { student, original }: { student: WasmCheckpoint; original: WasmCheckpoint },
-  {
-    ids,
-    heldOut,
-    options,
-    beside,
-  }: { ids: Uint32Array; heldOut: Uint32Array; options: object; beside?: string | undefined },
+  { ids, heldOut, options, beside, about, resume }: Omit<Requests["distill"][0], "student" | "original">,
   context: Context,
 ): Promise<{ report: DistillReport; data: Data }> {
   const teacher = await run(original.load(cpu), context, platform.breathe);
   try {
     const scratch = platform.scratch(beside);
     try {
-      const job = student.distill?.(teacher, original, ids, heldOut, options, scratch);
+      const snapshot = resume && openSnapshot(wasm, resume);
+      const job = snapshot
+        ? student.resume?.(teacher, original, snapshot, options, scratch)
+        : student.distill?.(teacher, original, ids, heldOut, options, scratch);
       if (!job) throw new StatepressError("internal", "this module does not train");
-      const report = await run(telling(job, context), context, platform.breathe);
+      const report = await run(telling(job, snapshot, about ?? "", context), context, platform.breathe);
       return { report, data: scratch.finish() };
     } catch (error) {
       scratch.discard();
@@ -51,22 +56,45 @@ export async function distill(
   }
 }
 
-/** The same job, which tells of every look, and stops training when that is wanted. */
-function telling(job: WasmDistill, { onPoint, enough }: Context): Job<DistillReport> {
+/** The same job, which tells of every look, leaves a snapshot after it, and stops training when that is wanted. */
+function telling(
+  job: WasmDistill,
+  from: WasmSnapshot | undefined,
+  about: string,
+  { onPoint, onSnapshot, enough, pause }: Context,
+): Job<DistillReport> {
+  let begun = false;
   let told = 0;
   let stopped = false;
+  const looks = () => {
+    const points = job.curve(told);
+    told += points.length;
+    for (const point of points) onPoint?.(point);
+    return points.length > 0;
+  };
   return {
     async step() {
+      if (from && !begun) {
+        begun = true;
+        await job.goOn(from);
+        // Those before it are told again.
+        looks();
+      }
       if (enough?.aborted && !stopped) {
         stopped = true;
         await job.stop();
       }
-      const progress = await job.step();
-      if (progress?.stage === "validate") {
-        for (const point of job.curve(told)) {
-          told += 1;
-          onPoint?.(point);
+      if (pause?.aborted) {
+        const snapshot = await job.snapshot(about);
+        if (snapshot) {
+          onSnapshot?.(snapshot);
+          throw new StatepressError("aborted", "training is paused; its snapshot takes it on from here");
         }
+      }
+      const progress = await job.step();
+      if (progress?.stage === "validate" && looks() && onSnapshot) {
+        const snapshot = await job.snapshot(about);
+        if (snapshot) onSnapshot(snapshot);
       }
       return progress;
     },

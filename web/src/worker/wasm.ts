@@ -75,8 +75,23 @@ export interface Exported {
   config?: string;
 }
 
+/** A training run that was written down. */
+export interface WasmSnapshot {
+  /** What makes the student, in the words of whoever trained it. */
+  student(): string;
+  /** Updates that were done. */
+  readonly at: number;
+  ids(): Uint32Array;
+  heldOut(): Uint32Array;
+  free(): void;
+}
+
 /** Training, which tells of its looks at the held-out text. */
 export interface WasmDistill extends Job<DistillReport> {
+  /** Goes to where a run was that was written down, before the first step; takes the snapshot with it. */
+  goOn(snapshot: WasmSnapshot): Later<void>;
+  /** The run as it is now; nothing once training is over. */
+  snapshot(student: string): Later<Uint8Array<ArrayBuffer> | undefined>;
   /** The looks from the `from`th on. */
   curve(from: number): TrainingPoint[];
   /** Ends the training before its last step: the steps that follow write what was best so far. */
@@ -229,6 +244,14 @@ export interface WasmCheckpoint {
     options: object,
     sink: Sink,
   ): WasmDistill;
+  /** The training that a snapshot is of, which began with this checkpoint; likewise. */
+  resume?(
+    teacher: WasmModel,
+    original: WasmCheckpoint,
+    snapshot: WasmSnapshot,
+    options: object,
+    sink: Sink,
+  ): WasmDistill;
   /** What the loss feels of it while it reads; only of the module that trains. */
   gradients?(ids: Uint32Array): Job<Fisher>;
   free(): void;
@@ -284,6 +307,8 @@ export interface Wasm {
   Backend: {
     choose(wanted: BackendName, options: BackendOptions & { absent?: string }): Later<WasmBackend>;
   };
+  /** Only in the module that trains. */
+  TrainingSnapshot?: { open(bytes: Uint8Array): WasmSnapshot };
   recipes(): Recipe[];
   /** The recipe for a target, by what each tensor costs. */
   allocate(costs: SearchCosts, target: SearchTarget): SearchResult;
