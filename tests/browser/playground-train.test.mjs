@@ -46,6 +46,30 @@ test("what a student can have less of, and what it comes to, is said before anyt
   assert.deepEqual(await seriousIn(page), []);
 });
 
+test("a training that was paused goes on after a reload, and can be forgotten", async () => {
+  await page.click("#train-now");
+  await page.locator("#train-pause[aria-disabled=false]").waitFor();
+  await page.click("#train-pause");
+  await page.locator("#train-left").waitFor();
+  assert.match(await words("#train"), /training is paused/);
+  await page.reload();
+  await openDemo(page);
+  await page.check("#way-train");
+  await page.locator("#train-left").waitFor();
+  assert.match(await words("#train-left"), /was left after \d+ steps, at a held-out perplexity of \d/);
+  assert.deepEqual(await seriousIn(page), []);
+  await page.click("#train-go-on");
+  await page.locator("#train [role=progressbar]").waitFor();
+  // The looks before are on the page again.
+  await page.locator("#trained").waitFor();
+  await page.click("#train-cancel");
+  // Where it had come to is not lost by that.
+  await page.locator("#train-left").waitFor();
+  await page.click("#train-forget");
+  await page.locator("#train-left").waitFor({ state: "detached" });
+  await page.fill("#train-minutes", "0.2");
+});
+
 test("a student learns while one looks on, and is measured and taken away like whatever else was made", async (t) => {
   await page.selectOption("#limit", "4096");
   await page.click("#train-now");

@@ -13,7 +13,7 @@ import {
 } from "statepress";
 import { compensating, keepsCompensating, readsText } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
-import type { Asked, Wanted, WantedStudent, Wishes } from "../state/state.js";
+import type { Asked, LeftTraining, Wanted, WantedStudent, Wishes } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
 import { type Chosen, tokenizersAmong, withTokenizer } from "./choices.js";
 import { demoFiles, heldout } from "./demo.js";
@@ -31,7 +31,7 @@ import { planPruning } from "./pruning.js";
 import { takeRecipe } from "./recipe-file.js";
 import { measureDamage, search, takePoint } from "./searching.js";
 import { isText, takeText } from "./texts.js";
-import { train } from "./training.js";
+import { dropTraining, Ending, findTraining, train } from "./training.js";
 import { tryBoth } from "./trying.js";
 import { compress, measureOffsets } from "./working.js";
 
@@ -57,8 +57,8 @@ export class Session {
   readonly #others = new Map<number, Origin>();
   #started: Promise<void> | undefined;
   #opening = new AbortController();
-  /** Ends training early, and keeps what is there. */
-  #enough = new AbortController();
+  /** How training ends early. */
+  #ending = new Ending();
   #opened = 0;
   #runs = 0;
   #trials = 0;
@@ -274,21 +274,36 @@ export class Session {
     if (this.#open) await planPruning(this.#open, of, steps);
   }
 
-  /** Trains a student, and measures it. */
-  async train(wanted: WantedStudent): Promise<void> {
+  /** Trains a student, or goes on with the one that was left, and measures it. */
+  async train(from: { wanted: WantedStudent } | { left: LeftTraining }): Promise<void> {
     const { work, asked } = this.#page.state();
     if (!this.#open || work) return;
     const run = ++this.#runs;
-    this.#enough = new AbortController();
-    await train(this.#open, run, asked, wanted, this.#enough.signal);
+    this.#ending = new Ending();
+    await train(this.#open, run, asked, from, this.#ending);
     this.#remember(run);
   }
 
   /** Ends training: the student is what was best so far. */
   trainedEnough(): void {
     const { training } = this.#page.state();
-    this.#enough.abort();
+    this.#ending.withTheBest();
     if (training) this.#page.tell({ type: "trainedEnough", run: training.run });
+  }
+
+  /** Ends training for now: it goes on from here another time. */
+  pauseTraining(): void {
+    this.#ending.forNow();
+  }
+
+  /** Looks for a training of the checkpoint that was left. */
+  findTraining(): void {
+    if (this.#open && !this.#page.state().work) findTraining(this.#open);
+  }
+
+  /** Forgets the training that was left. */
+  async dropTraining(): Promise<void> {
+    if (this.#open) await dropTraining(this.#open);
   }
 
   /** Asks for the recipe of another size on the way that the search went. */

@@ -16,6 +16,7 @@ import type { RunRecord } from "./record.js";
 import type {
   Asked,
   Calibration,
+  LeftTraining,
   Measurements,
   Opened,
   Other,
@@ -68,6 +69,8 @@ export type PageEvent =
   | { type: "training"; run: number; now: number; wanted: WantedStudent }
   | { type: "trainedUntil"; run: number; point: TrainingPoint }
   | { type: "trainedEnough"; run: number }
+  | { type: "trainingKept"; run: number; kept: boolean }
+  | { type: "trainingLeft"; left: LeftTraining | undefined }
   | { type: "trainingFailed"; problem: Problem }
   | { type: "measuring"; run: number; now: number }
   | { type: "measured"; checkpoint: number; measured: Opened["measured"] }

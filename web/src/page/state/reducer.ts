@@ -119,13 +119,17 @@ function after(state: State, event: PageEvent): State {
       return state.checkpoint?.id === event.checkpoint ? { ...state, [event.of]: event.pruning } : state;
     case "training": {
       const { run, wanted } = event;
-      const training = { run, wanted, points: [], enough: false };
+      const training = { run, wanted, points: [], enough: false, kept: undefined };
       return { ...state, work: begun("train", event), training, trainingProblem: undefined };
     }
     case "trainedUntil":
       return ofTraining(state, event.run, ({ points }) => ({ points: [...points, event.point] }));
     case "trainedEnough":
       return ofTraining(state, event.run, () => ({ enough: true }));
+    case "trainingKept":
+      return ofTraining(state, event.run, () => ({ kept: event.kept }));
+    case "trainingLeft":
+      return { ...state, trainingLeft: event.left };
     case "trainingFailed":
       return { ...state, work: undefined, trainingProblem: event.problem };
     case "measuring":

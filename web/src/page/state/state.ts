@@ -69,6 +69,8 @@ export interface State {
   /** The last training. */
   training: Training | undefined;
   trainingProblem: Problem | undefined;
+  /** One that was left, and can go on. */
+  trainingLeft: LeftTraining | undefined;
   /** Why recipes could not be measured for advice. */
   measureProblem: Problem | undefined;
   runs: Run[];
@@ -261,6 +263,18 @@ export interface Training {
   points: TrainingPoint[];
   /** It was told that this is enough: what was best is being written. */
   enough: boolean;
+  /** Whether the browser keeps where it is, so that it can go on another time; undefined before the first look. */
+  kept: boolean | undefined;
+}
+
+/** A training that was left before its end. */
+export interface LeftTraining {
+  /** The checkpoint. */
+  of: { name: string; bytes: number };
+  wanted: WantedStudent;
+  /** Updates that were done, and how good it was then. */
+  step: number;
+  perplexity: number;
 }
 
 /** Another model that was brought to be compared with the checkpoint on the page. */
@@ -375,6 +389,7 @@ export const initial: State = {
   first: undefined,
   training: undefined,
   trainingProblem: undefined,
+  trainingLeft: undefined,
   measureProblem: undefined,
   runs: [],
   remembered: [],
