@@ -116,3 +116,27 @@ test("the benchmark of workers writes the same bytes with one and with several",
   const { stdout } = await workers("--search", "5", "--coded");
   assert.match(stdout, /search 5x, 1024 ids\)\n1 workers +[\d.]+ s +x1.00 .*\n2 workers +[\d.]+ s +x[\d.]+ /);
 });
+
+test("the benchmark of training times the steps of a student, and says where no peer was run", async () => {
+  const ids = join(folder, "train.bin");
+  let state = 1;
+  const next = () => {
+    state = (state * 1103515245 + 12345) % 2 ** 31;
+    return Math.floor(state / 2 ** 16) % 50;
+  };
+  writeFileSync(ids, Uint16Array.from({ length: 2048 }, next));
+  const asked = [fixture("fixtures/il_moe.safetensors"), ids, "--repeats", "1"];
+  const train = (...args) => run(process.execPath, [join(ROOT, "tests/bench/train.mjs"), ...asked, ...args]);
+  const { batch, window, rows } = JSON.parse((await train("--steps", "100", "--json")).stdout);
+  assert.deepEqual([batch, window, rows.length], [2, 24, 1]);
+  const [{ parameters, secondsPerStep, tokensPerSecond, ofPeer, loss }] = rows;
+  assert.deepEqual([parameters, ofPeer, tokensPerSecond], [10320, undefined, 48 / secondsPerStep]);
+  assert.ok(secondsPerStep > 0 && loss > 0 && loss < 6, `${secondsPerStep} s, ${loss}`);
+  const { stdout } = await train("--steps", "100", "--student", "width=0.5");
+  assert.match(
+    stdout,
+    /student width=0\.5 of \d+ parameters.*\n.*\nstatepress, WebAssembly +[\d.]+ +\d+ .*\nno peer was run/,
+  );
+  await assert.rejects(train("--steps", "1"), /1 steps are over too soon/);
+  await assert.rejects(train("--steps", "0"), /--steps takes a whole number from 1/);
+});
