@@ -51,7 +51,7 @@ test("a training that was paused goes on after a reload, and can be forgotten", 
   await page.locator("#train-pause[aria-disabled=false]").waitFor();
   await page.click("#train-pause");
   await page.locator("#train-left").waitFor();
-  assert.match(await words("#train"), /training is paused/);
+  assert.match(await words("#train"), /Paused: it goes on from here/);
   await page.reload();
   await openDemo(page);
   await page.check("#way-train");

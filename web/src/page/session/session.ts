@@ -31,7 +31,7 @@ import { planPruning } from "./pruning.js";
 import { takeRecipe } from "./recipe-file.js";
 import { measureDamage, search, takePoint } from "./searching.js";
 import { isText, takeText } from "./texts.js";
-import { dropTraining, Ending, findTraining, train } from "./training.js";
+import type { Ending } from "./training.js";
 import { tryBoth } from "./trying.js";
 import { compress, measureOffsets } from "./working.js";
 
@@ -58,7 +58,7 @@ export class Session {
   #started: Promise<void> | undefined;
   #opening = new AbortController();
   /** How training ends early. */
-  #ending = new Ending();
+  #ending: Ending | undefined;
   #opened = 0;
   #runs = 0;
   #trials = 0;
@@ -276,34 +276,47 @@ export class Session {
 
   /** Trains a student, or goes on with the one that was left, and measures it. */
   async train(from: { wanted: WantedStudent } | { left: LeftTraining }): Promise<void> {
+    const training = await this.#training();
     const { work, asked } = this.#page.state();
-    if (!this.#open || work) return;
+    if (!training || !this.#open || work) return;
     const run = ++this.#runs;
-    this.#ending = new Ending();
-    await train(this.#open, run, asked, from, this.#ending);
+    this.#ending = new training.Ending();
+    await training.train(this.#open, run, asked, from, this.#ending);
     this.#remember(run);
   }
 
   /** Ends training: the student is what was best so far. */
   trainedEnough(): void {
     const { training } = this.#page.state();
-    this.#ending.withTheBest();
+    this.#ending?.withTheBest();
     if (training) this.#page.tell({ type: "trainedEnough", run: training.run });
   }
 
   /** Ends training for now: it goes on from here another time. */
   pauseTraining(): void {
-    this.#ending.forNow();
+    this.#ending?.forNow();
   }
 
   /** Looks for a training of the checkpoint that was left. */
-  findTraining(): void {
-    if (this.#open && !this.#page.state().work) findTraining(this.#open);
+  async findTraining(): Promise<void> {
+    const training = await this.#training();
+    if (this.#open && !this.#page.state().work) training?.findTraining(this.#open);
   }
 
   /** Forgets the training that was left. */
   async dropTraining(): Promise<void> {
-    if (this.#open) await dropTraining(this.#open);
+    const training = await this.#training();
+    if (this.#open) await training?.dropTraining(this.#open);
+  }
+
+  /** What trains, which nobody loads who does not. */
+  async #training(): Promise<typeof import("./training.js") | undefined> {
+    try {
+      return await import("./training.js");
+    } catch (error) {
+      this.#page.tell({ type: "trainingFailed", problem: problemOf(error) });
+      return undefined;
+    }
   }
 
   /** Asks for the recipe of another size on the way that the search went. */

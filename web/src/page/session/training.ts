@@ -74,8 +74,12 @@ export async function train(
     await forgetTraining();
     await take(opened, run, student, { asked: withTextsApart({ ...given, recipe }), wanted: undefined }, signal);
   } catch (error) {
-    const problem = opened.failed(error);
     await keeping;
+    const failed = opened.failed(error);
+    const isPaused = failed.code === "aborted" && pause.aborted && !signal.aborted;
+    const problem = isPaused
+      ? { ...failed, message: "Paused: it goes on from here, also after this page was closed." }
+      : failed;
     tell(isTrained ? { type: "workFailed", run, problem } : { type: "trainingFailed", problem });
     tell({ type: "trainingLeft", left: leftTraining(identity(opened)) });
   }
