@@ -1,5 +1,6 @@
 //! A training run that was written down goes on as if it had never been interrupted.
 
+use serde_json::{Value, json};
 use statepress_core::job::{self, Job};
 use statepress_core::report::TrainingPoint;
 use statepress_distill::{
@@ -96,11 +97,17 @@ fn what_is_no_snapshot_of_this_run_is_refused() {
     let refused = |mut run: Train<Model>| wait(run.go_on(&snapshot)).unwrap_err().to_string();
     let other = Opened::new(student.written(&find("fp16").unwrap()), None, &[]);
     let other = refused(begun(&other, Device::Flex, options(Trains::All)));
-    assert!(other.contains("of a student that began with other numbers"), "{other}");
+    assert!(other.contains("of a training that began with another model"), "{other}");
     let (words, held_out) = (text(400, 3), text(200, 2));
-    let without = Objective { mixture: Mixture { alpha: 0.0, temperature: 1.0 }, balance: 0.0 };
-    let alone = TrainOptions { objective: without, ..options(Trains::All) };
-    let read_other = Train::new(student.trainable(Device::Flex), None, (&words, &held_out), 1, alone, || 0.0);
+    let teacher = Teacher::Packed(opened("il_moe").engine());
+    let read_other = Train::new(
+        student.trainable(Device::Flex),
+        Some(teacher),
+        (&words, &held_out),
+        1,
+        options(Trains::All),
+        || 0.0,
+    );
     let read_other = refused(read_other.unwrap());
     assert!(read_other.contains("of another text"), "{read_other}");
 
@@ -110,26 +117,52 @@ fn what_is_no_snapshot_of_this_run_is_refused() {
         file.starts_with("option resume is a file without statepress.training in its metadata"),
         "{file}"
     );
-    // Whatever of it is cut or changed is refused when it is opened or gone on from, and nothing panics.
+    // What no run can be is refused when it is opened, prepared or gone on from.
+    let gone_on = |snapshot: Snapshot| {
+        let (text, held_out) = (snapshot.text()?, snapshot.held_out()?);
+        let teacher = Teacher::Packed(opened("il_moe").engine());
+        let options = snapshot.options().clone();
+        let trainable = student.trainable(Device::Flex);
+        let mut run = Train::new(trainable, Some(teacher), (&text, &held_out), 1, options, || 0.0)?;
+        wait(run.go_on(&snapshot))
+    };
+    assert!(gone_on(Snapshot::open(bytes.clone()).unwrap()).is_ok());
+    let huge = u64::from(u32::MAX) << 16;
+    for (of, field, value) in [
+        ("", "done", json!(huge)),
+        ("", "done", json!(7)),
+        ("", "updates", json!(vec![9; 4096])),
+        ("", "starts", json!([100_000])),
+        ("", "version", json!(2)),
+        ("options", "window", json!(huge)),
+        ("options", "batch", json!(huge)),
+        ("options", "steps", json!(0)),
+        ("options", "learningRate", json!("fast")),
+    ] {
+        let opened = Snapshot::open(edited(&bytes, of, field, &value));
+        assert!(opened.and_then(gone_on).is_err(), "{field} {value}");
+    }
+    // Whatever of it is cut or changed anywhere: nothing panics.
     assert!(!error(bytes[..bytes.len() / 2].to_vec()).is_empty());
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     for at in (8..header).step_by(7) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1;
-        let Ok(damaged) = Snapshot::open(damaged) else { continue };
-        let (Ok(text), Ok(held_out)) = (damaged.text(), damaged.held_out()) else { continue };
-        let teacher = Teacher::Packed(opened("il_moe").engine());
-        let options = damaged.options().clone();
-        let run = Train::new(
-            student.trainable(Device::Flex),
-            Some(teacher),
-            (&text, &held_out),
-            1,
-            options,
-            || 0.0,
-        );
-        if let Ok(mut run) = run {
-            let _ = wait(run.go_on(&damaged));
-        }
+        let _ = Snapshot::open(damaged).and_then(gone_on);
     }
+}
+
+/// A snapshot with something else in its state, or in an object of it.
+fn edited(bytes: &[u8], of: &str, field: &str, value: &Value) -> Vec<u8> {
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut json: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let state = &mut json["__metadata__"]["statepress.training"];
+    let mut inner: Value = serde_json::from_str(state.as_str().unwrap()).unwrap();
+    let place = if of.is_empty() { &mut inner } else { &mut inner[of] };
+    assert!(place.get(field).is_some(), "{field}");
+    place[field] = value.clone();
+    *state = Value::String(inner.to_string());
+    let mut text = json.to_string();
+    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &bytes[header..]].concat()
 }

@@ -148,7 +148,10 @@ test("training that was paused, or has crashed, goes on to the very student that
   await refused({ resume: "snapshot" }, /option resume is "snapshot"; allowed: a Uint8Array/);
   await refused({ resume: new Uint8Array(readFileSync(TEACHER)) }, /option resume is a file without/);
   const other = await teacher.compress("fp16");
-  await assert.rejects(distill(other, { resume: last }), /of another model, or made otherwise/);
+  await assert.rejects(
+    distill(other, { resume: last }),
+    /began with another model, or with a student that was made otherwise/,
+  );
   for (const it of [whole, made, teacher, other]) it.dispose();
 });
 

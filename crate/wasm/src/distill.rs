@@ -174,7 +174,7 @@ impl Checkpoint {
             (self.0.opened(), init.into()),
             (Teacher::Packed(on_cpu(teacher)?.clone()), &original.0.opened()),
             (&ids, &held_out),
-            snapshot.options().clone(),
+            TrainOptions { most_bytes: Some(MOST_BYTES), ..snapshot.options().clone() },
             Device::Flex,
             Box::new(JsSink(sink)),
             self.0.clock().seconds(),

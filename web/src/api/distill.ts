@@ -25,6 +25,13 @@ export async function distill(
   options: DistillOptions | ResumeOptions,
 ): Promise<Checkpoint> {
   const { signal, onProgress } = options;
+  if (options.pause && !options.onSnapshot) {
+    throw badOption(
+      "pause",
+      "given without onSnapshot",
+      "a signal where onSnapshot is told what training goes on from",
+    );
+  }
   const read = isResumed(options)
     ? await goneOn(environment, teacher, options)
     : await begun(environment, teacher, options);
@@ -87,7 +94,8 @@ async function goneOn(environment: Environment, teacher: Checkpoint, options: Re
 /** What a snapshot says of its student. */
 function ofSnapshot(about: string): Pick<Begun, "steps" | "init"> {
   try {
-    return JSON.parse(about);
+    const { steps, init } = JSON.parse(about);
+    return { steps, init };
   } catch {
     throw badOption("resume", "a snapshot that does not say what makes the student", "one that distill has made");
   }

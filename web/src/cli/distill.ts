@@ -1,5 +1,6 @@
 // The command distill: a student is made of a teacher, trained, and written.
 
+import { resolve } from "node:path";
 import { checkFormat } from "../api/formats.js";
 import {
   type Checkpoint,
@@ -9,7 +10,7 @@ import {
   StatepressError,
 } from "../api/node.js";
 import { checkTarget, writeTarget } from "../api/target.js";
-import { UsageError } from "./args.js";
+import { STANDARD, UsageError } from "./args.js";
 import type { Run } from "./command.js";
 import { save } from "./compress.js";
 import { destinations } from "./destinations.js";
@@ -24,7 +25,9 @@ export async function distill(run: Run, file: string): Promise<number> {
   const training = await (args.flag("resume") ? goneOn(run) : begun(run));
   const place = (await destinations(run, [file], out, checkFormat(undefined))).get(file);
   if (!place) throw new StatepressError("internal", `${file} has no destination`);
-  const snapshots = await keeping(run, place.inputs);
+  const texts = (["text", "ids", "held-out", "held-out-ids"] as const).map((name) => args.text(name));
+  const read = texts.flatMap((it) => (it === undefined || it === STANDARD ? [] : [it]));
+  const snapshots = await keeping(run, [...place.inputs, ...read]);
   await withCheckpoint(run, file, async (teacher) => {
     output.findings(teacher.inspection.findings);
     const made = await distilled(teacher, {
@@ -99,16 +102,19 @@ async function goneOn(run: Run): Promise<Training> {
 /** Keeps snapshots in the file that is named, if one is: the last that is whole. One that cannot be written ends no training. */
 async function keeping({ args, output }: Run, inputs: readonly string[]) {
   const file = args.text("snapshot");
-  const target = { force: true, inputs };
-  if (file === args.text("output")) throw new UsageError("--snapshot and --output name the same file");
-  if (file !== undefined)
-    await checkTarget(file, { ...target, force: args.flag("force") || file === args.text("resume") });
   let writing: Promise<void> = Promise.resolve();
+  const written = () => writing;
+  if (file === undefined) return { options: {}, written };
+  if (resolve(file) === resolve(args.need("output"))) {
+    throw new UsageError("--snapshot and --output name the same file");
+  }
+  const target = { force: true, inputs };
+  await checkTarget(file, { ...target, force: args.flag("force") || file === args.text("resume") });
   const onSnapshot = (bytes: Uint8Array) => {
-    const write = () => writeTarget(file ?? "", target, [bytes]);
+    const write = () => writeTarget(file, target, [bytes]);
     writing = writing.then(write).catch(({ message }: Error) => {
       output.findings([{ level: "warning", code: "no-snapshot", message: `training goes on, but: ${message}` }]);
     });
   };
-  return { options: file === undefined ? {} : { onSnapshot }, written: () => writing };
+  return { options: { onSnapshot }, written };
 }

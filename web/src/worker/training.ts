@@ -39,8 +39,9 @@ export async function distill(
   const teacher = await run(original.load(cpu), context, platform.breathe);
   try {
     const scratch = platform.scratch(beside);
+    let snapshot: WasmSnapshot | undefined;
     try {
-      const snapshot = resume && openSnapshot(wasm, resume);
+      snapshot = resume && openSnapshot(wasm, resume);
       const job = snapshot
         ? student.resume?.(teacher, original, snapshot, options, scratch)
         : student.distill?.(teacher, original, ids, heldOut, options, scratch);
@@ -48,6 +49,7 @@ export async function distill(
       const report = await run(telling(job, snapshot, about ?? "", context), context, platform.breathe);
       return { report, data: scratch.finish() };
     } catch (error) {
+      if (snapshot) release(snapshot);
       scratch.discard();
       throw error;
     }

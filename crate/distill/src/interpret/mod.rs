@@ -15,6 +15,8 @@ use statepress_kernels::program::{
     Activation, GroupNorm, Linear, Norm, NormKind, Op, ValueId, VectorId, View,
 };
 
+pub(crate) use scan::CHUNK;
+
 use crate::model::Pass;
 use crate::sense::Place;
 

@@ -9,7 +9,7 @@
 use burn::tensor::{Bool, Tensor};
 
 /// Tokens of a chunk.
-const CHUNK: usize = 32;
+pub(crate) const CHUNK: usize = 32;
 
 /// How the channels of [`ssd`] are divided.
 pub(super) struct Heads {

@@ -9,11 +9,15 @@ use statepress_kernels::program::Op;
 
 use super::TrainOptions;
 use crate::Trainable;
+use crate::interpret::CHUNK;
 
-/// Copies of each weight: its number, its gradient, two means, the best so far, and what an update makes anew.
+/// Copies of each weight that is trained: its number, its gradient, two means, the best so far, and what an update makes anew.
 const OF_WEIGHTS: usize = 6;
 
-/// Tensors of logits: the student's, a teacher's, their slopes, and these as a product wants them.
+/// Copies of each weight in a snapshot, which nothing of a pass is there beside.
+const OF_SNAPSHOTS: usize = 4;
+
+/// Tensors of logits: the student's, a teacher's, and their slopes.
 const OF_LOGITS: usize = 3;
 
 /// Tensors that are kept of an op for each that it gives, and those of gradients on the way back.
@@ -24,32 +28,34 @@ const OF_TAPS: usize = 2;
 const OF_STATES: usize = 8;
 const OF_PAIRS: usize = 4;
 
-/// Tokens of a chunk of a scan.
-const CHUNK: usize = 32;
-
 /// About how many bytes training takes, those of a teacher among them.
 pub(super) fn estimated(student: &Trainable, teacher: u64, options: &TrainOptions) -> u64 {
     let program = &student.program;
-    let tokens = options.batch.saturating_mul(options.window);
     let chunk = CHUNK.min(options.window);
+    let numbers = |factor: usize, of: usize| factor as f64 * of as f64;
     let of_a_token = |op: &Op| match op {
-        Op::Conv1d { x, taps, .. } => OF_OPS * x.width + OF_TAPS * program.vector(*taps).len,
-        Op::SoftplusMean { x, .. } => OF_OPS * program.width(*x),
-        Op::Scan { bx, .. } => OF_OPS * program.width(*bx) + OF_PAIRS * chunk,
-        Op::SelectiveScan { u, b, .. } => OF_STATES * u.width * b.width,
-        Op::Ssd(op) => OF_PAIRS * chunk * op.heads + 2 * OF_OPS * (op.u.width + op.b.width),
-        Op::Attention(op) => OF_PAIRS * options.window * op.heads + 2 * OF_OPS * op.q.width,
+        Op::Conv1d { x, taps, .. } => numbers(OF_OPS, x.width) + numbers(OF_TAPS, program.vector(*taps).len),
+        Op::SoftplusMean { x, .. } => numbers(OF_OPS, program.width(*x)),
+        Op::Scan { bx, .. } => numbers(OF_OPS, program.width(*bx)) + numbers(OF_PAIRS, chunk),
+        Op::SelectiveScan { u, b, .. } => numbers(OF_STATES, u.width * b.width),
+        Op::Ssd(op) => numbers(OF_PAIRS, chunk * op.heads) + numbers(2 * OF_OPS, op.u.width + op.b.width),
+        Op::Attention(op) => numbers(OF_PAIRS * op.heads, options.window) + numbers(2 * OF_OPS, op.q.width),
         Op::Experts(op) => {
             let rows = op.experts.iter().map(|it| program.matrix(it.up).rows + program.matrix(it.down).rows);
-            OF_OPS * rows.sum::<usize>()
+            numbers(OF_OPS, rows.sum())
         }
-        op => OF_OPS * program.width(op.writes()),
+        op => numbers(OF_OPS, program.width(op.writes())),
     };
-    let kept: usize = program.nodes.iter().map(|node| of_a_token(&node.op)).sum();
-    let of_a_token = kept + OF_LOGITS * program.vocab_size;
-    let weights: usize = student.parameters.iter().map(|it| it.shape.iter().product::<usize>()).sum();
-    let numbers = (OF_WEIGHTS * weights).saturating_add(of_a_token.saturating_mul(tokens));
-    4 * (numbers as u64) + teacher
+    let kept: f64 = program.nodes.iter().map(|node| of_a_token(&node.op)).sum();
+    let pass = (kept + numbers(OF_LOGITS, program.vocab_size)) * numbers(options.batch, options.window);
+    let (mut weights, mut trained) = (0.0, 0.0);
+    for it in &student.parameters {
+        let count = it.shape.iter().product();
+        let copies =
+            if options.trains.has(it) { OF_WEIGHTS + usize::from(options.trains.rounds()) } else { 1 };
+        (weights, trained) = (weights + numbers(1, count), trained + numbers(copies, count));
+    }
+    (4.0 * (trained + pass.max(OF_SNAPSHOTS as f64 * weights))) as u64 + teacher
 }
 
 /// Refuses what takes more than there is.

@@ -145,6 +145,11 @@ impl<L: Loaded> Train<L> {
         self.stopped.get_or_insert(TrainingStop::Asked);
     }
 
+    /// Tokens that updates were computed from.
+    fn tokens(&self) -> u64 {
+        [self.done, self.options.batch, self.options.window].map(|it| it as u64).into_iter().product()
+    }
+
     /// Every look at the held-out text so far.
     pub fn curve(&self) -> &[TrainingPoint] {
         &self.curve
@@ -236,7 +241,10 @@ impl<L: Loaded> Train<L> {
     async fn look(&mut self, mut look: Look) -> Result<(), EngineError> {
         // What is rounded is judged as it is rounded, and first as it was read.
         if self.curve.is_empty() && look.windows == 0 {
+            // Which is no part of how long a look takes.
+            let before = (self.clock)();
             self.began = Some(self.digest().await?);
+            self.started += (self.clock)() - before;
             self.student.round(self.options.trains).await?;
         }
         let next = look.windows + self.options.batch;
@@ -262,11 +270,11 @@ impl<L: Loaded> Train<L> {
         let losses = std::mem::take(&mut self.losses);
         let point = TrainingPoint {
             step: self.done as u64,
-            tokens: (self.done * self.options.batch * self.options.window) as u64,
+            tokens: self.tokens(),
             seconds: (self.clock)() - self.started,
             loss: (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64),
             nll,
-            perplexity: nll.exp(),
+            perplexity: nll.exp().min(f64::MAX),
             kl: self.is_teacher_alone().then_some(look.kl / look.tokens as f64),
         };
         if !judged(&point).is_finite() {
@@ -311,6 +319,7 @@ impl<L: Loaded> Job for Train<L> {
     }
 
     fn finish(self) -> Result<Trained, EngineError> {
+        let tokens = self.tokens();
         let Self {
             mut student,
             best: computed,
@@ -342,7 +351,7 @@ impl<L: Loaded> Job for Train<L> {
             params: student.parameters.iter().map(count).sum(),
             trained_params: student.parameters.iter().filter(|it| options.trains.has(it)).map(count).sum(),
             steps: done as u64,
-            tokens: (done * options.batch * options.window) as u64,
+            tokens,
             held_out_tokens: held_out_tokens as u64,
             seconds: curve.last().map_or(0.0, |point| point.seconds),
             memory: estimated,

@@ -9,6 +9,9 @@ use crate::gradients::Objective;
 use crate::loss::Mixture;
 use crate::model::Parameter;
 
+/// The most windows of an update.
+const MOST_WINDOWS: usize = 65_536;
+
 /// What a training run is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -39,7 +42,9 @@ pub struct TrainOptions {
     pub patience: Option<usize>,
     /// What decides the order of windows.
     pub seed: u64,
-    /// The most memory that it may take, as far as that is known beforehand; `None`: whatever there is.
+    /// The most memory that it may take, as far as that is known beforehand; `None`: whatever there is. It is the machine's, and no
+    /// part of a snapshot.
+    #[serde(skip)]
     pub most_bytes: Option<u64>,
 }
 
@@ -125,6 +130,9 @@ impl TrainOptions {
         ];
         if let Some((option, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return refuse(option, "0".into(), "1 or more");
+        }
+        if self.batch > MOST_WINDOWS {
+            return refuse("batch", self.batch.to_string(), &format!("1 to {MOST_WINDOWS}"));
         }
         if let Some(most) = student.program.max_tokens.filter(|&most| self.window > most) {
             let allowed = format!("1 to {most} (the model's positions)");

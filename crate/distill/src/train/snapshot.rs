@@ -13,7 +13,7 @@ use statepress_core::report::TrainingPoint;
 use statepress_core::{Encoding, Form, Index, Tensor as Stored};
 use statepress_engine::EngineError;
 use statepress_engine::models::Loaded;
-use statepress_formats::{TensorSpec, Writer, open, read_tensor};
+use statepress_formats::{Layout, TensorSpec, Writer, open, read_tensor};
 use statepress_kernels::codecs;
 
 use super::windows::Order;
@@ -25,6 +25,25 @@ const KEY: &str = "statepress.training";
 
 /// Version of the layout.
 const VERSION: u32 = 1;
+
+/// The most updates of a run that goes on: they are counted through, for the learning rate.
+const MOST_STEPS: usize = 100_000_000;
+
+/// What is written of one tensor.
+#[derive(Clone, Copy)]
+enum Numbers<'a> {
+    Of(&'a Tensor<2>),
+    Ids(&'a [u32]),
+}
+
+impl Numbers<'_> {
+    fn shape(self) -> Vec<usize> {
+        match self {
+            Self::Of(tensor) => tensor.dims().to_vec(),
+            Self::Ids(ids) => vec![ids.len()],
+        }
+    }
+}
 
 /// A training run that was written down.
 pub struct Snapshot {
@@ -151,7 +170,7 @@ impl<L: Loaded> Train<L> {
                 .map(|it| it.as_ref().map_or(0, |it| it.momentum.time))
                 .collect(),
         };
-        let mut tensors = Vec::new();
+        let mut tensors: Vec<(String, Numbers)> = Vec::new();
         for (at, parameter) in self.student.parameters.iter().enumerate() {
             let moments = self.optimizer.states[at].as_ref().map(|it| &it.momentum);
             let of = [
@@ -160,29 +179,30 @@ impl<L: Loaded> Train<L> {
                 ("moment_2", moments.map(|it| &it.moment_2)),
                 ("best", Some(&self.best[at])),
             ];
-            for (what, numbers) in of {
-                let Some(numbers) = numbers else { continue };
-                let values = read_back(self.student.device, numbers.clone()).await?;
-                tensors.push((format!("{at}.{what}"), numbers.dims().to_vec(), values));
-            }
+            let there = of.into_iter().filter_map(|(what, tensor)| Some((what, tensor?)));
+            tensors.extend(there.map(|(what, tensor)| (format!("{at}.{what}"), Numbers::Of(tensor))));
         }
-        for (name, windows) in [("text", &self.text), ("held_out", &self.held_out)] {
-            // Float32 has every whole number below 2^24, which no vocabulary comes near.
-            let ids: Vec<f32> = windows.ids().iter().map(|&id| id as f32).collect();
-            tensors.push((name.into(), vec![ids.len()], ids));
-        }
-        let spec = |(name, shape, _): &(String, Vec<usize>, Vec<f32>)| TensorSpec {
+        let texts = [("text", &self.text), ("held_out", &self.held_out)];
+        tensors.extend(texts.map(|(name, windows)| (name.to_string(), Numbers::Ids(windows.ids()))));
+        let spec = |(name, numbers): &(String, Numbers)| TensorSpec {
             name: name.clone(),
-            shape: shape.clone(),
+            shape: numbers.shape(),
             form: Form::Coded(Encoding::Fp32),
             coded: false,
         };
         let specs: Vec<_> = tensors.iter().map(spec).collect();
         let state = serde_json::to_string(&state).map_err(|error| not_one(error.to_string()))?;
         let metadata = BTreeMap::from([(KEY.to_string(), state)]);
-        let mut writer = Writer::new(Vec::new(), &specs, &metadata)?;
-        for (name, shape, values) in tensors {
-            writer.write(&name, &Stored::from_f32(shape, values))?;
+        let layout = Layout::new(&specs, &metadata)?;
+        // A tensor at a time, into room that is there: nothing else is in memory twice.
+        let mut writer = Writer::with_layout(Vec::with_capacity(layout.bytes() as usize), layout)?;
+        for (name, numbers) in tensors {
+            let values = match numbers {
+                Numbers::Of(tensor) => read_back(self.student.device, tensor.clone()).await?,
+                // Float32 has every whole number below 2^24, which no vocabulary comes near.
+                Numbers::Ids(ids) => ids.iter().map(|&id| id as f32).collect(),
+            };
+            writer.write(&name, &Stored::from_f32(numbers.shape(), values))?;
         }
         Ok(Some(writer.finish()?.0))
     }
@@ -208,8 +228,18 @@ impl<L: Loaded> Train<L> {
         let device = self.student.device;
         if updates.len() != self.student.parameters.len() || self.digest().await? != began {
             return Err(not_one(
-                "of a student that began with other numbers: of another model, or made otherwise".into(),
+                "of a training that began with another model, or with a student that was made otherwise"
+                    .into(),
             ));
+        }
+        let looked = curve.last().map_or(0, |point| point.step as usize);
+        let sound = done == looked.saturating_add(losses.len())
+            && done <= MOST_STEPS
+            && (done < self.options.steps || (done == self.options.steps && looks))
+            && updates.iter().all(|&times| times <= done);
+        let order = Order::from_state(random, starts);
+        if !sound || !order.fits(&self.text) {
+            return Err(not_one("damaged: its steps or windows cannot be those of a run".into()));
         }
         for (what, windows, ids) in
             [("text", &self.text, from.text()?), ("held-out text", &self.held_out, from.held_out()?)]
@@ -239,10 +269,6 @@ impl<L: Loaded> Train<L> {
                 }
             };
         }
-        let order = Order::from_state(random, starts);
-        if done > self.options.steps || !order.fits(&self.text) {
-            return Err(not_one("damaged: its steps or windows are beyond the end".into()));
-        }
         self.order = order;
         self.schedule = optimize::schedule(&self.options)?;
         (0..done).for_each(|_| {
@@ -257,14 +283,20 @@ impl<L: Loaded> Train<L> {
         Ok(())
     }
 
-    /// A digest of all numbers that are to be trained or read (FNV-1a, 64 bits).
+    /// A digest of what the run begins with (FNV-1a, 64 bits): all numbers of the student, and what the teacher says of the first
+    /// window that judges.
     pub(super) async fn digest(&self) -> Result<u64, EngineError> {
         let mut digest = 0xcbf2_9ce4_8422_2325_u64;
-        for parameter in &self.student.parameters {
-            let values: Tensor<2> = parameter.values.clone();
-            for byte in read_back(self.student.device, values).await?.iter().flat_map(|it| it.to_le_bytes()) {
+        let mut add = |values: Vec<f32>| {
+            for byte in values.iter().flat_map(|it| it.to_le_bytes()) {
                 digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
+        };
+        for parameter in &self.student.parameters {
+            add(read_back(self.student.device, parameter.values.clone()).await?);
+        }
+        if let Some(teacher) = &self.teacher {
+            add(teacher.logits(&self.held_out.range(0, 1)?.batch).await?);
         }
         Ok(digest)
     }

@@ -22,7 +22,7 @@ impl Windows {
                 "the {what} text has {} tokens; one window of {window} and the {offset} that it predicts beyond itself \
                  take {}: give a longer text or a smaller window",
                 ids.len(),
-                window + offset
+                window.saturating_add(offset)
             );
             return Err(EngineError::Ids(message));
         }

@@ -43,6 +43,9 @@ interface Anew {
   chosen?: Chosen;
 }
 
+/** What nobody loads who does not train. */
+const whatTrains = () => import("./training.js");
+
 /** The page's end of the package. */
 export class Session {
   readonly #page: Teller;
@@ -276,7 +279,9 @@ export class Session {
 
   /** Trains a student, or goes on with the one that was left, and measures it. */
   async train(from: { wanted: WantedStudent } | { left: LeftTraining }): Promise<void> {
-    const training = await this.#training();
+    const training = await whatTrains().catch((error: unknown) => {
+      this.#page.tell({ type: "trainingFailed", problem: problemOf(error) });
+    });
     const { work, asked } = this.#page.state();
     if (!training || !this.#open || work) return;
     const run = ++this.#runs;
@@ -299,24 +304,14 @@ export class Session {
 
   /** Looks for a training of the checkpoint that was left. */
   async findTraining(): Promise<void> {
-    const training = await this.#training();
-    if (this.#open && !this.#page.state().work) training?.findTraining(this.#open);
+    const trains = await whatTrains().catch(() => undefined);
+    if (this.#open) trains?.findTraining(this.#open);
   }
 
   /** Forgets the training that was left. */
   async dropTraining(): Promise<void> {
-    const training = await this.#training();
-    if (this.#open) await training?.dropTraining(this.#open);
-  }
-
-  /** What trains, which nobody loads who does not. */
-  async #training(): Promise<typeof import("./training.js") | undefined> {
-    try {
-      return await import("./training.js");
-    } catch (error) {
-      this.#page.tell({ type: "trainingFailed", problem: problemOf(error) });
-      return undefined;
-    }
+    const trains = await whatTrains().catch(() => undefined);
+    if (this.#open) await trains?.dropTraining(this.#open);
   }
 
   /** Asks for the recipe of another size on the way that the search went. */

@@ -1,6 +1,6 @@
 // Training a student that is made of the checkpoint, and measuring it like whatever else was made of it.
 
-import { distill } from "statepress";
+import { distill, StatepressError } from "statepress";
 import { objectionToTraining, withTextsApart } from "../state/calibration.js";
 import { stepsOf } from "../state/pruning.js";
 import type { Asked, LeftTraining, WantedStudent } from "../state/state.js";
@@ -37,10 +37,11 @@ export async function train(
   { enough, pause }: Ending,
 ): Promise<void> {
   const { checkpoint, tell } = opened;
+  const of = identity(opened);
   const signal = opened.begin("work");
   const wanted = "left" in from ? from.left.wanted : from.wanted;
   let isTrained = false;
-  let keeping: Promise<void> = Promise.resolve();
+  let keeping = Promise.resolve(false);
   let [step, perplexity] = [0, 0];
   try {
     tell({ type: "training", run, now: performance.now(), wanted });
@@ -48,7 +49,7 @@ export async function train(
     const { keeps, init, minutes, alpha } = wanted;
     const training = distill(checkpoint, {
       ...("left" in from
-        ? { resume: await promptly(signal, keptSnapshot()) }
+        ? { resume: await promptly(signal, snapshotOf(of)) }
         : {
             student: stepsOf(keeps),
             text: await promptly(signal, calibrationOf(opened, withTextsApart(given), objectionToTraining)),
@@ -61,28 +62,41 @@ export async function train(
         tell({ type: "trainedUntil", run, point });
       },
       onSnapshot: (snapshot) => {
-        const left = { of: identity(opened), wanted, step, perplexity };
-        const keep = async () => tell({ type: "trainingKept", run, kept: await keepTraining(left, snapshot) });
-        keeping = keeping.then(keep);
+        // One that was left before gives way to what has learned something, and nothing comes after the end.
+        if (signal.aborted || (step === 0 && !pause.aborted)) return;
+        const left = { of, wanted, step, perplexity };
+        keeping = keeping.then(async () => {
+          const kept = await keepTraining(left, snapshot);
+          tell({ type: "trainingKept", run, kept });
+          return kept;
+        });
       },
     });
     const student = await promptly(signal, training, (late) => late.dispose());
     const recipe = student.report?.recipe;
     if (!recipe) throw new Error("training without a report");
     isTrained = true;
-    await keeping;
-    await forgetTraining();
     await take(opened, run, student, { asked: withTextsApart({ ...given, recipe }), wanted: undefined }, signal);
-  } catch (error) {
     await keeping;
+    await forgetTraining(of);
+  } catch (error) {
+    const kept = await keeping;
     const failed = opened.failed(error);
     const isPaused = failed.code === "aborted" && pause.aborted && !signal.aborted;
-    const problem = isPaused
-      ? { ...failed, message: "Paused: it goes on from here, also after this page was closed." }
-      : failed;
+    const problem = isPaused ? { ...failed, message: kept ? PAUSED : NOT_KEPT } : failed;
     tell(isTrained ? { type: "workFailed", run, problem } : { type: "trainingFailed", problem });
-    tell({ type: "trainingLeft", left: leftTraining(identity(opened)) });
+    tell({ type: "trainingLeft", left: leftTraining(of) });
   }
+}
+
+const PAUSED = "Paused: it goes on from here, also after this page was closed.";
+const NOT_KEPT = "Stopped, but this browser could not keep where it was: its storage is full, or closed to pages.";
+
+async function snapshotOf(of: LeftTraining["of"]): Promise<Uint8Array<ArrayBuffer>> {
+  const snapshot = await keptSnapshot(of);
+  if (snapshot) return snapshot;
+  await forgetTraining(of);
+  throw new StatepressError("io", "the training that was left is no longer there: the browser has thrown it away");
 }
 
 /** Looks for a training of the checkpoint that was left. */
@@ -92,7 +106,7 @@ export function findTraining(opened: OpenCheckpoint): void {
 
 /** Forgets the training that was left. */
 export async function dropTraining(opened: OpenCheckpoint): Promise<void> {
-  await forgetTraining();
+  await forgetTraining(identity(opened));
   opened.tell({ type: "trainingLeft", left: undefined });
 }
 

@@ -272,7 +272,7 @@ export interface LeftTraining {
   /** The checkpoint. */
   of: { name: string; bytes: number };
   wanted: WantedStudent;
-  /** Updates that were done, and how good it was then. */
+  /** Updates until its last look, and how good it was then. */
   step: number;
   perplexity: number;
 }
