@@ -23,10 +23,10 @@ pub use snapshot::Snapshot;
 pub use teacher::Teacher;
 use windows::{Order, Windows};
 
+use crate::Trainable;
 use crate::gradients::Gradients;
 use crate::loss::{Mixture, distance};
 use crate::model::{Parameter, read_back};
-use crate::{Trainable, interpret};
 
 /// Steps after which it is known how many fit in a limited time.
 const PACED: usize = 8;
@@ -117,7 +117,7 @@ impl<L: Loaded> Train<L> {
             text: Windows::new(text, options.window, offset, "training")?,
             held_out: Windows::new(held_out, options.window, offset, "held-out")?,
             order: Order::new(options.seed),
-            schedule: optimize::schedule(&options)?,
+            schedule: optimize::schedule(&options, 0)?,
             optimizer: Optimizer::new(&student, &options.adam),
             best: computed(&student),
             student,
@@ -202,10 +202,7 @@ impl<L: Loaded> Train<L> {
             options.steps = steps.max(PACED + 1);
             options.warm_up = options.warm_up.min(options.steps / 10);
             options.validate_every = (options.steps as f64 / looks).ceil() as usize;
-            self.schedule = optimize::schedule(options)?;
-            (0..self.done).for_each(|_| {
-                self.schedule.step();
-            });
+            self.schedule = optimize::schedule(options, self.done)?;
         }
         Ok(())
     }
@@ -253,10 +250,7 @@ impl<L: Loaded> Train<L> {
             Some(teacher) if self.is_teacher_alone() => Some(teacher.logits(&examples.batch).await?),
             _ => None,
         };
-        let pass = self.student.evaluate();
-        let (hidden, _) = pass.hidden(&examples)?;
-        let logits = hidden.matmul(interpret::head(&pass).transpose());
-        let logits = read_back(self.student.device, logits).await?;
+        let logits = self.student.evaluate().logits(&examples.batch).await?;
         let off = distance(&logits, teacher.as_deref(), &examples.labels);
         (look.nll, look.kl) = (look.nll + off.nll, look.kl + off.kl);
         let tokens = examples.labels.len();

@@ -48,8 +48,8 @@ impl Optimizer {
     }
 }
 
-/// The learning rate of every step: a line up, then a cosine down.
-pub(super) fn schedule(options: &TrainOptions) -> Result<ModuleLrScheduler, EngineError> {
+/// The learning rate of every step after those that were done: a line up, then a cosine down.
+pub(super) fn schedule(options: &TrainOptions, done: usize) -> Result<ModuleLrScheduler, EngineError> {
     let TrainOptions { steps, warm_up, learning_rate, last_rate, .. } = *options;
     let cosine = CosineAnnealingLrSchedulerConfig::new(learning_rate, steps - warm_up)
         .with_min_lr(learning_rate * last_rate);
@@ -61,8 +61,12 @@ pub(super) fn schedule(options: &TrainOptions) -> Result<ModuleLrScheduler, Engi
             SequentialLrSchedulerConfig::new(vec![line.into(), cosine.into()], vec![warm_up]).init()
         }
     };
-    made.map_err(|allowed| {
+    let mut schedule = made.map_err(|allowed| {
         let (option, value) = ("learningRate".into(), learning_rate.to_string());
         EngineError::Option { option, value, allowed }
-    })
+    })?;
+    (0..done).for_each(|_| {
+        schedule.step();
+    });
+    Ok(schedule)
 }

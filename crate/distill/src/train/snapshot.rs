@@ -270,10 +270,7 @@ impl<L: Loaded> Train<L> {
             };
         }
         self.order = order;
-        self.schedule = optimize::schedule(&self.options)?;
-        (0..done).for_each(|_| {
-            self.schedule.step();
-        });
+        self.schedule = optimize::schedule(&self.options, done)?;
         if !curve.is_empty() {
             self.student.round(self.options.trains).await?;
         }
