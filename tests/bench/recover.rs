@@ -1,10 +1,11 @@
 //! Recovers compressed checkpoints by training, and measures them on a text before and after.
 //!
 //! ```text
-//! cargo run --release -p statepress-distill-tests --example recover -- TRAIN.u16.bin TEST.u16.bin ORIGINAL COMPRESSED... [--weights=all|vectors] [--steps=500] [--rate=R] [--seed=0] [--held-out=4097] [--save=FOLDER] [--tiny]
+//! cargo run --release -p statepress-distill-tests --example recover -- TRAIN.u16.bin TEST.u16.bin ORIGINAL COMPRESSED... [--uncoded=FILE] [--weights=all|vectors] [--steps=500] [--batch=2] [--alpha=1] [--rate=R] [--seed=0] [--held-out=4097] [--save=FOLDER] [--tiny]
 //! ```
 //!
-//! `ORIGINAL` is a folder, `COMPRESSED` are files, as the example `search` leaves them; the texts are token ids. The last
+//! `ORIGINAL` is a folder, `COMPRESSED` are files, as the example `search` leaves them, and `--uncoded` names the file that they
+//! were rounded from where that is not the original; the texts are token ids. The last
 //! `--held-out` ids of the training text judge while training, and the test text is read only to measure. `--rate` is chosen by
 //! bits a weight where it is left out. `--tiny` trains ten steps on little text.
 
@@ -14,13 +15,13 @@ use std::time::Instant;
 
 use statepress_core::job::{self, Job};
 use statepress_distill::{
-    Device, Distill, Init, Mixture, Objective, Teacher, TrainOptions, Trains, rounded_rate,
+    Device, Distill, Mixture, Objective, Student, Teacher, TrainOptions, Trains, rounded_rate,
 };
 use statepress_distill_tests::{Opened, Written};
 use statepress_engine::eval::{Compare, CompareOptions};
 use statepress_engine::models::Model;
 
-const USAGE: &str = "usage: recover TRAIN.u16.bin TEST.u16.bin ORIGINAL COMPRESSED... [--weights=all|vectors] [--steps=500] [--rate=R] [--seed=0] [--held-out=4097] [--save=FOLDER] [--tiny]";
+const USAGE: &str = "usage: recover TRAIN.u16.bin TEST.u16.bin ORIGINAL COMPRESSED... [--uncoded=FILE] [--weights=all|vectors] [--steps=500] [--batch=2] [--alpha=1] [--rate=R] [--seed=0] [--held-out=4097] [--save=FOLDER] [--tiny]";
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -69,17 +70,23 @@ fn main() {
     let original = Opened::folder(Path::new(folder));
     let model = original.engine();
     let bytes_before = bytes(&original);
+    let open = |file: &str| {
+        Opened::new(std::fs::read(file).unwrap_or_else(|error| panic!("{file}: {error}")), None, &[])
+    };
     for file in files {
-        let read = std::fs::read(file).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let compressed = Opened::new(read, None, &[]);
+        let compressed = open(file);
         measure(&format!("{file} before"), &model, &compressed, &test, bytes_before);
         let rate = number("rate").unwrap_or_else(|| rounded_rate(&compressed.index));
         let steps = number("steps").map_or(if tiny { 10 } else { 500 }, |steps| steps as usize);
         let usual = TrainOptions::default();
         let options = TrainOptions {
             steps,
+            batch: number("batch").map_or(usual.batch, |batch| batch as usize),
             window: if tiny { 64 } else { usual.window },
-            objective: Objective { mixture: Mixture { alpha: 1.0, temperature: 1.0 }, balance: 0.0 },
+            objective: Objective {
+                mixture: Mixture { alpha: number("alpha").unwrap_or(1.0), temperature: 1.0 },
+                balance: 0.0,
+            },
             trains: match option("weights").unwrap_or("all") {
                 "all" => Trains::Rounded,
                 "vectors" => Trains::Vectors,
@@ -93,7 +100,10 @@ fn main() {
         };
         let (sink, written) = Written::new();
         let mut run = Distill::<Model>::new(
-            (compressed.checkpoint(), Init::Given),
+            Student {
+                uncoded: option("uncoded").map(|file| open(file).checkpoint()),
+                ..compressed.checkpoint().into()
+            },
             // Natively its logits are made twice as fast where the student's are.
             (Teacher::Numbers(original.trainable(Device::Flex)), &original.checkpoint()),
             (text, held_out),

@@ -3,7 +3,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { open } from "statepress";
-import { downloaded, numberIn, openDemo, overflow, seriousIn, walkthrough, wordsOf } from "../support/playground.mjs";
+import {
+  choose,
+  compress,
+  downloaded,
+  numberIn,
+  openDemo,
+  overflow,
+  planned,
+  seriousIn,
+  walkthrough,
+  wordsOf,
+} from "../support/playground.mjs";
 
 const { page, problems } = await walkthrough();
 const words = (selector) => wordsOf(page, selector);
@@ -79,6 +90,7 @@ test("a student learns while one looks on, and is measured and taken away like w
   assert.ok(ofTraining().length > 0);
   await page.locator("#card").waitFor();
   await page.locator("#train svg").first().waitFor();
+  assert.ok((await words("#train-says b")).length > 10, "it goes on behind the held-out text");
   const trained = await words("#trained");
   t.diagnostic(trained);
   const [before, best] = trained.match(/[\d,]+\.\d/g).map(numberIn);
@@ -90,6 +102,28 @@ test("a student learns while one looks on, and is measured and taken away like w
   assert.equal(student.inspection.family, "itera-lite");
   assert.ok(student.inspection.params < 1_500_000, `${student.inspection.params}`);
   student.dispose();
+  assert.equal(await overflow(page), "");
+});
+
+test("what was compressed is trained afterwards, as the last step of its recipe", async (t) => {
+  await choose(page, "int4");
+  await page.check("#recover");
+  await planned(page, "my-int4");
+  assert.equal(await page.getAttribute("#recipe-int4", "aria-pressed"), "true", "it is int4 that is trained");
+  await page.fill("#recover-steps", "4");
+  await page.locator("#recover-steps").blur();
+  assert.deepEqual(await seriousIn(page), []);
+  // It is judged by other articles than it is trained on.
+  await page.selectOption("#limit", "4096");
+  await compress(page);
+  const told = (await words("#compare")).match(/It was trained on .* nats a token/)?.[0] ?? "";
+  t.diagnostic(told);
+  assert.match(told, /^It was trained on the first articles of heldout.txt afterwards: .* from [\d.]+ to [\d.]+ nats/);
+  const { bytes } = await downloaded(page, "#download");
+  const healed = await open(new Uint8Array(bytes));
+  assert.deepEqual(healed.inspection.recipe.steps.at(-1), { recover: { weights: "vectors", steps: 4, alpha: 1 } });
+  healed.dispose();
+  assert.match(await words("#take"), /--recipe my-int4\.json --recover heldout-first\.txt/);
   assert.equal(await overflow(page), "");
   assert.deepEqual(problems, []);
 });

@@ -9,7 +9,7 @@ use statepress_core::job;
 use statepress_core::report::TrainingStop;
 use statepress_core::{Entry, Packed, Recipe, Tensor, shape};
 use statepress_distill::{
-    Batch, Device, Distill, Distilled, Init, Mixture, Objective, Teacher, Train, TrainOptions, Trained,
+    Batch, Device, Distill, Distilled, Mixture, Objective, Student, Teacher, Train, TrainOptions, Trained,
     Trains, rounded_rate, trained_checkpoint,
 };
 use statepress_distill_tests::golden::{Golden, assert_close};
@@ -174,10 +174,13 @@ fn what_is_written_is_what_the_last_pass_computed_with_in_as_many_bytes() {
 }
 
 fn distilled(original: &Opened, compressed: &Opened, options: TrainOptions) -> (Distilled, Opened) {
+    distilled_as(original, compressed.checkpoint().into(), options)
+}
+
+fn distilled_as(original: &Opened, student: Student, options: TrainOptions) -> (Distilled, Opened) {
     let (sink, bytes) = Written::new();
     let (text, held_out) = (text(2000, 1), text(200, 2));
     let teacher = (Teacher::Packed(original.engine()), &original.checkpoint());
-    let student = (compressed.checkpoint(), Init::Given);
     let texts = (&text[..], &held_out[..]);
     let job = Distill::new(student, teacher, texts, options, Device::Flex, Box::new(sink), || 0.0).unwrap();
     let done = wait(job::run(job, |_| ())).unwrap();
@@ -230,6 +233,46 @@ fn a_recovery_says_what_changed_and_heals_more_than_vectors_do() {
         let told = divergence(&original.engine(), &file.engine(), &text(200, 2));
         assert!((told / after - 1.0).abs() < 1e-3, "{told} {after}");
     }
+}
+
+/// Of a pruned checkpoint the original has no numbers to begin beside: what pruning left has.
+#[test]
+fn codes_begin_beside_what_they_were_rounded_from_and_the_file_says_what_made_it() {
+    let original = original();
+    let json = |quantize: &str| {
+        let steps = format!(r#"[{{"prune":{{"kind":"inner","keep":0.5}}}}{quantize}]"#);
+        Recipe::from_json(&format!(r#"{{"version":1,"name":"t","steps":{steps}}}"#)).unwrap()
+    };
+    let pruned = Opened::new(original.written(&json("")), None, &[]);
+    let quantize = r#",{"quantize":{"rules":[{"match":"*norm*","precision":"fp16"}],"otherwise":"int3"}}"#;
+    let compressed = Opened::new(original.written(&json(quantize)), None, &[]);
+    let key = "layers.0.ssm.in_proj.weight";
+    let entry = compressed.spec.names.get(&compressed.index, key).unwrap();
+    let codes = codecs::decode(&read(&compressed, entry));
+    let begun = |uncoded: &Opened| {
+        let mut model = compressed.trainable(Device::Flex);
+        model.begin_beside(&uncoded.checkpoint()).unwrap();
+        wait(model.values(key)).unwrap()
+    };
+    assert_eq!(begun(&original), codes);
+    let (beside, was) = (begun(&pruned), codecs::decode(&read(&pruned, entry)));
+    let apart = |of: &[f32]| of.iter().zip(&was).map(|(x, was)| (x - was).abs()).sum::<f32>();
+    assert!(apart(&beside) < 0.3 * apart(&codes), "{} {}", apart(&beside), apart(&codes));
+
+    let made_by =
+        json(&format!(r#"{quantize},{{"recover":{{"weights":"all","steps":20,"learningRate":0.003}}}}"#));
+    let options = TrainOptions { steps: 20, learning_rate: 3e-3, validate_every: 5, ..options() };
+    let trained = |uncoded: Option<&Opened>| {
+        let student = Student { uncoded: uncoded.map(Opened::checkpoint), ..compressed.checkpoint().into() };
+        distilled_as(&original, student, options.clone())
+    };
+    let (beside, alone) = (trained(Some(&pruned)), trained(None));
+    let loss = |(done, _): &(Distilled, Opened)| done.training.validation[1].kl;
+    assert_ne!(loss(&beside), loss(&alone));
+    assert_eq!(Recipe::recorded(&beside.1.index.metadata), Some(made_by));
+    // What only converts the file leaves what it says.
+    let converted = Opened::new(beside.1.written(&find("none").unwrap()), None, &[]);
+    assert_eq!(converted.index.metadata.get(Recipe::KEY), beside.1.index.metadata.get(Recipe::KEY));
 }
 
 /// Mean divergence of windows of 16 tokens, nats.

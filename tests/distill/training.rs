@@ -6,7 +6,7 @@ use statepress_core::Recipe;
 use statepress_core::job::{self, Job};
 use statepress_core::report::{Training, TrainingPoint, TrainingStop};
 use statepress_distill::{
-    Adam, Device, Distill, Init, Mixture, Objective, Teacher, Train, TrainOptions, Trained, Trains,
+    Adam, Device, Distill, Init, Mixture, Objective, Student, Teacher, Train, TrainOptions, Trained, Trains,
     trained_checkpoint,
 };
 use statepress_distill_tests::golden::assert_close;
@@ -240,7 +240,7 @@ fn a_distillation_leaves_a_file_that_says_what_was_done_and_knows_its_text() {
         let (sink, bytes) = Written::new();
         let of = (Teacher::Packed(teacher.engine()), &checkpoint(&teacher));
         let job = Distill::new(
-            (checkpoint(&student), init),
+            Student { init, ..checkpoint(&student).into() },
             of,
             (&text, held_out),
             options(),
@@ -264,6 +264,29 @@ fn a_distillation_leaves_a_file_that_says_what_was_done_and_knows_its_text() {
     assert!((first - (vocab as f64).ln()).abs() < 0.3, "{first}");
     let refused = distilled(&text[100..300], Init::Given).err().unwrap();
     assert!(refused.to_string().contains("among the text that is trained on"), "{refused}");
+}
+
+#[test]
+fn what_a_model_in_training_says_is_what_its_file_says() {
+    let model = opened("il_ffn");
+    let (prompt, trainable) = (text(5, 3), model.trainable(Device::Flex));
+    let vocab = model.engine().info.vocab_size;
+    // Position `t` may predict another token than the next one.
+    for offset in [1, 2, 3] {
+        let said = wait(trainable.sample(&prompt, 12, offset)).unwrap();
+        let mut ids = prompt.clone();
+        for _ in 0..12 {
+            let logits = engine_logits(&model.engine(), &ids);
+            let row = &logits[(ids.len() - offset) * vocab..][..vocab];
+            ids.push((0..vocab).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32);
+        }
+        assert_eq!(said, ids[prompt.len()..]);
+    }
+    for (count, offset) in [(0, 1), (5, 0), (5, prompt.len() + 1)] {
+        assert_eq!(wait(trainable.sample(&prompt, count, offset)).unwrap(), [0_u32; 0]);
+    }
+    let empty = wait(trainable.sample(&[], 3, 1)).unwrap_err();
+    assert!(empty.to_string().contains("no token ids"), "{empty}");
 }
 
 const HALF: &str = r#"{"version":1,"name":"half","steps":[{"prune":{"kind":"inner","keep":0.5}}]}"#;

@@ -82,6 +82,19 @@ test("the library tells of every look, gives the same for the same seed, and kee
   assert.deepEqual(looks(a), looks(b));
   assert.deepEqual(points, a.report.training.validation);
   assert.equal(points.length, 7);
+  // What it says at a look, where there is a tokenizer to say it by; without one it trains all the same.
+  const tokenizer = { encode: () => [], decode: (of) => Array.from(of, (id) => ` ${id}`).join("") };
+  const speaking = await open(TEACHER, { tokenizer });
+  const said = [];
+  const spoken = await distill(speaking, { ...asked, sample: 5, onPoint: ({ sample }) => said.push(sample) });
+  assert.deepEqual([looks(spoken), said.length], [looks(a), 7]);
+  for (const { prompt, text } of said) {
+    assert.equal(prompt, tokenizer.decode(judges.slice(0, 16)));
+    assert.match(text, /^( \d+){5}$/);
+  }
+  const silent = await distill(teacher, { ...asked, steps: 10, sample: 5, onPoint: (it) => said.push(it.sample) });
+  assert.equal(said.at(-1), undefined);
+  for (const it of [spoken, silent, speaking]) it.dispose();
   const other = await distill(teacher, { ...asked, seed: 1 });
   assert.notDeepEqual(looks(other), looks(a));
   // Fresh numbers begin where nothing is known: near one over the vocabulary.
@@ -201,8 +214,10 @@ test("what compressing lost is healed in part, and every code stays", async () =
   assert.deepEqual(await values(before), await values(after));
   before.dispose();
   after.dispose();
+  assert.deepEqual(said.json.recipe.steps.at(-1), { recover: { weights: "vectors", steps: 40, alpha: 1 } });
   for (const option of [
     ["--steps", "4"],
+    ["--alpha", "0.5"],
     ["--recover-weights", "all"],
   ]) {
     const usage = await cli(["compress", TEACHER, "-o", join(folder, "no.safetensors"), "--recipe", "int4", ...option]);
@@ -242,6 +257,81 @@ test("codes that are trained heal more, in as many bytes where they are packed",
   await assert.rejects(refused, ({ code, message }) => code === "bad-option" && /weights is codes/.test(message));
   compressed.dispose();
   teacher.dispose();
+});
+
+test("pruning, rounding and recovery are one recipe, one report and one file", async () => {
+  const prune = { prune: { kind: "inner", keep: 0.5 } };
+  const quantize = { quantize: { rules: [], otherwise: "lm2", groups: { group: 16 } } };
+  const step = { weights: "all", steps: 40, alpha: 1, learningRate: 1e-2 };
+  const recipe = { version: 1, name: "small", steps: [prune, quantize, { recover: step }] };
+  const teacher = await open(TEACHER);
+  assert.ok((await teacher.plan(recipe)).findings.some(({ code }) => code === "needs-training-text"));
+  const { steps, ...how } = short;
+  const points = [];
+  const texts = { text: ids, heldOut: judges, ...how, onPoint: (point) => points.push(point) };
+  const healed = await teacher.compress(recipe, { recover: texts });
+  const { report } = healed;
+  const { klBefore, klAfter, codesChanged } = report.recovered;
+  assert.ok(klAfter < klBefore && codesChanged > 0, JSON.stringify(report.recovered));
+  assert.equal(points.length, report.training.validation.length);
+  assert.equal(report.pruned[0].step.kind, "inner");
+  assert.equal(report.bytes.before, teacher.inspection.bytes);
+  assert.deepEqual(report.recipe.steps.at(-1), { recover: step });
+  // Codes begin beside what pruning has left: of the original they would have no numbers of that shape.
+  const [pruned, coded] = [
+    { ...recipe, steps: [prune] },
+    { ...recipe, steps: [prune, quantize] },
+  ];
+  const [uncoded, compressed] = [await teacher.compress(pruned), await teacher.compress(coded)];
+  const by = async (more) => {
+    const made = await recover(teacher, compressed, { ...texts, ...step, ...more });
+    const bytes = Buffer.from(await (await made.save("blob")).arrayBuffer());
+    made.dispose();
+    return bytes;
+  };
+  const file = Buffer.from(await (await healed.save("blob")).arrayBuffer());
+  assert.ok(file.equals(await by({ uncoded })), "the same by single calls");
+  assert.ok(!file.equals(await by({})));
+  const read = await open(new Uint8Array(file));
+  assert.deepEqual(read.inspection.recipe, report.recipe, "the file says what made it");
+  for (const it of [healed, uncoded, compressed, read]) it.dispose();
+  for (const [given, asked, message] of [
+    [recipe, {}, /option recover is not given; allowed: an object with the text to train on/],
+    [recipe, { recover: { ...texts, steps: 9 } }, /recover\.steps is given; allowed: none, as the recipe or compress/],
+    [recipe, { recover: { ...texts, heldout: judges } }, /recovery has no option 'heldout'; .*did you mean 'heldOut'/],
+    [recipe, { recover: { ...texts, minutes: -1 } }, /option minutes is -1/],
+    [recipe, { recover: { ...texts, sample: 1e9 } }, /option sample is 1000000000; allowed: .* at most 256/],
+    [recipe, { recover: texts, gradients: true }, /option gradients is given without a text/],
+    ["auto-small", { calibration: ids, recover: texts }, /option recover is given; allowed: none, as no step/],
+    [coded, { recover: texts }, /option recover is given; allowed: none, as no step of the recipe trains/],
+  ]) {
+    await assert.rejects(teacher.compress(given, asked), { code: "bad-option", message });
+  }
+  // Steps before that read a text, and a training that is enough before it has begun.
+  const table = { ...recipe, steps: [{ basis: {} }, quantize, { recover: { weights: "all", steps: 4 } }] };
+  const enough = AbortSignal.abort();
+  const based = await teacher.compress(table, { calibration: ids, recover: { ...texts, enough } });
+  assert.deepEqual(based.report.recipe.steps.at(-1).recover.steps, 4);
+  assert.deepEqual([based.report.training.steps, based.report.training.stopped], [0, "asked"]);
+  based.dispose();
+  const first = { ...recipe, steps: [{ recover: {} }] };
+  await assert.rejects(teacher.compress(first, { recover: texts }), {
+    code: "bad-recipe",
+    message: /recover at first/,
+  });
+  teacher.dispose();
+  const [json, out] = [join(folder, "small.json"), join(folder, "small.safetensors")];
+  writeFileSync(json, JSON.stringify(recipe));
+  const command = ["compress", TEACHER, "-o", out, "--recipe", json];
+  const silent = await cli(command);
+  assert.equal(silent.code, 2);
+  assert.match(
+    silent.stderr,
+    /the recipe small trains what it makes: --recover TEXT or --recover-ids BIN says on what/,
+  );
+  const twice = await cli([...command, "--recover-ids", train, "--steps", "3"]);
+  assert.match(twice.stderr, /--steps is for recipes without a recover step: small says it there/);
+  assert.equal(existsSync(out), false);
 });
 
 test("what cannot be trained is refused, and nothing is left behind", async () => {

@@ -142,6 +142,40 @@ fn a_recipe_that_cannot_be_followed_is_refused_by_name() {
     assert!(error.to_string().contains("second quantize"), "{error}");
 }
 
+#[test]
+fn recovery_comes_last_and_is_for_who_trains() {
+    let read = |steps: &str| Recipe::from_json(&format!(r#"{{"version":1,"name":"r","steps":[{steps}]}}"#));
+    let (int8, last) = (r#"{"quantize":{"rules":[],"otherwise":"int8"}}"#, r#"{"recover":{}}"#);
+    let refused = |steps: &str| read(steps).unwrap_err().to_string();
+    assert_eq!(
+        refused(last),
+        "recipe option steps is recover at first; allowed: what it makes up for before it"
+    );
+    let after = refused(&format!("{int8},{last},{int8}"));
+    assert_eq!(after, "recipe option steps is quantize after recover; allowed: recover as the last step");
+    let twice = refused(&format!("{int8},{last},{last}"));
+    assert_eq!(twice, "recipe option steps is recover after recover; allowed: recover as the last step");
+    for (options, told) in [
+        (r#""steps":0"#, "recover.steps is 0; allowed: a whole number from 1"),
+        (r#""alpha":1.5"#, "recover.alpha is 1.5; allowed: a number from 0 to 1"),
+        (r#""learningRate":0"#, "recover.learningRate is 0; allowed: a number above 0, and at most 1"),
+        (r#""weights":"codes""#, "unknown variant `codes`, expected `vectors` or `all`"),
+    ] {
+        let error = refused(&format!(r#"{int8},{{"recover":{{{options}}}}}"#));
+        assert!(error.contains(told), "{error}");
+    }
+    let recipe = read(&format!("{int8},{last}")).unwrap();
+    assert!(recipe.trains() && !recipe.needs_calibration());
+    let checkpoint = open(&fixture("fixtures/il_ffn.zip.pt"), &[]);
+    let (trained, plain) =
+        (checkpoint.plan(&recipe).unwrap(), checkpoint.plan(&read(int8).unwrap()).unwrap());
+    assert_eq!(trained.bytes.after, plain.bytes.after);
+    assert!(trained.findings.iter().any(|it| it.code == "needs-training-text"), "{:?}", trained.findings);
+    let error = checkpoint.compress(&recipe, Box::new(MemorySink::new())).err().unwrap();
+    assert_eq!(error.code(), "unsupported-step");
+    assert!(error.to_string().contains("follow the steps before"), "{error}");
+}
+
 /// Compresses by an index that a test has changed.
 fn compress(bytes: &[u8], index: &Index, recipe: &Recipe) -> (report::CompressReport, Vec<u8>) {
     let spec = infer(index, &Hints::default()).unwrap();

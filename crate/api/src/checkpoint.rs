@@ -130,7 +130,7 @@ impl Checkpoint {
             bytes: weights().map(|tensor| tensor.bytes).sum(),
             file_bytes: self.source.len(),
             files: self.files.clone(),
-            recipe: self.index.metadata.get("recipe").and_then(|json| Recipe::from_json(json).ok()),
+            recipe: Recipe::recorded(&self.index.metadata),
             spec: self.spec.fields.clone(),
             tensors,
             findings,

@@ -7,8 +7,11 @@
 mod compensation;
 mod options;
 mod prune;
+mod recover;
 mod retired;
 mod rows;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +21,7 @@ use crate::{Grid, Precision, Role};
 pub use compensation::{ErrorCompensation, GptqOptions};
 pub use options::{ClipBy, Codecs, GroupOptions, Int4Options, Int8Options, Nf4Options};
 pub use prune::{Prune, PruneBy, PruneKind};
+pub use recover::{Recover, RecoverWeights};
 pub use rows::RowRule;
 
 /// What to do to a checkpoint.
@@ -51,6 +55,8 @@ pub enum Step {
     Basis(TableBasis),
     /// Store numbers in fewer bits.
     Quantize(Quantize),
+    /// Train what the other steps have made to predict as the original does; the last step.
+    Recover(Recover),
 }
 
 /// Center the token table: there is nothing to choose.
@@ -178,9 +184,19 @@ pub enum RecipeError {
 }
 
 impl Recipe {
+    /// The metadata of a file under which it says what made it.
+    pub const KEY: &str = "recipe";
+
+    /// The recipe that made a file, as far as its metadata say.
+    pub fn recorded(metadata: &BTreeMap<String, String>) -> Option<Self> {
+        Self::from_json(metadata.get(Self::KEY)?).ok()
+    }
+
     /// Reads a recipe and checks its options.
     pub fn from_json(json: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = serde_json::from_str(json).map_err(|error| not_a_recipe(json, &error))?;
+        let value: Value =
+            serde_json::from_str(json).map_err(|error| RecipeError::Schema(error.to_string()))?;
+        let recipe = Self::deserialize(&value).map_err(|error| not_a_recipe(&value, &error))?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -190,9 +206,21 @@ impl Recipe {
         if self.version != 1 {
             return Err(RecipeError::option("version", self.version, "1"));
         }
-        let mut quantizes = false;
-        for step in &self.steps {
+        let (mut quantizes, mut trains) = (false, false);
+        for (position, step) in self.steps.iter().enumerate() {
             match step {
+                _ if trains => {
+                    let value = format!("{} after recover", step.name());
+                    return Err(RecipeError::option("steps", value, "recover as the last step"));
+                }
+                Step::Recover(_) if position == 0 => {
+                    let allowed = "what it makes up for before it";
+                    return Err(RecipeError::option("steps", "recover at first", allowed));
+                }
+                Step::Recover(recover) => {
+                    trains = true;
+                    recover.check()?;
+                }
                 Step::Prune(_) | Step::Center(_) | Step::Basis(_) if quantizes => {
                     let value = format!("{} after quantize", step.name());
                     let allowed =
@@ -230,30 +258,29 @@ impl Recipe {
     }
 }
 
-/// Why JSON is no recipe. What lacks a field that every recipe has hears of all of them; and a place is told of only
-/// where the JSON itself is broken, for else its lines are hardly those that a person wrote.
-fn not_a_recipe(json: &str, error: &serde_json::Error) -> RecipeError {
+/// Why a value is no recipe. What lacks a field that every recipe has hears of all of them.
+fn not_a_recipe(value: &Value, error: &serde_json::Error) -> RecipeError {
     const NEEDED: [&str; 3] = ["version", "name", "steps"];
     let needs = "a recipe is an object with version, name and steps";
-    let why = match serde_json::from_str(json) {
-        Err(_) => error.to_string(),
-        Ok(Value::Object(fields)) => match NEEDED.iter().find(|field| !fields.contains_key(**field)) {
+    let why = match value {
+        Value::Object(fields) => match NEEDED.iter().find(|field| !fields.contains_key(**field)) {
             Some(lacking) => format!("{needs}; {lacking} is missing"),
-            None => {
-                let (error, place) =
-                    (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
-                error.strip_suffix(&place).unwrap_or(&error).into()
-            }
+            None => error.to_string(),
         },
-        Ok(other) => format!("{needs}, not {}", kind(&other)),
+        other => format!("{needs}, not {}", kind(other)),
     };
     RecipeError::Schema(why)
 }
 
 impl Recipe {
-    /// Its steps before anything is quantized, in order.
+    /// Its steps before anything is quantized or trained, in order.
     pub fn first_steps(&self) -> impl Iterator<Item = &Step> {
-        self.steps.iter().take_while(|step| !matches!(step, Step::Quantize(_)))
+        self.steps.iter().take_while(|step| !matches!(step, Step::Quantize(_) | Step::Recover(_)))
+    }
+
+    /// Whether what the other steps have made is trained at the end.
+    pub fn trains(&self) -> bool {
+        matches!(self.steps.last(), Some(Step::Recover(_)))
     }
 
     /// Whether a text has to be read for any of its steps.
@@ -286,6 +313,7 @@ impl Step {
             Self::Center(_) => "center",
             Self::Basis(_) => "basis",
             Self::Quantize(_) => "quantize",
+            Self::Recover(_) => "recover",
         }
     }
 
@@ -293,7 +321,7 @@ impl Step {
     pub fn needs_calibration(&self) -> bool {
         match self {
             Self::Prune(prune) => prune.needs_calibration(),
-            Self::Center(_) => false,
+            Self::Center(_) | Self::Recover(_) => false,
             Self::Basis(_) => true,
             Self::Quantize(quantize) => quantize.needs_calibration(),
         }

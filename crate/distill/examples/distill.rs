@@ -21,7 +21,7 @@ use statepress_core::report::Training;
 use statepress_core::source::SourceError;
 use statepress_core::{Recipe, Sink};
 use statepress_distill::{
-    Device, Distill, Distilled, Init, Mixture, Objective, Teacher, TrainOptions, Trainable, Trains,
+    Device, Distill, Distilled, Mixture, Objective, Teacher, TrainOptions, Trainable, Trains,
 };
 use statepress_engine::calibrate::Calibration;
 use statepress_engine::families::{Hints, fit, infer, is_model};
@@ -89,7 +89,7 @@ fn main() -> Result<()> {
     let sink = Collected::default();
     let numbers = Trainable::load(&*teacher.source, &teacher.index, &teacher.spec, device)?;
     let mut run = Distill::<Model>::new(
-        (student, Init::Given),
+        student.into(),
         // Natively its logits are made twice as fast where the student's are.
         (Teacher::Numbers(numbers), &teacher),
         (&text, &held_out[..most]),

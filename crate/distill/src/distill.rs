@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
+use statepress_core::recipe::{Recover, RecoverWeights, Step};
 use statepress_core::report::{CompressReport, Plan, Training, TrainingPoint};
-use statepress_core::{Finding, Sink};
+use statepress_core::{Finding, Index, Recipe, Sink};
 use statepress_engine::calibrate::Marks;
 use statepress_engine::models::{Loaded, Model};
 use statepress_engine::techniques::compress::Compress;
@@ -25,6 +26,22 @@ pub enum Init {
     Given,
     /// They are drawn anew: [`Trainable::begin_anew`].
     Fresh,
+}
+
+/// What is trained.
+pub struct Student {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Where its numbers come from.
+    pub init: Init,
+    /// What its codes were rounded from, where they are trained; the teacher's checkpoint where it is not given.
+    pub uncoded: Option<Checkpoint>,
+}
+
+impl From<Checkpoint> for Student {
+    fn from(checkpoint: Checkpoint) -> Self {
+        Self { checkpoint, init: Init::Given, uncoded: None }
+    }
 }
 
 /// A distillation from beginning to end. A step is one of training, or a tensor that is written.
@@ -62,7 +79,7 @@ impl<L: Loaded> Distill<L> {
     /// # Errors
     /// As [`Train::new`], and for a held-out text that is the text, as whole or in part.
     pub fn new(
-        (student, init): (Checkpoint, Init),
+        student: Student,
         (teacher, original): (Teacher<L>, &Checkpoint),
         (text, held_out): (&[u32], &[u32]),
         options: TrainOptions,
@@ -83,6 +100,7 @@ impl<L: Loaded> Distill<L> {
                            is too good";
             Finding::warning("held-out-overlap", message)
         });
+        let Student { checkpoint: student, init, uncoded } = student;
         let mut model = Trainable::load(&*student.source, &student.index, &student.spec, device)?;
         if init == Init::Fresh {
             model.begin_anew(options.seed);
@@ -90,13 +108,14 @@ impl<L: Loaded> Distill<L> {
         let (trains, offset) = (options.trains, student.spec.offset);
         let mut findings: Vec<_> = overlap.into_iter().collect();
         if trains.rounds() {
-            model.begin_beside(original)?;
+            model.begin_beside(uncoded.as_ref().unwrap_or(original))?;
             findings.extend(untrained(&model, &student.index, &student.spec));
         }
         let teacher = (options.objective.mixture.alpha > 0.0).then_some(teacher);
         let train = Train::new(model, teacher, (text, held_out), offset, options, clock)?;
         let stage = Some(Stage::Train(Box::new(train)));
-        Ok(Self { stage, student, before, trains, marks, findings, training: None, sink: Some(sink), clock })
+        let training = None;
+        Ok(Self { stage, student, before, trains, marks, findings, training, sink: Some(sink), clock })
     }
 
     /// The run as it is now, as [`Snapshot::open`] reads it; nothing once training is over. `student` says what makes the student.
@@ -130,6 +149,19 @@ impl<L: Loaded> Distill<L> {
         }
     }
 
+    /// What the student goes on with behind a prompt, as it is now: [`Trainable::sample`]. Nothing once training is over.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn sample(&self, prompt: &[u32], count: usize) -> Result<Vec<u32>, EngineError> {
+        match &self.stage {
+            Some(Stage::Train(train)) => {
+                train.student().sample(prompt, count, self.student.spec.offset).await
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Ends the training before its last step: what was best so far is written.
     pub fn stop(&mut self) {
         if let Some(Stage::Train(train)) = &mut self.stage {
@@ -139,18 +171,47 @@ impl<L: Loaded> Distill<L> {
 
     /// Begins to write what training gave.
     async fn write(&mut self, train: Train<L>) -> Result<Compress, EngineError> {
+        let options = train.options().clone();
         let Trained { model, report } = train.finish()?;
+        let recovery = recovery(&options, &report);
         let codes_changed = if self.trains.rounds() { model.codes_changed().await? } else { None };
         let Checkpoint { source, index, spec } = &self.student;
         let of = (source.clone(), &**index, spec);
         let (source, mut index) = trained_checkpoint(&model, self.trains, of).await?;
         self.marks.iter().for_each(|marks| marks.write(&mut index.metadata));
+        if let Some(recipe) = recovered_by(&index, recovery) {
+            let json =
+                serde_json::to_string(&recipe).map_err(|error| EngineError::Evaluation(error.to_string()))?;
+            index.metadata.insert(Recipe::KEY.into(), json);
+        }
         self.training = Some(Training { codes_changed, ..report });
         let unfinished = || EngineError::Evaluation("a distillation is written once".into());
         let sink = self.sink.take().ok_or_else(unfinished)?;
         let trained = Checkpoint { source, index: Rc::new(index), spec: spec.clone() };
         Compress::new(trained, &find("none")?, sink, self.clock, None, Work::Whole)
     }
+}
+
+/// The step of a recipe that a training is; a student has none, as nothing is made up for.
+fn recovery(options: &TrainOptions, report: &Training) -> Option<Recover> {
+    let weights = match options.trains {
+        Trains::All => return None,
+        Trains::Rounded => RecoverWeights::All,
+        Trains::Vectors => RecoverWeights::Vectors,
+    };
+    // Where time is what ends it, nobody knows before how many there are.
+    let steps = if options.seconds.is_some() { report.steps.max(1) as usize } else { options.steps };
+    Some(Recover { weights, steps, alpha: report.alpha, learning_rate: Some(report.learning_rate) })
+}
+
+/// The recipe that a file names, with what has been done since; nothing where it names none, or was recovered before.
+fn recovered_by(index: &Index, recovery: Option<Recover>) -> Option<Recipe> {
+    let mut recipe = Recipe::recorded(&index.metadata)?;
+    if recipe.steps.is_empty() || recipe.trains() {
+        return None;
+    }
+    recipe.steps.push(Step::Recover(recovery?));
+    Some(recipe)
 }
 
 impl<L: Loaded> Job for Distill<L> {

@@ -13,12 +13,13 @@ mod interpret;
 mod loss;
 mod model;
 mod rounded;
+mod sample;
 mod sense;
 mod train;
 
 pub use checkpoint::trained_checkpoint;
 pub use device::Device;
-pub use distill::{Distill, Distilled, Init};
+pub use distill::{Distill, Distilled, Init, Student};
 pub use fisher::{FisherOptions, TakeFisher};
 pub use gradients::{Gradients, Labelled, Objective};
 pub use interpret::Batch;

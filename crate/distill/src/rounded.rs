@@ -59,19 +59,19 @@ impl Trainable {
         Ok(())
     }
 
-    /// Has numbers behind codes begin where they were before they were compressed, as near as the same codes allow: those that were
-    /// nearly another code are soon there. What all rows differ by is left out, as of a centered table it is elsewhere. Tensors of
-    /// another shape, which pruning has cut, begin at their codes.
+    /// Has numbers behind codes begin where they were before they were rounded, as near as the same codes allow: those that were
+    /// nearly another code are soon there. What all rows differ by is left out, as of a centered table it is elsewhere. Tensors
+    /// that have another shape in what is `uncoded`, as of the checkpoint before it was pruned, begin at their codes.
     ///
     /// # Errors
-    /// For tensors of the original that cannot be read, or are not finite.
-    pub fn begin_beside(&mut self, original: &Checkpoint) -> Result<(), EngineError> {
+    /// For tensors of what is `uncoded` that cannot be read, or are not finite.
+    pub fn begin_beside(&mut self, uncoded: &Checkpoint) -> Result<(), EngineError> {
         let device = self.device;
         for parameter in &mut self.parameters {
             let Some(codes) = &parameter.codes else { continue };
-            let entry = original.spec.names.get(&original.index, &parameter.key);
+            let entry = uncoded.spec.names.get(&uncoded.index, &parameter.key);
             let Some(entry) = entry.filter(|it| it.shape == parameter.shape) else { continue };
-            let was = codecs::decode(&statepress_formats::read_tensor(&*original.source, entry)?);
+            let was = codecs::decode(&statepress_formats::read_tensor(&*uncoded.source, entry)?);
             let now = codecs::decode(codes);
             let rows = parameter.shape.first().copied().unwrap_or(1).max(1);
             let cols = (now.len() / rows).max(1);

@@ -45,8 +45,8 @@ pub enum EngineError {
     /// The recipe cannot be followed.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// A recipe that asks for something this version cannot do.
-    #[error("recipe step {step} is not supported yet: {hint}")]
+    /// A step of a recipe that cannot be done here.
+    #[error("recipe step {step} cannot be done here: {hint}")]
     UnsupportedStep {
         /// The step.
         step: String,

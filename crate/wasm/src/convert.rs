@@ -50,7 +50,12 @@ pub fn from_js<T: DeserializeOwned + Default>(what: &str, value: JsValue) -> Res
 /// A value that has to be there, and nothing beside it.
 pub fn given<T: DeserializeOwned>(what: &str, value: &JsValue) -> Result<T> {
     let refused = |why: String| js_error("bad-option", &format!("{what}: {why}"));
-    serde_json::from_str(&json(value).map_err(refused)?).map_err(|error| refused(error.to_string()))
+    read(&json(value).map_err(refused)?).map_err(|error| refused(error.to_string()))
+}
+
+/// What JSON stands for. By way of a value, as recipes are read: the code for their types is there once then.
+fn read<T: DeserializeOwned>(json: &str) -> serde_json::Result<T> {
+    T::deserialize(&serde_json::from_str::<serde_json::Value>(json)?)
 }
 
 /// A number of JavaScript that has to be whole and not negative: a count, a size, a seed.
@@ -96,7 +101,7 @@ pub fn codecs(value: JsValue) -> Result<Codecs> {
         set_fact(&error, "option", "quantize");
         error
     };
-    serde_json::from_str(&json(&value).map_err(refused)?).map_err(|error| refused(error.to_string()))
+    read(&json(&value).map_err(refused)?).map_err(|error| refused(error.to_string()))
 }
 
 /// A value as JSON, which unlike [`from_js`] keeps the fields that nobody asks for: they are refused.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use statepress::report::{CompressReport, Training};
 use statepress::{Job, Model as CpuModel};
 use statepress_distill::{
-    Device, Distill, Distilled, FisherOptions, Init, Mixture, Objective, Snapshot, TakeFisher, Teacher,
-    TrainOptions, Trainable, Trains, rounded_rate,
+    Device, Distill, Distilled, FisherOptions, Init, Mixture, Objective, Snapshot, Student, TakeFisher,
+    Teacher, TrainOptions, Trainable, Trains, rounded_rate,
 };
 use wasm_bindgen::prelude::*;
 
@@ -130,11 +130,13 @@ struct DistillReport {
 #[wasm_bindgen]
 impl Checkpoint {
     /// Trains this checkpoint as the student of another, over one text, judged by another, and writes what it becomes into a
-    /// sink. `teacher` is the model of the checkpoint `original`.
+    /// sink. `teacher` is the model of the checkpoint `original`, and `uncoded` what the student's codes were rounded from.
+    #[allow(clippy::too_many_arguments, reason = "what JavaScript gives has names there")]
     pub fn distill(
         &self,
         teacher: &Model,
         original: &Checkpoint,
+        uncoded: &Checkpoint,
         ids: Uint32Array,
         held_out: Uint32Array,
         options: JsValue,
@@ -145,8 +147,9 @@ impl Checkpoint {
         let (options, init) =
             from_js::<JsDistillOptions>("distill", options)?.read(max_tokens, rounded_rate(&opened.index))?;
         let (ids, held_out) = (ids.to_vec(), held_out.to_vec());
+        let student = Student { init, uncoded: Some(uncoded.0.opened()), ..opened.into() };
         let job = Distill::new(
-            (opened, init),
+            student,
             (Teacher::Packed(on_cpu(teacher)?.clone()), &original.0.opened()),
             (&ids, &held_out),
             options,
@@ -171,7 +174,7 @@ impl Checkpoint {
         let TrainingSnapshot(snapshot) = snapshot;
         let (ids, held_out) = (snapshot.text().map_err(fail)?, snapshot.held_out().map_err(fail)?);
         let job = Distill::new(
-            (self.0.opened(), init.into()),
+            Student { init: init.into(), ..self.0.opened().into() },
             (Teacher::Packed(on_cpu(teacher)?.clone()), &original.0.opened()),
             (&ids, &held_out),
             TrainOptions { most_bytes: Some(MOST_BYTES), ..snapshot.options().clone() },
@@ -261,6 +264,14 @@ impl DistillJob {
         self.0.work(async move |job| {
             let bytes = job.snapshot(&student).await.map_err(fail)?;
             Ok(bytes.map_or(JsValue::UNDEFINED, |bytes| Uint8Array::from(&bytes[..]).into()))
+        })
+    }
+
+    /// The ids that the student goes on with behind a prompt, as it is now; none once training is over.
+    pub fn sample(&self, prompt: Uint32Array, count: usize) -> Result<JsValue> {
+        self.0.work(async move |job| {
+            let ids = job.sample(&prompt.to_vec(), count).await.map_err(fail)?;
+            Ok(Uint32Array::from(&ids[..]).into())
         })
     }
 

@@ -7,7 +7,7 @@ use std::any::TypeId;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use statepress_core::recipe::{Codecs, GroupOptions, Int4Options, Nf4Options, PruneKind, Quantize};
+use statepress_core::recipe::{Codecs, GroupOptions, Int4Options, Nf4Options, PruneKind, Quantize, Recover};
 use statepress_core::{Grid, Precision, Role, job, recipe, report};
 use ts_rs::{Config, TS, TypeVisitor};
 
@@ -90,6 +90,12 @@ fn options() -> String {
             "QUANTIZE_DEFAULTS",
             "Quantize",
             defaults,
+        ),
+        constant(
+            "A recover step that says nothing else.",
+            "RECOVER_DEFAULTS",
+            "Recover",
+            serde_json::to_string_pretty(&Recover::default()).unwrap(),
         ),
         constant(
             "Every precision, by bits of a number, most first.",

@@ -16,6 +16,7 @@ import type {
   LoadOptions,
   OpenOptions,
   RecoverOptions,
+  RecoveryOptions,
   ResumeOptions,
   Running,
   SaveOptions,
@@ -63,23 +64,28 @@ const COMPARE: Kinds<CompareOptions> = {
   lossTarget: "loss",
 };
 
-const TRAINING: Kinds<TrainingOptions> = {
-  ...RUNNING,
+const RECOVERY: Kinds<RecoveryOptions> = {
   text: "later",
   heldOut: "later",
-  steps: "number",
   minutes: "number",
   batch: "number",
   window: "number",
-  alpha: "number",
   temperature: "number",
-  learningRate: "number",
   warmUp: "number",
   validateEvery: "number",
   patience: "number",
   seed: "number",
   onPoint: "function",
+  sample: "number",
   enough: "signal",
+};
+
+const TRAINING: Kinds<TrainingOptions> = {
+  ...RUNNING,
+  ...RECOVERY,
+  steps: "number",
+  alpha: "number",
+  learningRate: "number",
   beside: "word",
 };
 
@@ -93,6 +99,7 @@ interface Calls {
   gradients: GradientsOptions;
   distill: DistillOptions & ResumeOptions;
   recover: RecoverOptions;
+  recovery: RecoveryOptions;
   save: SaveOptions;
   load: LoadOptions;
   generate: GenerateOptions;
@@ -114,7 +121,14 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     measure: "object",
     backend: "word",
   },
-  compress: { ...RUNNING, beside: "word", calibration: "later", gradients: "gradients", workers: "number" },
+  compress: {
+    ...RUNNING,
+    beside: "word",
+    calibration: "later",
+    gradients: "gradients",
+    recover: "object",
+    workers: "number",
+  },
   search: {
     ...RUNNING,
     calibration: "later",
@@ -136,7 +150,8 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
     pause: "signal",
     resume: "later",
   },
-  recover: { ...TRAINING, weights: "word" },
+  recover: { ...TRAINING, weights: "word", uncoded: "object" },
+  recovery: RECOVERY,
   save: { ...RUNNING, format: "later", ggufType: "word", onExport: "function", force: "flag" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },
   generate: { maxTokens: "number", temperature: "number", topK: "number", seed: "number", signal: "signal" },

@@ -4,7 +4,7 @@
 
 import type { Data, Handle, Requests } from "../worker/protocol.js";
 import { checkOptions, checkText, shown } from "./check.js";
-import { storesCodes } from "./coded.js";
+import { storesCodes, trains } from "./coded.js";
 import { makeDisposable } from "./disposable.js";
 import type { Environment } from "./environment.js";
 import { asStatepressError, badOption, StatepressError, throwIfAborted } from "./errors.js";
@@ -125,17 +125,25 @@ export class Checkpoint {
   async compressBy(recipe: RecipeInput, options: CompressOptions, given?: Workers): Promise<Checkpoint> {
     checkRecipe(recipe);
     checkOptions("compress", options);
+    if (options.recover && !trains(recipe)) {
+      throw badOption("recover", "given", "none, as no step of the recipe trains");
+    }
     const preset = presetOf(recipe);
     if (preset) {
       // Few pages search: the others do without its code.
       const { searchPreset } = await import("./search.js");
       return searchPreset(this.#environment, this, preset, options);
     }
-    const beside = options.beside === undefined ? undefined : await this.#environment.beside(options.beside);
     const { calibration, gradients } = options;
     if (gradients && calibration === undefined) {
       throw badOption("gradients", "given without a text", "with option calibration: the text to take them over");
     }
+    if (trains(recipe)) {
+      // Few pages train: the others do without its code.
+      const { compressAndRecover } = await import("./recover.js");
+      return compressAndRecover(this.#environment, this, recipe, options, given);
+    }
+    const beside = options.beside === undefined ? undefined : await this.#environment.beside(options.beside);
     const workers = given ?? new Workers(this.#environment, this.inspection.params, options.workers);
     const input = calibration === undefined ? undefined : this.tokenizer.input(calibration);
     // What the recipe is refused for should not be heard after a minute.

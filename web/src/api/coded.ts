@@ -1,10 +1,21 @@
-// What a recipe, which may be anybody's JSON, asks for: whether it quantizes, entropy-codes, or has the model read a text.
+// What a recipe, which may be anybody's JSON, asks for: whether it quantizes, entropy-codes, trains, or has the model read a text.
 
-import type { Plan, Quantize, StoredAs } from "./types/statepress.js";
+import type { RecipeDraft, RecipeInput } from "./options.js";
+import type { Plan, Quantize, Recover, StoredAs } from "./types/statepress.js";
 
 /** Whether a step of a recipe, which may be anybody's JSON, quantizes. */
 export function quantizes(step: unknown): step is { quantize: object } {
   return typeof step === "object" && step !== null && "quantize" in step;
+}
+
+/** Whether a step of a recipe trains. */
+export function recovers(step: unknown): step is { recover: Partial<Recover> } {
+  return typeof step === "object" && step !== null && "recover" in step;
+}
+
+/** Whether a recipe, or anybody's JSON, has a step that trains. */
+export function trains(recipe: RecipeInput | undefined): recipe is RecipeDraft {
+  return typeof recipe === "object" && Array.isArray(recipe.steps) && recipe.steps.some(recovers);
 }
 
 /** The same recipe with these options in its quantize step. */

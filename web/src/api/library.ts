@@ -62,7 +62,7 @@ export interface Library {
 
 /** The library of an environment. */
 export function library(environment: Environment): Library {
-  const made: Library = {
+  return {
     async open(input, options = {}) {
       checkOptions("open", options);
       checkInput(input);
@@ -116,15 +116,14 @@ export function library(environment: Environment): Library {
 
     async recover(original, compressed, options) {
       checkOptions("recover", options);
-      const { recover } = await import("./distill.js");
-      return recover(environment, made.compare, [original, compressed], options);
+      const { recover } = await import("./recover.js");
+      return recover(environment, [original, compressed], options);
     },
 
     allocate: (costs, target) => environment.host.call("allocate", { costs, target }),
 
     recipes: () => environment.host.call("recipes", {}),
   };
-  return made;
 }
 
 /** The weights for the host: shards are opened together. */

@@ -2,6 +2,7 @@
 
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BackendName, BackendOptions } from "../worker/wasm.js";
+import type { Checkpoint } from "./checkpoint.js";
 import type { Format, GgufType } from "./formats.js";
 import type {
   Center,
@@ -16,6 +17,7 @@ import type {
   Progress,
   Prune,
   Recipe,
+  Recover,
   Rule,
   SearchCosts,
   TableBasis,
@@ -96,10 +98,14 @@ export type StepDraft =
   | { readonly prune: PruneDraft }
   | { readonly center: Center }
   | { readonly basis: Partial<TableBasis> }
-  | { readonly quantize: QuantizeDraft };
+  | { readonly quantize: QuantizeDraft }
+  | { readonly recover: RecoverDraft };
 
 /** A prune step as it is written: ranked by `l2`, without repair, in all layers, if it says nothing else. */
 export type PruneDraft = Pick<Prune, "kind" | "keep"> & Partial<Prune>;
+
+/** A recover step as it is written: 1000 updates of what no codes stand for, if it says nothing else. */
+export type RecoverDraft = Partial<Recover>;
 
 /** A quantize step as it is written: the first rule that matches a tensor's name decides. */
 export interface QuantizeDraft extends CodecOptions {
@@ -146,6 +152,8 @@ export interface CompressOptions extends Running {
    * as long as training on the text once; the module that trains is loaded for it. Or what a call of `gradients` took.
    */
   gradients?: boolean | Fisher | undefined;
+  /** What a recipe with a recover step trains on, and how where that is not as usual: the recipe says the rest. */
+  recover?: RecoveryOptions | undefined;
   /**
    * How many workers share the rounding that a calibration text is read for: each opens the checkpoint and loads the model by
    * itself. The result is the same, to the byte. From 16 million parameters on as many as the machine has cores, and as have
@@ -219,6 +227,8 @@ export interface ResumeOptions extends Running {
   /** As for a training that begins: told again of the looks before. */
   onPoint?: DistillOptions["onPoint"];
   /** As for a training that begins. */
+  sample?: DistillOptions["sample"];
+  /** As for a training that begins. */
   onSnapshot?: DistillOptions["onSnapshot"];
   /** As for a training that begins. */
   enough?: AbortSignal | undefined;
@@ -238,7 +248,15 @@ export interface RecoverOptions extends TrainingOptions {
    * learning rate was measured from 3 bits a weight down to 1.4.
    */
   weights?: "vectors" | "all" | undefined;
+  /**
+   * What the codes of the compressed checkpoint were rounded from, where that is not the original but what pruning or training had
+   * made of it: codes that are trained begin beside its numbers.
+   */
+  uncoded?: Checkpoint | undefined;
 }
+
+/** Options of the recover step of a recipe: what it does not say itself. */
+export type RecoveryOptions = Omit<TrainingOptions, "steps" | "alpha" | "learningRate" | "beside" | keyof Running>;
 
 /** How something is trained. */
 export interface TrainingOptions extends Running {
@@ -269,11 +287,22 @@ export interface TrainingOptions extends Running {
   /** What decides the order of windows, and fresh numbers; 0 when left out. */
   seed?: number | undefined;
   /** Told of every look at the held-out text. */
-  onPoint?: ((point: TrainingPoint) => void) | undefined;
+  onPoint?: ((look: TrainingLook) => void) | undefined;
+  /**
+   * How many tokens it goes on with at every look, behind the first 16 of the held-out text, at most 256: `onPoint` is told them as
+   * text, where the tokenizer is known. None when left out.
+   */
+  sample?: number | undefined;
   /** Ends training when it is aborted: unlike with `signal`, the student is what was best so far. */
   enough?: AbortSignal | undefined;
   /** As for `compress`. */
   beside?: string | undefined;
+}
+
+/** A look at the held-out text while something is trained. */
+export interface TrainingLook extends TrainingPoint {
+  /** What it says now where that is asked for: the likeliest text behind a prompt. */
+  sample?: { prompt: string; text: string };
 }
 
 /** Options of `load`. */

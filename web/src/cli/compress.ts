@@ -7,7 +7,6 @@ import {
   type RecipeInput,
   type Report,
   recipes,
-  recover,
   StatepressError,
   type StepDraft,
   stepsBefore,
@@ -21,7 +20,7 @@ import { checkExportable, type Destination, destinations, writeStandardOutput } 
 import { calibrationOf, ofRecipe, readRecipe, readTokens, type Tokens } from "./files.js";
 import { peakBytes } from "./memory.js";
 import { each, running, withCheckpoint, workersOf } from "./opened.js";
-import { changed, firstSteps, needsText } from "./recipes.js";
+import { changed, checkTraining, firstSteps, needsText, TRAINING } from "./recipes.js";
 import { find } from "./search.js";
 import * as show from "./show.js";
 
@@ -81,7 +80,8 @@ export async function askedFor(run: Run): Promise<Asked> {
     throw new UsageError("--gradients are taken over a text: --calibrate TEXT or --calibrate-ids BIN");
   }
   const healing = await readTokens(run, "recover", "recover-ids");
-  for (const name of ["steps", "recover-weights"] as const) {
+  checkTraining(run, recipe, healing !== undefined);
+  for (const name of TRAINING) {
     if (args.flag(name) && !healing) throw new UsageError(`--${name} goes with --recover TEXT or --recover-ids BIN`);
   }
   const preset = presetOf(recipe);
@@ -115,17 +115,20 @@ async function one(
 ): Promise<void> {
   const { args, output } = run;
   const { file, beside, reportFile } = place;
-  const produced = await ofRecipe(
+  const compressed = await ofRecipe(
     args.text("recipe"),
     checkpoint.compress(recipe, {
       ...running(run),
       beside,
       calibration: calibration && calibrationOf(calibration, checkpoint),
       gradients: args.flag("gradients"),
+      recover: healing && {
+        text: calibrationOf(healing, checkpoint),
+        onPoint: (point) => output.note(show.look(point)),
+      },
       workers: workersOf(args),
     }),
   );
-  const compressed = healing ? await healed(run, checkpoint, produced, healing, beside) : produced;
   try {
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");
@@ -142,28 +145,6 @@ async function one(
     output.result(result, () => show.compressed(report, file ?? "standard output", reportFile, exported));
   } finally {
     compressed.dispose();
-  }
-}
-
-/** Trains what was compressed, which is let go. */
-async function healed(
-  run: Run,
-  original: Checkpoint,
-  produced: Checkpoint,
-  healing: Tokens,
-  beside: string | undefined,
-): Promise<Checkpoint> {
-  try {
-    return await recover(original, produced, {
-      ...running(run),
-      text: calibrationOf(healing, original),
-      steps: run.args.number("steps"),
-      weights: run.args.one("recover-weights"),
-      onPoint: (point) => run.output.note(show.look(point)),
-      beside,
-    });
-  } finally {
-    produced.dispose();
   }
 }
 

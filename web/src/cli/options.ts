@@ -220,7 +220,7 @@ export const OPTIONS = {
   alpha: {
     value: "A",
     number: { from: 0, to: 1 },
-    help: "how much the teacher's predictions count; the text counts the rest (default 0.5)",
+    help: "how much the predictions of the teacher, or of the original, count; the text counts the rest (default 0.5, with --recover 1)",
   },
   "learning-rate": {
     value: "R",
@@ -304,7 +304,17 @@ export const COMMON: readonly OptionName[] = ["json", "quiet", "help"];
 /** Options that say what compress makes of a checkpoint. */
 export const MAKING: readonly OptionName[] = [
   ...(["recipe", "prune", "center", "basis", "calibrate", "calibrate-ids", "ids-type", "compensate"] as const),
-  ...(["gradients", "coded", "recover", "recover-ids", "recover-weights", "steps", "format", "gguf-type"] as const),
+  ...([
+    "gradients",
+    "coded",
+    "recover",
+    "recover-ids",
+    "recover-weights",
+    "steps",
+    "alpha",
+    "format",
+    "gguf-type",
+  ] as const),
 ];
 
 /** Options that say how a model is measured. */

@@ -1,27 +1,64 @@
-// What options change of a recipe: --prune, --center and --basis put steps before its own, --coded says how codes are stored, --compensate how they are rounded.
+// What options change of a recipe: --prune, --center and --basis put steps before its own and --recover one behind them, --coded says how codes are stored, --compensate how they are rounded.
 
-import { quantizes, quantizing } from "../api/coded.js";
-import { type PruneDraft, type Recipe, type RecipeInput, recipes, type StepDraft } from "../api/node.js";
+import { quantizes, quantizing, trains } from "../api/coded.js";
+import {
+  type PruneDraft,
+  type Recipe,
+  type RecipeDraft,
+  type RecipeInput,
+  recipes,
+  type StepDraft,
+} from "../api/node.js";
 import { PRUNE_KINDS, PRUNING } from "../api/types/statepress.js";
 import { UsageError } from "./args.js";
 import type { Run } from "./command.js";
 
-/** The recipe as the options want it: after these steps, and coded if that is asked for. */
+/** The recipe as the options want it: after these steps, coded and trained if that is asked for. */
 export async function changed({ args }: Run, recipe: RecipeInput, steps: readonly StepDraft[]): Promise<RecipeInput> {
   const [asked, compensated] = [args.flag("coded"), args.flag("compensate")];
-  if (steps.length === 0 && !asked && !compensated) return recipe;
+  const trained = args.flag("recover") || args.flag("recover-ids");
+  if (steps.length === 0 && !asked && !compensated && !trained) return recipe;
   const whole = typeof recipe === "string" ? (await recipes()).find(({ name }) => name === recipe) : recipe;
   // What is none is left to be refused.
   if (!Array.isArray(whole?.steps)) return recipe;
   if (asked && !whole.steps.some(quantizes)) {
     throw new UsageError(`--coded needs a quantize step, which the recipe ${whole.name} does not have`);
   }
-  const pruned = { ...whole, steps: [...steps, ...whole.steps] };
+  const pruned = { ...whole, steps: [...steps, ...whole.steps, ...(trained ? training(args, whole) : [])] };
   // A text has errors made up for by itself, but where scales clip by activations.
   return quantizing(pruned as Recipe, {
     ...(asked && { coded: true }),
     ...(compensated && { errorCompensation: "gptq" }),
   });
+}
+
+/** Refuses a recipe that trains without a text, and options that it says itself. */
+export function checkTraining({ args }: Run, recipe: RecipeInput | undefined, asked: boolean): void {
+  if (!trains(recipe)) return;
+  if (!asked) {
+    const need = "--recover TEXT or --recover-ids BIN says on what";
+    throw new UsageError(`the recipe ${recipe.name} trains what it makes: ${need}`);
+  }
+  const said = TRAINING.find((option) => args.flag(option));
+  if (said) throw new UsageError(`--${said} is for recipes without a recover step: ${recipe.name} says it there`);
+}
+
+/** Options that say how --recover trains. */
+export const TRAINING = ["steps", "recover-weights", "alpha"] as const;
+
+/** The step that --recover adds to a recipe that does not train by itself. */
+function training(args: Run["args"], recipe: RecipeDraft): StepDraft[] {
+  if (trains(recipe)) return [];
+  const [steps, weights, alpha] = [args.number("steps"), args.one("recover-weights"), args.number("alpha")];
+  return [
+    {
+      recover: {
+        ...(steps !== undefined && { steps }),
+        ...(weights && { weights }),
+        ...(alpha !== undefined && { alpha }),
+      },
+    },
+  ];
 }
 
 /** The steps that --prune, --center and --basis ask for. `reads`: whether there is a text for the model to read. */

@@ -177,13 +177,22 @@ export class LocalHost implements Host {
       }
     },
 
-    distill: async ({ student, original, ...asked }, context) => {
+    distill: async ({ student, original, uncoded = original, ...asked }, context) => {
       // Nobody loads it who does not train.
       const { distill } = await import("./training.js");
       const [wasm, cpu] = [await this.#module(), await this.#backends.choose("cpu")];
       return this.#with(this.#checkpoints, student, (learns) =>
         this.#with(this.#checkpoints, original, (teaches) =>
-          distill(this.#platform, wasm, cpu, { student: learns, original: teaches }, asked, context),
+          this.#with(this.#checkpoints, uncoded, (rounded) =>
+            distill(
+              this.#platform,
+              wasm,
+              cpu,
+              { student: learns, original: teaches, uncoded: rounded },
+              asked,
+              context,
+            ),
+          ),
         ),
       );
     },

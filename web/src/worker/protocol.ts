@@ -156,16 +156,22 @@ export interface Requests {
   trainingTexts: [{ text: Input; heldOut?: Input }, { ids: Uint32Array; heldOut: Uint32Array; findings: Finding[] }];
   /** What a training run that was written down is of; only a host of the module that trains can. */
   trainingSnapshot: [{ snapshot: Uint8Array }, { student: string; at: number; ids: Uint32Array; heldOut: Uint32Array }];
-  /** Trains a checkpoint as the student of another; likewise. `about` says what makes the student, to snapshots. */
+  /**
+   * Trains a checkpoint as the student of another; likewise. Its codes were rounded from `uncoded`, or the original. `about` says
+   * what makes the student, to snapshots.
+   */
   distill: [
     {
       student: Handle;
       original: Handle;
+      uncoded?: Handle;
       ids: Uint32Array;
       heldOut: Uint32Array;
       options: object;
       beside?: string;
       about?: string;
+      /** Behind how many ids of the held-out text the student goes on at every look, and for how many. */
+      sample?: { prompt: number; count: number };
       /** What it goes on from, which has its texts and options. */
       resume?: Uint8Array;
     },
@@ -253,12 +259,17 @@ export interface Context {
   onProgress?: ((progress: Progress) => void) | undefined;
   onTokens?: ((tokens: GeneratedToken[]) => void) | undefined;
   onCosts?: ((costs: SearchCosts) => void) | undefined;
-  onPoint?: ((point: TrainingPoint) => void) | undefined;
+  onPoint?: ((point: Look) => void) | undefined;
   onSnapshot?: ((snapshot: Uint8Array<ArrayBuffer>) => void) | undefined;
   /** Ends training early: what was best so far is kept. */
   enough?: AbortSignal | undefined;
   /** Ends training after a snapshot, from which it goes on another time. */
   pause?: AbortSignal | undefined;
+}
+
+/** A look at the held-out text, and the ids that the student goes on with behind its beginning, where that is asked for. */
+export interface Look extends TrainingPoint {
+  said?: Uint32Array;
 }
 
 /** What a caller wants to be told of beside the answer. */
@@ -290,5 +301,5 @@ export type FromWorker =
   | { type: "progress"; id: number; progress: Progress }
   | { type: "tokens"; id: number; tokens: GeneratedToken[] }
   | { type: "costs"; id: number; costs: SearchCosts }
-  | { type: "point"; id: number; point: TrainingPoint }
+  | { type: "point"; id: number; point: Look }
   | { type: "snapshot"; id: number; snapshot: Uint8Array<ArrayBuffer> };

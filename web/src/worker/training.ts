@@ -27,15 +27,19 @@ export function openSnapshot({ TrainingSnapshot }: Wasm, snapshot: Uint8Array): 
   return TrainingSnapshot.open(snapshot);
 }
 
+/** What a training is asked for, but for its checkpoints. */
+type Request = Omit<Requests["distill"][0], "student" | "original" | "uncoded">;
+
 /** Trains `student`, and writes what it becomes. */
 export async function distill(
   platform: Platform,
   wasm: Wasm,
   cpu: WasmBackend,
-  { student, original }: { student: WasmCheckpoint; original: WasmCheckpoint },
-  { ids, heldOut, options, beside, about, resume }: Omit<Requests["distill"][0], "student" | "original">,
+  { student, original, uncoded }: { student: WasmCheckpoint; original: WasmCheckpoint; uncoded: WasmCheckpoint },
+  request: Request,
   context: Context,
 ): Promise<{ report: DistillReport; data: Data }> {
+  const { ids, heldOut, options, beside, resume } = request;
   const teacher = await run(original.load(cpu), context, platform.breathe);
   try {
     const scratch = platform.scratch(beside);
@@ -44,9 +48,9 @@ export async function distill(
       snapshot = resume && openSnapshot(wasm, resume);
       const job = snapshot
         ? student.resume?.(teacher, original, snapshot, options, scratch)
-        : student.distill?.(teacher, original, ids, heldOut, options, scratch);
+        : student.distill?.(teacher, original, uncoded, ids, heldOut, options, scratch);
       if (!job) throw new StatepressError("internal", "this module does not train");
-      const report = await run(telling(job, snapshot, about ?? "", context), context, platform.breathe);
+      const report = await run(telling(job, snapshot, request, context), context, platform.breathe);
       return { report, data: scratch.finish() };
     } catch (error) {
       if (snapshot) release(snapshot);
@@ -62,16 +66,21 @@ export async function distill(
 function telling(
   job: WasmDistill,
   from: WasmSnapshot | undefined,
-  about: string,
+  { about = "", sample, heldOut }: Pick<Request, "about" | "sample" | "heldOut">,
   { onPoint, onSnapshot, enough, pause }: Context,
 ): Job<DistillReport> {
   let begun = false;
   let told = 0;
   let stopped = false;
-  const looks = () => {
+  const looks = async () => {
     const points = job.curve(told);
     told += points.length;
-    for (const point of points) onPoint?.(point);
+    const last = points.at(-1);
+    for (const point of points) {
+      // What it said at the looks before, it says no longer.
+      const said = sample && point === last && (await job.sample(heldOut.slice(0, sample.prompt), sample.count));
+      onPoint?.({ ...point, ...(said && { said }) });
+    }
     return points.length > 0;
   };
   return {
@@ -80,9 +89,10 @@ function telling(
         begun = true;
         await job.goOn(from);
         // Those before it are told again.
-        looks();
+        await looks();
       }
-      if (enough?.aborted && !stopped) {
+      // Before the first look there is nothing to keep.
+      if (enough?.aborted && !stopped && told > 0) {
         stopped = true;
         await job.stop();
       }
@@ -94,7 +104,7 @@ function telling(
         }
       }
       const progress = await job.step();
-      if (progress?.stage === "validate" && looks() && onSnapshot) {
+      if (progress?.stage === "validate" && (await looks()) && onSnapshot) {
         const snapshot = await job.snapshot(about);
         if (snapshot) onSnapshot(snapshot);
       }

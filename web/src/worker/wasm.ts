@@ -94,6 +94,8 @@ export interface WasmDistill extends Job<DistillReport> {
   snapshot(student: string): Later<Uint8Array<ArrayBuffer> | undefined>;
   /** The looks from the `from`th on. */
   curve(from: number): TrainingPoint[];
+  /** The ids that the student goes on with behind a prompt, as it is now. */
+  sample(prompt: Uint32Array, count: number): Later<Uint32Array>;
   /** Ends the training before its last step: the steps that follow write what was best so far. */
   stop(): Later<void>;
 }
@@ -235,10 +237,14 @@ export interface WasmCheckpoint {
   load(backend: WasmBackend): Job<WasmModel>;
   /** Writes it for another tool; only in the module that exports. */
   export?(options: object, sink: Sink): Job<Exported>;
-  /** Trains it as the student of the checkpoint `original`, whose model is `teacher`; only in the module that trains. */
+  /**
+   * Trains it as the student of the checkpoint `original`, whose model is `teacher`; codes, if it has any, were rounded from
+   * `uncoded`. Only in the module that trains.
+   */
   distill?(
     teacher: WasmModel,
     original: WasmCheckpoint,
+    uncoded: WasmCheckpoint,
     ids: Uint32Array,
     heldOut: Uint32Array,
     options: object,

@@ -150,6 +150,16 @@ impl<L: Loaded> Train<L> {
         [self.done, self.options.batch, self.options.window].map(|it| it as u64).into_iter().product()
     }
 
+    /// How it is done: the number of steps is that which fits, where time is limited and that is known.
+    pub fn options(&self) -> &TrainOptions {
+        &self.options
+    }
+
+    /// The student as it is now.
+    pub fn student(&self) -> &Trainable {
+        &self.student
+    }
+
     /// Every look at the held-out text so far.
     pub fn curve(&self) -> &[TrainingPoint] {
         &self.curve

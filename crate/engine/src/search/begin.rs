@@ -23,16 +23,16 @@ pub fn split_text(ids: &[u32]) -> (&[u32], &[u32]) {
 /// gains by either.
 ///
 /// # Errors
-/// For a step that quantizes, which is for the search to find, and for one that cannot be done.
+/// For a step that quantizes, which is for the search to find, or comes after that, and for one that cannot be done.
 pub fn first_steps(
     (index, spec): (&Index, &ModelSpec),
     mut first: Recipe,
     coded: bool,
 ) -> Result<SearchSteps, EngineError> {
     let has = |is_such: fn(&Step) -> bool| first.steps.iter().any(is_such);
-    if has(|step| matches!(step, Step::Quantize(_))) {
+    if has(|step| matches!(step, Step::Quantize(_) | Step::Recover(_))) {
         let allowed = "a list of steps of a recipe that come before quantize";
-        return Err(EngineError::option("first", "with a quantize step", allowed));
+        return Err(EngineError::option("first", "with a quantize or recover step", allowed));
     }
     let of_role = |role| {
         let is_such = move |it: &&Entry| spec.weights.get(&it.name).is_some_and(|weight| weight.role == role);

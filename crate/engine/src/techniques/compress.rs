@@ -128,7 +128,9 @@ impl Compress {
         if let Work::Share(_) = work {
             planned.keep_share(&mine);
         }
-        let mut metadata = metadata(recipe, &spec.fields, no_head)?;
+        // What is only converted is what it was made by before.
+        let made_by = if recipe.steps.is_empty() { Recipe::recorded(&index.metadata) } else { None };
+        let mut metadata = metadata(made_by.as_ref().unwrap_or(recipe), &spec.fields, no_head)?;
         // What was fitted to a text before stays so.
         let marks = match &compensate {
             Some(compensate) => compensate.marks().cloned(),
@@ -369,7 +371,7 @@ fn metadata(
 ) -> Result<BTreeMap<String, String>, EngineError> {
     let json = |value: &Value| value.to_string();
     let recipe = serde_json::to_value(recipe).map_err(|error| EngineError::Evaluation(error.to_string()))?;
-    let mut metadata = BTreeMap::from([("recipe".to_string(), json(&recipe))]);
+    let mut metadata = BTreeMap::from([(Recipe::KEY.to_string(), json(&recipe))]);
     if !fields.is_empty() {
         let mut config: Map<String, Value> =
             fields.iter().map(|(name, field)| (name.clone(), field.value.clone())).collect();

@@ -114,6 +114,11 @@ impl Follow {
         work: Work,
     ) -> Result<Self, EngineError> {
         recipe.check()?;
+        if recipe.trains() {
+            let hint =
+                "training is statepress-distill's: follow the steps before, then train what they have made";
+            return Err(EngineError::UnsupportedStep { step: "recover".into(), hint: hint.into() });
+        }
         let started = clock();
         let first: VecDeque<Step> = recipe.first_steps().cloned().collect();
         let mut follow = Self {
@@ -192,7 +197,7 @@ impl Follow {
                     Basing::new(left, step, (self.read.ids.as_ref(), self.told.fisher.clone()), model)?;
                 Ok(Stage::Basis(Box::new(basing)))
             }
-            Some(Step::Quantize(_)) | None => {
+            Some(Step::Quantize(_) | Step::Recover(_)) | None => {
                 self.keep(&left);
                 self.go_on_with(left)
             }
@@ -322,7 +327,7 @@ pub(super) fn outline(index: &Index, spec: &ModelSpec, recipe: &Recipe) -> Resul
             }
             Step::Center(_) => center::planned(&left.index, &left.spec)?,
             Step::Basis(_) => basis::planned(&left.index, &left.spec)?,
-            Step::Quantize(_) => break,
+            Step::Quantize(_) | Step::Recover(_) => break,
         };
     }
     Ok(left)

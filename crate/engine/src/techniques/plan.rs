@@ -117,6 +117,11 @@ pub(super) fn plan_knowing(
     recipe.check()?;
     let quantize = quantize_step(recipe)?;
     let mut findings = Vec::new();
+    if recipe.trains() {
+        let message = "the last step trains what the others have made: compressing needs a text to train on, and sizes are \
+                       those before";
+        findings.push(Finding::info("needs-training-text", message));
+    }
     let mut tensors = Vec::new();
     let mut decisions = Vec::new();
     let (mut matched, mut unmatched) = (Matched::default(), Matched::default());
@@ -273,7 +278,7 @@ pub(crate) fn quantize_step(recipe: &Recipe) -> Result<Option<&Quantize>, Engine
     let mut found = None;
     for step in &recipe.steps {
         match step {
-            Step::Prune(_) | Step::Center(_) | Step::Basis(_) => {}
+            Step::Prune(_) | Step::Center(_) | Step::Basis(_) | Step::Recover(_) => {}
             Step::Quantize(_) if found.is_some() => {
                 let hint = "a recipe has one quantize step; merge the rules".to_string();
                 return Err(EngineError::UnsupportedStep { step: "second quantize".into(), hint });

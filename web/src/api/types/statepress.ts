@@ -1192,6 +1192,33 @@ basis: Basis,
 rules: Array<RuleReport>, };
 
 /**
+ * Train what the other steps have made to predict as the original does, on a text that is given beside the recipe.
+ */
+export type Recover = {
+/**
+ * What is trained. `vectors` when left out.
+ */
+weights: RecoverWeights,
+/**
+ * Updates of the weights, from 1. 1000 when left out.
+ */
+steps: number,
+/**
+ * How much the original's predictions count, 0 to 1; the text itself counts the rest. 1 when left out. Of a student that the text
+ * has taught as well, 0.5.
+ */
+alpha: number,
+/**
+ * The highest learning rate, above 0. When left out 0.001 for vectors, and for codes the higher the fewer bits they have.
+ */
+learningRate?: number, };
+
+/**
+ * What recovery trains.
+ */
+export type RecoverWeights = "vectors" | "all";
+
+/**
  * How likely harm is.
  */
 export type Risk = "low" | "medium" | "high";
@@ -1525,7 +1552,7 @@ kurtosis: number, };
 /**
  * One step of a recipe.
  */
-export type Step = { "prune": Prune } | { "center": Center } | { "basis": TableBasis } | { "quantize": Quantize };
+export type Step = { "prune": Prune } | { "center": Center } | { "basis": TableBasis } | { "quantize": Quantize } | { "recover": Recover };
 
 /**
  * What a tensor is stored as after compressing: a precision, or `kept`: whole numbers, booleans and
@@ -1933,6 +1960,15 @@ export const QUANTIZE_DEFAULTS: Quantize = {
   },
   "coded": false,
   "errorCompensation": "none"
+};
+
+/**
+ * A recover step that says nothing else.
+ */
+export const RECOVER_DEFAULTS: Recover = {
+  "weights": "vectors",
+  "steps": 1000,
+  "alpha": 1.0
 };
 
 /**

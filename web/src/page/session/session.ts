@@ -11,7 +11,7 @@ import {
   StatepressError,
   type StepDraft,
 } from "statepress";
-import { compensating, keepsCompensating, readsText } from "../state/recipes.js";
+import { picked, readsText } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
 import type { Asked, LeftTraining, Wanted, WantedStudent, Wishes } from "../state/state.js";
 import { bring, noWeights, openOther } from "./bringing.js";
@@ -210,11 +210,12 @@ export class Session {
     if (this.#open) await plan(this.#open, recipe);
   }
 
-  /** Takes a recipe of those that are offered: whether rounding errors are made up for stays as the user has set it. */
-  async pickRecipe(recipe: Recipe): Promise<void> {
+  /** Takes a recipe of those that are offered: whether errors are made up for, and it is trained, stays as the user has set it. */
+  async pickRecipe(offered: Recipe): Promise<void> {
     const { asked, recipes } = this.#page.state();
     const { text } = asked;
-    if (keepsCompensating(asked.recipe, recipes)) return this.askRecipe(compensating(recipe, true, recipes));
+    const recipe = picked(offered, asked.recipe, recipes);
+    if (recipe !== offered) return this.askRecipe(recipe);
     // The last articles were taken for a recipe that brought its compensation along, and go with it.
     if (text === "last" && readsText(asked.recipe))
       this.#page.tell({ type: "asked", change: { recipe, text: "demo" } });

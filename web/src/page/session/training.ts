@@ -10,6 +10,9 @@ import type { OpenCheckpoint } from "./open-checkpoint.js";
 import { promptly } from "./promptly.js";
 import { take, watching } from "./working.js";
 
+/** Tokens that a student says at every look: a line or two. */
+const SAMPLE = 24;
+
 /** How a training ends before its time, and gives something all the same. */
 export class Ending {
   readonly #enough = new AbortController();
@@ -55,7 +58,7 @@ export async function train(
             text: await promptly(signal, calibrationOf(opened, withTextsApart(given), objectionToTraining)),
             ...{ init, minutes, alpha },
           }),
-      ...{ signal, enough, pause },
+      ...{ signal, enough, pause, sample: SAMPLE },
       onProgress: watching(opened, run, signal),
       onPoint: (point) => {
         ({ step, perplexity } = point);

@@ -12,7 +12,7 @@ import {
 } from "statepress";
 import { type NamedText, objectionTo } from "../state/calibration.js";
 import { hasOffset } from "../state/fields.js";
-import { readsText } from "../state/recipes.js";
+import { readsText, recoveryOf, roundsByText } from "../state/recipes.js";
 import { unmeasurable } from "../state/run.js";
 import { type Asked, backendsOf, type RecipeRun } from "../state/state.js";
 import { calibrationOf, secondOf, textOf } from "./asked-texts.js";
@@ -27,10 +27,13 @@ export async function compress(opened: OpenCheckpoint, run: number, asked: Asked
   const onProgress = watching(opened, run, signal);
   try {
     tell({ type: "compressing", run, now: performance.now() });
-    const reading = readsText(asked.recipe) ? calibrationOf(opened, asked, objectionTo) : undefined;
-    const calibration = await promptly(signal, Promise.resolve(reading));
+    const { recipe } = asked;
+    const reading = readsText(recipe) ? calibrationOf(opened, asked, objectionTo) : undefined;
+    const text = await promptly(signal, Promise.resolve(reading));
+    const calibration = roundsByText(recipe) ? text : undefined;
     const gradients = calibration !== undefined && asked.calibration.gradients;
-    const compressing = checkpoint.compress(asked.recipe, { calibration, gradients, signal, onProgress });
+    const recover = text !== undefined && recoveryOf(recipe) ? { text } : undefined;
+    const compressing = checkpoint.compress(recipe, { calibration, gradients, recover, signal, onProgress });
     const produced = await promptly(signal, compressing, dispose);
     await take(opened, run, produced, { asked, wanted: undefined }, signal);
   } catch (error) {

@@ -3,7 +3,7 @@
 
 import type { Plan, StoredAs } from "statepress";
 import { type Overlap, overlapOf } from "./overlap.js";
-import { compensates, quantizeOf, readsText } from "./recipes.js";
+import { compensates, quantizeOf, readsText, roundsByText } from "./recipes.js";
 import { refusalOf } from "./run.js";
 import type { Asked, Opened, Source } from "./state.js";
 
@@ -111,19 +111,22 @@ export function objectionTo(
   if (!readsText(asked.recipe)) return undefined;
   const why = unreadable(checkpoint);
   if (why !== undefined) {
-    const what = compensates(asked.recipe)
-      ? "Rounding errors cannot be made up for"
-      : "Scales cannot clip by what the model computes";
-    return error(`${what}, because ${why}. Without that it can be compressed: ${another(asked)}.`);
+    return error(`${impossible(asked)}, because ${why}. Without that it can be compressed: ${another(asked)}.`);
   }
-  if (plan && !rounds(plan)) {
+  if (plan && roundsByText(asked.recipe) && !rounds(plan)) {
     return error(`This recipe rounds nothing to codes, so that there is nothing to read for: ${another(asked)}.`);
   }
   return objectionToTexts(asked, heldout);
 }
 
+function impossible({ recipe }: Asked): string {
+  if (compensates(recipe)) return "Rounding errors cannot be made up for";
+  return roundsByText(recipe) ? "Scales cannot clip by what the model computes" : "It cannot be trained";
+}
+
 function another({ recipe }: Asked): string {
-  return compensates(recipe) ? "switch it off in step 3" : "choose other scales in step 3";
+  const isSwitched = compensates(recipe) || !roundsByText(recipe);
+  return isSwitched ? "switch it off in step 3" : "choose other scales in step 3";
 }
 
 /** What speaks against searching for the best recipe, for which the model reads the same text. */

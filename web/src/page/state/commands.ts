@@ -3,7 +3,7 @@
 import type { Recipe } from "statepress";
 import { hasOffset } from "./fields.js";
 import { pruneOption } from "./pruning.js";
-import { readsText } from "./recipes.js";
+import { readsText, recoveryOf, roundsByText } from "./recipes.js";
 import type { Opened, OtherRun, RecipeRun, Run, Source, Wanted, WantedTarget } from "./state.js";
 
 /** The command line of a checkout: the package is in no registry. */
@@ -44,11 +44,15 @@ function producing({ checkpoint, run, builtin }: Job, out: string): string {
   const read = calibrationFileOf(run);
   const gradients = run.asked.calibration.gradients ? " --gradients" : "";
   const tokenizer = tokenizerOf("--tokenizer", checkpoint);
-  const calibrate = read === undefined ? "" : ` --calibrate ${quoted(read)}${gradients}${tokenizer}`;
+  const uses = usesOf(run);
+  const reading = read === undefined ? "" : quoted(read);
+  const calibrate = uses.calibration ? ` --calibrate ${reading}${gradients}` : "";
+  const recover = uses.recover ? ` --recover ${reading}` : "";
+  const texts = read === undefined ? "" : `${calibrate}${recover}${tokenizer}`;
   const files = `${quoted(pathOf(checkpoint))} -o ${out}`;
   // A search judges its recipes by a part of the text that compressing alone would read as well.
   const how = run.wanted ? `search ${files}${searchOptions(run.wanted)}` : `compress ${files} --recipe ${recipe}`;
-  return `${COMMAND} ${how}${calibrate}${setOf(checkpoint)}`;
+  return `${COMMAND} ${how}${texts}${setOf(checkpoint)}`;
 }
 
 function setOf({ given }: Opened): string {
@@ -113,16 +117,19 @@ export function nodeScript(job: Job): string {
     ([name, value]) => `, ${name}: ${JSON.stringify(value)}`,
   );
   const read = calibrationFileOf(run);
+  const uses = usesOf(run);
   const calibration =
     read === undefined ? "" : `const calibration = await readFile(${JSON.stringify(read)}, "utf8");\n`;
   const { wanted } = run;
   const further = [
-    ...(run.asked.calibration.gradients ? [", gradients: true"] : []),
-    ...(wanted?.fast ? [", fast: true"] : []),
-    ...(wanted?.coded ? [", coded: true"] : []),
-    ...(wanted && wanted.first.length > 0 ? [`, first: ${JSON.stringify(wanted.first)}`] : []),
-  ].join("");
-  const how = read === undefined ? "" : `, { calibration${further} }`;
+    ...(uses.calibration ? ["calibration"] : []),
+    ...(uses.calibration && run.asked.calibration.gradients ? ["gradients: true"] : []),
+    ...(uses.recover ? ["recover: { text: calibration }"] : []),
+    ...(wanted?.fast ? ["fast: true"] : []),
+    ...(wanted?.coded ? ["coded: true"] : []),
+    ...(wanted && wanted.first.length > 0 ? [`first: ${JSON.stringify(wanted.first)}`] : []),
+  ].join(", ");
+  const how = read === undefined ? "" : `, { ${further} }`;
   const [calls, asked, producing] = wanted
     ? [
         "open, search",
@@ -219,6 +226,15 @@ function secondInScript(run: Run): [reading: string, option: string] {
   if (file === undefined) return ["", ""];
   const reading = `const second = { text: await readFile(${JSON.stringify(file)}, "utf8") };\n`;
   return [reading, ", second"];
+}
+
+/** What the text is for that a run has read while it was compressed. */
+function usesOf({ report, wanted }: RecipeRun): { calibration: boolean; recover: boolean } {
+  const { recipe } = report;
+  return {
+    calibration: wanted !== undefined || roundsByText(recipe),
+    recover: !wanted && recoveryOf(recipe) !== undefined,
+  };
 }
 
 /** The file that a run has read while it was compressed, as `textFileOf`; undefined where it has read none. */

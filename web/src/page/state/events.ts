@@ -10,7 +10,7 @@ import type {
   Recipe,
   TensorView,
   TextComparison,
-  TrainingPoint,
+  TrainingLook,
 } from "statepress";
 import type { RunRecord } from "./record.js";
 import type {
@@ -67,7 +67,7 @@ export type PageEvent =
   | { type: "searchFailed"; problem: Problem }
   | { type: "pruningPlanned"; checkpoint: number; of: "students" | "first"; pruning: Pruning }
   | { type: "training"; run: number; now: number; wanted: WantedStudent }
-  | { type: "trainedUntil"; run: number; point: TrainingPoint }
+  | { type: "trainedUntil"; run: number; point: TrainingLook }
   | { type: "trainedEnough"; run: number }
   | { type: "trainingKept"; run: number; kept: boolean }
   | { type: "trainingLeft"; left: LeftTraining | undefined }

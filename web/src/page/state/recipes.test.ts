@@ -1,6 +1,6 @@
 // Recipes as the page edits, links and orders them.
 
-import { QUANTIZE_DEFAULTS, type Quantize, type Recipe } from "statepress";
+import { QUANTIZE_DEFAULTS, type Quantize, RECOVER_DEFAULTS, type Recipe } from "statepress";
 import { describe, expect, test } from "vitest";
 import { fragmentOf, recipeIn } from "./link.js";
 import {
@@ -8,16 +8,45 @@ import {
   compensates,
   compensating,
   edited,
-  keepsCompensating,
+  firstOf,
   labelOf,
+  picked,
   quantizeOf,
   readsText,
+  recovering,
+  recoveryOf,
+  roundsByText,
   withTensor,
 } from "./recipes.js";
 
 const quantize = { rules: [{ match: "*norm*", precision: "fp32" }], otherwise: "int8" } as Quantize;
 const INT8: Recipe = { version: 1, name: "int8", description: "INT8", steps: [{ quantize }] };
 const NONE: Recipe = { version: 1, name: "none", steps: [] };
+
+describe("training afterwards", () => {
+  const builtin = [INT8, NONE];
+  const mine = recovering(INT8, { ...RECOVER_DEFAULTS, steps: 7 }, builtin);
+
+  test("is the last step of a recipe of the user's own, and without it that is the built-in one again", () => {
+    expect([mine.name, recoveryOf(mine)]).toEqual(["my-int8", { weights: "vectors", steps: 7, alpha: 1 }]);
+    expect([recovering(mine, undefined, builtin), chosenOf(mine, builtin)]).toEqual([INT8, INT8]);
+    expect(recovering(INT8, undefined, builtin)).toBe(INT8);
+    expect(recovering(NONE, RECOVER_DEFAULTS, builtin).steps, "there is nothing to recover from").toEqual([]);
+    const both = compensating(mine, true, builtin);
+    expect([recoveryOf(picked(INT8, both, builtin)), compensates(picked(INT8, both, builtin))]).toEqual([
+      recoveryOf(mine),
+      true,
+    ]);
+    expect([recoveryOf(INT8), readsText(mine), roundsByText(mine)]).toEqual([undefined, true, false]);
+  });
+
+  test("stays the last step through edits, and is no step before rounding", () => {
+    const changed = withTensor(compensating(mine, true, builtin), "a.weight", "nf4");
+    expect(changed.steps.map((step) => Object.keys(step)[0])).toEqual(["quantize", "recover"]);
+    expect([firstOf(changed), roundsByText(changed)]).toEqual([[], true]);
+    expect(recipeIn(fragmentOf(mine, builtin), builtin)).toEqual(mine);
+  });
+});
 
 describe("making up for rounding errors", () => {
   const builtin = [INT8, NONE];
@@ -31,7 +60,8 @@ describe("making up for rounding errors", () => {
     expect([chosenOf(mine, builtin), chosenOf(INT8, builtin)]).toEqual([INT8, INT8]);
     expect(compensating(NONE, true, builtin), "it rounds nothing").toBe(NONE);
     const searched = { ...mine, name: "searched-8.00x" };
-    expect([mine, searched, INT8].map((it) => keepsCompensating(it, builtin))).toEqual([true, false, false]);
+    const next = (before: Recipe) => picked(INT8, before, builtin);
+    expect([mine, searched, INT8].map((it) => compensates(next(it)))).toEqual([true, false, false]);
   });
 
   test("is no reason to read a text where scales clip by activations: that is one of its own", () => {

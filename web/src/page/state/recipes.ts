@@ -6,7 +6,9 @@ import {
   type Precision,
   QUANTIZE_DEFAULTS,
   type Quantize,
+  RECOVER_DEFAULTS,
   type Recipe,
+  type Recover,
   type StepDraft,
 } from "statepress";
 
@@ -18,6 +20,16 @@ export function quantizeOf(recipe: Recipe): Quantize | undefined {
 
 function quantizes(step: Recipe["steps"][number]): step is { quantize: Quantize } {
   return typeof step === "object" && step !== null && "quantize" in step;
+}
+
+/** The step that trains what the others have made, with what it leaves to the package's defaults. */
+export function recoveryOf(recipe: Recipe): Recover | undefined {
+  for (const step of recipe.steps) if (recovers(step)) return { ...RECOVER_DEFAULTS, ...step.recover };
+  return undefined;
+}
+
+function recovers(step: Recipe["steps"][number]): step is { recover: Recover } {
+  return typeof step === "object" && step !== null && "recover" in step;
 }
 
 // Recipes from links and files are shown before the package has refused them: nothing in them is sure to be there.
@@ -50,9 +62,9 @@ function current(quantize: Partial<Quantize> | null): Partial<Quantize> {
   return whole as Partial<Quantize>;
 }
 
-/** The steps of a recipe before anything is quantized. */
+/** The steps of a recipe before anything is quantized or trained. */
 export function firstOf(recipe: Recipe): StepDraft[] {
-  return recipe.steps.filter((step) => !quantizes(step)) as StepDraft[];
+  return recipe.steps.filter((step) => !quantizes(step) && !recovers(step)) as StepDraft[];
 }
 
 /** What a recipe prunes, as one comparable text; undefined is a recipe that prunes nothing. */
@@ -81,8 +93,13 @@ export function compensates(recipe: Recipe): boolean {
   return quantizeOf(recipe)?.errorCompensation === "gptq";
 }
 
-/** Whether the model has to read a text for a recipe: errors are made up for, or scales clip by what it computes. */
+/** Whether the model has to read a text for a recipe: to round by what it computes, or to be trained. */
 export function readsText(recipe: Recipe): boolean {
+  return roundsByText(recipe) || recoveryOf(recipe) !== undefined;
+}
+
+/** Whether a recipe rounds by what the model computes: errors are made up for, or scales clip by it. */
+export function roundsByText(recipe: Recipe): boolean {
   const quantize = quantizeOf(recipe);
   return quantize !== undefined && (compensates(recipe) || precisionsOf(quantize).some((it) => byText(quantize, it)));
 }
@@ -105,7 +122,7 @@ function byText({ int8, int4, nf4, groups }: Quantize, precision: Precision): bo
 
 /** What a recipe is called where it stands among others. */
 export function labelOf(recipe: Recipe): string {
-  return compensates(recipe) ? `${recipe.name}, compensated` : recipe.name;
+  return `${recipe.name}${compensates(recipe) ? ", compensated" : ""}${recoveryOf(recipe) ? ", trained" : ""}`;
 }
 
 /**
@@ -116,7 +133,19 @@ export function compensating(recipe: Recipe, on: boolean, builtin: Recipe[]): Re
   if (!quantizeOf(recipe) || compensates(recipe) === on) return recipe;
   // Steps between levels are fitted to what a text sends through the model: without it there are none.
   const rules = (quantizeOf(recipe)?.rules ?? []).map(({ step, ...rule }) => (on && step ? { ...rule, step } : rule));
-  const changed = edited(recipe, { rules, errorCompensation: on ? "gptq" : "none" });
+  return builtinAgain(edited(recipe, { rules, errorCompensation: on ? "gptq" : "none" }), builtin);
+}
+
+/** The same recipe, with a last step that trains as is said there, or without one; as `compensating`. */
+export function recovering(recipe: Recipe, recover: Recover | undefined, builtin: Recipe[]): Recipe {
+  const before = recipe.steps.filter((step) => !recovers(step));
+  // What changes nothing leaves nothing to recover from.
+  const steps = recover && before.length > 0 ? [...before, { recover }] : before;
+  if (steps.length === recipe.steps.length && recover === undefined) return recipe;
+  return builtinAgain({ version: 1, name: ownName(recipe.name), steps }, builtin);
+}
+
+function builtinAgain(changed: Recipe, builtin: Recipe[]): Recipe {
   const origin = originOf(changed, builtin);
   return origin && sameSteps(origin, changed) ? origin : changed;
 }
@@ -126,24 +155,24 @@ function sameSteps(a: Recipe, b: Recipe): boolean {
   return steps(a) === steps(b);
 }
 
-/**
- * Whether rounding errors are made up for because the user wants that of any recipe: one that is in no way built in brings
- * it along.
- */
-export function keepsCompensating(recipe: Recipe, builtin: Recipe[]): boolean {
-  return compensates(recipe) && originOf(recipe, builtin) !== undefined;
+/** The built-in recipe that is meant, whether or not its rounding errors are made up for, and it is trained; or the recipe itself. */
+export function chosenOf(recipe: Recipe, builtin: Recipe[]): Recipe {
+  if (builtin.includes(recipe)) return recipe;
+  return compensating(recovering(recipe, undefined, builtin), false, builtin);
 }
 
-/** The built-in recipe that is meant, whether or not its rounding errors are made up for; or the recipe itself. */
-export function chosenOf(recipe: Recipe, builtin: Recipe[]): Recipe {
-  return builtin.includes(recipe) ? recipe : compensating(recipe, false, builtin);
+/** A recipe that is picked in place of another one: what the user wants of any recipe stays, as far as that was a built-in one. */
+export function picked(recipe: Recipe, before: Recipe, builtin: Recipe[]): Recipe {
+  if (!originOf(before, builtin)) return recipe;
+  const compensated = compensates(before) ? compensating(recipe, true, builtin) : recipe;
+  return recovering(compensated, recoveryOf(before), builtin);
 }
 
 /** A recipe of the user's own, made from another one. */
 export function edited(recipe: Recipe, change: Partial<Quantize>): Recipe {
   const quantize = { ...(quantizeOf(recipe) ?? QUANTIZE_DEFAULTS), ...change };
-  const others = recipe.steps.filter((step) => !quantizes(step));
-  return { version: 1, name: ownName(recipe.name), steps: [...others, { quantize }] };
+  const [others, last] = [firstOf(recipe) as Recipe["steps"], recipe.steps.filter(recovers)];
+  return { version: 1, name: ownName(recipe.name), steps: [...others, { quantize }, ...last] };
 }
 
 // A changed built-in recipe must not go by its name.

@@ -13,7 +13,7 @@ import type {
   TensorCosts,
 } from "statepress";
 import { isExact } from "./calibration.js";
-import { codesOf, compensates, countsAnew, firstOf, isCoded } from "./recipes.js";
+import { codesOf, compensates, countsAnew, firstOf, isCoded, recoveryOf } from "./recipes.js";
 import { sameCalibration } from "./run.js";
 import type { Calibration, Search, Wanted } from "./state.js";
 
@@ -92,6 +92,7 @@ export function roundsAsMeasured({ base }: SearchCosts, recipe: Recipe): boolean
   const before = (it: Recipe) => JSON.stringify(firstOf(it));
   return (
     compensates(recipe) &&
+    recoveryOf(recipe) === undefined &&
     codesOf(recipe) === codesOf(base) &&
     isCoded(recipe) === isCoded(base) &&
     before(recipe) === before(base)

@@ -9,7 +9,6 @@ import type {
   AdviseOptions,
   Bytes,
   Compared,
-  CompressReport,
   ErrorCode,
   Evaluation,
   FieldValue,
@@ -21,12 +20,13 @@ import type {
   Progress,
   PruneKind,
   Recipe,
+  Report,
   SearchCosts,
   SearchPoint,
   StepDraft,
   TensorView,
   TextComparison,
-  TrainingPoint,
+  TrainingLook,
 } from "statepress";
 import type { RunRecord } from "./record.js";
 
@@ -260,7 +260,7 @@ export interface Training {
   run: number;
   wanted: WantedStudent;
   /** Every look at the held-out text so far. */
-  points: TrainingPoint[];
+  points: TrainingLook[];
   /** It was told that this is enough: what was best is being written. */
   enough: boolean;
   /** Whether the browser keeps where it is, so that it can go on another time; undefined before the first look. */
@@ -288,7 +288,7 @@ export type Run = RecipeRun | OtherRun;
 
 /** A recipe that was carried out. */
 export interface RecipeRun extends Measured {
-  report: CompressReport;
+  report: Report;
   /** The produced file. */
   file: { name: string; size: number };
   /** What its recipe was searched for, where it was produced by the search itself. */
