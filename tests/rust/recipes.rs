@@ -171,7 +171,7 @@ fn recovery_comes_last_and_is_for_who_trains() {
         (checkpoint.plan(&recipe).unwrap(), checkpoint.plan(&read(int8).unwrap()).unwrap());
     assert_eq!(trained.bytes.after, plain.bytes.after);
     assert!(trained.findings.iter().any(|it| it.code == "needs-training-text"), "{:?}", trained.findings);
-    let error = checkpoint.compress(&recipe, Box::new(MemorySink::new())).err().unwrap();
+    let error = checkpoint.compress(&recipe, Box::new(MemorySink::default())).err().unwrap();
     assert_eq!(error.code(), "unsupported-step");
     assert!(error.to_string().contains("follow the steps before"), "{error}");
 }
