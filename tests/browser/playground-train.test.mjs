@@ -121,7 +121,8 @@ test("what was compressed is trained afterwards, as the last step of its recipe"
   assert.match(told, /^It was trained on the first articles of heldout.txt afterwards: .* from [\d.]+ to [\d.]+ nats/);
   const { bytes } = await downloaded(page, "#download");
   const healed = await open(new Uint8Array(bytes));
-  assert.deepEqual(healed.inspection.recipe.steps.at(-1), { recover: { weights: "vectors", steps: 4, alpha: 1 } });
+  const step = { weights: "vectors", steps: 4, alpha: 1, learningRate: 0.001 };
+  assert.deepEqual(healed.inspection.recipe.steps.at(-1), { recover: step });
   healed.dispose();
   assert.match(await words("#take"), /--recipe my-int4\.json --recover heldout-first\.txt/);
   assert.equal(await overflow(page), "");

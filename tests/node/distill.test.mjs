@@ -214,7 +214,8 @@ test("what compressing lost is healed in part, and every code stays", async () =
   assert.deepEqual(await values(before), await values(after));
   before.dispose();
   after.dispose();
-  assert.deepEqual(said.json.recipe.steps.at(-1), { recover: { weights: "vectors", steps: 40, alpha: 1 } });
+  const step = { weights: "vectors", steps: 40, alpha: 1, learningRate: 0.001 };
+  assert.deepEqual(said.json.recipe.steps.at(-1), { recover: step });
   for (const option of [
     ["--steps", "4"],
     ["--alpha", "0.5"],
@@ -320,7 +321,7 @@ test("pruning, rounding and recovery are one recipe, one report and one file", a
     message: /recover at first/,
   });
   teacher.dispose();
-  const [json, out] = [join(folder, "small.json"), join(folder, "small.safetensors")];
+  const [json, out] = [join(folder, "recipe.json"), join(folder, "recovered.safetensors")];
   writeFileSync(json, JSON.stringify(recipe));
   const command = ["compress", TEACHER, "-o", out, "--recipe", json];
   const silent = await cli(command);
