@@ -1209,7 +1209,7 @@ steps: number,
  */
 alpha: number,
 /**
- * The highest learning rate, above 0. When left out 0.001 for vectors, and for codes the higher the fewer bits they have.
+ * The highest learning rate, above 0 and at most 1. When left out 0.001 for vectors, and for codes the higher the fewer bits they have.
  */
 learningRate?: number, };
 
