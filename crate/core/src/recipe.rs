@@ -307,7 +307,7 @@ impl Recipe {
 
 impl Step {
     /// Its name in recipes.
-    fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Prune(_) => "prune",
             Self::Center(_) => "center",

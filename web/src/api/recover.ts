@@ -142,13 +142,13 @@ export async function compressAndRecover(
     const fisher = gradients && input && (await fisherOf(environment, checkpoint, gradients, input, running));
     const how = { ...options, gradients: fisher ?? gradients };
     const first = steps.filter((step) => !quantizes(step));
-    // Codes begin beside what they were rounded from.
-    const isPruned = training.weights === "all" && first.length > 0 && first.length < steps.length;
+    // Codes begin beside what they were rounded from: what the steps before have changed.
+    const isChanged = training.weights === "all" && first.length > 0 && first.length < steps.length;
     // What both begin with is done once.
-    if (isPruned) await keep(true);
+    if (isChanged) await keep(true);
     const compressed = await follow(steps, how);
-    const uncoded = isPruned ? await follow(first, await withoutRounding(checkpoint, first, how)) : undefined;
-    if (isPruned) await keep(false);
+    const uncoded = isChanged ? await follow(first, await withoutRounding(checkpoint, first, how)) : undefined;
+    if (isChanged) await keep(false);
     return await recovered(environment, [checkpoint, compressed], read, { ...training, uncoded }, workers);
   } finally {
     await keep(false).catch(() => {});

@@ -30,9 +30,10 @@ pub fn first_steps(
     coded: bool,
 ) -> Result<SearchSteps, EngineError> {
     let has = |is_such: fn(&Step) -> bool| first.steps.iter().any(is_such);
-    if has(|step| matches!(step, Step::Quantize(_) | Step::Recover(_))) {
+    if let Some(later) = first.steps.iter().find(|step| matches!(step, Step::Quantize(_) | Step::Recover(_)))
+    {
         let allowed = "a list of steps of a recipe that come before quantize";
-        return Err(EngineError::option("first", "with a quantize or recover step", allowed));
+        return Err(EngineError::option("first", format!("with a {} step", later.name()), allowed));
     }
     let of_role = |role| {
         let is_such = move |it: &&Entry| spec.weights.get(&it.name).is_some_and(|weight| weight.role == role);
