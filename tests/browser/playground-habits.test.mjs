@@ -67,9 +67,10 @@ test("nothing serious for axe, and no sideways scrolling, in every state, scheme
     measured: () => everything(page),
     table: () => page.getByRole("radio", { name: "Table" }).check(),
     compensated: async () => {
-      await page.getByRole("switch").check();
+      await page.getByRole("switch", { name: "Make up for rounding errors" }).check();
       await page.getByRole("group", { name: "The model reads" }).getByLabel("a text that I type").check();
     },
+    trained: () => page.getByRole("switch", { name: "Train it afterwards" }).check(),
   };
   for (const [state, reach] of Object.entries(states)) {
     await reach();
