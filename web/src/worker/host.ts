@@ -8,6 +8,7 @@ import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
 import { telling } from "./costs.js";
 import { generate } from "./generating.js";
+import { Holder } from "./held.js";
 import { release, run } from "./jobs.js";
 import { type OpenSettings, openCheckpoint } from "./opening.js";
 import { because, fallBack, PlacedModel } from "./placed.js";
@@ -27,29 +28,22 @@ import { chooseModule, type Sink, type Wasm, type WasmBackend, type WasmCheckpoi
 
 type Answers = { [K in keyof Requests]: (request: Requests[K][0], context: Context) => Promise<Requests[K][1]> };
 
-/** Something of the wasm module that a handle names. */
-interface Held<T> {
-  object: T;
-  /** Requests that are using it: it is freed when none is. */
-  users: number;
-  released: boolean;
-  free(): void;
-}
-
 /** The host in the thread of its caller. */
 export class LocalHost implements Host {
   readonly #platform: Platform;
   readonly #build: string | undefined;
   #wasm: Promise<Wasm> | undefined;
-  #next: Handle;
-  readonly #checkpoints = new Map<Handle, Held<WasmCheckpoint>>();
-  readonly #models = new Map<Handle, Held<PlacedModel>>();
+  readonly #checkpoints: Holder<WasmCheckpoint>;
+  readonly #models: Holder<PlacedModel>;
   readonly #backends: Backends;
   #tokenizer: { file: TokenizerFile; tokenizer: Tokenizer } | undefined;
   #crash: StatepressError | undefined;
 
   constructor(platform: Platform, build?: string, firstHandle: Handle = 1) {
-    this.#next = firstHandle;
+    let handle = firstHandle;
+    const next = () => handle++;
+    this.#checkpoints = new Holder(next);
+    this.#models = new Holder(next);
     this.#platform = platform;
     this.#backends = new Backends(platform, () => this.#module());
     this.#build = build;
@@ -86,14 +80,14 @@ export class LocalHost implements Host {
     },
 
     tensor: ({ checkpoint, name, options }) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => it.tensor(name, options)),
+      this.#checkpoints.with(checkpoint, async (it) => it.tensor(name, options)),
 
-    advise: ({ checkpoint, options }) => this.#with(this.#checkpoints, checkpoint, async (it) => it.advise(options)),
+    advise: ({ checkpoint, options }) => this.#checkpoints.with(checkpoint, async (it) => it.advise(options)),
 
-    plan: ({ checkpoint, recipe }) => this.#with(this.#checkpoints, checkpoint, async (it) => it.plan(recipe)),
+    plan: ({ checkpoint, recipe }) => this.#checkpoints.with(checkpoint, async (it) => it.plan(recipe)),
 
     compress: ({ checkpoint, recipe, beside, calibration, fisher }, context) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => {
+      this.#checkpoints.with(checkpoint, async (it) => {
         const scratch = this.#platform.scratch(beside);
         try {
           const report = await (calibration
@@ -109,7 +103,7 @@ export class LocalHost implements Host {
       }),
 
     compressShare: ({ checkpoint, recipe, calibration, fisher, share }, context) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => {
+      this.#checkpoints.with(checkpoint, async (it) => {
         // Nobody loads it who shares no work.
         const { rounded } = await import("./sharing.js");
         const followed = { recipe, ids: this.#tokens(calibration).ids, fisher };
@@ -117,7 +111,7 @@ export class LocalHost implements Host {
       }),
 
     compressJoined: ({ checkpoint, recipe, calibration, fisher, ...parts }, context) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => {
+      this.#checkpoints.with(checkpoint, async (it) => {
         const { joined } = await import("./sharing.js");
         const { ids, findings } = this.#tokens(calibration);
         const { data, report } = await this.#withModel(it, context, (model) =>
@@ -127,7 +121,7 @@ export class LocalHost implements Host {
       }),
 
     keepFirstSteps: ({ checkpoint, whether }) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => {
+      this.#checkpoints.with(checkpoint, async (it) => {
         it.keepFirstSteps(whether);
         return undefined;
       }),
@@ -139,10 +133,10 @@ export class LocalHost implements Host {
     },
 
     searchSteps: ({ checkpoint, first, coded }) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => it.searchSteps(first, coded)),
+      this.#checkpoints.with(checkpoint, async (it) => it.searchSteps(first, coded)),
 
     searchCosts: ({ checkpoint, share, ...asked }, context) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => {
+      this.#checkpoints.with(checkpoint, async (it) => {
         const shared = share && (await import("./sharing.js")).costs;
         return this.#withModel(it, context, (model) => {
           const { read, judged, fast, coded, known, fisher } = asked;
@@ -181,9 +175,9 @@ export class LocalHost implements Host {
       // Nobody loads it who does not train.
       const { distill } = await import("./training.js");
       const [wasm, cpu] = [await this.#module(), await this.#backends.choose("cpu")];
-      return this.#with(this.#checkpoints, student, (learns) =>
-        this.#with(this.#checkpoints, original, (teaches) =>
-          this.#with(this.#checkpoints, uncoded, (rounded) =>
+      return this.#checkpoints.with(student, (learns) =>
+        this.#checkpoints.with(original, (teaches) =>
+          this.#checkpoints.with(uncoded, (rounded) =>
             distill(
               this.#platform,
               wasm,
@@ -198,21 +192,21 @@ export class LocalHost implements Host {
     },
 
     gradients: ({ checkpoint, input }, context) =>
-      this.#with(this.#checkpoints, checkpoint, (it) => {
+      this.#checkpoints.with(checkpoint, (it) => {
         const job = it.gradients?.(this.#tokens(input).ids);
         if (!job) throw new StatepressError("internal", "this module takes no gradients");
         return run(job, context, this.#platform.breathe);
       }),
 
     export: ({ checkpoint, options }, context) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => {
+      this.#checkpoints.with(checkpoint, async (it) => {
         // Nobody loads it who does not export.
         const { exported } = await import("./exporting.js");
         return exported(this.#platform, it, options, context);
       }),
 
     exportable: ({ checkpoint, options }) =>
-      this.#with(this.#checkpoints, checkpoint, async (it) => {
+      this.#checkpoints.with(checkpoint, async (it) => {
         const { checkExport } = await import("./exporting.js");
         checkExport(it, options);
         return undefined;
@@ -274,12 +268,12 @@ export class LocalHost implements Host {
     },
 
     generate: ({ model, ids, options }, context) =>
-      this.#with(this.#models, model, (it) => generate(it, ids, options, context, this.#platform.breathe)),
+      this.#models.with(model, (it) => generate(it, ids, options, context, this.#platform.breathe)),
 
-    logits: ({ model, ids }) => this.#with(this.#models, model, (it) => it.use(async (on) => on.logits(ids))),
+    logits: ({ model, ids }) => this.#models.with(model, (it) => it.use(async (on) => on.logits(ids))),
 
     bench: ({ model, options }, context) =>
-      this.#with(this.#models, model, async (it) => {
+      this.#models.with(model, async (it) => {
         // Hardly any page asks for it: the others do without its code.
         const { bench } = await import("./bench.js");
         const result = await it.use((on) => bench(on, options, context, this.#platform.breathe));
@@ -297,14 +291,14 @@ export class LocalHost implements Host {
     recipes: async () => (await this.#module()).recipes(),
 
     lose: ({ model }) =>
-      this.#with(this.#models, model, async (it) => {
+      this.#models.with(model, async (it) => {
         it.lose();
         return undefined;
       }),
 
     release: async ({ handle }) => {
-      this.#release(this.#checkpoints, handle);
-      this.#release(this.#models, handle);
+      this.#checkpoints.release(handle);
+      this.#models.release(handle);
       return undefined;
     },
   };
@@ -326,7 +320,7 @@ export class LocalHost implements Host {
     };
     try {
       const inspection = object.inspection();
-      return { checkpoint: this.#hold(this.#checkpoints, object, freed), inspection };
+      return { checkpoint: this.#checkpoints.hold(object, freed), inspection };
     } catch (error) {
       freed();
       throw error;
@@ -353,7 +347,7 @@ export class LocalHost implements Host {
     { model, input }: Evaluated,
     use: (model: WasmModel, ids: Uint32Array) => Promise<T>,
   ): Promise<{ result: T; findings: Finding[] }> {
-    return this.#with(this.#models, model, async (it) => {
+    return this.#models.with(model, async (it) => {
       const { ids, findings } = this.#tokens(input);
       const result = await it.use((on) => use(on, ids));
       return { result, findings: [...findings, ...it.findings] };
@@ -373,8 +367,8 @@ export class LocalHost implements Host {
     { a, b, input }: Pair,
     use: (a: WasmModel, b: WasmModel, ids: Uint32Array) => Promise<T>,
   ): Promise<{ result: T; findings: { a: Finding[]; b: Finding[] } }> {
-    return this.#with(this.#models, a, (base) =>
-      this.#with(this.#models, b, async (other) => {
+    return this.#models.with(a, (base) =>
+      this.#models.with(b, async (other) => {
         const { ids, findings } = this.#tokens(input);
         const result = await base.use((onA) => other.use((onB) => use(onA, onB, ids)));
         return { result, findings: { a: [...findings, ...base.findings], b: [...other.findings] } };
@@ -409,7 +403,7 @@ export class LocalHost implements Host {
     { checkpoint: handle, backend: wanted, backendOptions }: Requests["load"][0],
     context: Context,
   ): Promise<Requests["load"][1]> {
-    const checkpoint = this.#lend(this.#checkpoints, handle);
+    const checkpoint = this.#checkpoints.lend(handle);
     const load = async (backend: WasmBackend) => {
       const model = await run(checkpoint.object.load(backend), context, this.#platform.breathe);
       return { model, backend: backend.info(), lose: () => backend.lose() };
@@ -435,7 +429,7 @@ export class LocalHost implements Host {
         placed.free();
         checkpoint.giveBack();
       };
-      const model = this.#hold(this.#models, placed, free);
+      const model = this.#models.hold(placed, free);
       return { model, info: placed.model.info(), backend: placed.backend };
     } catch (error) {
       checkpoint.giveBack();
@@ -457,42 +451,6 @@ export class LocalHost implements Host {
       this.#tokenizer = { file, tokenizer: readTokenizer(file.name, file.json, file) };
     }
     return this.#tokenizer.tokenizer;
-  }
-
-  #hold<T>(kept: Map<Handle, Held<T>>, object: T, free: () => void): Handle {
-    const handle = this.#next++;
-    kept.set(handle, { object, users: 0, released: false, free });
-    return handle;
-  }
-
-  // Keeps something from being freed until it is given back.
-  #lend<T>(kept: Map<Handle, Held<T>>, handle: Handle): { object: T; giveBack(): void } {
-    const held = kept.get(handle);
-    // Handles come from this library alone: one that names nothing was let go, or was held by a host that has crashed.
-    if (!held) throw new StatepressError("disposed", "this checkpoint or model has been disposed of");
-    held.users += 1;
-    const giveBack = () => {
-      held.users -= 1;
-      if (held.released && held.users === 0) held.free();
-    };
-    return { object: held.object, giveBack };
-  }
-
-  async #with<T, R>(kept: Map<Handle, Held<T>>, handle: Handle, use: (object: T) => Promise<R>): Promise<R> {
-    const { object, giveBack } = this.#lend(kept, handle);
-    try {
-      return await use(object);
-    } finally {
-      giveBack();
-    }
-  }
-
-  #release<T>(kept: Map<Handle, Held<T>>, handle: Handle): void {
-    const held = kept.get(handle);
-    if (!held) return;
-    kept.delete(handle);
-    held.released = true;
-    if (held.users === 0) held.free();
   }
 }
 
