@@ -298,7 +298,11 @@ test("pruning, rounding and recovery are one recipe, one report and one file", a
   for (const it of [healed, uncoded, compressed, read]) it.dispose();
   for (const [given, asked, message] of [
     [recipe, {}, /option recover is not given; allowed: an object with the text to train on/],
-    [recipe, { recover: { ...texts, steps: 9 } }, /recover\.steps is given; allowed: none, as the recipe or compress/],
+    [
+      recipe,
+      { recover: { ...texts, steps: 9 } },
+      /recovery has no option 'steps'; it has text, .*: the recipe, or compress itself, says the rest/,
+    ],
     [recipe, { recover: { ...texts, heldout: judges } }, /recovery has no option 'heldout'; .*did you mean 'heldOut'/],
     [recipe, { recover: { ...texts, minutes: -1 } }, /option minutes is -1/],
     [recipe, { recover: { ...texts, sample: 1e9 } }, /option sample is 1000000000; allowed: .* at most 256/],

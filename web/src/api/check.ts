@@ -164,17 +164,21 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
 // One object of options is often given to several calls: what another call has is no mistake.
 const ANYWHERE: ReadonlySet<string> = new Set(Object.values(CALLS).flatMap((kinds) => Object.keys(kinds)));
 
-/** Refuses what are no options, names that no call has, and values that would fail in the middle of the work. */
-export function checkOptions(call: keyof Calls, options: unknown): void {
+/**
+ * Refuses what are no options, names that no call has, and values that would fail in the middle of the work. With `elsewhere`, which
+ * says where other options are said, names that only other calls have as well.
+ */
+export function checkOptions(call: keyof Calls, options: unknown, elsewhere?: string): void {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw new StatepressError("bad-option", `${call} takes its options as an object, not ${shown(options)}`);
   }
   const kinds: Readonly<Record<string, Kind>> = CALLS[call];
   for (const [name, value] of Object.entries(options)) {
     const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
-    if (kind === undefined && !ANYWHERE.has(name)) {
+    if (kind === undefined && (elsewhere !== undefined || !ANYWHERE.has(name))) {
       const allowed = Object.keys(kinds);
-      const message = `${call} has no option '${name}'; it has ${allowed.join(", ")}${didYouMean(name, allowed)}`;
+      const rest = elsewhere === undefined ? "" : `: ${elsewhere}`;
+      const message = `${call} has no option '${name}'; it has ${allowed.join(", ")}${rest}${didYouMean(name, allowed)}`;
       throw new StatepressError("bad-option", message, { option: name, allowed });
     }
     const wanted = kind === undefined || value === undefined ? undefined : wantedInstead(kind, value);

@@ -6,6 +6,7 @@ import { quantizes, readsText } from "./coded.js";
 import { compareBy } from "./compare.js";
 import type { Environment } from "./environment.js";
 import { badOption } from "./errors.js";
+import { keepingFirstSteps } from "./first-steps.js";
 import { fisherOf } from "./gradients.js";
 import { type CompressOptions, present, type RecipeDraft, type RecoverOptions } from "./options.js";
 import { type Read, textsOf, train } from "./training.js";
@@ -103,9 +104,6 @@ function written(
   return { fileBytes: report.fileBytes, bytes: report.bytes, ...(tensors && { tensors }) };
 }
 
-/** What the recipe says of recovery, and what `compress` is asked for beside it. */
-const SAID = ["weights", "steps", "alpha", "learningRate", "uncoded", "beside", "signal", "onProgress"];
-
 /** Carries out a recipe whose last step trains, as `compress` does. */
 export async function compressAndRecover(
   environment: Environment,
@@ -120,9 +118,7 @@ export async function compressAndRecover(
   const last = recipe.steps.at(-1);
   if (!last || !("recover" in last)) return checkpoint.compressBy(recipe, options, lent);
   if (!asked) throw badOption("recover", "not given", "an object with the text to train on, as the recipe trains");
-  checkOptions("recovery", asked);
-  const said = Object.keys(asked).find((name) => SAID.includes(name));
-  if (said) throw badOption(`recover.${said}`, "given", "none, as the recipe or compress itself says it");
+  checkOptions("recovery", asked, "the recipe, or compress itself, says the rest");
   const { calibration, gradients, beside, signal, onProgress } = options;
   const running = { signal, onProgress };
   const training = { ...asked, ...last.recover, ...running, beside };
@@ -134,24 +130,21 @@ export async function compressAndRecover(
     made.push(compressed);
     return compressed;
   };
-  const keep = (whether: boolean) =>
-    environment.host.call("keepFirstSteps", { checkpoint: checkpoint.handle, whether });
   try {
     const input = calibration === undefined ? undefined : checkpoint.tokenizer.input(calibration);
-    // Taken once for both.
+    // Taken once, for all that is followed.
     const fisher = gradients && input && (await fisherOf(environment, checkpoint, gradients, input, running));
     const how = { ...options, gradients: fisher ?? gradients };
     const first = steps.filter((step) => !quantizes(step));
-    // Codes begin beside what they were rounded from: what the steps before have changed.
+    // Whether codes that are trained were rounded from other numbers than the original's.
     const isChanged = training.weights === "all" && first.length > 0 && first.length < steps.length;
-    // What both begin with is done once.
-    if (isChanged) await keep(true);
-    const compressed = await follow(steps, how);
-    const uncoded = isChanged ? await follow(first, await withoutRounding(checkpoint, first, how)) : undefined;
-    if (isChanged) await keep(false);
+    const { compressed, uncoded } = await keepingFirstSteps(environment, checkpoint, async () => ({
+      compressed: await follow(steps, how),
+      // Codes begin beside what they were rounded from.
+      uncoded: isChanged ? await follow(first, await withoutRounding(checkpoint, first, how)) : undefined,
+    }));
     return await recovered(environment, [checkpoint, compressed], read, { ...training, uncoded }, workers);
   } finally {
-    await keep(false).catch(() => {});
     for (const it of made) it.dispose();
     if (!lent) await workers.close();
     await read.host.call("release", { handle: read.original }).catch(() => {});

@@ -6,6 +6,7 @@ import { isCoded } from "./coded.js";
 import { compareBy } from "./compare.js";
 import type { Environment } from "./environment.js";
 import { badOption, StatepressError } from "./errors.js";
+import { keepingFirstSteps } from "./first-steps.js";
 import { fisherOf } from "./gradients.js";
 import { library } from "./library.js";
 import type { CompressOptions, SearchOptions } from "./options.js";
@@ -66,22 +67,16 @@ export interface Found extends Outcome {
 }
 
 export async function search(environment: Environment, checkpoint: Checkpoint, ...asked: Asked): Promise<Found> {
-  const { host } = environment;
-  const keep = (whether: boolean) => host.call("keepFirstSteps", { checkpoint: checkpoint.handle, whether });
   const [, , options] = asked;
   // All that is tried begins alike.
-  await keep(true);
-  try {
+  return keepingFirstSteps(environment, checkpoint, async () => {
     const workers = new Workers(environment, checkpoint.inspection.params, options.workers);
     try {
       return await searched({ environment, workers }, checkpoint, ...asked);
     } finally {
       await workers.close();
     }
-  } finally {
-    // What has crashed, or was disposed of, keeps nothing.
-    await keep(false).catch(() => {});
-  }
+  });
 }
 
 /** A recipe that was tried. */
