@@ -13,8 +13,8 @@ pub struct Recover {
     pub weights: RecoverWeights,
     /// Updates of the weights, from 1. 1000 when left out.
     pub steps: usize,
-    /// How much the original's predictions count, 0 to 1; the text itself counts the rest. 1 when left out. Of a student that the text
-    /// has taught as well, 0.5.
+    /// How much the original's predictions count, 0 to 1; the text itself counts the rest. 1 when left out. Of a student as much
+    /// as when it was taught.
     pub alpha: f64,
     /// The highest learning rate, above 0 and at most 1. When left out 0.001 for vectors, and for codes the higher the fewer bits they have.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1204,8 +1204,8 @@ weights: RecoverWeights,
  */
 steps: number,
 /**
- * How much the original's predictions count, 0 to 1; the text itself counts the rest. 1 when left out. Of a student that the text
- * has taught as well, 0.5.
+ * How much the original's predictions count, 0 to 1; the text itself counts the rest. 1 when left out. Of a student as much
+ * as when it was taught.
  */
 alpha: number,
 /**
