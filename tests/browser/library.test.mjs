@@ -133,14 +133,21 @@ test("a page saves for other tools: a folder of its own file system, and a file"
       );
       const { family } = again.inspection;
       again.dispose();
+      const ofLlamaCpp = await lib.open(new File([gguf], "m.gguf"));
+      const { format } = ofLlamaCpp.inspection;
+      const ids = Array.from({ length: 300 }, (_, at) => (at * 7) % 64);
+      const card = await lib.compare(checkpoint, ofLlamaCpp, { ids, backend: "cpu" });
+      ofLlamaCpp.dispose();
       checkpoint.dispose();
       const path = await refused(checkpoint.save("plain", { format: "plain" }));
-      return { magic: await gguf.slice(0, 4).text(), names: names.sort(), family, path: path.code };
+      const close = card.kl.mean < 0.01;
+      return { magic: await gguf.slice(0, 4).text(), names: names.sort(), family, path: path.code, format, close };
     },
     [[...weights], config],
   );
   const names = ["config.json", "model.safetensors"];
-  assert.deepEqual(saved, { magic: "GGUF", names, family: "mamba", path: "bad-input" });
+  const expected = { magic: "GGUF", names, family: "mamba", path: "bad-input", format: "gguf", close: true };
+  assert.deepEqual(saved, expected);
 });
 
 test("workers that share the rounding are ended with it, and give the bytes of one", async () => {

@@ -302,10 +302,11 @@ test("disposing twice is harmless, and `using` disposes", async () => {
 
 test("a tokenizer of one's own is one that can encode and decode", async () => {
   const json = readFileSync(join(DEMO, "tokenizer.json"), "utf8");
-  const own = await open(DEMO, { tokenizer: readTokenizer("own", json) });
+  const own = await open(DEMO, { tokenizer: await readTokenizer("own", json) });
   const loaded = await own.load({ backend: "cpu" });
   assert.deepEqual(loaded.encode("The film"), model.encode("The film"));
   for (const it of [loaded, own]) it.dispose();
+  await assert.rejects(readTokenizer("own", "{"), { name: "StatepressError", code: "bad-tokenizer" });
   await assert.rejects(open(DEMO, { tokenizer: { encode() {} } }), {
     code: "bad-option",
     message: /encode and decode/,

@@ -234,9 +234,9 @@ test("wrong usage is 2, before anything is done", async () => {
     [/--limit needs --compare/, "--limit", "3"],
     [/either --compare or --compare-ids/, "--compare", HELDOUT, "--compare-ids", HELDOUT],
     [
-      /gguf is not opened: with it --format is one of safetensors, plain, bitsandbytes, compressed-tensors/,
+      /onnx is not opened: with it --format is one of safetensors, plain, bitsandbytes, compressed-tensors, gguf/,
       "--format",
-      "gguf",
+      "onnx",
       "--compare",
       HELDOUT,
     ],

@@ -68,3 +68,17 @@ test("workers and the command line know nothing of each other", () => {
   for (const { from, to } of under("worker")) assert.doesNotMatch(to, /^cli\//, `${from} imports ${to}`);
   for (const { from, to } of under("api")) assert.doesNotMatch(to, /^cli\//, `${from} imports ${to}`);
 });
+
+test("what reads tokenizers is loaded when there is one, by the page as by its worker", () => {
+  for (const start of ["api/web.ts", "worker/worker.ts"]) {
+    const loaded = new Set([start]);
+    for (const path of loaded) {
+      for (const { from, to, values } of all) {
+        if (from === path && values.length > 0) loaded.add(to.replace(/\.js$/, ".ts"));
+      }
+    }
+    assert.ok(loaded.size > 10, "what is loaded is followed");
+    const early = [...loaded].filter((path) => /^(tokenizer|vendor)\//.test(path));
+    assert.deepEqual(early, start.startsWith("api/") ? ["tokenizer/strangers.ts"] : [], start);
+  }
+});

@@ -6,7 +6,8 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
-import { readTokenizer, StatepressError } from "statepress";
+import { StatepressError } from "statepress";
+import { readTokenizer } from "../../web/dist/tokenizer/tokenizer.js";
 import { fixture } from "../support/node.mjs";
 
 const MAKER = fixture("cases/make_tokenizers.py");

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { open, readTokenizer, StatepressError, tokensDiffer } from "statepress";
+import { open, StatepressError, tokensDiffer } from "statepress";
+import { readTokenizer } from "../../web/dist/tokenizer/tokenizer.js";
 import { cli, fixture, scratch } from "../support/node.mjs";
 
 const json = (name) => JSON.parse(readFileSync(fixture(`tokenizers/${name}`), "utf8"));

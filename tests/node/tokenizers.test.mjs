@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { readTokenizer, StatepressError } from "statepress";
+import { StatepressError } from "statepress";
+import { readTokenizer } from "../../web/dist/tokenizer/tokenizer.js";
 import { DEMO, fixture, HELDOUT } from "../support/node.mjs";
 
 const golden = JSON.parse(readFileSync(fixture("misc/tokenizers.json"), "utf8"));

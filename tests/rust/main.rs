@@ -12,6 +12,7 @@ mod families;
 mod family_faults;
 mod floors;
 mod formats;
+mod gguf;
 mod gpu;
 mod gpu_attention;
 mod gpu_costs;

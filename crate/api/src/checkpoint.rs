@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
+use statepress_core::index::Format;
 use statepress_core::joined::Part;
 use statepress_core::report::{
     Advice, FileReport, Inspection, Plan, SearchSteps, TensorCosts, TensorReport, TensorView,
@@ -10,11 +11,12 @@ use statepress_core::report::{
 use statepress_core::{Finding, Index, Joined, Recipe, Sink, Source};
 use statepress_engine::advise::{AdviseOptions, advise};
 use statepress_engine::calibrate::Calibration;
-use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model};
+use statepress_engine::families::{Hints, ModelSpec, fit, infer, is_buffer, is_model, translated};
 use statepress_engine::models::{Cpu, Load, Model};
 use statepress_engine::search::{Costs, CostsOptions, first_steps};
 use statepress_engine::techniques::{self, follow::Begun, plan::plan, shares::Work};
 use statepress_engine::view::{ViewOptions, view};
+use statepress_formats::gguf::vocabulary;
 use statepress_formats::{Choice, ShardMap};
 
 use crate::config_json::read_config;
@@ -89,6 +91,7 @@ impl Checkpoint {
         files: Vec<FileReport>,
         options: OpenOptions,
     ) -> Result<Self, Error> {
+        let index = translated(&*source, index)?;
         let hints = Hints { config: options.config, set: options.set, file_bytes: source.len() };
         let mut spec = infer(&index, &hints)?;
         spec.findings.splice(0..0, options.findings);
@@ -135,6 +138,16 @@ impl Checkpoint {
             tensors,
             findings,
         }
+    }
+
+    /// The text of a JSON object of what a GGUF file says of its vocabulary, under its keys; `None` of other files, and where it
+    /// says nothing.
+    pub fn vocabulary(&self) -> Result<Option<String>, Error> {
+        if self.index.format != Format::Gguf {
+            return Ok(None);
+        }
+        let said = vocabulary(&*self.source)?;
+        Ok((!said.is_empty()).then(|| Value::from(said).to_string()))
     }
 
     /// What is in one tensor, and what precisions make of it; reads that tensor.

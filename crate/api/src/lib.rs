@@ -34,16 +34,14 @@ pub use search::{Found, SearchOptions};
 pub use statepress_core::job::{self, Job, Progress};
 pub use statepress_core::source::{SourceError, check_range};
 pub use statepress_core::{
-    Finding, Joined, Level, Precision, Recipe, Sink, Source, StoredAs, recipe, report, spec,
+    Finding, GgmlType, Joined, Level, Precision, Recipe, Sink, Source, StoredAs, recipe, report, spec,
 };
 pub use statepress_engine::advise::{AdviseOptions, Target, losses};
 pub use statepress_engine::calibrate::Calibration;
 pub use statepress_engine::eval::{
     Compare, CompareOptions, ComparedShare, Evaluate, EvaluateOptions, EvaluatedShare, Offset,
 };
-pub use statepress_engine::export::{
-    Export, Exported, GgmlType, GgufOptions, PlainOptions, Target as ExportTarget,
-};
+pub use statepress_engine::export::{Export, Exported, GgufOptions, PlainOptions, Target as ExportTarget};
 pub use statepress_engine::families::{FamilyInfo, families};
 pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
 pub use statepress_engine::models::{

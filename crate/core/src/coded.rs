@@ -1,11 +1,12 @@
 //! Weights that another tool quantized, in that tool's layout: where its arrays lie and how they make numbers.
 //!
-//! Two rules cover the tools: a table of sixteen values times the largest magnitude of a block (bitsandbytes), and
-//! whole numbers or small floats on a grid (GPTQ, AWQ, compressed-tensors and others). Which arrays of a file belong
+//! Three rules cover the tools: a table of sixteen values times the largest magnitude of a block (bitsandbytes),
+//! whole numbers or small floats on a grid (GPTQ, AWQ, compressed-tensors and others), and blocks that have everything of
+//! their numbers together (ggml). Which arrays of a file belong
 //! together is for its reader to find out; the numbers are made when a tensor is read.
 
 use crate::index::{Extent, Strided};
-use crate::{DType, Encoding};
+use crate::{DType, Encoding, GgmlType};
 
 /// A weight in the layout of another tool.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub enum Rule {
     Table(Table),
     /// A grid.
     Grid(Grid),
+    /// ggml's blocks.
+    Blocks(Blocks),
 }
 
 /// `value = table[code] * absmax[index / block]` of the flattened tensor; two codes a byte, the first in its high half.
@@ -79,6 +82,31 @@ pub struct Grid {
     pub zeros: Zeros,
     /// Which group each input belongs to, where groups are not of neighbours.
     pub groups: Option<Array>,
+}
+
+/// Blocks of neighbours in a row, in ggml's types.
+#[derive(Clone, Debug)]
+pub struct Blocks {
+    /// Where the rows lie: those of several parts one after the other.
+    pub parts: Vec<(GgmlType, Extent)>,
+    /// What was done to the numbers for llama.cpp, which is undone.
+    pub undo: Option<Undo>,
+}
+
+/// What llama.cpp's files do to numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// They are `-exp(x)`.
+    NegExp,
+    /// Of the first `rotary` rows of every head those that turn together, `i` with `i + rotary / 2`, were made neighbours.
+    Pairs {
+        /// Rows of a head.
+        head: usize,
+        /// How many of them turn.
+        rotary: usize,
+    },
+    /// Rows and columns were exchanged.
+    Transpose,
 }
 
 /// A matrix of codes: one to an element, or packed.
@@ -151,6 +179,7 @@ impl Coded {
                 };
                 [Some(&mut codes.array), Some(scales), zeros, groups.as_mut()]
             }
+            Rule::Blocks(blocks) => return blocks.parts.iter_mut().map(|(_, extent)| extent).collect(),
         };
         arrays.into_iter().flatten().map(|array| &mut array.view.storage).collect()
     }

@@ -50,6 +50,8 @@ pub enum Format {
     Pytorch,
     /// safetensors.
     Safetensors,
+    /// GGUF, llama.cpp's.
+    Gguf,
 }
 
 /// One tensor of an index.

@@ -10,9 +10,9 @@ use statepress_core::{
 
 use crate::FormatError;
 use crate::cursor::reserve;
-use crate::streamed;
 use crate::tensor::{read_f32, read_run};
 use crate::view::read_view;
+use crate::{gguf, streamed};
 
 /// Reads one weight.
 pub(crate) fn read(source: &dyn Source, entry: &Entry, coded: &Coded) -> Result<Packed, FormatError> {
@@ -21,6 +21,7 @@ pub(crate) fn read(source: &dyn Source, entry: &Entry, coded: &Coded) -> Result<
     match &coded.rule {
         Rule::Table(table) => from.table(table, coded.encoding, n),
         Rule::Grid(grid) => from.grid(grid, coded.encoding, shape::matrix(&entry.shape)),
+        Rule::Blocks(blocks) => gguf::read(source, entry, blocks, coded.encoding),
     }
 }
 

@@ -4,7 +4,7 @@ use statepress_core::{Index, Source};
 
 use crate::choice::Choice;
 use crate::cursor::read;
-use crate::{FormatError, foreign, pytorch, safetensors};
+use crate::{FormatError, foreign, gguf, pytorch, safetensors};
 
 /// Bytes at the start that are looked at.
 const HEAD_BYTES: u64 = 512;
@@ -15,6 +15,7 @@ enum Kind {
     Zip,
     Safetensors,
     Legacy,
+    Gguf,
     /// Everything else, which is named.
     Foreign,
 }
@@ -26,6 +27,7 @@ pub(crate) fn headers(source: &dyn Source, choice: &Choice<'_>) -> Result<Index,
         Kind::Zip => pytorch::open(source, choice),
         Kind::Safetensors => safetensors::open(source),
         Kind::Legacy => pytorch::open_legacy(source, choice),
+        Kind::Gguf => gguf::open(source),
         Kind::Foreign => Err(foreign::refusal(&head)),
     }
 }
@@ -37,6 +39,7 @@ fn kind(head: &[u8]) -> Kind {
         [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Kind::Safetensors,
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Kind::Zip,
         _ if head.starts_with(pytorch::MAGIC) => Kind::Legacy,
+        _ if head.starts_with(gguf::MAGIC) => Kind::Gguf,
         _ if foreign::is_known(head) => Kind::Foreign,
         [_, _, _, _, _, _, _, _, b'{', ..] => Kind::Safetensors,
         _ => Kind::Foreign,

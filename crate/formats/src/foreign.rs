@@ -23,8 +23,7 @@ const fn starts(signature: &'static [u8], what: &'static str, help: &'static str
 }
 
 /// By the first bytes.
-const SIGNATURES: [Format; 30] = [
-    starts(b"GGUF", "a GGUF file, not supported yet", ORIGINAL),
+const SIGNATURES: [Format; 29] = [
     starts(b"lmgg", "a GGML file (a predecessor of GGUF)", ORIGINAL),
     starts(b"fmgg", "a GGMF file (a predecessor of GGUF)", ORIGINAL),
     starts(b"tjgg", "a GGJT file (a predecessor of GGUF)", ORIGINAL),

@@ -18,6 +18,7 @@ mod error;
 pub mod export;
 mod findings;
 mod foreign;
+pub mod gguf;
 mod json;
 mod packed;
 mod pickle;

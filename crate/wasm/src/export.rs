@@ -32,8 +32,12 @@ impl JsExportOptions {
             "compressed-tensors" => Ok(ExportTarget::CompressedTensors(self.plain()?)),
             "gguf" => {
                 let named = |name: &str| {
-                    let names = GgmlType::ALL.map(GgmlType::name).join(", ");
-                    GgmlType::named(name).ok_or_else(|| bad_option("ggufType", name, &names))
+                    let kinds = GgmlType::WRITTEN;
+                    let names = kinds.map(GgmlType::name).join(", ");
+                    kinds
+                        .into_iter()
+                        .find(|kind| kind.name() == name)
+                        .ok_or_else(|| bad_option("ggufType", name, &names))
                 };
                 let kind = self.gguf_type.as_deref().map(named).transpose()?;
                 let Self { tokenizer, name, .. } = self;

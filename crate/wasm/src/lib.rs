@@ -163,6 +163,11 @@ impl Checkpoint {
         to_js(&self.0.inspection())
     }
 
+    /// The text of a JSON object of what a GGUF file says of its vocabulary.
+    pub fn vocabulary(&self) -> Result<Option<String>> {
+        self.0.vocabulary().map_err(fail)
+    }
+
     /// What is in one tensor, and what precisions make of it.
     pub fn tensor(&self, name: &str, options: JsValue) -> Result<JsValue> {
         let JsTensorOptions { bins, precisions, quantize } = from_js("tensor", options)?;

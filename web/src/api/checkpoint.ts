@@ -71,7 +71,7 @@ export class Checkpoint {
     return this.#handle;
   }
 
-  /** The file that text becomes tokens by; undefined when there is none, or several to choose from. */
+  /** The file that text becomes tokens by, or "tokenizer of FILE.gguf"; undefined when there is none, or several to choose from. */
   get tokenizerName(): string | undefined {
     return this.tokenizer.name;
   }

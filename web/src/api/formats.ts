@@ -13,7 +13,7 @@ export const formats = ["safetensors", "plain", "bitsandbytes", "compressed-tens
 export const FOLDERS: readonly (typeof formats)[number][] = ["plain", "bitsandbytes", "compressed-tensors"];
 
 /** Formats that can be opened again. */
-export const OPENED: readonly (typeof formats)[number][] = ["safetensors", ...FOLDERS];
+export const OPENED: readonly (typeof formats)[number][] = ["safetensors", ...FOLDERS, "gguf"];
 
 /** What `ggufType` may be: ggml's names. */
 export const GGUF_TYPES = [

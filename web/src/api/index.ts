@@ -1,6 +1,6 @@
 // What a page and Node have in common: classes and types. node.ts and web.ts add open, compare and recipes.
 
-export { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
+export type { Tokenizer } from "../tokenizer/tokenizer.js";
 export type { BenchOptions, BenchResult, Generation } from "../worker/protocol.js";
 export type { AdapterInfo, BackendInfo, Build, Explained, ModelInfo } from "../worker/wasm.js";
 export { bitsPerByte, type TextComparison, type TextEvaluation, tokensDiffer } from "./by-text.js";
@@ -17,5 +17,6 @@ export { PRESETS, type Preset, stepsBefore } from "./presets.js";
 export type { Found, Outcome, Recovered, Report } from "./search.js";
 export type { Compared, SecondComparison } from "./second.js";
 export { decodeText, withoutMark } from "./text.js";
+export { readTokenizer } from "./tokenizers.js";
 export * from "./types/statepress.js";
 export { type Weights, weightsAmong } from "./weights.js";

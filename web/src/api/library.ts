@@ -1,4 +1,4 @@
-// The library over an environment: open, compare, compareByText, search, gradients, distill, recover, allocate, recipes.
+// The library over an environment: open, compare, compareByText, search, gradients, distill, recover, allocate, recipes, prepare.
 
 import type { WeightsData } from "../worker/protocol.js";
 import type { TextComparison } from "./by-text.js";
@@ -23,7 +23,7 @@ import type {
 } from "./options.js";
 import type { Found } from "./search.js";
 import type { Compared } from "./second.js";
-import { TokenizerChoice } from "./tokenizers.js";
+import { TokenizerChoice, tokenizerCode } from "./tokenizers.js";
 import type { Fisher, Recipe, SearchCosts, SearchResult, SearchTarget } from "./types/statepress.js";
 
 /** What a page and Node share. */
@@ -58,6 +58,8 @@ export interface Library {
   allocate(costs: SearchCosts, target: SearchTarget): Promise<SearchResult>;
   /** The built-in recipes: `PRESETS` are those that are searched for. */
   recipes(): Promise<Recipe[]>;
+  /** Fetches what else is fetched when the first checkpoint is opened: for pages that may have no network by then. */
+  prepare(): Promise<void>;
 }
 
 /** The library of an environment. */
@@ -70,7 +72,7 @@ export function library(environment: Environment): Library {
       checkFields(options.set);
       throwIfAborted(options.signal);
       const files = await sortFiles(await environment.gather(input));
-      const tokenizer = await choose(environment, options.tokenizer, files.tokenizers);
+      const chosen = await choose(environment, options.tokenizer, files.tokenizers);
       throwIfAborted(options.signal);
       const request = {
         data: weightsOf(files),
@@ -79,12 +81,19 @@ export function library(environment: Environment): Library {
         ...(options.weights !== undefined && { weights: options.weights }),
       };
       const opened = await environment.host.call("open", request, { signal: options.signal });
-      const { findings } = opened.inspection;
+      const { name } = files.weights;
+      const { findings, format } = opened.inspection;
+      const isLacking = options.tokenizer === undefined && !chosen.known && chosen.candidates.length === 0;
+      // Few pages open such files: the others do without the code.
+      const tokenizer =
+        isLacking && format === "gguf"
+          ? await (await import("./gguf.js")).tokenizerIn(environment.host, opened.checkpoint, name, chosen)
+          : chosen;
       // One that could not be read was not taken for anything.
       const ignored = findings.some(({ code }) => code === "config-ignored");
       findings.push(...files.findings.filter(({ code }) => !(ignored && code === "config-beside")));
       findings.push(...tokenizer.findings, ...(await fit(environment.host, tokenizer, opened.inspection)));
-      return new Checkpoint(environment, opened, request, files.weights.name, tokenizer);
+      return new Checkpoint(environment, opened, request, name, tokenizer);
     },
 
     compare: (a, b, options) => compareBy(environment, a, b, options),
@@ -123,6 +132,10 @@ export function library(environment: Environment): Library {
     allocate: (costs, target) => environment.host.call("allocate", { costs, target }),
 
     recipes: () => environment.host.call("recipes", {}),
+
+    async prepare() {
+      await Promise.all([environment.host.call("prepare", {}), tokenizerCode(), import("./gguf.js")]);
+    },
   };
 }
 

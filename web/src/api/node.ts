@@ -83,5 +83,5 @@ const environment: Environment = {
   },
 };
 
-export const { open, compare, compareByText, search, gradients, distill, recover, allocate, recipes } =
+export const { open, compare, compareByText, search, gradients, distill, recover, allocate, recipes, prepare } =
   library(environment);

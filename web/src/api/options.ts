@@ -42,7 +42,7 @@ export interface Running {
 export interface OpenOptions {
   /**
    * A tokenizer file (path or File; in Node also a folder), the files of one (`vocab.json` and `merges.txt`), or a
-   * tokenizer. Without it one beside the weights is used if there is one.
+   * tokenizer. Without it one beside the weights is used if there is one, else the one that a GGUF file holds.
    */
   tokenizer?: string | Blob | readonly (string | Blob)[] | Tokenizer | undefined;
   /** Configuration fields that the checkpoint does not say; their origin becomes `given`. */

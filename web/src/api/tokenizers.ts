@@ -1,48 +1,73 @@
 // The tokenizer of a checkpoint: chosen at the start, read when text first appears.
 
-import { fromVocab } from "../tokenizer/pair.js";
+import type { Beside } from "../tokenizer/pair.js";
 import { strangerByName } from "../tokenizer/strangers.js";
-import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { Input, TokenizerFile } from "../worker/protocol.js";
 import { isListLike, shown } from "./check.js";
 import type { NamedFile } from "./environment.js";
 import { StatepressError } from "./errors.js";
 import { isVocabName, isWholeTokenizerName, TOKENIZER_CONFIG } from "./names.js";
-import { isRecord } from "./record.js";
 import { withoutMark } from "./text.js";
 import type { Finding } from "./types/statepress.js";
+
+/** What reads tokenizers. Nobody loads it who opens no checkpoint that has one. */
+type Code = Pick<typeof import("../tokenizer/tokenizer.js"), "isSame" | "readTokenizer">;
+export const tokenizerCode = (): Promise<Code> => import("../tokenizer/tokenizer.js");
+
+/**
+ * A tokenizer from the text of its JSON file; of a `vocab.json`, with the texts of the files beside it.
+ *
+ * @throws StatepressError `bad-tokenizer`, with what is wrong or what would not be done as in Python.
+ */
+export async function readTokenizer(name: string, json: string, beside: Beside = {}): Promise<Tokenizer> {
+  return (await tokenizerCode()).readTokenizer(name, json, beside);
+}
 
 /** The tokenizer of a checkpoint, or why there is none. */
 export class TokenizerChoice {
   #tokenizer: Tokenizer | undefined;
+  /** What reads the file. */
+  readonly #code: Code | undefined;
+  /** Whether the weights hold it themselves. */
+  readonly #isInside: boolean;
 
   private constructor(
     readonly file: TokenizerFile | undefined,
     readonly reason: string,
-    tokenizer?: Tokenizer,
+    { tokenizer, code, isInside = false }: { tokenizer?: Tokenizer; code?: Code; isInside?: boolean } = {},
     /** What had to be assumed of it. */
     readonly findings: Finding[] = [],
     /** The names of those among which the user has to choose. */
     readonly candidates: string[] = [],
   ) {
     this.#tokenizer = tokenizer;
+    this.#code = code;
+    this.#isInside = isInside;
   }
 
   /** A tokenizer the user made. */
   static given(tokenizer: Tokenizer): TokenizerChoice {
-    return new TokenizerChoice(undefined, "", tokenizer);
+    return new TokenizerChoice(undefined, "", { tokenizer });
+  }
+
+  /** The one that the weights hold themselves. */
+  static async inside(file: TokenizerFile, findings: Finding[]): Promise<TokenizerChoice> {
+    return new TokenizerChoice(file, "", { code: await tokenizerCode(), isInside: true }, findings);
+  }
+
+  /** There is none, which a finding tells where that is asked for. */
+  static none(reason: string, isTold: boolean, candidates: string[] = []): TokenizerChoice {
+    const message = `no text without a tokenizer: ${reason}`;
+    const findings: Finding[] = isTold ? [{ level: "info", code: "no-tokenizer", message }] : [];
+    return new TokenizerChoice(undefined, reason, {}, findings, candidates);
   }
 
   /** The one that some files are; none or several leave the choice to the user. */
   static async among(files: NamedFile[]): Promise<TokenizerChoice> {
-    const none = (reason: string, candidates: string[] = []) => {
-      // Where nothing lies there, nothing is to be said; a file that could be meant is.
-      const findings: Finding[] =
-        files.length > 0
-          ? [{ level: "info", code: "no-tokenizer", message: `no text without a tokenizer: ${reason}` }]
-          : [];
-      return new TokenizerChoice(undefined, reason, undefined, findings, candidates);
-    };
+    // Where nothing lies there, nothing is to be said; a file that could be meant is.
+    const isTold = files.length > 0;
+    const none = (reason: string, candidates?: string[]) => TokenizerChoice.none(reason, isTold, candidates);
     const whole = files.filter(({ name }) => isWholeTokenizerName(name));
     const exact = whole.filter(({ name }) => name === "tokenizer.json");
     const [only, ...more] = exact.length === 1 ? exact : whole;
@@ -66,13 +91,15 @@ export class TokenizerChoice {
   /** The one that the user names: a file, whatever it is called, or files that are one together. */
   static async named(files: NamedFile[]): Promise<TokenizerChoice> {
     const [file, ...more] = files;
-    return file && more.length === 0 ? TokenizerChoice.#of(file) : TokenizerChoice.among(files);
+    return file && more.length === 0 ? TokenizerChoice.#of(await tokenizerCode(), file) : TokenizerChoice.among(files);
   }
 
   /** One that lies beside the weights: where it cannot be read, as a link to nothing, there is none. */
   static async #beside(file: NamedFile, files: NamedFile[] = []): Promise<TokenizerChoice> {
+    // What keeps the code from being fetched is no fault of the file.
+    const code = await tokenizerCode();
     try {
-      return await TokenizerChoice.#of(file, files);
+      return await TokenizerChoice.#of(code, file, files);
     } catch (error) {
       const { message } = error as Error;
       const finding: Finding = {
@@ -80,14 +107,14 @@ export class TokenizerChoice {
         code: "tokenizer-ignored",
         message: `${file.name} is ignored: ${message}`,
       };
-      return new TokenizerChoice(undefined, `${file.name} cannot be used (${message})`, undefined, [finding]);
+      return new TokenizerChoice(undefined, `${file.name} cannot be used (${message})`, {}, [finding]);
     }
   }
 
-  static async #of(file: NamedFile, beside: NamedFile[] = []): Promise<TokenizerChoice> {
+  static async #of(code: Code, file: NamedFile, beside: NamedFile[] = []): Promise<TokenizerChoice> {
     const { name } = file;
     // A SentencePiece model is no text; what is to be done with it is said by whoever reads it.
-    if (/\.model(\.v\d+)?$/i.test(name)) return new TokenizerChoice({ name, json: "" }, "");
+    if (/\.model(\.v\d+)?$/i.test(name)) return new TokenizerChoice({ name, json: "" }, "", { code });
     const text = (wanted: string) => beside.find((it) => it.name === wanted)?.text();
     const [json, merges, config] = await Promise.all([file.text(), text("merges.txt"), text(TOKENIZER_CONFIG)]);
     const read = { name, json, ...(merges !== undefined && { merges }), ...(config !== undefined && { config }) };
@@ -96,7 +123,7 @@ export class TokenizerChoice {
       const message = `${name} and merges.txt do not say how texts are split: GPT-2's way is taken; ${TOKENIZER_CONFIG} would say`;
       assumed.push({ level: "warning", code: "tokenizer-assumed", message });
     }
-    return new TokenizerChoice(read, "", undefined, assumed);
+    return new TokenizerChoice(read, "", { code }, assumed);
   }
 
   /** The tokenizer, where the user has made it. */
@@ -111,12 +138,10 @@ export class TokenizerChoice {
 
   /** Whether it makes the same tokens as another: whether what makes them is the same in both files. */
   same(other: TokenizerChoice): boolean {
-    if (this.#tokenizer || other.#tokenizer) {
-      // One that the user made is known by itself alone, unless it was read from the file.
-      if (this.#tokenizer === other.#tokenizer) return true;
-      if (!this.file || !other.file) return false;
-    }
-    return makings(this.file) === makings(other.file);
+    if (this.#tokenizer !== undefined && this.#tokenizer === other.#tokenizer) return true;
+    // One that the user made is known by itself alone.
+    if (!this.file || !other.file || !this.#code) return false;
+    return this.#code.isSame(this.file, other.file, this.#isInside || other.#isInside);
   }
 
   /** Whether text can be used at all. */
@@ -127,13 +152,13 @@ export class TokenizerChoice {
   /** The tokenizer, read from its file the first time. */
   get(): Tokenizer {
     if (!this.#tokenizer) {
-      if (!this.file) {
+      if (!this.file || !this.#code) {
         throw new StatepressError(
           "no-tokenizer",
           `text needs a tokenizer: ${this.reason}; give the one that the model was trained with`,
         );
       }
-      this.#tokenizer = readTokenizer(this.file.name, this.file.json, this.file);
+      this.#tokenizer = this.#code.readTokenizer(this.file.name, this.file.json, this.file);
     }
     return this.#tokenizer;
   }
@@ -162,24 +187,6 @@ export class TokenizerChoice {
 /** The same files, of which one that cannot be read is empty. */
 function readable(files: NamedFile[]): NamedFile[] {
   return files.map((file) => ({ ...file, text: () => file.text().catch(() => "") }));
-}
-
-/** Of a `tokenizer.json` what says how a text is cut; how batches are padded does not. */
-const MAKINGS = ["normalizer", "pre_tokenizer", "model", "decoder", "added_tokens"];
-
-// Files of one tokenizer differ by white space and padding. What cannot be read is itself.
-function makings(file: TokenizerFile | undefined): string {
-  const { json, merges, config } = file ?? {};
-  try {
-    const value: unknown = JSON.parse(json ?? "");
-    if (isRecord(value)) {
-      const made = merges === undefined ? value : fromVocab(value, { merges, config });
-      return JSON.stringify("model" in made ? MAKINGS.map((name) => made[name] ?? null) : made);
-    }
-  } catch {
-    // Whoever reads it says why.
-  }
-  return JSON.stringify([json, merges, config]);
 }
 
 /** Ids as the host wants them. */

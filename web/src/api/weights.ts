@@ -224,7 +224,7 @@ function undecided<T extends Named>(files: readonly T[], candidates: Candidate<T
     : files.length === 1
       ? ` in ${only.name}`
       : ` among ${files.length} files`;
-  const message = `no weights${where}: expected a .pt, .pth, .bin or .safetensors file${but}`;
+  const message = `no weights${where}: expected a .pt, .pth, .bin, .safetensors or .gguf file${but}`;
   return new StatepressError("bad-input", message, { files: [] });
 }
 

@@ -15,7 +15,8 @@ export interface Beside {
   config?: string | undefined;
 }
 
-const QWEN2 =
+/** The expression by which Qwen 2 splits texts. */
+export const QWEN2 =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 /** The `tokenizer.json` that transformers makes of such files. Throws where it cannot be told. */

@@ -11,6 +11,8 @@ import { type Beside, fromVocab } from "./pair.js";
 import { strangerJson, strangerText } from "./strangers.js";
 import { tableTokenizer } from "./table.js";
 
+export { isSame } from "./same.js";
+
 /** Text to token ids and back. */
 export interface Tokenizer {
   /** The name of the file it was read from. */

@@ -4,7 +4,7 @@
 
 import { asStatepressError, StatepressError, throwIfAborted } from "../api/errors.js";
 import type { Comparison, CompressReport, Evaluation, Finding, Fisher } from "../api/types/statepress.js";
-import { readTokenizer, type Tokenizer } from "../tokenizer/tokenizer.js";
+import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import { Backends, isOfGpu } from "./backends.js";
 import { telling } from "./costs.js";
 import { generate } from "./generating.js";
@@ -36,7 +36,7 @@ export class LocalHost implements Host {
   readonly #checkpoints: Holder<WasmCheckpoint>;
   readonly #models: Holder<PlacedModel>;
   readonly #backends: Backends;
-  #tokenizer: { file: TokenizerFile; tokenizer: Tokenizer } | undefined;
+  #tokenizer: { file: TokenizerFile; read: Promise<Tokenizer> } | undefined;
   #crash: StatepressError | undefined;
 
   constructor(platform: Platform, build?: string, firstHandle: Handle = 1) {
@@ -79,6 +79,8 @@ export class LocalHost implements Host {
       });
     },
 
+    vocabulary: ({ checkpoint }) => this.#checkpoints.with(checkpoint, async (it) => ({ text: it.vocabulary() })),
+
     tensor: ({ checkpoint, name, options }) =>
       this.#checkpoints.with(checkpoint, async (it) => it.tensor(name, options)),
 
@@ -91,7 +93,7 @@ export class LocalHost implements Host {
         const scratch = this.#platform.scratch(beside);
         try {
           const report = await (calibration
-            ? this.#calibrated(it, recipe, scratch, { ...this.#tokens(calibration), fisher }, context)
+            ? this.#calibrated(it, recipe, scratch, { ...(await this.#tokens(calibration)), fisher }, context)
             : run(it.compress(recipe, scratch), context, this.#platform.breathe));
           const data = scratch.finish();
           const opened = await this.#open(data, {}, () => this.#platform.remove(data));
@@ -106,14 +108,15 @@ export class LocalHost implements Host {
       this.#checkpoints.with(checkpoint, async (it) => {
         // Nobody loads it who shares no work.
         const { rounded } = await import("./sharing.js");
-        const followed = { recipe, ids: this.#tokens(calibration).ids, fisher };
+        const { ids } = await this.#tokens(calibration);
+        const followed = { recipe, ids, fisher };
         return this.#withModel(it, context, (model) => rounded(this.#platform, it, model, followed, share, context));
       }),
 
     compressJoined: ({ checkpoint, recipe, calibration, fisher, ...parts }, context) =>
       this.#checkpoints.with(checkpoint, async (it) => {
         const { joined } = await import("./sharing.js");
-        const { ids, findings } = this.#tokens(calibration);
+        const { ids, findings } = await this.#tokens(calibration);
         const { data, report } = await this.#withModel(it, context, (model) =>
           joined(this.#platform, it, model, { recipe, ids, fisher }, { beside: undefined, ...parts }, context),
         );
@@ -127,7 +130,7 @@ export class LocalHost implements Host {
       }),
 
     searchTexts: async ({ calibration, target }) => {
-      const { ids, findings } = this.#tokens(calibration);
+      const { ids, findings } = await this.#tokens(calibration);
       const [read, judged] = (await this.#module()).searchTexts(ids, target);
       return { read, judged, findings };
     },
@@ -152,9 +155,9 @@ export class LocalHost implements Host {
 
     trainingTexts: async ({ text, heldOut }) => {
       const { parted } = await import("./training.js");
-      const { ids, findings } = this.#tokens(text);
+      const { ids, findings } = await this.#tokens(text);
       if (heldOut) {
-        const judges = this.#tokens(heldOut);
+        const judges = await this.#tokens(heldOut);
         return { ids, heldOut: judges.ids, findings: [...findings, ...judges.findings] };
       }
       const { finding, ...parts } = parted(ids);
@@ -192,8 +195,9 @@ export class LocalHost implements Host {
     },
 
     gradients: ({ checkpoint, input }, context) =>
-      this.#checkpoints.with(checkpoint, (it) => {
-        const job = it.gradients?.(this.#tokens(input).ids);
+      this.#checkpoints.with(checkpoint, async (it) => {
+        const { ids } = await this.#tokens(input);
+        const job = it.gradients?.(ids);
         if (!job) throw new StatepressError("internal", "this module takes no gradients");
         return run(job, context, this.#platform.breathe);
       }),
@@ -224,11 +228,11 @@ export class LocalHost implements Host {
     load: (request, context) => this.#load(request, context),
 
     tokenizer: async ({ tokenizer: file }) => {
-      const { size, unknown } = this.#tokenizerOf(file);
+      const { size, unknown } = await this.#tokenizerOf(file);
       return { size, ...(unknown !== undefined && { unknown }) };
     },
 
-    count: async ({ input }) => ({ tokens: this.#tokens(input).ids.length }),
+    count: async ({ input }) => ({ tokens: (await this.#tokens(input)).ids.length }),
 
     evaluate: (asked, context) =>
       this.#evaluation(asked, (on, ids) => run(on.evaluate(ids, asked.options), context, this.#platform.breathe)),
@@ -290,6 +294,11 @@ export class LocalHost implements Host {
 
     recipes: async () => (await this.#module()).recipes(),
 
+    prepare: async () => {
+      await import("../tokenizer/tokenizer.js");
+      return undefined;
+    },
+
     lose: ({ model }) =>
       this.#models.with(model, async (it) => {
         it.lose();
@@ -348,7 +357,7 @@ export class LocalHost implements Host {
     use: (model: WasmModel, ids: Uint32Array) => Promise<T>,
   ): Promise<{ result: T; findings: Finding[] }> {
     return this.#models.with(model, async (it) => {
-      const { ids, findings } = this.#tokens(input);
+      const { ids, findings } = await this.#tokens(input);
       const result = await it.use((on) => use(on, ids));
       return { result, findings: [...findings, ...it.findings] };
     });
@@ -369,7 +378,7 @@ export class LocalHost implements Host {
   ): Promise<{ result: T; findings: { a: Finding[]; b: Finding[] } }> {
     return this.#models.with(a, (base) =>
       this.#models.with(b, async (other) => {
-        const { ids, findings } = this.#tokens(input);
+        const { ids, findings } = await this.#tokens(input);
         const result = await base.use((onA) => other.use((onB) => use(onA, onB, ids)));
         return { result, findings: { a: [...findings, ...base.findings], b: [...other.findings] } };
       }),
@@ -437,20 +446,26 @@ export class LocalHost implements Host {
     }
   }
 
-  #tokens(input: Input): { ids: Uint32Array; findings: Finding[] } {
+  async #tokens(input: Input): Promise<{ ids: Uint32Array; findings: Finding[] }> {
     if ("ids" in input) return { ids: input.ids, findings: [] };
-    const tokenizer = this.#tokenizerOf(input.tokenizer);
+    const tokenizer = await this.#tokenizerOf(input.tokenizer);
     const ids = tokenizer.encode(input.text);
     return { ids, findings: unknownShare(ids, tokenizer) };
   }
 
   // One is enough: all requests about a checkpoint come with the same file.
-  #tokenizerOf(file: TokenizerFile): Tokenizer {
+  #tokenizerOf(file: TokenizerFile): Promise<Tokenizer> {
     const same = (of: TokenizerFile) => of.json === file.json && of.merges === file.merges && of.config === file.config;
-    if (!this.#tokenizer || !same(this.#tokenizer.file)) {
-      this.#tokenizer = { file, tokenizer: readTokenizer(file.name, file.json, file) };
-    }
-    return this.#tokenizer.tokenizer;
+    if (this.#tokenizer && same(this.#tokenizer.file)) return this.#tokenizer.read;
+    // Nobody loads it who has no text.
+    const code = import("../tokenizer/tokenizer.js");
+    const mine = { file, read: code.then(({ readTokenizer }) => readTokenizer(file.name, file.json, file)) };
+    this.#tokenizer = mine;
+    mine.read.catch(() => {
+      // What could not be fetched may come the next time.
+      if (this.#tokenizer === mine) this.#tokenizer = undefined;
+    });
+    return mine.read;
   }
 }
 

@@ -107,6 +107,8 @@ export interface Requests {
     },
     { checkpoint: Handle; inspection: Inspection },
   ];
+  /** What a GGUF file says of its vocabulary: the text of a JSON object. */
+  vocabulary: [{ checkpoint: Handle }, { text: string | undefined }];
   tensor: [{ checkpoint: Handle; name: string; options: object }, TensorView];
   advise: [{ checkpoint: Handle; options: object }, Advice];
   plan: [{ checkpoint: Handle; recipe: object | string }, Plan];
@@ -210,6 +212,8 @@ export interface Requests {
   logits: [{ model: Handle; ids: Uint32Array }, Float32Array];
   bench: [{ model: Handle; options: BenchOptions }, BenchResult];
   recipes: [Record<never, never>, Recipe[]];
+  /** Loads what reads tokenizers, before there is one. */
+  prepare: [Record<never, never>, undefined];
   /** For tests: loses the GPU that a model is on. */
   lose: [{ model: Handle }, undefined];
   release: [{ handle: Handle }, undefined];

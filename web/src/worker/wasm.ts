@@ -176,6 +176,8 @@ export interface Explained {
 /** An opened checkpoint: its headers. */
 export interface WasmCheckpoint {
   inspection(): Inspection;
+  /** Of a GGUF file what it says of its vocabulary, under the file's keys: the text of a JSON object. */
+  vocabulary(): string | undefined;
   tensor(name: string, options: object): TensorView;
   advise(options: object): Advice;
   plan(recipe: object | string): Plan;

@@ -17,7 +17,6 @@ use statepress_core::{Encoding, Entry, Finding, Sink};
 
 pub use gguf::GgufOptions;
 pub use plain::PlainOptions;
-pub use statepress_formats::export::gguf::GgmlType;
 
 use crate::EngineError;
 use crate::techniques::Checkpoint;

@@ -9,6 +9,7 @@
 mod builder;
 mod fields;
 mod fit;
+mod gguf;
 mod infer;
 mod keys;
 mod places;
@@ -36,6 +37,7 @@ pub(crate) use builder::{ORIGINAL_VOCABULARY, UNKNOWN, UNKNOWN_SHARE, beside};
 
 pub(crate) use fields::ASSUMED;
 pub use fit::fit;
+pub use gguf::translated;
 pub use infer::{Hints, ModelSpec, WeightSpec, infer};
 pub use keys::Names;
 pub use keys::{HEAD, is_buffer, is_model};

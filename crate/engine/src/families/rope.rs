@@ -24,11 +24,20 @@ pub(super) const FIELDS: &[(&str, &[&str])] = &[
 ];
 
 /// How frequencies are stretched for longer texts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum RopeScaling {
     None,
-    Linear { factor: f64 },
-    Llama3 { factor: f64, low: f64, high: f64, original: f64 },
+    Linear {
+        factor: f64,
+    },
+    Llama3 {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original: f64,
+    },
+    /// Each is divided by its own number, as llama.cpp's files say it.
+    Factors(Vec<f64>),
 }
 
 /// The frequencies of rotary positions as the configuration says, over `default_part` of a head.
@@ -69,6 +78,19 @@ pub(super) fn inv_freq(
         }
     };
     let rotary = (head as f64 * part) as usize / 2 * 2;
+    let scaling = match b.fields.said("rope_factors") {
+        None => scaling,
+        Some(factors) => {
+            let numbers = || factors.as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>();
+            let fits =
+                |numbers: &Vec<f64>| numbers.len() == rotary / 2 && matches!(scaling, RopeScaling::None);
+            let allowed = || format!("{} numbers, and no other scaling", rotary / 2);
+            let numbers = numbers().filter(fits);
+            RopeScaling::Factors(
+                numbers.ok_or_else(|| b.fields.refuse("rope_factors", &factors, &allowed()))?,
+            )
+        }
+    };
     let frequencies = frequencies(theta, rotary, &scaling);
     if frequencies.iter().any(|frequency| !frequency.is_finite()) {
         let allowed = "a rope_theta, and factors of its scaling, that give finite frequencies";
@@ -79,7 +101,7 @@ pub(super) fn inv_freq(
 
 /// `f_i = theta^(-2i/rotary)`, stretched (Su et al. 2021, section 3.4.3; Llama 3's bands as in `transformers`).
 pub(super) fn frequencies(theta: f64, rotary: usize, scaling: &RopeScaling) -> Vec<f32> {
-    let stretched = |f: f64| match *scaling {
+    let stretched = |i: usize, f: f64| match *scaling {
         RopeScaling::None => f,
         RopeScaling::Linear { factor } => f / factor,
         RopeScaling::Llama3 { factor, low, high, original } => {
@@ -87,6 +109,7 @@ pub(super) fn frequencies(theta: f64, rotary: usize, scaling: &RopeScaling) -> V
             let m = ((turns - low) / (high - low)).clamp(0.0, 1.0);
             f * (m + (1.0 - m) / factor)
         }
+        RopeScaling::Factors(ref factors) => factors.get(i).map_or(f, |factor| f / factor),
     };
-    (0..rotary / 2).map(|i| stretched(theta.powf(-2.0 * i as f64 / rotary as f64)) as f32).collect()
+    (0..rotary / 2).map(|i| stretched(i, theta.powf(-2.0 * i as f64 / rotary as f64)) as f32).collect()
 }

@@ -73,7 +73,7 @@ impl Packing {
             )),
             Stored::Coded(coded) => match &coded.rule {
                 Rule::Grid(grid) => Self::of_grid(grid, &entry.shape),
-                Rule::Table(_) => of_table(&coded.scheme),
+                Rule::Table(_) | Rule::Blocks(_) => of_table(&coded.scheme),
             },
             _ => Err(format!("{} is none of the codes that are packed", entry.dtype_name())),
         }

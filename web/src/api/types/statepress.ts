@@ -548,7 +548,7 @@ outputs: Array<OutputFisher>, };
 /**
  * A container format.
  */
-export type Format = "pytorch" | "safetensors";
+export type Format = "pytorch" | "safetensors" | "gguf";
 
 /**
  * One generated token.

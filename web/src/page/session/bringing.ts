@@ -58,13 +58,14 @@ async function withTokenizer(
   signal: AbortSignal,
 ): Promise<{ checkpoint: Checkpoint; findings: Finding[] }> {
   const name = opened.checkpoint.tokenizerName;
-  const found = files.some((file) => isTokenizerName(file.name));
+  const found = checkpoint.tokenizerName !== undefined || files.some((file) => isTokenizerName(file.name));
   const tokens = vocabularyOf(checkpoint.inspection);
   const alike = tokens !== undefined && tokens === vocabularyOf(opened.checkpoint.inspection);
-  if (found || name === undefined || !alike) return { checkpoint, findings: [] };
-  checkpoint.dispose();
-  // All that is one tokenizer together, in the place of a part that came alone.
+  // All that is one tokenizer together, in the place of a part that came alone. One that weights hold cannot be taken out.
   const taken = own.filter((file) => isTokenizerName(file.name) || file.name === TOKENIZER_CONFIG);
+  const isFile = taken.some((file) => isTokenizerName(file.name));
+  if (found || name === undefined || !alike || !isFile) return { checkpoint, findings: [] };
+  checkpoint.dispose();
   const others = files.filter((file) => file.name !== TOKENIZER_CONFIG);
   const message = `no tokenizer came with it: ${name} of the other model is taken, which has as many tokens`;
   return {

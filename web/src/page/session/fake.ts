@@ -119,6 +119,7 @@ export const fakePackage = {
   decodeText,
   withoutMark,
   recipes: async () => ["int8", "nf4", "none"].map(recipe),
+  prepare: async () => {},
   open: async (files: File[], { set = {}, weights: path }: { set?: object; weights?: string }) => {
     const about = { files: files.map((file) => file.name), set, weights: path, disposed: false };
     fake.opened.push(about);
@@ -144,7 +145,9 @@ export const fakePackage = {
         tensors: [],
       },
       // All but those that say so come with a tokenizer.
-      tokenizerName: several || weights.name.startsWith("bare") ? undefined : (tokenizers[0]?.name ?? "tokenizer.json"),
+      tokenizerName: several
+        ? undefined
+        : (tokenizers[0]?.name ?? (weights.name.startsWith("bare") ? undefined : "tokenizer.json")),
       weightsName: weights.name,
       dispose() {
         about.disposed = true;

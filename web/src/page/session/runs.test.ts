@@ -183,11 +183,14 @@ test("another model is measured token by token where its tokens are the same, el
   const it = await page();
   await it.session.openFiles([file("a.pt"), file("tokenizer_a.json")]);
   it.tell({ type: "asked", change: { backend: "cpu", limit: 4096 } });
-  await it.session.compareFiles([file("b.pt"), file("notes.txt", "left alone")]);
+  await it.session.compareFiles([file("bare.pt"), file("notes.txt", "left alone")]);
   expect(fake.compared).toHaveLength(1);
-  expect(it.state.runs[0]).toMatchObject({ other: { name: "b", apart: undefined }, comparison: { kl: { mean: 0 } } });
+  expect(it.state.runs[0]).toMatchObject({
+    other: { name: "bare", apart: undefined },
+    comparison: { kl: { mean: 0 } },
+  });
   expect(fake.opened.at(-1)?.files, "with the tokenizer of the first, which has as many tokens").toEqual([
-    "b.pt",
+    "bare.pt",
     "tokenizer_a.json",
   ]);
   expect(it.state.runs[0]?.other?.inspection.findings.map(({ code }) => code)).toEqual(["tokenizer-of-a"]);
@@ -211,13 +214,25 @@ test("another model without a tokenizer is read with all files of the first's", 
   const it = await page();
   const pair = [file("vocab.json", "{}"), file("merges.txt"), file("tokenizer_config.json", "{}")];
   await it.session.openFiles([file("a.pt"), ...pair]);
-  await it.session.compareFiles([file("b.pt"), file("tokenizer_config.json", "[]")]);
-  expect(fake.opened.at(-1)?.files).toEqual(["b.pt", "vocab.json", "merges.txt", "tokenizer_config.json"]);
+  await it.session.compareFiles([file("bare.pt"), file("tokenizer_config.json", "[]")]);
+  expect(fake.opened.at(-1)?.files).toEqual(["bare.pt", "vocab.json", "merges.txt", "tokenizer_config.json"]);
   expect(it.state.runs[0]?.other?.inspection.findings[0]?.message).toContain("vocab.json of the other model");
   await it.session.compareFiles([file("c.pt"), file("vocab.json", "[]"), file("merges.txt"), file("late.txt", "x")]);
   expect(fake.opened.at(-1)?.files).toEqual(["c.pt", "vocab.json", "merges.txt"]);
   await it.session.compareFiles([file("merges.txt"), file("tokenizer_config.json", "{}")]);
   expect(it.state.openProblem?.message).toContain("no weights");
+});
+
+test("another model that holds its tokenizer keeps it, and one that the first holds is not taken out", async () => {
+  const it = await page();
+  await it.session.openFiles([file("a.pt")]);
+  await it.session.compareFiles([file("bare.pt")]);
+  expect(fake.opened.at(-1)?.files).toEqual(["bare.pt"]);
+  expect(it.state.runs[0]?.other).toMatchObject({ tokenizer: undefined, inspection: { findings: [] } });
+  await it.session.openFiles([file("a.pt"), file("tokenizer_a.json")]);
+  await it.session.compareFiles([file("b.pt")]);
+  expect(fake.opened.at(-1)?.files).toEqual(["b.pt"]);
+  expect(it.state.runs[0]?.other).toMatchObject({ tokenizer: "tokenizer.json", inspection: { findings: [] } });
 });
 
 test("another model of a family without the field is not asked for its offset", async () => {

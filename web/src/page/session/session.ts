@@ -5,6 +5,7 @@ import {
   type Checkpoint,
   type FieldValue,
   open,
+  prepare,
   type Recipe,
   recipes,
   type SearchPoint,
@@ -72,7 +73,7 @@ export class Session {
     page.tell({ type: "remembered", records: kept.load() });
   }
 
-  /** Starts the package: after this nothing more of it has to be fetched for a checkpoint of the user's own. */
+  /** Starts the package. */
   start(): Promise<void> {
     this.#started ??= this.#start();
     return this.#started;
@@ -84,6 +85,14 @@ export class Session {
     } catch (error) {
       this.#page.tell({ type: "broke", problem: problemOf(error) });
     }
+  }
+
+  /**
+   * Fetches what reads tokenizers: after this nothing more of the package has to be fetched for a checkpoint of the user's own.
+   * What cannot be had now is asked for when one is opened.
+   */
+  async prepare(): Promise<void> {
+    await prepare().catch(() => {});
   }
 
   /**

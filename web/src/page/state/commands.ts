@@ -151,9 +151,15 @@ ${readingSecond}const card = await compare(checkpoint, compressed, { text${secon
 console.log(card.bytes.ratio, card.kl.mean, card.perplexityChange);`;
 }
 
+/** The file of a tokenizer: what has another name is in the weights themselves. */
+export function tokenizerFile({ tokenizer }: Pick<Source, "tokenizer">): string | undefined {
+  return tokenizer?.endsWith(".json") ? tokenizer : undefined;
+}
+
 // Files that were dropped together need not lie together, or be the only ones.
-function tokenizerOption({ place, tokenizer }: Source): { tokenizer?: string } {
-  return place === "files" && tokenizer !== undefined ? { tokenizer } : {};
+function tokenizerOption(source: Source): { tokenizer?: string } {
+  const tokenizer = tokenizerFile(source);
+  return source.place === "files" && tokenizer !== undefined ? { tokenizer } : {};
 }
 
 function tokenizerOf(option: string, source: Source): string {

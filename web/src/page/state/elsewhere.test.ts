@@ -64,6 +64,8 @@ test("what loads it is shown for each, and no prompt does harm in it", () => {
   expect(loadingOf(mamba, run, as("onnx"), example).text).toBe(
     `import numpy\nMODEL, TOKENIZER, PROMPT = "model-nf4.onnx", "tokenizer.json", "it's \\"so\\""\nprint(MODEL)`,
   );
+  const whole = checkpoint("mamba", "tokenizer of model.gguf");
+  expect(loadingOf(whole, run, as("onnx"), example).text).toContain('"tokenizer.json"');
   expect(loadingOf(mamba, run, as("safetensors")).text).toContain('reader.load("model-nf4.safetensors")');
 });
 

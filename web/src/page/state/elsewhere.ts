@@ -1,7 +1,7 @@
 // A produced file in the format of another tool: what it is called, and what loads it there.
 
 import { FOLDERS, type Format, type GgufType } from "statepress";
-import { exportLine, loadCommand } from "./commands.js";
+import { exportLine, loadCommand, tokenizerFile } from "./commands.js";
 import type { Opened, RecipeRun, State } from "./state.js";
 
 /** What a run is to be taken away as. */
@@ -82,7 +82,9 @@ export function loadingOf(checkpoint: Opened, run: RecipeRun, as: Elsewhere, exa
     return { label: "llama.cpp", text: `llama-cli -m ${name} -p ${quoted(prompt)} -n 64` };
   }
   if (as.format === "onnx") {
-    const said = [name, checkpoint.tokenizer ?? "tokenizer.json", prompt].map((it) => JSON.stringify(it)).join(", ");
+    const said = [name, tokenizerFile(checkpoint) ?? "tokenizer.json", prompt]
+      .map((it) => JSON.stringify(it))
+      .join(", ");
     return {
       label: "Python",
       text: example.replace(/^(MODEL, TOKENIZER, PROMPT) = .*$/m, (_, names) => `${names} = ${said}`),

@@ -92,6 +92,8 @@ test("command lines quote what a shell would take apart, and repeat every settin
   expect(commandLine({ checkpoint: strange, run, builtin: true })).toContain("compress ./-rf.pt ");
   const pasted = { ...checkpoint, place: "path" as const, path: "models/a b" };
   expect(commandLine({ checkpoint: pasted, run, builtin: true })).not.toContain("--tokenizer");
+  const whole = { ...checkpoint, tokenizer: "tokenizer of model.gguf" };
+  expect(commandLine({ checkpoint: whole, run, builtin: true })).not.toContain("--tokenizer");
   expect(commandLine({ checkpoint: pasted, run, builtin: true })).toContain("compress 'models/a b' ");
 });
 

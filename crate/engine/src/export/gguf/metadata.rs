@@ -1,7 +1,7 @@
 //! What the header says of a model: sizes under the keys of llama.cpp's architectures, counted from the program.
 
-use statepress_core::{Role, spec::Fields};
-use statepress_formats::export::gguf::{GgmlType, Value};
+use statepress_core::{GgmlType, Role, spec::Fields};
+use statepress_formats::export::gguf::Value;
 use statepress_kernels::program::{Attention, NormKind, Op, Program, Ssd, VectorForm};
 
 use super::GgufOptions;

@@ -12,8 +12,8 @@ use std::rc::Rc;
 use statepress_core::index::Stored;
 use statepress_core::report::ExportedTensor;
 use statepress_core::words::counted;
-use statepress_core::{DType, Encoding, Finding, Grid, Index, Sink, Source};
-use statepress_formats::export::gguf::{GgmlType, GgufTensor, GgufWriter, Value};
+use statepress_core::{DType, Encoding, Finding, GgmlType, Grid, Index, Sink, Source};
+use statepress_formats::export::gguf::{GgufTensor, GgufWriter, Value};
 use statepress_kernels::codecs;
 
 use super::{is_coded, told_coded};

@@ -8,10 +8,7 @@ use half::f16;
 
 use super::quants::{extreme, halves};
 use super::types::binary16;
-
-const LEVELS: [f32; 16] = [
-    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
-];
+use crate::gguf::IQ4;
 
 /// Below this all numbers of a block are taken for zeros.
 const NOTHING: f32 = 1e-15;
@@ -35,16 +32,16 @@ fn scale(x: &[f32], extreme: f32) -> f32 {
     // Sums of w q x and of w q q, of which the first squared over the second is what the scale explains.
     let sums = |inverse: f32| {
         x.iter().fold((0f32, 0f32), |(qx, qq), x| {
-            let q = LEVELS[usize::from(nearest(inverse * x))];
+            let q = IQ4[usize::from(nearest(inverse * x))];
             let w = x * x;
             (qx + w * q * x, qq + w * q * q)
         })
     };
-    let (qx, qq) = sums(-LEVELS[0] / extreme);
+    let (qx, qq) = sums(-IQ4[0] / extreme);
     let mut d = qx / qq;
     let mut best = d * qx;
     for moved in -TRIES..=TRIES {
-        let (qx, qq) = sums((moved as f32 + LEVELS[0]) / extreme);
+        let (qx, qq) = sums((moved as f32 + IQ4[0]) / extreme);
         if qq > 0.0 && qx * qx > best * qq {
             d = qx / qq;
             best = d * qx;
@@ -55,5 +52,5 @@ fn scale(x: &[f32], extreme: f32) -> f32 {
 
 /// The index of the nearest level, of two as near the larger one.
 fn nearest(x: f32) -> u8 {
-    LEVELS.windows(2).take_while(|pair| 2.0 * x >= pair[0] + pair[1]).count() as u8
+    IQ4.windows(2).take_while(|pair| 2.0 * x >= pair[0] + pair[1]).count() as u8
 }

@@ -10,9 +10,8 @@ mod types;
 mod value;
 
 use statepress_core::limits::CHUNK_BYTES;
-use statepress_core::{Sink, shape};
+use statepress_core::{GgmlType, Sink, shape};
 
-pub use types::GgmlType;
 pub use value::Value;
 
 use crate::FormatError;
@@ -60,7 +59,8 @@ impl<S: Sink> GgufWriter<S> {
     /// Writes the header.
     ///
     /// # Errors
-    /// A name that is too long or taken, more than four dimensions, rows that are no whole blocks of their type.
+    /// A name that is too long or taken, more than four dimensions, rows that are no whole blocks of their type, and a
+    /// type that is only read.
     pub fn new(
         mut sink: S,
         metadata: &[(String, Value)],
@@ -89,6 +89,10 @@ impl<S: Sink> GgufWriter<S> {
                 return Err(fail(format!(
                     "its shape is {shape:?}; GGUF takes 1 to {MOST_DIMS} dimensions above zero"
                 )));
+            }
+            if !GgmlType::WRITTEN.contains(&tensor.kind) {
+                let written = GgmlType::WRITTEN.map(GgmlType::name).join(", ");
+                return Err(fail(format!("nothing is written in {}, but in {written}", tensor.kind.name())));
             }
             let bytes = tensor.bytes().ok_or_else(|| {
                 let (kind, block) = (tensor.kind.name(), tensor.kind.block().0);
@@ -132,7 +136,7 @@ impl<S: Sink> GgufWriter<S> {
         for numbers in values.chunks(CHUNK_BYTES / 4 / block * block) {
             buffer.clear();
             for (at, numbers) in numbers.chunks(block).enumerate() {
-                if kind.encode(numbers, &mut buffer).is_none() {
+                if types::encode(kind, numbers, &mut buffer).is_none() {
                     return Err(FormatError::write(name, refusal(kind, at, numbers)));
                 }
             }

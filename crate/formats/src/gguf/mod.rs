@@ -1,0 +1,301 @@
+//! GGUF, llama.cpp's format, versions 2 and 3: what the header says of a model, and its tensors in ggml's types.
+//! Source: `docs/gguf.md` of ggml.
+//!
+//! Tensors are here as the file has them, under ggml's names: which weights of which model they are is said by whoever
+//! knows models, with [`entry`]. What the header says of the model is the index's configuration, key by key; of its
+//! vocabulary, which may be most of a header, [`vocabulary`] tells.
+
+mod blocks;
+mod read;
+mod values;
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+use statepress_core::coded::{Blocks, Coded, Rule, Undo};
+use statepress_core::encoding::ScaleType;
+use statepress_core::index::{Extent, Format, Stored, Strided};
+use statepress_core::limits::{HEADER_BYTES, TENSORS};
+use statepress_core::words::counted;
+use statepress_core::{DType, Encoding, Entry, Finding, GgmlType, Grid, Index, Source, WeightsAt};
+
+use crate::choice::BARE;
+use crate::cursor::Cursor;
+use crate::shape::checked_elements;
+use crate::view::row_major;
+use crate::{FormatError, findings};
+
+pub(crate) use blocks::IQ4;
+pub(crate) use read::read;
+
+/// What a file begins with.
+pub(crate) const MAGIC: &[u8] = b"GGUF";
+const PART: &str = "GGUF header";
+/// Tensors begin at multiples of it, unless a file says otherwise.
+const ALIGNMENT: u64 = 32;
+/// Keys of the header: models have some dozens.
+const KEYS: u64 = 1 << 16;
+/// What the vocabulary's keys begin with.
+const VOCABULARY: &str = "tokenizer.";
+
+/// Types that are known by their size and not read: number, name, and numbers and bytes of a block.
+const UNREAD: [(u32, &str, usize, usize); 13] = [
+    (9, "Q8_1", 32, 36),
+    (15, "Q8_K", 256, 292),
+    (16, "IQ2_XXS", 256, 66),
+    (17, "IQ2_XS", 256, 74),
+    (18, "IQ3_XXS", 256, 98),
+    (19, "IQ1_S", 256, 50),
+    (21, "IQ3_S", 256, 110),
+    (22, "IQ2_S", 256, 82),
+    (29, "IQ1_M", 256, 56),
+    (34, "TQ1_0", 256, 54),
+    (35, "TQ2_0", 256, 66),
+    (39, "MXFP4", 32, 17),
+    (40, "NVFP4", 64, 36),
+];
+
+/// Types that are plain numbers.
+const NUMBERS: [(u32, DType); 8] = [
+    (0, DType::F32),
+    (1, DType::F16),
+    (24, DType::I8),
+    (25, DType::I16),
+    (26, DType::I32),
+    (27, DType::I64),
+    (28, DType::F64),
+    (30, DType::Bf16),
+];
+
+/// What the header says of a tensor.
+struct Info {
+    name: String,
+    /// The outermost dimension first.
+    shape: Vec<usize>,
+    kind: u32,
+    /// Behind the header.
+    offset: u64,
+}
+
+/// Reads the header.
+pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
+    let (mut cursor, tensors, keys) = begin(source)?;
+    // Which part of a model a file is, its name says as well.
+    let wanted = |key: &str| !key.starts_with(VOCABULARY) && !key.starts_with("split.");
+    let config = values::read(&mut cursor, keys, wanted)?;
+    if tensors == 0 {
+        let help = "a vocabulary alone is no model: open the file with its weights";
+        return Err(FormatError::unsupported("a GGUF file with no tensors", help));
+    }
+    let infos: Vec<Info> = (0..tensors).map(|_| info(&mut cursor)).collect::<Result<_, _>>()?;
+    let alignment = match config.get("general.alignment") {
+        None => ALIGNMENT,
+        Some(said) => said.as_u64().filter(|said| said.is_power_of_two()).ok_or_else(|| {
+            FormatError::malformed(PART, format!("general.alignment is {said}, not a power of two"))
+        })?,
+    };
+    let data = cursor.position().checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+    let mut names = HashSet::new();
+    let mut unread: Vec<(&str, String)> = Vec::new();
+    let mut entries: Vec<Entry> = Vec::with_capacity(infos.len());
+    for info in infos {
+        if !names.insert(info.name.clone()) {
+            return Err(FormatError::tensor(info.name, "it is in the header twice"));
+        }
+        let entry = info.entry(source.len(), data)?;
+        if let Stored::Opaque { .. } = entry.stored {
+            let kind = UNREAD.iter().find(|(id, ..)| *id == info.kind).map_or("", |(_, name, ..)| name);
+            unread.push((kind, entry.name.clone()));
+        }
+        entries.push(entry);
+    }
+    let params = entries.iter().map(Entry::params).fold(0, u64::saturating_add);
+    let weights = vec![WeightsAt { path: BARE.into(), tensors: entries.len() as u64, params }];
+    Ok(Index {
+        format: Format::Gguf,
+        wrapper: BARE.into(),
+        weights,
+        // Of several files the first one speaks.
+        config: (!config.is_empty()).then_some(config),
+        metadata: Default::default(),
+        tensors: entries,
+        findings: told(unread),
+    })
+}
+
+/// What the header says of the vocabulary, under its keys: tokens, their kinds, merges. Empty where the source is no GGUF file.
+///
+/// # Errors
+/// Where the header cannot be read.
+pub fn vocabulary(source: &dyn Source) -> Result<Map<String, Value>, FormatError> {
+    let (mut cursor, _, keys) = begin(source)?;
+    values::read(&mut cursor, keys, |key| key.starts_with(VOCABULARY))
+}
+
+/// A cursor behind the counts of tensors and of keys.
+fn begin(source: &dyn Source) -> Result<(Cursor<'_>, usize, u64), FormatError> {
+    let mut cursor = Cursor::to_end(source, PART, 0, HEADER_BYTES)?;
+    cursor.skip(MAGIC.len() as u64)?;
+    let version = cursor.u32()?;
+    match version {
+        2 | 3 => {}
+        1 => {
+            let help = "write it anew with llama.cpp's converter: files of version 2 and 3 are read";
+            return Err(FormatError::unsupported("a GGUF file of version 1", help));
+        }
+        _ if [2, 3].contains(&version.swap_bytes()) => {
+            let help = "write it anew with llama.cpp's converter, without --bigendian";
+            return Err(FormatError::unsupported(
+                "a GGUF file for machines whose bytes go the other way",
+                help,
+            ));
+        }
+        _ => {
+            let help = "files of version 2 and 3 are read";
+            return Err(FormatError::unsupported(format!("a GGUF file of version {version}"), help));
+        }
+    }
+    let (tensors, keys) = (cursor.u64()?, cursor.u64()?);
+    for (what, value, limit) in
+        [("tensors in the file", tensors, TENSORS as u64), ("keys of the GGUF header", keys, KEYS)]
+    {
+        if value > limit {
+            return Err(FormatError::TooLarge { what: what.into(), value, limit });
+        }
+    }
+    Ok((cursor, tensors as usize, keys))
+}
+
+fn info(cursor: &mut Cursor<'_>) -> Result<Info, FormatError> {
+    let name = values::string(cursor)?;
+    let dims = cursor.u32()? as usize;
+    // ggml has four; whatever is more than all formats have is not read.
+    if dims > statepress_core::limits::DIMENSIONS {
+        return Err(FormatError::tensor(name, format!("it has {dims} dimensions")));
+    }
+    let mut shape = Vec::with_capacity(dims);
+    for _ in 0..dims {
+        shape.push(usize::try_from(cursor.u64()?).unwrap_or(usize::MAX));
+    }
+    shape.reverse();
+    checked_elements(&name, &shape)?;
+    Ok(Info { name, shape, kind: cursor.u32()?, offset: cursor.u64()? })
+}
+
+impl Info {
+    fn entry(&self, file: u64, data: u64) -> Result<Entry, FormatError> {
+        let fail = |why: String| FormatError::tensor(&self.name, why);
+        let number = NUMBERS.iter().find(|(id, _)| *id == self.kind);
+        let read = GgmlType::of(self.kind);
+        let unread = UNREAD.iter().find(|(id, ..)| *id == self.kind);
+        let (block, size) = match (number, read, unread) {
+            (Some((_, dtype)), ..) => (1, dtype.bytes()),
+            (None, Some(kind), _) => kind.block(),
+            (None, None, Some(&(_, _, block, size))) => (block, size),
+            (None, None, None) => {
+                let kind = self.kind;
+                return Err(fail(format!(
+                    "its type has the number {kind}, which is none of ggml's that are known"
+                )));
+            }
+        };
+        let columns = self.shape.last().copied().unwrap_or(1);
+        if !columns.is_multiple_of(block) {
+            return Err(fail(format!("its rows of {columns} numbers are no whole blocks of {block}")));
+        }
+        let elements = checked_elements(&self.name, &self.shape)?;
+        let len = ((elements / block) as u64).checked_mul(size as u64);
+        let begin = data.checked_add(self.offset);
+        let (Some(len), Some(begin)) = (len, begin) else { return Err(fail("its place overflows".into())) };
+        if begin.checked_add(len).is_none_or(|end| end > file) {
+            let what = format!("tensor `{}` reaches past the end", self.name);
+            return Err(FormatError::Truncated { what, len: file });
+        }
+        let extent = Extent { offset: begin, len };
+        if let Some((_, dtype)) = number {
+            return Ok(plain(&self.name, self.shape.clone(), *dtype, extent));
+        }
+        if let Some(kind) = read {
+            let blocks = Blocks { parts: vec![(kind, extent)], undo: None };
+            return Ok(coded(&self.name, self.shape.clone(), blocks));
+        }
+        let (_, scheme, ..) = unread.copied().unwrap_or_default();
+        let bytes = vec![usize::try_from(len).unwrap_or(usize::MAX)];
+        let view = Strided { dtype: DType::U8, storage: extent, first: 0, strides: vec![1], negated: false };
+        let stored = Stored::Opaque { view, scheme: scheme.into() };
+        Ok(Entry { name: self.name.clone(), shape: bytes, stored, tied_to: None })
+    }
+}
+
+/// A tensor of a model made of tensors of the file: the rows of several, one after the other, as `name` of that shape, with what was
+/// done to its numbers undone. `None` where one of them is not stored in types of ggml that are read.
+pub fn entry(name: &str, shape: Vec<usize>, of: &[&Entry], undo: Option<Undo>) -> Option<Entry> {
+    if let ([only], None) = (of, undo)
+        && let Stored::Strided(view) = &only.stored
+    {
+        return Some(plain(name, shape, view.dtype, view.storage));
+    }
+    let mut parts = Vec::new();
+    for entry in of {
+        match &entry.stored {
+            Stored::Coded(coded) => match &coded.rule {
+                Rule::Blocks(blocks) if blocks.undo.is_none() => parts.extend_from_slice(&blocks.parts),
+                _ => return None,
+            },
+            Stored::Strided(view) => {
+                let (id, _) = NUMBERS.iter().find(|(_, dtype)| *dtype == view.dtype)?;
+                parts.push((GgmlType::of(*id)?, view.storage));
+            }
+            _ => return None,
+        }
+    }
+    Some(coded(name, shape, Blocks { parts, undo }))
+}
+
+fn plain(name: &str, shape: Vec<usize>, dtype: DType, storage: Extent) -> Entry {
+    let view = Strided { dtype, storage, first: 0, strides: row_major(&shape), negated: false };
+    Entry { name: name.into(), shape, stored: Stored::Strided(view), tied_to: None }
+}
+
+fn coded(name: &str, shape: Vec<usize>, blocks: Blocks) -> Entry {
+    let mut kinds: Vec<&str> = blocks.parts.iter().map(|(kind, _)| kind.name()).collect();
+    kinds.dedup();
+    let (scheme, bytes) = (kinds.join("+"), blocks.parts.iter().map(|(_, extent)| extent.len).sum());
+    let coded = Coded { scheme, encoding: encoding(&blocks, &shape), rule: Rule::Blocks(blocks), bytes };
+    Entry { name: name.into(), shape, stored: Stored::Coded(Box::new(coded)), tied_to: None }
+}
+
+/// The encoding that has the same codes and scales, else that of numbers: types with a least value beside the scale, or
+/// levels of their own, are none of ours.
+fn encoding(blocks: &Blocks, shape: &[usize]) -> Encoding {
+    let [(kind, _), others @ ..] = blocks.parts.as_slice() else { return Encoding::Fp32 };
+    let keeps_rows = matches!(blocks.undo, None | Some(Undo::Pairs { .. }));
+    if !keeps_rows || others.iter().any(|(other, _)| other != kind) {
+        return Encoding::Fp32;
+    }
+    let found = match kind {
+        GgmlType::Q4_0 => Encoding::grouped(Grid::Int4, 32, ScaleType::Fp16),
+        GgmlType::Q5_0 => Encoding::grouped(Grid::Int5, 32, ScaleType::Fp16),
+        // Its scales are products of two numbers, which binary16 does not hold.
+        GgmlType::Q6K => Encoding::grouped(Grid::Int6, 16, ScaleType::Fp32),
+        _ => return Encoding::Fp32,
+    };
+    if found.refusal(shape).is_none() { found } else { Encoding::Fp32 }
+}
+
+/// Says which tensors are not read.
+fn told(unread: Vec<(&str, String)>) -> Vec<Finding> {
+    let Some((_, first)) = unread.first() else { return Vec::new() };
+    let mut kinds: Vec<&str> = unread.iter().map(|(kind, _)| *kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let first = first.clone();
+    let names: Vec<String> = unread.iter().map(|(_, name)| name.clone()).collect();
+    let message = format!(
+        "{} in {}, which this version does not decode: {}",
+        counted(names.len(), "tensor is", "tensors are"),
+        kinds.join(", "),
+        findings::list(&names)
+    );
+    vec![Finding::warning("quantized-kept", message).about(first)]
+}

@@ -1,0 +1,139 @@
+//! Reading a weight from its blocks: codes and scales where one of our encodings has the same, else numbers.
+
+use statepress_core::coded::{Blocks, Undo};
+use statepress_core::encoding::{Coding, Group, ScaleType};
+use statepress_core::limits::CHUNK_BYTES;
+use statepress_core::{Encoding, Entry, GgmlType, Packed, Scales, Source, shape, tensor};
+
+use super::blocks::decode;
+use crate::FormatError;
+use crate::cursor::{read as read_bytes, reserve};
+use crate::streamed;
+
+/// The numbers of a weight.
+pub(crate) fn read(
+    source: &dyn Source,
+    entry: &Entry,
+    blocks: &Blocks,
+    encoding: Encoding,
+) -> Result<Packed, FormatError> {
+    // The rows of a vector have one number each.
+    let (rows, columns) = match entry.shape[..] {
+        [rows] => (rows, 1),
+        _ => shape::matrix(&entry.shape),
+    };
+    let name = &entry.name;
+    if let Encoding::Codes(Coding { grid, group: Group::Values(group), scale }) = encoding {
+        let mut codes: Vec<i16> = reserve(name, rows * columns)?;
+        let mut scales: Vec<f32> = reserve(name, rows * columns / group)?;
+        let mut numbers = Vec::new();
+        each(source, name, blocks, |kind, bytes| {
+            numbers.clear();
+            for block in bytes.chunks_exact_mut(kind.block().1) {
+                ones(kind, block, &mut scales);
+            }
+            // Blocks whose scales are one are their codes.
+            decode(kind, bytes, &mut numbers);
+            codes.extend(numbers.iter().map(|&code| code as i16));
+        })?;
+        let codes = ordered(blocks.undo, codes, rows, columns);
+        let scales = ordered(blocks.undo, scales, rows, columns / group);
+        let scales = match scale {
+            // They were read from binary16, which holds them.
+            ScaleType::Fp16 => {
+                Scales::F16(scales.iter().map(|&it| half::f16::from_f32(it).to_bits()).collect())
+            }
+            _ => Scales::F32(scales),
+        };
+        let codes = streamed::pack(name, grid, &codes)?;
+        return Ok(Packed::Codes(tensor::Codes { grid, group: Group::Values(group), codes, scales }));
+    }
+    let mut numbers: Vec<f32> = reserve(name, rows * columns)?;
+    each(source, name, blocks, |kind, bytes| decode(kind, bytes, &mut numbers))?;
+    if blocks.undo == Some(Undo::NegExp) {
+        if let Some(number) = numbers.iter().find(|number| number.is_nan() || **number >= 0.0) {
+            return Err(FormatError::tensor(name, format!("{number} is no -exp(x), as all of it should be")));
+        }
+        numbers.iter_mut().for_each(|number| *number = (-*number).ln());
+    }
+    Ok(Packed::F32(ordered(blocks.undo, numbers, rows, columns)))
+}
+
+/// Hands the blocks on, as many at a time as a chunk holds.
+fn each(
+    source: &dyn Source,
+    name: &str,
+    blocks: &Blocks,
+    mut take: impl FnMut(GgmlType, &mut [u8]),
+) -> Result<(), FormatError> {
+    for &(kind, extent) in &blocks.parts {
+        let size = kind.block().1;
+        let most = (CHUNK_BYTES / size * size) as u64;
+        let mut at = 0;
+        while at < extent.len {
+            let len = most.min(extent.len - at);
+            take(kind, &mut read_bytes(source, name, extent.offset + at, len)?);
+            at += len;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the scales out of a block, and leaves ones.
+fn ones(kind: GgmlType, block: &mut [u8], scales: &mut Vec<f32>) {
+    let one = half::f16::ONE.to_le_bytes();
+    let half =
+        |bytes: &[u8]| bytes.first_chunk().map_or(0.0, |&bits| half::f16::from_le_bytes(bits).to_f32());
+    match kind {
+        // Sixteen factors of a byte, and what they are factors of.
+        GgmlType::Q6K => {
+            let Some((_, tail)) = block.split_last_chunk_mut::<18>() else { return };
+            let d = half(&tail[16..]);
+            scales.extend(tail[..16].iter().map(|&factor| d * f32::from(factor as i8)));
+            tail[..16].fill(1);
+            tail[16..].copy_from_slice(&one);
+        }
+        _ => {
+            scales.push(half(block));
+            block[..2].copy_from_slice(&one);
+        }
+    }
+}
+
+/// Numbers in the order that they had: `[rows, columns]` as it becomes.
+fn ordered<T: Copy>(undo: Option<Undo>, values: Vec<T>, rows: usize, columns: usize) -> Vec<T> {
+    match undo {
+        None | Some(Undo::NegExp) => values,
+        Some(Undo::Transpose) => {
+            let at = |(row, column): (usize, usize)| values[column * rows + row];
+            (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))).map(at).collect()
+        }
+        Some(Undo::Pairs { head, rotary }) => {
+            let half = rotary / 2;
+            let from = |row: usize| match row % head {
+                within if within < half => row + within,
+                within if within < 2 * half => row + within + 1 - 2 * half,
+                _ => row,
+            };
+            (0..rows).flat_map(|row| &values[from(row) * columns..][..columns]).copied().collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_become_halves_and_the_rest_of_a_head_stays() {
+        let rows = vec![0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 10, 11];
+        let halves = ordered(Some(Undo::Pairs { head: 6, rotary: 4 }), rows, 12, 1);
+        assert_eq!(halves, (0..12).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn matrices_are_turned_back() {
+        // [3, 2] as llama.cpp has it becomes [2, 3].
+        assert_eq!(ordered(Some(Undo::Transpose), vec![0, 3, 1, 4, 2, 5], 2, 3), [0, 1, 2, 3, 4, 5]);
+    }
+}
