@@ -225,6 +225,70 @@ fn parts_of_a_model_are_opened_as_one() {
 }
 
 #[test]
+fn a_configuration_beside_does_not_speak_for_the_file() {
+    // Its multipliers are in the weights already, and its scaling of positions is a tensor of the file.
+    for name in ["falcon-h1", "llama-rope3"] {
+        let (_, bytes) = export(&family(name), &statepress::ExportTarget::Gguf(Default::default())).unwrap();
+        let text = std::fs::read_to_string(fixture(&format!("families/{name}/config.json"))).unwrap();
+        let logits = |options: OpenOptions| {
+            let checkpoint = Checkpoint::open(bytes.clone(), options).unwrap();
+            let ignored = codes(&checkpoint).contains(&"config-ignored".to_string());
+            let model = checkpoint.model().unwrap_or_else(|error| panic!("{name}: {error}"));
+            (ignored, pollster::block_on(sequence_logits(&model, &[1, 2, 3, 4, 5])).unwrap())
+        };
+        let [alone, beside] = [OpenOptions::default(), OpenOptions::default().config_text(&text)].map(logits);
+        assert_eq!((alone.0, beside.0), (false, true), "{name}");
+        assert_eq!(alone.1, beside.1, "{name}");
+    }
+}
+
+#[test]
+fn heads_that_nobody_can_put_in_order_are_no_weights() {
+    let (_, bytes) =
+        export(&family("llama-gqa"), &statepress::ExportTarget::Gguf(Default::default())).unwrap();
+    let key = b"llama.rope.dimension_count";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 4;
+    let mut odd = bytes;
+    odd[at..at + 4].copy_from_slice(&4096u32.to_le_bytes());
+    let checkpoint = Checkpoint::open(odd, OpenOptions::default()).unwrap();
+    assert!(checkpoint.inspection().tensors.iter().any(|tensor| tensor.name == "blk.0.attn_q.weight"));
+    assert!(codes(&checkpoint).contains(&"cannot-run".to_string()));
+}
+
+#[test]
+fn floats_in_another_order_are_no_codes() {
+    for (name, key) in [
+        ("llama-gqa", "model.layers.0.self_attn.q_proj.weight"),
+        ("gpt2", "transformer.h.0.mlp.c_fc.weight"),
+        ("granite-dense", "model.layers.0.shared_mlp.input_linear.weight"),
+    ] {
+        for (kind, dtype) in [(GgmlType::F32, "F32"), (GgmlType::F16, "F16"), (GgmlType::Bf16, "BF16")] {
+            let options = statepress::GgufOptions { kind: Some(kind), ..Default::default() };
+            let target = statepress::ExportTarget::Gguf(options);
+            let (_, bytes) = export(&family(name), &target).unwrap();
+            let opened = Checkpoint::open(bytes.clone(), OpenOptions::default()).unwrap();
+            let tensors = opened.inspection().tensors;
+            assert_eq!(tensors.iter().find(|tensor| tensor.name == key).unwrap().dtype, dtype, "{name}");
+            // Rounded once, not a second time; and written again as it was.
+            let (job, sink) = opened.compress_to_memory(&recipes::find("int8").unwrap()).unwrap();
+            let report = run(job, |_| {}).unwrap();
+            drop(sink);
+            let told: Vec<_> = report.plan.findings.iter().map(|finding| finding.code.as_str()).collect();
+            assert!(!told.contains(&"recoded") && !told.contains(&"dequantized"), "{name}: {told:?}");
+            let (exported, again) =
+                export(&opened, &statepress::ExportTarget::Gguf(Default::default())).unwrap();
+            assert!(!crate::exports::told(&exported).contains(&"coded-before"), "{name}");
+            let [once, twice] = [&bytes, &again].map(|bytes| {
+                let index = open(bytes).unwrap();
+                let matrix = index.tensors.iter().find(|entry| entry.name.contains("ffn_up.weight")).unwrap();
+                numbers(bytes, &index, &matrix.name)
+            });
+            assert_eq!(once, twice, "{name}");
+        }
+    }
+}
+
+#[test]
 fn llama_cpps_words_that_are_no_model_here_are_told() {
     let values = vec![("general.architecture", [&8u32.to_le_bytes()[..], &text("gemma3")].concat())];
     let header = Header { values, ..Header::tensor("blk.0.attn_q.weight", &[4, 4], 0) };
@@ -239,7 +303,7 @@ fn llama_cpps_words_that_are_no_model_here_are_told() {
 #[test]
 fn files_that_contradict_themselves_are_refused_by_name() {
     let alignment = |value: u32| ("general.alignment", [4u32.to_le_bytes(), value.to_le_bytes()].concat());
-    let cases: [(Header, &[u8], &str, &str); 13] = [
+    let cases: [(Header, &[u8], &str, &str); 14] = [
         (Header { version: 1, ..Header::default() }, &[], "unsupported-format", "version 1"),
         (Header { version: 9, ..Header::default() }, &[], "unsupported-format", "version 9"),
         (Header { version: 3 << 24, ..Header::default() }, &[], "unsupported-format", "the other way"),
@@ -258,7 +322,13 @@ fn files_that_contradict_themselves_are_refused_by_name() {
             Header { tensors: vec![("x", vec![1], 0, u64::MAX)], ..Header::default() },
             &[0; 64],
             "malformed-tensor",
-            "overflows",
+            "begins at byte 18446744073709551615",
+        ),
+        (
+            Header { tensors: vec![("x", vec![8], 0, 0), ("y", vec![8], 0, 0)], ..Header::default() },
+            &[0; 64],
+            "malformed-tensor",
+            "`y`: it begins at byte 0 behind the header, and what is before it ends at 32",
         ),
         (
             Header { tensors: vec![("x", vec![1], 0, 0), ("x", vec![1], 0, 32)], ..Header::default() },

@@ -91,10 +91,16 @@ impl Checkpoint {
         files: Vec<FileReport>,
         options: OpenOptions,
     ) -> Result<Self, Error> {
+        let (mut config, mut findings) = (options.config, options.findings);
+        if index.format == Format::Gguf && config.take().is_some() {
+            // What it multiplies by may be in the weights already.
+            let message = "config.json is ignored: the header of a GGUF file says all of its model";
+            findings.push(Finding::info("config-ignored", message));
+        }
         let index = translated(&*source, index)?;
-        let hints = Hints { config: options.config, set: options.set, file_bytes: source.len() };
+        let hints = Hints { config, set: options.set, file_bytes: source.len() };
         let mut spec = infer(&index, &hints)?;
-        spec.findings.splice(0..0, options.findings);
+        spec.findings.splice(0..0, findings);
         Ok(Self { source, index: Rc::new(index), files, spec, clock: options.clock, begun: Begun::default() })
     }
 

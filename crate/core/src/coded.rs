@@ -163,6 +163,11 @@ impl Grid {
 }
 
 impl Coded {
+    /// Whether it is plain floats, of which nothing but their order, or a function of them, was changed.
+    pub fn is_plain(&self) -> bool {
+        matches!(&self.rule, Rule::Blocks(blocks) if blocks.parts.iter().all(|(kind, _)| kind.block().0 == 1))
+    }
+
     /// Every range of the file that it names.
     pub(crate) fn extents_mut(&mut self) -> Vec<&mut Extent> {
         let arrays = match &mut self.rule {

@@ -164,6 +164,15 @@ impl Entry {
         }
     }
 
+    /// Whether it is stored as plain numbers, also where what was done to them is undone as they are read.
+    pub fn is_plain(&self) -> bool {
+        match &self.stored {
+            Stored::Strided(_) => true,
+            Stored::Coded(coded) => coded.is_plain(),
+            Stored::Affine { .. } | Stored::Packed { .. } | Stored::Opaque { .. } => false,
+        }
+    }
+
     /// Bytes of its codes where they are entropy-coded, else 0.
     pub fn coded_bytes(&self) -> u64 {
         match &self.stored {

@@ -159,7 +159,7 @@ pub(crate) fn untrained(model: &Trainable, index: &Index, spec: &ModelSpec) -> V
 /// The learning rate for weights that are rounded, by the bits that a weight takes where there are codes.
 pub fn rounded_rate(index: &Index) -> f64 {
     let coded =
-        || index.tensors.iter().filter(|it| !matches!(it.stored, Stored::Strided(_) | Stored::Opaque { .. }));
+        || index.tensors.iter().filter(|it| !it.is_plain() && !matches!(it.stored, Stored::Opaque { .. }));
     let (bytes, params): (u64, u64) =
         coded().fold((0, 0), |(bytes, params), it| (bytes + it.bytes(), params + it.params()));
     let (at_one_bit, most) = RATE;

@@ -83,6 +83,8 @@ export function library(environment: Environment): Library {
       const opened = await environment.host.call("open", request, { signal: options.signal });
       const { name } = files.weights;
       const { findings, format } = opened.inspection;
+      // Its header says all of it: what lies beside may be of what the file was made from.
+      if (format === "gguf") delete request.config;
       const isLacking = options.tokenizer === undefined && !chosen.known && chosen.candidates.length === 0;
       // Few pages open such files: the others do without the code.
       const tokenizer =

@@ -118,6 +118,8 @@ function sentencePiece(vocabulary: Vocabulary): FromGgml {
     ...(isPrefixed ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : []),
   ];
   const merges = mergesOf(vocabulary);
+  if (!merges)
+    return { reason: "the tokens of the file's vocabulary are joined of others in more ways than any real one's" };
   if (merges.length === 0) return { reason: "the file's vocabulary has no scores by which tokens are joined" };
   const json = vocabulary.json({
     normalizer: isPrefixed ? { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, spaced] } : spaced,
@@ -130,10 +132,13 @@ function sentencePiece(vocabulary: Vocabulary): FromGgml {
 }
 
 /** Tokens that are longer are joined of nothing: there are none, but in a file that wants to keep somebody busy. */
-const LONGEST = 256;
+const LONGEST = 64;
+
+/** In how many ways tokens may be joined, for each token: of Llama's 32,000 there are two. */
+const MOST_WAYS = 16;
 
 // Every token is joined of all pairs of tokens that it can be cut into, those of the highest score first.
-function mergesOf(vocabulary: Vocabulary): string[][] {
+function mergesOf(vocabulary: Vocabulary): string[][] | undefined {
   const scores = vocabulary.numbers("scores");
   const ids = new Map<string, number>();
   vocabulary.each((token, id, kind) => {
@@ -141,6 +146,7 @@ function mergesOf(vocabulary: Vocabulary): string[][] {
   });
   const merges: { a: string; b: string; score: number }[] = [];
   for (const [token, id] of ids) {
+    if (merges.length > MOST_WAYS * ids.size) return undefined;
     const score = scores[id] ?? 0;
     for (let at = 1; at < token.length && token.length <= LONGEST; at += 1) {
       const [a, b] = [token.slice(0, at), token.slice(at)];

@@ -138,7 +138,8 @@ impl Job for Export {
 fn is_coded(entry: &Entry) -> bool {
     match &entry.stored {
         Stored::Strided(view) => !view.dtype.is_float(),
-        Stored::Affine { .. } | Stored::Coded(_) => true,
+        Stored::Affine { .. } => true,
+        Stored::Coded(coded) => !coded.is_plain(),
         Stored::Packed { encoding, .. } => matches!(encoding, Encoding::Codes(_) | Encoding::Rows(_)),
         Stored::Opaque { .. } => false,
     }

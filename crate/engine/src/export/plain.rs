@@ -183,6 +183,7 @@ fn form(entry: &Entry) -> Form {
         Stored::Packed { encoding: encoding @ (Encoding::Fp16 | Encoding::Bf16), .. } => {
             Form::Coded(*encoding)
         }
+        Stored::Coded(coded) if coded.is_plain() => Form::Coded(coded.encoding),
         Stored::Packed { .. } | Stored::Affine { .. } | Stored::Coded(_) => Form::Coded(Encoding::Fp32),
     }
 }

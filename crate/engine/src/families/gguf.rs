@@ -1,14 +1,14 @@
 //! Models in llama.cpp's files: which tensor there is which weight, what was done to its numbers, and what the header's keys
 //! say in the words of configurations. Sources: `gguf-py/gguf/tensor_mapping.py` and `convert_hf_to_gguf.py` of llama.cpp.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use statepress_core::coded::Undo;
 use statepress_core::index::{Format, Stored};
 use statepress_core::words::counted;
 use statepress_core::{Encoding, Entry, Finding, Index, Source};
-use statepress_formats::{gguf, read_tensor};
+use statepress_formats::{FormatError, gguf, read_tensor};
 use statepress_kernels::codecs;
 
 use crate::EngineError;
@@ -253,14 +253,25 @@ pub fn translated(source: &dyn Source, mut index: Index) -> Result<Index, Engine
     {
         config.insert("position_embedding_type".into(), "rope".into());
     }
-    if let Some(factors) = index.get(ROPE_FACTORS) {
+    let factors = index.get(ROPE_FACTORS).filter(|it| is_short(it));
+    if let Some(factors) = factors {
         let factors = codecs::into_numbers(read_tensor(source, factors)?);
         config.insert("rope_factors".into(), factors.into());
+    }
+    if let Some(experts) = said.get(&format!("{name}.expert_count")).filter(|count| **count != 0) {
+        let message =
+            format!("the model has {experts} experts in each layer, which are not read from GGUF files");
+        index.findings.push(Finding::warning("experts-not-read", message));
     }
     let pairs = arch.turns_pairs.then(|| head(&said, arch.name)).flatten();
     let entries = std::mem::take(&mut index.tensors);
     let of: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
     index.tensors = entries.iter().filter_map(|entry| arch.entry(entry, &of, pairs)).collect();
+    let mut names = BTreeSet::new();
+    if let Some(twice) = index.tensors.iter().find(|entry| !names.insert(entry.name.as_str())) {
+        let (tensor, why) = (twice.name.clone(), "two tensors of the file mean it".into());
+        return Err(FormatError::Tensor { tensor, why }.into());
+    }
     index.findings.extend(told(&index));
     index.config = Some(config);
     Ok(index)
@@ -273,7 +284,7 @@ impl Arch {
             Some((layer, bare)) => (format!("blk.{layer}."), bare),
             None => (String::new(), entry.name.as_str()),
         };
-        if entry.name == ROPE_FACTORS {
+        if entry.name == ROPE_FACTORS && is_short(entry) {
             return None;
         }
         let layer = block.trim_start_matches("blk.");
@@ -290,7 +301,7 @@ impl Arch {
             return (bare == GATE).then_some(both);
         }
         let Some(name) = self.name_of(bare) else { return as_it_is() };
-        let (shape, undo) = self.form(bare, &entry.shape, pairs);
+        let Some((shape, undo)) = self.form(bare, &entry.shape, pairs) else { return as_it_is() };
         gguf::entry(&format!("{prefix}{name}"), shape, &[entry], undo).or_else(as_it_is)
     }
 
@@ -307,25 +318,32 @@ impl Arch {
         Some(format!("{ours}.{ending}"))
     }
 
-    /// The shape that it has here, and what was done to its numbers.
-    fn form(&self, bare: &str, shape: &[usize], pairs: Option<[usize; 2]>) -> (Vec<usize>, Option<Undo>) {
+    /// The shape that it has here, and what was done to its numbers; `None` where that cannot be said.
+    fn form(
+        &self,
+        bare: &str,
+        shape: &[usize],
+        pairs: Option<[usize; 2]>,
+    ) -> Option<(Vec<usize>, Option<Undo>)> {
         let flat = || vec![shape.iter().product()];
-        match (bare, shape) {
+        Some(match (bare, shape) {
             // Of Mamba-2 one number for each head.
             ("ssm_a", [_, 1]) => (flat(), Some(Undo::NegExp)),
             ("ssm_a", _) => (shape.to_vec(), Some(Undo::NegExp)),
             ("ssm_d" | "ssm_norm.weight", _) => (flat(), None),
             ("ssm_conv1d.weight", [channels, taps]) => (vec![*channels, 1, *taps], None),
-            ("attn_q.weight" | "attn_q.bias" | "attn_k.weight" | "attn_k.bias", [rows, ..]) => {
-                let undo = pairs.filter(|[head, _]| rows.is_multiple_of(*head));
-                (shape.to_vec(), undo.map(|[head, rotary]| Undo::Pairs { head, rotary }))
+            ("attn_q.weight" | "attn_q.bias" | "attn_k.weight" | "attn_k.bias", [rows, ..])
+                if self.turns_pairs =>
+            {
+                let [head, rotary] = pairs.filter(|[head, _]| rows.is_multiple_of(*head))?;
+                (shape.to_vec(), Some(Undo::Pairs { head, rotary }))
             }
             (
                 "attn_qkv.weight" | "attn_output.weight" | "ffn_up.weight" | "ffn_down.weight",
                 [rows, columns],
             ) if self.transposes => (vec![*columns, *rows], Some(Undo::Transpose)),
             _ => (shape.to_vec(), None),
-        }
+        })
     }
 
     /// The configuration that the header is.
@@ -338,10 +356,18 @@ impl Arch {
                 Some(Value::Array(each)) => each.iter().max_by_key(|it| it.as_u64()).cloned(),
                 value => value.cloned(),
             };
-            let says_nothing = |value: &Value| *value == 0 || (*ours == "rope_type" && value == "none");
-            if let Some(value) = value.filter(|value| !says_nothing(value)) {
+            let value = value
+                .map(|value| if *ours == "rope_type" && value == "none" { "default".into() } else { value });
+            if let Some(value) = value.filter(|value| *value != 0) {
                 config.insert((*ours).into(), value);
             }
+        }
+        // As files had it before there were types of scaling.
+        if let Some(factor) =
+            said.get(&format!("{}.rope.scale_linear", self.name)).filter(|it| it.as_f64() != Some(1.0))
+        {
+            config.insert("rope_type".into(), "linear".into());
+            config.insert("rope_factor".into(), factor.clone());
         }
         if let Some([head, rotary]) = head(said, self.name)
             && rotary < head
@@ -350,6 +376,12 @@ impl Arch {
         }
         config
     }
+}
+
+/// Whether a tensor is a few plain numbers, which are read when the file is opened.
+fn is_short(entry: &Entry) -> bool {
+    const MOST: usize = 4096;
+    matches!(entry.shape[..], [len] if len <= MOST) && matches!(entry.stored, Stored::Strided(_))
 }
 
 /// The rows of two matrices as one.
@@ -392,7 +424,7 @@ fn told(index: &Index) -> Vec<Finding> {
     let mut weights: [BTreeMap<&str, (usize, &str)>; 2] = Default::default();
     for entry in &index.tensors {
         if let Stored::Coded(coded) = &entry.stored
-            && !["F32", "F16", "BF16"].contains(&coded.scheme.as_str())
+            && !coded.is_plain()
         {
             let of = &mut weights[usize::from(coded.encoding == Encoding::Fp32)];
             of.entry(&coded.scheme).or_insert((0, &entry.name)).0 += 1;

@@ -77,7 +77,8 @@ pub(super) fn inv_freq(
             return Err(b.fields.refuse("rope_type", &kind.unwrap_or_default(), "default, linear, llama3"));
         }
     };
-    let rotary = (head as f64 * part) as usize / 2 * 2;
+    // 0.58 of 100 is 58, and a little less in binary.
+    let rotary = (head as f64 * part + 1e-9) as usize / 2 * 2;
     let scaling = match b.fields.said("rope_factors") {
         None => scaling,
         Some(factors) => {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use statepress_core::index::Stored;
 use statepress_core::report::{CostRows, TensorCosts};
 use statepress_core::{Encoding, Index, Role};
 use statepress_kernels::program::{Program, VectorId, VectorSource};
@@ -59,9 +58,8 @@ pub(super) fn vectors(
     for (n, vector) in program.vectors.iter().enumerate() {
         let VectorSource::Key(key) = &vector.source else { continue };
         let Some(entry) = spec.names.get(index, key) else { continue };
-        let floats = matches!(entry.stored, Stored::Strided(_));
         let fits = encoding.refusal(&entry.shape).is_none();
-        if floats && fits && matches!(vector.role, Role::Dynamics | Role::Conv) {
+        if entry.is_plain() && fits && matches!(vector.role, Role::Dynamics | Role::Conv) {
             vectors.entry(entry.name.clone()).or_default().push(VectorId(n));
         }
     }

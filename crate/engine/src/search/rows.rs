@@ -1,7 +1,6 @@
 //! The classes of rows that a token table and a head are chosen about in: few rows are used often, and many hardly ever.
 
 use statepress_core::encoding::{Plain, RowClass, RowClasses};
-use statepress_core::index::Stored;
 use statepress_core::report::CostRows;
 use statepress_core::{Entry, Role};
 
@@ -13,9 +12,8 @@ const LEAST: usize = 64;
 
 /// Whether rows of a tensor in that role are told apart. Codes are not: they could not be kept.
 pub(super) fn is_cut(entry: &Entry, role: Option<Role>) -> bool {
-    let floats = matches!(&entry.stored, Stored::Strided(_));
     let enough = matches!(entry.shape[..], [rows, _] if rows >= LEAST);
-    floats && enough && matches!(role, Some(Role::Table | Role::Head))
+    entry.is_plain() && enough && matches!(role, Some(Role::Table | Role::Head))
 }
 
 /// The classes of a tensor, the most used first.

@@ -252,7 +252,7 @@ impl Region {
 /// Says that codes were decoded to be changed.
 pub(super) fn decoded(index: &Index, spec: &ModelSpec, changes: &Changes) -> Option<Finding> {
     let entries = changes.0.iter().filter_map(|(key, _)| spec.names.get(index, key));
-    let mut coded = entries.filter(|entry| !matches!(entry.stored, Stored::Strided(_)));
+    let mut coded = entries.filter(|entry| !entry.is_plain());
     let first = coded.next()?;
     let count = counted(1 + coded.count(), "quantized tensor was", "quantized tensors were");
     let message = format!(

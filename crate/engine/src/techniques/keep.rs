@@ -58,7 +58,7 @@ pub(super) fn keep(entry: &Entry, known: &Known, findings: &mut Vec<Finding>) ->
         }
         Stored::Packed { encoding, .. } => return Form::Coded(*encoding),
         Stored::Coded(coded) => {
-            if coded.encoding == Encoding::Fp32 {
+            if coded.encoding == Encoding::Fp32 && !coded.is_plain() {
                 let message =
                     format!("{} has no twin among the precisions: decoded, stored as fp32", coded.scheme);
                 tell_once(findings, Finding::warning("dequantized", message).about(&entry.name));
@@ -98,6 +98,9 @@ pub(super) fn tell_once(findings: &mut Vec<Finding>, finding: Finding) {
 
 /// Says that codes are made of numbers that codes were decoded to.
 pub(super) fn recoded(entry: &Entry, encoding: Encoding, known: &Known) -> Option<Finding> {
+    if entry.is_plain() {
+        return None;
+    }
     let was = match &entry.stored {
         Stored::Strided(_) | Stored::Opaque { .. } => return None,
         Stored::Affine { .. } => "by torch".into(),

@@ -64,8 +64,7 @@ pub fn tying(source: &dyn Source, index: &Index, names: &Names) -> Result<Tying,
 /// Compares two tensors of one shape, [`PARTS`] of their rows one after the other.
 fn compare_numbers(source: &dyn Source, head: &Entry, table: &Entry) -> Result<Tying, EngineError> {
     let rows = head.shape.first().copied().unwrap_or(1);
-    let plain = matches!(table.stored, Stored::Strided(_));
-    let (mut copy, mut rounding) = (true, plain && matches!(head.stored, Stored::Affine { .. }));
+    let (mut copy, mut rounding) = (true, table.is_plain() && matches!(head.stored, Stored::Affine { .. }));
     let step = rows.div_ceil(PARTS).max(1);
     for first in (0..rows).step_by(step) {
         let rows = first..rows.min(first + step);

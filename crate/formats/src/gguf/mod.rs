@@ -80,10 +80,12 @@ struct Info {
 /// Reads the header.
 pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
     let (mut cursor, tensors, keys) = begin(source)?;
+    let mut config = values::read(&mut cursor, keys, |key| !key.starts_with(VOCABULARY))?;
+    let parts = config.get("split.count").and_then(Value::as_u64).unwrap_or(1);
     // Which part of a model a file is, its name says as well.
-    let wanted = |key: &str| !key.starts_with(VOCABULARY) && !key.starts_with("split.");
-    let config = values::read(&mut cursor, keys, wanted)?;
-    if tensors == 0 {
+    config.retain(|key, _| !key.starts_with("split."));
+    // The first of several parts may have the header alone.
+    if tensors == 0 && parts < 2 {
         let help = "a vocabulary alone is no model: open the file with its weights";
         return Err(FormatError::unsupported("a GGUF file with no tensors", help));
     }
@@ -98,11 +100,21 @@ pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
     let mut names = HashSet::new();
     let mut unread: Vec<(&str, String)> = Vec::new();
     let mut entries: Vec<Entry> = Vec::with_capacity(infos.len());
+    let mut end = 0u64;
     for info in infos {
         if !names.insert(info.name.clone()) {
             return Err(FormatError::tensor(info.name, "it is in the header twice"));
         }
-        let entry = info.entry(source.len(), data)?;
+        // As ggml has it: tensors that share bytes would be a file of any size from a small one.
+        if info.offset != end {
+            let why = format!(
+                "it begins at byte {} behind the header, and what is before it ends at {end}",
+                info.offset
+            );
+            return Err(FormatError::tensor(info.name, why));
+        }
+        let (entry, len) = info.entry(source.len(), data)?;
+        end = (end + len).checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
         if let Stored::Opaque { .. } = entry.stored {
             let kind = UNREAD.iter().find(|(id, ..)| *id == info.kind).map_or("", |(_, name, ..)| name);
             unread.push((kind, entry.name.clone()));
@@ -183,7 +195,8 @@ fn info(cursor: &mut Cursor<'_>) -> Result<Info, FormatError> {
 }
 
 impl Info {
-    fn entry(&self, file: u64, data: u64) -> Result<Entry, FormatError> {
+    /// The tensor, and how many bytes it has.
+    fn entry(&self, file: u64, data: u64) -> Result<(Entry, u64), FormatError> {
         let fail = |why: String| FormatError::tensor(&self.name, why);
         let number = NUMBERS.iter().find(|(id, _)| *id == self.kind);
         let read = GgmlType::of(self.kind);
@@ -213,23 +226,24 @@ impl Info {
         }
         let extent = Extent { offset: begin, len };
         if let Some((_, dtype)) = number {
-            return Ok(plain(&self.name, self.shape.clone(), *dtype, extent));
+            return Ok((plain(&self.name, self.shape.clone(), *dtype, extent), len));
         }
         if let Some(kind) = read {
             let blocks = Blocks { parts: vec![(kind, extent)], undo: None };
-            return Ok(coded(&self.name, self.shape.clone(), blocks));
+            return Ok((coded(&self.name, self.shape.clone(), blocks), len));
         }
         let (_, scheme, ..) = unread.copied().unwrap_or_default();
         let bytes = vec![usize::try_from(len).unwrap_or(usize::MAX)];
         let view = Strided { dtype: DType::U8, storage: extent, first: 0, strides: vec![1], negated: false };
         let stored = Stored::Opaque { view, scheme: scheme.into() };
-        Ok(Entry { name: self.name.clone(), shape: bytes, stored, tied_to: None })
+        Ok((Entry { name: self.name.clone(), shape: bytes, stored, tied_to: None }, len))
     }
 }
 
 /// A tensor of a model made of tensors of the file: the rows of several, one after the other, as `name` of that shape, with what was
 /// done to its numbers undone. `None` where one of them is not stored in types of ggml that are read.
 pub fn entry(name: &str, shape: Vec<usize>, of: &[&Entry], undo: Option<Undo>) -> Option<Entry> {
+    checked_elements(name, &shape).ok()?;
     if let ([only], None) = (of, undo)
         && let Stored::Strided(view) = &only.stored
     {
@@ -265,15 +279,18 @@ fn coded(name: &str, shape: Vec<usize>, blocks: Blocks) -> Entry {
     Entry { name: name.into(), shape, stored: Stored::Coded(Box::new(coded)), tied_to: None }
 }
 
-/// The encoding that has the same codes and scales, else that of numbers: types with a least value beside the scale, or
-/// levels of their own, are none of ours.
+/// The encoding that has the same numbers, or the same codes and scales, else float32: types with a least value beside the
+/// scale, or levels of their own, are none of ours.
 fn encoding(blocks: &Blocks, shape: &[usize]) -> Encoding {
     let [(kind, _), others @ ..] = blocks.parts.as_slice() else { return Encoding::Fp32 };
-    let keeps_rows = matches!(blocks.undo, None | Some(Undo::Pairs { .. }));
-    if !keeps_rows || others.iter().any(|(other, _)| other != kind) {
+    if blocks.undo == Some(Undo::NegExp) || others.iter().any(|(other, _)| other != kind) {
         return Encoding::Fp32;
     }
     let found = match kind {
+        GgmlType::F16 => return Encoding::Fp16,
+        GgmlType::Bf16 => return Encoding::Bf16,
+        // Blocks are of rows.
+        _ if blocks.undo == Some(Undo::Transpose) => return Encoding::Fp32,
         GgmlType::Q4_0 => Encoding::grouped(Grid::Int4, 32, ScaleType::Fp16),
         GgmlType::Q5_0 => Encoding::grouped(Grid::Int5, 32, ScaleType::Fp16),
         // Its scales are products of two numbers, which binary16 does not hold.

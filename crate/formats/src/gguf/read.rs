@@ -36,8 +36,8 @@ pub(crate) fn read(
             decode(kind, bytes, &mut numbers);
             codes.extend(numbers.iter().map(|&code| code as i16));
         })?;
-        let codes = ordered(blocks.undo, codes, rows, columns);
-        let scales = ordered(blocks.undo, scales, rows, columns / group);
+        let codes = ordered(name, blocks.undo, codes, [rows, columns])?;
+        let scales = ordered(name, blocks.undo, scales, [rows, columns / group])?;
         let scales = match scale {
             // They were read from binary16, which holds them.
             ScaleType::Fp16 => {
@@ -48,15 +48,23 @@ pub(crate) fn read(
         let codes = streamed::pack(name, grid, &codes)?;
         return Ok(Packed::Codes(tensor::Codes { grid, group: Group::Values(group), codes, scales }));
     }
+    if matches!(encoding, Encoding::Fp16 | Encoding::Bf16) {
+        let mut bits: Vec<u16> = reserve(name, rows * columns)?;
+        each(source, name, blocks, |_, bytes| {
+            bits.extend(bytes.as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes)));
+        })?;
+        let bits = ordered(name, blocks.undo, bits, [rows, columns])?;
+        return Ok(if encoding == Encoding::Fp16 { Packed::F16(bits) } else { Packed::Bf16(bits) });
+    }
     let mut numbers: Vec<f32> = reserve(name, rows * columns)?;
     each(source, name, blocks, |kind, bytes| decode(kind, bytes, &mut numbers))?;
     if blocks.undo == Some(Undo::NegExp) {
-        if let Some(number) = numbers.iter().find(|number| number.is_nan() || **number >= 0.0) {
+        if let Some(number) = numbers.iter().find(|number| number.is_nan() || **number > 0.0) {
             return Err(FormatError::tensor(name, format!("{number} is no -exp(x), as all of it should be")));
         }
         numbers.iter_mut().for_each(|number| *number = (-*number).ln());
     }
-    Ok(Packed::F32(ordered(blocks.undo, numbers, rows, columns)))
+    Ok(Packed::F32(ordered(name, blocks.undo, numbers, [rows, columns])?))
 }
 
 /// Hands the blocks on, as many at a time as a chunk holds.
@@ -101,23 +109,31 @@ fn ones(kind: GgmlType, block: &mut [u8], scales: &mut Vec<f32>) {
 }
 
 /// Numbers in the order that they had: `[rows, columns]` as it becomes.
-fn ordered<T: Copy>(undo: Option<Undo>, values: Vec<T>, rows: usize, columns: usize) -> Vec<T> {
-    match undo {
-        None | Some(Undo::NegExp) => values,
-        Some(Undo::Transpose) => {
-            let at = |(row, column): (usize, usize)| values[column * rows + row];
-            (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))).map(at).collect()
-        }
-        Some(Undo::Pairs { head, rotary }) => {
-            let half = rotary / 2;
-            let from = |row: usize| match row % head {
-                within if within < half => row + within,
-                within if within < 2 * half => row + within + 1 - 2 * half,
-                _ => row,
-            };
-            (0..rows).flat_map(|row| &values[from(row) * columns..][..columns]).copied().collect()
+fn ordered<T: Copy>(
+    name: &str,
+    undo: Option<Undo>,
+    values: Vec<T>,
+    [rows, columns]: [usize; 2],
+) -> Result<Vec<T>, FormatError> {
+    let mut ordered = match undo {
+        None | Some(Undo::NegExp) => return Ok(values),
+        Some(_) => reserve(name, values.len())?,
+    };
+    for row in 0..rows {
+        match undo {
+            Some(Undo::Pairs { head, rotary }) => {
+                let (within, half) = (row % head, rotary / 2);
+                let from = match within {
+                    within if within < half => row + within,
+                    within if within < 2 * half => row + within + 1 - 2 * half,
+                    _ => row,
+                };
+                ordered.extend_from_slice(&values[from * columns..][..columns]);
+            }
+            _ => ordered.extend((0..columns).map(|column| values[column * rows + row])),
         }
     }
+    Ok(ordered)
 }
 
 #[cfg(test)]
@@ -127,13 +143,14 @@ mod tests {
     #[test]
     fn pairs_become_halves_and_the_rest_of_a_head_stays() {
         let rows = vec![0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 10, 11];
-        let halves = ordered(Some(Undo::Pairs { head: 6, rotary: 4 }), rows, 12, 1);
+        let halves = ordered("x", Some(Undo::Pairs { head: 6, rotary: 4 }), rows, [12, 1]).unwrap();
         assert_eq!(halves, (0..12).collect::<Vec<_>>());
     }
 
     #[test]
     fn matrices_are_turned_back() {
         // [3, 2] as llama.cpp has it becomes [2, 3].
-        assert_eq!(ordered(Some(Undo::Transpose), vec![0, 3, 1, 4, 2, 5], 2, 3), [0, 1, 2, 3, 4, 5]);
+        let turned = ordered("x", Some(Undo::Transpose), vec![0, 3, 1, 4, 2, 5], [2, 3]).unwrap();
+        assert_eq!(turned, [0, 1, 2, 3, 4, 5]);
     }
 }
