@@ -9,12 +9,14 @@ import { after, before, test } from "node:test";
 import { launch, PATIENCE } from "../support/browser.mjs";
 import { cli, fixture, scratch } from "../support/node.mjs";
 import {
+  advised,
   compress,
   copyable,
   downloaded,
   openDemo,
   openFiles,
   overflow,
+  pick,
   QUICK,
   seriousIn,
 } from "../support/playground.mjs";
@@ -126,6 +128,13 @@ test("GGUF and ONNX are the command line's, byte for byte, with what loads them"
     await page.setViewportSize({ width, height: 800 });
     assert.equal(await overflow(page), "");
   }
+  // And back: a file of llama.cpp's is a model like any other.
+  await pick(page, [join(folder, file.name)]);
+  await page.getByRole("heading", { name: "Opened: model-fp16-Q8_0" }).waitFor();
+  await advised(page);
+  assert.match(await page.textContent("#understand"), /container\s*gguf/);
+  await compress(page, "int8");
+  assert.match(await page.textContent("#compare"), /int8/);
   assert.deepEqual(problems, []);
   await context.close();
 });

@@ -28,8 +28,8 @@ struct Arch {
     fields: &'static [&'static [Name]],
     /// Fields that are so in all its files.
     always: &'static [(&'static str, bool)],
-    /// Whether neighbours of a head turn together, where `transformers` turns halves.
-    turns_pairs: bool,
+    /// Whether neighbouring channels of a head turn together (rope of the type NORM), where `transformers` turns halves (NEOX).
+    interleaved_rope: bool,
     /// Whether the products' weights stand as `[in, out]` in the family.
     transposes: bool,
 }
@@ -105,7 +105,7 @@ const USUAL: Arch = Arch {
     names: &[OUTER, ATTENTION, MLP],
     fields: &[SIZES, ATTENTION_FIELDS],
     always: &[],
-    turns_pairs: false,
+    interleaved_rope: false,
     transposes: false,
 };
 
@@ -131,7 +131,7 @@ const ARCHS: &[Arch] = &[
         always: &[("norm_before_gate", false)],
         ..USUAL
     },
-    Arch { name: "llama", kind: "llama", turns_pairs: true, ..USUAL },
+    Arch { name: "llama", kind: "llama", interleaved_rope: true, ..USUAL },
     Arch { name: "qwen2", kind: "qwen2", ..USUAL },
     Arch { name: "qwen3", kind: "qwen3", ..USUAL },
     Arch {
@@ -186,7 +186,7 @@ const ARCHS: &[Arch] = &[
                 ("logit_scale", "logits_scaling"),
             ],
         ],
-        turns_pairs: true,
+        interleaved_rope: true,
         ..USUAL
     },
     Arch {
@@ -201,7 +201,9 @@ const ARCHS: &[Arch] = &[
             ATTENTION,
             HYBRID,
             &[
-                ("ffn_norm", "pre_ff_layernorm"),
+                // Here it lacks the ending that all norms have, or has it.
+                ("ffn_norm", "pre_ff_layernorm.weight"),
+                ("ffn_norm.weight", "pre_ff_layernorm.weight"),
                 ("ffn_gate", "feed_forward.gate_proj"),
                 ("ffn_up", "feed_forward.up_proj"),
                 ("ffn_down", "feed_forward.down_proj"),
@@ -263,7 +265,7 @@ pub fn translated(source: &dyn Source, mut index: Index) -> Result<Index, Engine
             format!("the model has {experts} experts in each layer, which are not read from GGUF files");
         index.findings.push(Finding::warning("experts-not-read", message));
     }
-    let pairs = arch.turns_pairs.then(|| head(&said, arch.name)).flatten();
+    let pairs = arch.interleaved_rope.then(|| head(&said, arch.name)).flatten();
     let entries = std::mem::take(&mut index.tensors);
     let of: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
     index.tensors = entries.iter().filter_map(|entry| arch.entry(entry, &of, pairs)).collect();
@@ -280,19 +282,19 @@ pub fn translated(source: &dyn Source, mut index: Index) -> Result<Index, Engine
 impl Arch {
     /// The weight that a tensor is; `None` for what is part of another one, or of the configuration.
     fn entry(&self, entry: &Entry, of: &BTreeMap<&str, &Entry>, pairs: Option<[usize; 2]>) -> Option<Entry> {
-        let (block, bare) = match entry.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
-            Some((layer, bare)) => (format!("blk.{layer}."), bare),
+        let Self { trunk, layers, .. } = self;
+        let in_layer = entry.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+        let (prefix, bare) = match in_layer {
+            Some((layer, bare)) => (format!("{trunk}{layers}{layer}."), bare),
             None => (String::new(), entry.name.as_str()),
         };
         if entry.name == ROPE_FACTORS && is_short(entry) {
             return None;
         }
-        let layer = block.trim_start_matches("blk.");
-        let prefix =
-            if block.is_empty() { String::new() } else { format!("{}{}{layer}", self.trunk, self.layers) };
         let as_it_is = || Some(entry.clone());
         if self.kind == "granitemoehybrid" && [GATE, UP].contains(&bare) {
-            let [gate, up] = [GATE, UP].map(|bare| of.get(format!("{block}{bare}").as_str()).copied());
+            let [gate, up] =
+                [GATE, UP].map(|other| of.get(entry.name.replace(bare, other).as_str()).copied());
             let Some(both) =
                 gate.zip(up).and_then(|(gate, up)| one_below_the_other(&format!("{prefix}{BOTH}"), gate, up))
             else {
@@ -309,9 +311,7 @@ impl Arch {
     fn name_of(&self, bare: &str) -> Option<String> {
         let names = || self.names.iter().copied().flatten();
         if let Some((_, ours)) = names().find(|(theirs, _)| *theirs == bare) {
-            // Falcon-H1's second norm lacks the ending that all norms have.
-            let ending = if bare == "ffn_norm" { ".weight" } else { "" };
-            return Some(format!("{ours}{ending}"));
+            return Some((*ours).into());
         }
         let (stem, ending) = bare.rsplit_once('.')?;
         let (_, ours) = names().find(|(theirs, _)| *theirs == stem)?;
@@ -333,7 +333,7 @@ impl Arch {
             ("ssm_d" | "ssm_norm.weight", _) => (flat(), None),
             ("ssm_conv1d.weight", [channels, taps]) => (vec![*channels, 1, *taps], None),
             ("attn_q.weight" | "attn_q.bias" | "attn_k.weight" | "attn_k.bias", [rows, ..])
-                if self.turns_pairs =>
+                if self.interleaved_rope =>
             {
                 let [head, rotary] = pairs.filter(|[head, _]| rows.is_multiple_of(*head))?;
                 (shape.to_vec(), Some(Undo::Pairs { head, rotary }))
@@ -411,14 +411,14 @@ fn head(said: &Map<String, Value>, arch: &str) -> Option<[usize; 2]> {
     (head > 0 && rotary <= head).then_some([head, rotary])
 }
 
-/// What the header says of the file itself.
+/// What the header's `general.` keys say.
 fn general(said: &Map<String, Value>) -> BTreeMap<String, String> {
     let of_file = said.iter().filter(|(key, _)| key.starts_with("general."));
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
     of_file.map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
-/// How what is quantized is computed with.
+/// Says what quantized weights are run from: their codes, or numbers that these are decoded to.
 fn told(index: &Index) -> Vec<Finding> {
     // How many weights of which types, and the first of them.
     let mut weights: [BTreeMap<&str, (usize, &str)>; 2] = Default::default();

@@ -21,14 +21,43 @@ use crate::small_float::float16;
 
 /// Appends the numbers of whole blocks.
 pub(super) fn decode(kind: GgmlType, blocks: &[u8], out: &mut Vec<f32>) {
+    let Some(layout) = layout(kind) else {
+        let plain = |bytes: &[u8]| match kind {
+            GgmlType::F16 => float(bytes),
+            GgmlType::Bf16 => {
+                bytes.first_chunk().map_or(0.0, |&[low, high]| f32::from_le_bytes([0, 0, low, high]))
+            }
+            _ => bytes.first_chunk().map_or(0.0, |&bytes| f32::from_le_bytes(bytes)),
+        };
+        return out.extend(blocks.chunks_exact(kind.block().1).map(plain));
+    };
+    let (numbers, bytes) = kind.block();
+    out.reserve(blocks.len() / bytes * numbers);
+    for block in blocks.chunks_exact(bytes) {
+        layout.read(numbers, block, |codes, scale, plus| {
+            out.extend(codes.iter().map(|&code| scale * layout.codes.level(code) + plus));
+        });
+    }
+}
+
+/// Appends the codes of whole blocks, which stand for whole numbers, and their scales: of types that add nothing to products.
+pub(super) fn codes(kind: GgmlType, blocks: &[u8], codes: &mut Vec<i16>, scales: &mut Vec<f32>) {
+    let Some(layout) = layout(kind) else { return };
+    let (numbers, bytes) = kind.block();
+    for block in blocks.chunks_exact(bytes) {
+        layout.read(numbers, block, |part, scale, _| {
+            codes.extend(part.iter().map(|&code| layout.codes.level(code) as i16));
+            scales.push(scale);
+        });
+    }
+}
+
+/// How the blocks of a type are read; `None` where they are plain floats.
+fn layout(kind: GgmlType) -> Option<Layout> {
     use Levels::{Iq4, Less};
     use Piece::{Codes, D, Minus, Plus, Scales, Sixes};
-    let layout = match kind {
-        GgmlType::F32 => {
-            return out.extend(blocks.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)));
-        }
-        GgmlType::F16 => return out.extend(blocks.as_chunks().0.iter().map(binary16)),
-        GgmlType::Bf16 => return out.extend(blocks.as_chunks().0.iter().map(bfloat16)),
+    Some(match kind {
+        GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 => return None,
         GgmlType::Q8_0 => whole(Less(0), &[D, Codes(32, 8, 32, 0)]),
         GgmlType::Q4_0 => whole(Less(8), &[D, Codes(16, 4, 16, 0)]),
         GgmlType::Q4_1 => whole(Less(0), &[D, Plus, Codes(16, 4, 16, 0)]),
@@ -56,12 +85,7 @@ pub(super) fn decode(kind: GgmlType, blocks: &[u8], out: &mut Vec<f32>) {
         GgmlType::Iq4Xs => {
             parts(32, Iq4, Less(32), &[D, Scales(2, 2, 1, 4), Scales(4, 4, 1, 0), Codes(128, 4, 16, 0)])
         }
-    };
-    let (numbers, bytes) = kind.block();
-    out.reserve(blocks.len() / bytes * numbers);
-    for block in blocks.chunks_exact(bytes) {
-        layout.decode(numbers, block, out);
-    }
+    })
 }
 
 /// How the blocks of a type are read.
@@ -127,7 +151,8 @@ impl Levels {
 }
 
 impl Layout {
-    fn decode(&self, numbers: usize, block: &[u8], out: &mut Vec<f32>) {
+    /// Hands on the parts of a block: their codes, what these are multiplied by, and what is added.
+    fn read(&self, numbers: usize, block: &[u8], mut part: impl FnMut(&[u8], f32, f32)) {
         // Where a block has no m it is -0, which changes no number it is added to, not even zeros.
         let (mut d, mut m) = (0.0, -0.0);
         let (mut codes, mut scales) = ([0; 256], [0; 32]);
@@ -151,7 +176,7 @@ impl Layout {
                 1 => (d, m),
                 _ => (d * self.scales.level(s), m * f32::from(b)),
             };
-            out.extend(codes.iter().map(|&code| scale * self.codes.level(code) + plus));
+            part(codes, scale, plus);
         }
     }
 }
@@ -189,15 +214,7 @@ fn sixes(packed: &[u8], into: &mut [u8; 32]) {
 }
 
 fn float(bytes: &[u8]) -> f32 {
-    bytes.first_chunk().map_or(0.0, binary16)
-}
-
-fn binary16(bytes: &[u8; 2]) -> f32 {
-    float16(u16::from_le_bytes(*bytes))
-}
-
-fn bfloat16(&[low, high]: &[u8; 2]) -> f32 {
-    f32::from_le_bytes([0, 0, low, high])
+    bytes.first_chunk().map_or(0.0, |&bytes| float16(u16::from_le_bytes(bytes)))
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
         format: Format::Gguf,
         wrapper: BARE.into(),
         weights,
-        // Of several files the first one speaks.
+        // Of several parts the first has the configuration, the others have none.
         config: (!config.is_empty()).then_some(config),
         metadata: Default::default(),
         tensors: entries,

@@ -5,7 +5,7 @@ use statepress_core::encoding::{Coding, Group, ScaleType};
 use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::{Encoding, Entry, GgmlType, Packed, Scales, Source, shape, tensor};
 
-use super::blocks::decode;
+use super::blocks::{codes as codes_of, decode};
 use crate::FormatError;
 use crate::cursor::{read as read_bytes, reserve};
 use crate::streamed;
@@ -26,16 +26,7 @@ pub(crate) fn read(
     if let Encoding::Codes(Coding { grid, group: Group::Values(group), scale }) = encoding {
         let mut codes: Vec<i16> = reserve(name, rows * columns)?;
         let mut scales: Vec<f32> = reserve(name, rows * columns / group)?;
-        let mut numbers = Vec::new();
-        each(source, name, blocks, |kind, bytes| {
-            numbers.clear();
-            for block in bytes.chunks_exact_mut(kind.block().1) {
-                ones(kind, block, &mut scales);
-            }
-            // Blocks whose scales are one are their codes.
-            decode(kind, bytes, &mut numbers);
-            codes.extend(numbers.iter().map(|&code| code as i16));
-        })?;
+        each(source, name, blocks, |kind, bytes| codes_of(kind, bytes, &mut codes, &mut scales))?;
         let codes = ordered(name, blocks.undo, codes, [rows, columns])?;
         let scales = ordered(name, blocks.undo, scales, [rows, columns / group])?;
         let scales = match scale {
@@ -72,7 +63,7 @@ fn each(
     source: &dyn Source,
     name: &str,
     blocks: &Blocks,
-    mut take: impl FnMut(GgmlType, &mut [u8]),
+    mut take: impl FnMut(GgmlType, &[u8]),
 ) -> Result<(), FormatError> {
     for &(kind, extent) in &blocks.parts {
         let size = kind.block().1;
@@ -80,32 +71,11 @@ fn each(
         let mut at = 0;
         while at < extent.len {
             let len = most.min(extent.len - at);
-            take(kind, &mut read_bytes(source, name, extent.offset + at, len)?);
+            take(kind, &read_bytes(source, name, extent.offset + at, len)?);
             at += len;
         }
     }
     Ok(())
-}
-
-/// Takes the scales out of a block, and leaves ones.
-fn ones(kind: GgmlType, block: &mut [u8], scales: &mut Vec<f32>) {
-    let one = half::f16::ONE.to_le_bytes();
-    let half =
-        |bytes: &[u8]| bytes.first_chunk().map_or(0.0, |&bits| half::f16::from_le_bytes(bits).to_f32());
-    match kind {
-        // Sixteen factors of a byte, and what they are factors of.
-        GgmlType::Q6K => {
-            let Some((_, tail)) = block.split_last_chunk_mut::<18>() else { return };
-            let d = half(&tail[16..]);
-            scales.extend(tail[..16].iter().map(|&factor| d * f32::from(factor as i8)));
-            tail[..16].fill(1);
-            tail[16..].copy_from_slice(&one);
-        }
-        _ => {
-            scales.push(half(block));
-            block[..2].copy_from_slice(&one);
-        }
-    }
 }
 
 /// Numbers in the order that they had: `[rows, columns]` as it becomes.
