@@ -61,7 +61,7 @@ fn numbers(source: &impl Source, index: &Index, name: &str) -> Vec<f32> {
 }
 
 fn refusal(file: &[u8]) -> FormatError {
-    open(&file.to_vec()).err().expect("it was opened")
+    open(&file.to_vec()).expect_err("it was opened")
 }
 
 fn codes(checkpoint: &Checkpoint) -> Vec<String> {
