@@ -10,8 +10,16 @@ use statepress_formats::{TensorSpec, Writer};
 use statepress_tests::zip::zip;
 
 /// Folders of fixtures, and the most bytes of a file of theirs that is taken.
-const FOLDERS: [&str; 7] =
-    ["cases/parts", "cases/pickle", "cases/quantized", "cases/shards", "cases/spelling", "fixtures", "gguf"];
+const FOLDERS: [&str; 8] = [
+    "cases/parts",
+    "cases/pickle",
+    "cases/quantized",
+    "cases/shards",
+    "cases/spelling",
+    "fixtures",
+    "gguf",
+    "numpy",
+];
 const BYTES: u64 = 40_000;
 
 /// Files by name, always in the same order.

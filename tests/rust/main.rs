@@ -25,6 +25,7 @@ mod gpu_rows;
 mod hostile;
 mod layers;
 mod models;
+mod numpy;
 mod packed_exports;
 mod parts;
 mod pickles;

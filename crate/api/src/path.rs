@@ -16,7 +16,7 @@ const USUAL: [&str; 4] = [
 ];
 
 /// The endings of weights.
-const ENDINGS: [&str; 6] = [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf"];
+const ENDINGS: [&str; 7] = [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz"];
 
 const INDEX: &str = ".index.json";
 

@@ -52,6 +52,8 @@ pub enum Format {
     Safetensors,
     /// GGUF, llama.cpp's.
     Gguf,
+    /// An archive of NumPy's arrays (`.npz`).
+    Numpy,
 }
 
 /// One tensor of an index.

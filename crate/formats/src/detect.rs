@@ -4,7 +4,8 @@ use statepress_core::{Index, Source};
 
 use crate::choice::Choice;
 use crate::cursor::read;
-use crate::{FormatError, foreign, gguf, pytorch, safetensors};
+use crate::zip::Archive;
+use crate::{FormatError, foreign, gguf, numpy, pytorch, safetensors};
 
 /// Bytes at the start that are looked at.
 const HEAD_BYTES: u64 = 512;
@@ -24,7 +25,13 @@ enum Kind {
 pub(crate) fn headers(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
     let head = read(source, "the start of the file", 0, source.len().min(HEAD_BYTES))?;
     match kind(&head) {
-        Kind::Zip => pytorch::open(source, choice),
+        Kind::Zip => {
+            let archive = Archive::open(source)?;
+            match numpy::is_archive(&archive) {
+                true => numpy::open(source, &archive),
+                false => pytorch::open(source, &archive, choice),
+            }
+        }
         Kind::Safetensors => safetensors::open(source),
         Kind::Legacy => pytorch::open_legacy(source, choice),
         Kind::Gguf => gguf::open(source),

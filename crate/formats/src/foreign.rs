@@ -45,7 +45,7 @@ const SIGNATURES: [Format; 29] = [
     starts(
         b"\x93NUMPY",
         "a NumPy array (.npy), which has no name",
-        "put the arrays of the model into one file: safetensors.numpy.save_file({\"name\": array}, \"model.safetensors\")",
+        "put the arrays of the model into one file: numpy.savez(\"model.npz\", **{\"name\": array})",
     ),
     Format { at: 4, signature: b"TFL3", what: "a TensorFlow Lite model", help: ORIGINAL },
     Format { at: 4, signature: b"ORTM", what: "a model of ONNX Runtime (.ort)", help: ORIGINAL },
@@ -263,12 +263,6 @@ pub(crate) fn archive(names: &[&str]) -> FormatError {
         return FormatError::unsupported(
             "a zip archive whose names are written with backslashes",
             "unpack it and pack it again with `zip -0 -r model.pt FOLDER`",
-        );
-    }
-    if !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
-        return FormatError::unsupported(
-            "a NumPy archive (.npz)",
-            "convert it: safetensors.numpy.save_file(dict(numpy.load(\"weights.npz\")), \"model.safetensors\")",
         );
     }
     if any(&|name| name.ends_with(".weights.h5")) {

@@ -20,6 +20,7 @@ mod findings;
 mod foreign;
 pub mod gguf;
 mod json;
+mod numpy;
 mod packed;
 mod pickle;
 mod prefix;

@@ -83,7 +83,7 @@ impl<'a> Archive<'a> {
             let how = if member.encrypted { "encrypted" } else { "compressed" };
             return Err(FormatError::unsupported(
                 format!("the zip member `{name}` is {how} (method {})", member.method),
-                "torch.save stores members as they are: unpack the archive and pack it again with `zip -0`",
+                "torch.save and numpy.savez (not savez_compressed) store members as they are: unpack the archive and pack it again with `zip -0`",
             ));
         }
         let wrong = |why: &str| FormatError::malformed(PART, format!("`{name}`: {why}"));

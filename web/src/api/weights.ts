@@ -31,7 +31,7 @@ interface Named {
   readonly name: string;
 }
 
-const WEIGHTS = /\.(pt|pth|bin|ckpt|safetensors|gguf)$/i;
+const WEIGHTS = /\.(pt|pth|bin|ckpt|safetensors|gguf|npz)$/i;
 const INDEX = /\.index(\.[^.]+)?\.json$/i;
 const SHARD = /^(.*?)[-_.]?(\d+)[-_]of[-_](\d+)((?:(?![-_]of[-_]\d).)*)$/i;
 
@@ -47,7 +47,7 @@ const FOREIGN: [RegExp, string][] = [
   [/\.msgpack$/i, "Flax"],
   [/\.onnx$/i, "ONNX"],
   [/\.(tflite|pb)$/i, "TensorFlow"],
-  [/\.npz?$/i, "NumPy"],
+  [/\.npy$/i, "NumPy"],
   [
     /\.distcp$/i,
     "torch.distributed (`python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pt` makes one file of it)",
@@ -224,7 +224,7 @@ function undecided<T extends Named>(files: readonly T[], candidates: Candidate<T
     : files.length === 1
       ? ` in ${only.name}`
       : ` among ${files.length} files`;
-  const message = `no weights${where}: expected a .pt, .pth, .bin, .safetensors or .gguf file${but}`;
+  const message = `no weights${where}: expected a .pt, .pth, .bin, .safetensors, .gguf or .npz file${but}`;
   return new StatepressError("bad-input", message, { files: [] });
 }
 

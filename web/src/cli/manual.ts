@@ -174,7 +174,7 @@ Compresses state-space language models: drop bits, see what it costs, keep the p
 
 ${table(rows)}
 
-FILE is a .pt, .pth, .bin, .safetensors or .gguf file, a folder with weights, config.json and tokenizer.json, or - for the
+FILE is a .pt, .pth, .bin, .safetensors, .gguf or .npz file, a folder with weights, config.json and tokenizer.json, or - for the
 bytes on standard input. \`statepress help COMMAND\` lists the options of a command; \`statepress --version\` prints the version.
 
 Exit code: 0 done; 1 the input or the result is bad; 2 usage; 3 compare --check, and no success; 128 + n stopped by signal n;

@@ -26,11 +26,14 @@ use crate::{FormatError, foreign};
 
 pub(crate) use legacy::{MAGIC, open as open_legacy};
 
-/// Reads the directory and the pickle of a zip archive.
-pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, FormatError> {
-    let archive = Archive::open(source)?;
-    let root = root(&archive)?;
-    refuse_torchscript(&archive, &root)?;
+/// Reads the pickle of a zip archive.
+pub(crate) fn open(
+    source: &dyn Source,
+    archive: &Archive<'_>,
+    choice: &Choice<'_>,
+) -> Result<Index, FormatError> {
+    let root = root(archive)?;
+    refuse_torchscript(archive, &root)?;
     // Old files do not say; they are little-endian.
     let order = archive.read_small(&format!("{root}byteorder"), 16)?.unwrap_or(b"little".into());
     if order.trim_ascii() != b"little" {
@@ -46,7 +49,7 @@ pub(crate) fn open(source: &dyn Source, choice: &Choice<'_>) -> Result<Index, Fo
         return Err(FormatError::TooLarge { what, value: extent.len, limit: HEADER_BYTES });
     }
     let pickle = pickle::load(&mut Cursor::new(source, "pickle", extent.offset, extent.len)?)?;
-    let place = Place::Archive { archive: &archive, root: &root };
+    let place = Place::Archive { archive, root: &root };
     index(&pickle, Storages::new(place, source.len()), choice)
 }
 

@@ -548,7 +548,7 @@ outputs: Array<OutputFisher>, };
 /**
  * A container format.
  */
-export type Format = "pytorch" | "safetensors" | "gguf";
+export type Format = "pytorch" | "safetensors" | "gguf" | "numpy";
 
 /**
  * One generated token.

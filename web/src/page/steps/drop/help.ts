@@ -4,7 +4,7 @@ import type { Problem } from "../../state/state.js";
 
 const HELP: Partial<Record<Problem["code"], string>> = {
   "unsupported-format":
-    "What opens: PyTorch .pt, .pth and .bin files, .safetensors and .gguf. Others can be converted to safetensors.",
+    "What opens: PyTorch .pt, .pth and .bin files, .safetensors, .gguf and .npz. Others can be converted to safetensors.",
   truncated: "The file ends too early: the download or copy was probably cut off. Get it again.",
   malformed: "The file is damaged, or is not what its name says.",
   "malformed-tensor": "The file is damaged, or was written by a tool that does not follow the format.",
