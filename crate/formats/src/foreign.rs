@@ -204,7 +204,7 @@ pub(crate) fn refusal(head: &[u8]) -> FormatError {
         );
     }
     let what = format!("an unknown kind of file (it starts with {:02x?})", &head[..head.len().min(8)]);
-    FormatError::unsupported(what, "PyTorch .pt files and safetensors are supported")
+    FormatError::unsupported(what, "PyTorch .pt files, safetensors, GGUF and NumPy .npz files are supported")
 }
 
 /// A pickle by itself: what is in it shows in its first names.
@@ -302,7 +302,7 @@ mod tests {
             head
         };
         let (new, old) = (tar("model.pt"), tar("storages"));
-        let cases: [(&[u8], &str); 24] = [
+        let cases: [(&[u8], &str); 23] = [
             (b"", "an empty file"),
             (b"  \n", "a file of blanks"),
             (b"\0\0\0\0\0\0\0\0\0", "a file of zeros"),
@@ -312,7 +312,6 @@ mod tests {
             (b"Invalid username or password.", "hf auth login"),
             (b"{\"error\":\"Access to model x is restricted\"}", "an error message of a server (JSON)"),
             (b"Too many requests", "it begins with `Too many requests`"),
-            (b"GGUF\x03\0\0\0", "not supported yet"),
             (b"tjgg\x03\0\0\0", "a predecessor of GGUF"),
             (b"\x80\x04K\x01.", "torch.save did not write"),
             (b"\x80\x04\x95\x01cnumpy.core.multiarray\n", "a pickle of NumPy arrays"),
