@@ -1,8 +1,8 @@
 //! NumPy's archives as checkpoints: arrays as NumPy wrote them, a model in them, and what they may do wrong, by name.
 
 use statepress::{Checkpoint, OpenOptions, sequence_logits};
-use statepress_core::Index;
 use statepress_core::index::Stored;
+use statepress_core::{Index, Source};
 use statepress_formats::{open, read_tensor};
 use statepress_kernels::codecs;
 use statepress_tests::files::fixture;
@@ -13,8 +13,8 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(fixture("numpy").join(name)).unwrap()
 }
 
-fn numbers(bytes: &Vec<u8>, index: &Index, name: &str) -> Vec<f32> {
-    codecs::into_numbers(read_tensor(bytes, index.get(name).unwrap()).unwrap())
+fn numbers(source: &impl Source, index: &Index, name: &str) -> Vec<f32> {
+    codecs::into_numbers(read_tensor(source, index.get(name).unwrap()).unwrap())
 }
 
 /// An array of float32 as NumPy writes it, with these words for its order and shape.
