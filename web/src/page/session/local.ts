@@ -78,3 +78,8 @@ async function asked(what: "list" | "file", path: string, signal: AbortSignal): 
   const message = answer?.error?.message ?? `the server answered ${response.status} when it was asked for ${path}`;
   throw new StatepressError("io", message, { path, status: response.status });
 }
+
+/** A path as it was meant: file managers and terminals copy it in quotes. */
+export function unquoted(pasted: string): string {
+  return pasted.trim().replace(/^(["'])(.*)\1$/, "$2");
+}

@@ -18,7 +18,7 @@ import type { Asked, LeftTraining, Wanted, WantedStudent, Wishes } from "../stat
 import { bring, noWeights, openOther } from "./bringing.js";
 import { type Chosen, tokenizersAmong, withTokenizer } from "./choices.js";
 import { demoFiles, heldout } from "./demo.js";
-import { localFiles } from "./local.js";
+import { localFiles, unquoted } from "./local.js";
 import { isBeside } from "./local-choice.js";
 import { look } from "./looking.js";
 import { adviseAnew, measureAll } from "./measuring.js";
@@ -87,10 +87,7 @@ export class Session {
     }
   }
 
-  /**
-   * Fetches what reads tokenizers: after this nothing more of the package has to be fetched for a checkpoint of the user's own.
-   * What cannot be had now is asked for when one is opened.
-   */
+  /** Fetches what is else fetched for the first checkpoint; what cannot be had now is asked for then. */
   async prepare(): Promise<void> {
     await prepare().catch(() => {});
   }
@@ -498,9 +495,4 @@ export class Session {
     this.#offered = undefined;
     this.#others.clear();
   }
-}
-
-// File managers and terminals copy paths in quotes.
-function unquoted(pasted: string): string {
-  return pasted.trim().replace(/^(["'])(.*)\1$/, "$2");
 }
