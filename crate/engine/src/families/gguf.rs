@@ -233,7 +233,6 @@ pub fn translated(source: &dyn Source, mut index: Index) -> Result<Index, Engine
         return Ok(index);
     }
     let said = index.config.take().unwrap_or_default();
-    index.metadata = general(&said);
     let name = said.get("general.architecture").and_then(Value::as_str).unwrap_or_default();
     let Some(arch) = ARCHS.iter().find(|arch| arch.name == name) else {
         let known: Vec<&str> = ARCHS.iter().map(|arch| arch.name).collect();
@@ -409,13 +408,6 @@ fn head(said: &Map<String, Value>, arch: &str) -> Option<[usize; 2]> {
     };
     let rotary = count("rope.dimension_count").unwrap_or(head);
     (head > 0 && rotary <= head).then_some([head, rotary])
-}
-
-/// What the header's `general.` keys say.
-fn general(said: &Map<String, Value>) -> BTreeMap<String, String> {
-    let of_file = said.iter().filter(|(key, _)| key.starts_with("general."));
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
-    of_file.map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
 /// Says what quantized weights are run from: their codes, or numbers that these are decoded to.
