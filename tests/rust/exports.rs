@@ -43,7 +43,7 @@ pub(crate) fn told(exported: &Exported) -> Vec<&str> {
 fn blocks_are_those_of_ggml_bit_for_bit() {
     let golden = Golden::open(&fixture("cases/ggml/blocks.safetensors"));
     let (shape, values) = (golden.shape("input"), golden.f32("input"));
-    for kind in GgmlType::WRITTEN.into_iter().filter(|kind| *kind != GgmlType::F32) {
+    for kind in GgmlType::written().filter(|kind| *kind != GgmlType::F32) {
         let expected = golden.bytes(kind.name());
         let tensor = GgufTensor { name: "x".into(), shape: shape.clone(), kind };
         let mut writer = GgufWriter::new(Vec::new(), &[], vec![tensor]).unwrap();
@@ -175,7 +175,7 @@ fn numbers_that_a_type_cannot_hold_are_refused_by_tensor() {
         values[100] = number;
         GgufWriter::new(Vec::new(), &[], vec![tensor]).unwrap().write("x", &values)
     };
-    for kind in GgmlType::WRITTEN {
+    for kind in GgmlType::written() {
         let holds = matches!(kind, GgmlType::F32 | GgmlType::Bf16);
         for number in [f32::NAN, f32::INFINITY, 1e30] {
             let written = write(kind, number);

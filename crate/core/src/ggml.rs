@@ -42,21 +42,20 @@ impl GgmlType {
         Self::Iq4Xs,
     ];
 
-    /// Those of them that are written.
-    pub const WRITTEN: [Self; 12] = [
-        Self::F32,
-        Self::F16,
-        Self::Bf16,
-        Self::Q8_0,
-        Self::Q4_0,
-        Self::Q4_1,
-        Self::Q5_0,
-        Self::Q5_1,
-        Self::Iq4Nl,
-        Self::Q4K,
-        Self::Q5K,
-        Self::Q6K,
-    ];
+    /// Whether it is written as well.
+    pub const fn is_written(self) -> bool {
+        !matches!(self, Self::Q2K | Self::Q3K | Self::Iq4Xs)
+    }
+
+    /// Those that are written.
+    pub fn written() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|kind| kind.is_written())
+    }
+
+    /// The names of those, for whoever has asked for another.
+    pub fn names_of_written() -> String {
+        Self::written().map(Self::name).collect::<Vec<_>>().join(", ")
+    }
 
     /// ggml's name.
     pub const fn name(self) -> &'static str {

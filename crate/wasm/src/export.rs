@@ -32,12 +32,8 @@ impl JsExportOptions {
             "compressed-tensors" => Ok(ExportTarget::CompressedTensors(self.plain()?)),
             "gguf" => {
                 let named = |name: &str| {
-                    let kinds = GgmlType::WRITTEN;
-                    let names = kinds.map(GgmlType::name).join(", ");
-                    kinds
-                        .into_iter()
-                        .find(|kind| kind.name() == name)
-                        .ok_or_else(|| bad_option("ggufType", name, &names))
+                    let kind = GgmlType::written().find(|kind| kind.name() == name);
+                    kind.ok_or_else(|| bad_option("ggufType", name, &GgmlType::names_of_written()))
                 };
                 let kind = self.gguf_type.as_deref().map(named).transpose()?;
                 let Self { tokenizer, name, .. } = self;

@@ -90,8 +90,8 @@ impl<S: Sink> GgufWriter<S> {
                     "its shape is {shape:?}; GGUF takes 1 to {MOST_DIMS} dimensions above zero"
                 )));
             }
-            if !GgmlType::WRITTEN.contains(&tensor.kind) {
-                let written = GgmlType::WRITTEN.map(GgmlType::name).join(", ");
+            if !tensor.kind.is_written() {
+                let written = GgmlType::names_of_written();
                 return Err(fail(format!("nothing is written in {}, but in {written}", tensor.kind.name())));
             }
             let bytes = tensor.bytes().ok_or_else(|| {
