@@ -1,6 +1,7 @@
 //! Which of the mappings of tensors in a file are the weights: what the caller knows about that.
 
 use serde_json::{Map, Value};
+use statepress_core::{Entry, WeightsAt};
 
 /// What a file does not say itself, and how the weights are chosen where a file holds several mappings of tensors.
 ///
@@ -51,6 +52,12 @@ impl Default for Choice<'_> {
 
 /// The path of weights that lie in the file itself, under no key.
 pub(crate) const BARE: &str = "bare";
+
+/// All tensors of a file, which has them under no key.
+pub(crate) fn bare(tensors: &[Entry]) -> Vec<WeightsAt> {
+    let params = tensors.iter().map(Entry::params).fold(0, u64::saturating_add);
+    vec![WeightsAt { path: BARE.into(), tensors: tensors.len() as u64, params }]
+}
 
 /// Stands in a path between mappings that are one model together.
 pub(crate) const AND: char = '+';

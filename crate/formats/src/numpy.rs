@@ -4,9 +4,9 @@
 use statepress_core::index::{Extent, Format, Stored, Strided};
 use statepress_core::limits::{DIMENSIONS, TENSORS};
 use statepress_core::words::counted;
-use statepress_core::{DType, Entry, Finding, Index, Source, WeightsAt};
+use statepress_core::{DType, Entry, Finding, Index, Source};
 
-use crate::choice::BARE;
+use crate::choice::{BARE, bare};
 use crate::cursor::Cursor;
 use crate::shape::checked_elements;
 use crate::zip::Archive;
@@ -55,12 +55,10 @@ pub(crate) fn open(source: &dyn Source, archive: &Archive<'_>) -> Result<Index, 
         );
         Finding::warning("arrays-left-out", message).about(first)
     });
-    let params = tensors.iter().map(Entry::params).fold(0, u64::saturating_add);
-    let weights = vec![WeightsAt { path: BARE.into(), tensors: tensors.len() as u64, params }];
     Ok(Index {
         format: Format::Numpy,
         wrapper: BARE.into(),
-        weights,
+        weights: bare(&tensors),
         config: None,
         metadata: Default::default(),
         tensors,

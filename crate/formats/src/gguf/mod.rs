@@ -16,14 +16,14 @@ use statepress_core::coded::{Blocks, Coded, Rule, Undo};
 use statepress_core::encoding::ScaleType;
 use statepress_core::index::{Extent, Format, Stored, Strided};
 use statepress_core::limits::{HEADER_BYTES, TENSORS};
-use statepress_core::words::counted;
-use statepress_core::{DType, Encoding, Entry, Finding, GgmlType, Grid, Index, Source, WeightsAt};
+use statepress_core::{DType, Encoding, Entry, GgmlType, Grid, Index, Source};
 
-use crate::choice::BARE;
+use crate::FormatError;
+use crate::choice::{BARE, bare};
 use crate::cursor::Cursor;
+use crate::quantized::Told;
 use crate::shape::checked_elements;
 use crate::view::row_major;
-use crate::{FormatError, findings};
 
 pub(crate) use blocks::IQ4;
 pub(crate) use read::read;
@@ -38,34 +38,56 @@ const KEYS: u64 = 1 << 16;
 /// What the vocabulary's keys begin with.
 const VOCABULARY: &str = "tokenizer.";
 
-/// Types that are known by their size and not read: number, name, and numbers and bytes of a block.
-const UNREAD: [(u32, &str, usize, usize); 13] = [
-    (9, "Q8_1", 32, 36),
-    (15, "Q8_K", 256, 292),
-    (16, "IQ2_XXS", 256, 66),
-    (17, "IQ2_XS", 256, 74),
-    (18, "IQ3_XXS", 256, 98),
-    (19, "IQ1_S", 256, 50),
-    (21, "IQ3_S", 256, 110),
-    (22, "IQ2_S", 256, 82),
-    (29, "IQ1_M", 256, 56),
-    (34, "TQ1_0", 256, 54),
-    (35, "TQ2_0", 256, 66),
-    (39, "MXFP4", 32, 17),
-    (40, "NVFP4", 64, 36),
-];
+/// How the numbers of a tensor are stored.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// As plain numbers.
+    Plain(DType),
+    /// In blocks.
+    Blocks(GgmlType),
+    /// In blocks that are not read: their name, and how many numbers and bytes they have.
+    Unread(&'static str, usize, usize),
+}
 
-/// Types that are plain numbers.
-const NUMBERS: [(u32, DType); 8] = [
-    (0, DType::F32),
-    (1, DType::F16),
-    (24, DType::I8),
-    (25, DType::I16),
-    (26, DType::I32),
-    (27, DType::I64),
-    (28, DType::F64),
-    (30, DType::Bf16),
-];
+impl Kind {
+    /// The one of that number in files.
+    fn of(id: u32) -> Option<Self> {
+        let unread = |name, numbers, bytes| Some(Self::Unread(name, numbers, bytes));
+        match id {
+            0 => Some(Self::Plain(DType::F32)),
+            1 => Some(Self::Plain(DType::F16)),
+            24 => Some(Self::Plain(DType::I8)),
+            25 => Some(Self::Plain(DType::I16)),
+            26 => Some(Self::Plain(DType::I32)),
+            27 => Some(Self::Plain(DType::I64)),
+            28 => Some(Self::Plain(DType::F64)),
+            30 => Some(Self::Plain(DType::Bf16)),
+            9 => unread("Q8_1", 32, 36),
+            15 => unread("Q8_K", 256, 292),
+            16 => unread("IQ2_XXS", 256, 66),
+            17 => unread("IQ2_XS", 256, 74),
+            18 => unread("IQ3_XXS", 256, 98),
+            19 => unread("IQ1_S", 256, 50),
+            21 => unread("IQ3_S", 256, 110),
+            22 => unread("IQ2_S", 256, 82),
+            29 => unread("IQ1_M", 256, 56),
+            34 => unread("TQ1_0", 256, 54),
+            35 => unread("TQ2_0", 256, 66),
+            39 => unread("MXFP4", 32, 17),
+            40 => unread("NVFP4", 64, 36),
+            id => GgmlType::of(id).map(Self::Blocks),
+        }
+    }
+
+    /// Numbers and bytes of a block.
+    fn block(self) -> (usize, usize) {
+        match self {
+            Self::Plain(dtype) => (1, dtype.bytes()),
+            Self::Blocks(kind) => kind.block(),
+            Self::Unread(_, numbers, bytes) => (numbers, bytes),
+        }
+    }
+}
 
 /// What the header says of a tensor.
 struct Info {
@@ -98,7 +120,7 @@ pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
     };
     let data = cursor.position().checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
     let mut names = HashSet::new();
-    let mut unread: Vec<(&str, String)> = Vec::new();
+    let mut told = Told::default();
     let mut entries: Vec<Entry> = Vec::with_capacity(infos.len());
     let mut end = 0u64;
     for info in infos {
@@ -115,27 +137,24 @@ pub(crate) fn open(source: &dyn Source) -> Result<Index, FormatError> {
         }
         let (entry, len) = info.entry(source.len(), data)?;
         end = (end + len).checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
-        if let Stored::Opaque { .. } = entry.stored {
-            let kind = UNREAD.iter().find(|(id, ..)| *id == info.kind).map_or("", |(_, name, ..)| name);
-            unread.push((kind, entry.name.clone()));
+        if let Stored::Opaque { scheme, .. } = &entry.stored {
+            told.kept(scheme, "this version does not", std::slice::from_ref(&entry.name));
         }
         entries.push(entry);
     }
-    let params = entries.iter().map(Entry::params).fold(0, u64::saturating_add);
-    let weights = vec![WeightsAt { path: BARE.into(), tensors: entries.len() as u64, params }];
     Ok(Index {
         format: Format::Gguf,
         wrapper: BARE.into(),
-        weights,
+        weights: bare(&entries),
         // Of several parts the first has the configuration, the others have none.
         config: (!config.is_empty()).then_some(config),
         metadata: Default::default(),
         tensors: entries,
-        findings: told(unread),
+        findings: told.findings().collect(),
     })
 }
 
-/// What the header says of the vocabulary, under its keys: tokens, their kinds, merges. Empty where the source is no GGUF file.
+/// What the header of a GGUF file says of its vocabulary, under its keys: tokens, their kinds, merges.
 ///
 /// # Errors
 /// Where the header cannot be read.
@@ -198,20 +217,11 @@ impl Info {
     /// The tensor, and how many bytes it has.
     fn entry(&self, file: u64, data: u64) -> Result<(Entry, u64), FormatError> {
         let fail = |why: String| FormatError::tensor(&self.name, why);
-        let number = NUMBERS.iter().find(|(id, _)| *id == self.kind);
-        let read = GgmlType::of(self.kind);
-        let unread = UNREAD.iter().find(|(id, ..)| *id == self.kind);
-        let (block, size) = match (number, read, unread) {
-            (Some((_, dtype)), ..) => (1, dtype.bytes()),
-            (None, Some(kind), _) => kind.block(),
-            (None, None, Some(&(_, _, block, size))) => (block, size),
-            (None, None, None) => {
-                let kind = self.kind;
-                return Err(fail(format!(
-                    "its type has the number {kind}, which is none of ggml's that are known"
-                )));
-            }
-        };
+        let id = self.kind;
+        let kind = Kind::of(id).ok_or_else(|| {
+            fail(format!("its type has the number {id}, which is none of ggml's that are known"))
+        })?;
+        let (block, size) = kind.block();
         let columns = self.shape.last().copied().unwrap_or(1);
         if !columns.is_multiple_of(block) {
             return Err(fail(format!("its rows of {columns} numbers are no whole blocks of {block}")));
@@ -225,18 +235,19 @@ impl Info {
             return Err(FormatError::Truncated { what, len: file });
         }
         let extent = Extent { offset: begin, len };
-        if let Some((_, dtype)) = number {
-            return Ok((plain(&self.name, self.shape.clone(), *dtype, extent), len));
-        }
-        if let Some(kind) = read {
-            let blocks = Blocks { parts: vec![(kind, extent)], undo: None };
-            return Ok((coded(&self.name, self.shape.clone(), blocks), len));
-        }
-        let (_, scheme, ..) = unread.copied().unwrap_or_default();
-        let bytes = vec![usize::try_from(len).unwrap_or(usize::MAX)];
-        let view = Strided { dtype: DType::U8, storage: extent, first: 0, strides: vec![1], negated: false };
-        let stored = Stored::Opaque { view, scheme: scheme.into() };
-        Ok((Entry { name: self.name.clone(), shape: bytes, stored, tied_to: None }, len))
+        let (name, shape) = (self.name.as_str(), self.shape.clone());
+        let entry = match kind {
+            Kind::Plain(dtype) => plain(name, shape, dtype, extent),
+            Kind::Blocks(kind) => coded(name, shape, Blocks { parts: vec![(kind, extent)], undo: None }),
+            Kind::Unread(scheme, ..) => {
+                let shape = vec![usize::try_from(len).unwrap_or(usize::MAX)];
+                let view =
+                    Strided { dtype: DType::U8, storage: extent, first: 0, strides: vec![1], negated: false };
+                let stored = Stored::Opaque { view, scheme: scheme.into() };
+                Entry { name: name.into(), shape, stored, tied_to: None }
+            }
+        };
+        Ok((entry, len))
     }
 }
 
@@ -257,8 +268,13 @@ pub fn entry(name: &str, shape: Vec<usize>, of: &[&Entry], undo: Option<Undo>) -
                 _ => return None,
             },
             Stored::Strided(view) => {
-                let (id, _) = NUMBERS.iter().find(|(_, dtype)| *dtype == view.dtype)?;
-                parts.push((GgmlType::of(*id)?, view.storage));
+                let kind = match view.dtype {
+                    DType::F32 => GgmlType::F32,
+                    DType::F16 => GgmlType::F16,
+                    DType::Bf16 => GgmlType::Bf16,
+                    _ => return None,
+                };
+                parts.push((kind, view.storage));
             }
             _ => return None,
         }
@@ -298,21 +314,4 @@ fn encoding(blocks: &Blocks, shape: &[usize]) -> Encoding {
         _ => return Encoding::Fp32,
     };
     if found.refusal(shape).is_none() { found } else { Encoding::Fp32 }
-}
-
-/// Says which tensors are not read.
-fn told(unread: Vec<(&str, String)>) -> Vec<Finding> {
-    let Some((_, first)) = unread.first() else { return Vec::new() };
-    let mut kinds: Vec<&str> = unread.iter().map(|(kind, _)| *kind).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    let first = first.clone();
-    let names: Vec<String> = unread.iter().map(|(_, name)| name.clone()).collect();
-    let message = format!(
-        "{} in {}, which this version does not decode: {}",
-        counted(names.len(), "tensor is", "tensors are"),
-        kinds.join(", "),
-        findings::list(&names)
-    );
-    vec![Finding::warning("quantized-kept", message).about(first)]
 }

@@ -182,7 +182,7 @@ impl Arrays<'_> {
 
 /// What is worth telling, once for each scheme and reason.
 #[derive(Default)]
-struct Told {
+pub(crate) struct Told {
     decoded: BTreeMap<String, (usize, String)>,
     unused: BTreeMap<&'static str, Vec<String>>,
     kept: BTreeMap<(String, String), Vec<String>>,
@@ -197,7 +197,8 @@ impl Told {
         }
     }
 
-    fn kept(&mut self, scheme: &str, why: &str, keys: &[String]) {
+    /// Arrays of weights in a scheme that are kept as stored, and why.
+    pub(crate) fn kept(&mut self, scheme: &str, why: &str, keys: &[String]) {
         self.kept.entry((scheme.into(), why.into())).or_default().extend_from_slice(keys);
     }
 
@@ -206,7 +207,7 @@ impl Told {
         self.assumed.entry((code, message)).or_insert_with(|| name.into());
     }
 
-    fn findings(self) -> impl Iterator<Item = Finding> {
+    pub(crate) fn findings(self) -> impl Iterator<Item = Finding> {
         let decoded = self.decoded.into_iter().map(|(scheme, (count, first))| {
             let message = format!(
                 "{} quantized, {scheme}: the arrays of each are one tensor here, which is decoded to compute \

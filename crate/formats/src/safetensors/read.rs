@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use statepress_core::index::{Extent, Format, Stored, Strided};
 use statepress_core::limits::{HEADER_BYTES, TENSORS};
-use statepress_core::{DType, Entry, Finding, Index, Source, WeightsAt};
+use statepress_core::{DType, Entry, Finding, Index, Source};
 
 use super::{METADATA, PREFIX_BYTES};
-use crate::choice::BARE;
+use crate::choice::{BARE, bare};
 use crate::cursor::{Cursor, range_end, read};
 use crate::findings::list;
 use crate::json::{Pairs, unique_keys};
@@ -223,8 +223,7 @@ fn index(mut entries: Vec<Entry>, mut metadata: BTreeMap<String, String>) -> Res
         None => None,
     };
     let wrapper: String = BARE.into();
-    let params = entries.iter().map(Entry::params).fold(0, u64::saturating_add);
-    let weights = vec![WeightsAt { path: wrapper.clone(), tensors: entries.len() as u64, params }];
+    let weights = bare(&entries);
     let format = Format::Safetensors;
     Ok(Index { format, wrapper, weights, config, metadata, tensors: entries, findings: found })
 }
