@@ -207,8 +207,34 @@ fn headers_that_contradict_themselves_are_not_written() {
     }
     let mut writer = GgufWriter::new(Vec::new(), &[], vec![tensor("x", &[2], GgmlType::F32)]).unwrap();
     assert!(writer.write("y", &[1.0, 2.0]).is_err());
-    assert!(writer.write("x", &[1.0]).is_err());
+    assert!(writer.write("x", &[1.0, 2.0, 3.0]).is_err());
     assert!(writer.finish().is_err());
+}
+
+#[test]
+fn tensors_are_written_in_parts_and_never_half() {
+    let of = |kind| GgufTensor { name: "x".into(), shape: vec![3, 64], kind };
+    let values: Vec<f32> = (0..192).map(|i| i as f32 - 90.0).collect();
+    for kind in [GgmlType::F32, GgmlType::Bf16, GgmlType::Q8_0, GgmlType::Q4_1] {
+        let file = |parts: usize| {
+            let mut writer = GgufWriter::new(Vec::new(), &[], vec![of(kind)]).unwrap();
+            values.chunks(parts).for_each(|part| drop(writer.write("x", part).unwrap()));
+            writer.finish().unwrap().0
+        };
+        assert_eq!(file(64), file(192), "{}", kind.name());
+        assert_eq!(file(32), file(192), "{}", kind.name());
+    }
+    let mut writer = GgufWriter::new(Vec::new(), &[], vec![of(GgmlType::Q8_0)]).unwrap();
+    let error = writer.write("x", &values[..40]).unwrap_err().to_string();
+    assert!(error.contains("40 numbers") && error.contains("blocks of 32"), "{error}");
+    writer.write("x", &values[..128]).unwrap();
+    let error = writer.write("x", &values[..128]).unwrap_err().to_string();
+    assert!(error.contains("256 numbers for its shape [3, 64]"), "{error}");
+    let mut bad = values[128..].to_vec();
+    bad[40] = f32::NAN;
+    let error = writer.write("x", &bad).unwrap_err().to_string();
+    assert!(error.contains("block 5"), "{error}");
+    assert!(writer.finish().is_err(), "a part of its tensor is missing");
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! their numbers together (ggml). Which arrays of a file belong
 //! together is for its reader to find out; the numbers are made when a tensor is read.
 
+use std::ops::Range;
+
 use crate::index::{Extent, Strided};
 use crate::{DType, Encoding, GgmlType};
 
@@ -166,6 +168,18 @@ impl Coded {
     /// Whether it is plain floats, of which nothing but their order, or a function of them, was changed.
     pub fn is_plain(&self) -> bool {
         matches!(&self.rule, Rule::Blocks(blocks) if blocks.parts.iter().all(|(kind, _)| kind.block().0 == 1))
+    }
+
+    /// Some rows of `count`, where each lies by itself.
+    pub(crate) fn rows(&self, rows: Range<usize>, count: usize) -> Option<Self> {
+        let Rule::Blocks(Blocks { parts, undo: undo @ (None | Some(Undo::NegExp)) }) = &self.rule else {
+            return None;
+        };
+        let &[(kind, extent)] = &parts[..] else { return None };
+        let row = extent.len / count.max(1) as u64;
+        let (offset, bytes) = (extent.offset + rows.start as u64 * row, rows.len() as u64 * row);
+        let rule = Rule::Blocks(Blocks { parts: vec![(kind, Extent { offset, len: bytes })], undo: *undo });
+        Some(Self { rule, bytes, scheme: self.scheme.clone(), encoding: self.encoding })
     }
 
     /// Every range of the file that it names.

@@ -1,6 +1,7 @@
 //! What is known of a checkpoint after its headers were read: every tensor, no weight.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -173,6 +174,39 @@ impl Entry {
             Stored::Coded(coded) => coded.is_plain(),
             Stored::Affine { .. } | Stored::Packed { .. } | Stored::Opaque { .. } => false,
         }
+    }
+
+    /// Some of its rows, the indexes of its first dimension, as a tensor of its own. `None` where rows do not lie by themselves: in codes
+    /// whose scales do not, and where rows were put in another order.
+    pub fn rows(&self, rows: Range<usize>) -> Option<Self> {
+        let (&count, inner) = self.shape.split_first()?;
+        let from = |view: &Strided| {
+            let stride = view.strides.first().copied().unwrap_or(0);
+            Strided { first: view.first + rows.start as u64 * stride, ..view.clone() }
+        };
+        let stored = match &self.stored {
+            Stored::Strided(view) => Stored::Strided(from(view)),
+            Stored::Affine { codes, scales } => {
+                let scales = match scales {
+                    AffineScales::PerTensor { .. } => scales.clone(),
+                    AffineScales::PerRow { scales, zero_points } => {
+                        AffineScales::PerRow { scales: from(scales), zero_points: from(zero_points) }
+                    }
+                };
+                Stored::Affine { codes: from(codes), scales }
+            }
+            Stored::Coded(coded) => Stored::Coded(Box::new(coded.rows(rows.clone(), count)?)),
+            Stored::Packed { encoding, coded: false, parts } if !encoding.is_described() => {
+                let row = encoding.bytes(inner);
+                let part = parts.first()?;
+                let offset = part.offset + rows.start as u64 * row;
+                let parts = vec![Extent { offset, len: rows.len() as u64 * row }];
+                Stored::Packed { encoding: *encoding, coded: false, parts }
+            }
+            Stored::Packed { .. } | Stored::Opaque { .. } => return None,
+        };
+        let shape = std::iter::once(rows.len()).chain(inner.iter().copied()).collect();
+        Some(Self { name: self.name.clone(), shape, stored, tied_to: None })
     }
 
     /// Bytes of its codes where they are entropy-coded, else 0.

@@ -25,3 +25,7 @@ pub const CODES_PER_BYTE: u64 = 1 << 10;
 
 /// Bytes read from a source at a time while a tensor is converted.
 pub const CHUNK_BYTES: usize = 1 << 16;
+
+/// Numbers of a tensor that are in memory at a time where it is gone through a band of rows after the other: 64 MiB as float32. Few
+/// tensors but tables have more.
+pub const BAND_NUMBERS: usize = 1 << 24;

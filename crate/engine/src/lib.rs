@@ -5,6 +5,7 @@
 //! async for the sake of those that have to be waited for.
 
 pub mod advise;
+mod bands;
 pub mod calibrate;
 mod check;
 mod error;

@@ -38,7 +38,7 @@ mod zip;
 
 pub use choice::{Choice, Fit, Key, Whole};
 pub use error::FormatError;
-pub use safetensors::{Layout, TensorSpec, Writer};
+pub use safetensors::{Layout, TensorSpec, TensorWriter, Writer};
 pub use shards::{ShardMap, ShardName, open_shards};
 pub use streamed::coded_bytes;
 pub use survey::{Survey, survey};

@@ -27,6 +27,20 @@ pub struct Survey {
     pub first_below: Option<(usize, f64)>,
 }
 
+impl Survey {
+    /// Takes in what was found in the numbers from position `at` on, which follow those seen so far.
+    pub fn follow(&mut self, next: &Self, at: usize) {
+        let placed = |first: Option<(usize, f64)>| first.map(|(index, number)| (at + index, number));
+        self.nan += next.nan;
+        self.infinite += next.infinite;
+        self.first = self.first.or(placed(next.first));
+        self.beyond += next.beyond;
+        self.first_beyond = self.first_beyond.or(placed(next.first_beyond));
+        self.below += next.below;
+        self.first_below = self.first_below.or(placed(next.first_below));
+    }
+}
+
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Kind {
     #[default]

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use statepress_core::index::Stored;
 use statepress_core::report::ExportedTensor;
 use statepress_core::words::counted;
-use statepress_core::{Encoding, Entry, Finding, Form, Packed, Sink, Source, Tensor};
+use statepress_core::{Encoding, Entry, Finding, Form, Packed, Sink, Source};
 use statepress_formats::export::Packing;
 use statepress_formats::{TensorSpec, Writer};
 use statepress_kernels::codecs;
@@ -25,6 +25,7 @@ pub(super) use pack::Tool;
 
 use super::{is_coded, told_coded};
 use crate::EngineError;
+use crate::bands::{Band, Bands};
 use crate::error::listed;
 use crate::techniques::Checkpoint;
 
@@ -137,11 +138,15 @@ impl Plain {
             }
             (Form::Kept(_), None) => self.writer.copy(&*self.source, entry)?,
             (Form::Coded(encoding), None) => {
-                let tensor = match statepress_formats::read_tensor(&*self.source, entry)? {
-                    tensor if tensor.encoding() == encoding => tensor,
-                    tensor => Tensor { data: Packed::F32(codecs::decode(&tensor)), shape: tensor.shape },
-                };
-                self.writer.write(&entry.name, &tensor)?;
+                let mut to = self.writer.begin(&entry.name, &entry.shape)?;
+                Bands::new(&*self.source, entry, 1)?.each(|Band { tensor, .. }| {
+                    let numbers = match tensor.encoding() == encoding {
+                        true => tensor.data,
+                        false => Packed::F32(codecs::into_numbers(tensor)),
+                    };
+                    Ok(to.numbers(&numbers)?)
+                })?;
+                to.finish()?;
             }
         }
         Ok(Some(ExportedTensor {

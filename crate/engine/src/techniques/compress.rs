@@ -7,6 +7,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 use statepress_core::index::{AffineScales, Stored};
 use statepress_core::job::{Job, Progress};
+use statepress_core::limits::BAND_NUMBERS;
 use statepress_core::recipe::{Codecs, Quantize};
 use statepress_core::report::{CompressReport, FileReport, RoundingError};
 use statepress_core::spec::{Fields, Origin};
@@ -17,6 +18,7 @@ use statepress_kernels::codecs::{self, Clip};
 use super::Checkpoint;
 use super::coding::{self, Clipped};
 use super::compensate::{Compensate, How};
+use super::large::{Large, Pressed};
 use super::measure;
 use super::plan::{Decision, Known, Planned, plan_knowing, quantize_step};
 use super::rows;
@@ -198,6 +200,18 @@ impl Compress {
             }
             return self.write(decision, &tensor, 0);
         }
+        // What makes up for errors has the model in memory anyway.
+        let plainly = self.compensate.is_none() && decision.step.is_none() && !decision.coded;
+        if plainly && let Some(large) = Large::of(&*self.source, entry, encoding, BAND_NUMBERS)? {
+            let clip = coding::without_text(coding::clip_of(&self.codecs, encoding));
+            let Pressed { error, findings: found, stored, memory } = large.press(clip, &mut self.writer)?;
+            findings.extend(found);
+            findings.extend(note_clipped(&mut self.clipped, entry, encoding, clip, &error));
+            *report = Some(error);
+            self.peak_memory = self.peak_memory.max(memory + self.writer.held());
+            self.planned.stored(self.next, entry, stored);
+            return Ok(());
+        }
         let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
         let found = measure::survey(&*self.source, entry, &tensor)?;
         findings.extend(measure::told(entry, &found));
@@ -242,12 +256,7 @@ impl Compress {
         let held = while_decoding.max(4 * values.len() as u64 + coded.tensor.bytes()) + beside;
         drop(values);
         findings.extend(coded.findings);
-        let count = coded.error.clipped;
-        match clip {
-            Clip::Absmax => findings.extend(coding::clipped(entry, encoding, &coded.error)),
-            _ if count > 0 => self.clipped.push(Clipped { tensor: entry.name.clone(), count, clip }),
-            _ => {}
-        }
+        findings.extend(note_clipped(&mut self.clipped, entry, encoding, clip, &coded.error));
         *report = Some(coded.error);
         self.write(decision, &coded.tensor, held)
     }
@@ -330,6 +339,23 @@ impl Job for Compress {
             peak_memory: self.peak_memory,
         })
     }
+}
+
+/// Notes what was clipped of a tensor because the recipe asks for it; what nobody asked for is a finding.
+fn note_clipped(
+    on_purpose: &mut Vec<Clipped>,
+    entry: &Entry,
+    encoding: Encoding,
+    clip: Clip,
+    error: &RoundingError,
+) -> Option<Finding> {
+    let count = error.clipped;
+    match clip {
+        Clip::Absmax => return coding::clipped(entry, encoding, error),
+        _ if count > 0 => on_purpose.push(Clipped { tensor: entry.name.clone(), count, clip }),
+        _ => {}
+    }
+    None
 }
 
 /// The tensors of torch's INT8 whose rows have zero points other than 0. Only the rows' zero points

@@ -1,10 +1,11 @@
 //! What coding did to the numbers of a tensor, and what was odd about them before: one pass over both.
 
+use statepress_core::encoding::ScaleType;
 use statepress_core::index::Stored;
 use statepress_core::report::RoundingError;
 use statepress_core::words::plural;
 use statepress_core::{
-    Codes, Coding, DType, Encoding, Entry, Finding, Group, Packed, Scales, Source, Tensor,
+    Codes, Coding, DType, Encoding, Entry, Finding, Group, Packed, Scales, Source, Tensor, shape,
 };
 use statepress_formats::Survey;
 use statepress_kernels::codecs::{self, all_finite};
@@ -134,80 +135,136 @@ pub(crate) fn measure(
     before: &Survey,
     beyond_codes: u64,
 ) -> (RoundingError, Vec<Finding>) {
-    let (_, cols) = coded.matrix();
-    let encoding = coded.encoding();
-    let floats = !encoding.is_described();
-    let (unit, what) = match encoding.coding() {
-        Some(Coding { group: group @ Group::Values(_), .. }) => (group.size(&coded.shape), "groups"),
-        _ => (cols.max(1), "rows"),
-    };
-    let overflowed = match &coded.data {
-        // Beyond codes is one thing, beyond the floats of another class something else.
-        Packed::Rows(_) if may_be_special(coded) => {
-            let pairs = values.iter().zip(codecs::decode(coded));
-            pairs.filter(|(a, b)| a.is_finite() && !b.is_finite()).count() as u64
-        }
-        Packed::Rows(_) | Packed::Codes(_) => 0,
-        _ => beyond_codes,
-    };
-    let special = before != &Survey::default() || overflowed > 0;
-    let mut sums = Sums::default();
-    let (mut zeroed, mut zero_units, mut flipped) = (0u64, 0u64, 0u64);
-    let mut first_overflow = None;
-    let step = unit * (CHUNK / unit).max(1);
-    let mut buffer = vec![0.0; step.min(values.len())];
-    for (at, values) in values.chunks(step).enumerate() {
-        let decoded = &mut buffer[..values.len()];
-        codecs::decode_range(coded, at * step, decoded);
-        if special {
-            for (i, (&a, &b)) in values.iter().zip(&*decoded).enumerate().filter(|(_, (a, _))| a.is_finite())
-            {
-                match b.is_finite() {
-                    true => sums.add(a, b),
-                    false => drop(first_overflow.get_or_insert((at * step + i, a))),
-                }
-            }
-        } else {
-            values.iter().zip(&*decoded).for_each(|(&a, &b)| sums.add(a, b));
-        }
-        for (i, (values, decoded)) in values.chunks(unit).zip(decoded.chunks(unit)).enumerate() {
-            let is_something = || values.iter().any(|&value| value != 0.0);
-            flipped += u64::from(is_negative(coded, at * step / unit + i) && is_something());
-            if decoded.iter().all(|&value| value == 0.0) {
-                let lost = values.iter().filter(|&&value| value != 0.0).count() as u64;
-                zero_units += u64::from(lost > 0);
-                zeroed += if floats { 0 } else { lost };
-            }
-        }
-        if floats {
-            let lost = values.iter().zip(&*decoded).map(|(&a, &b)| u32::from((a != 0.0) & (b == 0.0)));
-            zeroed += u64::from(lost.sum::<u32>());
+    let mut measure = Measure::new(entry, coded.encoding());
+    measure.add(values, coded, before, beyond_codes);
+    let coarse = coarse_scales(coded);
+    measure.finish(before, coarse)
+}
+
+/// The numbers of a tensor compared with what they are coded as, some rows after the other.
+pub(crate) struct Measure<'a> {
+    entry: &'a Entry,
+    encoding: Encoding,
+    /// Numbers of a row, group or block, and which of these.
+    unit: usize,
+    what: &'static str,
+    sums: Sums,
+    /// Numbers so far.
+    count: usize,
+    beyond_codes: u64,
+    overflowed: u64,
+    first_overflow: Option<(usize, f32)>,
+    zeroed: u64,
+    /// Units that were something and are nothing but zeros.
+    zero_units: u64,
+    /// Those whose scale has lost its sign.
+    flipped: u64,
+}
+
+impl<'a> Measure<'a> {
+    pub fn new(entry: &'a Entry, encoding: Encoding) -> Self {
+        let (unit, what) = match encoding.coding() {
+            Some(Coding { group: group @ Group::Values(_), .. }) => (group.size(&entry.shape), "groups"),
+            _ => (shape::matrix(&entry.shape).1.max(1), "rows"),
+        };
+        Self {
+            entry,
+            encoding,
+            unit,
+            what,
+            sums: Sums::default(),
+            count: 0,
+            beyond_codes: 0,
+            overflowed: 0,
+            first_overflow: None,
+            zeroed: 0,
+            zero_units: 0,
+            flipped: 0,
         }
     }
-    let infinite = overflowed + before.beyond > 0;
-    let error = RoundingError {
-        clipped: if floats { 0 } else { beyond_codes },
-        overflowed: overflowed + before.beyond,
-        zeroed: zeroed + before.below,
-        non_finite: before.nan + before.infinite,
-        ..if infinite {
-            RoundingError { mse: None, max_abs: None, cosine: None, ..KEPT }
-        } else {
-            sums.error()
+
+    /// Compares the numbers that follow with what they are coded as; `before` is what was found in them.
+    pub fn add(&mut self, values: &[f32], coded: &Tensor, before: &Survey, beyond_codes: u64) {
+        let unit = self.unit;
+        let floats = !self.encoding.is_described();
+        let overflowed = match &coded.data {
+            // Beyond codes is one thing, beyond the floats of another class something else.
+            Packed::Rows(_) if may_be_special(coded) => {
+                let pairs = values.iter().zip(codecs::decode(coded));
+                pairs.filter(|(a, b)| a.is_finite() && !b.is_finite()).count() as u64
+            }
+            Packed::Rows(_) | Packed::Codes(_) => 0,
+            _ => beyond_codes,
+        };
+        let special = before != &Survey::default() || overflowed > 0;
+        let step = unit * (CHUNK / unit).max(1);
+        let mut buffer = vec![0.0; step.min(values.len())];
+        for (at, values) in values.chunks(step).enumerate() {
+            let decoded = &mut buffer[..values.len()];
+            codecs::decode_range(coded, at * step, decoded);
+            if special {
+                for (i, (&a, &b)) in
+                    values.iter().zip(&*decoded).enumerate().filter(|(_, (a, _))| a.is_finite())
+                {
+                    match b.is_finite() {
+                        true => self.sums.add(a, b),
+                        false => {
+                            let place = self.count + at * step + i;
+                            self.first_overflow.get_or_insert((place, a));
+                        }
+                    }
+                }
+            } else {
+                values.iter().zip(&*decoded).for_each(|(&a, &b)| self.sums.add(a, b));
+            }
+            for (i, (values, decoded)) in values.chunks(unit).zip(decoded.chunks(unit)).enumerate() {
+                let is_something = || values.iter().any(|&value| value != 0.0);
+                self.flipped +=
+                    u64::from(is_negative(self.encoding, coded, at * step / unit + i) && is_something());
+                if decoded.iter().all(|&value| value == 0.0) {
+                    let lost = values.iter().filter(|&&value| value != 0.0).count() as u64;
+                    self.zero_units += u64::from(lost > 0);
+                    self.zeroed += if floats { 0 } else { lost };
+                }
+            }
+            if floats {
+                let lost = values.iter().zip(&*decoded).map(|(&a, &b)| u32::from((a != 0.0) & (b == 0.0)));
+                self.zeroed += u64::from(lost.sum::<u32>());
+            }
         }
-    };
-    let units = (values.len() as u64).div_ceil(unit as u64);
-    let of_coding = Lost {
-        entry,
-        encoding,
-        units,
-        what,
-        zero_units,
-        coarse: coarse_scales(coded) + flipped,
-        first_overflow,
-    };
-    // What was 0 before is told of by whoever read it.
-    (error, of_coding.findings(&RoundingError { zeroed, ..error }))
+        self.count += values.len();
+        self.beyond_codes += beyond_codes;
+        self.overflowed += overflowed;
+    }
+
+    /// Of all its numbers; `before` is what was found in them, `coarse` how many scales are too small for their type.
+    pub fn finish(self, before: &Survey, coarse: u64) -> (RoundingError, Vec<Finding>) {
+        let Self { entry, encoding, unit, what, overflowed, zeroed, .. } = self;
+        let floats = !encoding.is_described();
+        let infinite = overflowed + before.beyond > 0;
+        let error = RoundingError {
+            clipped: if floats { 0 } else { self.beyond_codes },
+            overflowed: overflowed + before.beyond,
+            zeroed: zeroed + before.below,
+            non_finite: before.nan + before.infinite,
+            ..if infinite {
+                RoundingError { mse: None, max_abs: None, cosine: None, ..KEPT }
+            } else {
+                self.sums.error()
+            }
+        };
+        let of_coding = Lost {
+            entry,
+            encoding,
+            units: (self.count as u64).div_ceil(unit as u64),
+            what,
+            zero_units: self.zero_units,
+            coarse: coarse + self.flipped,
+            first_overflow: self.first_overflow,
+        };
+        // What was 0 before is told of by whoever read it.
+        (error, of_coding.findings(&RoundingError { zeroed, ..error }))
+    }
 }
 
 /// Sums over pairs of numbers, in their order.
@@ -309,20 +366,25 @@ impl Lost<'_> {
 }
 
 /// Whether double quantization took the sign of a group's scale.
-fn is_negative(coded: &Tensor, group: usize) -> bool {
-    matches!(&coded.data, Packed::Codes(Codes { scales: scales @ Scales::Double { .. }, .. })
-        if codecs::scales::get(scales, group) < 0.0)
+fn is_negative(encoding: Encoding, coded: &Tensor, group: usize) -> bool {
+    let double = encoding.coding().is_some_and(|coding| coding.scale == ScaleType::Double);
+    double
+        && matches!(&coded.data, Packed::Codes(Codes { scales, .. }) if codecs::scales::get(scales, group) < 0.0)
 }
 
 /// Scales so small that their type has next to no digits for them.
 fn coarse_scales(coded: &Tensor) -> u64 {
+    match &coded.data {
+        Packed::Codes(codes) => coarse(&codes.scales),
+        Packed::Rows(rows) => rows.parts().iter().map(coarse_scales).sum(),
+        Packed::F32(_) | Packed::F16(_) | Packed::Bf16(_) => 0,
+    }
+}
+
+/// The same of the scales of codes.
+pub(crate) fn coarse(scales: &Scales) -> u64 {
     let small = |bits: u32| u64::from(bits > 0 && bits < COARSE);
-    let codes = match &coded.data {
-        Packed::Codes(codes) => codes,
-        Packed::Rows(rows) => return rows.parts().iter().map(coarse_scales).sum(),
-        _ => return 0,
-    };
-    match &codes.scales {
+    match scales {
         Scales::F32(values) => values.iter().map(|value| small(value.to_bits())).sum(),
         Scales::F16(bits) => bits.iter().map(|&bits| small(bits.into())).sum(),
         Scales::Log8 { .. } | Scales::Double { .. } => 0,

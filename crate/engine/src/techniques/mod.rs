@@ -10,6 +10,7 @@ pub mod compress;
 mod derived;
 pub mod follow;
 mod keep;
+mod large;
 mod loading;
 pub(crate) mod measure;
 mod pairs;

@@ -4,17 +4,15 @@
 //! torch's dynamic quantization stores the head as an INT8 copy: those are found by comparing
 //! numbers, which reads both tensors, a part at a time.
 
-use std::ops::Range;
-
-use statepress_core::index::{AffineScales, Entry, Extent, Index, Stored, Strided};
-use statepress_core::limits::CHUNK_BYTES;
+use statepress_core::index::{Entry, Extent, Index, Stored};
+use statepress_core::limits::{BAND_NUMBERS, CHUNK_BYTES};
 use statepress_core::{Codes, Finding, Grid, Packed, Scales, Source};
 use statepress_kernels::codecs;
 
 use crate::EngineError;
 use crate::families::{HEAD, ModelSpec, Names};
 
-/// Head and table are compared in so many parts: what is held of both, and of the one decoded, stays
+/// Head and table are compared in at least so many parts: what is held of both, and of the one decoded, stays
 /// below what coding either takes, while a strided view is not read a great many times.
 const PARTS: usize = 8;
 
@@ -61,14 +59,15 @@ pub fn tying(source: &dyn Source, index: &Index, names: &Names) -> Result<Tying,
     Ok(if shared && names.table(index).is_some() { Tying::Shared } else { Tying::Separate })
 }
 
-/// Compares two tensors of one shape, [`PARTS`] of their rows one after the other.
+/// Compares two tensors of one shape, a part of their rows after the other.
 fn compare_numbers(source: &dyn Source, head: &Entry, table: &Entry) -> Result<Tying, EngineError> {
     let rows = head.shape.first().copied().unwrap_or(1);
     let (mut copy, mut rounding) = (true, table.is_plain() && matches!(head.stored, Stored::Affine { .. }));
-    let step = rows.div_ceil(PARTS).max(1);
+    let most = BAND_NUMBERS / (head.params() as usize / rows.max(1)).max(1);
+    let step = rows.div_ceil(PARTS).min(most).max(1);
     for first in (0..rows).step_by(step) {
         let rows = first..rows.min(first + step);
-        let (Some(head), Some(table)) = (part(head, &rows), part(table, &rows)) else {
+        let (Some(head), Some(table)) = (head.rows(rows.clone()), table.rows(rows)) else {
             return Ok(Tying::Separate);
         };
         let table = statepress_formats::read_tensor(source, &table)?;
@@ -82,32 +81,6 @@ fn compare_numbers(source: &dyn Source, head: &Entry, table: &Entry) -> Result<T
         }
     }
     Ok(if copy { Tying::Copy } else { Tying::Rounding })
-}
-
-/// Some rows of a tensor; packed ones have no rows of their own.
-fn part(entry: &Entry, rows: &Range<usize>) -> Option<Entry> {
-    let from = |view: &Strided| {
-        let stride = view.strides.first().copied().unwrap_or(0);
-        Strided { first: view.first + rows.start as u64 * stride, ..view.clone() }
-    };
-    let stored = match &entry.stored {
-        Stored::Strided(view) => Stored::Strided(from(view)),
-        Stored::Affine { codes, scales } => {
-            let scales = match scales {
-                AffineScales::PerTensor { .. } => scales.clone(),
-                AffineScales::PerRow { scales, zero_points } => {
-                    AffineScales::PerRow { scales: from(scales), zero_points: from(zero_points) }
-                }
-            };
-            Stored::Affine { codes: from(codes), scales }
-        }
-        Stored::Packed { .. } | Stored::Coded(_) | Stored::Opaque { .. } => return None,
-    };
-    let mut shape = entry.shape.clone();
-    if let Some(dim) = shape.first_mut() {
-        *dim = rows.len();
-    }
-    Some(Entry { name: entry.name.clone(), shape, stored, tied_to: None })
 }
 
 /// Whether two lists of extents hold the same bytes.

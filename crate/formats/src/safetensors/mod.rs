@@ -8,7 +8,7 @@ mod read;
 mod write;
 
 pub(crate) use read::open;
-pub use write::{Layout, TensorSpec, Writer};
+pub use write::{Layout, TensorSpec, TensorWriter, Writer};
 
 /// Bytes of the length before the header.
 const PREFIX_BYTES: u64 = 8;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use statepress_core::index::Stored;
 use statepress_core::limits::CHUNK_BYTES;
+use statepress_core::source::SourceError;
 use statepress_core::{DType, Entry, Form, Packed, Part, Scales, Sink, Source, Tensor};
 
 use super::{METADATA, PREFIX_BYTES};
@@ -228,54 +229,58 @@ impl<S: Sink> Writer<S> {
             *codes = Array::Bytes(stream);
         }
         let bytes = arrays.iter().map(Array::bytes).sum();
-        let mut to = match &mut self.held {
-            None => &mut self.sink as &mut dyn Sink,
-            Some(held) => {
-                let buffer = reserve(name, usize::try_from(bytes).unwrap_or(usize::MAX))?;
-                held.push(buffer, stream.as_ref().map(|stream| stream.len() as u64))
-            }
-        };
+        let stream = stream.as_ref().map(|stream| stream.len() as u64);
+        let mut to = self.room(name, bytes, stream)?;
         arrays.iter().try_for_each(|array| array.write(&mut to))?;
-        self.next += 1;
-        Ok(bytes)
+        to.finish()
     }
 
     /// Writes the next tensor as it is in the file it comes from, bit for bit, in row-major order. What lies in
     /// that order already is never in memory as a whole, unless it waits for the header.
     pub fn copy(&mut self, source: &dyn Source, entry: &Entry) -> Result<(), FormatError> {
-        let spec = self.next(&entry.name, &entry.shape)?;
-        let bytes = usize::try_from(spec.form.bytes(&spec.shape)).unwrap_or(usize::MAX);
+        let form = self.next(&entry.name, &entry.shape)?.form;
         match &entry.stored {
-            Stored::Strided(view) | Stored::Opaque { view, .. } if spec.form == Form::Kept(view.dtype) => {
-                let mut to = match &mut self.held {
-                    None => &mut self.sink as &mut dyn Sink,
-                    Some(held) => held.push(reserve(&entry.name, bytes)?, None),
-                };
+            Stored::Strided(view) | Stored::Opaque { view, .. } if form == Form::Kept(view.dtype) => {
+                let mut to = self.begin(&entry.name, &entry.shape)?;
                 view::copy(source, &entry.name, &entry.shape, view, &mut to)?;
+                to.finish()?;
+                Ok(())
             }
             _ => {
-                let why = format!("it is {}, the layout says {}", entry.dtype_name(), said(spec.form));
-                return Err(FormatError::write(&entry.name, why));
+                let why = format!("it is {}, the layout says {}", entry.dtype_name(), said(form));
+                Err(FormatError::write(&entry.name, why))
             }
         }
-        self.next += 1;
-        Ok(())
     }
 
     /// Writes the next tensor from its bytes in row-major order, little-endian.
     pub fn write_bytes(&mut self, name: &str, shape: &[usize], bytes: &[u8]) -> Result<(), FormatError> {
-        let spec = self.next(name, shape)?;
-        let expected = spec.form.bytes(&spec.shape);
-        if bytes.len() as u64 != expected {
-            let why = format!("it has {} bytes, the layout says {expected}", bytes.len());
-            return Err(FormatError::write(name, why));
-        }
-        match &mut self.held {
-            None => self.sink.write(bytes)?,
-            Some(held) => held.push(reserve(name, bytes.len())?, None).extend_from_slice(bytes),
-        }
-        self.next += 1;
+        let mut to = self.begin(name, shape)?;
+        to.write(bytes)?;
+        to.finish()?;
         Ok(())
+    }
+
+    /// Begins the next tensor, whose arrays are then written in parts, one array after the other.
+    ///
+    /// # Errors
+    /// For one that is to be entropy-coded, which takes all of its codes.
+    pub fn begin(&mut self, name: &str, shape: &[usize]) -> Result<TensorWriter<'_>, FormatError> {
+        let spec = self.next(name, shape)?;
+        if spec.coded {
+            return Err(FormatError::write(name, "what is entropy-coded is written whole"));
+        }
+        let bytes = spec.form.bytes(&spec.shape);
+        self.room(name, bytes, None)
+    }
+
+    /// Where the arrays of the next tensor go.
+    fn room(&mut self, name: &str, bytes: u64, stream: Option<u64>) -> Result<TensorWriter<'_>, FormatError> {
+        let to = match &mut self.held {
+            None => &mut self.sink as &mut dyn Sink,
+            Some(held) => held.push(reserve(name, usize::try_from(bytes).unwrap_or(usize::MAX))?, stream),
+        };
+        Ok(TensorWriter { to, name: name.into(), bytes, written: 0, next: &mut self.next })
     }
 
     /// What the layout has next, if that is its name and shape.
@@ -309,6 +314,47 @@ impl<S: Sink> Writer<S> {
     }
 }
 
+/// A tensor that is being written.
+pub struct TensorWriter<'a> {
+    to: &'a mut dyn Sink,
+    name: String,
+    /// Of all its arrays.
+    bytes: u64,
+    written: u64,
+    /// The writer's.
+    next: &'a mut usize,
+}
+
+impl TensorWriter<'_> {
+    /// Writes numbers that follow those before: all arrays of `packed`, so codes without the scales that come behind all codes are
+    /// written as bytes.
+    pub fn numbers(&mut self, packed: &Packed) -> Result<(), FormatError> {
+        arrays(packed).iter().try_for_each(|array| array.write(self))
+    }
+
+    /// Writes the scales of codes, behind these.
+    pub fn scales(&mut self, scales: &Scales) -> Result<(), FormatError> {
+        scale_arrays(scales).iter().try_for_each(|array| array.write(self))
+    }
+
+    /// Ends the tensor; gives the bytes it takes. An error where they are not as many as the layout says.
+    pub fn finish(self) -> Result<u64, FormatError> {
+        if self.written != self.bytes {
+            let why = format!("it has {} bytes, the layout says {}", self.written, self.bytes);
+            return Err(FormatError::write(self.name, why));
+        }
+        *self.next += 1;
+        Ok(self.bytes)
+    }
+}
+
+impl Sink for TensorWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.written += bytes.len() as u64;
+        self.to.write(bytes)
+    }
+}
+
 /// One stored array of a tensor in memory.
 enum Array<'a> {
     F32(&'a [f32]),
@@ -328,18 +374,20 @@ fn arrays(data: &Packed) -> Vec<Array<'_>> {
             return std::iter::once(Array::Indexes(rows.indexes())).chain(parts).collect();
         }
     };
-    let mut arrays = vec![Array::Bytes(&codes.codes)];
-    match &codes.scales {
-        Scales::F32(values) => arrays.push(Array::F32(values)),
-        Scales::F16(bits) => arrays.push(Array::Bits16(bits)),
-        Scales::Log8 { codes, unit } => {
-            arrays.extend([Array::Bytes(codes), Array::F32(std::slice::from_ref(unit))]);
-        }
+    std::iter::once(Array::Bytes(&codes.codes)).chain(scale_arrays(&codes.scales)).collect()
+}
+
+/// Those of scales.
+fn scale_arrays(scales: &Scales) -> Vec<Array<'_>> {
+    let one = |number| Array::F32(std::slice::from_ref(number));
+    match scales {
+        Scales::F32(values) => vec![Array::F32(values)],
+        Scales::F16(bits) => vec![Array::Bits16(bits)],
+        Scales::Log8 { codes, unit } => vec![Array::Bytes(codes), one(unit)],
         Scales::Double { codes, nested, offset } => {
-            arrays.extend([Array::Bytes(codes), Array::F32(nested), Array::F32(std::slice::from_ref(offset))])
+            vec![Array::Bytes(codes), Array::F32(nested), one(offset)]
         }
     }
-    arrays
 }
 
 impl Array<'_> {

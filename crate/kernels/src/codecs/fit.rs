@@ -4,6 +4,7 @@ use statepress_core::Levels;
 use statepress_core::encoding::Coding;
 
 use super::levels::{Integers, Quantizer, Table};
+use crate::KernelError;
 
 /// How the scale of a group of numbers is found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +31,16 @@ const LANES: usize = 8;
 const LOOK: usize = 2;
 
 impl Clip {
+    /// Fails for a percentile that is none.
+    pub fn check(self) -> Result<(), KernelError> {
+        match self {
+            Self::Percentile(percentile) if !(0.0..=100.0).contains(&percentile) => {
+                Err(KernelError::Percentile(percentile))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The scale of a group, as it is stored. `weights` are those of [`Self::Weighted`], one for each
     /// value. A group of zeros, or one whose scale cannot be stored, has scale 1 and rounds to 0; where no level is 0 it has next to none.
     pub fn scale(self, grid: &impl Quantizer, values: &[f32], weights: &[f32]) -> f32 {

@@ -53,11 +53,7 @@ pub fn encode(
     if encoding.coding().is_some() {
         check_finite(values)?;
     }
-    if let Clip::Percentile(percentile) = clip
-        && !(0.0..=100.0).contains(&percentile)
-    {
-        return Err(KernelError::Percentile(percentile));
-    }
+    clip.check()?;
     let (data, clipped) = match encoding {
         Encoding::Fp32 => (Packed::F32(values.to_vec()), 0),
         Encoding::Fp16 => half16::encode_f16(values),
@@ -90,43 +86,72 @@ pub fn encode_scaled(
 
 /// Plain rounding: every group gets its scale, every number the code nearest to it. Also counts what was clipped.
 fn round(values: &[f32], shape: &[usize], coding: Coding, clip: Clip) -> (Codes, u64) {
-    let groups = || values.chunks(coding.group.size(shape));
-    let within = |limits: &[f32]| {
-        round_to(values, shape, coding, limits.iter().map(|limit| limit / coding.grid.most()).collect())
-    };
+    let size = coding.group.size(shape);
+    let Fitted { scales, clipped } = fit(values, size, coding, clip);
+    let (codes, beyond) = round_to(values, size, coding, scales);
+    (codes, clipped.unwrap_or(beyond))
+}
+
+fn round_scaled(values: &[f32], shape: &[usize], coding: Coding, scales: Vec<f32>) -> (Codes, u64) {
+    let size = coding.group.size(shape);
+    let clipped = beyond_all(values, size, coding.grid, &scales);
+    (round_to(values, size, coding, scales).0, clipped)
+}
+
+/// Rounds to scales that are wanted. Also counts what they do not reach as they are stored.
+fn round_to(values: &[f32], size: usize, coding: Coding, wanted: Vec<f32>) -> (Codes, u64) {
+    let (scales, used) = store(coding, wanted);
+    let (codes, beyond) = round_by(values, size, coding, &used);
+    (Codes { grid: coding.grid, group: coding.group, codes, scales }, beyond)
+}
+
+/// The scales that are wanted of groups.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fitted {
+    /// One for each group.
+    pub scales: Vec<f32>,
+    /// Numbers that they clip; where they are not to clip any, what they do not reach is seen when they are rounded.
+    pub clipped: Option<u64>,
+}
+
+/// Fits the grid to finite numbers of whole groups of `size` numbers: the first step of plain rounding, before [`store`] and [`round_by`].
+/// By these steps a tensor is rounded in parts, to the same codes as by [`encode`].
+pub fn fit(values: &[f32], size: usize, coding: Coding, clip: Clip) -> Fitted {
+    let groups = || values.chunks(size);
+    let within = |limits: &[f32]| limits.iter().map(|limit| limit / coding.grid.most()).collect();
     match clip {
-        Clip::Absmax => within(&groups().map(fit::absmax).collect::<Vec<_>>()),
+        Clip::Absmax => {
+            let limits: Vec<f32> = groups().map(fit::absmax).collect();
+            Fitted { scales: within(&limits), clipped: None }
+        }
         Clip::Percentile(percentile) => {
             let mut sorted = Vec::new();
             let limit = |values| fit::quantile(values, percentile, &mut sorted);
             let limits: Vec<f32> = groups().map(limit).collect();
             let clipped = groups().zip(&limits).map(|(values, &limit)| count(values, limit)).sum();
-            (within(&limits).0, clipped)
+            Fitted { scales: within(&limits), clipped: Some(clipped) }
         }
         Clip::Mse | Clip::Weighted => {
-            let scales = fit::searched(values, coding, coding.group.size(shape));
-            round_scaled(values, shape, coding, scales)
+            let scales = fit::searched(values, coding, size);
+            let clipped = beyond_all(values, size, coding.grid, &scales);
+            Fitted { scales, clipped: Some(clipped) }
         }
     }
 }
 
-fn round_scaled(values: &[f32], shape: &[usize], coding: Coding, scales: Vec<f32>) -> (Codes, u64) {
-    let size = coding.group.size(shape);
-    let beyond = values.chunks(size).zip(&scales).map(|(values, &scale)| beyond(values, coding.grid, scale));
-    let clipped = beyond.sum();
-    (round_to(values, shape, coding, scales).0, clipped)
+/// The wanted scales of a whole tensor as they are stored, and those that codes are made with.
+pub fn store(coding: Coding, wanted: Vec<f32>) -> (Scales, Vec<f32>) {
+    // Whole numbers are divided by their scale, which therefore is not zero: such a group has codes 0.
+    let instead = if coding.grid.levels() == Levels::Integers { 1.0 } else { 0.0 };
+    scales::store(wanted, coding.scale, instead)
 }
 
-/// Rounds to scales that are wanted of the largest magnitudes. Also counts what they do not reach as they are stored.
-fn round_to(values: &[f32], shape: &[usize], coding: Coding, wanted: Vec<f32>) -> (Codes, u64) {
-    let Coding { grid, group, scale } = coding;
-    let size = group.size(shape);
-    // Whole numbers are divided by their scale, which therefore is not zero: such a group has codes 0.
-    let instead = if grid.levels() == Levels::Integers { 1.0 } else { 0.0 };
-    let (scales, used) = scales::store(wanted, scale, instead);
+/// The codes of numbers, as they are stored, by the scales of their groups of `size` numbers. Also counts what those do not reach.
+pub fn round_by(values: &[f32], size: usize, coding: Coding, used: &[f32]) -> (Vec<u8>, u64) {
+    let Coding { grid, scale, .. } = coding;
     let mut codes = Vec::with_capacity(values.len());
     let mut clipped = 0;
-    for (values, &used) in values.chunks(size).zip(&used) {
+    for (values, &used) in values.chunks(size).zip(used) {
         let beyond = Scaled::new(grid, used).round(values, &mut codes);
         clipped += match scale {
             ScaleType::Fp16 if grid.levels() == Levels::Integers => beyond,
@@ -135,7 +160,7 @@ fn round_to(values: &[f32], shape: &[usize], coding: Coding, wanted: Vec<f32>) -
             ScaleType::Fp32 | ScaleType::Log8 | ScaleType::Double => 0,
         };
     }
-    (Codes { grid, group, codes: packed(codes, grid), scales }, clipped)
+    (packed(codes, grid), clipped)
 }
 
 /// A tensor of codes, a byte each, and scales that somebody has chosen, one for each group.
@@ -178,6 +203,10 @@ pub fn beyond(values: &[f32], grid: Grid, scale: f32) -> u64 {
     };
     let (a, b) = ((grid.least() - half) * scale, (grid.most() + half) * scale);
     values.iter().filter(|value| **value < a.min(b) || **value > a.max(b)).count() as u64
+}
+
+fn beyond_all(values: &[f32], size: usize, grid: Grid, scales: &[f32]) -> u64 {
+    values.chunks(size).zip(scales).map(|(values, &scale)| beyond(values, grid, scale)).sum()
 }
 
 fn check_finite(values: &[f32]) -> Result<(), KernelError> {

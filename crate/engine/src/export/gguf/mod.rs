@@ -18,6 +18,7 @@ use statepress_kernels::codecs;
 
 use super::{is_coded, told_coded};
 use crate::EngineError;
+use crate::bands::Bands;
 use crate::families::{ModelSpec, PRUNED};
 use crate::techniques::Checkpoint;
 use crate::techniques::tying::{self, Tying};
@@ -108,15 +109,27 @@ impl Gguf {
     /// Writes the tensor at that position; `None` behind the last.
     pub fn write(&mut self, at: usize) -> Result<Option<ExportedTensor>, EngineError> {
         let Some((piece, kind)) = self.pieces.get(at).zip(self.kinds.get(at)) else { return Ok(None) };
-        let (values, from) = match &piece.made {
-            Made::Numbers(values) => (values.clone(), None),
+        let (mut bytes, mut from) = (0, None);
+        match &piece.made {
+            Made::Numbers(values) => {
+                bytes = self.writer.write(&piece.name, &piece.changed(values.clone()))?
+            }
             Made::Of(position) => {
                 let entry = &self.index.tensors[*position];
-                let tensor = statepress_formats::read_tensor(&*self.source, entry)?;
-                (codecs::into_numbers(tensor), Some(entry.name.clone()))
+                from = Some(entry.name.clone());
+                let mut write = |tensor| {
+                    let values = piece.changed(codecs::into_numbers(tensor));
+                    bytes += self.writer.write(&piece.name, &values)?;
+                    Ok(())
+                };
+                match piece.is_by_number() {
+                    true => {
+                        Bands::new(&*self.source, entry, kind.block().0)?.each(|band| write(band.tensor))?
+                    }
+                    false => write(statepress_formats::read_tensor(&*self.source, entry)?)?,
+                }
             }
-        };
-        let bytes = self.writer.write(&piece.name, &piece.changed(values))?;
+        }
         let (name, shape, dtype) = (piece.name.clone(), piece.shape.clone(), kind.name().into());
         Ok(Some(ExportedTensor { name, from, shape, dtype, bytes }))
     }

@@ -65,6 +65,11 @@ pub(super) enum Change {
 }
 
 impl Piece {
+    /// Whether each number becomes what it becomes by itself, so that some rows can be changed without the others.
+    pub fn is_by_number(&self) -> bool {
+        self.changes.iter().all(|change| matches!(change, Change::NegExp | Change::Scale(_)))
+    }
+
     /// What becomes of the numbers it is made of.
     pub fn changed(&self, values: Vec<f32>) -> Vec<f32> {
         self.changes.iter().fold(values, |values, change| change.of(values))

@@ -49,8 +49,10 @@ impl GgufTensor {
 pub struct GgufWriter<S: Sink> {
     sink: S,
     tensors: Vec<GgufTensor>,
-    /// Index of the tensor that comes next.
+    /// Index of the tensor that comes next, or of which some was written.
     next: usize,
+    /// Bytes of that one.
+    written: u64,
     /// Bytes of the whole file.
     bytes: u64,
 }
@@ -109,7 +111,7 @@ impl<S: Sink> GgufWriter<S> {
         header.resize(header.len().next_multiple_of(ALIGNMENT as usize), 0);
         let bytes = header.len() as u64 + offset;
         sink.write(&header)?;
-        Ok(Self { sink, tensors, next: 0, bytes })
+        Ok(Self { sink, tensors, next: 0, written: 0, bytes })
     }
 
     /// Bytes of the whole file.
@@ -117,42 +119,55 @@ impl<S: Sink> GgufWriter<S> {
         self.bytes
     }
 
-    /// Writes the next tensor, row-major; its numbers are rounded to its type here. Returns the bytes it takes.
+    /// Writes the next numbers of the next tensor, row-major, all of it or whole blocks: they are rounded to its type here. Returns the
+    /// bytes they take.
     ///
     /// # Errors
-    /// Another tensor than the next one, and numbers that the type cannot hold.
+    /// Another tensor than the next one, more numbers than it has, and numbers that the type cannot hold.
     pub fn write(&mut self, name: &str, values: &[f32]) -> Result<u64, FormatError> {
         let Some(tensor) = self.tensors.get(self.next).filter(|tensor| tensor.name == name) else {
             return Err(FormatError::write(name, "it is not the next tensor of the header"));
         };
-        if shape::elements(&tensor.shape) != Some(values.len()) {
-            let why = format!("there are {} numbers for its shape {:?}", values.len(), tensor.shape);
+        let kind = tensor.kind;
+        let (block, block_bytes) = kind.block();
+        let bytes = tensor.bytes().unwrap_or(0);
+        let after = self.written + (values.len() / block * block_bytes) as u64;
+        if !values.len().is_multiple_of(block) || after > bytes {
+            let before = self.written as usize / block_bytes * block;
+            let why = format!(
+                "there are {} numbers for its shape {:?}, in blocks of {block}",
+                before + values.len(),
+                tensor.shape
+            );
             return Err(FormatError::write(name, why));
         }
-        let kind = tensor.kind;
-        let (block, _) = kind.block();
-        let mut written = 0;
         let mut buffer = Vec::new();
         for numbers in values.chunks(CHUNK_BYTES / 4 / block * block) {
             buffer.clear();
-            for (at, numbers) in numbers.chunks(block).enumerate() {
+            for numbers in numbers.chunks(block) {
                 if types::encode(kind, numbers, &mut buffer).is_none() {
+                    let at = (self.written as usize + buffer.len()) / block_bytes;
                     return Err(FormatError::write(name, refusal(kind, at, numbers)));
                 }
             }
             self.sink.write(&buffer)?;
-            written += buffer.len() as u64;
+            self.written += buffer.len() as u64;
         }
-        let padding = written.next_multiple_of(ALIGNMENT) - written;
-        self.sink.write(&[0; ALIGNMENT as usize][..padding as usize])?;
-        self.next += 1;
-        Ok(written)
+        if self.written == bytes {
+            let padding = bytes.next_multiple_of(ALIGNMENT) - bytes;
+            self.sink.write(&[0; ALIGNMENT as usize][..padding as usize])?;
+            self.next += 1;
+            self.written = 0;
+        }
+        Ok((values.len() / block * block_bytes) as u64)
     }
 
     /// Gives the sink back, and the bytes of the file. An error if tensors are missing.
     pub fn finish(self) -> Result<(S, u64), FormatError> {
         match self.tensors.get(self.next) {
-            Some(missing) => Err(FormatError::write(&missing.name, "it was never given to the writer")),
+            Some(missing) => {
+                Err(FormatError::write(&missing.name, "it was never given to the writer, or not all of it"))
+            }
             None => Ok((self.sink, self.bytes)),
         }
     }
