@@ -239,7 +239,7 @@ fn several_layers_go_as_if_they_were_silenced() {
 #[test]
 fn the_layer_goes_that_is_missed_least() {
     let base = open(&demo().join("model.safetensors"), &[]);
-    let ids = &heldout_ids()[..512];
+    let ids = &heldout_ids()[..256];
     let (model, file) = (base.model().unwrap(), File::of(&base));
     let layers = model.program().n_layers();
     let lost = |gone: &[usize]| {

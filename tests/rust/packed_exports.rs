@@ -169,7 +169,7 @@ fn what_bitsandbytes_cannot_hold_is_told_by_name() {
     let mixed =
         recipe(r#"{"match":"*in_proj*","precision":"nf4"},{"match":"*out_proj*","precision":"int8"}"#, "");
     let (exported, bytes) = bitsandbytes(&compressed(&family("mamba-default"), &mixed)).unwrap();
-    assert_eq!(told(&exported), ["one-width", "coded-before"]);
+    assert_eq!(told(&exported), ["one-width", "rows-across-blocks", "coded-before"]);
     let config = quantization(&exported.config.unwrap());
     let skipped = config["llm_int8_skip_modules"].as_array().unwrap();
     for name in ["out_proj", "x_proj", "dt_proj"] {

@@ -279,7 +279,7 @@ fn every_family_runs_at_half_its_width() {
 fn what_reads_the_stream_makes_up_for_what_went() {
     let base = open(&demo().join("model.safetensors"), &[]);
     let ids = heldout_ids();
-    let (read, judged) = (&ids[..6144], &ids[ids.len() - 1024..]);
+    let (read, judged) = (&ids[..3072], &ids[ids.len() - 1024..]);
     let cost = |steps: Value| {
         let smaller = sliced(&base, steps, read).1;
         let (base, smaller) = (base.model().unwrap(), smaller.model().unwrap());

@@ -71,7 +71,7 @@ fn every_part_of_every_family_goes_as_if_it_were_silenced() {
 #[test]
 fn the_part_goes_that_is_missed_least() {
     let base = open(&demo().join("model.safetensors"), &[]);
-    let ids = &heldout_ids()[..512];
+    let ids = &heldout_ids()[..256];
     let (model, file) = (base.model().unwrap(), File::of(&base));
     let parts = model.program().sublayers();
     let lost = |gone: &[usize]| {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use statepress_core::words::counted;
-use statepress_core::{Entry, Finding};
+use statepress_core::{Entry, Finding, shape};
 use statepress_formats::export::{Packing, bitsandbytes};
 
 use super::Planned;
@@ -49,6 +49,16 @@ impl Tool for Bitsandbytes {
             );
             findings.push(Finding::warning("one-width", message).about(first));
         }
+        let across: Vec<String> =
+            tensors.iter().filter(|it| is_across(it)).map(|it| it.key.clone()).collect();
+        if let Some(first) = across.first() {
+            let message = format!(
+                "{} rows that end within a block: bitsandbytes (0.50.2) decodes them wrong on processors with AVX-512, not on GPUs; there the format compressed-tensors, of INT4 or INT8, loads right: {}",
+                counted(across.len(), "matrix has", "matrices have"),
+                listed(&across)
+            );
+            findings.push(Finding::warning("rows-across-blocks", message).about(first));
+        }
     }
 
     fn config(&self, tensors: &[Planned], _: &mut Vec<Finding>) -> Value {
@@ -71,6 +81,16 @@ impl Tool for Bitsandbytes {
                 "llm_int8_threshold": 6.0, "llm_int8_skip_modules": skipped,
             }),
         }
+    }
+}
+
+/// Whether a block is of several rows in part.
+fn is_across(it: &Planned) -> bool {
+    match it.packing {
+        Some(Packing::Bitsandbytes(bitsandbytes::Packing::Nf4 { block, .. })) => {
+            !shape::matrix(&it.entry.shape).1.is_multiple_of(block)
+        }
+        _ => false,
     }
 }
 
