@@ -139,7 +139,7 @@ impl Plain {
             (Form::Kept(_), None) => self.writer.copy(&*self.source, entry)?,
             (Form::Coded(encoding), None) => {
                 let mut to = self.writer.begin(&entry.name, &entry.shape)?;
-                Bands::new(&*self.source, entry, 1)?.each(|Band { tensor, .. }| {
+                Bands::new(&*self.source, entry, 1)?.each(&mut |Band { tensor, .. }: Band<'_>| {
                     let numbers = match tensor.encoding() == encoding {
                         true => tensor.data,
                         false => Packed::F32(codecs::into_numbers(tensor)),

@@ -74,7 +74,7 @@ impl<'a> Large<'a> {
         let mut to = writer.begin(&entry.name, &entry.shape)?;
         let mut measure = Measure::new(entry, encoding);
         let (mut found, mut memory, mut kept) = (Survey::default(), 0, true);
-        self.bands.each(|band| {
+        self.bands.each(&mut |band: Band<'_>| {
             let here = self.survey(&band, &mut found)?;
             let stored = band.tensor.bytes();
             if band.tensor.encoding() == encoding {
@@ -111,7 +111,7 @@ impl<'a> Large<'a> {
         let size = coding.group.size(&entry.shape);
         let (mut found, mut memory) = (Survey::default(), 0);
         let mut wanted = Fitted::default();
-        self.bands.each(|band| {
+        self.bands.each(&mut |band: Band<'_>| {
             self.survey(&band, &mut found)?;
             coding::check_finite(entry, encoding, &found)?;
             let stored = band.tensor.bytes();
@@ -125,7 +125,7 @@ impl<'a> Large<'a> {
         let (scales, used) = codecs::store(coding, wanted.scales);
         let mut to = writer.begin(&entry.name, &entry.shape)?;
         let mut measure = Measure::new(entry, encoding);
-        self.bands.each(|Band { first, tensor, .. }| {
+        self.bands.each(&mut |Band { first, tensor, .. }: Band<'_>| {
             let shape = tensor.shape.clone();
             let values = codecs::into_numbers(tensor);
             let groups = first / size..(first + values.len()).div_ceil(size);

@@ -18,7 +18,7 @@ use statepress_kernels::codecs;
 
 use super::{is_coded, told_coded};
 use crate::EngineError;
-use crate::bands::Bands;
+use crate::bands::{Band, Bands};
 use crate::families::{ModelSpec, PRUNED};
 use crate::techniques::Checkpoint;
 use crate::techniques::tying::{self, Tying};
@@ -123,9 +123,8 @@ impl Gguf {
                     Ok(())
                 };
                 match piece.is_by_number() {
-                    true => {
-                        Bands::new(&*self.source, entry, kind.block().0)?.each(|band| write(band.tensor))?
-                    }
+                    true => Bands::new(&*self.source, entry, kind.block().0)?
+                        .each(&mut |band: Band<'_>| write(band.tensor))?,
                     false => write(statepress_formats::read_tensor(&*self.source, entry)?)?,
                 }
             }
