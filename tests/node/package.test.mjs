@@ -46,7 +46,7 @@ test("each wasm build stays within its budget, and only the right ones hold SIMD
   const builds = ["base", "simd", "relaxed"];
   const sizes = await Promise.all(builds.map(async (build) => (await brotli(readFileSync(path(build)))).length));
   for (const [at, build] of builds.entries()) {
-    assert.ok(sizes[at] < 800_000, `${build}: ${sizes[at]} bytes of brotli, the GPU included`);
+    assert.ok(sizes[at] < 810_000, `${build}: ${sizes[at]} bytes of brotli, the GPU included`);
   }
   // A module that holds instructions which are not allowed is no module.
   const isValid = async (build, ...without) => {
