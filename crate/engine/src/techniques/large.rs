@@ -41,7 +41,7 @@ impl<'a> Large<'a> {
     ) -> Result<Option<Self>, EngineError> {
         // Codes begin with a byte, and groups are whole.
         let unit = match encoding {
-            Encoding::Codes(Coding { group: Group::Values(size), .. }) => size * 8,
+            Encoding::Codes(Coding { group: Group::Values(size), .. }) => size.saturating_mul(8),
             Encoding::Codes(Coding { group: Group::Row, .. }) => 8,
             Encoding::Codes(Coding { group: Group::Tensor, .. }) | Encoding::Rows(_) => return Ok(None),
             Encoding::Fp32 | Encoding::Fp16 | Encoding::Bf16 => 1,
