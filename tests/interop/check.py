@@ -11,6 +11,7 @@ os.environ["TORCHDYNAMO_DISABLE"] = "1"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FAMILIES = ROOT / "tests/fixtures/families"
 STATEPRESS, WORDS = sys.argv[1], sys.argv[2:]
+JOBS = int(os.environ.get("JOBS") or os.cpu_count() or 1)
 SHARED = pathlib.Path(tempfile.mkdtemp(prefix="statepress-interop-"))
 # A check has a folder of its own in there.
 WORK = SHARED
@@ -239,9 +240,9 @@ def float32_whatever_the_cpu_has():
             function = getattr(library, name)
             if not name.startswith("cdequantize_blockwise_cpu_nf4"):
                 return function
-            c_int = ctypes.c_longlong
+            whole = ctypes.c_longlong
             return lambda codes, absmax, out, block, rows, columns: function(
-                codes, absmax, out, block, c_int(1), c_int(rows.value * columns.value)
+                codes, absmax, out, block, whole(1), whole(rows.value * columns.value)
             )
 
     ops.lib = OneRow()
@@ -466,9 +467,9 @@ def main():
     left = [(name, *how) for name, how in CHECKS.items() if not WORDS or any(word in name for word in WORDS)]
     running, passed, failed = {}, 0, 0
     while left or running:
-        # What kills workers in the middle of their work has the machine for itself.
-        alone = not left or left[0][0].startswith("batch")
-        if left and len(running) < (1 if alone else os.cpu_count() or 1):
+        # What kills workers in the middle of their work has the machine for itself: it is last.
+        most = 1 if left and left[0][0].startswith("batch") else JOBS
+        if left and len(running) < most:
             name, check, *arguments = left.pop(0)
             child, said = run(name, check, arguments)
             running[child] = name, said

@@ -176,7 +176,12 @@ impl Coded {
             return None;
         };
         let &[(kind, extent)] = &parts[..] else { return None };
-        let row = extent.len / count.max(1) as u64;
+        // Of a vector, whose rows have one number each, a block has several.
+        let (count, block) = (count.max(1) as u64, kind.block().1 as u64);
+        let row = extent.len / count;
+        if row * count != extent.len || !row.is_multiple_of(block) {
+            return None;
+        }
         let (offset, bytes) = (extent.offset + rows.start as u64 * row, rows.len() as u64 * row);
         let rule = Rule::Blocks(Blocks { parts: vec![(kind, Extent { offset, len: bytes })], undo: *undo });
         Some(Self { rule, bytes, scheme: self.scheme.clone(), encoding: self.encoding })

@@ -184,7 +184,7 @@ impl Coding {
             // The shapes that files of version 1 have, for bitsandbytes among others.
             (Grid::Int4, _) => part("", DType::U8, vec![rows, cols / 2]),
             (Grid::Nf4, _) => part("", DType::U8, vec![n.div_ceil(2), 1]),
-            (_, bits) => part("", DType::U8, vec![(n * bits).div_ceil(8)]),
+            _ => part("", DType::U8, vec![self.grid.packed_bytes(n)]),
         };
         let plain = match (self.grid, self.group) {
             (Grid::Int4, Group::Values(group)) if cols.is_multiple_of(group) => vec![rows, cols / group],

@@ -104,6 +104,11 @@ impl Grid {
         }
     }
 
+    /// Bytes of so many codes as a stream of bits, whose count may be beyond what an index holds.
+    pub const fn packed_bytes(self, codes: usize) -> usize {
+        codes / 8 * self.bits() + (codes % 8 * self.bits()).div_ceil(8)
+    }
+
     /// What the last byte of packed codes is filled with: NF4 as in bitsandbytes with its code of zero, others with bits
     /// that are not set.
     pub const fn padding(self) -> u8 {

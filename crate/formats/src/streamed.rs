@@ -151,7 +151,7 @@ struct Packer {
 
 impl Packer {
     fn new(name: &str, grid: Grid, n: usize) -> Result<Self, FormatError> {
-        let bytes = (n * grid.bits()).div_ceil(8);
+        let bytes = grid.packed_bytes(n);
         Ok(Self { grid, packed: reserve(name, bytes)?, bytes, pending: 0, held: 0 })
     }
 

@@ -9,6 +9,7 @@ use statepress::{
     Calibration, Checkpoint, Clock, ExportTarget, FileSource, MemorySink, OpenOptions, PlainOptions, Sink,
     SourceError, recipes, run,
 };
+use statepress_core::DType;
 use statepress_core::limits::BAND_NUMBERS;
 use statepress_engine::families::{Hints, infer};
 use statepress_engine::techniques::shares::Work;
@@ -34,12 +35,14 @@ impl Sink for Counter {
     }
 }
 
-/// A checkpoint of a single matrix in bfloat16, three times as large as a band.
-fn large() -> Checkpoint {
-    let (rows, cols) = (12_288, 4096);
-    let bytes = 2 * rows * cols;
-    let header = format!(r#"{{"w":{{"dtype":"BF16","shape":[{rows},{cols}],"data_offsets":[0,{bytes}]}}}}"#);
-    let path = std::env::temp_dir().join(format!("statepress-large-{}.safetensors", std::process::id()));
+/// A checkpoint of a single matrix of zeros, three times as large as a band.
+fn large(dtype: DType) -> Checkpoint {
+    let (rows, cols, name) = (12_288, 4096, dtype.name());
+    let bytes = dtype.bytes() * rows * cols;
+    let header =
+        format!(r#"{{"w":{{"dtype":"{name}","shape":[{rows},{cols}],"data_offsets":[0,{bytes}]}}}}"#);
+    let path =
+        std::env::temp_dir().join(format!("statepress-large-{name}-{}.safetensors", std::process::id()));
     let mut file = fs::File::create(&path).unwrap();
     file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
     file.write_all(header.as_bytes()).unwrap();
@@ -110,8 +113,8 @@ fn compressing_needs_less_than_two_tensors_of_memory() {
     assert!(peak as u64 >= report.peak_memory, "coded: {peak} against {}", report.peak_memory);
 
     // A tensor with more numbers than a band has is gone through in bands: this one, of zeros, has 201 MB as float32.
-    let large = large();
-    for recipe in ["int8", "fp16"] {
+    for (dtype, recipe) in [(DType::Bf16, "int8"), (DType::Bf16, "fp16"), (DType::F32, "fp16")] {
+        let large = large(dtype);
         ALLOCATOR.reset_peak_usage();
         let before = ALLOCATOR.current_usage();
         let recipe = recipes::find(recipe).unwrap();

@@ -144,7 +144,7 @@ impl Plain {
                         true => tensor.data,
                         false => Packed::F32(codecs::into_numbers(tensor)),
                     };
-                    Ok(to.numbers(&numbers)?)
+                    Ok(to.floats(&numbers)?)
                 })?;
                 to.finish()?;
             }

@@ -381,7 +381,7 @@ fn shifted(source: &dyn Source, index: &Index) -> Result<Vec<String>, EngineErro
 }
 
 /// The numbers of a tensor, and the bytes held while they were made.
-fn numbers(tensor: Tensor) -> (Vec<f32>, u64) {
+pub(super) fn numbers(tensor: Tensor) -> (Vec<f32>, u64) {
     let (stored, is_copied) = (tensor.bytes(), tensor.encoding() != Encoding::Fp32);
     let values = codecs::into_numbers(tensor);
     let copied = if is_copied { 4 * values.len() as u64 } else { 0 };

@@ -4,11 +4,12 @@
 use statepress_core::encoding::{Coding, Group};
 use statepress_core::index::Stored;
 use statepress_core::report::RoundingError;
-use statepress_core::{Codes, Encoding, Entry, Finding, Packed, Scales, Sink, Source, Tensor};
+use statepress_core::{Codes, Encoding, Entry, Finding, Packed, Scales, Sink, Source, Tensor, shape};
 use statepress_formats::{Survey, Writer};
 use statepress_kernels::codecs::{self, Clip, Fitted};
 
 use super::coding;
+use super::compress::numbers;
 use super::measure::{self, Measure};
 use crate::EngineError;
 use crate::bands::{Band, Bands};
@@ -32,19 +33,19 @@ pub(super) struct Pressed {
 }
 
 impl<'a> Large<'a> {
-    /// `None` for what is one band of about `most` numbers, has these codes already, or shares a scale in all its rows.
+    /// `None` for what is one band of about `most` numbers, has these codes already, or shares a scale in all its rows; and for vectors.
     pub fn of(
         source: &'a dyn Source,
         entry: &'a Entry,
         encoding: Encoding,
         most: usize,
     ) -> Result<Option<Self>, EngineError> {
-        // Codes begin with a byte, and groups are whole.
+        // Codes begin with a byte, and groups are whole; what is lost of floats is told by rows of the last dimension.
         let unit = match encoding {
             Encoding::Codes(Coding { group: Group::Values(size), .. }) => size.saturating_mul(8),
             Encoding::Codes(Coding { group: Group::Row, .. }) => 8,
             Encoding::Codes(Coding { group: Group::Tensor, .. }) | Encoding::Rows(_) => return Ok(None),
-            Encoding::Fp32 | Encoding::Fp16 | Encoding::Bf16 => 1,
+            Encoding::Fp32 | Encoding::Fp16 | Encoding::Bf16 => shape::matrix(&entry.shape).1.max(1),
         };
         // What torch quantized says only as it is read whether it has our codes.
         let may_be_kept = matches!(entry.stored, Stored::Affine { .. })
@@ -52,7 +53,7 @@ impl<'a> Large<'a> {
         if may_be_kept || entry.params() <= most as u64 {
             return Ok(None);
         }
-        let bands = Bands::of(source, entry, unit, most)?;
+        let bands = Bands::about(most, source, entry, unit)?;
         Ok(bands.is_several().then_some(Self { source, entry, encoding, bands }))
     }
 
@@ -73,23 +74,23 @@ impl<'a> Large<'a> {
         let (entry, encoding) = (self.entry, self.encoding);
         let mut to = writer.begin(&entry.name, &entry.shape)?;
         let mut measure = Measure::new(entry, encoding);
-        let (mut found, mut memory, mut kept) = (Survey::default(), 0, true);
+        let (mut found, mut memory) = (Survey::default(), 0);
+        // Of codes it is seen what they lose, though it is nothing.
+        let mut kept = entry.encoding().is_none_or(|stored| stored == encoding);
         self.bands.each(&mut |band: Band<'_>| {
             let here = self.survey(&band, &mut found)?;
-            let stored = band.tensor.bytes();
-            if band.tensor.encoding() == encoding {
-                memory = memory.max(stored);
-                return Ok(to.numbers(&band.tensor.data)?);
+            if kept && band.tensor.encoding() == encoding {
+                memory = memory.max(band.tensor.bytes());
+                return Ok(to.floats(&band.tensor.data)?);
             }
             kept = false;
             let shape = band.tensor.shape.clone();
-            let values = codecs::into_numbers(band.tensor);
+            let (values, while_decoding) = numbers(band.tensor);
             let coded = codecs::encode(&values, &shape, encoding, Clip::Absmax);
             let coded = coded.map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
             measure.add(&values, &coded.tensor, &here, coded.clipped);
-            let numbers = 4 * values.len() as u64;
-            memory = memory.max(numbers + stored.max(coded.tensor.bytes()));
-            Ok(to.numbers(&coded.tensor.data)?)
+            memory = memory.max(while_decoding).max(4 * values.len() as u64 + coded.tensor.bytes());
+            Ok(to.floats(&coded.tensor.data)?)
         })?;
         let stored = to.finish()?;
         let (error, lost) = match kept {
@@ -114,9 +115,8 @@ impl<'a> Large<'a> {
         self.bands.each(&mut |band: Band<'_>| {
             self.survey(&band, &mut found)?;
             coding::check_finite(entry, encoding, &found)?;
-            let stored = band.tensor.bytes();
-            let values = codecs::into_numbers(band.tensor);
-            memory = memory.max(stored + 4 * values.len() as u64);
+            let (values, while_decoding) = numbers(band.tensor);
+            memory = memory.max(while_decoding);
             let fitted = codecs::fit(&values, size, coding, clip);
             wanted.scales.extend(fitted.scales);
             wanted.clipped = fitted.clipped.map(|clipped| wanted.clipped.unwrap_or(0) + clipped);
@@ -299,7 +299,9 @@ mod tests {
                     false => check(&file, coded, encoding, Clip::Absmax),
                 }
             }
-            check(&file, coded, Encoding::Bf16, Clip::Absmax);
+            for encoding in [Encoding::Fp32, Encoding::Bf16] {
+                check(&file, coded, encoding, Clip::Absmax);
+            }
         }
     }
 

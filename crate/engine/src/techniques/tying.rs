@@ -13,7 +13,7 @@ use crate::EngineError;
 use crate::families::{HEAD, ModelSpec, Names};
 
 /// Head and table are compared in at least so many parts: what is held of both, and of the one decoded, stays
-/// below what coding either takes, while a strided view is not read a great many times.
+/// below what coding either takes; and parts have no more numbers than a band.
 const PARTS: usize = 8;
 
 /// How the head relates to the table.

@@ -10,7 +10,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use statepress_core::index::Stored;
 use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::source::SourceError;
-use statepress_core::{DType, Entry, Form, Packed, Part, Scales, Sink, Source, Tensor};
+use statepress_core::{DType, Encoding, Entry, Form, Packed, Part, Scales, Sink, Source, Tensor};
 
 use super::{METADATA, PREFIX_BYTES};
 use crate::cursor::reserve;
@@ -230,7 +230,7 @@ impl<S: Sink> Writer<S> {
         }
         let bytes = arrays.iter().map(Array::bytes).sum();
         let stream = stream.as_ref().map(|stream| stream.len() as u64);
-        let mut to = self.room(name, bytes, stream)?;
+        let mut to = self.room(name, spec.form, bytes, stream)?;
         arrays.iter().try_for_each(|array| array.write(&mut to))?;
         to.finish()
     }
@@ -255,6 +255,12 @@ impl<S: Sink> Writer<S> {
 
     /// Writes the next tensor from its bytes in row-major order, little-endian.
     pub fn write_bytes(&mut self, name: &str, shape: &[usize], bytes: &[u8]) -> Result<(), FormatError> {
+        let spec = self.next(name, shape)?;
+        let expected = spec.form.bytes(&spec.shape);
+        if bytes.len() as u64 != expected {
+            let why = format!("it has {} bytes, the layout says {expected}", bytes.len());
+            return Err(FormatError::write(name, why));
+        }
         let mut to = self.begin(name, shape)?;
         to.write(bytes)?;
         to.finish()?;
@@ -270,17 +276,23 @@ impl<S: Sink> Writer<S> {
         if spec.coded {
             return Err(FormatError::write(name, "what is entropy-coded is written whole"));
         }
-        let bytes = spec.form.bytes(&spec.shape);
-        self.room(name, bytes, None)
+        let (form, bytes) = (spec.form, spec.form.bytes(&spec.shape));
+        self.room(name, form, bytes, None)
     }
 
     /// Where the arrays of the next tensor go.
-    fn room(&mut self, name: &str, bytes: u64, stream: Option<u64>) -> Result<TensorWriter<'_>, FormatError> {
+    fn room(
+        &mut self,
+        name: &str,
+        form: Form,
+        bytes: u64,
+        stream: Option<u64>,
+    ) -> Result<TensorWriter<'_>, FormatError> {
         let to = match &mut self.held {
             None => &mut self.sink as &mut dyn Sink,
             Some(held) => held.push(reserve(name, usize::try_from(bytes).unwrap_or(usize::MAX))?, stream),
         };
-        Ok(TensorWriter { to, name: name.into(), bytes, written: 0, next: &mut self.next })
+        Ok(TensorWriter { to, name: name.into(), form, bytes, written: 0, next: &mut self.next })
     }
 
     /// What the layout has next, if that is its name and shape.
@@ -318,6 +330,7 @@ impl<S: Sink> Writer<S> {
 pub struct TensorWriter<'a> {
     to: &'a mut dyn Sink,
     name: String,
+    form: Form,
     /// Of all its arrays.
     bytes: u64,
     written: u64,
@@ -326,13 +339,23 @@ pub struct TensorWriter<'a> {
 }
 
 impl TensorWriter<'_> {
-    /// Writes numbers that follow those before: all arrays of `packed`, so codes without the scales that come behind all codes are
-    /// written as bytes.
-    pub fn numbers(&mut self, packed: &Packed) -> Result<(), FormatError> {
-        arrays(packed).iter().try_for_each(|array| array.write(self))
+    /// Writes floats, of the type that the layout says, which follow those before.
+    pub fn floats(&mut self, numbers: &Packed) -> Result<(), FormatError> {
+        let encoding = match numbers {
+            Packed::F32(_) => Some(Encoding::Fp32),
+            Packed::F16(_) => Some(Encoding::Fp16),
+            Packed::Bf16(_) => Some(Encoding::Bf16),
+            Packed::Codes(_) | Packed::Rows(_) => None,
+        };
+        if encoding.is_none() || encoding != self.form.encoding() {
+            let found = encoding.map_or("codes".into(), |encoding| format!("{encoding:?}"));
+            let why = format!("its numbers are {found}, the layout says {}", said(self.form));
+            return Err(FormatError::write(&self.name, why));
+        }
+        arrays(numbers).iter().try_for_each(|array| array.write(self))
     }
 
-    /// Writes the scales of codes, behind these.
+    /// Writes the scales of codes, behind all of these, which are written as bytes.
     pub fn scales(&mut self, scales: &Scales) -> Result<(), FormatError> {
         scale_arrays(scales).iter().try_for_each(|array| array.write(self))
     }

@@ -242,7 +242,7 @@ pub fn check(tensor: &Tensor) -> Result<(), KernelError> {
             if let Some(reason) = tensor.encoding().refusal(&tensor.shape) {
                 return Err(KernelError::Shape(reason));
             }
-            check_length("codes", codes.codes.len(), (n * codes.grid.bits()).div_ceil(8))?;
+            check_length("codes", codes.codes.len(), codes.grid.packed_bytes(n))?;
             let groups = codes.coding().scales(&tensor.shape);
             check_length("scales", codes.scales.len(), groups)?;
             match &codes.scales {

@@ -5,7 +5,7 @@
 
 /// Packs codes of `bits` bits; what is left of the last byte is filled with the beginning of `padding`.
 pub fn pack(codes: impl ExactSizeIterator<Item = u8>, bits: usize, padding: u8) -> Vec<u8> {
-    let bytes = (codes.len() * bits).div_ceil(8);
+    let bytes = codes.len() / 8 * bits + (codes.len() % 8 * bits).div_ceil(8);
     let mut packed = Vec::with_capacity(bytes);
     // The bits that are not in a byte yet are the lowest `held` of `pending`.
     let (mut pending, mut held) = (0u32, 0);

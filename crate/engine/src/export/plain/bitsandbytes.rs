@@ -53,7 +53,7 @@ impl Tool for Bitsandbytes {
             tensors.iter().filter(|it| is_across(it)).map(|it| it.key.clone()).collect();
         if let Some(first) = across.first() {
             let message = format!(
-                "{} rows that end within a block: bitsandbytes (0.50.2) decodes them wrong on processors with AVX-512, not on GPUs; there the format compressed-tensors, of INT4 or INT8, loads right: {}",
+                "{} rows that end within a block: bitsandbytes (0.50.2) decodes them right on GPUs and wrong on processors with AVX-512, for which compressed-tensors (INT4 or INT8) loads right: {}",
                 counted(across.len(), "matrix has", "matrices have"),
                 listed(&across)
             );
@@ -84,11 +84,12 @@ impl Tool for Bitsandbytes {
     }
 }
 
-/// Whether a block is of several rows in part.
+/// Whether a row ends within a block.
 fn is_across(it: &Planned) -> bool {
     match it.packing {
         Some(Packing::Bitsandbytes(bitsandbytes::Packing::Nf4 { block, .. })) => {
-            !shape::matrix(&it.entry.shape).1.is_multiple_of(block)
+            let (rows, cols) = shape::matrix(&it.entry.shape);
+            rows > 1 && !cols.is_multiple_of(block)
         }
         _ => false,
     }

@@ -166,7 +166,11 @@ impl<S: Sink> GgufWriter<S> {
     pub fn finish(self) -> Result<(S, u64), FormatError> {
         match self.tensors.get(self.next) {
             Some(missing) => {
-                Err(FormatError::write(&missing.name, "it was never given to the writer, or not all of it"))
+                let (found, bytes) = (self.written, missing.bytes().unwrap_or(0));
+                Err(FormatError::write(
+                    &missing.name,
+                    format!("{found} of its {bytes} bytes were given to the writer"),
+                ))
             }
             None => Ok((self.sink, self.bytes)),
         }
