@@ -53,9 +53,13 @@ impl<'a> Bands<'a> {
     ) -> Result<Self, EngineError> {
         let count = entry.shape.first().copied().unwrap_or(1);
         let inner = entry.params() as usize / count.max(1);
-        // So many rows are the fewest of whole units.
-        let whole = unit / gcd(unit, inner.max(1));
-        let rows = (most / inner.max(1) / whole * whole).max(whole).max(1);
+        let rows = if entry.params() <= most as u64 {
+            count
+        } else {
+            // So many rows are the fewest of whole units.
+            let whole = unit / gcd(unit, inner.max(1));
+            (most / inner.max(1) / whole * whole).max(whole)
+        };
         let mut it = Self { source, entry, of: Of::File, rows, inner };
         if it.is_several() && entry.rows(0..rows).is_none() {
             it.of = Of::Memory(statepress_formats::read_tensor(source, entry)?);

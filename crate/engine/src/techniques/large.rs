@@ -50,7 +50,7 @@ impl<'a> Large<'a> {
         // What torch quantized says only as it is read whether it has our codes.
         let may_be_kept = matches!(entry.stored, Stored::Affine { .. })
             || (entry.encoding() == Some(encoding) && encoding.is_described());
-        if may_be_kept || entry.params() <= most as u64 {
+        if may_be_kept {
             return Ok(None);
         }
         let bands = Bands::about(most, source, entry, unit)?;
@@ -81,7 +81,7 @@ impl<'a> Large<'a> {
             let here = self.survey(&band, &mut found)?;
             if kept && band.tensor.encoding() == encoding {
                 memory = memory.max(band.tensor.bytes());
-                return Ok(to.floats(&band.tensor.data)?);
+                return Ok(to.floats(&band.tensor)?);
             }
             kept = false;
             let shape = band.tensor.shape.clone();
@@ -90,7 +90,7 @@ impl<'a> Large<'a> {
             let coded = coded.map_err(|error| EngineError::Codec { tensor: entry.name.clone(), error })?;
             measure.add(&values, &coded.tensor, &here, coded.clipped);
             memory = memory.max(while_decoding).max(4 * values.len() as u64 + coded.tensor.bytes());
-            Ok(to.floats(&coded.tensor.data)?)
+            Ok(to.floats(&coded.tensor)?)
         })?;
         let stored = to.finish()?;
         let (error, lost) = match kept {
