@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use statepress_core::index::Stored;
 use statepress_core::report::ExportedTensor;
 use statepress_core::words::counted;
-use statepress_core::{Encoding, Entry, Finding, Form, Packed, Sink, Source};
+use statepress_core::{Encoding, Entry, Finding, Form, Sink, Source, Tensor};
 use statepress_formats::export::Packing;
 use statepress_formats::{TensorSpec, Writer};
 use statepress_kernels::codecs;
@@ -140,11 +140,11 @@ impl Plain {
             (Form::Coded(encoding), None) => {
                 let mut to = self.writer.begin(&entry.name, &entry.shape)?;
                 Bands::new(&*self.source, entry, 1)?.each(&mut |Band { tensor, .. }: Band<'_>| {
-                    let numbers = match tensor.encoding() == encoding {
-                        true => tensor.data,
-                        false => Packed::F32(codecs::into_numbers(tensor)),
+                    let tensor = match tensor.encoding() == encoding {
+                        true => tensor,
+                        false => Tensor::from_f32(tensor.shape.clone(), codecs::into_numbers(tensor)),
                     };
-                    Ok(to.floats(&numbers)?)
+                    Ok(to.floats(&tensor)?)
                 })?;
                 to.finish()?;
             }

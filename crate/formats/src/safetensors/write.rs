@@ -10,7 +10,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use statepress_core::index::Stored;
 use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::source::SourceError;
-use statepress_core::{DType, Encoding, Entry, Form, Packed, Part, Scales, Sink, Source, Tensor};
+use statepress_core::{DType, Entry, Form, Packed, Part, Scales, Sink, Source, Tensor};
 
 use super::{METADATA, PREFIX_BYTES};
 use crate::cursor::reserve;
@@ -340,19 +340,13 @@ pub struct TensorWriter<'a> {
 
 impl TensorWriter<'_> {
     /// Writes floats, of the type that the layout says, which follow those before.
-    pub fn floats(&mut self, numbers: &Packed) -> Result<(), FormatError> {
-        let encoding = match numbers {
-            Packed::F32(_) => Some(Encoding::Fp32),
-            Packed::F16(_) => Some(Encoding::Fp16),
-            Packed::Bf16(_) => Some(Encoding::Bf16),
-            Packed::Codes(_) | Packed::Rows(_) => None,
-        };
-        if encoding.is_none() || encoding != self.form.encoding() {
-            let found = encoding.map_or("codes".into(), |encoding| format!("{encoding:?}"));
-            let why = format!("its numbers are {found}, the layout says {}", said(self.form));
+    pub fn floats(&mut self, numbers: &Tensor) -> Result<(), FormatError> {
+        let encoding = numbers.encoding();
+        if encoding.is_described() || self.form != Form::Coded(encoding) {
+            let why = format!("its numbers are {encoding:?}, the layout says {}", said(self.form));
             return Err(FormatError::write(&self.name, why));
         }
-        arrays(numbers).iter().try_for_each(|array| array.write(self))
+        arrays(&numbers.data).iter().try_for_each(|array| array.write(self))
     }
 
     /// Writes the scales of codes, behind all of these, which are written as bytes.
