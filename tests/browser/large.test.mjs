@@ -45,7 +45,8 @@ test("a checkpoint of a gigabyte is compressed in a tab that never has as much",
     `${(size / 1e6).toFixed(0)} MB in ${seconds.toFixed(1)} s; at most ${peaks.map((it) => (it / 1e6).toFixed(0)).join(", ")} MB`,
   );
   assert.equal(await page.textContent("#work-problem"), "");
-  // 480 to 640 MB were seen, half of it buffers of slices that wait for the garbage collector.
+  assert.ok(peaks.length > 0, "the process of the page is not among those of the browser");
+  // 480 to 640 MB were seen: how late slices are collected differs.
   for (const peak of peaks) assert.ok(peak === undefined || peak < 0.8 * size, `${peak} bytes`);
   await client.detach();
 });

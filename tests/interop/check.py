@@ -227,8 +227,8 @@ def by_who_chose():
 
 
 def float32_whatever_the_cpu_has():
-    """With AVX512-BF16 bitsandbytes multiplies in sixteen bits, and takes no layer whose rows are no multiple of 32. With AVX-512 it decodes
-    rows that end within a block wrong, which exports tell of: all rows as one are decoded right."""
+    """With AVX512-BF16 bitsandbytes multiplies in sixteen bits, and takes no layer whose rows are no multiple of 32. With AVX-512 it was seen to
+    decode rows that end within a block wrong, which exports tell of: all rows as one are decoded right."""
     import bitsandbytes.backends.cpu.ops as ops
     import bitsandbytes.nn.modules
 

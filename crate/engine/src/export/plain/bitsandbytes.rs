@@ -53,7 +53,7 @@ impl Tool for Bitsandbytes {
             tensors.iter().filter(|it| is_across(it)).map(|it| it.key.clone()).collect();
         if let Some(first) = across.first() {
             let message = format!(
-                "{} rows that end within a block: bitsandbytes (0.50.2) decodes them right on GPUs and wrong on processors with AVX-512, for which compressed-tensors (INT4 or INT8) loads right: {}",
+                "{} rows that end within a block: bitsandbytes (0.50.2) was seen to decode them wrong on a processor with AVX-512, where compressed-tensors (INT4 or INT8) loads right: {}",
                 counted(across.len(), "matrix has", "matrices have"),
                 listed(&across)
             );
