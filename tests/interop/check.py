@@ -1,4 +1,5 @@
-"""Our exports in the programs they are for, and our batches in the engines that start them. usage: check.py STATEPRESS [WORD ...], where only checks with a WORD in their name run.
+"""Our exports in the programs they are for, what those save opened here, and our batches in the engines that start them. usage: check.py STATEPRESS
+[WORD ...], where only checks with a WORD in their name run.
 
 Every check has a process of its own, as what llama.cpp cannot hold ends it, and several run at a time. Ends with `# pass N` and `# fail N`.
 """
@@ -238,7 +239,7 @@ def float32_whatever_the_cpu_has():
     class OneRow:
         def __getattr__(self, name, library=ops.lib):
             function = getattr(library, name)
-            if not name.startswith("cdequantize_blockwise_cpu_nf4"):
+            if not name.startswith(("cdequantize_blockwise_cpu_nf4", "cdequantize_blockwise_cpu_fp4")):
                 return function
             whole = ctypes.c_longlong
             return lambda codes, absmax, out, block, rows, columns: function(
@@ -397,6 +398,160 @@ def onnx_text():
     return text.strip()
 
 
+# What other programs save, opened here.
+
+
+def reference(name):
+    """A model in transformers, as it loads what it knows."""
+    from transformers import AutoModelForCausalLM
+
+    folder = made(name) if name in MADE else FAMILIES / name
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32", attn_implementation="eager")
+
+
+def coded(folder):
+    """How many weights are opened as codes."""
+    kinds = [tensor["dtype"] for tensor in statepress("inspect", folder)["tensors"]]
+    count = sum(kind not in ("F32", "F16", "BF16") for kind in kinds)
+    assert count, f"nothing is packed: {set(kinds)}"
+    return count
+
+
+def saved(name, way):
+    """Floats in every container that frameworks write, against what the reference computes."""
+    import numpy as np
+    import torch
+
+    model, folder = reference(name), WORK / f"{name}.{way}"
+    folder.mkdir()
+    weights = model.state_dict()
+    if way == "safetensors":
+        model.save_pretrained(folder)
+    elif way == "shards":
+        model.save_pretrained(folder, max_shard_size="20KB")
+        assert len(list(folder.glob("*.safetensors"))) > 1, "nothing is in shards"
+    elif way == "pt":
+        torch.save({"epoch": 3, "model_state_dict": weights}, folder / "checkpoint.pt")
+    elif way == "legacy":
+        torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    else:
+        np.savez(folder / "weights.npz", **{key: value.numpy() for key, value in weights.items()})
+    model.config.save_pretrained(folder)
+    ids, expected = golden(name)
+    error = distance(ours_logits(folder, ids)[:, : expected.shape[1]], expected)
+    assert error < FLOATS, error
+    return f"{error:.1e}"
+
+
+def saved_by_bitsandbytes(name, way):
+    """What transformers saves of a model that it loaded with bitsandbytes, against what both compute of it."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    float32_whatever_the_cpu_has()
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": way[:3], "bnb_4bit_compute_dtype": torch.float32}
+    # What bitsandbytes computes of the layers that Mamba reads without calling them is none of its own.
+    skipped = {"llm_int8_skip_modules": ["lm_head", "dt_proj"]}
+    how = four | {"bnb_4bit_use_double_quant": "twice" in way} if way != "int8" else {"load_in_8bit": True}
+    model = AutoModelForCausalLM.from_pretrained(
+        FAMILIES / name, dtype=torch.float32, attn_implementation="eager", quantization_config=BitsAndBytesConfig(**how, **skipped)
+    )
+    folder = WORK / f"{name}.{way}"
+    model.save_pretrained(folder)
+    weights = coded(folder)
+    ids, _ = golden(name)
+    with torch.no_grad():
+        theirs = model(torch.tensor([[int(i) for i in ids]])).logits[0].float().numpy()
+    ours = ours_logits(folder, ids)[:, : theirs.shape[1]]
+    error, like = distance(ours, theirs), likeness(ours, theirs)
+    # LLM.int8 rounds what enters a product to eight bits as well.
+    assert like > 0.98 if way == "int8" else error < FLOATS, (error, like)
+    return f"{weights} weights, {error:.1e}, cosine of logits {like:.5f}"
+
+
+PACKED = {
+    "int4": ("pack-quantized", {"num_bits": 4, "strategy": "group", "group_size": 8}),
+    "int4 with zero points": ("pack-quantized", {"num_bits": 4, "strategy": "group", "group_size": 8, "symmetric": False}),
+    "int8": ("pack-quantized", {"num_bits": 8, "strategy": "group", "group_size": 8}),
+    "int8 of rows": ("pack-quantized", {"num_bits": 8, "strategy": "channel"}),
+    "float8": ("naive-quantized", {"num_bits": 8, "type": "float", "strategy": "channel"}),
+}
+
+
+def saved_by_compressed_tensors(name, way):
+    """What compressed-tensors packs, against what transformers computes of it. Scales are those of the largest of each group, in its own words."""
+    from compressed_tensors.compressors import ModelCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationConfig, QuantizationScheme, QuantizationStatus
+    from compressed_tensors.quantization import apply_quantization_config
+    from compressed_tensors.quantization.utils import calculate_qparams
+    from transformers import CompressedTensorsConfig
+
+    form, how = PACKED[way]
+    model, weights = reference(name), QuantizationArgs(**{"type": "int", "symmetric": True} | how)
+    groups = {"group_0": QuantizationScheme(targets=["Linear"], weights=weights)}
+    config = {"config_groups": groups, "ignore": ["lm_head"], "format": form, "quantization_status": "initialized"}
+    apply_quantization_config(model, QuantizationConfig(**config))
+    for module in model.modules():
+        if hasattr(module, "weight_scale"):
+            rows = module.weight.data.reshape(*module.weight_scale.shape, -1)
+            scale, zero = calculate_qparams(rows.amin(-1), rows.amax(-1), weights)
+            module.weight_scale.data = scale.to(module.weight_scale.dtype)
+            if hasattr(module, "weight_zero_point"):
+                module.weight_zero_point.data = zero.to(module.weight_zero_point.dtype)
+            module.quantization_status = QuantizationStatus.FROZEN
+    folder = WORK / f"{name}.{way.replace(' ', '-')}"
+    compressor = ModelCompressor.from_pretrained_model(model, quantization_format=form)
+    compressor.compress_model(model)
+    model.save_pretrained(folder)
+    compressor.update_config(folder)
+    count, ids = coded(folder), range(3, 43)
+    # Packed zero points it loads no other way.
+    loading = {} if weights.symmetric else {"quantization_config": CompressedTensorsConfig(dequantize=True)}
+    theirs = transformers(folder, ids, **loading)
+    error = distance(ours_logits(folder, ids)[:, : theirs.shape[1]], theirs)
+    assert error < FLOATS, error
+    return f"{count} weights, {error:.1e}"
+
+
+def saved_by_gguf(kind):
+    """A file of the gguf package's own writer and quantizer, against llama.cpp's run of it and the package's numbers run here."""
+    import gguf
+    import numpy as np
+    from llama import Model
+
+    source, _ = export("wide", wide(), "gguf")
+    reader = gguf.GGUFReader(source)
+    files = {form: WORK / f"{form}.gguf" for form in (kind, "F32")}
+    for form, file in files.items():
+        arch = str(bytes(reader.fields["general.architecture"].parts[-1]), "utf8")
+        writer = gguf.GGUFWriter(file, arch)
+        for key, field in reader.fields.items():
+            if not key.startswith("GGUF.") and key != "general.architecture":
+                writer.add_key_value(key, field.contents(), field.types[0], field.types[1] if len(field.types) > 1 else None)
+        to = gguf.GGMLQuantizationType[kind]
+        for tensor in reader.tensors:
+            if not tensor.name.endswith(("ssm_in.weight", "ssm_out.weight", "token_embd.weight")):
+                writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+                continue
+            coded = gguf.quants.quantize(tensor.data, to)
+            if form == kind:
+                writer.add_tensor(tensor.name, coded, raw_dtype=to)
+            else:
+                writer.add_tensor(tensor.name, gguf.quants.dequantize(coded, to))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    ids = list(range(3, 43))
+    ours, plain = (ours_logits(files[form], ids) for form in (kind, "F32"))
+    error = distance(ours, plain)
+    assert error < FLOATS, error
+    # llama.cpp rounds what enters products with codes to eight bits.
+    like = likeness(Model(files[kind]).logits(ids, 1), ours)
+    assert like > 0.999, like
+    return f"{error:.1e} from the package's numbers, cosine with llama.cpp {like:.5f}"
+
+
 def batch_by(engine):
     import engines
 
@@ -431,7 +586,62 @@ CHECKS["gguf vocabulary in llama.cpp"] = (vocabulary,)
 for name in [name for name in json.loads((FAMILIES / "manifest.json").read_text())["entries"] if name not in NOT_RUN]:
     CHECKS[f"onnx {name} in onnxruntime"] = (onnx, name)
 CHECKS["onnx text by the example in onnxruntime"] = (onnx_text,)
+for name in ("mamba-default", "mamba2-one-group", "llama-gqa", "falcon-h1", "gpt2"):
+    for way in ("safetensors", "shards", "pt", "legacy", "npz"):
+        CHECKS[f"{way} {name} opened here"] = (saved, name, way)
+for name in ("mamba-default", "mamba2-groups", "llama-gqa", "falcon-h1"):
+    for way in ("nf4", "nf4 twice", "fp4", "int8"):
+        CHECKS[f"bitsandbytes {way} {name} opened here"] = (saved_by_bitsandbytes, name, way)
+for name in ("llama-gqa", "qwen2.made", "falcon_h1.made"):
+    for way in PACKED:
+        CHECKS[f"compressed-tensors {way} {name} opened here"] = (saved_by_compressed_tensors, name, way)
+for kind in "BF16 F16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0".split():
+    CHECKS[f"gguf {kind} opened here"] = (saved_by_gguf, kind)
 
+# The README's table: a format, how the names of its checks begin and end, whose programs they are, and tests of pages that run others.
+OPENED = "opened here"
+PROOFS = [
+    ("`plain` written", "plain ", "in transformers", ["transformers", "torch"], {}),
+    ("`bitsandbytes` written", "bitsandbytes ", "in transformers", ["bitsandbytes", "transformers"], {}),
+    ("`compressed-tensors` written", "compressed-tensors ", "in transformers", ["compressed-tensors", "transformers"], {}),
+    ("`gguf` written", "gguf ", "llama.cpp", ["gguf", "xllamacpp"], {"@wllama/wllama": "tests/browser/llama.test.mjs"}),
+    ("`onnx` written", "onnx ", "in onnxruntime", ["onnxruntime"], {"onnxruntime-web": "tests/node/onnx.test.mjs"}),
+    ("`safetensors` written", "our own layout ", "in transformers", ["numpy", "torch", "transformers"], {}),
+    ("safetensors read, in shards too", ("safetensors ", "shards "), OPENED, ["transformers", "safetensors"], {}),
+    ("PyTorch's zip archives read", "pt ", OPENED, ["torch"], {}),
+    ("PyTorch's older files read", "legacy ", OPENED, ["torch"], {}),
+    ("NumPy's `.npz` read", "npz ", OPENED, ["numpy"], {}),
+    ("bitsandbytes' NF4, FP4 and LLM.int8 read", "bitsandbytes ", OPENED, ["bitsandbytes", "transformers"], {}),
+    ("compressed-tensors read", "compressed-tensors ", OPENED, ["compressed-tensors", "transformers"], {}),
+    ("GGUF read", "gguf ", OPENED, ["gguf", "xllamacpp"], {}),
+]
+
+
+def proofs():
+    """The README has the table that these checks make: `UPDATE_README=1` writes it."""
+    from importlib.metadata import version
+
+    pages = json.loads((ROOT / "tests/package.json").read_text())["devDependencies"]
+    lines = ["| format | held to | checks |", "| --- | --- | --- |"]
+    for form, begin, end, tools, tests in PROOFS:
+        count = sum(name.startswith(begin) and name.endswith(end) for name in CHECKS)
+        assert count and all((ROOT / test).exists() for test in tests.values()), form
+        held = [f"{tool} {version(tool)}" for tool in tools]
+        held += [f"{tool} {pages[tool]} in [{pathlib.Path(test).name}]({test})" for tool, test in tests.items()]
+        lines.append(f"| {form} | {', '.join(held)} | {count} |")
+    readme = ROOT / "README.md"
+    before, begin, rest = readme.read_text().partition("<!-- proofs -->\n\n")
+    table, end, after = rest.partition("\n\n<!-- /proofs -->")
+    assert begin and end, "README.md has no place for the table"
+    made = "\n".join(lines)
+    if os.environ.get("UPDATE_README"):
+        readme.write_text(before + begin + made + end + after)
+    else:
+        assert table == made, "the README has another table: run this check with UPDATE_README=1"
+    return f"{len(PROOFS)} rows"
+
+
+CHECKS["README names what each format is held to"] = (proofs,)
 for name in ("snakemake", "ray"):
     CHECKS[f"batch by {name}"] = (batch_by, name)
 
