@@ -117,7 +117,10 @@ fn what_an_adapter_may_not_have_is_refused() {
 #[test]
 fn uniform_blocks_lie_as_rust_writes_them() {
     for kernel in Kernel::ALL.iter().copied() {
-        let codecs = vec![Codec::Codes { grid: Grid::Nf4, scale: Scale::Double }; kernel.matrices().len()];
+        let codecs = vec![
+            Codec::Codes { grid: Grid::Nf4, scale: Scale::Double, per_row: false };
+            kernel.matrices().len()
+        ];
         let (module, _) = parse(kernel, &codecs, Features::default());
         let what = format!("{kernel:?}");
         same(&module, "Params", kernel.params(), &what);

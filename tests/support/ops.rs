@@ -315,6 +315,8 @@ pub fn encodings(cols: usize) -> Vec<Encoding> {
         all.push(Encoding::nf4(block, absmax));
     }
     for (grid, group, scale) in [
+        (Grid::Int8, 32, ScaleType::Fp16),
+        (Grid::Int8, 7, ScaleType::Fp32),
         (Grid::Int6, 32, ScaleType::Fp16),
         (Grid::Int5, 64, ScaleType::Log8),
         (Grid::Int3, 16, ScaleType::Fp32),

@@ -213,11 +213,12 @@ impl Coding {
 
     /// Whether files may have this grid with scales of this type: those of version 1 have what their makers gave them.
     const fn scale_is_known(self) -> bool {
-        match (self.grid, self.scale) {
-            (Grid::Int8, scale) => matches!(scale, ScaleType::Fp32 | ScaleType::Log8),
-            (Grid::Nf4, scale) => !matches!(scale, ScaleType::Log8),
-            (Grid::Int4, scale) => matches!(scale, ScaleType::Fp16 | ScaleType::Fp32),
-            (_, scale) => !matches!(scale, ScaleType::Double),
+        match (self.grid, self.group, self.scale) {
+            (Grid::Int8, Group::Values(_), scale) => matches!(scale, ScaleType::Fp16 | ScaleType::Fp32),
+            (Grid::Int8, _, scale) => matches!(scale, ScaleType::Fp32 | ScaleType::Log8),
+            (Grid::Nf4, _, scale) => !matches!(scale, ScaleType::Log8),
+            (Grid::Int4, _, scale) => matches!(scale, ScaleType::Fp16 | ScaleType::Fp32),
+            (_, _, scale) => !matches!(scale, ScaleType::Double),
         }
     }
 
@@ -235,9 +236,8 @@ impl Coding {
             _ if shape.len() < 2 => Some(format!("a vector is not quantized (shape {shape:?})")),
             _ if shape.contains(&0) => Some(format!("the tensor is empty (shape {shape:?})")),
             _ if !self.scale_is_known() => {
-                Some(format!("{} has no scales in {}", self.grid.name(), self.scale.name()))
+                Some(format!("{} has no such scales in {}", self.grid.name(), self.scale.name()))
             }
-            (Grid::Int8, Group::Values(_)) => Some("int8 has a scale for each row, or one for all".into()),
             (_, Group::Values(0)) => Some("a group of 0 values holds nothing".into()),
             // Whose codes have a byte for two of a row.
             (Grid::Int4, Group::Values(group)) if group < 2 || !group.is_multiple_of(2) || !whole(group) => {

@@ -325,7 +325,7 @@ pub(crate) fn encoding(grid: &Grid, shape: &[usize]) -> Encoding {
     let found = match (integers, grid.per) {
         (Some(Levels::Int8), [1, per]) if per >= cols => Encoding::int8(Granularity::Row),
         (Some(Levels::Int8), per) if per == [rows, cols] => Encoding::int8(Granularity::Tensor),
-        (Some(&levels), [1, per]) if levels != Levels::Int8 => {
+        (Some(&levels), [1, per]) => {
             let half = grid.scales.dtype() == DType::F16 && grid.unit == 1.0;
             let scale = if half { ScaleType::Fp16 } else { ScaleType::Fp32 };
             Encoding::grouped(levels, per.min(cols), scale)

@@ -47,8 +47,9 @@ impl From<Encoding> for Described {
             Group::Tensor => (Some(Granularity::Tensor), None),
             Group::Values(size) => (None, Some(size)),
         };
-        // Version 1 never names the type that INT8's scales usually have.
-        let scale = (grid != Grid::Int8 || scale != ScaleType::Fp32).then_some(scale);
+        // Version 1 never names the type that INT8's scales of rows usually have.
+        let is_usual = grid == Grid::Int8 && size.is_none() && scale == ScaleType::Fp32;
+        let scale = (!is_usual).then_some(scale);
         match names(grid) {
             ("block", _) => Self { granularity, block: size, absmax: scale, ..none },
             _ => Self { granularity, group: size, scale, ..none },
@@ -88,15 +89,6 @@ impl TryFrom<Described> for Encoding {
             "block" => (it.block, it.absmax, it.group.is_some() || it.scale.is_some()),
             _ => (it.group, it.scale, it.block.is_some() || it.absmax.is_some()),
         };
-        if grid == Grid::Int8 {
-            let scale = scale.unwrap_or(ScaleType::Fp32);
-            return match (it.granularity, group.is_some() || foreign) {
-                (Some(granularity), false) => {
-                    Ok(Self::Codes(Coding { grid, group: granularity.into(), scale }))
-                }
-                _ => Err(format!("{name} is described by `granularity`, and `scale` where that is not fp32")),
-            };
-        }
         if foreign {
             return Err(format!("{name} is described by `{size}` and `{kind}`"));
         }
@@ -105,7 +97,10 @@ impl TryFrom<Described> for Encoding {
             (None, Some(size)) => Group::Values(size),
             _ => return Err(format!("{name} needs `{size}` or `granularity`, one of them")),
         };
-        let scale = scale.ok_or_else(|| format!("{name} needs `{kind}`"))?;
+        let scale = match scale {
+            None if grid == Grid::Int8 && it.granularity.is_some() => ScaleType::Fp32,
+            named => named.ok_or_else(|| format!("{name} needs `{kind}`"))?,
+        };
         Ok(Self::Codes(Coding { grid, group, scale }))
     }
 }
@@ -136,6 +131,10 @@ mod tests {
             (Encoding::Bf16, r#"{"precision":"bf16"}"#),
             (Encoding::int8(Granularity::Row), r#"{"precision":"int8","granularity":"row"}"#),
             (Encoding::stepped(), r#"{"precision":"int8","granularity":"row","scale":"log8"}"#),
+            (
+                Encoding::grouped(Grid::Int8, 32, ScaleType::Fp16),
+                r#"{"precision":"int8","group":32,"scale":"fp16"}"#,
+            ),
             (Encoding::int4(32, ScaleType::Fp16), r#"{"precision":"int4","group":32,"scale":"fp16"}"#),
             (Encoding::nf4(64, ScaleType::Double), r#"{"precision":"nf4","block":64,"absmax":"double"}"#),
             (
@@ -163,6 +162,8 @@ mod tests {
         }
         for (json, why) in [
             (r#"{"precision":"int4","group":32}"#, "needs `scale`"),
+            (r#"{"precision":"int8","group":32}"#, "needs `scale`"),
+            (r#"{"precision":"int8","scale":"fp32"}"#, "needs `group` or `granularity`"),
             (r#"{"precision":"nf4","group":32,"scale":"fp16"}"#, "described by `block` and `absmax`"),
             (r#"{"precision":"int3","group":32,"granularity":"row","scale":"fp16"}"#, "one of them"),
             (r#"{"precision":"fp16","group":32}"#, "no groups"),

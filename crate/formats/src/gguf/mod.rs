@@ -307,6 +307,7 @@ fn encoding(blocks: &Blocks, shape: &[usize]) -> Encoding {
         GgmlType::Bf16 => return Encoding::Bf16,
         // Blocks are of rows.
         _ if blocks.undo == Some(Undo::Transpose) => return Encoding::Fp32,
+        GgmlType::Q8_0 => Encoding::grouped(Grid::Int8, 32, ScaleType::Fp16),
         GgmlType::Q4_0 => Encoding::grouped(Grid::Int4, 32, ScaleType::Fp16),
         GgmlType::Q5_0 => Encoding::grouped(Grid::Int5, 32, ScaleType::Fp16),
         // Its scales are products of two numbers, which binary16 does not hold.

@@ -13,7 +13,12 @@ pub enum Codec {
     Fp32,
     Fp16,
     Bf16,
-    Codes { grid: Grid, scale: Scale },
+    /// `per_row`: a scale for each row or one for all, of INT8, whose products are of integers then.
+    Codes {
+        grid: Grid,
+        scale: Scale,
+        per_row: bool,
+    },
 }
 
 /// How scales are stored.
@@ -31,7 +36,10 @@ impl From<Plain> for Codec {
             Plain::Fp32 => Self::Fp32,
             Plain::Fp16 => Self::Fp16,
             Plain::Bf16 => Self::Bf16,
-            Plain::Codes(Coding { grid, scale, .. }) => Self::Codes { grid, scale: scale.into() },
+            Plain::Codes(Coding { grid, group, scale }) => {
+                let per_row = grid == Grid::Int8 && !matches!(group, Group::Values(_));
+                Self::Codes { grid, scale: scale.into(), per_row }
+            }
         }
     }
 }
@@ -52,12 +60,13 @@ impl Codec {
     pub fn all() -> Vec<Self> {
         let scales = [ScaleType::Fp32, ScaleType::Fp16, ScaleType::Double];
         let codes = |&grid: &Grid| {
-            let group = if grid == Grid::Int8 { Group::Row } else { Group::Values(64) };
-            scales.map(|scale| Encoding::Codes(Coding { grid, group, scale }))
+            let coding = move |group| scales.map(|scale| Encoding::Codes(Coding { grid, group, scale }));
+            [Group::Row, Group::Values(64)].into_iter().flat_map(coding)
         };
         let codes = Grid::ALL.iter().flat_map(codes).filter(|it| it.refusal(&[1, 64]).is_none());
         let all = [Encoding::Fp32, Encoding::Fp16, Encoding::Bf16].into_iter().chain(codes);
-        all.filter_map(Encoding::plain).map(Self::from).collect()
+        let all: BTreeSet<Self> = all.filter_map(Encoding::plain).map(Self::from).collect();
+        all.into_iter().collect()
     }
 
     /// Bytes of the codes of a row of so many eights: whole words of four.
@@ -71,7 +80,7 @@ impl Codec {
 
     /// Whether products are of integers where the GPU has them.
     pub fn is_int8(self) -> bool {
-        matches!(self, Self::Codes { grid: Grid::Int8, .. })
+        matches!(self, Self::Codes { per_row: true, .. })
     }
 
     /// The function that reads a scale.
@@ -89,21 +98,20 @@ impl Codec {
             Self::Fp32 => return shader!("../linear/fp32.wgsl").into(),
             Self::Fp16 => return shader!("../codecs/half16/fp16.wgsl").into(),
             Self::Bf16 => return shader!("../codecs/half16/bf16.wgsl").into(),
+            Self::Codes { per_row: true, .. } => {
+                return shader!("../codecs/grids/int8/int8.wgsl").replace("SCALE", self.scale());
+            }
             Self::Codes { grid, .. } => grid,
         };
         // Codes of bytes and of nibbles lie as files have them; all others are a stream.
         let stream = shader!("../codecs/grids/stream.wgsl");
         let [lead, codes] = match (grid.bits(), grid.levels()) {
-            (8, _) => ["", shader!("../codecs/grids/int8/int8.wgsl")],
             (4, Levels::Integers) => ["", shader!("../codecs/grids/int4/int4.wgsl")],
             (4, Levels::Table(_)) => ["", shader!("../codecs/grids/nf4/nf4.wgsl")],
             (_, Levels::Integers) => [stream, shader!("../codecs/grids/integers.wgsl")],
             (_, Levels::Table(_)) => [stream, shader!("../codecs/grids/table.wgsl")],
         };
-        let mut text = lead.to_string() + codes;
-        if grid != Grid::Int8 {
-            text.push_str(shader!("../codecs/blocks.wgsl"));
-        }
+        let text = lead.to_string() + codes + shader!("../codecs/blocks.wgsl");
         text.replace("SCALE", self.scale())
             .replace("BITS", &format!("{}u", grid.bits()))
             .replace("TABLE", grid.name())

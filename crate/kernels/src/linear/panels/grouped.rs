@@ -1,4 +1,4 @@
-//! Panels of codes of at most 6 bits, in tiles of eight rows by eight columns, with a scale per row and
+//! Panels of codes in tiles of eight rows by eight columns, with a scale per row and
 //! group of columns.
 //!
 //! A file's groups run over the flattened matrix. Here a row has its own scales, one per

@@ -8,10 +8,10 @@ mod planes;
 
 pub(super) use float::{Brain, Floats, Half};
 
-use statepress_core::{Codes, Grid};
+use statepress_core::{Codes, Grid, Group};
 
 use self::grouped::{Code, Grouped};
-use self::int8::Int8;
+use self::int8::{InGroups, Int8};
 use self::planes::{Int2, Int3, Int5, Int6, Lm2, Lm3, Nf4};
 use super::{PANEL, Scratch, TILE, product};
 use crate::lanes::F32x8;
@@ -34,6 +34,7 @@ pub(super) trait Panels {
 /// The panels of a tensor's codes, whose lengths have been checked.
 pub(super) fn of_codes(codes: &Codes, rows: usize, cols: usize) -> Box<dyn Panels> {
     match codes.grid {
+        Grid::Int8 if matches!(codes.group, Group::Values(_)) => grouped::<InGroups>(codes, rows, cols),
         Grid::Int8 => Box::new(Int8::new(codes, rows, cols)),
         Grid::Int6 => grouped::<Int6>(codes, rows, cols),
         Grid::Int5 => grouped::<Int5>(codes, rows, cols),

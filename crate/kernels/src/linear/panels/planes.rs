@@ -321,7 +321,8 @@ mod tests {
     use super::*;
 
     fn every_code_has_its_place<C: Code>(bits: usize) {
-        let code = |row: usize, col: usize| (row * 13 + col * 5 + 3) as u8 & ((1 << bits) - 1);
+        let mask = ((1u16 << bits) - 1) as u8;
+        let code = |row: usize, col: usize| (row * 37 + col * 5 + 3) as u8 & mask;
         let mut tile = C::ZERO;
         for (row, col) in (0..8).flat_map(|row| (0..8).map(move |col| (row, col))) {
             C::put(&mut tile, row, col, !code(row, col));
@@ -329,7 +330,6 @@ mod tests {
         }
         let block = Block { scale: 1.0, sum: 0 };
         for (row, col) in (0..8).flat_map(|row| (0..8).map(move |col| (row, col))) {
-            let mask = (1 << bits) - 1;
             assert_eq!(
                 C::get(&tile, row, col) & mask,
                 code(row, col),
@@ -368,5 +368,6 @@ mod tests {
         every_code_has_its_place::<Nf4>(4);
         every_code_has_its_place::<Int5>(5);
         every_code_has_its_place::<Int6>(6);
+        every_code_has_its_place::<super::super::int8::InGroups>(8);
     }
 }
