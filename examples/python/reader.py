@@ -76,6 +76,9 @@ def decode(get, name, shape, precision=None, granularity=None, group=None, scale
         codes = stream @ (1 << np.arange(bits)[::-1])
     size = block or group or (n if granularity == "tensor" else shape[-1])
     each = scales(get, name, ".absmax" if precision == "nf4" else ".scale", absmax or scale)
+    if scale == "affine":
+        minimums = np.repeat(get(name + ".minimum").ravel(), size)[:n]
+        return ((levels[codes] - levels.min()) * np.repeat(each, size)[:n] + minimums).reshape(shape)
     return (levels[codes] * np.repeat(each, size)[:n]).reshape(shape)
 
 def suffixes(precision=None, scale=None, absmax=None, rows=(), **_):
@@ -84,7 +87,7 @@ def suffixes(precision=None, scale=None, absmax=None, rows=(), **_):
     if precision not in GRIDS:
         return [""]
     first = ".absmax" if precision == "nf4" else ".scale"
-    more = {"double": [".nested_absmax", ".nested_offset"], "log8": [first + "_unit"]}
+    more = {"double": [".nested_absmax", ".nested_offset"], "log8": [first + "_unit"], "affine": [".minimum"]}
     return ["", first, *more.get(absmax or scale, [])]
 
 def load(path):

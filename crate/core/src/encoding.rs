@@ -97,6 +97,9 @@ pub enum ScaleType {
     Log8,
     /// Double quantization: 8-bit codes of the dynamic table, a second-level absmax per 256 of them, and an offset.
     Double,
+    /// binary32, and beside each what the least code stands for, the minimum of its group, in binary32 as well: `value = minimum +
+    /// (code - least code) * scale`. What other tools quantized has such (ggml's K-quants, zero points); no recipe asks for them.
+    Affine,
 }
 
 /// One stored array of an encoded tensor.
@@ -131,6 +134,7 @@ impl ScaleType {
             Self::Fp32 => "fp32",
             Self::Log8 => "log8",
             Self::Double => "double",
+            Self::Affine => "affine",
         }
     }
 }
@@ -202,6 +206,10 @@ impl Coding {
                 parts.push(part(suffix, DType::U8, plain));
                 parts.push(part(unit, DType::F32, vec![1]));
             }
+            ScaleType::Affine => {
+                parts.push(part(suffix, DType::F32, plain.clone()));
+                parts.push(part(".minimum", DType::F32, plain));
+            }
             ScaleType::Double => {
                 parts.push(part(suffix, DType::U8, plain));
                 parts.push(part(nested, DType::F32, vec![scales.div_ceil(NESTED_BLOCK)]));
@@ -214,6 +222,7 @@ impl Coding {
     /// Whether files may have this grid with scales of this type: those of version 1 have what their makers gave them.
     const fn scale_is_known(self) -> bool {
         match (self.grid, self.group, self.scale) {
+            (grid, group, ScaleType::Affine) => grid.is_whole() && matches!(group, Group::Values(_)),
             (Grid::Int8, Group::Values(_), scale) => matches!(scale, ScaleType::Fp16 | ScaleType::Fp32),
             (Grid::Int8, _, scale) => matches!(scale, ScaleType::Fp32 | ScaleType::Log8),
             (Grid::Nf4, _, scale) => !matches!(scale, ScaleType::Log8),

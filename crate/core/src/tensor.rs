@@ -67,6 +67,13 @@ pub enum Scales {
         /// What is added.
         offset: f32,
     },
+    /// Scales, and what the least code of each group stands for.
+    Affine {
+        /// binary32.
+        scales: Vec<f32>,
+        /// One for each scale.
+        minimums: Vec<f32>,
+    },
 }
 
 impl Tensor {
@@ -168,13 +175,14 @@ impl Scales {
             Self::F16(_) => ScaleType::Fp16,
             Self::Log8 { .. } => ScaleType::Log8,
             Self::Double { .. } => ScaleType::Double,
+            Self::Affine { .. } => ScaleType::Affine,
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {
-            Self::F32(values) => values.len(),
+            Self::F32(values) | Self::Affine { scales: values, .. } => values.len(),
             Self::F16(bits) => bits.len(),
             Self::Log8 { codes, .. } | Self::Double { codes, .. } => codes.len(),
         }

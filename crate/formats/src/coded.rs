@@ -117,8 +117,12 @@ impl From<'_> {
         encoding: Encoding,
         (rows, cols): (usize, usize),
     ) -> Result<Packed, FormatError> {
-        let (Encoding::Codes(coding), Zeros::Same(zero)) = (encoding, &grid.zeros) else {
+        let Encoding::Codes(coding) = encoding else {
             return Ok(Packed::F32(self.numbers(grid, rows, cols)?));
+        };
+        let zero = match &grid.zeros {
+            Zeros::Same(zero) if coding.scale != ScaleType::Affine => zero,
+            _ => return self.with_minimums(grid, coding, rows, cols),
         };
         let codes = match (coding.grid.bits(), &grid.codes.packed) {
             (8, None) if *zero == 0 => self.all(&grid.codes.array, u8::from_le_bytes)?,
@@ -140,6 +144,40 @@ impl From<'_> {
             }
             _ => Scales::F32(self.scales(grid)?),
         };
+        Ok(Packed::Codes(packed::Codes { grid: coding.grid, group: coding.group, codes, scales }))
+    }
+
+    /// Codes with the zero points of groups, as what the least code of each stands for.
+    fn with_minimums(
+        &self,
+        grid: &Grid,
+        coding: Coding,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Packed, FormatError> {
+        let plus = grid.from_least() + coding.grid.least() as i32;
+        let codes = self.each(grid, rows, cols, |code| (code as i32 + plus) as i16)?;
+        let codes = streamed::pack(self.name, coding.grid, &codes)?;
+        let [per_row, per_col] = grid.per;
+        let count @ [_, across] = [rows.div_ceil(per_row), cols.div_ceil(per_col)];
+        let zeros = match &grid.zeros {
+            Zeros::Same(_) => None,
+            Zeros::Each(zeros, more) => Some((self.digits(zeros)?, *more)),
+        };
+        let of_file = self.scales(grid)?;
+        let (mut scales, mut minimums) = (Vec::new(), Vec::new());
+        for (row, group) in (0..rows).flat_map(|row| (0..across).map(move |group| (row, group))) {
+            let [r, c, width] = place(grid, count, row, group);
+            let zero = match (&zeros, &grid.zeros) {
+                (Some((digits, more)), _) => digits.get(r, c) as i32 + more,
+                (None, Zeros::Same(zero)) => *zero,
+                (None, Zeros::Each(..)) => 0,
+            };
+            let scale = of_file[r * width + c];
+            scales.push(scale);
+            minimums.push(-((zero + grid.from_least()) as f32) * scale);
+        }
+        let scales = Scales::Affine { scales, minimums };
         Ok(Packed::Codes(packed::Codes { grid: coding.grid, group: coding.group, codes, scales }))
     }
 
@@ -321,8 +359,11 @@ pub(crate) fn encoding(grid: &Grid, shape: &[usize]) -> Encoding {
         None => return Encoding::Fp32,
     };
     let symmetric = matches!(grid.zeros, Zeros::Same(zero) if zero + grid.from_least() == middle(bits));
+    // What sixteen bits multiply is exact, so that a minimum and steps from it are to the last bit what a zero point is.
+    let affine = !symmetric && grid.scale_type() != DType::F32;
     let integers = Levels::ALL.iter().find(|it| it.is_whole() && it.bits() == bits as usize);
     let found = match (integers, grid.per) {
+        (Some(&levels), [1, per]) if affine => Encoding::grouped(levels, per.min(cols), ScaleType::Affine),
         (Some(Levels::Int8), [1, per]) if per >= cols => Encoding::int8(Granularity::Row),
         (Some(Levels::Int8), per) if per == [rows, cols] => Encoding::int8(Granularity::Tensor),
         (Some(&levels), [1, per]) => {
@@ -333,5 +374,5 @@ pub(crate) fn encoding(grid: &Grid, shape: &[usize]) -> Encoding {
         _ => return Encoding::Fp32,
     };
     let whole = found.refusal(shape).is_none() && cols.is_multiple_of(grid.per[1].min(cols));
-    if symmetric && whole && grid.groups.is_none() { found } else { Encoding::Fp32 }
+    if (symmetric || affine) && whole && grid.groups.is_none() { found } else { Encoding::Fp32 }
 }

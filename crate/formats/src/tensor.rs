@@ -170,6 +170,10 @@ fn read_plain(
     let scales = match coding.scale {
         ScaleType::Fp16 => Scales::F16(reader(1).read(u16::from_le_bytes)?),
         ScaleType::Fp32 => Scales::F32(reader(1).read(f32::from_le_bytes)?),
+        ScaleType::Affine => Scales::Affine {
+            scales: reader(1).read(f32::from_le_bytes)?,
+            minimums: reader(2).read(f32::from_le_bytes)?,
+        },
         ScaleType::Log8 => Scales::Log8 { codes: reader(1).read(u8::from_le_bytes)?, unit: one(2)? },
         ScaleType::Double => Scales::Double {
             codes: reader(1).read(u8::from_le_bytes)?,

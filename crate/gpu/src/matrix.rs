@@ -2,7 +2,7 @@
 
 use statepress_core::{ClassedRows, Codes, Grid, Group, Packed, Scales as Stored, Tensor, tables};
 use statepress_kernels::backend::BackendError;
-use statepress_kernels::codecs::{self, stream};
+use statepress_kernels::codecs::{self, scales, stream};
 use statepress_kernels::shaders::{self, Codec};
 use wgpu::BufferUsages;
 
@@ -35,6 +35,8 @@ enum Scales {
     None,
     Fp32(Vec<f32>),
     Fp16(Vec<u16>),
+    /// Scales, and behind each the center of its group.
+    Affine(Vec<[f32; 2]>),
     /// Codes, nested absmax values, one mean a matrix.
     Double(Vec<u8>, Vec<f32>, Vec<f32>),
 }
@@ -66,7 +68,7 @@ impl GpuMatrix {
                     group => group.size(&tensor.shape),
                 };
                 let rows = code_rows(&codes, codec, rows, cols);
-                scales = Scales::of(codes.scales);
+                scales = Scales::of(codes.scales, codes.grid);
                 rows
             }
             Packed::Rows(classed) => return Self::classed(gpu, name, [rows, cols], classed),
@@ -159,6 +161,10 @@ impl GpuMatrix {
                 constants.extend(values.iter().map(|value| value.to_bits()));
                 values.len()
             }
+            Scales::Affine(pairs) => {
+                constants.extend(pairs.as_flattened().iter().map(|value| value.to_bits()));
+                pairs.len()
+            }
             Scales::Fp16(bits) => {
                 constants.extend(
                     bits.chunks(2)
@@ -201,12 +207,16 @@ impl Drop for GpuMatrix {
 }
 
 impl Scales {
-    fn of(scales: Stored) -> Self {
+    fn of(scales: Stored, grid: Grid) -> Self {
         match scales {
             Stored::F32(values) => Self::Fp32(values),
             Stored::F16(bits) => Self::Fp16(bits),
             Stored::Double { codes, nested, offset } => Self::Double(codes, nested, vec![offset]),
-            scales @ Stored::Log8 { .. } => Self::Fp32(codecs::scales::all(&scales)),
+            stored @ Stored::Log8 { .. } => Self::Fp32(scales::all(&stored)),
+            stored @ Stored::Affine { .. } => {
+                let pair = |group| [scales::get(&stored, group), scales::center(&stored, grid, group)];
+                Self::Affine((0..stored.len()).map(pair).collect())
+            }
         }
     }
 
@@ -214,6 +224,7 @@ impl Scales {
         match (self, other) {
             (Self::Fp32(all), Self::Fp32(more)) => all.extend(more),
             (Self::Fp16(all), Self::Fp16(more)) => all.extend(more),
+            (Self::Affine(all), Self::Affine(more)) => all.extend(more),
             (Self::Double(codes, nested, means), Self::Double(more_codes, more_nested, more_means)) => {
                 codes.extend(more_codes);
                 nested.extend(more_nested);
@@ -229,6 +240,7 @@ impl Scales {
             Self::None => 0,
             Self::Fp32(values) => 4 * values.len(),
             Self::Fp16(bits) => 2 * bits.len(),
+            Self::Affine(pairs) => 8 * pairs.len(),
             Self::Double(codes, nested, means) => codes.len() + 4 * (nested.len() + means.len()),
         }
     }

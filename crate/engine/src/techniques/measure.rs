@@ -63,6 +63,7 @@ fn may_be_special(tensor: &Tensor) -> bool {
         Packed::Bf16(bits) => highest(bits) >= BF16_SPECIAL,
         Packed::Codes(codes) => match &codes.scales {
             Scales::F32(values) => !all_finite(values),
+            Scales::Affine { scales, minimums } => !(all_finite(scales) && all_finite(minimums)),
             Scales::F16(bits) => highest(bits) >= F16_SPECIAL,
             Scales::Log8 { unit, .. } => !unit.is_finite(),
             Scales::Double { nested, offset, .. } => !(all_finite(nested) && offset.is_finite()),
@@ -385,7 +386,9 @@ fn coarse_scales(coded: &Tensor) -> u64 {
 pub(crate) fn coarse(scales: &Scales) -> u64 {
     let small = |bits: u32| u64::from(bits > 0 && bits < COARSE);
     match scales {
-        Scales::F32(values) => values.iter().map(|value| small(value.to_bits())).sum(),
+        Scales::F32(values) | Scales::Affine { scales: values, .. } => {
+            values.iter().map(|value| small(value.to_bits())).sum()
+        }
         Scales::F16(bits) => bits.iter().map(|&bits| small(bits.into())).sum(),
         Scales::Log8 { .. } | Scales::Double { .. } => 0,
     }

@@ -38,7 +38,8 @@ impl Block {
             Levels::Integers => {
                 let level = |i| grid.level(stream::get(&codes.codes, grid.bits(), i));
                 let lowest = range.clone().map(level).fold(-grid.most(), f32::min);
-                levels((lowest as i32..=grid.most() as i32).map(|level| level as f32 * scale))
+                let center = scales::center(&codes.scales, grid, at / size);
+                levels((lowest as i32..=grid.most() as i32).map(|level| level as f32 * scale + center))
             }
         };
         Some(Self { range, scale, levels })

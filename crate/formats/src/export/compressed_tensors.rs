@@ -79,12 +79,16 @@ impl Packing {
         }
     }
 
-    fn of_coding(Coding { grid, group, scale }: Coding, shape: &[usize]) -> Result<Self, String> {
+    fn of_coding(coding: Coding, shape: &[usize]) -> Result<Self, String> {
+        let Coding { grid, group, scale: scale_type } = coding;
         let (bits, cols) = (grid.bits() as u32, shape::matrix(shape).1);
-        let scale = if scale == ScaleType::Fp16 { DType::F16 } else { DType::F32 };
+        let scale = if scale_type == ScaleType::Fp16 { DType::F16 } else { DType::F32 };
         let size = group.size(shape);
         // Groups of whole rows have a scale for each row: the same.
         let group = Some(size).filter(|&size| size < cols);
+        if scale_type == ScaleType::Affine {
+            return Err("its groups have minimums, and zero points are whole numbers".into());
+        }
         if !cols.is_multiple_of(size) && !size.is_multiple_of(cols.max(1)) {
             return Err(format!("its groups of {size} run across the ends of rows of {cols}"));
         }

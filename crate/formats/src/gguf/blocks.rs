@@ -40,14 +40,22 @@ pub(super) fn decode(kind: GgmlType, blocks: &[u8], out: &mut Vec<f32>) {
     }
 }
 
-/// Appends the codes of whole blocks, which stand for whole numbers, and their scales: of types that add nothing to products.
-pub(super) fn codes(kind: GgmlType, blocks: &[u8], codes: &mut Vec<i16>, scales: &mut Vec<f32>) {
+/// Appends the codes of whole blocks, which stand for whole numbers, their scales, and what is added to products, which is
+/// zero in types with one float for a scale.
+pub(super) fn codes(
+    kind: GgmlType,
+    blocks: &[u8],
+    codes: &mut Vec<i16>,
+    scales: &mut Vec<f32>,
+    minimums: &mut Vec<f32>,
+) {
     let Some(layout) = layout(kind) else { return };
     let (numbers, bytes) = kind.block();
     for block in blocks.chunks_exact(bytes) {
-        layout.read(numbers, block, |part, scale, _| {
+        layout.read(numbers, block, |part, scale, plus| {
             codes.extend(part.iter().map(|&code| layout.codes.level(code) as i16));
             scales.push(scale);
+            minimums.push(plus);
         });
     }
 }

@@ -295,8 +295,8 @@ fn coded(name: &str, shape: Vec<usize>, blocks: Blocks) -> Entry {
     Entry { name: name.into(), shape, stored: Stored::Coded(Box::new(coded)), tied_to: None }
 }
 
-/// The encoding that has the same numbers, or the same codes and scales, else float32: types with a least value beside the
-/// scale, or levels of their own, are none of ours.
+/// The encoding that has the same numbers, or the same codes and scales, else float32: types with levels of their own are none
+/// of ours.
 fn encoding(blocks: &Blocks, shape: &[usize]) -> Encoding {
     let [(kind, _), others @ ..] = blocks.parts.as_slice() else { return Encoding::Fp32 };
     if blocks.undo == Some(Undo::NegExp) || others.iter().any(|(other, _)| other != kind) {
@@ -310,8 +310,12 @@ fn encoding(blocks: &Blocks, shape: &[usize]) -> Encoding {
         GgmlType::Q8_0 => Encoding::grouped(Grid::Int8, 32, ScaleType::Fp16),
         GgmlType::Q4_0 => Encoding::grouped(Grid::Int4, 32, ScaleType::Fp16),
         GgmlType::Q5_0 => Encoding::grouped(Grid::Int5, 32, ScaleType::Fp16),
-        // Its scales are products of two numbers, which binary16 does not hold.
+        // Scales of these are products of two numbers, which binary16 does not hold.
         GgmlType::Q6K => Encoding::grouped(Grid::Int6, 16, ScaleType::Fp32),
+        GgmlType::Q3K => Encoding::grouped(Grid::Int3, 16, ScaleType::Fp32),
+        GgmlType::Q5K | GgmlType::Q5_1 => Encoding::grouped(Grid::Int5, 32, ScaleType::Affine),
+        GgmlType::Q4K | GgmlType::Q4_1 => Encoding::grouped(Grid::Int4, 32, ScaleType::Affine),
+        GgmlType::Q2K => Encoding::grouped(Grid::Int2, 16, ScaleType::Affine),
         _ => return Encoding::Fp32,
     };
     if found.refusal(shape).is_none() { found } else { Encoding::Fp32 }

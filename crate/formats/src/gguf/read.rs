@@ -26,10 +26,19 @@ pub(crate) fn read(
     if let Encoding::Codes(Coding { grid, group: Group::Values(group), scale }) = encoding {
         let mut codes: Vec<i16> = reserve(name, rows * columns)?;
         let mut scales: Vec<f32> = reserve(name, rows * columns / group)?;
-        each(source, name, blocks, |kind, bytes| codes_of(kind, bytes, &mut codes, &mut scales))?;
-        let codes = ordered(name, blocks.undo, codes, [rows, columns])?;
+        let mut minimums: Vec<f32> = reserve(name, rows * columns / group)?;
+        each(source, name, blocks, |kind, bytes| {
+            codes_of(kind, bytes, &mut codes, &mut scales, &mut minimums);
+        })?;
+        let mut codes = ordered(name, blocks.undo, codes, [rows, columns])?;
         let scales = ordered(name, blocks.undo, scales, [rows, columns / group])?;
         let scales = match scale {
+            ScaleType::Affine => {
+                // They are counted from zero there.
+                codes.iter_mut().for_each(|code| *code += grid.least() as i16);
+                let minimums = ordered(name, blocks.undo, minimums, [rows, columns / group])?;
+                Scales::Affine { scales, minimums }
+            }
             // They were read from binary16, which holds them.
             ScaleType::Fp16 => {
                 Scales::F16(scales.iter().map(|&it| half::f16::from_f32(it).to_bits()).collect())

@@ -400,6 +400,7 @@ fn scale_arrays(scales: &Scales) -> Vec<Array<'_>> {
     match scales {
         Scales::F32(values) => vec![Array::F32(values)],
         Scales::F16(bits) => vec![Array::Bits16(bits)],
+        Scales::Affine { scales, minimums } => vec![Array::F32(scales), Array::F32(minimums)],
         Scales::Log8 { codes, unit } => vec![Array::Bytes(codes), one(unit)],
         Scales::Double { codes, nested, offset } => {
             vec![Array::Bytes(codes), Array::F32(nested), one(offset)]

@@ -27,7 +27,14 @@ pub fn encode_like(values: &[f32], like: &Tensor) -> Result<Tensor, KernelError>
             }
             let mut codes = Vec::with_capacity(values.len());
             for (group, values) in values.chunks(of.group.size(&like.shape)).enumerate() {
-                Scaled::new(of.grid, scales::get(&of.scales, group)).round(values, &mut codes);
+                let scaled = Scaled::new(of.grid, scales::get(&of.scales, group));
+                match scales::center(&of.scales, of.grid, group) {
+                    0.0 => scaled.round(values, &mut codes),
+                    center => {
+                        let values: Vec<f32> = values.iter().map(|value| value - center).collect();
+                        scaled.round(&values, &mut codes)
+                    }
+                };
             }
             let data = Packed::Codes(Codes { codes: packed(codes, of.grid), ..of.clone() });
             Ok(Tensor { shape: like.shape.clone(), data })
@@ -42,7 +49,7 @@ pub fn encode_like(values: &[f32], like: &Tensor) -> Result<Tensor, KernelError>
     }
 }
 
-/// How many numbers of a tensor are zero whatever their codes, as their scale is.
+/// How many numbers of a tensor do not move whatever their codes, as their scale is zero.
 pub fn still(tensor: &Tensor) -> usize {
     match &tensor.data {
         Packed::F32(_) | Packed::F16(_) | Packed::Bf16(_) => 0,
@@ -63,7 +70,8 @@ pub fn clamp_like(values: &mut [f32], like: &Tensor) {
         Packed::Codes(of) => {
             for (group, values) in values.chunks_mut(of.group.size(&like.shape)).enumerate() {
                 let scale = scales::get(&of.scales, group);
-                let (one, other) = (of.grid.least() * scale, of.grid.most() * scale);
+                let center = scales::center(&of.scales, of.grid, group);
+                let (one, other) = (of.grid.least() * scale + center, of.grid.most() * scale + center);
                 let (low, high) = (one.min(other), one.max(other));
                 for value in values {
                     // What is no number stays so: that is for others to find.

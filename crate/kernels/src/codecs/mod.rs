@@ -50,8 +50,13 @@ pub fn encode(
     if let Some(reason) = encoding.refusal(shape) {
         return Err(KernelError::Shape(reason));
     }
-    if encoding.coding().is_some() {
+    if let Some(coding) = encoding.coding() {
         check_finite(values)?;
+        if coding.scale == ScaleType::Affine {
+            return Err(KernelError::Shape(
+                "no codes with minimums are made: other tools have made them".into(),
+            ));
+        }
     }
     clip.check()?;
     let (data, clipped) = match encoding {
@@ -157,7 +162,7 @@ pub fn round_by(values: &[f32], size: usize, coding: Coding, used: &[f32]) -> (V
             ScaleType::Fp16 if grid.levels() == Levels::Integers => beyond,
             ScaleType::Fp16 => count(values, f16::MAX.to_f32()),
             // A scale that is stored exactly, or rounded up, reaches every number of its group.
-            ScaleType::Fp32 | ScaleType::Log8 | ScaleType::Double => 0,
+            ScaleType::Fp32 | ScaleType::Log8 | ScaleType::Double | ScaleType::Affine => 0,
         };
     }
     (packed(codes, grid), clipped)
@@ -246,6 +251,7 @@ pub fn check(tensor: &Tensor) -> Result<(), KernelError> {
             let groups = codes.coding().scales(&tensor.shape);
             check_length("scales", codes.scales.len(), groups)?;
             match &codes.scales {
+                Scales::Affine { minimums, .. } => check_length("minimums", minimums.len(), groups),
                 Scales::Double { nested, .. } => {
                     let blocks = groups.div_ceil(statepress_core::encoding::NESTED_BLOCK);
                     check_length("nested scales", nested.len(), blocks)
@@ -299,8 +305,16 @@ pub fn decode_range(tensor: &Tensor, first: usize, out: &mut [f32]) {
             while at < out.len() {
                 let group = (first + at) / size;
                 let end = out.len().min((group + 1) * size - first);
-                let scale = scales::get(&codes.scales, group);
-                unpack(codes.grid, &codes.codes, first + at, scale, &mut out[at..end]);
+                let (scale, out) = (scales::get(&codes.scales, group), &mut out[at..end]);
+                match &codes.scales {
+                    // Counted from the least code, as what other tools compute is rounded once.
+                    Scales::Affine { minimums, .. } => {
+                        unpack(codes.grid, &codes.codes, first + at, 1.0, out);
+                        let (least, minimum) = (codes.grid.least(), minimums[group]);
+                        out.iter_mut().for_each(|it| *it = (*it - least) * scale + minimum);
+                    }
+                    _ => unpack(codes.grid, &codes.codes, first + at, scale, out),
+                }
                 at = end;
             }
         }

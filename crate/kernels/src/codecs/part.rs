@@ -35,6 +35,10 @@ pub fn part(tensor: &Tensor, index: usize, count: usize) -> Result<Tensor, Kerne
             let scales = match scales {
                 Scales::F32(values) => Scales::F32(values[groups].to_vec()),
                 Scales::F16(bits) => Scales::F16(bits[groups].to_vec()),
+                Scales::Affine { scales, minimums } => Scales::Affine {
+                    scales: scales[groups.clone()].to_vec(),
+                    minimums: minimums[groups].to_vec(),
+                },
                 Scales::Log8 { codes, unit } => Scales::Log8 { codes: codes[groups].to_vec(), unit: *unit },
                 // What is coded twice is decoded once: the numbers stay the same.
                 Scales::Double { .. } => {

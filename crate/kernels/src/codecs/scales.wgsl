@@ -4,6 +4,20 @@ fn scale_fp32(m: Matrix, i: u32) -> f32 {
     return constant(m.scales + i);
 }
 
+// With the center of the group behind each.
+fn scale_affine(m: Matrix, i: u32) -> f32 {
+    return constant(m.scales + 2u * i);
+}
+
+// What code 0 of a group stands for.
+fn center_affine(m: Matrix, i: u32) -> f32 {
+    return constant(m.scales + 2u * i + 1u);
+}
+
+fn center_zero(m: Matrix, i: u32) -> f32 {
+    return 0.0;
+}
+
 // Two to a word.
 fn scale_fp16(m: Matrix, i: u32) -> f32 {
     let pair = unpack2x16float(constants[m.scales + i / 2u]);

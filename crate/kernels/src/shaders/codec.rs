@@ -28,6 +28,7 @@ pub enum Scale {
     Fp32,
     Fp16,
     Double,
+    Affine,
 }
 
 impl From<Plain> for Codec {
@@ -51,6 +52,7 @@ impl From<ScaleType> for Scale {
             ScaleType::Fp32 | ScaleType::Log8 => Self::Fp32,
             ScaleType::Fp16 => Self::Fp16,
             ScaleType::Double => Self::Double,
+            ScaleType::Affine => Self::Affine,
         }
     }
 }
@@ -58,7 +60,7 @@ impl From<ScaleType> for Scale {
 impl Codec {
     /// Every one that a tensor can have.
     pub fn all() -> Vec<Self> {
-        let scales = [ScaleType::Fp32, ScaleType::Fp16, ScaleType::Double];
+        let scales = [ScaleType::Fp32, ScaleType::Fp16, ScaleType::Double, ScaleType::Affine];
         let codes = |&grid: &Grid| {
             let coding = move |group| scales.map(|scale| Encoding::Codes(Coding { grid, group, scale }));
             [Group::Row, Group::Values(64)].into_iter().flat_map(coding)
@@ -88,6 +90,7 @@ impl Codec {
         match self {
             Self::Codes { scale: Scale::Fp16, .. } => "scale_fp16",
             Self::Codes { scale: Scale::Double, .. } => "scale_double",
+            Self::Codes { scale: Scale::Affine, .. } => "scale_affine",
             _ => "scale_fp32",
         }
     }
@@ -111,8 +114,13 @@ impl Codec {
             (_, Levels::Integers) => [stream, shader!("../codecs/grids/integers.wgsl")],
             (_, Levels::Table(_)) => [stream, shader!("../codecs/grids/table.wgsl")],
         };
+        let center = match self {
+            Self::Codes { scale: Scale::Affine, .. } => "center_affine",
+            _ => "center_zero",
+        };
         let text = lead.to_string() + codes + shader!("../codecs/blocks.wgsl");
-        text.replace("SCALE", self.scale())
+        text.replace("CENTER", center)
+            .replace("SCALE", self.scale())
             .replace("BITS", &format!("{}u", grid.bits()))
             .replace("TABLE", grid.name())
     }

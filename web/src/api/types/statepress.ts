@@ -1348,7 +1348,7 @@ url?: string, };
 /**
  * The type of stored scales.
  */
-export type ScaleType = "fp16" | "fp32" | "log8" | "double";
+export type ScaleType = "fp16" | "fp32" | "log8" | "double" | "affine";
 
 /**
  * What rounding each tensor of a model alone costs: all that a search needs to know of it.

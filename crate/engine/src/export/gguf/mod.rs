@@ -9,6 +9,7 @@ mod walk;
 
 use std::rc::Rc;
 
+use statepress_core::encoding::{Coding, ScaleType};
 use statepress_core::index::Stored;
 use statepress_core::report::ExportedTensor;
 use statepress_core::words::counted;
@@ -172,15 +173,17 @@ fn usual(index: &Index, spec: &ModelSpec, findings: &mut Vec<Finding>) -> GgmlTy
 
 /// The type nearest to an encoding.
 fn nearest(encoding: Encoding) -> GgmlType {
-    let grid = match encoding {
+    let Coding { grid, scale, .. } = match encoding {
         Encoding::Fp32 => return GgmlType::F32,
         Encoding::Fp16 => return GgmlType::F16,
         Encoding::Bf16 => return GgmlType::Bf16,
-        Encoding::Codes(coding) => coding.grid,
+        Encoding::Codes(coding) => coding,
         Encoding::Rows(_) => return GgmlType::Q8_0,
     };
     match grid {
         Grid::Nf4 => GgmlType::Iq4Nl,
+        Grid::Int4 if scale == ScaleType::Affine => GgmlType::Q4K,
+        Grid::Int5 if scale == ScaleType::Affine => GgmlType::Q5K,
         grid if grid.bits() <= 4 => GgmlType::Q4_0,
         grid if grid.bits() == 5 => GgmlType::Q5_0,
         grid if grid.bits() == 6 => GgmlType::Q6K,

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use statepress_core::encoding::{Coding, Encoding};
+use statepress_core::encoding::{Coding, Encoding, ScaleType};
 use statepress_core::index::Stored;
 use statepress_core::limits::CHUNK_BYTES;
 use statepress_core::{Codes, DType, Entry, Grid, Packed, Tensor};
@@ -82,12 +82,15 @@ impl Storage {
     }
 
     fn of_codes(
-        Coding { grid, group, .. }: Coding,
+        Coding { grid, group, scale }: Coding,
         &Matrix { rows, cols, .. }: &Matrix,
     ) -> Result<Self, String> {
         let is_nf4 = grid == Grid::Nf4;
         if !grid.is_whole() && !is_nf4 {
             return Err(format!("codes of the table {} have no operator", grid.name()));
+        }
+        if scale == ScaleType::Affine {
+            return Err("codes whose groups have minimums have no operator".into());
         }
         let size = group.size(&[rows, cols]);
         // A block is of one row and of one group.

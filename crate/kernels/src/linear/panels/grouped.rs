@@ -5,10 +5,11 @@
 //! `group = gcd(cols, group of the file)` columns, so a file's group that covers several rows is
 //! repeated. Scales are f32 whatever the file has: half a bit a weight for groups of 64, one for 32.
 //!
-//! One token: `y = sum over groups of (scale[row] * activation scale * sum of integer products)`.
+//! One token: `y = sum over groups of (scale[row] * activation scale * sum of integer products)`, and where groups have minimums
+//! the sum of their activations times what code 0 stands for.
 //! Where groups do not consist of whole tiles, panels are decoded for one token too.
 
-use statepress_core::Codes;
+use statepress_core::{Codes, Scales};
 
 use super::super::activations::Block;
 use super::super::product;
@@ -62,6 +63,8 @@ pub(in crate::linear) struct Grouped<C: Code> {
     tiles: Vec<C::Tile>,
     /// `[panel][group][8]`.
     scales: Vec<[f32; PANEL]>,
+    /// What code 0 stands for, in the order of scales; nothing where that is zero.
+    centers: Vec<[f32; PANEL]>,
 }
 
 impl<C: Code> Grouped<C> {
@@ -72,22 +75,34 @@ impl<C: Code> Grouped<C> {
         let (panels, tiles_per_row, groups) = (rows.div_ceil(PANEL), cols.div_ceil(TILE), cols / group);
         let mut tiles = vec![C::ZERO; panels * tiles_per_row];
         let mut scales = vec![[0.0; PANEL]; panels * groups];
+        let has_centers = matches!(codes.scales, Scales::Affine { .. });
+        let mut centers = vec![[0.0; PANEL]; if has_centers { scales.len() } else { 0 }];
         for row in 0..rows {
             let (panel, lane) = (row / PANEL, row % PANEL);
             for col in 0..cols {
                 let tile = &mut tiles[panel * tiles_per_row + col / TILE];
                 C::put(tile, lane, col % TILE, stream::get(&codes.codes, bits, row * cols + col));
             }
-            for (at, each) in scales[panel * groups..][..groups].iter_mut().enumerate() {
-                each[lane] = scales::get(&codes.scales, (row * cols + at * group) / size);
+            for at in 0..groups {
+                let of_file = (row * cols + at * group) / size;
+                scales[panel * groups + at][lane] = scales::get(&codes.scales, of_file);
+                if has_centers {
+                    centers[panel * groups + at][lane] = scales::center(&codes.scales, codes.grid, of_file);
+                }
             }
         }
-        Self { cols, group, tiles, scales }
+        Self { cols, group, tiles, scales, centers }
     }
 
     fn panel(&self, panel: usize) -> (&[C::Tile], &[[f32; PANEL]]) {
         let (tiles, groups) = (self.cols.div_ceil(TILE), self.cols / self.group);
         (&self.tiles[panel * tiles..][..tiles], &self.scales[panel * groups..][..groups])
+    }
+
+    /// The centers of a panel's groups, where they have such.
+    fn centers(&self, panel: usize) -> &[[f32; PANEL]] {
+        let groups = self.cols / self.group;
+        self.centers.get(panel * groups..).map_or(&[], |centers| &centers[..groups.min(centers.len())])
     }
 
     /// The product with one token where groups are whole tiles.
@@ -107,6 +122,11 @@ impl<C: Code> Grouped<C> {
                 (high.to_f32() * unit).mul_add(high_scale, sums[1]),
             ];
         }
+        for (centers, blocks) in self.centers(panel).iter().zip(integers.blocks.chunks(blocks_per_group)) {
+            let sum = blocks.iter().map(|block| block.scale * block.sum as f32).sum();
+            let ([low, high], sum) = (load8(centers), F32x4::splat(sum));
+            sums = [sum.mul_add(low, sums[0]), sum.mul_add(high, sums[1])];
+        }
         sums
     }
 }
@@ -120,6 +140,13 @@ impl<C: Code> Panels for Grouped<C> {
                 let [low, high] = load8(&scales[(at * TILE + i) / self.group]);
                 let numbers = load8(numbers);
                 *column = store8([numbers[0] * low, numbers[1] * high]);
+            }
+        }
+        for (columns, centers) in out.chunks_mut(self.group).zip(self.centers(panel)) {
+            let [low, high] = load8(centers);
+            for column in columns {
+                let [a, b] = load8(column);
+                *column = store8([a + low, b + high]);
             }
         }
     }
@@ -146,10 +173,13 @@ impl<C: Code> Panels for Grouped<C> {
             let code = C::get(&tiles[col / TILE], row % PANEL, col % TILE);
             *out = C::value(code) * scales[col / self.group][row % PANEL];
         }
+        for (out, centers) in out.chunks_mut(self.group).zip(self.centers(row / PANEL)) {
+            out.iter_mut().for_each(|out| *out += centers[row % PANEL]);
+        }
     }
 
     fn bytes(&self) -> usize {
-        size_of_val(&*self.tiles) + size_of_val(&*self.scales)
+        size_of_val(&*self.tiles) + size_of_val(&*self.scales) + size_of_val(&*self.centers)
     }
 }
 
