@@ -196,10 +196,22 @@ fn quantized_models_are_compressed_and_written_again() {
         assert_close(name, &logits(&plain), &logits(&quantized), 1e-6);
         let rounded = [&quantized, &plain].map(|from| logits(&compressed(from, "int8")));
         assert_close(name, &rounded[0], &rounded[1], 1e-6);
-        // The same type once more has the same codes, as their largest is at the end of its range.
-        let (_, again) = export(&quantized, &target).unwrap();
-        let again = Checkpoint::open(again, OpenOptions::default()).unwrap();
-        assert_close(name, &logits(&again), &logits(&quantized), 1e-2);
+        // The same type once more, and whatever each tensor has where none is asked for: the blocks that they are.
+        for kind in [Some(kind), None] {
+            let options = statepress::GgufOptions { kind, ..Default::default() };
+            let (exported, again) = export(&quantized, &statepress::ExportTarget::Gguf(options)).unwrap();
+            let told = crate::exports::told(&exported);
+            assert!(told.contains(&"blocks-kept"), "{name}: {told:?}");
+            assert!(!told.contains(&"coded-before"), "{name}: {told:?}");
+            assert!(!told.contains(&"several-precisions"), "{name}: {told:?}");
+            let again = Checkpoint::open(again, OpenOptions::default()).unwrap();
+            assert_eq!(logits(&again), logits(&quantized), "{name}");
+        }
+        // Another type rounds once more, and says so.
+        let options = statepress::GgufOptions { kind: Some(GgmlType::Q5_1), ..Default::default() };
+        let (exported, _) = export(&quantized, &statepress::ExportTarget::Gguf(options)).unwrap();
+        let told = crate::exports::told(&exported);
+        assert!(told.contains(&"coded-before") && !told.contains(&"blocks-kept"), "{name}: {told:?}");
     }
 }
 

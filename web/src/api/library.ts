@@ -4,7 +4,6 @@ import type { WeightsData } from "../worker/protocol.js";
 import type { TextComparison } from "./by-text.js";
 import { checkFields, checkInput, checkOptions, checkTokenizer, isTokenizer } from "./check.js";
 import { Checkpoint } from "./checkpoint.js";
-import { compareBy } from "./compare.js";
 import type { Environment } from "./environment.js";
 import { throwIfAborted } from "./errors.js";
 import { fit } from "./fit.js";
@@ -58,7 +57,7 @@ export interface Library {
   allocate(costs: SearchCosts, target: SearchTarget): Promise<SearchResult>;
   /** The built-in recipes: `PRESETS` are those that are searched for. */
   recipes(): Promise<Recipe[]>;
-  /** Fetches what else is fetched when the first checkpoint is opened: for pages that may have no network by then. */
+  /** Fetches what else is fetched when the first checkpoint is opened or compared: for pages that may have no network by then. */
   prepare(): Promise<void>;
 }
 
@@ -98,7 +97,11 @@ export function library(environment: Environment): Library {
       return new Checkpoint(environment, opened, request, name, tokenizer);
     },
 
-    compare: (a, b, options) => compareBy(environment, a, b, options),
+    async compare(a, b, options) {
+      // A page comes first, and what it does later later.
+      const { compareBy } = await import("./compare.js");
+      return compareBy(environment, a, b, options);
+    },
 
     async compareByText(a, b, options) {
       // Few pages do this, search or train: the others do without its code.
@@ -136,7 +139,8 @@ export function library(environment: Environment): Library {
     recipes: () => environment.host.call("recipes", {}),
 
     async prepare() {
-      await Promise.all([environment.host.call("prepare", {}), tokenizerCode(), import("./gguf.js")]);
+      const code = [tokenizerCode(), import("./gguf.js"), import("./compare.js")];
+      await Promise.all([environment.host.call("prepare", {}), ...code]);
     },
   };
 }

@@ -158,7 +158,7 @@ impl Arrays<'_> {
         let mut gone: Vec<usize> = places.collect();
         let bytes = gone.iter().chain([&codes]).map(|&at| self.entries[at].bytes()).sum();
         gone.extend(unused.1.iter().filter_map(|key| self.places.get(key)));
-        told.decoded(&scheme, &name, &unused);
+        told.read(&scheme, encoding != Encoding::Fp32, &name, &unused);
         for key in keys.iter().chain(&unused.1) {
             self.places.remove(key);
         }
@@ -183,15 +183,16 @@ impl Arrays<'_> {
 /// What is worth telling, once for each scheme and reason.
 #[derive(Default)]
 pub(crate) struct Told {
-    decoded: BTreeMap<String, (usize, String)>,
+    /// By scheme, and whether they run from their codes: how many, and the first.
+    read: BTreeMap<(String, bool), (usize, String)>,
     unused: BTreeMap<&'static str, Vec<String>>,
     kept: BTreeMap<(String, String), Vec<String>>,
     assumed: BTreeMap<(&'static str, String), String>,
 }
 
 impl Told {
-    fn decoded(&mut self, scheme: &str, name: &str, unused: &Unused) {
-        self.decoded.entry(scheme.into()).or_insert_with(|| (0, name.into())).0 += 1;
+    fn read(&mut self, scheme: &str, packed: bool, name: &str, unused: &Unused) {
+        self.read.entry((scheme.into(), packed)).or_insert_with(|| (0, name.into())).0 += 1;
         if !unused.1.is_empty() {
             self.unused.entry(unused.0).or_default().extend_from_slice(&unused.1);
         }
@@ -208,10 +209,13 @@ impl Told {
     }
 
     pub(crate) fn findings(self) -> impl Iterator<Item = Finding> {
-        let decoded = self.decoded.into_iter().map(|(scheme, (count, first))| {
+        let read = self.read.into_iter().map(|((scheme, packed), (count, first))| {
+            let how = match packed {
+                true => "which runs from the same codes",
+                false => "which is decoded to float32 to compute with and to compress",
+            };
             let message = format!(
-                "{} quantized, {scheme}: the arrays of each are one tensor here, which is decoded to compute \
-                 with and to compress",
+                "{} quantized, {scheme}: the arrays of each are one tensor here, {how}",
                 counted(count, "weight is", "weights are")
             );
             Finding::info("quantized", message).about(first)
@@ -234,6 +238,6 @@ impl Told {
         });
         let assumed = self.assumed.into_iter();
         let assumed = assumed.map(|((code, message), name)| Finding::warning(code, message).about(name));
-        decoded.chain(unused).chain(kept).chain(assumed)
+        read.chain(unused).chain(kept).chain(assumed)
     }
 }

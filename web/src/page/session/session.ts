@@ -359,9 +359,10 @@ export class Session {
     this.#open?.stop("trial");
   }
 
-  /** What a run has produced, for whoever writes it in another format. */
+  /** What a run leaves, for whoever writes it in another format: where nothing was done, what was opened, codes and all. */
   produced(run: number): Checkpoint | undefined {
-    return this.#open?.produced(run);
+    const produced = this.#open?.produced(run);
+    return produced?.report?.recipe.steps.length === 0 ? this.#open?.checkpoint : produced;
   }
 
   /** The produced file of a run; undefined when the worker has lost it. */

@@ -9,11 +9,12 @@ mod walk;
 
 use std::rc::Rc;
 
+use statepress_core::coded::{Blocks, Rule};
 use statepress_core::encoding::{Coding, ScaleType};
-use statepress_core::index::Stored;
+use statepress_core::index::{Extent, Stored};
 use statepress_core::report::ExportedTensor;
 use statepress_core::words::counted;
-use statepress_core::{DType, Encoding, Finding, GgmlType, Grid, Index, Sink, Source};
+use statepress_core::{DType, Encoding, Entry, Finding, GgmlType, Grid, Index, Sink, Source};
 use statepress_formats::export::gguf::{GgufTensor, GgufWriter, Value};
 use statepress_kernels::codecs;
 
@@ -29,7 +30,8 @@ use piece::{Made, Piece};
 /// How a GGUF file is written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GgufOptions {
-    /// The type of matrices; where it is left out, the one nearest to what the checkpoint has.
+    /// The type of matrices; where it is left out, the one nearest to what the checkpoint has, and blocks of an opened GGUF file
+    /// stay what they are.
     pub kind: Option<GgmlType>,
     /// The text of a `tokenizer.json`.
     pub tokenizer: Option<String>,
@@ -43,6 +45,8 @@ pub(super) struct Gguf {
     index: Rc<Index>,
     pieces: Vec<Piece>,
     kinds: Vec<GgmlType>,
+    /// The blocks that are written as they are.
+    kept: Vec<Option<Extent>>,
     writer: GgufWriter<Box<dyn Sink>>,
 }
 
@@ -69,18 +73,31 @@ impl Gguf {
         let walked = walk::Walked::new(&program, arch, spec)?;
         let pieces = arch.admitted(walked.pieces, findings)?;
         findings.extend(arch.told(&program));
-        let asked = match options.kind {
-            Some(kind) => kind,
-            None => usual(index, spec, findings),
-        };
-        let kinds = kinds(&pieces, asked, findings);
-        let position = |piece: &Piece| match piece.made {
-            Made::Of(position) => Some(position),
+        let entry = |piece: &Piece| match piece.made {
+            Made::Of(position) => Some(&index.tensors[position]),
             Made::Numbers(_) => None,
         };
-        let entries = || pieces.iter().filter_map(position).map(|position| &index.tensors[position]);
-        let coded: Vec<&str> =
-            entries().filter(|entry| is_coded(entry)).map(|entry| entry.name.as_str()).collect();
+        let mut blocks: Vec<_> =
+            pieces.iter().map(|piece| entry(piece).and_then(|entry| piece.blocks(entry))).collect();
+        // Floats alone are of any file.
+        let quantized = blocks.iter().flatten().any(|(kind, _)| kind.block().0 > 1);
+        let stays = |kind: GgmlType| quantized && options.kind.is_none_or(|asked| asked == kind);
+        blocks.iter_mut().for_each(|it| *it = it.filter(|(kind, _)| stays(*kind)));
+        let changed = || {
+            let changed = pieces.iter().zip(&blocks).filter(|(_, blocks)| blocks.is_none());
+            changed.filter_map(|(piece, _)| Some((piece, entry(piece)?)))
+        };
+        let asked = match options.kind {
+            Some(kind) => kind,
+            None => {
+                let matrices = changed().filter(|(piece, _)| piece.is_matrix);
+                usual(index, spec, matrices.map(|(_, entry)| entry), findings)
+            }
+        };
+        let kinds = kinds(&pieces, &blocks, asked, findings);
+        findings.extend(told_kept(&pieces, &blocks));
+        let coded = changed().filter(|(_, entry)| is_coded(entry));
+        let coded: Vec<&str> = coded.map(|(_, entry)| entry.name.as_str()).collect();
         let again = match asked {
             GgmlType::F32 => "written as the float32 numbers that they stand for, which take more room",
             _ => {
@@ -99,7 +116,8 @@ impl Gguf {
             kind,
         });
         let writer = GgufWriter::new(sink, &metadata, tensors.collect())?;
-        Ok(Self { source: source.clone(), index: index.clone(), pieces, kinds, writer })
+        let kept = blocks.into_iter().map(|blocks| Some(blocks?.1)).collect();
+        Ok(Self { source: source.clone(), index: index.clone(), pieces, kinds, kept, writer })
     }
 
     /// How many tensors there are.
@@ -118,15 +136,19 @@ impl Gguf {
             Made::Of(position) => {
                 let entry = &self.index.tensors[*position];
                 from = Some(entry.name.clone());
-                let mut write = |tensor| {
-                    let values = piece.changed(codecs::into_numbers(tensor));
-                    bytes += self.writer.write(&piece.name, &values)?;
-                    Ok(())
-                };
-                match piece.is_by_number() {
-                    true => Bands::new(&*self.source, entry, kind.block().0)?
-                        .each(&mut |band: Band<'_>| write(band.tensor))?,
-                    false => write(statepress_formats::read_tensor(&*self.source, entry)?)?,
+                if let Some(blocks) = self.kept.get(at).copied().flatten() {
+                    bytes = self.writer.copy(&piece.name, &*self.source, blocks)?;
+                } else {
+                    let mut write = |tensor| {
+                        let values = piece.changed(codecs::into_numbers(tensor));
+                        bytes += self.writer.write(&piece.name, &values)?;
+                        Ok(())
+                    };
+                    match piece.is_by_number() {
+                        true => Bands::new(&*self.source, entry, kind.block().0)?
+                            .each(&mut |band: Band<'_>| write(band.tensor))?,
+                        false => write(statepress_formats::read_tensor(&*self.source, entry)?)?,
+                    }
                 }
             }
         }
@@ -140,28 +162,37 @@ impl Gguf {
     }
 }
 
-/// The type nearest to what most numbers of a checkpoint's matrices are.
-fn usual(index: &Index, spec: &ModelSpec, findings: &mut Vec<Finding>) -> GgmlType {
+/// Says which blocks stay.
+fn told_kept(pieces: &[Piece], blocks: &[Option<(GgmlType, Extent)>]) -> Option<Finding> {
+    let kept = || pieces.iter().zip(blocks).filter(|(_, blocks)| blocks.is_some());
+    let (first, _) = kept().next()?;
+    let message = format!(
+        "{} written as the blocks that they are",
+        counted(kept().count(), "matrix is", "matrices are")
+    );
+    Some(Finding::info("blocks-kept", message).about(&first.name))
+}
+
+/// The type nearest to what most numbers of a checkpoint's matrices are; `matrices` are those that become it.
+fn usual<'a>(
+    index: &Index,
+    spec: &ModelSpec,
+    mut matrices: impl Iterator<Item = &'a Entry>,
+    findings: &mut Vec<Finding>,
+) -> GgmlType {
     let mut counted: Vec<(GgmlType, u64)> = Vec::new();
     for entry in index.tensors.iter().filter(|entry| entry.shape.len() > 1 && entry.tied_to.is_none()) {
         if !spec.weights.contains_key(&entry.name) {
             continue;
         }
-        let kind = match &entry.stored {
-            Stored::Strided(view) if view.dtype == DType::F16 => GgmlType::F16,
-            Stored::Strided(view) if view.dtype == DType::Bf16 => GgmlType::Bf16,
-            Stored::Strided(_) | Stored::Opaque { .. } => GgmlType::F32,
-            Stored::Affine { .. } => GgmlType::Q8_0,
-            Stored::Coded(coded) => nearest(coded.encoding),
-            Stored::Packed { encoding, .. } => nearest(*encoding),
-        };
+        let kind = nearest(entry);
         match counted.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, params)) => *params += entry.params(),
             None => counted.push((kind, entry.params())),
         }
     }
     let most = counted.iter().max_by_key(|(_, params)| *params).map_or(GgmlType::F32, |(kind, _)| *kind);
-    if counted.len() > 1 {
+    if matrices.any(|entry| nearest(entry) != most) {
         let message = format!(
             "matrices have several precisions: all are written as {}, nearest to most of their numbers, as no type was asked for",
             most.name()
@@ -171,8 +202,25 @@ fn usual(index: &Index, spec: &ModelSpec, findings: &mut Vec<Finding>) -> GgmlTy
     most
 }
 
+/// The type nearest to what an entry is.
+fn nearest(entry: &Entry) -> GgmlType {
+    match &entry.stored {
+        Stored::Strided(view) if view.dtype == DType::F16 => GgmlType::F16,
+        Stored::Strided(view) if view.dtype == DType::Bf16 => GgmlType::Bf16,
+        Stored::Strided(_) | Stored::Opaque { .. } => GgmlType::F32,
+        Stored::Affine { .. } => GgmlType::Q8_0,
+        Stored::Coded(coded) => match &coded.rule {
+            Rule::Blocks(Blocks { parts, .. }) if parts.iter().all(|(kind, _)| kind.is_written()) => {
+                parts.first().map_or(GgmlType::F32, |(kind, _)| *kind)
+            }
+            _ => nearest_to(coded.encoding),
+        },
+        Stored::Packed { encoding, .. } => nearest_to(*encoding),
+    }
+}
+
 /// The type nearest to an encoding.
-fn nearest(encoding: Encoding) -> GgmlType {
+fn nearest_to(encoding: Encoding) -> GgmlType {
     let Coding { grid, scale, .. } = match encoding {
         Encoding::Fp32 => return GgmlType::F32,
         Encoding::Fp16 => return GgmlType::F16,
@@ -193,15 +241,21 @@ fn nearest(encoding: Encoding) -> GgmlType {
 
 /// The type of every tensor: vectors and taps stay float32, as llama.cpp computes with nothing else; matrices whose rows are
 /// no whole blocks have the nearest type that fits.
-fn kinds(pieces: &[Piece], asked: GgmlType, findings: &mut Vec<Finding>) -> Vec<GgmlType> {
+fn kinds(
+    pieces: &[Piece],
+    blocks: &[Option<(GgmlType, Extent)>],
+    asked: GgmlType,
+    findings: &mut Vec<Finding>,
+) -> Vec<GgmlType> {
     let mut finer: Vec<(&str, GgmlType, usize)> = Vec::new();
-    let kind = |piece: &Piece| match piece.shape.last() {
-        Some(&columns) if piece.is_matrix => asked.for_rows(columns),
+    let kind = |(piece, blocks): (&Piece, &Option<(GgmlType, Extent)>)| match (piece.shape.last(), blocks) {
+        (_, Some((kind, _))) => *kind,
+        (Some(&columns), None) if piece.is_matrix => asked.for_rows(columns),
         _ => GgmlType::F32,
     };
-    let kinds: Vec<GgmlType> = pieces.iter().map(kind).collect();
-    for (piece, &kind) in pieces.iter().zip(&kinds) {
-        if piece.is_matrix && kind != asked {
+    let kinds: Vec<GgmlType> = pieces.iter().zip(blocks).map(kind).collect();
+    for ((piece, blocks), &kind) in pieces.iter().zip(blocks).zip(&kinds) {
+        if piece.is_matrix && blocks.is_none() && kind != asked {
             finer.push((&piece.name, kind, *piece.shape.last().unwrap_or(&0)));
         }
     }

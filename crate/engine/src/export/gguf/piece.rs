@@ -1,5 +1,9 @@
 //! A tensor of the target: what it is made of, and what is done to the numbers on the way.
 
+use statepress_core::coded::{Blocks, Rule, Undo};
+use statepress_core::index::{Extent, Stored};
+use statepress_core::{Entry, GgmlType};
+
 /// A tensor of the target.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Piece {
@@ -68,6 +72,35 @@ impl Piece {
     /// Whether each number becomes what it becomes by itself, so that some rows can be changed without the others.
     pub fn is_by_number(&self) -> bool {
         self.changes.iter().all(|change| matches!(change, Change::NegExp | Change::Scale(_)))
+    }
+
+    /// The blocks of an opened GGUF file that it is made of, where they are to the last bit what is written of the same type: nothing
+    /// is done to their numbers but what was undone as they were read.
+    pub fn blocks(&self, entry: &Entry) -> Option<(GgmlType, Extent)> {
+        let coded = match (&entry.stored, entry.shape.as_slice()) {
+            (Stored::Coded(coded), _) => coded,
+            (Stored::Strided(view), &[_, columns])
+                if self.is_matrix
+                    && self.changes.is_empty()
+                    && (view.first, view.strides.as_slice()) == (0, &[columns as u64, 1]) =>
+            {
+                let kinds = [GgmlType::F32, GgmlType::F16, GgmlType::Bf16];
+                let kind = kinds.into_iter().find(|kind| kind.name() == view.dtype.name())?;
+                return Some((kind, view.storage));
+            }
+            _ => return None,
+        };
+        let Rule::Blocks(Blocks { parts, undo }) = &coded.rule else { return None };
+        let &[(kind, extent)] = parts.as_slice() else { return None };
+        let same = match (undo, self.changes.as_slice()) {
+            (None, []) => true,
+            (Some(Undo::Transpose), [Change::Transpose { .. }]) => true,
+            (Some(undone), [Change::Pairs { head, rotary, .. }]) => {
+                *undone == Undo::Pairs { head: *head, rotary: *rotary }
+            }
+            _ => false,
+        };
+        (same && self.is_matrix && kind.is_written()).then_some((kind, extent))
     }
 
     /// What becomes of the numbers it is made of.

@@ -9,12 +9,14 @@ mod quants;
 mod types;
 mod value;
 
+use statepress_core::index::Extent;
 use statepress_core::limits::CHUNK_BYTES;
-use statepress_core::{GgmlType, Sink, shape};
+use statepress_core::{GgmlType, Sink, Source, shape};
 
 pub use value::Value;
 
 use crate::FormatError;
+use crate::cursor::read;
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
@@ -119,15 +121,51 @@ impl<S: Sink> GgufWriter<S> {
         self.bytes
     }
 
+    /// Writes the next tensor with blocks of its type that are at this place of a source. Returns the bytes they take.
+    ///
+    /// # Errors
+    /// Another tensor than the next one, and more or fewer bytes than it has.
+    pub fn copy(&mut self, name: &str, source: &dyn Source, blocks: Extent) -> Result<u64, FormatError> {
+        let bytes = self.next(name)?.bytes().unwrap_or(0);
+        if self.written > 0 || blocks.len != bytes {
+            return Err(FormatError::write(
+                name,
+                format!("it has {bytes} bytes, and {} are copied", blocks.len),
+            ));
+        }
+        for at in (0..bytes).step_by(CHUNK_BYTES) {
+            let len = (bytes - at).min(CHUNK_BYTES as u64);
+            self.sink.write(&read(source, name, blocks.offset + at, len)?)?;
+        }
+        self.written = bytes;
+        self.close(bytes)?;
+        Ok(bytes)
+    }
+
+    /// The next tensor of the header, which has to have that name.
+    fn next(&self, name: &str) -> Result<&GgufTensor, FormatError> {
+        let next = self.tensors.get(self.next).filter(|tensor| tensor.name == name);
+        next.ok_or_else(|| FormatError::write(name, "it is not the next tensor of the header"))
+    }
+
+    /// Goes on to the tensor behind that of so many bytes, where those are written.
+    fn close(&mut self, bytes: u64) -> Result<(), FormatError> {
+        if self.written == bytes {
+            let padding = bytes.next_multiple_of(ALIGNMENT) - bytes;
+            self.sink.write(&[0; ALIGNMENT as usize][..padding as usize])?;
+            self.next += 1;
+            self.written = 0;
+        }
+        Ok(())
+    }
+
     /// Writes the next numbers of the next tensor, row-major, all of it or whole blocks: they are rounded to its type here. Returns the
     /// bytes they take.
     ///
     /// # Errors
     /// Another tensor than the next one, more numbers than it has, and numbers that the type cannot hold.
     pub fn write(&mut self, name: &str, values: &[f32]) -> Result<u64, FormatError> {
-        let Some(tensor) = self.tensors.get(self.next).filter(|tensor| tensor.name == name) else {
-            return Err(FormatError::write(name, "it is not the next tensor of the header"));
-        };
+        let tensor = self.next(name)?;
         let kind = tensor.kind;
         let (block, block_bytes) = kind.block();
         let bytes = tensor.bytes().unwrap_or(0);
@@ -153,12 +191,7 @@ impl<S: Sink> GgufWriter<S> {
             self.sink.write(&buffer)?;
             self.written += buffer.len() as u64;
         }
-        if self.written == bytes {
-            let padding = bytes.next_multiple_of(ALIGNMENT) - bytes;
-            self.sink.write(&[0; ALIGNMENT as usize][..padding as usize])?;
-            self.next += 1;
-            self.written = 0;
-        }
+        self.close(bytes)?;
         Ok((values.len() / block * block_bytes) as u64)
     }
 

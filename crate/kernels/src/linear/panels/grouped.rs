@@ -61,10 +61,70 @@ pub(in crate::linear) struct Grouped<C: Code> {
     cols: usize,
     group: usize,
     tiles: Vec<C::Tile>,
-    /// `[panel][group][8]`.
-    scales: Vec<[f32; PANEL]>,
-    /// What code 0 stands for, in the order of scales; nothing where that is zero.
-    centers: Vec<[f32; PANEL]>,
+    scales: OfGroups,
+    /// What code 0 stands for, where that is not zero.
+    centers: Option<OfGroups>,
+}
+
+/// A number for each row and group: `[panel][group][8]`. Apart from the grids, as what does not depend on them need not be there
+/// nine times.
+struct OfGroups {
+    per_panel: usize,
+    values: Vec<[f32; PANEL]>,
+}
+
+impl OfGroups {
+    /// Those of a file whose groups are of `size` numbers, by its group.
+    #[inline(never)]
+    fn new([rows, cols]: [usize; 2], group: usize, size: usize, value: &dyn Fn(usize) -> f32) -> Self {
+        let per_panel = cols / group;
+        let mut values = vec![[0.0; PANEL]; rows.div_ceil(PANEL) * per_panel];
+        for row in 0..rows {
+            for at in 0..per_panel {
+                values[row / PANEL * per_panel + at][row % PANEL] = value((row * cols + at * group) / size);
+            }
+        }
+        Self { per_panel, values }
+    }
+
+    fn panel(&self, panel: usize) -> &[[f32; PANEL]] {
+        &self.values[panel * self.per_panel..][..self.per_panel]
+    }
+
+    /// Adds what centers are worth to the sums of a panel: times the activations of their groups.
+    #[inline(never)]
+    fn add_product(&self, panel: usize, blocks: &[Block], per_group: usize, mut sums: F32x8) -> F32x8 {
+        for (centers, blocks) in self.panel(panel).iter().zip(blocks.chunks(per_group)) {
+            let sum = blocks.iter().map(|block| block.scale * block.sum as f32).sum();
+            let ([low, high], sum) = (load8(centers), F32x4::splat(sum));
+            sums = [sum.mul_add(low, sums[0]), sum.mul_add(high, sums[1])];
+        }
+        sums
+    }
+
+    /// Adds centers to the numbers of a panel.
+    #[inline(never)]
+    fn add_to_panel(&self, panel: usize, group: usize, out: &mut [[f32; PANEL]]) {
+        for (columns, centers) in out.chunks_mut(group).zip(self.panel(panel)) {
+            let [low, high] = load8(centers);
+            for column in columns {
+                let [a, b] = load8(column);
+                *column = store8([a + low, b + high]);
+            }
+        }
+    }
+
+    /// Adds centers to the numbers of a row.
+    #[inline(never)]
+    fn add_to_row(&self, row: usize, group: usize, out: &mut [f32]) {
+        for (out, centers) in out.chunks_mut(group).zip(self.panel(row / PANEL)) {
+            out.iter_mut().for_each(|out| *out += centers[row % PANEL]);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.values)
+    }
 }
 
 impl<C: Code> Grouped<C> {
@@ -72,37 +132,24 @@ impl<C: Code> Grouped<C> {
     pub fn new(codes: &Codes, rows: usize, cols: usize) -> Self {
         let (size, bits) = (codes.group.size(&[rows, cols]), codes.grid.bits());
         let group = gcd(cols, size);
-        let (panels, tiles_per_row, groups) = (rows.div_ceil(PANEL), cols.div_ceil(TILE), cols / group);
+        let (panels, tiles_per_row) = (rows.div_ceil(PANEL), cols.div_ceil(TILE));
         let mut tiles = vec![C::ZERO; panels * tiles_per_row];
-        let mut scales = vec![[0.0; PANEL]; panels * groups];
-        let has_centers = matches!(codes.scales, Scales::Affine { .. });
-        let mut centers = vec![[0.0; PANEL]; if has_centers { scales.len() } else { 0 }];
         for row in 0..rows {
             let (panel, lane) = (row / PANEL, row % PANEL);
             for col in 0..cols {
                 let tile = &mut tiles[panel * tiles_per_row + col / TILE];
                 C::put(tile, lane, col % TILE, stream::get(&codes.codes, bits, row * cols + col));
             }
-            for at in 0..groups {
-                let of_file = (row * cols + at * group) / size;
-                scales[panel * groups + at][lane] = scales::get(&codes.scales, of_file);
-                if has_centers {
-                    centers[panel * groups + at][lane] = scales::center(&codes.scales, codes.grid, of_file);
-                }
-            }
         }
-        Self { cols, group, tiles, scales, centers }
+        let of = |value: &dyn Fn(usize) -> f32| OfGroups::new([rows, cols], group, size, value);
+        let centers = matches!(codes.scales, Scales::Affine { .. })
+            .then(|| of(&|at| scales::center(&codes.scales, codes.grid, at)));
+        Self { cols, group, tiles, scales: of(&|at| scales::get(&codes.scales, at)), centers }
     }
 
     fn panel(&self, panel: usize) -> (&[C::Tile], &[[f32; PANEL]]) {
-        let (tiles, groups) = (self.cols.div_ceil(TILE), self.cols / self.group);
-        (&self.tiles[panel * tiles..][..tiles], &self.scales[panel * groups..][..groups])
-    }
-
-    /// The centers of a panel's groups, where they have such.
-    fn centers(&self, panel: usize) -> &[[f32; PANEL]] {
-        let groups = self.cols / self.group;
-        self.centers.get(panel * groups..).map_or(&[], |centers| &centers[..groups.min(centers.len())])
+        let tiles = self.cols.div_ceil(TILE);
+        (&self.tiles[panel * tiles..][..tiles], self.scales.panel(panel))
     }
 
     /// The product with one token where groups are whole tiles.
@@ -122,12 +169,10 @@ impl<C: Code> Grouped<C> {
                 (high.to_f32() * unit).mul_add(high_scale, sums[1]),
             ];
         }
-        for (centers, blocks) in self.centers(panel).iter().zip(integers.blocks.chunks(blocks_per_group)) {
-            let sum = blocks.iter().map(|block| block.scale * block.sum as f32).sum();
-            let ([low, high], sum) = (load8(centers), F32x4::splat(sum));
-            sums = [sum.mul_add(low, sums[0]), sum.mul_add(high, sums[1])];
+        match &self.centers {
+            Some(centers) => centers.add_product(panel, &integers.blocks, blocks_per_group, sums),
+            None => sums,
         }
-        sums
     }
 }
 
@@ -142,12 +187,8 @@ impl<C: Code> Panels for Grouped<C> {
                 *column = store8([numbers[0] * low, numbers[1] * high]);
             }
         }
-        for (columns, centers) in out.chunks_mut(self.group).zip(self.centers(panel)) {
-            let [low, high] = load8(centers);
-            for column in columns {
-                let [a, b] = load8(column);
-                *column = store8([a + low, b + high]);
-            }
+        if let Some(centers) = &self.centers {
+            centers.add_to_panel(panel, self.group, out);
         }
     }
 
@@ -173,13 +214,13 @@ impl<C: Code> Panels for Grouped<C> {
             let code = C::get(&tiles[col / TILE], row % PANEL, col % TILE);
             *out = C::value(code) * scales[col / self.group][row % PANEL];
         }
-        for (out, centers) in out.chunks_mut(self.group).zip(self.centers(row / PANEL)) {
-            out.iter_mut().for_each(|out| *out += centers[row % PANEL]);
+        if let Some(centers) = &self.centers {
+            centers.add_to_row(row, self.group, out);
         }
     }
 
     fn bytes(&self) -> usize {
-        size_of_val(&*self.tiles) + size_of_val(&*self.scales) + size_of_val(&*self.centers)
+        size_of_val(&*self.tiles) + self.scales.bytes() + self.centers.as_ref().map_or(0, OfGroups::bytes)
     }
 }
 
