@@ -46,6 +46,22 @@ test("gguf is a file with its report beside it", async () => {
   assert.ok(again.exported.findings.some(({ code }) => code === "coded-before"));
 });
 
+test("a GGUF file keeps its blocks, each tensor in the type that it has", async () => {
+  const [first, again] = ["typed.gguf", "again.gguf"].map((name) => join(folder, name));
+  const { exported } = await done(MAMBA, "-o", first, "--recipe", "none", "--format", "gguf", "--gguf-type", "Q5_1");
+  const kept = (await done(first, "-o", again, "--format", "gguf")).exported;
+  assert.deepEqual(
+    kept.tensors.map(({ name, dtype }) => [name, dtype]),
+    exported.tensors.map(({ name, dtype }) => [name, dtype]),
+  );
+  assert.ok(kept.findings.some(({ code, message }) => code === "blocks-kept" && /blocks that they are/.test(message)));
+  assert.ok(!kept.findings.some(({ code }) => code === "coded-before"));
+  const data = exported.tensors.reduce((sum, { bytes }) => sum + Math.ceil(bytes / 32) * 32, 0);
+  assert.ok(readFileSync(first).subarray(-data).equals(readFileSync(again).subarray(-data)), "blocks are other ones");
+  const rounded = await done(first, "-o", again, "--format", "gguf", "--gguf-type", "Q4_0", "--force");
+  assert.ok(rounded.exported.findings.some(({ code }) => code === "coded-before"));
+});
+
 test("gguf goes to standard output and through the library, too", async () => {
   const { stdout, code } = await cli(["compress", MAMBA, "-o", "-", "--recipe", "none", "--format", "gguf", "--quiet"]);
   assert.equal(code, 0);

@@ -174,9 +174,14 @@ fn models_compute_what_their_references_do() {
 
 #[test]
 fn quantized_models_are_compressed_and_written_again() {
-    for (name, kind) in
-        [("llama-gqa", GgmlType::Q4_0), ("mamba-default", GgmlType::Q5_0), ("gpt2", GgmlType::Q8_0)]
-    {
+    for (name, kind) in [
+        ("llama-gqa", GgmlType::Q4_0),
+        ("mamba-default", GgmlType::Q5_0),
+        ("gpt2", GgmlType::Q8_0),
+        ("mamba-default", GgmlType::Q8_0),
+        ("mamba-default", GgmlType::Q4_1),
+        ("llama-gqa", GgmlType::Q5_1),
+    ] {
         let options = statepress::GgufOptions { kind: Some(kind), ..Default::default() };
         let target = statepress::ExportTarget::Gguf(options);
         let (_, bytes) = export(&family(name), &target).unwrap();
@@ -208,7 +213,7 @@ fn quantized_models_are_compressed_and_written_again() {
             assert_eq!(logits(&again), logits(&quantized), "{name}");
         }
         // Another type rounds once more, and says so.
-        let options = statepress::GgufOptions { kind: Some(GgmlType::Q5_1), ..Default::default() };
+        let options = statepress::GgufOptions { kind: Some(GgmlType::Iq4Nl), ..Default::default() };
         let (exported, _) = export(&quantized, &statepress::ExportTarget::Gguf(options)).unwrap();
         let told = crate::exports::told(&exported);
         assert!(told.contains(&"coded-before") && !told.contains(&"blocks-kept"), "{name}: {told:?}");

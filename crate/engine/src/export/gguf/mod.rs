@@ -81,8 +81,10 @@ impl Gguf {
             pieces.iter().map(|piece| entry(piece).and_then(|entry| piece.blocks(entry))).collect();
         // Floats alone are of any file.
         let quantized = blocks.iter().flatten().any(|(kind, _)| kind.block().0 > 1);
-        let stays = |kind: GgmlType| quantized && options.kind.is_none_or(|asked| asked == kind);
-        blocks.iter_mut().for_each(|it| *it = it.filter(|(kind, _)| stays(*kind)));
+        for (piece, blocks) in pieces.iter().zip(&mut blocks) {
+            let is_asked = |kind| !piece.is_matrix || options.kind.is_none_or(|asked| asked == kind);
+            *blocks = blocks.filter(|(kind, _)| quantized && is_asked(*kind));
+        }
         let changed = || {
             let changed = pieces.iter().zip(&blocks).filter(|(_, blocks)| blocks.is_none());
             changed.filter_map(|(piece, _)| Some((piece, entry(piece)?)))
@@ -164,7 +166,7 @@ impl Gguf {
 
 /// Says which blocks stay.
 fn told_kept(pieces: &[Piece], blocks: &[Option<(GgmlType, Extent)>]) -> Option<Finding> {
-    let kept = || pieces.iter().zip(blocks).filter(|(_, blocks)| blocks.is_some());
+    let kept = || pieces.iter().zip(blocks).filter(|(piece, blocks)| piece.is_matrix && blocks.is_some());
     let (first, _) = kept().next()?;
     let message = format!(
         "{} written as the blocks that they are",

@@ -94,13 +94,15 @@ impl Piece {
         let &[(kind, extent)] = parts.as_slice() else { return None };
         let same = match (undo, self.changes.as_slice()) {
             (None, []) => true,
+            (Some(Undo::NegExp), [Change::NegExp]) => true,
             (Some(Undo::Transpose), [Change::Transpose { .. }]) => true,
             (Some(undone), [Change::Pairs { head, rotary, .. }]) => {
                 *undone == Undo::Pairs { head: *head, rotary: *rotary }
             }
             _ => false,
         };
-        (same && self.is_matrix && kind.is_written()).then_some((kind, extent))
+        let has_type = if self.is_matrix { kind.is_written() } else { kind == GgmlType::F32 };
+        (same && has_type).then_some((kind, extent))
     }
 
     /// What becomes of the numbers it is made of.
