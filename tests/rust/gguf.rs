@@ -1,7 +1,7 @@
 //! GGUF files as checkpoints: headers and blocks as the `gguf` package reads them, models as their references compute them
 //! whatever the file did to their numbers, and what such a file may do wrong, by name.
 
-use statepress::{Checkpoint, GgmlType, Joined, OpenOptions, recipes, run, sequence_logits};
+use statepress::{Checkpoint, GgmlType, GpuOptions, Joined, OpenOptions, recipes, run, sequence_logits};
 use statepress_core::index::Stored;
 use statepress_core::{Encoding, Index, Source};
 use statepress_formats::{Choice, FormatError, gguf, open, open_shards, read_tensor};
@@ -9,6 +9,7 @@ use statepress_kernels::codecs;
 use statepress_tests::families::{existing, samples};
 use statepress_tests::files::fixture;
 use statepress_tests::golden::{Golden, assert_close};
+use statepress_tests::gpu::{on, open_gpu};
 
 use crate::exports::{export, family, told};
 
@@ -174,6 +175,7 @@ fn models_compute_what_their_references_do() {
 
 #[test]
 fn quantized_models_are_compressed_and_written_again() {
+    let gpu = open_gpu(GpuOptions::default());
     for (name, kind) in [
         ("llama-gqa", GgmlType::Q4_0),
         ("mamba-default", GgmlType::Q5_0),
@@ -191,6 +193,9 @@ fn quantized_models_are_compressed_and_written_again() {
             let model = checkpoint.model().unwrap();
             pollster::block_on(sequence_logits(&model, &[1, 2, 3, 4, 5])).unwrap()
         };
+        // No recipe makes codes with minimums: the check before a model runs on a GPU has to do so itself.
+        let on_gpu = pollster::block_on(sequence_logits(&on(&gpu, &quantized), &[1, 2, 3, 4, 5])).unwrap();
+        assert_close(name, &on_gpu, &logits(&quantized), 1e-4);
         let compressed = |from: &Checkpoint, recipe: &str| {
             let (job, sink) = from.compress_to_memory(&recipes::find(recipe).unwrap()).unwrap();
             run(job, |_| {}).unwrap();

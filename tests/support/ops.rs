@@ -5,7 +5,7 @@
 //! of them has for it.
 
 use statepress_core::encoding::{Granularity, ScaleType};
-use statepress_core::{Coding, Encoding, Grid, Group, Packed, Scales, Tensor};
+use statepress_core::{Coding, Encoding, Grid, Group, Tensor};
 use statepress_kernels::Rows;
 use statepress_kernels::codecs::{self, Clip};
 use statepress_kernels::linear::{self, Scratch, Weights};
@@ -343,21 +343,7 @@ pub fn encode(values: &[f32], shape: [usize; 2], encoding: Encoding) -> Option<T
     if encoding.refusal(&shape).is_some() {
         return None;
     }
-    let Some(coding @ Coding { scale: ScaleType::Affine, .. }) = encoding.coding() else {
-        return Some(codecs::encode(values, &shape, encoding, Clip::Absmax).unwrap().tensor);
-    };
-    // No codes with minimums are made but by other tools: these are around something else than zero in every group.
-    let around_zero = Encoding::Codes(Coding { scale: ScaleType::Fp32, ..coding });
-    let mut tensor = encode(values, shape, around_zero)?;
-    if let Packed::Codes(codes) = &mut tensor.data
-        && let Scales::F32(scales) = &codes.scales
-    {
-        let least = coding.grid.least();
-        let minimum = |(group, scale): (usize, &f32)| scale * (least + (group % 5) as f32 - 1.7);
-        let minimums = scales.iter().enumerate().map(minimum).collect();
-        codes.scales = Scales::Affine { scales: scales.clone(), minimums };
-    }
-    Some(tensor)
+    Some(codecs::encode(values, &shape, encoding, Clip::Absmax).unwrap().tensor)
 }
 
 /// Products with packed matrices are those of the decoded ones: errors as a share of `|w| |x|`.

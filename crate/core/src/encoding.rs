@@ -36,7 +36,7 @@ pub enum Encoding {
     Rows(RowClasses),
 }
 
-/// `value = level(code) * scale of the code's group`.
+/// `value = level(code) * scale of the code's group`, counted from a minimum where scales have such ([`ScaleType::Affine`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Coding {
     /// What codes stand for.

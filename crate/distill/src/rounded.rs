@@ -145,9 +145,9 @@ pub(crate) fn untrained(model: &Trainable, index: &Index, spec: &ModelSpec) -> V
         let still = codecs::still(codes);
         if still > 0 {
             let message = format!(
-                "{} {} 0, as the scale is and no code stands for anything else",
+                "{} {}, as the scale is 0 and all codes stand for the same",
                 counted(still, "number of it", "numbers of it"),
-                plural(&still, "stays", "stay")
+                plural(&still, "stays what it is", "stay what they are")
             );
             let name = spec.names.get(index, &parameter.key).map_or(&parameter.key, |entry| &entry.name);
             findings.push(Finding::info("not-trained", message).about(name));

@@ -120,9 +120,11 @@ impl From<'_> {
         let Encoding::Codes(coding) = encoding else {
             return Ok(Packed::F32(self.numbers(grid, rows, cols)?));
         };
-        let zero = match &grid.zeros {
-            Zeros::Same(zero) if coding.scale != ScaleType::Affine => zero,
-            _ => return self.with_minimums(grid, coding, rows, cols),
+        if coding.scale == ScaleType::Affine {
+            return self.with_minimums(grid, coding, rows, cols);
+        }
+        let Zeros::Same(zero) = &grid.zeros else {
+            return Ok(Packed::F32(self.numbers(grid, rows, cols)?));
         };
         let codes = match (coding.grid.bits(), &grid.codes.packed) {
             (8, None) if *zero == 0 => self.all(&grid.codes.array, u8::from_le_bytes)?,
@@ -365,7 +367,7 @@ pub(crate) fn encoding(grid: &Grid, shape: &[usize]) -> Encoding {
     let found = match (integers, grid.per) {
         (Some(&levels), [1, per]) if affine => Encoding::grouped(levels, per.min(cols), ScaleType::Affine),
         (Some(Levels::Int8), [1, per]) if per >= cols => Encoding::int8(Granularity::Row),
-        (Some(Levels::Int8), per) if per == [rows, cols] => Encoding::int8(Granularity::Tensor),
+        (Some(Levels::Int8), per) if per == [rows, cols] && symmetric => Encoding::int8(Granularity::Tensor),
         (Some(&levels), [1, per]) => {
             let half = grid.scales.dtype() == DType::F16 && grid.unit == 1.0;
             let scale = if half { ScaleType::Fp16 } else { ScaleType::Fp32 };

@@ -139,6 +139,10 @@ fn python_reads_what_we_write_to_the_last_bit() {
     for file in ["il_moe.int8dyn.pt", "il_moe.int8dyn_per_channel.pt", "il_moe.mixed_aggressive.pt"] {
         checkpoints.push((file.into(), open(&fixture(&format!("fixtures/{file}")), &[])));
     }
+    // INT8 in groups, and codes with minimums.
+    for folder in ["gptq", "awq"] {
+        checkpoints.push((folder.into(), open_folder(&fixture(&format!("cases/quantized/{folder}")))));
+    }
     for folder in ["mamba-odd", "mamba2-groups", "granite-moe", "llama-odd", "gpt2-odd", "rwkv7-small"] {
         checkpoints.push((folder.into(), open_folder(&fixture(&format!("families/{folder}")))));
     }

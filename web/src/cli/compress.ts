@@ -133,8 +133,9 @@ async function one(
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");
     output.findings(report.findings);
-    // What nothing was done to is taken as it was opened: blocks and zero points that our own layout has no place for stay as they are.
-    const taken = place.format !== "safetensors" && report.recipe.steps.length === 0 ? checkpoint : compressed;
+    // From GGUF to GGUF with nothing done in between: blocks that our own layout has no place for stay as they are.
+    const same = place.format === "gguf" && checkpoint.inspection.format === "gguf" && report.recipe.steps.length === 0;
+    const taken = same ? checkpoint : compressed;
     const exported = await save(run, taken, report, place);
     const result = {
       ...report,

@@ -151,7 +151,8 @@ mod tests {
         }
         for &grid in Grid::ALL {
             for group in [Group::Row, Group::Tensor, Group::Values(8)] {
-                for scale in [ScaleType::Fp16, ScaleType::Fp32, ScaleType::Log8, ScaleType::Double] {
+                use ScaleType::{Affine, Double, Fp16, Fp32, Log8};
+                for scale in [Fp16, Fp32, Log8, Double, Affine] {
                     let encoding = Encoding::Codes(Coding { grid, group, scale });
                     if encoding.refusal(&[8, 16]).is_none() {
                         let json = serde_json::to_string(&encoding).unwrap();

@@ -433,7 +433,7 @@ fn told(index: &Index) -> Vec<Finding> {
     });
     let numbers = numbers.map(|(weights, types, first)| {
         let message = format!(
-            "{weights} quantized, {types}: no encoding here has the same codes, so they are decoded to float32 to compute \
+            "{weights} quantized, {types}: no encoding here has the same codes in the same order, so they are decoded to float32 to compute \
              with and to compress, which takes more memory than the file"
         );
         Finding::info("quantized", message).about(first)

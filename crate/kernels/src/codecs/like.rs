@@ -2,7 +2,7 @@
 //!
 //! What a tensor decodes to is coded as the tensor itself, so this can be done again and again while numbers move.
 
-use statepress_core::{Codes, Packed, Tensor, shape};
+use statepress_core::{Codes, Packed, Scales, Tensor, shape};
 
 use super::{Clip, Scaled, all_finite, check, check_length, encode, packed, rows, scales};
 use crate::KernelError;
@@ -28,13 +28,13 @@ pub fn encode_like(values: &[f32], like: &Tensor) -> Result<Tensor, KernelError>
             let mut codes = Vec::with_capacity(values.len());
             for (group, values) in values.chunks(of.group.size(&like.shape)).enumerate() {
                 let scaled = Scaled::new(of.grid, scales::get(&of.scales, group));
-                match scales::center(&of.scales, of.grid, group) {
-                    0.0 => scaled.round(values, &mut codes),
-                    center => {
-                        let values: Vec<f32> = values.iter().map(|value| value - center).collect();
-                        scaled.round(&values, &mut codes)
-                    }
-                };
+                if let Scales::Affine { .. } = of.scales {
+                    let center = scales::center(&of.scales, of.grid, group);
+                    let values: Vec<f32> = values.iter().map(|value| value - center).collect();
+                    scaled.round(&values, &mut codes);
+                } else {
+                    scaled.round(values, &mut codes);
+                }
             }
             let data = Packed::Codes(Codes { codes: packed(codes, of.grid), ..of.clone() });
             Ok(Tensor { shape: like.shape.clone(), data })
@@ -115,6 +115,9 @@ mod tests {
             Encoding::stepped(),
             Encoding::int4(8, ScaleType::Fp16),
             Encoding::nf4(16, ScaleType::Double),
+            Encoding::grouped(Grid::Int8, 32, ScaleType::Fp16),
+            Encoding::grouped(Grid::Int4, 32, ScaleType::Affine),
+            Encoding::grouped(Grid::Int2, 16, ScaleType::Affine),
             Encoding::Rows(RowClasses::new(&classes).unwrap()),
         ];
         let grids = [Grid::Int6, Grid::Int5, Grid::Nf4, Grid::Int3, Grid::Lm3, Grid::Int2, Grid::Lm2];

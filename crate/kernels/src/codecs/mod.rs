@@ -50,19 +50,17 @@ pub fn encode(
     if let Some(reason) = encoding.refusal(shape) {
         return Err(KernelError::Shape(reason));
     }
-    if let Some(coding) = encoding.coding() {
+    if encoding.coding().is_some() {
         check_finite(values)?;
-        if coding.scale == ScaleType::Affine {
-            return Err(KernelError::Shape(
-                "no codes with minimums are made: other tools have made them".into(),
-            ));
-        }
     }
     clip.check()?;
     let (data, clipped) = match encoding {
         Encoding::Fp32 => (Packed::F32(values.to_vec()), 0),
         Encoding::Fp16 => half16::encode_f16(values),
         Encoding::Bf16 => half16::encode_bf16(values),
+        Encoding::Codes(coding) if coding.scale == ScaleType::Affine => {
+            (Packed::Codes(from_minimums(values, shape, coding)), 0)
+        }
         Encoding::Codes(coding) => {
             let (codes, clipped) = round(values, shape, coding, clip);
             (Packed::Codes(codes), clipped)
@@ -87,6 +85,24 @@ pub fn encode_scaled(
     check_finite(values)?;
     let (codes, clipped) = round_scaled(values, shape, coding, scales);
     Ok(Encoded { tensor: Tensor { shape: shape.to_vec(), data: Packed::Codes(codes) }, clipped })
+}
+
+/// Rounds each group to steps between its least and its largest number. No recipe does: it is for whoever needs codes such as other
+/// tools make.
+fn from_minimums(values: &[f32], shape: &[usize], coding: Coding) -> Codes {
+    let Coding { grid, group, .. } = coding;
+    let (mut codes, mut scales, mut minimums) = (Vec::with_capacity(values.len()), Vec::new(), Vec::new());
+    for values in values.chunks(group.size(shape)) {
+        let range = |(least, most): (f32, f32), &value: &f32| (least.min(value), most.max(value));
+        let (minimum, most) = values.iter().fold((f32::MAX, f32::MIN), range);
+        // Halves, as the difference of two numbers may be none.
+        let scale = (most / 2.0 - minimum / 2.0) / (grid.most() - grid.least()) * 2.0;
+        let steps: Vec<f32> = values.iter().map(|value| value - minimum + grid.least() * scale).collect();
+        Scaled::new(grid, scale).round(&steps, &mut codes);
+        scales.push(scale);
+        minimums.push(minimum);
+    }
+    Codes { grid, group, codes: packed(codes, grid), scales: Scales::Affine { scales, minimums } }
 }
 
 /// Plain rounding: every group gets its scale, every number the code nearest to it. Also counts what was clipped.

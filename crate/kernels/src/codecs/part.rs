@@ -77,6 +77,8 @@ mod tests {
             Encoding::nf4(16, ScaleType::Double),
             Encoding::grouped(Grid::Int3, 8, ScaleType::Log8),
             Encoding::grouped(Grid::Int5, 32, ScaleType::Fp16),
+            Encoding::grouped(Grid::Int8, 32, ScaleType::Fp16),
+            Encoding::grouped(Grid::Int5, 8, ScaleType::Affine),
         ] {
             let tensor = encode(&values, &[3, 4, 8], encoding, Clip::Absmax).unwrap().tensor;
             let whole = decode(&tensor);

@@ -4,6 +4,7 @@
 import {
   type Checkpoint,
   type FieldValue,
+  type Format,
   open,
   prepare,
   type Recipe,
@@ -359,10 +360,12 @@ export class Session {
     this.#open?.stop("trial");
   }
 
-  /** What a run leaves, for whoever writes it in another format: where nothing was done, what was opened, codes and all. */
-  produced(run: number): Checkpoint | undefined {
+  /** What is written of a run in another format: what it has produced, but from GGUF to GGUF, where nothing was done, what was opened. */
+  produced(run: number, format: Format): Checkpoint | undefined {
     const produced = this.#open?.produced(run);
-    return produced?.report?.recipe.steps.length === 0 ? this.#open?.checkpoint : produced;
+    const opened = this.#open?.checkpoint;
+    const same = format === "gguf" && opened?.inspection.format === "gguf";
+    return same && produced?.report?.recipe.steps.length === 0 ? opened : produced;
   }
 
   /** The produced file of a run; undefined when the worker has lost it. */

@@ -196,7 +196,7 @@ fn usual<'a>(
     let most = counted.iter().max_by_key(|(_, params)| *params).map_or(GgmlType::F32, |(kind, _)| *kind);
     if matrices.any(|entry| nearest(entry) != most) {
         let message = format!(
-            "matrices have several precisions: all are written as {}, nearest to most of their numbers, as no type was asked for",
+            "matrices have several precisions: all that cannot stay what they are become {}, nearest to most of their numbers, as no type was asked for",
             most.name()
         );
         findings.push(Finding::info("several-precisions", message));

@@ -101,8 +101,7 @@ impl Piece {
             }
             _ => false,
         };
-        let has_type = if self.is_matrix { kind.is_written() } else { kind == GgmlType::F32 };
-        (same && has_type).then_some((kind, extent))
+        (same && (self.is_matrix || kind == GgmlType::F32)).then_some((kind, extent))
     }
 
     /// What becomes of the numbers it is made of.

@@ -63,8 +63,7 @@ impl<S: Sink> GgufWriter<S> {
     /// Writes the header.
     ///
     /// # Errors
-    /// A name that is too long or taken, more than four dimensions, rows that are no whole blocks of their type, and a
-    /// type that is only read.
+    /// A name that is too long or taken, more than four dimensions, and rows that are no whole blocks of their type.
     pub fn new(
         mut sink: S,
         metadata: &[(String, Value)],
@@ -93,10 +92,6 @@ impl<S: Sink> GgufWriter<S> {
                 return Err(fail(format!(
                     "its shape is {shape:?}; GGUF takes 1 to {MOST_DIMS} dimensions above zero"
                 )));
-            }
-            if !tensor.kind.is_written() {
-                let written = GgmlType::names_of_written();
-                return Err(fail(format!("nothing is written in {}, but in {written}", tensor.kind.name())));
             }
             let bytes = tensor.bytes().ok_or_else(|| {
                 let (kind, block) = (tensor.kind.name(), tensor.kind.block().0);
@@ -163,9 +158,17 @@ impl<S: Sink> GgufWriter<S> {
     /// bytes they take.
     ///
     /// # Errors
-    /// Another tensor than the next one, more numbers than it has, and numbers that the type cannot hold.
+    /// Another tensor than the next one, more numbers than it has, numbers that the type cannot hold, and a type whose blocks are only
+    /// copied.
     pub fn write(&mut self, name: &str, values: &[f32]) -> Result<u64, FormatError> {
         let tensor = self.next(name)?;
+        if !tensor.kind.is_written() {
+            let (kind, written) = (tensor.kind.name(), GgmlType::names_of_written());
+            return Err(FormatError::write(
+                name,
+                format!("no numbers are rounded to {kind}, but to {written}"),
+            ));
+        }
         let kind = tensor.kind;
         let (block, block_bytes) = kind.block();
         let bytes = tensor.bytes().unwrap_or(0);

@@ -3,7 +3,8 @@
 //!
 //! A file's groups run over the flattened matrix. Here a row has its own scales, one per
 //! `group = gcd(cols, group of the file)` columns, so a file's group that covers several rows is
-//! repeated. Scales are f32 whatever the file has: half a bit a weight for groups of 64, one for 32.
+//! repeated. Scales are f32 whatever the file has: half a bit a weight for groups of 64, one for 32, and as much
+//! again for minimums.
 //!
 //! One token: `y = sum over groups of (scale[row] * activation scale * sum of integer products)`, and where groups have minimums
 //! the sum of their activations times what code 0 stands for.
