@@ -123,6 +123,53 @@ test("plain is a folder with configuration and tokenizer", async () => {
   assert.deepEqual(gguf.exported.findings.map(({ code }) => code).sort(), ["unused-tokens"]);
 });
 
+test("plain has the keys of transformers, or those of the file", async () => {
+  const [model, hf, original] = [fixture("families/mamba-original"), join(folder, "hf"), join(folder, "original")];
+  const plain = ["--recipe", "none", "--format", "plain"];
+  const renamed = (await done(model, "-o", hf, ...plain)).exported;
+  assert.ok(renamed.findings.some(({ code }) => code === "renamed"));
+  const kept = (await done(model, "-o", original, ...plain, "--layout", "original")).exported;
+  assert.deepEqual(
+    kept.findings.map(({ code }) => code),
+    [],
+  );
+  const names = (place) => Object.keys(readSafetensors(join(place, "model.safetensors"))).sort();
+  const { json } = await cli(["inspect", model, "--json"]);
+  assert.deepEqual(names(original), json.tensors.map(({ name }) => name).sort());
+  assert.notDeepEqual(names(hf), names(original));
+  const config = (place) => JSON.parse(readFileSync(join(place, "config.json"), "utf8"));
+  assert.deepEqual(config(original), config(model));
+  const ids = ["--ids", "3,1,4,1,5,9,2,6", "--json", "--backend", "cpu", "--force"];
+  const logits = async (place) => {
+    const out = join(folder, "logits.safetensors");
+    const { code, stderr } = await cli(["logits", place, "-o", out, ...ids]);
+    assert.equal(code, 0, stderr);
+    return readSafetensors(out).logits.values;
+  };
+  const expected = await logits(model);
+  assert.deepEqual(await logits(original), expected);
+  assert.deepEqual(await logits(hf), expected);
+  await fails(
+    "usage",
+    /--layout goes with --format plain/,
+    model,
+    "-o",
+    hf,
+    "--format",
+    "gguf",
+    "--layout",
+    "original",
+  );
+  const checkpoint = await open(model);
+  for (const [options, message] of [
+    [{ format: "onnx", layout: "original" }, /layout is original; allowed: none, as onnx/],
+    [{ format: "plain", layout: "llama" }, /layout is "llama"; allowed: hf, original/],
+  ]) {
+    await assert.rejects(checkpoint.save(join(folder, "y"), options), { code: "bad-option", message });
+  }
+  checkpoint.dispose();
+});
+
 test("bitsandbytes is a folder whose linear layers keep their codes", async () => {
   const out = join(folder, "packed");
   const result = await done(MAMBA, "-o", out, "--recipe", "nf4", "--format", "bitsandbytes");

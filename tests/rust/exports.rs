@@ -256,7 +256,9 @@ fn plain_files_have_the_keys_of_transformers_and_compute_the_same() {
         let checkpoint = open_folder(&sample.folder);
         let text = std::fs::read_to_string(sample.folder.join("config.json")).unwrap_or("{}".into());
         let config = Some(config_as_written(&text).unwrap());
-        let (exported, bytes) = export(&checkpoint, &ExportTarget::Plain(PlainOptions { config })).unwrap();
+        let (exported, bytes) =
+            export(&checkpoint, &ExportTarget::Plain(PlainOptions { config, ..PlainOptions::default() }))
+                .unwrap();
         let options = OpenOptions::default().config_text(exported.config.as_deref().unwrap());
         let again = Checkpoint::open(bytes, options).unwrap();
         if checkpoint.inspection().findings.iter().any(|finding| finding.code == "cannot-run") {

@@ -368,7 +368,9 @@ fn what_is_exported_says_of_layers_what_is_left_of_them() {
         let (_, smaller) = pruned(&base, json!([share(left, of)]), &text(&base));
         let config = std::fs::read_to_string(fixture(&format!("families/{name}/config.json"))).unwrap();
         let config = serde_json::from_str(&config).ok();
-        let (exported, bytes) = export(&smaller, &ExportTarget::Plain(PlainOptions { config })).unwrap();
+        let (exported, bytes) =
+            export(&smaller, &ExportTarget::Plain(PlainOptions { config, ..PlainOptions::default() }))
+                .unwrap();
         let config = exported.config.unwrap();
         let again = Checkpoint::open(bytes, OpenOptions::default().config_text(&config)).unwrap();
         assert_eq!(logits(&again, &[1, 2, 3]), logits(&smaller, &[1, 2, 3]), "{name}");

@@ -279,7 +279,8 @@ fn what_has_rows_for_some_ids_is_exported_as_what_it_is_or_not_at_all() {
     let (_, smaller) = pruned(&base, json!([keep(0.5)]), &thirds(vocab(&base)));
     let config = std::fs::read_to_string(fixture("families/qwen3/config.json")).unwrap();
     let config = serde_json::from_str(&config).ok();
-    let (exported, bytes) = export(&smaller, &ExportTarget::Plain(PlainOptions { config })).unwrap();
+    let (exported, bytes) =
+        export(&smaller, &ExportTarget::Plain(PlainOptions { config, ..PlainOptions::default() })).unwrap();
     let told = exported.report.findings.iter().find(|finding| finding.code == "not-in-transformers").unwrap();
     assert!(told.message.contains("rows for some ids only"), "{}", told.message);
     let config = exported.config.unwrap();

@@ -41,7 +41,9 @@ pub use statepress_engine::calibrate::Calibration;
 pub use statepress_engine::eval::{
     Compare, CompareOptions, ComparedShare, Evaluate, EvaluateOptions, EvaluatedShare, Offset,
 };
-pub use statepress_engine::export::{Export, Exported, GgufOptions, PlainOptions, Target as ExportTarget};
+pub use statepress_engine::export::{
+    Export, Exported, GgufOptions, Keys, PlainOptions, Target as ExportTarget,
+};
 pub use statepress_engine::families::{FamilyInfo, families};
 pub use statepress_engine::generate::{Generate, GenerateOptions, Stop};
 pub use statepress_engine::models::{

@@ -73,6 +73,15 @@ impl From<'_> {
         Ok(scales)
     }
 
+    /// The zero point that belongs to the scale in a row and column of theirs.
+    fn zeros(&self, grid: &Grid) -> Result<impl Fn(usize, usize) -> f32, FormatError> {
+        let (digits, plus) = match &grid.zeros {
+            Zeros::Same(zero) => (None, *zero),
+            Zeros::Each(codes, plus) => (Some(self.digits(codes)?), *plus),
+        };
+        Ok(move |row, col| digits.as_ref().map_or(0.0, |digits| digits.get(row, col)) + plus as f32)
+    }
+
     fn table(&self, table: &Table, encoding: Encoding, n: usize) -> Result<Packed, FormatError> {
         let codes = read_run(self.source, self.name, table.codes, u8::from_le_bytes)?;
         if let Encoding::Codes(Coding { grid, group, scale }) = encoding {
@@ -162,22 +171,13 @@ impl From<'_> {
         let codes = streamed::pack(self.name, coding.grid, &codes)?;
         let [per_row, per_col] = grid.per;
         let count @ [_, across] = [rows.div_ceil(per_row), cols.div_ceil(per_col)];
-        let zeros = match &grid.zeros {
-            Zeros::Same(_) => None,
-            Zeros::Each(zeros, more) => Some((self.digits(zeros)?, *more)),
-        };
-        let of_file = self.scales(grid)?;
+        let (zero, of_file) = (self.zeros(grid)?, self.scales(grid)?);
         let (mut scales, mut minimums) = (Vec::new(), Vec::new());
         for (row, group) in (0..rows).flat_map(|row| (0..across).map(move |group| (row, group))) {
             let [r, c, width] = place(grid, count, row, group);
-            let zero = match (&zeros, &grid.zeros) {
-                (Some((digits, more)), _) => digits.get(r, c) as i32 + more,
-                (None, Zeros::Same(zero)) => *zero,
-                (None, Zeros::Each(..)) => 0,
-            };
             let scale = of_file[r * width + c];
             scales.push(scale);
-            minimums.push(-((zero + grid.from_least()) as f32) * scale);
+            minimums.push(-(zero(r, c) + grid.from_least() as f32) * scale);
         }
         let scales = Scales::Affine { scales, minimums };
         Ok(Packed::Codes(packed::Codes { grid: coding.grid, group: coding.group, codes, scales }))
@@ -185,11 +185,7 @@ impl From<'_> {
 
     fn numbers(&self, grid: &Grid, rows: usize, cols: usize) -> Result<Vec<f32>, FormatError> {
         let mut values = self.each(grid, rows, cols, |code| code)?;
-        let scales = self.scales(grid)?;
-        let zeros = match &grid.zeros {
-            Zeros::Same(_) => None,
-            Zeros::Each(codes, plus) => Some((self.digits(codes)?, *plus as f32)),
-        };
+        let (zero, scales) = (self.zeros(grid)?, self.scales(grid)?);
         let [per_row, per_col] = grid.per;
         let (down, across) = (rows.div_ceil(per_row), cols.div_ceil(per_col));
         let groups = match &grid.groups {
@@ -199,12 +195,7 @@ impl From<'_> {
         for (row, values) in values.chunks_mut(cols.max(1)).enumerate() {
             for (value, &group) in values.iter_mut().zip(&groups) {
                 let [r, c, width] = place(grid, [down, across], row, group);
-                let zero = match (&zeros, &grid.zeros) {
-                    (Some((digits, plus)), _) => digits.get(r, c) + plus,
-                    (None, Zeros::Same(zero)) => *zero as f32,
-                    (None, Zeros::Each(..)) => 0.0,
-                };
-                *value = (*value - zero) * scales[r * width + c];
+                *value = (*value - zero(r, c)) * scales[r * width + c];
             }
         }
         Ok(values)

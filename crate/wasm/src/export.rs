@@ -1,7 +1,7 @@
 //! Exports as JavaScript sees them: only in the module that is loaded when somebody asks for one.
 
 use serde::Deserialize;
-use statepress::{ExportTarget, GgmlType, GgufOptions, Job, PlainOptions, config_as_written};
+use statepress::{ExportTarget, GgmlType, GgufOptions, Job, Keys, PlainOptions, config_as_written};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{bad_option, fail, from_js, to_js};
@@ -16,6 +16,8 @@ struct JsExportOptions {
     format: String,
     /// The text of the `config.json` that lay beside the model.
     config: Option<String>,
+    /// `hf`, or `original`: whose keys floats have.
+    layout: Option<String>,
     /// ggml's name of the type of matrices.
     gguf_type: Option<String>,
     /// The text of a `tokenizer.json`.
@@ -46,7 +48,12 @@ impl JsExportOptions {
 
     fn plain(self) -> Result<PlainOptions> {
         let config = self.config.map(|text| config_as_written(&text)).transpose().map_err(fail)?;
-        Ok(PlainOptions { config })
+        let keys = match self.layout.as_deref() {
+            None | Some("hf") => Keys::Transformers,
+            Some("original") => Keys::Original,
+            Some(other) => return Err(bad_option("layout", other, "hf, original")),
+        };
+        Ok(PlainOptions { config, keys })
     }
 }
 

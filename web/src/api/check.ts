@@ -152,7 +152,7 @@ const CALLS: { readonly [C in keyof Calls]: Kinds<Calls[C]> } = {
   },
   recover: { ...TRAINING, weights: "word", uncoded: "object" },
   recovery: RECOVERY,
-  save: { ...RUNNING, format: "later", ggufType: "word", onExport: "function", force: "flag" },
+  save: { ...RUNNING, format: "later", ggufType: "word", layout: "word", onExport: "function", force: "flag" },
   load: { ...RUNNING, backend: "word", backendOptions: "object" },
   generate: { maxTokens: "number", temperature: "number", topK: "number", seed: "number", signal: "signal" },
   evaluate: EVALUATE,

@@ -214,7 +214,7 @@ export class Checkpoint {
    * Refuses what `save` could not write of this model, before any work is done; whether what is made of it can be written is seen
    * then.
    */
-  async exportable(options: Pick<SaveOptions, "format" | "ggufType" | "signal">): Promise<void> {
+  async exportable(options: Pick<SaveOptions, "format" | "ggufType" | "layout" | "signal">): Promise<void> {
     checkOptions("save", options);
     const format = checkFormat(options.format);
     if (format === "safetensors") return;

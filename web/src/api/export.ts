@@ -5,7 +5,7 @@ import type { Handle, Host, TokenizerFile } from "../worker/protocol.js";
 import type { Checkpoint } from "./checkpoint.js";
 import type { Environment, FolderFile } from "./environment.js";
 import { asStatepressError, badOption, StatepressError } from "./errors.js";
-import { type Format, GGUF_TYPES, isFolder } from "./formats.js";
+import { type Format, GGUF_TYPES, isFolder, LAYOUTS } from "./formats.js";
 import { isVocabName, TOKENIZER_CONFIG } from "./names.js";
 import type { SaveOptions, SaveTarget } from "./options.js";
 import { isRecord } from "./record.js";
@@ -78,14 +78,22 @@ async function withOpened<T>(
 }
 
 /** What the module is asked for. */
-function asked(checkpoint: Checkpoint, { format, ggufType }: SaveOptions & { format: Format }): object {
+function asked(checkpoint: Checkpoint, { format, ggufType, layout }: SaveOptions & { format: Format }): object {
   if (ggufType !== undefined && !GGUF_TYPES.includes(ggufType)) {
     throw badOption("ggufType", JSON.stringify(ggufType), GGUF_TYPES.join(", "));
   }
   if (ggufType !== undefined && format !== "gguf") {
     throw badOption("ggufType", ggufType, `none, as ${format} has no types of ggml`);
   }
-  if (isFolder(format)) return { format, ...(checkpoint.config !== undefined && { config: checkpoint.config }) };
+  if (layout !== undefined && !LAYOUTS.includes(layout)) {
+    throw badOption("layout", JSON.stringify(layout), LAYOUTS.join(", "));
+  }
+  if (layout !== undefined && format !== "plain") {
+    throw badOption("layout", layout, `none, as ${format} has keys of its own`);
+  }
+  if (isFolder(format)) {
+    return { format, ...(layout && { layout }), ...(checkpoint.config !== undefined && { config: checkpoint.config }) };
+  }
   if (format !== "gguf") return { format };
   const name = checkpoint.weightsName.replace(/\.\w+$/, "");
   return { format, name, ...(ggufType && { ggufType }), ...vocabulary(checkpoint.tokenizer.file) };

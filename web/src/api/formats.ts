@@ -21,6 +21,12 @@ export const GGUF_TYPES = [
   ...(["Q4_K", "Q4_1", "Q4_0", "IQ4_NL"] as const),
 ] as const;
 
+/** What `layout` may be: transformers' keys, or those of the checkpoint. */
+export const LAYOUTS = ["hf", "original"] as const;
+
+/** Whose keys weights have. */
+export type Layout = (typeof LAYOUTS)[number];
+
 /** The name of a format. */
 export type Format = (typeof formats)[number];
 

@@ -8,7 +8,7 @@ export { type CardLine, computes, qualityCard } from "./card.js";
 export { Checkpoint } from "./checkpoint.js";
 export { codes, type ErrorCode, StatepressError } from "./errors.js";
 export { vocabularyOf } from "./fit.js";
-export { FOLDERS, type Format, formats, GGUF_TYPES, type GgufType } from "./formats.js";
+export { FOLDERS, type Format, formats, GGUF_TYPES, type GgufType, LAYOUTS, type Layout } from "./formats.js";
 export type { Library } from "./library.js";
 export { Model } from "./model.js";
 export { isTokenizerName, replacesTokenizer, TOKENIZER_CONFIG } from "./names.js";

@@ -3,7 +3,7 @@
 import type { Tokenizer } from "../tokenizer/tokenizer.js";
 import type { BackendName, BackendOptions } from "../worker/wasm.js";
 import type { Checkpoint } from "./checkpoint.js";
-import type { Format, GgufType } from "./formats.js";
+import type { Format, GgufType, Layout } from "./formats.js";
 import type {
   Center,
   ExportReport,
@@ -428,6 +428,11 @@ export interface SaveOptions extends Running {
   format?: Format | undefined;
   /** The type of matrices in `gguf`: ggml's name; the one nearest to what the checkpoint has when left out. */
   ggufType?: GgufType | undefined;
+  /**
+   * Whose keys the weights have in `plain`: `hf` (the default) is transformers' spelling of them, with the `config.json` that it reads;
+   * `original` leaves every key and the configuration as they are in the checkpoint.
+   */
+  layout?: Layout | undefined;
   /** Told what was written for another tool; of a folder, which files. */
   onExport?: ((written: Written) => void) | undefined;
   /** Replace an existing file at that path. */

@@ -103,6 +103,7 @@ export async function askedFor(run: Run): Promise<Asked> {
 export function formatOf({ args }: Run): Format {
   const format = checkFormat(args.one("format"));
   if (format !== "gguf" && args.flag("gguf-type")) throw new UsageError("--gguf-type goes with --format gguf");
+  if (format !== "plain" && args.flag("layout")) throw new UsageError("--layout goes with --format plain");
   return format;
 }
 
@@ -164,6 +165,7 @@ export async function save(
   await compressed.save(file ?? new WritableStream({ write: writeStandardOutput }), {
     format,
     ggufType: args.one("gguf-type"),
+    layout: args.one("layout"),
     onProgress: output.progress,
     onExport: (it) => {
       exported = it;

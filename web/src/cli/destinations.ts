@@ -77,7 +77,7 @@ export async function checkOutput(
 /** Refuses before the work what another tool has no place for, whatever a recipe makes of it. */
 export async function checkExportable({ args, signal }: Run, checkpoint: Checkpoint, format: Format): Promise<void> {
   try {
-    await checkpoint.exportable({ format, ggufType: args.one("gguf-type"), signal });
+    await checkpoint.exportable({ format, ggufType: args.one("gguf-type"), layout: args.one("layout"), signal });
   } catch (error) {
     // Whether any layer is of codes that the folder is for is known once a recipe was followed.
     const isLater = isFolder(format) && error instanceof StatepressError && error.code === "bad-option";

@@ -57,7 +57,7 @@ export const COMMANDS: Record<string, Command> = {
         "workers",
         "coded",
       ] as const),
-      ...(["recipe-out", "format", "gguf-type", "report", "force"] as const),
+      ...(["recipe-out", "format", "gguf-type", "layout", "report", "force"] as const),
       ...OPENING,
     ],
     run: async (run, [file = ""]) => (await import("./search.js")).search(run, file),

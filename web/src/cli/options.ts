@@ -1,6 +1,6 @@
 // Every option of the command line, once: help, reading, did-you-mean and shell completion are made from this table.
 
-import { formats, GGUF_TYPES } from "../api/formats.js";
+import { formats, GGUF_TYPES, LAYOUTS } from "../api/formats.js";
 import { PRECISIONS, PRUNE_KINDS } from "../api/types/statepress.js";
 import { MOST_WORKERS } from "../api/workers.js";
 
@@ -169,6 +169,11 @@ export const OPTIONS = {
     allowed: GGUF_TYPES,
     help: "with --format gguf: the type of matrices (default: nearest to what the recipe leaves)",
   },
+  layout: {
+    value: "KEYS",
+    allowed: LAYOUTS,
+    help: "with --format plain: whose keys the weights have: hf, those of transformers (default), or original, every key and config.json as in the checkpoint",
+  },
   text: { value: "FILE", offers: "file", stdin: true, help: "UTF-8 text to evaluate on; distill: to train on" },
   ids: { value: "BIN", offers: "file", stdin: true, help: "the same as little-endian token ids" },
   student: {
@@ -314,6 +319,7 @@ export const MAKING: readonly OptionName[] = [
     "alpha",
     "format",
     "gguf-type",
+    "layout",
   ] as const),
 ];
 

@@ -16,7 +16,7 @@ use statepress_core::words::counted;
 use statepress_core::{Encoding, Entry, Finding, Sink};
 
 pub use gguf::GgufOptions;
-pub use plain::PlainOptions;
+pub use plain::{Keys, PlainOptions};
 
 use crate::EngineError;
 use crate::techniques::Checkpoint;

@@ -34,6 +34,18 @@ use crate::techniques::Checkpoint;
 pub struct PlainOptions {
     /// The `config.json` of the model that the checkpoint was made of: what it says beyond what our own fields say is kept.
     pub config: Option<Map<String, Value>>,
+    /// Whose keys the weights have.
+    pub keys: Keys,
+}
+
+/// Whose keys weights have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// Those of `transformers`, where it knows the family.
+    #[default]
+    Transformers,
+    /// Those that the checkpoint has, every tensor of it and its configuration as they are.
+    Original,
 }
 
 /// The file of weights being written.
@@ -68,7 +80,10 @@ impl Plain {
         findings: &mut Vec<Finding>,
     ) -> Result<(Self, String), EngineError> {
         let Checkpoint { source, index, spec } = checkpoint;
-        let (model_type, strange) = config::model_type(spec);
+        let (model_type, strange) = match options.keys {
+            Keys::Transformers => config::model_type(spec),
+            Keys::Original => (None, None),
+        };
         if let (Some(tool), Some(why)) = (tool, &strange) {
             let reason = format!("{}: transformers is what loads weights of {}", why.message, tool.name());
             return Err(EngineError::UnknownModel { reason });
@@ -80,7 +95,9 @@ impl Plain {
             // What the model does not read is none of its weights, and `transformers` would warn of it.
             let read = spec.names.get(index, usual).is_some_and(|read| read.name == entry.name);
             let stays = model_type.is_none() || (read && weight);
-            if entry.tied_to.is_some() || !stays {
+            // Of shared numbers transformers wants one key, and makes the others itself.
+            let shared = entry.tied_to.is_some() && options.keys == Keys::Transformers;
+            if shared || !stays {
                 continue;
             }
             let name = if model_type.is_some() { usual } else { &entry.name };

@@ -34,9 +34,10 @@ export function commandLine(job: Job): string {
 export function exportLine(
   job: Job,
   out: string,
-  { format, ggufType }: { format: string; ggufType?: string | undefined },
+  { format, ggufType, layout }: { format: string; ggufType?: string | undefined; layout?: string | undefined },
 ): string {
-  return `${producing(job, out)} --format ${format}${ggufType === undefined ? "" : ` --gguf-type ${ggufType}`}`;
+  const how = [ggufType && ` --gguf-type ${ggufType}`, layout && ` --layout ${layout}`];
+  return `${producing(job, out)} --format ${format}${how.filter((it) => it !== undefined).join("")}`;
 }
 
 function producing({ checkpoint, run, builtin }: Job, out: string): string {

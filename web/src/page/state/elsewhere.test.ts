@@ -20,7 +20,7 @@ const run = {
   report: { recipe, precisions: [] },
   file: { name: "model-nf4.safetensors", size: 10 },
 } as unknown as RecipeRun;
-const as = (format: (typeof formats)[number], ggufType?: "Q4_K") => ({ format, ggufType });
+const as = (format: (typeof formats)[number], ggufType?: "Q4_K", layout?: "original") => ({ format, ggufType, layout });
 
 test("every format of the package is offered, our own first", () => {
   expect(FORMATS.map(({ format }) => format)).toEqual([...formats]);
@@ -75,4 +75,7 @@ test("the command line writes that format by the same recipe", () => {
   );
   const builtin = { ...run, asked: { ...run.asked, recipe } };
   expect(makingOf(mamba, builtin, [recipe], as("plain")).text).toMatch(/ -o model-nf4 --recipe nf4.* --format plain$/);
+  const original = as("plain", undefined, "original");
+  expect(makingOf(mamba, builtin, [recipe], original).text).toMatch(/ --format plain --layout original$/);
+  expect(loadingOf(mamba, run, original).text).toContain('load_file("model-nf4/model.safetensors")');
 });

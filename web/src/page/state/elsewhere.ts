@@ -1,6 +1,6 @@
 // A produced file in the format of another tool: what it is called, and what loads it there.
 
-import { FOLDERS, type Format, type GgufType } from "statepress";
+import { FOLDERS, type Format, type GgufType, type Layout } from "statepress";
 import { exportLine, loadCommand, tokenizerFile } from "./commands.js";
 import type { Opened, RecipeRun, State } from "./state.js";
 
@@ -9,6 +9,8 @@ export interface Elsewhere {
   format: Format;
   /** The type of matrices in GGUF; undefined is that which is nearest to what the recipe has left. */
   ggufType: GgufType | undefined;
+  /** Whose keys floats have; undefined is transformers. */
+  layout: Layout | undefined;
 }
 
 /** Something to copy. */
@@ -92,7 +94,7 @@ export function loadingOf(checkpoint: Opened, run: RecipeRun, as: Elsewhere, exa
   }
   if (as.format === "safetensors") return { label: "Python", text: loadCommand(run) };
   const folder = JSON.stringify(name);
-  if (OURS.includes(checkpoint.inspection.family)) {
+  if (as.layout === "original" || OURS.includes(checkpoint.inspection.family)) {
     const text = `from safetensors.torch import load_file
 
 weights = load_file(${JSON.stringify(`${name}/model.safetensors`)})`;

@@ -24,13 +24,14 @@ export function folderPicker(): Picker | undefined {
 export async function takeElsewhere(
   produced: Checkpoint,
   name: string,
-  { format, ggufType }: Elsewhere,
+  { format, ggufType, layout }: Elsewhere,
   running: { signal: AbortSignal; onProgress: (progress: { done: number; total: number }) => void },
 ): Promise<Taken | undefined> {
   let written: Written | undefined;
   const options = {
     format,
     ggufType,
+    layout,
     ...running,
     onExport: (it: Written) => {
       written = it;
