@@ -14,8 +14,9 @@ use statepress_tests::test;
 
 /// f32 sums in another order.
 const ROUNDING: f32 = 2e-6;
-/// Activations of 15 bits, as a share of |w| |x|: rms and largest.
-const INT8_NOISE: (f32, f32) = (8e-6, 4e-5);
+/// Activations of 15 bits, as a share of |w| |x|: rms and largest. Where one of a few columns outweighs the others, rms is that of
+/// rounding it, 1 / (32767 sqrt(12)), more or less.
+const INT8_NOISE: (f32, f32) = (1.2e-5, 4e-5);
 /// Activations and table of 13 bits.
 const NF4_NOISE: (f32, f32) = (3e-5, 1.5e-4);
 

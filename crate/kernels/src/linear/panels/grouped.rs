@@ -7,7 +7,7 @@
 //! again for minimums.
 //!
 //! One token: `y = sum over groups of (scale[row] * activation scale * sum of integer products)`, and where groups have minimums
-//! the sum of their activations times what code 0 stands for.
+//! the sum of their activations times what code 0 stands for. Numbers are counted from the least code, as decoding counts them.
 //! Where groups do not consist of whole tiles, panels are decoded for one token too.
 
 use statepress_core::{Codes, Scales};
@@ -63,8 +63,8 @@ pub(in crate::linear) struct Grouped<C: Code> {
     group: usize,
     tiles: Vec<C::Tile>,
     scales: OfGroups,
-    /// What code 0 stands for, where that is not zero.
-    centers: Option<OfGroups>,
+    /// Where groups have such, beside what is added to codes to count them from the least.
+    minimums: Option<(OfGroups, f32)>,
 }
 
 /// A number for each row and group: `[panel][group][8]`. Apart from the grids, as what does not depend on them need not be there
@@ -92,22 +92,35 @@ impl OfGroups {
         &self.values[panel * self.per_panel..][..self.per_panel]
     }
 
-    /// Adds what centers are worth to the sums of a panel: times the activations of their groups.
+    /// Adds to the sums of a panel what code 0 stands for, times the activations of its group: the minimum, and `from_least` steps.
     #[inline(never)]
-    fn add_product(&self, panel: usize, blocks: &[Block], per_group: usize, mut sums: F32x8) -> F32x8 {
-        for (centers, blocks) in self.panel(panel).iter().zip(blocks.chunks(per_group)) {
+    fn add_product(
+        &self,
+        scales: &[[f32; PANEL]],
+        from_least: f32,
+        panel: usize,
+        blocks: &[Block],
+        per_group: usize,
+        mut sums: F32x8,
+    ) -> F32x8 {
+        let groups = self.panel(panel).iter().zip(scales).zip(blocks.chunks(per_group));
+        for ((minimums, scales), blocks) in groups {
             let sum = blocks.iter().map(|block| block.scale * block.sum as f32).sum();
-            let ([low, high], sum) = (load8(centers), F32x4::splat(sum));
-            sums = [sum.mul_add(low, sums[0]), sum.mul_add(high, sums[1])];
+            let (minimums, scales) = (load8(minimums), load8(scales));
+            let (sum, from_least) = (F32x4::splat(sum), F32x4::splat(from_least));
+            for half in 0..2 {
+                let center = scales[half].mul_add(from_least, minimums[half]);
+                sums[half] = sum.mul_add(center, sums[half]);
+            }
         }
         sums
     }
 
-    /// Adds centers to the numbers of a panel.
+    /// Adds minimums to the numbers of a panel.
     #[inline(never)]
     fn add_to_panel(&self, panel: usize, group: usize, out: &mut [[f32; PANEL]]) {
-        for (columns, centers) in out.chunks_mut(group).zip(self.panel(panel)) {
-            let [low, high] = load8(centers);
+        for (columns, minimums) in out.chunks_mut(group).zip(self.panel(panel)) {
+            let [low, high] = load8(minimums);
             for column in columns {
                 let [a, b] = load8(column);
                 *column = store8([a + low, b + high]);
@@ -115,11 +128,11 @@ impl OfGroups {
         }
     }
 
-    /// Adds centers to the numbers of a row.
+    /// Adds minimums to the numbers of a row.
     #[inline(never)]
     fn add_to_row(&self, row: usize, group: usize, out: &mut [f32]) {
-        for (out, centers) in out.chunks_mut(group).zip(self.panel(row / PANEL)) {
-            out.iter_mut().for_each(|out| *out += centers[row % PANEL]);
+        for (out, minimums) in out.chunks_mut(group).zip(self.panel(row / PANEL)) {
+            out.iter_mut().for_each(|out| *out += minimums[row % PANEL]);
         }
     }
 
@@ -143,9 +156,16 @@ impl<C: Code> Grouped<C> {
             }
         }
         let of = |value: &dyn Fn(usize) -> f32| OfGroups::new([rows, cols], group, size, value);
-        let centers = matches!(codes.scales, Scales::Affine { .. })
-            .then(|| of(&|at| scales::center(&codes.scales, codes.grid, at)));
-        Self { cols, group, tiles, scales: of(&|at| scales::get(&codes.scales, at)), centers }
+        let minimums = match &codes.scales {
+            Scales::Affine { minimums, .. } => Some((of(&|at| minimums[at]), -codes.grid.least())),
+            _ => None,
+        };
+        Self { cols, group, tiles, scales: of(&|at| scales::get(&codes.scales, at)), minimums }
+    }
+
+    /// What is added to codes to count them from the least, where groups have minimums.
+    fn from_least(&self) -> f32 {
+        self.minimums.as_ref().map_or(0.0, |(_, from_least)| *from_least)
     }
 
     fn panel(&self, panel: usize) -> (&[C::Tile], &[[f32; PANEL]]) {
@@ -170,8 +190,11 @@ impl<C: Code> Grouped<C> {
                 (high.to_f32() * unit).mul_add(high_scale, sums[1]),
             ];
         }
-        match &self.centers {
-            Some(centers) => centers.add_product(panel, &integers.blocks, blocks_per_group, sums),
+        match &self.minimums {
+            Some((minimums, from_least)) => {
+                let scales = self.scales.panel(panel);
+                minimums.add_product(scales, *from_least, panel, &integers.blocks, blocks_per_group, sums)
+            }
             None => sums,
         }
     }
@@ -180,16 +203,17 @@ impl<C: Code> Grouped<C> {
 impl<C: Code> Panels for Grouped<C> {
     fn decode(&self, panel: usize, out: &mut [[f32; PANEL]]) {
         let (tiles, scales) = self.panel(panel);
+        let from_least = F32x4::splat(self.from_least());
         for (at, (columns, tile)) in out.chunks_mut(TILE).zip(tiles).enumerate() {
             let numbers = C::decode(tile);
             for (i, (column, numbers)) in columns.iter_mut().zip(&numbers).enumerate() {
                 let [low, high] = load8(&scales[(at * TILE + i) / self.group]);
-                let numbers = load8(numbers);
-                *column = store8([numbers[0] * low, numbers[1] * high]);
+                let [a, b] = load8(numbers).map(|it| it + from_least);
+                *column = store8([a * low, b * high]);
             }
         }
-        if let Some(centers) = &self.centers {
-            centers.add_to_panel(panel, self.group, out);
+        if let Some((minimums, _)) = &self.minimums {
+            minimums.add_to_panel(panel, self.group, out);
         }
     }
 
@@ -213,15 +237,17 @@ impl<C: Code> Panels for Grouped<C> {
         let (tiles, scales) = self.panel(row / PANEL);
         for (col, out) in out.iter_mut().enumerate() {
             let code = C::get(&tiles[col / TILE], row % PANEL, col % TILE);
-            *out = C::value(code) * scales[col / self.group][row % PANEL];
+            *out = (C::value(code) + self.from_least()) * scales[col / self.group][row % PANEL];
         }
-        if let Some(centers) = &self.centers {
-            centers.add_to_row(row, self.group, out);
+        if let Some((minimums, _)) = &self.minimums {
+            minimums.add_to_row(row, self.group, out);
         }
     }
 
     fn bytes(&self) -> usize {
-        size_of_val(&*self.tiles) + self.scales.bytes() + self.centers.as_ref().map_or(0, OfGroups::bytes)
+        size_of_val(&*self.tiles)
+            + self.scales.bytes()
+            + self.minimums.as_ref().map_or(0, |(it, _)| it.bytes())
     }
 }
 
