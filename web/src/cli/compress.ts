@@ -134,9 +134,9 @@ async function one(
     const { report } = compressed;
     if (!report) throw new StatepressError("internal", "compressing left no report");
     output.findings(report.findings);
-    // From GGUF to GGUF with nothing done in between: blocks that our own layout has no place for stay as they are.
-    const same = place.format === "gguf" && checkpoint.inspection.format === "gguf" && report.recipe.steps.length === 0;
-    const taken = same ? checkpoint : compressed;
+    // Where nothing is done, what our own layout has no place for stays: blocks from GGUF to GGUF, and every key of the original.
+    const stays = place.format === "gguf" ? checkpoint.inspection.format === "gguf" : args.one("layout") === "original";
+    const taken = stays && report.recipe.steps.length === 0 ? checkpoint : compressed;
     const exported = await save(run, taken, report, place);
     const result = {
       ...report,

@@ -4,7 +4,6 @@
 import {
   type Checkpoint,
   type FieldValue,
-  type Format,
   open,
   prepare,
   type Recipe,
@@ -13,6 +12,7 @@ import {
   StatepressError,
   type StepDraft,
 } from "statepress";
+import type { Elsewhere } from "../state/elsewhere.js";
 import { picked, readsText } from "../state/recipes.js";
 import { recordOf } from "../state/record.js";
 import type { Asked, LeftTraining, Wanted, WantedStudent, Wishes } from "../state/state.js";
@@ -360,12 +360,15 @@ export class Session {
     this.#open?.stop("trial");
   }
 
-  /** What is written of a run in another format: what it has produced, but from GGUF to GGUF, where nothing was done, what was opened. */
-  produced(run: number, format: Format): Checkpoint | undefined {
+  /**
+   * What is written of a run in another format: as a rule what it has produced. Where nothing was done, what was opened, from GGUF to
+   * GGUF and with every key of the original: our own layout has no place for all of it.
+   */
+  produced(run: number, { format, layout }: Pick<Elsewhere, "format" | "layout">): Checkpoint | undefined {
     const produced = this.#open?.produced(run);
     const opened = this.#open?.checkpoint;
-    const same = format === "gguf" && opened?.inspection.format === "gguf";
-    return same && produced?.report?.recipe.steps.length === 0 ? opened : produced;
+    const stays = format === "gguf" ? opened?.inspection.format === "gguf" : layout === "original";
+    return stays && produced?.report?.recipe.steps.length === 0 ? opened : produced;
   }
 
   /** The produced file of a run; undefined when the worker has lost it. */

@@ -164,7 +164,7 @@ impl<C: Code> Grouped<C> {
     }
 
     /// What is added to codes to count them from the least, where groups have minimums.
-    fn from_least(&self) -> f32 {
+    fn added_to_codes(&self) -> f32 {
         self.minimums.as_ref().map_or(0.0, |(_, from_least)| *from_least)
     }
 
@@ -203,7 +203,7 @@ impl<C: Code> Grouped<C> {
 impl<C: Code> Panels for Grouped<C> {
     fn decode(&self, panel: usize, out: &mut [[f32; PANEL]]) {
         let (tiles, scales) = self.panel(panel);
-        let from_least = F32x4::splat(self.from_least());
+        let from_least = F32x4::splat(self.added_to_codes());
         for (at, (columns, tile)) in out.chunks_mut(TILE).zip(tiles).enumerate() {
             let numbers = C::decode(tile);
             for (i, (column, numbers)) in columns.iter_mut().zip(&numbers).enumerate() {
@@ -237,7 +237,7 @@ impl<C: Code> Panels for Grouped<C> {
         let (tiles, scales) = self.panel(row / PANEL);
         for (col, out) in out.iter_mut().enumerate() {
             let code = C::get(&tiles[col / TILE], row % PANEL, col % TILE);
-            *out = (C::value(code) + self.from_least()) * scales[col / self.group][row % PANEL];
+            *out = (C::value(code) + self.added_to_codes()) * scales[col / self.group][row % PANEL];
         }
         if let Some((minimums, _)) = &self.minimums {
             minimums.add_to_row(row, self.group, out);
