@@ -92,6 +92,33 @@ impl OfGroups {
         &self.values[panel * self.per_panel..][..self.per_panel]
     }
 
+    /// Multiplies the numbers of a tile, to which `plus` is added, whose first column is `first`.
+    #[inline(never)]
+    fn scale_tile(
+        &self,
+        panel: usize,
+        first: usize,
+        group: usize,
+        plus: f32,
+        numbers: &[[f32; PANEL]; TILE],
+        out: &mut [[f32; PANEL]],
+    ) {
+        let (scales, plus) = (self.panel(panel), F32x4::splat(plus));
+        for (i, (column, numbers)) in out.iter_mut().zip(numbers).enumerate() {
+            let [low, high] = load8(&scales[(first + i) / group]);
+            let [a, b] = load8(numbers).map(|it| it + plus);
+            *column = store8([a * low, b * high]);
+        }
+    }
+
+    /// The same with the numbers of a row.
+    #[inline(never)]
+    fn scale_row(&self, row: usize, group: usize, plus: f32, out: &mut [f32]) {
+        for (out, scales) in out.chunks_mut(group).zip(self.panel(row / PANEL)) {
+            out.iter_mut().for_each(|out| *out = (*out + plus) * scales[row % PANEL]);
+        }
+    }
+
     /// Adds to the sums of a panel what code 0 stands for, times the activations of its group: the minimum, and `from_least` steps.
     #[inline(never)]
     fn add_product(
@@ -202,15 +229,16 @@ impl<C: Code> Grouped<C> {
 
 impl<C: Code> Panels for Grouped<C> {
     fn decode(&self, panel: usize, out: &mut [[f32; PANEL]]) {
-        let (tiles, scales) = self.panel(panel);
-        let from_least = F32x4::splat(self.added_to_codes());
+        let (tiles, _) = self.panel(panel);
         for (at, (columns, tile)) in out.chunks_mut(TILE).zip(tiles).enumerate() {
-            let numbers = C::decode(tile);
-            for (i, (column, numbers)) in columns.iter_mut().zip(&numbers).enumerate() {
-                let [low, high] = load8(&scales[(at * TILE + i) / self.group]);
-                let [a, b] = load8(numbers).map(|it| it + from_least);
-                *column = store8([a * low, b * high]);
-            }
+            self.scales.scale_tile(
+                panel,
+                at * TILE,
+                self.group,
+                self.added_to_codes(),
+                &C::decode(tile),
+                columns,
+            );
         }
         if let Some((minimums, _)) = &self.minimums {
             minimums.add_to_panel(panel, self.group, out);
@@ -234,11 +262,11 @@ impl<C: Code> Panels for Grouped<C> {
     }
 
     fn row(&self, row: usize, out: &mut [f32]) {
-        let (tiles, scales) = self.panel(row / PANEL);
+        let (tiles, _) = self.panel(row / PANEL);
         for (col, out) in out.iter_mut().enumerate() {
-            let code = C::get(&tiles[col / TILE], row % PANEL, col % TILE);
-            *out = (C::value(code) + self.added_to_codes()) * scales[col / self.group][row % PANEL];
+            *out = C::value(C::get(&tiles[col / TILE], row % PANEL, col % TILE));
         }
+        self.scales.scale_row(row, self.group, self.added_to_codes(), out);
         if let Some((minimums, _)) = &self.minimums {
             minimums.add_to_row(row, self.group, out);
         }
