@@ -195,20 +195,20 @@ impl<C: Code> Grouped<C> {
         self.minimums.as_ref().map_or(0.0, |(_, from_least)| *from_least)
     }
 
-    fn panel(&self, panel: usize) -> (&[C::Tile], &[[f32; PANEL]]) {
+    fn tiles(&self, panel: usize) -> &[C::Tile] {
         let tiles = self.cols.div_ceil(TILE);
-        (&self.tiles[panel * tiles..][..tiles], self.scales.panel(panel))
+        &self.tiles[panel * tiles..][..tiles]
     }
 
     /// The product with one token where groups are whole tiles.
     fn dot(&self, panel: usize, scratch: &Scratch, tiles_per_block: usize) -> F32x8 {
         let integers = &scratch.integers;
-        let (tiles, scales) = self.panel(panel);
+        let (tiles, all_scales) = (self.tiles(panel), self.scales.panel(panel));
         let blocks_per_group = self.group / TILE / tiles_per_block;
         let mut sums = [F32x4::ZERO; 2];
         let blocks = tiles.chunks(tiles_per_block).zip(integers.tiles.chunks(tiles_per_block));
         let blocks = blocks.zip(&integers.blocks);
-        let scales = scales.iter().flat_map(|scales| std::iter::repeat_n(scales, blocks_per_group));
+        let scales = all_scales.iter().flat_map(|scales| std::iter::repeat_n(scales, blocks_per_group));
         for (((tiles, x), block), scales) in blocks.zip(scales) {
             let [low, high] = C::dot(tiles, x, block);
             let ([low_scale, high_scale], unit) = (load8(scales), F32x4::splat(block.scale * C::UNIT));
@@ -219,8 +219,7 @@ impl<C: Code> Grouped<C> {
         }
         match &self.minimums {
             Some((minimums, from_least)) => {
-                let scales = self.scales.panel(panel);
-                minimums.add_product(scales, *from_least, panel, &integers.blocks, blocks_per_group, sums)
+                minimums.add_product(all_scales, *from_least, panel, &integers.blocks, blocks_per_group, sums)
             }
             None => sums,
         }
@@ -229,8 +228,7 @@ impl<C: Code> Grouped<C> {
 
 impl<C: Code> Panels for Grouped<C> {
     fn decode(&self, panel: usize, out: &mut [[f32; PANEL]]) {
-        let (tiles, _) = self.panel(panel);
-        for (at, (columns, tile)) in out.chunks_mut(TILE).zip(tiles).enumerate() {
+        for (at, (columns, tile)) in out.chunks_mut(TILE).zip(self.tiles(panel)).enumerate() {
             self.scales.scale_tile(
                 panel,
                 at * TILE,
@@ -262,7 +260,7 @@ impl<C: Code> Panels for Grouped<C> {
     }
 
     fn row(&self, row: usize, out: &mut [f32]) {
-        let (tiles, _) = self.panel(row / PANEL);
+        let tiles = self.tiles(row / PANEL);
         for (col, out) in out.iter_mut().enumerate() {
             *out = C::value(C::get(&tiles[col / TILE], row % PANEL, col % TILE));
         }
