@@ -1,6 +1,7 @@
 // The checkpoint on the page, with everything that was made from it and all work on it: it goes as one.
 
 import type { Checkpoint } from "statepress";
+import type { Elsewhere } from "../state/elsewhere.js";
 import type { PageEvent } from "../state/events.js";
 import type { Problem, State } from "../state/state.js";
 import type { FoundOffset } from "./found-offset.js";
@@ -68,6 +69,16 @@ export class OpenCheckpoint {
   /** What a run has produced. */
   produced(run: number): Checkpoint | undefined {
     return this.#produced.get(run);
+  }
+
+  /**
+   * What is written of a run in another format: as a rule what it has produced. Where nothing was done, what was opened, from GGUF to
+   * GGUF and with every key of the original: our own layout has no place for all of it.
+   */
+  taken(run: number, { format, layout }: Elsewhere): Checkpoint | undefined {
+    const produced = this.produced(run);
+    const stays = format === "gguf" ? this.checkpoint.inspection.format === "gguf" : layout === "original";
+    return stays && produced?.report?.recipe.steps.length === 0 ? this.checkpoint : produced;
   }
 
   /** Lets what a run has produced go. */

@@ -360,15 +360,9 @@ export class Session {
     this.#open?.stop("trial");
   }
 
-  /**
-   * What is written of a run in another format: as a rule what it has produced. Where nothing was done, what was opened, from GGUF to
-   * GGUF and with every key of the original: our own layout has no place for all of it.
-   */
-  produced(run: number, { format, layout }: Pick<Elsewhere, "format" | "layout">): Checkpoint | undefined {
-    const produced = this.#open?.produced(run);
-    const opened = this.#open?.checkpoint;
-    const stays = format === "gguf" ? opened?.inspection.format === "gguf" : layout === "original";
-    return stays && produced?.report?.recipe.steps.length === 0 ? opened : produced;
+  /** What is written of a run in another format. */
+  taken(run: number, as: Elsewhere): Checkpoint | undefined {
+    return this.#open?.taken(run, as);
   }
 
   /** The produced file of a run; undefined when the worker has lost it. */
