@@ -64,6 +64,7 @@ export class Session {
   #opening = new AbortController();
   /** How training ends early. */
   #ending: Ending | undefined;
+  #enough: AbortController | undefined;
   #opened = 0;
   #runs = 0;
   #trials = 0;
@@ -246,7 +247,8 @@ export class Session {
     if (!this.#open || work) return;
     const run = ++this.#runs;
     const opened = this.#open;
-    await compress(opened, run, { ...asked, ...change });
+    this.#enough = new AbortController();
+    await compress(opened, run, { ...asked, ...change }, this.#enough.signal);
     this.#remember(run);
     await adviseAnew(opened).catch((error: unknown) => opened.failed(error));
   }
@@ -298,9 +300,10 @@ export class Session {
     this.#remember(run);
   }
 
-  /** Ends training: the student is what was best so far. */
+  /** Ends training: what is trained is what was best so far. */
   trainedEnough(): void {
     const { training } = this.#page.state();
+    this.#enough?.abort();
     this.#ending?.withTheBest();
     if (training) this.#page.tell({ type: "trainedEnough", run: training.run });
   }

@@ -20,8 +20,8 @@ import { FoundOffset } from "./found-offset.js";
 import type { OpenCheckpoint } from "./open-checkpoint.js";
 import { promptly } from "./promptly.js";
 
-/** Compresses, and compares the produced file with the original. */
-export async function compress(opened: OpenCheckpoint, run: number, asked: Asked): Promise<void> {
+/** Compresses, and compares the produced file with the original. `enough` ends what it trains: with what was best. */
+export async function compress(opened: OpenCheckpoint, run: number, asked: Asked, enough: AbortSignal): Promise<void> {
   const { checkpoint, tell } = opened;
   const signal = opened.begin("work");
   const onProgress = watching(opened, run, signal);
@@ -32,7 +32,7 @@ export async function compress(opened: OpenCheckpoint, run: number, asked: Asked
     const text = await promptly(signal, Promise.resolve(reading));
     const calibration = roundsByText(recipe) ? text : undefined;
     const gradients = calibration !== undefined && asked.calibration.gradients;
-    const recover = text !== undefined && recoveryOf(recipe) ? { text } : undefined;
+    const recover = text !== undefined && recoveryOf(recipe) ? { text, enough } : undefined;
     const compressing = checkpoint.compress(recipe, { calibration, gradients, recover, signal, onProgress });
     const produced = await promptly(signal, compressing, dispose);
     await take(opened, run, produced, { asked, wanted: undefined }, signal);
