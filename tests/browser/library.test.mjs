@@ -225,6 +225,48 @@ test("the best build is taken, another one on request, and they agree", async ()
   for (const { nll } of Object.values(builds)) assert.ok(Math.abs(nll - builds.base.nll) < 1e-4);
 });
 
+test("a GPU trains in a page what the CPU trains, and the page stays awake", async (t) => {
+  const small = readFileSync(fixture("fixtures/il_ffn.safetensors"));
+  const made = await page.evaluate(
+    async (bytes) => {
+      const teacher = await lib.open(new File([new Uint8Array(bytes)], "model.safetensors"));
+      const ids = (count, by) => Array.from({ length: count }, (_, at) => (at * by + Math.floor(at / 24)) % 50);
+      const asked = {
+        ...{ student: [{ prune: { kind: "inner", keep: 0.5 } }], text: ids(1024, 7), heldOut: ids(240, 11) },
+        ...{ window: 24, batch: 2, steps: 4, validateEvery: 2 },
+      };
+      let longest = 0;
+      let last = performance.now();
+      const ticking = setInterval(() => {
+        longest = Math.max(longest, performance.now() - last);
+        last = performance.now();
+      }, 5);
+      const looks = {};
+      for (const backend of ["cpu", "webgpu", "auto"]) {
+        const student = await lib.distill(teacher, { ...asked, backend });
+        const { training, findings } = student.report;
+        const told = findings.filter(({ code }) => code === "trained-by-gpu" || code === "backend-cpu");
+        looks[backend] = { device: training.device, nll: training.validation.map(({ nll }) => nll), told };
+        student.dispose();
+      }
+      clearInterval(ticking);
+      teacher.dispose();
+      return { longest, ...looks };
+    },
+    [...small],
+  );
+  const { cpu, webgpu, auto, longest } = made;
+  assert.deepEqual([cpu.device, webgpu.device], ["flex", "wgpu"]);
+  assert.equal(cpu.nll.length, 3);
+  for (const [at, nll] of cpu.nll.entries()) assert.ok(Math.abs(webgpu.nll[at] - nll) < 2e-3, JSON.stringify(made));
+  assert.match(webgpu.told[0].message, /^the GPU .+ trained, by burn-wgpu$/);
+  // What is emulated on the CPU is slower than the CPU: nobody is given that who leaves the choice.
+  assert.deepEqual([auto.device, auto.told[0].code, auto.nll], ["flex", "backend-cpu", cpu.nll]);
+  assert.match(auto.told[0].message, /the only adapter is emulated on the CPU/);
+  t.diagnostic(`the page was blocked for ${Math.round(longest)} ms at the most`);
+  assert.ok(longest < 1000, `the page was blocked for ${longest} ms`);
+});
+
 test("nothing was logged as an error", () => {
   // The worker that could not be loaded is the one exception.
   assert.deepEqual(

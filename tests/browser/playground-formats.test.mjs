@@ -63,7 +63,7 @@ test("what no other tool has a place for is refused in words, and nothing of it 
   assert.equal(reader.bytes.toString(), readFileSync(READER, "utf8"));
   await page.getByText("Read reader.py").click();
   assert.match(await copyable(page, "reader.py"), /^def load\(path\):$/m);
-  const writers = () => fetched.filter((path) => path.includes("/distill/"));
+  const writers = () => fetched.filter((path) => path.includes("/extra/"));
   assert.deepEqual(writers(), []);
 
   await format(page, "llama.cpp (GGUF)");

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { compare, open, qualityCard } from "statepress";
+import { compare, distill, open, qualityCard, recover } from "statepress";
 import { cli, DEMO, fixture, HELDOUT, scratch } from "../support/node.mjs";
 
 let checkpoint;
@@ -17,8 +17,25 @@ before(async () => {
   const cpu = await checkpoint.load({ backend: "cpu" });
   ids = cpu.encode(readFileSync(HELDOUT, "utf8")).slice(0, 256);
   cpu.dispose();
+  // The GPU is there once somebody has wanted one: from then on it is known what is opened on it.
+  (await checkpoint.load({ backend: "webgpu" })).dispose();
+  const { gpu } = globalThis.navigator;
+  const requestAdapter = gpu.requestAdapter;
+  gpu.requestAdapter = async function (...wanted) {
+    const adapter = await requestAdapter.apply(this, wanted);
+    const requestDevice = adapter.requestDevice;
+    adapter.requestDevice = async function (...asked) {
+      const device = await requestDevice.apply(this, asked);
+      devices.push(device);
+      return device;
+    };
+    return adapter;
+  };
 });
 after(() => checkpoint.dispose());
+
+/** Every device that was opened. */
+const devices = [];
 
 async function texts(model, options) {
   const made = [];
@@ -229,4 +246,81 @@ test("without an adapter the CPU computes, and says why", async () => {
     assert.equal(auto.json.backend, "cpu");
     assert.match(auto.stderr, /the CPU computes: no GPU/);
   }
+});
+
+/** Ids that can be learned: four in a row, in one of five orders. */
+function learnable(length, seed) {
+  let state = seed;
+  return Uint16Array.from({ length }, (_, at) => {
+    if (at % 4 === 0) state = (state * 1103515245 + 12345) % 2 ** 31;
+    return 8 * (Math.floor(state / 2 ** 16) % 5) + (((at % 4) * 3) % 8);
+  });
+}
+
+const SMALL = {
+  text: learnable(2048, 1),
+  heldOut: learnable(256, 2),
+  window: 24,
+  batch: 2,
+  steps: 8,
+  validateEvery: 4,
+};
+const looks = ({ report }) => report.training.validation;
+const near = (found, right, what) => {
+  assert.deepEqual(
+    found.map(({ step }) => step),
+    right.map(({ step }) => step),
+  );
+  for (const [at, { nll }] of right.entries())
+    assert.ok(Math.abs(found[at].nll - nll) < 2e-3, `${what}: ${found[at].nll} instead of ${nll} at look ${at}`);
+};
+
+test("training on the GPU is training on the CPU: a student, what is healed, and what goes on elsewhere", async () => {
+  const teacher = await open(fixture("fixtures/il_moe.safetensors"));
+  const asked = { ...SMALL, student: [{ prune: { kind: "inner", keep: 0.5 } }] };
+  const right = await distill(teacher, { ...asked, backend: "cpu" });
+  const kept = [];
+  const made = await distill(teacher, { ...asked, backend: "webgpu", onSnapshot: (snapshot) => kept.push(snapshot) });
+  assert.deepEqual([right.report.training.device, made.report.training.device], ["flex", "wgpu"]);
+  assert.match(made.report.findings.find(({ code }) => code === "trained-by-gpu").message, /^the GPU .+ trained/);
+  near(looks(made), looks(right), "the student");
+  assert.ok(looks(right).at(-1).nll < looks(right)[0].nll - 0.05, "it learns something");
+
+  // What the GPU began, the CPU goes on with.
+  const gone = await distill(teacher, { resume: kept[1], backend: "cpu" });
+  assert.equal(gone.report.training.device, "flex");
+  near(looks(gone), looks(right), "what went on");
+
+  // Codes and all: they are rounded on the way.
+  const coded = await teacher.compress("int4");
+  for (const weights of ["vectors", "all"]) {
+    const how = { ...SMALL, weights, learningRate: 1e-3 };
+    const healed = await recover(teacher, coded, { ...how, backend: "webgpu" });
+    const expected = await recover(teacher, coded, { ...how, backend: "cpu" });
+    assert.equal(healed.report.training.device, "wgpu");
+    near(looks(healed), looks(expected), weights);
+    for (const it of [healed, expected]) it.dispose();
+  }
+  for (const it of [teacher, right, made, gone, coded]) it.dispose();
+});
+
+test("a GPU that is lost while it trains ends the training, which goes on from its snapshot, on a GPU too", async () => {
+  const teacher = await open(fixture("fixtures/il_ffn.safetensors"));
+  const asked = { ...SMALL, student: [{ prune: { kind: "inner", keep: 0.5 } }] };
+  const right = await distill(teacher, { ...asked, backend: "cpu" });
+  const kept = [];
+  const lost = distill(teacher, {
+    ...asked,
+    backend: "webgpu",
+    onSnapshot: (snapshot) => kept.push(snapshot),
+    onPoint: ({ step }) => {
+      // As a driver that is reset does.
+      if (step === 4) for (const it of devices.splice(0)) it.destroy();
+    },
+  });
+  await assert.rejects(lost, { code: "gpu-lost", message: /training goes on from it, on the CPU as well/ });
+  const gone = await distill(teacher, { resume: kept.at(-1), backend: "webgpu" });
+  assert.equal(gone.report.training.device, "wgpu");
+  near(looks(gone), looks(right), "what went on");
+  for (const it of [teacher, right, gone]) it.dispose();
 });

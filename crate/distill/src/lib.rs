@@ -3,6 +3,7 @@
 //!
 //! The only crate that says burn. Nothing else depends on it: it is built by whoever trains.
 
+mod checked;
 mod checkpoint;
 mod device;
 mod distill;

@@ -27,6 +27,7 @@ pub struct Trainable {
 }
 
 /// A tensor of the checkpoint.
+#[derive(Clone)]
 pub(crate) struct Parameter {
     /// Its usual key.
     pub key: String,
@@ -54,6 +55,7 @@ impl Parameter {
 }
 
 /// Where the numbers of a vector are.
+#[derive(Clone)]
 enum Place {
     Parameter(usize),
     Constant(Vec<f32>),
@@ -121,6 +123,21 @@ impl Trainable {
     /// What computes.
     pub fn device(&self) -> Device {
         self.device
+    }
+
+    /// The same model, as passes compute with it, on another device.
+    ///
+    /// # Errors
+    /// For numbers that cannot be read back.
+    pub(crate) async fn on(&self, device: Device) -> Result<Self, EngineError> {
+        let mut parameters = self.parameters.clone();
+        for it in &mut parameters {
+            let values = read_back(self.device, it.computed()).await?;
+            (it.values, it.rounded) = (tensor(device, values, &it.shape), None);
+        }
+        let Self { program, matrices, vectors, .. } = self;
+        let (program, matrices, vectors) = (program.clone(), matrices.clone(), vectors.clone());
+        Ok(Self { program, device, parameters, matrices, vectors })
     }
 
     /// The usual key and shape of every tensor.
@@ -305,7 +322,6 @@ pub(crate) async fn read_back<const D: usize>(
     device: Device,
     tensor: Tensor<D>,
 ) -> Result<Vec<f32>, EngineError> {
-    let failed = |why: String| EngineError::Evaluation(format!("{}: {why}", device.name()));
-    let data = tensor.into_data_async().await.map_err(|error| failed(error.to_string()))?;
-    data.try_into_vec().map_err(|error| failed(error.to_string()))
+    let data = tensor.into_data_async().await.map_err(|error| device.failed(error.to_string()))?;
+    data.try_into_vec().map_err(|error| device.failed(error.to_string()))
 }

@@ -3,7 +3,7 @@
 use js_sys::{Uint8Array, Uint32Array};
 use serde::{Deserialize, Serialize};
 use statepress::report::{CompressReport, Training};
-use statepress::{Job, Model as CpuModel};
+use statepress::{AnyModel, Job};
 use statepress_distill::{
     Device, Distill, Distilled, FisherOptions, Init, Mixture, Objective, Snapshot, Student, TakeFisher,
     Teacher, TrainOptions, Trainable, Trains, rounded_rate,
@@ -12,9 +12,9 @@ use wasm_bindgen::prelude::*;
 
 use crate::convert::{fail, from_js, to_js, whole};
 use crate::jobs::{job_class, step};
-use crate::later::Slot;
+use crate::later::{Slot, now_or_later};
 use crate::streams::{JsSink, SinkObject};
-use crate::{Checkpoint, Model, Result, on_cpu};
+use crate::{Backend, Checkpoint, Model, Result};
 
 /// What a module of 32 bits can have, less what is in it before.
 const MOST_BYTES: u64 = (4 << 30) - (256 << 20);
@@ -131,6 +131,7 @@ struct DistillReport {
 impl Checkpoint {
     /// Trains this checkpoint as the student of another, over one text, judged by another, and writes what it becomes into a
     /// sink. `teacher` is the model of the checkpoint `original`, and `uncoded` what the student's codes were rounded from.
+    /// `backend` is what trains, for which it was made ready.
     #[allow(clippy::too_many_arguments, reason = "what JavaScript gives has names there")]
     pub fn distill(
         &self,
@@ -140,6 +141,7 @@ impl Checkpoint {
         ids: Uint32Array,
         held_out: Uint32Array,
         options: JsValue,
+        backend: &Backend,
         sink: SinkObject,
     ) -> Result<DistillJob> {
         let opened = self.0.opened();
@@ -150,10 +152,10 @@ impl Checkpoint {
         let student = Student { init, uncoded: Some(uncoded.0.opened()), ..opened.into() };
         let job = Distill::new(
             student,
-            (Teacher::Packed(on_cpu(teacher)?.clone()), &original.0.opened()),
+            (Teacher::Packed(teacher.0.clone()), &original.0.opened()),
             (&ids, &held_out),
             options,
-            Device::Flex,
+            backend.device(),
             Box::new(JsSink(sink)),
             self.0.clock().seconds(),
         );
@@ -161,13 +163,14 @@ impl Checkpoint {
     }
 
     /// Prepares the training that a snapshot is of, which began with this checkpoint as the student: its `goOn` takes it to where
-    /// it was.
+    /// it was, whatever it was computed by.
     pub fn resume(
         &self,
         teacher: &Model,
         original: &Checkpoint,
         snapshot: &TrainingSnapshot,
         options: JsValue,
+        backend: &Backend,
         sink: SinkObject,
     ) -> Result<DistillJob> {
         let JsResumeOptions { init } = from_js("resume", options)?;
@@ -175,10 +178,10 @@ impl Checkpoint {
         let (ids, held_out) = (snapshot.text().map_err(fail)?, snapshot.held_out().map_err(fail)?);
         let job = Distill::new(
             Student { init: init.into(), ..self.0.opened().into() },
-            (Teacher::Packed(on_cpu(teacher)?.clone()), &original.0.opened()),
+            (Teacher::Packed(teacher.0.clone()), &original.0.opened()),
             (&ids, &held_out),
             TrainOptions { most_bytes: Some(MOST_BYTES), ..snapshot.options().clone() },
-            Device::Flex,
+            backend.device(),
             Box::new(JsSink(sink)),
             self.0.clock().seconds(),
         );
@@ -191,6 +194,26 @@ impl Checkpoint {
         let model = Trainable::load(&*opened.source, &opened.index, &opened.spec, Device::Flex);
         let job = TakeFisher::new(model.map_err(fail)?, &ids.to_vec(), &FisherOptions::default());
         Ok(GradientsJob::new(job.map_err(fail)?))
+    }
+}
+
+#[wasm_bindgen]
+impl Backend {
+    /// Makes what trains be there: burn opens the GPU for itself.
+    #[wasm_bindgen(js_name = readyToTrain)]
+    pub fn ready_to_train(&self) -> Result<JsValue> {
+        let device = self.device();
+        now_or_later(async move {
+            device.open().await.map_err(statepress::Error::from).map_err(fail)?;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+}
+
+impl Backend {
+    /// What trains where this computes.
+    fn device(&self) -> Device {
+        if self.0.gpu.is_some() { Device::Wgpu } else { Device::Flex }
     }
 }
 
@@ -235,7 +258,7 @@ job_class! {
 
 /// Trains a student and writes it; a step is an update, a look at a part of the held-out text, or a tensor.
 #[wasm_bindgen]
-pub struct DistillJob(Slot<Distill<CpuModel>>);
+pub struct DistillJob(Slot<Distill<AnyModel>>);
 
 #[wasm_bindgen]
 impl DistillJob {

@@ -78,6 +78,7 @@ const RECOVERY: Kinds<RecoveryOptions> = {
   onPoint: "function",
   sample: "number",
   enough: "signal",
+  backend: "word",
 };
 
 const TRAINING: Kinds<TrainingOptions> = {

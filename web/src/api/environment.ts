@@ -34,8 +34,10 @@ export interface ClosableHost extends Host {
 /** A page, a worker, or Node. */
 export interface Environment {
   readonly host: Host;
-  /** Who trains and exports: a host of its own, as its module is large, and whoever trains wants to do other things meanwhile. */
+  /** Who trains: a host of its own, as its module is large, and whoever trains wants to do other things meanwhile. */
   trainer(): Host;
+  /** Who exports: a host of its own, as what exports is not in what everybody loads. */
+  exporter(): Host;
   /** A host in a thread of its own, whose module shares work: whoever starts it closes it. */
   worker(): ClosableHost;
   /** Threads that can run at once. */

@@ -22,7 +22,7 @@ export async function exportTo(
     const what = target === "blob" ? "a Blob" : "a stream";
     throw new StatepressError("bad-input", `${format} is a folder of files, and ${what} is one: give a folder`);
   }
-  const host = environment.trainer();
+  const host = environment.exporter();
   return withOpened(host, checkpoint, signal, async (handle) => {
     const request = { checkpoint: handle, options: asked(checkpoint, options) };
     const { report, config, data } = await host.call("export", request, { signal, onProgress });
@@ -53,7 +53,7 @@ export async function checkExport(
   checkpoint: Checkpoint,
   options: SaveOptions & { format: Format },
 ): Promise<void> {
-  const host = environment.trainer();
+  const host = environment.exporter();
   await withOpened(host, checkpoint, options.signal, (handle) =>
     host.call("exportable", { checkpoint: handle, options: asked(checkpoint, options) }, { signal: options.signal }),
   );

@@ -37,6 +37,7 @@ async function pipeTo(from: string, to: WritableStream, { signal }: SaveOptions)
 }
 
 let trainer: Host | undefined;
+let exporter: Host | undefined;
 
 const environment: Environment = {
   host: new LocalHost(nodePlatform, process.env["STATEPRESS_BUILD"]),
@@ -46,7 +47,12 @@ const environment: Environment = {
     return trainer;
   },
 
-  worker: () => new WorkerHost(nodeThread, "distill"),
+  exporter() {
+    exporter ??= new LocalHost(nodePlatform, "extra");
+    return exporter;
+  },
+
+  worker: () => new WorkerHost(nodeThread, "extra"),
   cores: availableParallelism(),
 
   async gather(input) {

@@ -228,6 +228,8 @@ export interface ResumeOptions extends Running {
   onPoint?: DistillOptions["onPoint"];
   /** As for a training that begins. */
   sample?: DistillOptions["sample"];
+  /** As for a training that begins: it need not be what began. */
+  backend?: DistillOptions["backend"];
   /** As for a training that begins. */
   onSnapshot?: DistillOptions["onSnapshot"];
   /** As for a training that begins. */
@@ -295,6 +297,11 @@ export interface TrainingOptions extends Running {
   sample?: number | undefined;
   /** Ends training when it is aborted: unlike with `signal`, the student is what was best so far. */
   enough?: AbortSignal | undefined;
+  /**
+   * What trains, as for `load`: with `auto` (the default) a GPU in hardware, if its first gradients are the CPU's. One that fails later
+   * ends training; see `onSnapshot`.
+   */
+  backend?: BackendName | undefined;
   /** As for `compress`. */
   beside?: string | undefined;
 }
@@ -423,7 +430,7 @@ export interface SaveOptions extends Running {
    * floats in `model.safetensors`, `config.json`, and the tokenizer. `bitsandbytes` is the same with linear layers as the NF4 or
    * INT8 codes that they are here, `compressed-tensors` with whole numbers of 2 to 8 bits. `gguf` is a file that llama.cpp loads, `onnx` a
    * graph that onnxruntime runs, with whole-number codes and NF4 as they are wherever it has an operator for them. All of them take whatever was opened or produced, and
-   * need the module that trains to be fetched.
+   * need the module that exports to be fetched.
    */
   format?: Format | undefined;
   /** The type of matrices in `gguf`: ggml's name; the one nearest to what the checkpoint has when left out. */

@@ -65,14 +65,14 @@ export async function train(
   { init, trains, about, uncoded }: How,
   options: Omit<ResumeOptions, "resume">,
 ): Promise<{ opened: Produced; report: DistillReport }> {
-  const { onSnapshot, enough, pause, signal, onProgress } = options;
+  const { backend, onSnapshot, enough, pause, signal, onProgress } = options;
   const onPoint = telling(options, tokenizer, heldOut);
   const beside = options.beside === undefined ? undefined : await environment.beside(options.beside);
   const request = {
     ...{ student, original, ids, heldOut },
     options: { ...asked, ...present({ init }, "init"), ...(!resume && { trains }) },
     ...(options.sample && { sample: { prompt: PROMPT, count: options.sample } }),
-    ...present({ uncoded, beside, about, resume }, "uncoded", "beside", "about", "resume"),
+    ...present({ uncoded, beside, about, resume, backend }, "uncoded", "beside", "about", "resume", "backend"),
   };
   const context = { signal, onProgress, onPoint, onSnapshot, enough, pause };
   const { report, data } = await host.call("distill", request, context);

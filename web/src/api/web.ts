@@ -30,6 +30,7 @@ function noPaths(path: string): never {
 }
 
 let trainer: Host | undefined;
+let exporter: Host | undefined;
 
 const environment: Environment = {
   host: host((globalThis as { STATEPRESS_BUILD?: string }).STATEPRESS_BUILD),
@@ -39,7 +40,12 @@ const environment: Environment = {
     return trainer;
   },
 
-  worker: () => new WorkerHost(webThread, "distill"),
+  exporter() {
+    exporter ??= host("extra");
+    return exporter;
+  },
+
+  worker: () => new WorkerHost(webThread, "extra"),
   // Where pages are made, on a server, there is no navigator.
   cores: globalThis.navigator?.hardwareConcurrency ?? 1,
 

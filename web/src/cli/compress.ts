@@ -40,6 +40,11 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   const { args } = run;
   const out = args.need("output");
   const { format, recipe, preset, first, calibration, healing } = await askedFor(run);
+  if (args.flag("backend") && !healing) {
+    throw new UsageError(
+      "--backend goes with --recover: all else is computed by the CPU, so that bytes are the same everywhere",
+    );
+  }
   // Said before the work rather than after it.
   const places = await destinations(run, files, out, format);
   return each(run, files, (file) =>
@@ -126,6 +131,7 @@ async function one(
       recover: healing && {
         text: calibrationOf(healing, checkpoint),
         onPoint: (point) => output.note(show.look(point)),
+        backend: args.one("backend"),
       },
       workers: workersOf(args),
     }),

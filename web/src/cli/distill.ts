@@ -34,6 +34,7 @@ export async function distill(run: Run, file: string): Promise<number> {
       ...training(teacher),
       onPoint: (point) => output.note(show.look(point)),
       ...snapshots.options,
+      backend: args.one("backend"),
       beside: place.beside,
       ...running(run),
     }).finally(snapshots.written);

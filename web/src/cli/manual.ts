@@ -34,7 +34,8 @@ export const COMMANDS: Record<string, Command> = {
   compress: {
     operands: ["FILE..."],
     does: "write the compressed checkpoint OUT, and OUT.report.json; of several files, into the folder OUT",
-    options: ["output", ...MAKING, "workers", "report", "force", "max-memory", ...OPENING],
+    options: ["output", ...MAKING, "backend", "workers", "report", "force", "max-memory", ...OPENING],
+    computes: (args) => args.flag("recover") || args.flag("recover-ids"),
     run: async (run, files) => (await import("./compress.js")).compress(run, files),
   },
   search: {
@@ -78,9 +79,10 @@ export const COMMANDS: Record<string, Command> = {
         "patience",
         "seed",
       ] as const),
-      ...(["snapshot", "resume", "report", "force"] as const),
+      ...(["snapshot", "resume", "backend", "report", "force"] as const),
       ...OPENING,
     ],
+    computes: () => true,
     run: async (run, [file = ""]) => (await import("./distill.js")).distill(run, file),
   },
   evaluate: {

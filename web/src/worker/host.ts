@@ -177,14 +177,14 @@ export class LocalHost implements Host {
     distill: async ({ student, original, uncoded = original, ...asked }, context) => {
       // Nobody loads it who does not train.
       const { distill } = await import("./training.js");
-      const [wasm, cpu] = [await this.#module(), await this.#backends.choose("cpu")];
+      const wasm = await this.#module();
       return this.#checkpoints.with(student, (learns) =>
         this.#checkpoints.with(original, (teaches) =>
           this.#checkpoints.with(uncoded, (rounded) =>
             distill(
               this.#platform,
               wasm,
-              cpu,
+              this.#backends,
               { student: learns, original: teaches, uncoded: rounded },
               asked,
               context,

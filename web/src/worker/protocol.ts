@@ -176,6 +176,8 @@ export interface Requests {
       sample?: { prompt: number; count: number };
       /** What it goes on from, which has its texts and options. */
       resume?: Uint8Array;
+      /** What trains; `auto` when left out. */
+      backend?: BackendName;
     },
     { report: DistillReport; data: Data },
   ];

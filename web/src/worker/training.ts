@@ -1,8 +1,10 @@
 // Training: a student learns from a teacher, and tells how good it is at every look.
 
-import { StatepressError } from "../api/errors.js";
+import { asStatepressError, StatepressError } from "../api/errors.js";
 import type { Finding } from "../api/types/statepress.js";
+import { type Backends, isOfGpu } from "./backends.js";
 import { release, run } from "./jobs.js";
+import { fallBack } from "./placed.js";
 import type { Platform } from "./platform.js";
 import type { Context, Data, Requests } from "./protocol.js";
 import type { DistillReport, Job, Wasm, WasmBackend, WasmCheckpoint, WasmDistill, WasmSnapshot } from "./wasm.js";
@@ -30,25 +32,77 @@ export function openSnapshot({ TrainingSnapshot }: Wasm, snapshot: Uint8Array): 
 /** What a training is asked for, but for its checkpoints. */
 type Request = Omit<Requests["distill"][0], "student" | "original" | "uncoded">;
 
-/** Trains `student`, and writes what it becomes. */
+/** Of a training. */
+interface Checkpoints {
+  student: WasmCheckpoint;
+  original: WasmCheckpoint;
+  uncoded: WasmCheckpoint;
+}
+
+/** What to do about a GPU that fails once something was learned. */
+const GOES_ON =
+  "What was learned up to the last look is in the last snapshot, if snapshots were kept: training goes on from it, on the CPU as well";
+
+/** Trains `student` by what is asked for, and writes what it becomes. */
 export async function distill(
   platform: Platform,
   wasm: Wasm,
-  cpu: WasmBackend,
-  { student, original, uncoded }: { student: WasmCheckpoint; original: WasmCheckpoint; uncoded: WasmCheckpoint },
+  backends: Backends,
+  checkpoints: Checkpoints,
+  request: Request,
+  context: Context,
+): Promise<{ report: DistillReport; data: Data }> {
+  const { backend: wanted = "auto" } = request;
+  let learned = false;
+  const onPoint: Context["onPoint"] = (point) => {
+    learned ||= point.step > 0;
+    context.onPoint?.(point);
+  };
+  const by = async (backend: WasmBackend, ...findings: Finding[]) => {
+    const made = await trained(platform, wasm, backend, checkpoints, request, { ...context, onPoint });
+    return { ...made, report: { ...made.report, findings: [...findings, ...made.report.findings] } };
+  };
+  // A GPU is started, which cannot be counted and may take a while.
+  if (wanted !== "cpu") context.onProgress?.({ stage: "prepare", done: 0, total: 1, unit: "steps" });
+  const backend = await backends.choose(wanted);
+  const { adapter, finding } = backend.info();
+  try {
+    return await by(backend, ...(adapter ? [trainedBy(adapter.name)] : []), ...(finding ? [finding] : []));
+  } catch (thrown) {
+    const error = asStatepressError(thrown);
+    if (!isOfGpu(error)) throw error;
+    backends.forget();
+    if (learned) throw new StatepressError(error.code, `${error.message}. ${GOES_ON}`, error.facts, error);
+    // What it has not begun, the CPU may do.
+    if (wanted !== "auto") throw error;
+    return by(await backends.choose("cpu"), fallBack(error));
+  }
+}
+
+function trainedBy(adapter: string): Finding {
+  return { level: "info", code: "trained-by-gpu", message: `the GPU ${adapter} trained, by burn-wgpu` };
+}
+
+/** Trains `student` by a backend, which is its teacher's, too. */
+async function trained(
+  platform: Platform,
+  wasm: Wasm,
+  backend: WasmBackend,
+  { student, original, uncoded }: Checkpoints,
   request: Request,
   context: Context,
 ): Promise<{ report: DistillReport; data: Data }> {
   const { ids, heldOut, options, beside, resume } = request;
-  const teacher = await run(original.load(cpu), context, platform.breathe);
+  await backend.readyToTrain?.();
+  const teacher = await run(original.load(backend), context, platform.breathe);
   try {
     const scratch = platform.scratch(beside);
     let snapshot: WasmSnapshot | undefined;
     try {
       snapshot = resume && openSnapshot(wasm, resume);
       const job = snapshot
-        ? student.resume?.(teacher, original, snapshot, options, scratch)
-        : student.distill?.(teacher, original, uncoded, ids, heldOut, options, scratch);
+        ? student.resume?.(teacher, original, snapshot, options, backend, scratch)
+        : student.distill?.(teacher, original, uncoded, ids, heldOut, options, backend, scratch);
       if (!job) throw new StatepressError("internal", "this module does not train");
       const report = await run(telling(job, snapshot, request, context), context, platform.breathe);
       return { report, data: scratch.finish() };

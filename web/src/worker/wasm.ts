@@ -158,6 +158,8 @@ export interface WasmBackend {
   info(): BackendInfo;
   /** Gives the GPU up, as a driver that is reset does. */
   lose(): void;
+  /** Has burn open the GPU as well, if it is one; only in the module that trains. */
+  readyToTrain?(): Later<void>;
   free(): void;
 }
 
@@ -250,6 +252,7 @@ export interface WasmCheckpoint {
     ids: Uint32Array,
     heldOut: Uint32Array,
     options: object,
+    backend: WasmBackend,
     sink: Sink,
   ): WasmDistill;
   /** The training that a snapshot is of, which began with this checkpoint; likewise. */
@@ -258,6 +261,7 @@ export interface WasmCheckpoint {
     original: WasmCheckpoint,
     snapshot: WasmSnapshot,
     options: object,
+    backend: WasmBackend,
     sink: Sink,
   ): WasmDistill;
   /** What the loss feels of it while it reads; only of the module that trains. */
@@ -329,16 +333,21 @@ export interface Wasm {
 
 /** The glue of wasm-bindgen: `default` instantiates. */
 interface Glue extends Wasm {
-  default(options: { module_or_path: URL | ArrayBufferView | ArrayBuffer }): Promise<unknown>;
+  default(options: { module_or_path: URL | ArrayBufferView | ArrayBuffer }): Promise<{
+    /** What is to run before everything else; in the module that trains. */
+    __wasm_call_ctors?(): void;
+  }>;
 }
 
-/** A build, or the module that trains and exports as well: it is large, and nobody loads it who does neither. */
-export type ModuleName = Build | "distill";
+/**
+ * A build; or a module with more, which nobody loads who has no use for it: `distill` trains, `extra` exports and shares work.
+ */
+export type ModuleName = Build | "distill" | "extra";
 
 /** A module by name, or the best build when none is named. */
 export function chooseModule(name: string | undefined): ModuleName {
   if (name === undefined || name === "" || name === "auto") return bestBuild();
-  if (name === "distill") {
+  if (name === "distill" || name === "extra") {
     if (bestBuild() !== "base") return name;
     throw new StatepressError(
       "unsupported",
@@ -360,12 +369,13 @@ export async function loadWasm(
   const url = new URL(`../../wasm/${build}/statepress_wasm_bg.wasm`, import.meta.url);
   try {
     const glue = (await glueOf(build)) as unknown as Glue;
-    await glue.default({ module_or_path: read ? await read(url) : url });
+    const module = await glue.default({ module_or_path: read ? await read(url) : url });
+    module.__wasm_call_ctors?.();
     return glue;
   } catch (error) {
     const what =
-      build === "distill"
-        ? "the module that trains, exports and shares work, which is fetched when it is first asked for, cannot be loaded (is there a network?)"
+      build === "distill" || build === "extra"
+        ? `the module that ${build === "distill" ? "trains" : "exports and shares work"}, which is fetched when it is first asked for, cannot be loaded (is there a network?)`
         : `the ${build} build of the wasm module cannot be loaded`;
     throw new StatepressError("unsupported", `${what}: ${(error as Error).message}`, { build }, error);
   }
@@ -382,5 +392,7 @@ function glueOf(build: ModuleName): Promise<unknown> {
       return import("../../wasm/relaxed/statepress_wasm.js");
     case "distill":
       return import("../../wasm/distill/statepress_wasm.js");
+    case "extra":
+      return import("../../wasm/extra/statepress_wasm.js");
   }
 }

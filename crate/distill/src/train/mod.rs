@@ -19,6 +19,7 @@ use statepress_kernels::KernelError;
 
 pub use optimize::Optimizer;
 pub use options::{Adam, TrainOptions, Trains};
+use snapshot::Beginning;
 pub use snapshot::Snapshot;
 pub use teacher::Teacher;
 use windows::{Order, Windows};
@@ -49,8 +50,8 @@ pub struct Train<L: Loaded = Model> {
     /// Bytes that it takes in memory, about.
     estimated: u64,
     started: f64,
-    /// A digest of the numbers that it began with, once it has.
-    began: Option<u64>,
+    /// What tells it from another run, once it has begun.
+    began: Option<Beginning>,
     /// Updates done.
     done: usize,
     /// The losses since the last look.
@@ -244,15 +245,22 @@ impl<L: Loaded> Train<L> {
         Ok("the loss".into())
     }
 
+    /// Refuses a GPU that computes other gradients than the CPU, of one window.
+    async fn check_device(&self) -> Result<(), EngineError> {
+        let TrainOptions { objective, trains, .. } = self.options;
+        self.student.check_device(&self.text.range(0, 1)?, objective.balance, trains).await
+    }
+
     /// Looks at the next windows of the held-out text.
     async fn look(&mut self, mut look: Look) -> Result<(), EngineError> {
         // What is rounded is judged as it is rounded, and first as it was read.
         if self.curve.is_empty() && look.windows == 0 {
             // Which is no part of how long a look takes.
             let before = (self.clock)();
-            self.began = Some(self.digest().await?);
-            self.started += (self.clock)() - before;
+            self.began = Some(self.beginning().await?);
             self.student.round(self.options.trains).await?;
+            self.check_device().await?;
+            self.started += (self.clock)() - before;
         }
         let next = look.windows + self.options.batch;
         let examples = self.held_out.range(look.windows, next)?;

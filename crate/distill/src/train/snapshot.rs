@@ -24,7 +24,11 @@ use crate::model::{read_back, tensor};
 const KEY: &str = "statepress.training";
 
 /// Version of the layout.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// How many logits of a teacher tell it from another one, and how far they may be off: another device computes other last digits.
+const TELLING: usize = 16;
+const TELLING_OFF: f32 = 1e-3;
 
 /// The most updates of a run that goes on: they are counted through, for the learning rate.
 const MOST_STEPS: usize = 100_000_000;
@@ -60,8 +64,8 @@ struct State {
     /// What makes the student, in the words of whoever trains it.
     student: String,
     options: TrainOptions,
-    /// A digest of the numbers that training began with.
-    began: u64,
+    /// What training began with.
+    began: Beginning,
     /// Updates done.
     done: usize,
     seconds: f64,
@@ -76,6 +80,26 @@ struct State {
     starts: Vec<usize>,
     /// Updates of each parameter.
     updates: Vec<usize>,
+}
+
+/// What tells a training from another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Beginning {
+    /// A digest of the student's numbers (FNV-1a, 64 bits).
+    student: u64,
+    /// What the teacher says first of the text that judges: the first logits; none without a teacher.
+    teacher: Vec<f32>,
+}
+
+impl Beginning {
+    /// Whether it is the same, whatever computed it.
+    fn is_of(&self, other: &Self) -> bool {
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= TELLING_OFF * (1.0 + b.abs());
+        self.student == other.student
+            && self.teacher.len() == other.teacher.len()
+            && self.teacher.iter().zip(&other.teacher).all(near)
+    }
 }
 
 impl Snapshot {
@@ -151,9 +175,9 @@ impl<L: Loaded> Train<L> {
             version: VERSION,
             student: student.into(),
             options: self.options.clone(),
-            began: match self.began {
-                Some(began) => began,
-                None => self.digest().await?,
+            began: match &self.began {
+                Some(began) => began.clone(),
+                None => self.beginning().await?,
             },
             done: self.done,
             seconds: (self.clock)() - self.started,
@@ -226,7 +250,7 @@ impl<L: Loaded> Train<L> {
             ..
         } = from.state.clone();
         let device = self.student.device;
-        if updates.len() != self.student.parameters.len() || self.digest().await? != began {
+        if updates.len() != self.student.parameters.len() || !self.beginning().await?.is_of(&began) {
             return Err(not_one(
                 "of a training that began with another model, or with a student that was made otherwise"
                     .into(),
@@ -274,28 +298,28 @@ impl<L: Loaded> Train<L> {
         if !curve.is_empty() {
             self.student.round(self.options.trains).await?;
         }
+        self.check_device().await?;
         (self.began, self.started) = (Some(began), (self.clock)() - seconds);
         (self.done, self.losses, self.held_out_tokens, self.curve) = (done, losses, held_out_tokens, curve);
         self.looking = looks.then(Look::default);
         Ok(())
     }
 
-    /// A digest of what the run begins with (FNV-1a, 64 bits): all numbers of the student, and what the teacher says of the first
-    /// window that judges.
-    pub(super) async fn digest(&self) -> Result<u64, EngineError> {
-        let mut digest = 0xcbf2_9ce4_8422_2325_u64;
-        let mut add = |values: Vec<f32>| {
-            for byte in values.iter().flat_map(|it| it.to_le_bytes()) {
-                digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
+    /// What the run begins with, which it has not gone on from.
+    pub(super) async fn beginning(&self) -> Result<Beginning, EngineError> {
+        let mut student = 0xcbf2_9ce4_8422_2325_u64;
         for parameter in &self.student.parameters {
-            add(read_back(self.student.device, parameter.values.clone()).await?);
+            let values = read_back(self.student.device, parameter.values.clone()).await?;
+            for byte in values.iter().flat_map(|it| it.to_le_bytes()) {
+                student = (student ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
         }
-        if let Some(teacher) = &self.teacher {
-            add(teacher.logits(&self.held_out.range(0, 1)?.batch).await?);
-        }
-        Ok(digest)
+        let mut teacher = match &self.teacher {
+            Some(teacher) => teacher.logits(&self.held_out.range(0, 1)?.batch).await?,
+            None => Vec::new(),
+        };
+        teacher.truncate(TELLING);
+        Ok(Beginning { student, teacher })
     }
 }
 

@@ -49,7 +49,7 @@ export async function train(
   try {
     tell({ type: "training", run, now: performance.now(), wanted });
     tell({ type: "trainingLeft", left: undefined });
-    const { keeps, init, minutes, alpha } = wanted;
+    const { keeps, init, minutes, alpha, backend } = wanted;
     const training = distill(checkpoint, {
       ...("left" in from
         ? { resume: await promptly(signal, snapshotOf(of)) }
@@ -58,7 +58,7 @@ export async function train(
             text: await promptly(signal, calibrationOf(opened, withTextsApart(given), objectionToTraining)),
             ...{ init, minutes, alpha },
           }),
-      ...{ signal, enough, pause, sample: SAMPLE },
+      ...{ backend, signal, enough, pause, sample: SAMPLE },
       onProgress: watching(opened, run, signal),
       onPoint: (point) => {
         ({ step, perplexity } = point);

@@ -252,6 +252,8 @@ export interface WantedStudent {
   minutes: number;
   /** How much the teacher's predictions count. */
   alpha: number;
+  /** What trains. */
+  backend: BackendChoice;
 }
 
 /** The training of a student. */
