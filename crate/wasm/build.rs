@@ -1,5 +1,5 @@
-//! Has what is to run before everything else be a function that can be called. Burn's compiler of shaders registers its parts there; the
-//! linker, left to itself, has all of it run at every call of an export, and a string has several.
+//! Exports the constructors, so that whoever loads the module runs them once. Burn's compiler of shaders registers its parts in them; left
+//! to itself, the linker has all of them run at every call of an export, and a string that is passed takes several.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

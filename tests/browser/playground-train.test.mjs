@@ -120,15 +120,16 @@ test("what was compressed is trained afterwards, as the last step of its recipe"
   await page.selectOption("#limit", "4096");
   await page.click("#compress-now");
   // Nobody has to wait for all of it.
-  await page.click("#recovered-enough");
+  await page.click("#recovered-enough[aria-disabled=false]");
   await page.locator("#cancel[aria-disabled=true]").first().waitFor();
   const told = (await words("#compare")).match(/It was trained on .* nats a token/)?.[0] ?? "";
   t.diagnostic(told);
   assert.match(told, /^It was trained on the first articles of heldout.txt afterwards: .* from [\d.]+ to [\d.]+ nats/);
   const { bytes } = await downloaded(page, "#download");
   const healed = await open(new Uint8Array(bytes));
-  const step = { weights: "vectors", steps: 500, alpha: 1, learningRate: 0.001 };
-  assert.deepEqual(healed.inspection.recipe.steps.at(-1), { recover: step });
+  const { recover } = healed.inspection.recipe.steps.at(-1);
+  assert.ok(recover.steps >= 1 && recover.steps < 500, `${recover.steps} updates were done`);
+  assert.deepEqual({ ...recover, steps: 0 }, { weights: "vectors", steps: 0, alpha: 1, learningRate: 0.001 });
   healed.dispose();
   assert.match(await words("#take"), /--recipe my-int4\.json --recover heldout-first\.txt/);
   assert.equal(await overflow(page), "");

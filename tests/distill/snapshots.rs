@@ -127,6 +127,10 @@ fn what_is_no_snapshot_of_this_run_is_refused() {
         wait(run.go_on(&snapshot))
     };
     assert!(gone_on(Snapshot::open(bytes.clone()).unwrap()).is_ok());
+    // As the first version was: what it began with was a number.
+    let first = edited(&edited(&bytes, "", "began", &json!(7)), "", "version", &json!(1));
+    let first = error(first);
+    assert!(first.contains("of version 1, where this one reads 2"), "{first}");
     let huge = u64::from(u32::MAX) << 16;
     for (of, field, value) in [
         ("", "done", json!(huge)),

@@ -286,22 +286,21 @@ test("training on the GPU is training on the CPU: a student, what is healed, and
   near(looks(made), looks(right), "the student");
   assert.ok(looks(right).at(-1).nll < looks(right)[0].nll - 0.05, "it learns something");
 
-  // What the GPU began, the CPU goes on with.
+  // What the GPU began, the CPU goes on with, and says so.
   const gone = await distill(teacher, { resume: kept[1], backend: "cpu" });
   assert.equal(gone.report.training.device, "flex");
   near(looks(gone), looks(right), "what went on");
+  const told = gone.report.findings.find(({ code }) => code === "other-device").message;
+  assert.equal(told, "flex goes on from step 4, up to which wgpu trained");
 
   // Codes and all: they are rounded on the way.
   const coded = await teacher.compress("int4");
-  for (const weights of ["vectors", "all"]) {
-    const how = { ...SMALL, weights, learningRate: 1e-3 };
-    const healed = await recover(teacher, coded, { ...how, backend: "webgpu" });
-    const expected = await recover(teacher, coded, { ...how, backend: "cpu" });
-    assert.equal(healed.report.training.device, "wgpu");
-    near(looks(healed), looks(expected), weights);
-    for (const it of [healed, expected]) it.dispose();
-  }
-  for (const it of [teacher, right, made, gone, coded]) it.dispose();
+  const how = { ...SMALL, weights: "all", learningRate: 1e-3 };
+  const healed = await recover(teacher, coded, { ...how, backend: "webgpu" });
+  const expected = await recover(teacher, coded, { ...how, backend: "cpu" });
+  assert.equal(healed.report.training.device, "wgpu");
+  near(looks(healed), looks(expected), "what was healed");
+  for (const it of [teacher, right, made, gone, coded, healed, expected]) it.dispose();
 });
 
 test("a GPU that is lost while it trains ends the training, which goes on from its snapshot, on a GPU too", async () => {
@@ -322,5 +321,37 @@ test("a GPU that is lost while it trains ends the training, which goes on from i
   const gone = await distill(teacher, { resume: kept.at(-1), backend: "webgpu" });
   assert.equal(gone.report.training.device, "wgpu");
   near(looks(gone), looks(right), "what went on");
-  for (const it of [teacher, right, gone]) it.dispose();
+
+  // What a driver refuses, with nobody waiting for an answer, is told by whatever is asked next.
+  const refused = distill(teacher, {
+    ...asked,
+    backend: "webgpu",
+    onPoint: ({ step }) => {
+      const device = devices.findLast(({ label }) => label === "statepress training");
+      if (step === 4) device.createBuffer({ size: 4, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.MAP_WRITE });
+    },
+  });
+  await assert.rejects(refused, { code: "gpu-validation" });
+
+  // Who leaves the choice is told, once of every look, and has the student.
+  const points = [];
+  const left = await distill(teacher, {
+    ...asked,
+    backendOptions: { software: true },
+    onPoint: (point) => {
+      points.push(point);
+      // Before the look is written down.
+      if (point.step === 4) for (const it of devices.splice(0)) it.destroy();
+    },
+  });
+  assert.equal(left.report.training.device, "flex");
+  near(looks(left), looks(right), "what the CPU went on with");
+  near(points, looks(right), "what was told");
+  const [by, from] = ["trained-by-gpu", "backend-cpu"].map((code) =>
+    left.report.findings.find((it) => it.code === code),
+  );
+  assert.ok(by);
+  assert.deepEqual(from.level, "warning");
+  assert.match(from.message, /^the CPU computes: the GPU was lost.*; it went on from step 0$/);
+  for (const it of [teacher, right, gone, left]) it.dispose();
 });

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use statepress_core::job::{Job, Progress};
 use statepress_core::recipe::{Recover, RecoverWeights, Step};
-use statepress_core::report::{CompressReport, Plan, Training, TrainingPoint};
+use statepress_core::report::{CompressReport, Plan, Training, TrainingPoint, TrainingStop};
 use statepress_core::{Finding, Index, Recipe, Sink};
 use statepress_engine::calibrate::Marks;
 use statepress_engine::models::{Loaded, Model};
@@ -57,6 +57,16 @@ pub struct Distill<L: Loaded = Model> {
     training: Option<Training>,
     sink: Option<Box<dyn Sink>>,
     clock: Clock,
+    memory: Memory,
+}
+
+/// The memory of a device, once nothing of a run lies in it any longer.
+struct Memory(Device);
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.0.clean();
+    }
 }
 
 /// What is done now.
@@ -115,7 +125,8 @@ impl<L: Loaded> Distill<L> {
         let train = Train::new(model, teacher, (text, held_out), offset, options, clock)?;
         let stage = Some(Stage::Train(Box::new(train)));
         let training = None;
-        Ok(Self { stage, student, before, trains, marks, findings, training, sink: Some(sink), clock })
+        let (sink, memory) = (Some(sink), Memory(device));
+        Ok(Self { stage, student, before, trains, marks, findings, training, sink, clock, memory })
     }
 
     /// The run as it is now, as [`Snapshot::open`] reads it; nothing once training is over. `student` says what makes the student.
@@ -134,10 +145,15 @@ impl<L: Loaded> Distill<L> {
     /// # Errors
     /// For a snapshot of another run.
     pub async fn go_on(&mut self, from: &Snapshot) -> Result<(), EngineError> {
-        match &mut self.stage {
-            Some(Stage::Train(train)) => train.go_on(from).await,
-            _ => Ok(()),
+        if let Some(Stage::Train(train)) = &mut self.stage {
+            train.go_on(from).await?;
         }
+        let (before, now) = (from.device(), self.memory.0.name());
+        if before != now {
+            let message = format!("{now} goes on from step {}, up to which {before} trained", from.step());
+            self.findings.push(Finding::info("other-device", message));
+        }
+        Ok(())
     }
 
     /// Every look at the held-out text so far.
@@ -199,8 +215,9 @@ fn recovery(options: &TrainOptions, report: &Training) -> Option<Recover> {
         Trains::Rounded => RecoverWeights::All,
         Trains::Vectors => RecoverWeights::Vectors,
     };
-    // Where time is what ends it, nobody knows before how many there are.
-    let steps = if options.seconds.is_some() { report.steps.max(1) as usize } else { options.steps };
+    // Where it ends before its last step nobody knows before how many there are.
+    let ended = options.seconds.is_some() || report.stopped == TrainingStop::Asked;
+    let steps = if ended { report.steps.max(1) as usize } else { options.steps };
     Some(Recover { weights, steps, alpha: report.alpha, learning_rate: Some(report.learning_rate) })
 }
 

@@ -322,6 +322,9 @@ pub(crate) async fn read_back<const D: usize>(
     device: Device,
     tensor: Tensor<D>,
 ) -> Result<Vec<f32>, EngineError> {
-    let data = tensor.into_data_async().await.map_err(|error| device.failed(error.to_string()))?;
-    data.try_into_vec().map_err(|error| device.failed(error.to_string()))
+    let data = tensor.into_data_async().await.map_err(|error| device.failed(&error.to_string()))?;
+    if let Some(fault) = device.fault() {
+        return Err(fault);
+    }
+    data.try_into_vec().map_err(|error| EngineError::Evaluation(format!("{}: {error}", device.name())))
 }

@@ -164,10 +164,12 @@ impl Checkpoint {
 
     /// Prepares the training that a snapshot is of, which began with this checkpoint as the student: its `goOn` takes it to where
     /// it was, whatever it was computed by.
+    #[allow(clippy::too_many_arguments, reason = "what JavaScript gives has names there")]
     pub fn resume(
         &self,
         teacher: &Model,
         original: &Checkpoint,
+        uncoded: &Checkpoint,
         snapshot: &TrainingSnapshot,
         options: JsValue,
         backend: &Backend,
@@ -177,7 +179,7 @@ impl Checkpoint {
         let TrainingSnapshot(snapshot) = snapshot;
         let (ids, held_out) = (snapshot.text().map_err(fail)?, snapshot.held_out().map_err(fail)?);
         let job = Distill::new(
-            Student { init: init.into(), ..self.0.opened().into() },
+            Student { init: init.into(), uncoded: Some(uncoded.0.opened()), ..self.0.opened().into() },
             (Teacher::Packed(teacher.0.clone()), &original.0.opened()),
             (&ids, &held_out),
             TrainOptions { most_bytes: Some(MOST_BYTES), ..snapshot.options().clone() },

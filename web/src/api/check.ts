@@ -79,6 +79,7 @@ const RECOVERY: Kinds<RecoveryOptions> = {
   sample: "number",
   enough: "signal",
   backend: "word",
+  backendOptions: "object",
 };
 
 const TRAINING: Kinds<TrainingOptions> = {

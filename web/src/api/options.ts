@@ -213,7 +213,7 @@ export interface DistillOptions extends TrainingOptions {
   init?: "slice" | "fresh" | undefined;
   /**
    * Told after every look at the held-out text what training is then: a snapshot, from which `resume` goes on, in another
-   * visit or after a crash, to the very student that it would have become. It has the texts, and is about as large as four students.
+   * visit or after a crash, to the very student that it would have become (on the same device). It has the texts, and is about as large as four students.
    */
   onSnapshot?: ((snapshot: Uint8Array<ArrayBuffer>) => void) | undefined;
   /** Ends training when it is aborted, after a last snapshot: the call fails as one that is cancelled does. */
@@ -230,6 +230,8 @@ export interface ResumeOptions extends Running {
   sample?: DistillOptions["sample"];
   /** As for a training that begins: it need not be what began. */
   backend?: DistillOptions["backend"];
+  /** As for `load`. */
+  backendOptions?: DistillOptions["backendOptions"];
   /** As for a training that begins. */
   onSnapshot?: DistillOptions["onSnapshot"];
   /** As for a training that begins. */
@@ -298,10 +300,12 @@ export interface TrainingOptions extends Running {
   /** Ends training when it is aborted: unlike with `signal`, the student is what was best so far. */
   enough?: AbortSignal | undefined;
   /**
-   * What trains, as for `load`: with `auto` (the default) a GPU in hardware, if its first gradients are the CPU's. One that fails later
-   * ends training; see `onSnapshot`.
+   * What trains, as for `load`: with `auto` (the default) a GPU in hardware, if its first gradients are the CPU's; where it fails later, the
+   * CPU goes on from the last look, with a finding. A GPU that was asked for ends training when it fails.
    */
   backend?: BackendName | undefined;
+  /** As for `load`. */
+  backendOptions?: BackendOptions | undefined;
   /** As for `compress`. */
   beside?: string | undefined;
 }

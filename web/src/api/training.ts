@@ -33,7 +33,12 @@ export async function textsOf(environment: Environment, teacher: Checkpoint, opt
   }
   const host = environment.trainer();
   const judges = heldOut === undefined ? {} : { heldOut: teacher.tokenizer.input(heldOut) };
-  const texts = await host.call("trainingTexts", { text: teacher.tokenizer.input(text), ...judges }, { signal });
+  const request = {
+    text: teacher.tokenizer.input(text),
+    ...judges,
+    ...present(options, "backend", "backendOptions"),
+  };
+  const texts = await host.call("trainingTexts", request, { signal });
   const { checkpoint: original } = await host.call("open", teacher.opening, { signal });
   const asked = {
     ...present(options, "steps", "batch", "window", "alpha", "temperature", "learningRate"),
@@ -65,14 +70,15 @@ export async function train(
   { init, trains, about, uncoded }: How,
   options: Omit<ResumeOptions, "resume">,
 ): Promise<{ opened: Produced; report: DistillReport }> {
-  const { backend, onSnapshot, enough, pause, signal, onProgress } = options;
+  const { onSnapshot, enough, pause, signal, onProgress } = options;
   const onPoint = telling(options, tokenizer, heldOut);
   const beside = options.beside === undefined ? undefined : await environment.beside(options.beside);
   const request = {
     ...{ student, original, ids, heldOut },
     options: { ...asked, ...present({ init }, "init"), ...(!resume && { trains }) },
     ...(options.sample && { sample: { prompt: PROMPT, count: options.sample } }),
-    ...present({ uncoded, beside, about, resume, backend }, "uncoded", "beside", "about", "resume", "backend"),
+    ...present({ uncoded, beside, about, resume }, "uncoded", "beside", "about", "resume"),
+    ...present(options, "backend", "backendOptions"),
   };
   const context = { signal, onProgress, onPoint, onSnapshot, enough, pause };
   const { report, data } = await host.call("distill", request, context);

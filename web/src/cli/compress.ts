@@ -40,7 +40,7 @@ export async function compress(run: Run, files: string[]): Promise<number> {
   const { args } = run;
   const out = args.need("output");
   const { format, recipe, preset, first, calibration, healing } = await askedFor(run);
-  if (args.flag("backend") && !healing) {
+  if (args.one("backend") !== undefined && !healing) {
     throw new UsageError(
       "--backend goes with --recover: all else is computed by the CPU, so that bytes are the same everywhere",
     );

@@ -153,7 +153,8 @@ export class LocalHost implements Host {
         });
       }),
 
-    trainingTexts: async ({ text, heldOut }) => {
+    trainingTexts: async ({ text, heldOut, backend = "auto", backendOptions }) => {
+      await this.#backends.choose(backend, backendOptions);
       const { parted } = await import("./training.js");
       const { ids, findings } = await this.#tokens(text);
       if (heldOut) {

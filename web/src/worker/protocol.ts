@@ -154,8 +154,14 @@ export interface Requests {
     },
     SearchCosts,
   ];
-  /** The ids that are trained on, and those that judge: held out at the end of the same text where none are given. */
-  trainingTexts: [{ text: Input; heldOut?: Input }, { ids: Uint32Array; heldOut: Uint32Array; findings: Finding[] }];
+  /**
+   * The ids that are trained on, and those that judge: held out at the end of the same text where none are given. Refuses a backend
+   * that cannot be had, before anything is done for the training.
+   */
+  trainingTexts: [
+    { text: Input; heldOut?: Input; backend?: BackendName; backendOptions?: BackendOptions },
+    { ids: Uint32Array; heldOut: Uint32Array; findings: Finding[] },
+  ];
   /** What a training run that was written down is of; only a host of the module that trains can. */
   trainingSnapshot: [{ snapshot: Uint8Array }, { student: string; at: number; ids: Uint32Array; heldOut: Uint32Array }];
   /**
@@ -169,7 +175,7 @@ export interface Requests {
       uncoded?: Handle;
       ids: Uint32Array;
       heldOut: Uint32Array;
-      options: object;
+      options: object & { init?: string };
       beside?: string;
       about?: string;
       /** Behind how many ids of the held-out text the student goes on at every look, and for how many. */
@@ -178,6 +184,7 @@ export interface Requests {
       resume?: Uint8Array;
       /** What trains; `auto` when left out. */
       backend?: BackendName;
+      backendOptions?: BackendOptions;
     },
     { report: DistillReport; data: Data },
   ];

@@ -32,18 +32,18 @@ export function openSnapshot({ TrainingSnapshot }: Wasm, snapshot: Uint8Array): 
 /** What a training is asked for, but for its checkpoints. */
 type Request = Omit<Requests["distill"][0], "student" | "original" | "uncoded">;
 
-/** Of a training. */
+/** What a training reads. */
 interface Checkpoints {
   student: WasmCheckpoint;
   original: WasmCheckpoint;
   uncoded: WasmCheckpoint;
 }
 
-/** What to do about a GPU that fails once something was learned. */
+/** What to do about a GPU that was asked for, and fails once something was learned. */
 const GOES_ON =
   "What was learned up to the last look is in the last snapshot, if snapshots were kept: training goes on from it, on the CPU as well";
 
-/** Trains `student` by what is asked for, and writes what it becomes. */
+/** Trains `student` by what is asked for, and writes what it becomes. With `auto` the CPU goes on where a GPU has failed. */
 export async function distill(
   platform: Platform,
   wasm: Wasm,
@@ -52,30 +52,53 @@ export async function distill(
   request: Request,
   context: Context,
 ): Promise<{ report: DistillReport; data: Data }> {
-  const { backend: wanted = "auto" } = request;
-  let learned = false;
-  const onPoint: Context["onPoint"] = (point) => {
-    learned ||= point.step > 0;
-    context.onPoint?.(point);
-  };
-  const by = async (backend: WasmBackend, ...findings: Finding[]) => {
-    const made = await trained(platform, wasm, backend, checkpoints, request, { ...context, onPoint });
-    return { ...made, report: { ...made.report, findings: [...findings, ...made.report.findings] } };
-  };
+  const { backend: wanted = "auto", backendOptions } = request;
   // A GPU is started, which cannot be counted and may take a while.
   if (wanted !== "cpu") context.onProgress?.({ stage: "prepare", done: 0, total: 1, unit: "steps" });
-  const backend = await backends.choose(wanted);
-  const { adapter, finding } = backend.info();
+  const backend = await backends.choose(wanted, backendOptions);
+  const { name, adapter, finding } = backend.info();
+  const mayLeave = wanted === "auto" && name === "webgpu";
+  const findings = [...(adapter ? [trainedBy(adapter.name)] : []), ...(finding ? [finding] : [])];
+  let told = -1;
+  let last: { snapshot: Uint8Array; step: number } | undefined;
+  const watched: Context = {
+    ...context,
+    // What goes on has looks before it, which nobody is told twice.
+    onPoint: (point) => {
+      if (point.step <= told) return;
+      told = point.step;
+      context.onPoint?.(point);
+    },
+    ...(mayLeave && {
+      onSnapshot: (snapshot) => {
+        // Whoever is given it may take it away.
+        last = { snapshot: context.onSnapshot ? snapshot.slice() : snapshot, step: told };
+        context.onSnapshot?.(snapshot);
+      },
+    }),
+  };
+  const by = async (backend: WasmBackend, resume: Request["resume"]) => {
+    const { report, data } = await trained(
+      platform,
+      wasm,
+      backend,
+      checkpoints,
+      { ...request, ...(resume && { resume }) },
+      watched,
+    );
+    return { report: { ...report, findings: [...findings, ...report.findings] }, data };
+  };
   try {
-    return await by(backend, ...(adapter ? [trainedBy(adapter.name)] : []), ...(finding ? [finding] : []));
+    return await by(backend, request.resume);
   } catch (thrown) {
     const error = asStatepressError(thrown);
     if (!isOfGpu(error)) throw error;
     backends.forget();
-    if (learned) throw new StatepressError(error.code, `${error.message}. ${GOES_ON}`, error.facts, error);
-    // What it has not begun, the CPU may do.
-    if (wanted !== "auto") throw error;
-    return by(await backends.choose("cpu"), fallBack(error));
+    if (!mayLeave)
+      throw told > 0 ? new StatepressError(error.code, `${error.message}. ${GOES_ON}`, error.facts, error) : error;
+    const { message, ...left } = fallBack(error);
+    findings.push({ ...left, message: last ? `${message}; it went on from step ${last.step}` : message });
+    return by(await backends.choose("cpu"), last?.snapshot ?? request.resume);
   }
 }
 
@@ -92,7 +115,10 @@ async function trained(
   request: Request,
   context: Context,
 ): Promise<{ report: DistillReport; data: Data }> {
-  const { ids, heldOut, options, beside, resume } = request;
+  const { ids, heldOut, beside, resume } = request;
+  // What it goes on from says all else.
+  const { init } = request.options;
+  const options = resume ? { ...(init && { init }) } : request.options;
   await backend.readyToTrain?.();
   const teacher = await run(original.load(backend), context, platform.breathe);
   try {
@@ -101,7 +127,7 @@ async function trained(
     try {
       snapshot = resume && openSnapshot(wasm, resume);
       const job = snapshot
-        ? student.resume?.(teacher, original, snapshot, options, backend, scratch)
+        ? student.resume?.(teacher, original, uncoded, snapshot, options, backend, scratch)
         : student.distill?.(teacher, original, uncoded, ids, heldOut, options, backend, scratch);
       if (!job) throw new StatepressError("internal", "this module does not train");
       const report = await run(telling(job, snapshot, request, context), context, platform.breathe);

@@ -259,6 +259,7 @@ export interface WasmCheckpoint {
   resume?(
     teacher: WasmModel,
     original: WasmCheckpoint,
+    uncoded: WasmCheckpoint,
     snapshot: WasmSnapshot,
     options: object,
     backend: WasmBackend,

@@ -54,6 +54,8 @@ pub struct Train<L: Loaded = Model> {
     began: Option<Beginning>,
     /// Updates done.
     done: usize,
+    /// From which update on, and when that began, it is measured how long one takes.
+    paced: (usize, f64),
     /// The losses since the last look.
     losses: Vec<f64>,
     looking: Option<Look>,
@@ -127,6 +129,7 @@ impl<L: Loaded> Train<L> {
             clock,
             began: None,
             done: 0,
+            paced: (0, f64::INFINITY),
             losses: Vec::new(),
             looking: Some(Look::default()),
             held_out_tokens: 0,
@@ -169,6 +172,9 @@ impl<L: Loaded> Train<L> {
     /// One update.
     async fn update(&mut self) -> Result<(), EngineError> {
         let TrainOptions { batch, objective, trains, .. } = self.options;
+        if self.done == self.paced.0 {
+            self.paced.1 = (self.clock)();
+        }
         let examples = self.text.at(&self.order.next(&self.text, batch))?;
         let teacher = match &self.teacher {
             Some(teacher) if objective.mixture.alpha > 0.0 => Some(teacher.logits(&examples.batch).await?),
@@ -200,17 +206,22 @@ impl<L: Loaded> Train<L> {
 
     /// Where time is limited: has the run end when it is over, by how long a step takes. Looks count as steps do.
     fn pace(&mut self) -> Result<(), EngineError> {
-        let Some(seconds) = self.options.seconds.filter(|_| self.done == PACED) else { return Ok(()) };
+        let (from, since) = self.paced;
+        let Some(seconds) = self.options.seconds.filter(|_| self.done == from + PACED) else {
+            return Ok(());
+        };
+        let now = (self.clock)();
         let look = self.curve.first().map_or(0.0, |point| point.seconds).max(1e-6);
-        let step = (((self.clock)() - self.started - look) / PACED as f64).max(1e-6);
+        let step = ((now - since) / PACED as f64).max(1e-6);
         // Looks after this one: ten, or as many as take a fifth of the time.
         let looks = (LOOKS_SHARE * seconds / look).clamp(1.0, LOOKS);
-        let steps = ((seconds - (2.0 + looks) * look) / step) as usize;
+        let left = seconds - (now - self.started) - (1.0 + looks) * look;
+        let steps = self.done + (left / step) as usize;
         // Whoever looks on sees early that it learns.
         self.looking = Some(Look::default());
         let options = &mut self.options;
         if steps < options.steps {
-            options.steps = steps.max(PACED + 1);
+            options.steps = steps.max(self.done + 1);
             options.warm_up = options.warm_up.min(options.steps / 10);
             options.validate_every = (options.steps as f64 / looks).ceil() as usize;
             self.schedule = optimize::schedule(options, self.done)?;
@@ -245,10 +256,10 @@ impl<L: Loaded> Train<L> {
         Ok("the loss".into())
     }
 
-    /// Refuses a GPU that computes other gradients than the CPU, of one window.
+    /// Refuses a GPU that computes other gradients than the CPU, of as many windows as an update has.
     async fn check_device(&self) -> Result<(), EngineError> {
-        let TrainOptions { objective, trains, .. } = self.options;
-        self.student.check_device(&self.text.range(0, 1)?, objective.balance, trains).await
+        let TrainOptions { batch, objective, trains, .. } = self.options;
+        self.student.check_device(&self.text.range(0, batch)?, objective.balance, trains).await
     }
 
     /// Looks at the next windows of the held-out text.

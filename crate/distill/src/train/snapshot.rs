@@ -17,7 +17,7 @@ use statepress_formats::{Layout, TensorSpec, Writer, open, read_tensor};
 use statepress_kernels::codecs;
 
 use super::windows::Order;
-use super::{Look, Train, TrainOptions, optimize};
+use super::{Look, PACED, Train, TrainOptions, optimize};
 use crate::model::{read_back, tensor};
 
 /// Where the metadata has what is no tensor.
@@ -26,9 +26,9 @@ const KEY: &str = "statepress.training";
 /// Version of the layout.
 const VERSION: u32 = 2;
 
-/// How many logits of a teacher tell it from another one, and how far they may be off: another device computes other last digits.
-const TELLING: usize = 16;
-const TELLING_OFF: f32 = 1e-3;
+/// How many logits of a teacher are written down, and how far those of the same one may be off: another device computes other last digits.
+const LOGITS: usize = 16;
+const LOGITS_OFF: f32 = 1e-2;
 
 /// The most updates of a run that goes on: they are counted through, for the learning rate.
 const MOST_STEPS: usize = 100_000_000;
@@ -56,6 +56,12 @@ pub struct Snapshot {
     state: State,
 }
 
+/// What every version says.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 /// What is no tensor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -63,6 +69,8 @@ struct State {
     version: u32,
     /// What makes the student, in the words of whoever trains it.
     student: String,
+    /// What has trained it so far, last.
+    device: String,
     options: TrainOptions,
     /// What training began with.
     began: Beginning,
@@ -82,20 +90,20 @@ struct State {
     updates: Vec<usize>,
 }
 
-/// What tells a training from another one.
+/// What a training began with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Beginning {
     /// A digest of the student's numbers (FNV-1a, 64 bits).
     student: u64,
-    /// What the teacher says first of the text that judges: the first logits; none without a teacher.
+    /// What the teacher says behind the first window of the text that judges: some logits; none without a teacher.
     teacher: Vec<f32>,
 }
 
 impl Beginning {
-    /// Whether it is the same, whatever computed it.
-    fn is_of(&self, other: &Self) -> bool {
-        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= TELLING_OFF * (1.0 + b.abs());
+    /// Whether it is that of the same training, whatever has computed it.
+    fn is_same(&self, other: &Self) -> bool {
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= LOGITS_OFF * (1.0 + b.abs());
         self.student == other.student
             && self.teacher.len() == other.teacher.len()
             && self.teacher.iter().zip(&other.teacher).all(near)
@@ -112,16 +120,23 @@ impl Snapshot {
         let Some(state) = index.metadata.get(KEY) else {
             return Err(not_one(format!("a file without {KEY} in its metadata")));
         };
-        let state = serde_json::from_str::<State>(state).map_err(|error| not_one(error.to_string()))?;
-        match state.version {
-            VERSION => Ok(Self { bytes, index, state }),
-            other => Err(not_one(format!("of version {other}, where this one reads {VERSION}"))),
+        let unread = |error: serde_json::Error| not_one(error.to_string());
+        let Version { version } = serde_json::from_str(state).map_err(unread)?;
+        if version != VERSION {
+            return Err(not_one(format!("of version {version}, where this one reads {VERSION}")));
         }
+        let state = serde_json::from_str(state).map_err(unread)?;
+        Ok(Self { bytes, index, state })
     }
 
     /// What makes the student, in the words of whoever had it written down.
     pub fn student(&self) -> &str {
         &self.state.student
+    }
+
+    /// What has trained it.
+    pub fn device(&self) -> &str {
+        &self.state.device
     }
 
     /// Updates that were done.
@@ -174,6 +189,7 @@ impl<L: Loaded> Train<L> {
         let state = State {
             version: VERSION,
             student: student.into(),
+            device: self.student.device.name().into(),
             options: self.options.clone(),
             began: match &self.began {
                 Some(began) => began.clone(),
@@ -250,7 +266,7 @@ impl<L: Loaded> Train<L> {
             ..
         } = from.state.clone();
         let device = self.student.device;
-        if updates.len() != self.student.parameters.len() || !self.beginning().await?.is_of(&began) {
+        if updates.len() != self.student.parameters.len() || !self.beginning().await?.is_same(&began) {
             return Err(not_one(
                 "of a training that began with another model, or with a student that was made otherwise"
                     .into(),
@@ -299,6 +315,10 @@ impl<L: Loaded> Train<L> {
             self.student.round(self.options.trains).await?;
         }
         self.check_device().await?;
+        // Another device takes another time for an update, which is then measured once more.
+        if done < PACED || from.device() != device.name() {
+            self.paced.0 = done;
+        }
         (self.began, self.started) = (Some(began), (self.clock)() - seconds);
         (self.done, self.losses, self.held_out_tokens, self.curve) = (done, losses, held_out_tokens, curve);
         self.looking = looks.then(Look::default);
@@ -314,11 +334,13 @@ impl<L: Loaded> Train<L> {
                 student = (student ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
         }
-        let mut teacher = match &self.teacher {
+        let logits = match &self.teacher {
             Some(teacher) => teacher.logits(&self.held_out.range(0, 1)?.batch).await?,
             None => Vec::new(),
         };
-        teacher.truncate(TELLING);
+        // Behind the last token, where all that a model remembers matters. JSON has no words for what is no number.
+        let last = &logits[logits.len().saturating_sub(self.student.program.vocab_size)..];
+        let teacher = last.iter().take(LOGITS).map(|it| if it.is_finite() { *it } else { 0.0 }).collect();
         Ok(Beginning { student, teacher })
     }
 }

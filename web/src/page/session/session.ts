@@ -33,7 +33,6 @@ import { planPruning } from "./pruning.js";
 import { takeRecipe } from "./recipe-file.js";
 import { measureDamage, search, takePoint } from "./searching.js";
 import { isText, takeText } from "./texts.js";
-import type { Ending } from "./training.js";
 import { tryBoth } from "./trying.js";
 import { compress, measureOffsets } from "./working.js";
 
@@ -63,8 +62,9 @@ export class Session {
   #started: Promise<void> | undefined;
   #opening = new AbortController();
   /** How training ends early. */
-  #ending: Ending | undefined;
-  #enough: AbortController | undefined;
+  /** How a training ends before its time, and gives something all the same. */
+  #enough = new AbortController();
+  #pause = new AbortController();
   #opened = 0;
   #runs = 0;
   #trials = 0;
@@ -295,22 +295,23 @@ export class Session {
     const { work, asked } = this.#page.state();
     if (!training || !this.#open || work) return;
     const run = ++this.#runs;
-    this.#ending = new training.Ending();
-    await training.train(this.#open, run, asked, from, this.#ending);
+    this.#enough = new AbortController();
+    this.#pause = new AbortController();
+    const [enough, pause] = [this.#enough.signal, this.#pause.signal];
+    await training.train(this.#open, run, asked, from, { enough, pause });
     this.#remember(run);
   }
 
   /** Ends training: what is trained is what was best so far. */
   trainedEnough(): void {
-    const { training } = this.#page.state();
-    this.#enough?.abort();
-    this.#ending?.withTheBest();
-    if (training) this.#page.tell({ type: "trainedEnough", run: training.run });
+    const { work } = this.#page.state();
+    this.#enough.abort();
+    if (work?.doing === "train") this.#page.tell({ type: "trainedEnough", run: work.run });
   }
 
   /** Ends training for now: it goes on from here another time. */
   pauseTraining(): void {
-    this.#ending?.forNow();
+    this.#pause.abort();
   }
 
   /** Looks for a training of the checkpoint that was left. */

@@ -13,31 +13,16 @@ import { take, watching } from "./working.js";
 /** Tokens that a student says at every look: a line or two. */
 const SAMPLE = 24;
 
-/** How a training ends before its time, and gives something all the same. */
-export class Ending {
-  readonly #enough = new AbortController();
-  readonly #pause = new AbortController();
-  readonly enough = this.#enough.signal;
-  readonly pause = this.#pause.signal;
-
-  /** The student is what was best so far. */
-  withTheBest(): void {
-    this.#enough.abort();
-  }
-
-  /** It goes on another time. */
-  forNow(): void {
-    this.#pause.abort();
-  }
-}
-
-/** Trains a student, or goes on with the one that was left, and compares it with the original. */
+/**
+ * Trains a student, or goes on with the one that was left, and compares it with the original. `enough` ends it with what was best so
+ * far, `pause` until another time.
+ */
 export async function train(
   opened: OpenCheckpoint,
   run: number,
   given: Asked,
   from: { wanted: WantedStudent } | { left: LeftTraining },
-  { enough, pause }: Ending,
+  { enough, pause }: { enough: AbortSignal; pause: AbortSignal },
 ): Promise<void> {
   const { checkpoint, tell } = opened;
   const of = identity(opened);

@@ -32,7 +32,7 @@ export async function compress(opened: OpenCheckpoint, run: number, asked: Asked
     const text = await promptly(signal, Promise.resolve(reading));
     const calibration = roundsByText(recipe) ? text : undefined;
     const gradients = calibration !== undefined && asked.calibration.gradients;
-    const recover = text !== undefined && recoveryOf(recipe) ? { text, enough } : undefined;
+    const recover = text !== undefined && recoveryOf(recipe) ? { text, enough, backend: asked.backend } : undefined;
     const compressing = checkpoint.compress(recipe, { calibration, gradients, recover, signal, onProgress });
     const produced = await promptly(signal, compressing, dispose);
     await take(opened, run, produced, { asked, wanted: undefined }, signal);
