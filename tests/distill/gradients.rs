@@ -72,6 +72,53 @@ fn gradients_and_three_updates_are_those_of_pytorch() {
     }
 }
 
+/// Every parameter of every family that transformers has, on every device. `STATEPRESS_TORCH` names a Python that has it.
+#[test]
+fn gradients_of_every_family_are_those_of_transformers() {
+    let python = std::env::var_os("STATEPRESS_TORCH").unwrap_or_else(|| {
+        panic!("STATEPRESS_TORCH is to name a Python with torch and transformers: ./pkg-scripts/test distill does")
+    });
+    let manifest = std::fs::read_to_string(fixture("families/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let entries = manifest["entries"].as_object().unwrap().iter();
+    let names = entries.filter(|(name, about)| {
+        let is_theirs = about["reference"].as_str().unwrap().starts_with("transformers ");
+        is_theirs && !name.contains('.') && !about["golden"].is_null()
+    });
+    let folders: Vec<_> = names.map(|(name, _)| fixture(&format!("families/{name}"))).collect();
+    assert!(folders.len() > 15, "{}", folders.len());
+    let out = std::env::temp_dir().join(format!("statepress-gradients-{}", std::process::id()));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/gradients.py");
+    let made = std::process::Command::new(python).arg(script).arg(&out).args(&folders).status().unwrap();
+    assert!(made.success());
+    let text = Objective { balance: 0.0, ..TEXT };
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let golden = Golden::open(&out.join(name).join("model.safetensors"));
+        let examples = next_tokens(&Golden::open(&out.join(name).join("ids.safetensors")).ids("ids"), 1);
+        for &device in Device::ALL {
+            let model = Opened::folder(&folder).trainable(device);
+            let gradients = wait(model.gradients(&examples, None, &text, Trains::All)).unwrap();
+            let mut compared = 0;
+            for (key, _) in model.keys() {
+                let theirs =
+                    golden.names().into_iter().find(|it| it == key || it.ends_with(&format!(".{key}")));
+                let what = format!("{name}, {}: {key}", device.name());
+                let expected = golden.f32(&theirs.unwrap_or_else(|| panic!("{what}: transformers has none")));
+                let found =
+                    wait(gradients.of(&model, key)).unwrap().unwrap_or_else(|| panic!("{what}: none"));
+                // By the largest of a tensor: many are small all over.
+                let most = expected.iter().fold(1e-6_f32, |most, it| most.max(it.abs()));
+                let scaled = |it: Vec<f32>| -> Vec<f32> { it.iter().map(|it| it / most).collect() };
+                assert_close(&what, &scaled(found), &scaled(expected), 1e-3);
+                compared += 1;
+            }
+            assert_eq!(compared, golden.names().len(), "{name}: all of transformers'");
+        }
+    }
+    std::fs::remove_dir_all(out).unwrap();
+}
+
 /// Moving a tensor along its gradient changes the loss by the square of its length, in every tensor of every family.
 #[test]
 fn gradients_are_the_slopes_of_the_loss() {
