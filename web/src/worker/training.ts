@@ -58,7 +58,7 @@ export async function distill(
   const backend = await backends.choose(wanted, backendOptions);
   const { name, adapter, finding } = backend.info();
   const mayLeave = wanted === "auto" && name === "webgpu";
-  const findings = [...(adapter ? [trainedBy(adapter.name)] : []), ...(finding ? [finding] : [])];
+  const byGpu = adapter ? [trainedBy(adapter.name)] : [];
   let told = -1;
   let last: { snapshot: Uint8Array; step: number } | undefined;
   const watched: Context = {
@@ -77,7 +77,7 @@ export async function distill(
       },
     }),
   };
-  const by = async (backend: WasmBackend, resume: Request["resume"]) => {
+  const by = async (backend: WasmBackend, resume: Request["resume"], findings: Finding[]) => {
     const { report, data } = await trained(
       platform,
       wasm,
@@ -89,16 +89,18 @@ export async function distill(
     return { report: { ...report, findings: [...findings, ...report.findings] }, data };
   };
   try {
-    return await by(backend, request.resume);
+    return await by(backend, request.resume, [...byGpu, ...(finding ? [finding] : [])]);
   } catch (thrown) {
     const error = asStatepressError(thrown);
     if (!isOfGpu(error)) throw error;
     backends.forget();
     if (!mayLeave)
       throw told > 0 ? new StatepressError(error.code, `${error.message}. ${GOES_ON}`, error.facts, error) : error;
-    const { message, ...left } = fallBack(error);
-    findings.push({ ...left, message: last ? `${message}; it went on from step ${last.step}` : message });
-    return by(await backends.choose("cpu"), last?.snapshot ?? request.resume);
+    const cpu = await backends.choose("cpu");
+    const why = fallBack(error);
+    if (!last?.step) return by(cpu, last?.snapshot ?? request.resume, [why]);
+    const message = `${why.message}; it went on from step ${last.step}`;
+    return by(cpu, last.snapshot, [...byGpu, { ...why, message }]);
   }
 }
 
