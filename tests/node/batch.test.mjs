@@ -172,6 +172,24 @@ test("formats of other tools are results as well: a folder appears at once, and 
   assert.deepEqual([refused.code, refused.lines[0].error.code], [42, "unknown-model"]);
 });
 
+test("what is trained is trained by the CPU, whatever the machine has: its bytes are the key's", async () => {
+  const ids = place("train.bin");
+  let state = 1;
+  const next = () => {
+    state = (state * 1103515245 + 12345) % 2 ** 31;
+    return Math.floor(state / 2 ** 16) % 50;
+  };
+  writeFileSync(ids, Uint16Array.from({ length: 2048 }, next));
+  const trains = ["--recover-ids", ids, "--ids-type", "u16", "--steps", "2"];
+  const { code, lines, stderr } = await batch(manifest("one.txt", NAMES.slice(0, 1)), place("trained"), trains);
+  assert.deepEqual([code, statuses(lines)], [0, ["done"]], stderr);
+  const report = readdirSync(place("trained"), { recursive: true }).find((it) => it.endsWith(".report.json"));
+  const { training, findings } = JSON.parse(readFileSync(join(place("trained"), report), "utf8"));
+  assert.equal(training.device, "flex");
+  // Whoever leaves the choice to the machine is told of what it has not.
+  assert.ok(!findings.some(({ code }) => code === "backend-cpu"), JSON.stringify(findings));
+});
+
 test("results are compared with their originals where that is asked for, and measured once", async () => {
   const list = manifest("compared.txt", [DEMO]);
   const out = place("compared");

@@ -108,7 +108,9 @@ export function keyOfEntry(work: Work, { set, weights }: Entry, recipe: object, 
 export function compressLine({ args }: Run, work: Work, entry: Entry, out: string): string[] {
   const options = passed(args, [...KEYED, ...RUNNING, "quiet"], entry);
   const recipe = `--recipe=${recipeName(work, entry)}`;
-  return ["compress", `--output=${out}`, recipe, workersLine(args), ...options, "--", entry.path];
+  // The key of a result says all that decides its bytes, and not which machine has made it: a GPU has last digits of its own.
+  const trains = args.flag("recover") || args.flag("recover-ids") ? ["--backend=cpu"] : [];
+  return ["compress", `--output=${out}`, recipe, workersLine(args), ...trains, ...options, "--", entry.path];
 }
 
 /** The command line that compares it with its original. */
