@@ -374,10 +374,10 @@ export async function loadWasm(
     module.__wasm_call_ctors?.();
     return glue;
   } catch (error) {
-    const what =
-      build === "distill" || build === "extra"
-        ? `the module that ${build === "distill" ? "trains" : "exports and shares work"}, which is fetched when it is first asked for, cannot be loaded (is there a network?)`
-        : `the ${build} build of the wasm module cannot be loaded`;
+    const does = { distill: "trains", extra: "exports and shares work", base: "", simd: "", relaxed: "" }[build];
+    const what = does
+      ? `the module that ${does}, which is fetched when it is first asked for, cannot be loaded (is there a network?)`
+      : `the ${build} build of the wasm module cannot be loaded`;
     throw new StatepressError("unsupported", `${what}: ${(error as Error).message}`, { build }, error);
   }
 }

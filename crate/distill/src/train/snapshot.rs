@@ -91,7 +91,7 @@ struct State {
 }
 
 /// What a training began with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Beginning {
     /// A digest of the student's numbers (FNV-1a, 64 bits).

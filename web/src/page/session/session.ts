@@ -61,7 +61,6 @@ export class Session {
   readonly #others = new Map<number, Origin>();
   #started: Promise<void> | undefined;
   #opening = new AbortController();
-  /** How training ends early. */
   /** How a training ends before its time, and gives something all the same. */
   #enough = new AbortController();
   #pause = new AbortController();
@@ -295,17 +294,15 @@ export class Session {
     const { work, asked } = this.#page.state();
     if (!training || !this.#open || work) return;
     const run = ++this.#runs;
-    this.#enough = new AbortController();
-    this.#pause = new AbortController();
-    const [enough, pause] = [this.#enough.signal, this.#pause.signal];
-    await training.train(this.#open, run, asked, from, { enough, pause });
+    [this.#enough, this.#pause] = [new AbortController(), new AbortController()];
+    await training.train(this.#open, run, asked, from, [this.#enough.signal, this.#pause.signal]);
     this.#remember(run);
   }
 
   /** Ends training: what is trained is what was best so far. */
   trainedEnough(): void {
-    const { work } = this.#page.state();
     this.#enough.abort();
+    const { work } = this.#page.state();
     if (work?.doing === "train") this.#page.tell({ type: "trainedEnough", run: work.run });
   }
 

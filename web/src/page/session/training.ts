@@ -22,7 +22,7 @@ export async function train(
   run: number,
   given: Asked,
   from: { wanted: WantedStudent } | { left: LeftTraining },
-  { enough, pause }: { enough: AbortSignal; pause: AbortSignal },
+  [enough, pause]: [enough: AbortSignal, pause: AbortSignal],
 ): Promise<void> {
   const { checkpoint, tell } = opened;
   const of = identity(opened);
